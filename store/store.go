@@ -1,0 +1,173 @@
+// Package store defines what the Secret Store asks of its storage: opaque
+// bytes under keys, conditional writes, atomic transactions, and word of
+// changes. It knows neither policy nor plaintext; whoever can write to the
+// storage is taken for an attacker, so nothing read here is trusted by its
+// callers until it has been authenticated.
+//
+// The backends (store/bolt, store/zk, store/memory) are held to one contract
+// by store/storetest.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Key names a record: one or more components joined by "/", without a leading
+// or trailing slash. A component is 1 to 400 bytes of [A-Za-z0-9._-] and is
+// neither "." nor ".."; a whole key is at most 1,024 bytes. Callers build keys
+// from encrypted names, never from user input.
+type Key = string
+
+// Version is the state of one record, as seen by a read or left by a write. It
+// changes with every write of the record. It says nothing across a deletion:
+// ZooKeeper starts again at 0 when a znode is made anew.
+type Version int64
+
+// MaxData is the largest record in bytes. A ZooKeeper server at its default
+// jute.maxbuffer drops the whole connection on a request of more than
+// 1,048,575 bytes, path and ACL included, so it is checked before anything is
+// sent. MaxTransaction bounds the sum over the operations of one Apply.
+const (
+	MaxData        = 512 << 10
+	MaxTransaction = 900 << 10
+)
+
+// Consistency is what a read asks for.
+type Consistency int
+
+const (
+	// Cached permits an answer from memory: normally milliseconds old, and
+	// marked with its Age once the storage is known to be out of reach.
+	Cached Consistency = iota
+	// Latest is linearizable: it sees every write that was acknowledged by
+	// any server before the read began.
+	Latest
+)
+
+// Node is one record as it was read. Data belongs to the backend: callers do
+// not modify it.
+type Node struct {
+	Data    []byte
+	Version Version
+	// Age is zero for an answer that the storage stands behind; otherwise how
+	// long ago it last did (the storage is out of reach).
+	Age time.Duration
+}
+
+// Listing is the last components of the keys directly below a key, in no
+// particular order. Names belongs to the backend: callers do not modify it.
+type Listing struct {
+	Names []string
+	Age   time.Duration // as in Node
+}
+
+// The errors that callers branch on. All others are failures of the storage
+// itself and are answered as internal errors.
+var (
+	// ErrNotFound: no such record. A key that only has children is not a record.
+	ErrNotFound = errors.New("no such record")
+	// ErrExists: Create found a record under the key.
+	ErrExists = errors.New("record exists")
+	// ErrConflict: the record is not at the version that was asked for (an
+	// absent record is ErrNotFound instead).
+	ErrConflict = errors.New("record has changed")
+	// ErrNotEmpty: a key that has children cannot be deleted.
+	ErrNotEmpty = errors.New("record has children")
+	// ErrTooLarge: MaxData or MaxTransaction was exceeded; nothing was sent.
+	ErrTooLarge = errors.New("record or transaction too large")
+	// ErrUnavailable: the storage did not answer in time or is out of reach.
+	// A write that failed with it had no effect and never will have one.
+	ErrUnavailable = errors.New("storage unreachable")
+	// ErrOutcomeUnknown: a write was sent, and whether it took effect could
+	// not be found out before the deadline. It also matches ErrUnavailable.
+	ErrOutcomeUnknown = fmt.Errorf("outcome of the write unknown: %w", ErrUnavailable)
+)
+
+// OpError says which operation of a transaction was refused, and why (one of
+// the sentinels above, found with errors.Is). Nothing of the transaction has
+// taken effect.
+type OpError struct {
+	Index int // into the ops given to Apply
+	Key   Key
+	Err   error
+}
+
+func (e *OpError) Error() string { return fmt.Sprintf("%s: %v", e.Key, e.Err) }
+
+// Unwrap returns the sentinel.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// OpKind is what an Op does. The zero value is refused.
+type OpKind int
+
+// The kinds of operation, made by the functions of the same names.
+const (
+	OpCheck OpKind = iota + 1
+	OpCreate
+	OpEnsure
+	OpSet
+	OpDelete
+)
+
+// Op is one operation of a transaction. Make it with Check, Create, Ensure,
+// Set or Delete.
+type Op struct {
+	Kind    OpKind
+	Key     Key
+	Data    []byte
+	Version Version
+}
+
+// Check demands that key is at version v.
+func Check(key Key, v Version) Op { return Op{Kind: OpCheck, Key: key, Version: v} }
+
+// Create makes a record that must not exist yet. Data must not be empty.
+// Parents need not exist.
+func Create(key Key, data []byte) Op { return Op{Kind: OpCreate, Key: key, Data: data} }
+
+// Ensure makes a record unless it exists already, whatever it then holds.
+func Ensure(key Key, data []byte) Op { return Op{Kind: OpEnsure, Key: key, Data: data} }
+
+// Set replaces the record, which must be at version v. Data must not be empty.
+func Set(key Key, data []byte, v Version) Op {
+	return Op{Kind: OpSet, Key: key, Data: data, Version: v}
+}
+
+// Delete removes the record, which must be at version v and have no children.
+func Delete(key Key, v Version) Op { return Op{Kind: OpDelete, Key: key, Version: v} }
+
+// Backend is one storage. Its methods may be called from many goroutines, and
+// every one returns by the deadline of its context, with an error that matches
+// ErrUnavailable if the storage did not answer by then.
+type Backend interface {
+	// Get reads one record. ErrNotFound, ErrUnavailable.
+	Get(ctx context.Context, key Key, c Consistency) (Node, error)
+
+	// Children lists the keys directly below key; none is an empty Listing,
+	// not an error. The empty key is the root of the storage.
+	Children(ctx context.Context, key Key, c Consistency) (Listing, error)
+
+	// Apply does all operations, in order, or none. It returns the version
+	// that each operation left (for Check and for an Ensure that found a
+	// record: unspecified). A refusal is an *OpError. A read on this backend
+	// that begins after Apply has returned sees its effect. No two operations
+	// name the same key.
+	Apply(ctx context.Context, ops ...Op) ([]Version, error)
+
+	// Watch calls notify, from a goroutine of the backend, soon (on ZooKeeper
+	// well within a second) after any of the keys was created, changed or
+	// deleted by anyone, and whenever such a change may have been missed
+	// (after the storage was out of reach). notify must not block. The watch
+	// ends with the context or the backend.
+	Watch(ctx context.Context, keys []Key, notify func())
+
+	// Ping asks the storage itself whether it answers.
+	Ping(ctx context.Context) error
+
+	// Close ends the backend and waits for its goroutines. Calls under way
+	// and later ones fail with ErrUnavailable.
+	Close() error
+}
