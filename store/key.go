@@ -1,0 +1,66 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The limits of a Key, in bytes. A component is bounded by what a ZooKeeper
+// znode name and a listing of many of them bear comfortably, the whole key by
+// what every request repeats.
+const (
+	MaxComponent = 400
+	MaxKey       = 1024
+)
+
+// ErrInvalidKey: the key breaks the rules that are written at Key. Keys are
+// built by this program, so it is a programming error, never a user's.
+var ErrInvalidKey = errors.New("invalid record key")
+
+// ValidKey returns nil if key follows the rules written at Key, otherwise an
+// error that matches ErrInvalidKey. The empty key (the root, which only
+// Children accepts) is not valid here.
+//
+// The alphabet is the same for all backends although some would bear more: a
+// component that is "..", or holds a "/" or a NUL, must never reach a storage
+// that gives it a meaning of its own.
+func ValidKey(key Key) error {
+	if key == "" {
+		return fmt.Errorf("%w: empty", ErrInvalidKey)
+	}
+	if len(key) > MaxKey {
+		return fmt.Errorf("%w: longer than %d bytes", ErrInvalidKey, MaxKey)
+	}
+	for component := range strings.SplitSeq(key, "/") {
+		if err := validComponent(component); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validComponent(c string) error {
+	switch {
+	case c == "":
+		return fmt.Errorf("%w: empty component", ErrInvalidKey)
+	case c == "." || c == "..":
+		return fmt.Errorf("%w: component %q", ErrInvalidKey, c)
+	case len(c) > MaxComponent:
+		return fmt.Errorf("%w: component longer than %d bytes", ErrInvalidKey, MaxComponent)
+	}
+	for i := range len(c) {
+		if !keyByte(c[i]) {
+			return fmt.Errorf("%w: byte %#02x", ErrInvalidKey, c[i])
+		}
+	}
+	return nil
+}
+
+func keyByte(b byte) bool {
+	switch {
+	case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
+		return true
+	}
+	return b == '.' || b == '_' || b == '-'
+}
