@@ -1,0 +1,109 @@
+// Package local holds what the backends whose records only this process can
+// change (store/bolt, store/memory) have in common: word of changes from one
+// goroutine to another, and the check of a context before work is begun.
+package local
+
+import (
+	"context"
+	"sync"
+)
+
+// Hub tells watchers of changes made in this process. Make it with NewHub.
+type Hub struct {
+	end     context.CancelFunc
+	ended   context.Context
+	running sync.WaitGroup // one for each watcher's goroutine
+
+	mu       sync.Mutex
+	closed   bool                             // guarded by mu
+	watchers map[string]map[*watcher]struct{} // by key; guarded by mu
+}
+
+type watcher struct {
+	keys []string
+	// changed holds at most one token: changes that meet an unread token are
+	// covered by the call that it stands for.
+	changed chan struct{}
+}
+
+// NewHub returns a hub without watchers. Close it.
+func NewHub() *Hub {
+	ended, end := context.WithCancel(context.Background())
+	return &Hub{end: end, ended: ended, watchers: make(map[string]map[*watcher]struct{})}
+}
+
+// Watch calls notify from a goroutine of the hub after each Changed that names
+// one of keys, until ctx or the hub ends. Changes that arrive while notify
+// runs are answered by one more call. No change after Watch has returned is
+// missed. On a closed hub it does nothing.
+func (h *Hub) Watch(ctx context.Context, keys []string, notify func()) {
+	w := &watcher{keys: append([]string(nil), keys...), changed: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || ctx.Err() != nil {
+		return
+	}
+	for _, key := range w.keys {
+		if h.watchers[key] == nil {
+			h.watchers[key] = make(map[*watcher]struct{})
+		}
+		h.watchers[key][w] = struct{}{}
+	}
+	h.running.Go(func() { h.serve(ctx, w, notify) })
+}
+
+func (h *Hub) serve(ctx context.Context, w *watcher, notify func()) {
+	defer h.forget(w)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.ended.Done():
+			return
+		case <-w.changed:
+		}
+		// select chooses at random among what is ready: without this look a
+		// watch that has ended could still call.
+		if ctx.Err() != nil || h.ended.Err() != nil {
+			return
+		}
+		notify()
+	}
+}
+
+func (h *Hub) forget(w *watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, key := range w.keys {
+		delete(h.watchers[key], w)
+		if len(h.watchers[key]) == 0 {
+			delete(h.watchers, key)
+		}
+	}
+}
+
+// Changed wakes the watchers of keys. It never blocks on a watcher.
+func (h *Hub) Changed(keys ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.watchers) == 0 {
+		return
+	}
+	for _, key := range keys {
+		for w := range h.watchers[key] {
+			select {
+			case w.changed <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// Close ends all watches and waits until no notify runs any more.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.end()
+	h.running.Wait()
+}

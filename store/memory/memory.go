@@ -1,0 +1,153 @@
+// Package memory is the storage `memory:`, which lasts as long as the process,
+// and the model that the other backends are compared with. It holds what every
+// storage holds: opaque bytes, never plaintext.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"secretstore/store"
+	"secretstore/store/internal/local"
+)
+
+var errClosed = fmt.Errorf("%w: memory backend is closed", store.ErrUnavailable)
+
+// Backend is a store.Backend in memory. Make it with New; several servers may
+// share one, or each have its own onto the same records (Attach).
+type Backend struct {
+	records *records
+	hub     *local.Hub
+	closed  atomic.Bool
+}
+
+var _ store.Backend = (*Backend)(nil)
+
+// New returns a backend without records.
+func New() *Backend {
+	return newBackend(&records{
+		byKey:    make(map[store.Key]record),
+		children: make(map[store.Key]map[string]int),
+		hubs:     make(map[*local.Hub]struct{}),
+	})
+}
+
+// Attach returns another backend on the same records, as another server has
+// its own connection to the same ensemble. Each is closed on its own; the
+// records go with the last.
+func (b *Backend) Attach() *Backend { return newBackend(b.records) }
+
+func newBackend(r *records) *Backend {
+	b := &Backend{records: r, hub: local.NewHub()}
+	r.join(b.hub)
+	return b
+}
+
+// Get implements store.Backend. The answer is never stale.
+func (b *Backend) Get(ctx context.Context, key store.Key, _ store.Consistency) (store.Node, error) {
+	if err := b.ready(ctx); err != nil {
+		return store.Node{}, err
+	}
+	if err := store.ValidKey(key); err != nil {
+		return store.Node{}, err
+	}
+	return b.records.get(key)
+}
+
+// Children implements store.Backend. The answer is never stale.
+func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consistency) (store.Listing, error) {
+	if err := b.ready(ctx); err != nil {
+		return store.Listing{}, err
+	}
+	if key != "" {
+		if err := store.ValidKey(key); err != nil {
+			return store.Listing{}, err
+		}
+	}
+	return store.Listing{Names: b.records.names(key)}, nil
+}
+
+// Apply implements store.Backend.
+func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if err := b.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := store.CheckOps(ops); err != nil {
+		return nil, err
+	}
+	return b.records.apply(ops)
+}
+
+// Watch implements store.Backend.
+func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
+	b.hub.Watch(ctx, keys, notify)
+}
+
+// Ping implements store.Backend.
+func (b *Backend) Ping(ctx context.Context) error { return b.ready(ctx) }
+
+// Close implements store.Backend. Other backends on the same records go on.
+func (b *Backend) Close() error {
+	b.closed.Store(true)
+	b.records.leave(b.hub)
+	b.hub.Close()
+	return nil
+}
+
+func (b *Backend) ready(ctx context.Context) error {
+	if b.closed.Load() {
+		return errClosed
+	}
+	return local.Expired(ctx)
+}
+
+// records is what backends on the same memory share.
+type records struct {
+	mu    sync.RWMutex
+	byKey map[store.Key]record // guarded by mu
+	// children counts, for each key and each name directly below it, the
+	// records at or below that name. Guarded by mu.
+	children map[store.Key]map[string]int
+	last     store.Version           // the last version given out; guarded by mu
+	hubs     map[*local.Hub]struct{} // guarded by mu
+}
+
+// record is never changed in place: readers keep its data after mu is free.
+type record struct {
+	data    []byte
+	version store.Version
+}
+
+func (r *records) join(h *local.Hub) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hubs[h] = struct{}{}
+}
+
+func (r *records) leave(h *local.Hub) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.hubs, h)
+}
+
+func (r *records) get(key store.Key) (store.Node, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec, ok := r.byKey[key]
+	if !ok {
+		return store.Node{}, store.ErrNotFound
+	}
+	return store.Node{Data: rec.data, Version: rec.version}, nil
+}
+
+func (r *records) names(key store.Key) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	names := make([]string, 0, len(r.children[key]))
+	for name := range r.children[key] {
+		names = append(names, name)
+	}
+	return names
+}
