@@ -1,0 +1,296 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
+)
+
+// load runs Load as the program would. The text of file, if any, is written to
+// a file that --config then names.
+func load(t *testing.T, file string, env map[string]string, args ...string) (Config, []string) {
+	t.Helper()
+	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	flags := Register(fs)
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "conf.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", path)
+	}
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	cfg, problems := Load(flags, func(k string) string { return env[k] })
+	var out []string
+	for _, p := range problems {
+		out = append(out, p.String())
+	}
+	return cfg, out
+}
+
+func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+	got, problems := load(t, "", nil)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	got.given, got.failed = nil, nil
+	want := Config{
+		Listen:           "127.0.0.1:1337",
+		Storage:          Storage{Kind: Bolt, Path: "secretstore.db"},
+		ZKSessionTimeout: 6 * time.Second,
+		MaxStale:         5 * time.Minute,
+		Bootstrap:        true,
+		SecurityMode:     "permissive",
+		MaxSecretSize:    1 << 20,
+		LogLevel:         zapcore.InfoLevel,
+		LogFormat:        "json",
+	}
+	opt := cmp.AllowUnexported(Config{})
+	if d := cmp.Diff(want, got, opt, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("defaults (-want +got):\n%s", d)
+	}
+}
+
+func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
+	const file = "listen: 127.0.0.1:1\nmax-secret-size: 2MiB\naudit-log: from-file\n"
+	env := map[string]string{"SECRETSTORE_LISTEN": "127.0.0.1:2", "SECRETSTORE_MAX_SECRET_SIZE": "3MiB"}
+	c, problems := load(t, file, env, "--listen", "127.0.0.1:3")
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	if c.Listen != "127.0.0.1:3" || c.MaxSecretSize != 3<<20 || c.AuditLog != "from-file" {
+		t.Errorf("listen %s, size %d, audit %s: want flag, environment, file", c.Listen, c.MaxSecretSize, c.AuditLog)
+	}
+}
+
+// TestEveryOptionWorksFromEverySource sets each option of the table from the
+// flag, the environment and the file, and wants the same Config.
+func TestEveryOptionWorksFromEverySource(t *testing.T) {
+	samples := map[string]string{
+		"listen": "127.0.0.1:9", "storage": "memory:", "zk-session-timeout": "9s", "max-stale": "0",
+		"bootstrap": "false", "auth-secret-znode": "/dcos/auth-token-secret", "auth-jwks": "https://x/jwks",
+		"jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
+		"security-mode": "permissive", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
+		"tls-listen": "127.0.0.1:8443",
+	}
+	for _, o := range Options() {
+		t.Run(o.Name, func(t *testing.T) {
+			v := samples[o.Name]
+			if v == "" {
+				v = "some-file"
+			}
+			flag, _ := load(t, "", nil, "--"+o.Name+"="+v)
+			fromFile, _ := load(t, o.Name+": '"+v+"'\n", nil)
+			unset, _ := load(t, "", nil)
+			opt := cmp.AllowUnexported(Config{})
+			same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+			if cmp.Equal(flag, unset, opt, same) {
+				t.Error("the flag changes nothing")
+			}
+			if d := cmp.Diff(flag, fromFile, opt, same); d != "" {
+				t.Errorf("flag and file differ:\n%s", d)
+			}
+			for _, name := range o.Env() {
+				env, _ := load(t, "", map[string]string{name: v})
+				if d := cmp.Diff(flag, env, opt, same); d != "" {
+					t.Errorf("flag and %s differ:\n%s", name, d)
+				}
+			}
+		})
+	}
+}
+
+func TestRepeatableOptions(t *testing.T) {
+	want := []string{"alice", "bob"}
+	flag, _ := load(t, "", nil, "--superuser", "alice", "--superuser", "bob")
+	env, _ := load(t, "", map[string]string{"SECRETSTORE_SUPERUSER": "alice,bob"})
+	file, _ := load(t, "superuser: [alice, bob]\n", nil)
+	for name, c := range map[string]Config{"flag": flag, "environment": env, "file": file} {
+		if !cmp.Equal(c.Superusers, want) {
+			t.Errorf("%s: %v, want %v", name, c.Superusers, want)
+		}
+	}
+}
+
+func TestEmptyEnvironmentVariableIsUnset(t *testing.T) {
+	c, problems := load(t, "", map[string]string{"SECRETSTORE_STORAGE": "", "SECRETSTORE_CONFIG": ""})
+	if problems != nil || c.Storage.Path != "secretstore.db" {
+		t.Errorf("storage %v, problems %v", c.Storage, problems)
+	}
+}
+
+// TestAllMistakesAtOnce makes one of each sort and wants every one named.
+func TestAllMistakesAtOnce(t *testing.T) {
+	file := "tls_listen: 127.0.0.1:2\nnonsense: hunter2\nlog-level: [info]\nlisten: 127.0.0.1:99999\n"
+	env := map[string]string{"SECRETSTORE_MAX_STALE": "soon", "SECRETS_BOOTSTRAP": "perhaps"}
+	_, problems := load(t, file, env,
+		"--tls-listen", "127.0.0.1:8443", "--zk-auth-file", "f", "--auth-secret-znode", "/x",
+		"--trusted-proxies", "10.0.0.0/8,ten,eleven", "--max-secret-size", "1MB", "--security-mode", "strict")
+	all := strings.Join(problems, "\n")
+	for _, want := range []string{
+		":1: tls_listen: is no option; write tls-listen",
+		":2: nonsense: is no option",
+		":3: log-level: takes one value",
+		":4: listen: port \"99999\"",
+		"SECRETSTORE_MAX_STALE: \"soon\" is no duration",
+		"SECRETS_BOOTSTRAP: \"perhaps\" is neither",
+		"--tls-listen: needs a certificate",
+		"--tls-listen: needs the private key",
+		"--zk-auth-file: needs ZooKeeper",
+		"--auth-secret-znode: needs ZooKeeper",
+		"--trusted-proxies: \"ten\" is no network",
+		"--trusted-proxies: \"eleven\" is no network",
+		"--max-secret-size: \"1MB\" is no size",
+		"--security-mode: strict is not available yet",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+	if len(problems) != 14 {
+		t.Errorf("%d problems, want 14:\n%s", len(problems), all)
+	}
+	if strings.Contains(all, "hunter2") {
+		t.Error("the value of an unknown key is repeated")
+	}
+}
+
+func TestContradictions(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"--listen=", "--listen: nothing to listen on"},
+		{"--tls-cert-file c", "--tls-cert-file: has no effect without --tls-listen"},
+		{"--tls-key-file c", "--tls-key-file: has no effect without --tls-listen"},
+		{"--listen 127.0.0.1:1 --tls-listen 127.0.0.1:1 --tls-cert-file c --tls-key-file k", "--tls-listen: is the same address"},
+		{"--storage zk://h --zk-tls-cert c", "--zk-tls-cert: needs its private key"},
+		{"--storage zk://h --zk-tls-key c", "--zk-tls-key: needs its certificate"},
+		{"--jwks-service-claim", "--jwks-service-claim: has no effect"},
+		{"--dev --storage memory:", "--dev: brings its own storage"},
+		{"--dev --bootstrap=false", "--dev: needs --bootstrap"},
+		{"--dev --listen 0.0.0.0:1", "--dev: is for this machine alone"},
+		{"--dev --listen :1", "--dev: is for this machine alone"},
+		{"--auth-jwks http://example.com/jwks", `--auth-jwks: scheme "http" is not safe`},
+		{"--auth-jwks https://user:pw@example.com/jwks", "--auth-jwks: must not hold a user name"},
+		{"--storage zk://user:pw@h/x", "--storage: must not hold credentials"},
+		{"--storage postgres://user:pw@h/x", "--storage: is no storage"},
+		{"--security-mode off", "--security-mode: \"off\" is unknown"},
+		{"--max-stale -1s", "--max-stale: -1s is out of range"},
+		{"--superuser=", "--superuser: is empty"},
+		{"--config /nonexistent/x.yaml", "--config: cannot read the configuration"},
+		{"--config=", "--config: cannot read the configuration"},
+	} {
+		_, problems := load(t, "", nil, strings.Fields(tt.args)...)
+		if len(problems) != 1 || !strings.HasPrefix(problems[0], tt.want) {
+			t.Errorf("%s:\n got %v\nwant [%s…]", tt.args, problems, tt.want)
+		}
+		if strings.Contains(strings.Join(problems, ""), "pw@") {
+			t.Errorf("%s: a password is repeated", tt.args)
+		}
+	}
+}
+
+func TestStorageURLs(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want Storage
+	}{
+		{"bolt:a b.db", Storage{Kind: Bolt, Path: "a b.db"}},
+		{"bolt:/var/x", Storage{Kind: Bolt, Path: "/var/x"}},
+		{"memory:", Storage{Kind: Memory}},
+		{"memory", Storage{Kind: Memory}},
+		{"zk://h", Storage{Kind: ZooKeeper, Servers: []string{"h:2181"}, Root: "/dcos/secrets"}},
+		{"zk://h:1,i:2/", Storage{Kind: ZooKeeper, Servers: []string{"h:1", "i:2"}, Root: "/dcos/secrets"}},
+		{"zk://[::1]:2181/a/b/", Storage{Kind: ZooKeeper, Servers: []string{"[::1]:2181"}, Root: "/a/b"}},
+	} {
+		got, err := ParseStorage(tt.in)
+		if err != nil || !cmp.Equal(got, tt.want) {
+			t.Errorf("%s: %+v, %v; want %+v", tt.in, got, err, tt.want)
+		}
+	}
+	for _, bad := range []string{"", "bolt:", "bolt:///x", "bolt", "memory:x", "zk:h", "zk://", "zk:///x", "zk://h:0/x",
+		"zk://h:x/x", "zk://h,/x", "zk://h/a//b", "zk://h/../b", "zk://h/zookeeper/x", "zk://h/a b", "file.db", "zk://u:p@h/x"} {
+		if got, err := ParseStorage(bad); err == nil {
+			t.Errorf("%q is accepted as %+v", bad, got)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for in, want := range map[string]int64{"1": 1, "1048576": 1 << 20, "1MiB": 1 << 20, "64MiB": 64 << 20, "512 KiB": 512 << 10, "1GiB": 1 << 30} {
+		if got, err := ParseSize(in); err != nil || got != want {
+			t.Errorf("%s: %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "0", "-1", "1.5MiB", "MiB", "1MB", "1m", "2GiB", "99999999999999999999", "8589934592GiB"} {
+		if got, err := ParseSize(bad); err == nil {
+			t.Errorf("%q is accepted as %d", bad, got)
+		}
+	}
+}
+
+func TestFileForms(t *testing.T) {
+	for _, ok := range []string{"# only a comment\n", "\n", "---\nlog-level: info\n", "{}"} {
+		if _, problems := load(t, ok, nil); problems != nil {
+			t.Errorf("%q: %v", ok, problems)
+		}
+	}
+	for in, want := range map[string]string{
+		"- a\n":                             "must hold lines of the form",
+		"text":                              "must hold lines of the form",
+		"a: [":                              "is no valid YAML",
+		"log-level: info\nlog-level: warn":  "is set twice",
+		"log-level:\n":                      "has no value",
+		"log-level: {a: b}\n":               "takes a plain value",
+		"superuser: [[a]]\n":                "must be a list of plain values",
+		"superuser: []\n":                   "is an empty list",
+		"log-level: info\n---\nlisten: x\n": "more than one YAML document",
+		"config: other.yaml\n":              "is no option",
+	} {
+		if _, problems := load(t, in, nil); !strings.Contains(strings.Join(problems, "\n"), want) {
+			t.Errorf("%q: %v, want %s", in, problems, want)
+		}
+	}
+}
+
+// FuzzConfig: whatever a file holds, it is either refused with a reason or
+// makes a Config whose parts are within their bounds.
+func FuzzConfig(f *testing.F) {
+	f.Add("listen: 127.0.0.1:1\nstorage: zk://h/x\n")
+	f.Add("superuser: [a, b]\nbootstrap: off\n")
+	f.Add("a: &a [*a]\n")
+	f.Add("trusted-proxies: 10.0.0.0/8\nmax-secret-size: 64MiB\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		settings, problems := parseFile("f", []byte(text))
+		fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+		env := map[string]string{}
+		for name, s := range settings {
+			env[Option{Name: name}.Env()[0]] = strings.Join(s.values, ",")
+		}
+		cfg, more := Load(Register(fs), func(k string) string { return env[k] })
+		for _, p := range append(problems, more...) {
+			if p.Where == "" || p.What == "" {
+				t.Errorf("a problem without words: %q", p)
+			}
+		}
+		if len(more) > 0 {
+			return
+		}
+		if cfg.Listen == "" && cfg.TLSListen == "" {
+			t.Error("accepted, but listens nowhere")
+		}
+		if cfg.Storage.Kind == "" || cfg.MaxSecretSize < 1 || cfg.MaxSecretSize > MaxSecretSizeLimit || cfg.MaxStale < 0 {
+			t.Errorf("accepted, but out of bounds: %+v", cfg)
+		}
+		if cfg.SecurityMode != modePermissive {
+			t.Errorf("mode %q accepted", cfg.SecurityMode)
+		}
+	})
+}

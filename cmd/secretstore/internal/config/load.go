@@ -1,0 +1,145 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// maxFile bounds the configuration file. It is a page of text; anything larger
+// is some other file, named by mistake.
+const maxFile = 1 << 20
+
+// Flags are the command line's share of the configuration.
+type Flags struct {
+	file  *pflag.Flag
+	flags map[string]*recorder
+}
+
+// recorder remembers what a flag was given; the value is parsed later, together
+// with those of the other sources, so that all mistakes are found in one run.
+type recorder struct {
+	option Option
+	values []string
+}
+
+func (r *recorder) String() string {
+	if len(r.values) > 0 {
+		return strings.Join(r.values, ",")
+	}
+	return r.option.Default
+}
+
+func (r *recorder) Type() string { return r.option.Arg }
+
+func (r *recorder) Set(s string) error {
+	r.values = append(r.values, s)
+	return nil
+}
+
+// Register adds all options and --config to a flag set.
+func Register(fs *pflag.FlagSet) *Flags {
+	out := &Flags{flags: map[string]*recorder{}}
+	fs.String("config", "", "YAML file with the same options, without the dashes")
+	out.file = fs.Lookup("config")
+	for _, o := range Options() {
+		r := &recorder{option: o}
+		fs.Var(r, o.Name, o.Usage)
+		if o.Switch {
+			fs.Lookup(o.Name).NoOptDefVal = "true"
+		}
+		out.flags[o.Name] = r
+	}
+	return out
+}
+
+// Load puts the sources together: flag beats environment beats file beats
+// default. If problems is not empty, the Config holds what could be understood
+// and must not be used to serve.
+func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Problem) {
+	path, where := flags.file.Value.String(), "--config"
+	if !flags.file.Changed {
+		path, where = getenv("SECRETSTORE_CONFIG"), "SECRETSTORE_CONFIG"
+	}
+	var file map[string]setting
+	if path != "" || flags.file.Changed {
+		file, problems = readFile(where, path)
+	}
+	cfg.given, cfg.failed = map[string]bool{}, map[string]bool{}
+	for _, o := range Options() {
+		s := choose(o, flags.flags[o.Name].values, getenv, file)
+		if s.where == "" && o.Repeat {
+			continue // no default
+		}
+		cfg.given[o.Name] = s.where != "" && strings.Join(s.values, "") != ""
+		if err := o.set(&cfg, s.values); err != nil {
+			cfg.failed[o.Name] = true
+			problems = append(problems, split(s.where, err)...)
+		}
+	}
+	return cfg, append(problems, contradictions(cfg)...)
+}
+
+// setting is the text that one source gives for one option.
+type setting struct {
+	where  string
+	values []string
+}
+
+// choose picks the source of an option. An empty environment variable counts as
+// unset: that is what unit files and compose files leave behind.
+func choose(o Option, flag []string, getenv func(string) string, file map[string]setting) setting {
+	if len(flag) > 0 {
+		return setting{"--" + o.Name, commas(o, flag)}
+	}
+	for _, name := range o.Env() {
+		if v := getenv(name); v != "" {
+			return setting{name, commas(o, []string{v})}
+		}
+	}
+	if s, ok := file[o.Name]; ok {
+		return s
+	}
+	return setting{"", []string{o.Default}}
+}
+
+// commas splits the values of a repeatable option.
+func commas(o Option, values []string) []string {
+	if !o.Repeat {
+		return values
+	}
+	var out []string
+	for _, v := range values {
+		out = append(out, strings.Split(v, ",")...)
+	}
+	return out
+}
+
+// split makes one problem of each line of an error, for errors.Join separates
+// with line ends.
+func split(where string, err error) []Problem {
+	var out []Problem
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		out = append(out, Problem{where, line})
+	}
+	return out
+}
+
+func readFile(where, path string) (map[string]setting, []Problem) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, []Problem{{where, fmt.Sprintf("cannot read the configuration: %v", err)}}
+	}
+	defer f.Close() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, []Problem{{where, fmt.Sprintf("cannot read the configuration: %v", err)}}
+	}
+	if len(data) > maxFile {
+		return nil, []Problem{{where, fmt.Sprintf("%s is larger than 1 MiB; is it the right file?", path)}}
+	}
+	return parseFile(path, data)
+}

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"strings"
+)
+
+// Option is one thing that the server can be told. The table made by Options is
+// the only place where an option is described: flags, environment variables,
+// YAML keys and help all come from it.
+type Option struct {
+	Name    string // of the flag, without dashes, and of the YAML key
+	Arg     string // stands for the value in help: ADDR, FILE
+	Default string // in the form in which a user would write it
+	Usage   string
+	Repeat  bool     // may be given several times: a YAML list
+	Switch  bool     // a flag that means true without a value
+	Aliases []string // further environment variables
+
+	set func(c *Config, values []string) error
+}
+
+// Env returns the names of the environment variables that set the option, the
+// main one first.
+func (o Option) Env() []string {
+	name := "SECRETSTORE_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+	return append([]string{name}, o.Aliases...)
+}
+
+// Options returns the table of all server options, in the order of the help.
+// Only --config itself is not among them.
+func Options() []Option {
+	var all []Option
+	all = append(all, listenOptions()...)
+	all = append(all, storageOptions()...)
+	all = append(all, accessOptions()...)
+	return append(all, otherOptions()...)
+}
+
+func listenOptions() []Option {
+	return []Option{
+		{Name: "listen", Arg: "ADDR", Default: "127.0.0.1:1337", Usage: `serve plain HTTP on host:port ("" for none)`,
+			set: one(func(c *Config) *string { return &c.Listen }, parseAddress)},
+		{Name: "tls-listen", Arg: "ADDR", Usage: "serve HTTPS on host:port",
+			set: one(func(c *Config) *string { return &c.TLSListen }, parseAddress)},
+		{Name: "tls-cert-file", Arg: "FILE", Usage: "certificate chain for --tls-listen (PEM), read again when it changes",
+			set: one(func(c *Config) *string { return &c.TLSCertFile }, parseText)},
+		{Name: "tls-key-file", Arg: "FILE", Usage: "private key for --tls-listen (PEM), read again when it changes",
+			set: one(func(c *Config) *string { return &c.TLSKeyFile }, parseText)},
+		{Name: "security-mode", Arg: "MODE", Default: modePermissive, Usage: "disabled, permissive or strict",
+			set: one(func(c *Config) *string { return &c.SecurityMode }, parseSecurityMode)},
+		{Name: "trusted-proxies", Arg: "CIDR", Repeat: true, Usage: "believe X-Forwarded-For only from these networks",
+			set: parseProxies},
+	}
+}
+
+func storageOptions() []Option {
+	return []Option{
+		{Name: "storage", Arg: "URL", Default: "bolt:secretstore.db",
+			Usage: "where secrets are kept: bolt:PATH, zk://H1:P1,H2:P2/ROOT or memory:",
+			set:   one(func(c *Config) *Storage { return &c.Storage }, ParseStorage)},
+		{Name: "zk-auth-file", Arg: "FILE", Usage: "file with user:password for ZooKeeper digest authentication",
+			set: one(func(c *Config) *string { return &c.ZKAuthFile }, parseText)},
+		{Name: "zk-tls-ca", Arg: "FILE", Usage: "CA certificates of the ZooKeeper servers (PEM)",
+			set: one(func(c *Config) *string { return &c.ZKTLSCA }, parseText)},
+		{Name: "zk-tls-cert", Arg: "FILE", Usage: "client certificate for ZooKeeper (PEM)",
+			set: one(func(c *Config) *string { return &c.ZKTLSCert }, parseText)},
+		{Name: "zk-tls-key", Arg: "FILE", Usage: "private key of the client certificate for ZooKeeper (PEM)",
+			set: one(func(c *Config) *string { return &c.ZKTLSKey }, parseText)},
+		{Name: "zk-session-timeout", Arg: "DURATION", Default: "6s", Usage: "ZooKeeper session timeout",
+			set: oneDuration(func(c *Config) durationRange { return durationRange{&c.ZKSessionTimeout, minSession, maxSession} })},
+		{Name: "max-stale", Arg: "DURATION", Default: "5m",
+			Usage: "serve cached secrets for so long while the storage is unreachable (0: never)",
+			set:   oneDuration(func(c *Config) durationRange { return durationRange{&c.MaxStale, 0, maxStale} })},
+		{Name: "bootstrap", Arg: "BOOL", Default: "true", Switch: true, Aliases: []string{"SECRETS_BOOTSTRAP"},
+			Usage: "initialise an empty storage with a new key pair, keep its private key and unseal with it",
+			set:   one(func(c *Config) *bool { return &c.Bootstrap }, parseBool)},
+		{Name: "max-secret-size", Arg: "SIZE", Default: "1MiB", Usage: "largest value of a secret",
+			set: one(func(c *Config) *int64 { return &c.MaxSecretSize }, ParseSize)},
+	}
+}
+
+func accessOptions() []Option {
+	return []Option{
+		{Name: "auth-secret-file", Arg: "FILE", Usage: "file whose first line is the HS256 key of tokens (32 bytes or more)",
+			set: one(func(c *Config) *string { return &c.AuthSecretFile }, parseText)},
+		{Name: "auth-secret-znode", Arg: "PATH", Usage: "znode with the HS256 key of tokens (/dcos/auth-token-secret in DC/OS)",
+			set: one(func(c *Config) *string { return &c.AuthSecretZnode }, parseZnode)},
+		{Name: "auth-jwks", Arg: "URL_OR_FILE", Usage: "key set with the RS256 and ES256 keys of tokens (https, or http on loopback)",
+			set: one(func(c *Config) *string { return &c.AuthJWKS }, parseKeySet)},
+		{Name: "jwks-service-claim", Arg: "BOOL", Default: "false", Switch: true,
+			Usage: `honour the claim "service" in tokens signed by a key of --auth-jwks`,
+			set:   one(func(c *Config) *bool { return &c.JWKSServiceClaim }, parseBool)},
+		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "this user may do everything, whatever else says",
+			set: list(func(c *Config) *[]string { return &c.Superusers }, parseNonEmpty)},
+		{Name: "policy-file", Arg: "FILE", Usage: "YAML file of grants, read again on SIGHUP and when it changes",
+			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
+	}
+}
+
+func otherOptions() []Option {
+	return []Option{
+		{Name: "audit-log", Arg: "FILE", Usage: "write one JSON line for each decision; - is standard output",
+			set: one(func(c *Config) *string { return &c.AuditLog }, parseText)},
+		{Name: "log-level", Arg: "LEVEL", Default: "info", Usage: "debug, info, warn or error",
+			set: parseLevel},
+		{Name: "log-format", Arg: "FORMAT", Default: "json", Usage: "json, or console for people",
+			set: one(func(c *Config) *string { return &c.LogFormat }, parseOneOf("json", "console"))},
+		{Name: "dev", Arg: "BOOL", Default: "false", Switch: true,
+			Usage: "try it out: storage, keys and a superuser token in ./.secretstore-dev",
+			set:   one(func(c *Config) *bool { return &c.Dev }, parseBool)},
+	}
+}

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxSecretSizeLimit is the largest --max-secret-size: a value is held in memory
+// several times over while its request lasts.
+const MaxSecretSizeLimit = 1 << 30
+
+const (
+	// A ZooKeeper server clamps the session timeout to 2-20 ticks anyway (4 to
+	// 40 s by default); these bounds only catch slips such as "6000h".
+	minSession = time.Second
+	maxSession = 10 * time.Minute
+	maxStale   = 30 * 24 * time.Hour
+)
+
+// one makes a setter for an option with a single value.
+func one[T any](field func(*Config) *T, parse func(string) (T, error)) func(*Config, []string) error {
+	return func(c *Config, values []string) error {
+		v, err := parse(values[len(values)-1])
+		if err != nil {
+			return err
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+// list makes a setter for an option with any number of values.
+func list[T any](field func(*Config) *[]T, parse func(string) (T, error)) func(*Config, []string) error {
+	return func(c *Config, values []string) error {
+		var out []T
+		var errs []error
+		for _, s := range values {
+			v, err := parse(s)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = append(out, v)
+		}
+		*field(c) = out
+		return errors.Join(errs...)
+	}
+}
+
+type durationRange struct {
+	field    *time.Duration
+	min, max time.Duration
+}
+
+func oneDuration(target func(*Config) durationRange) func(*Config, []string) error {
+	return func(c *Config, values []string) error {
+		r := target(c)
+		d, err := time.ParseDuration(values[len(values)-1])
+		if err != nil {
+			return fmt.Errorf("%q is no duration; write for example 30s, 5m or 1h30m", values[len(values)-1])
+		}
+		if d < r.min || d > r.max {
+			return fmt.Errorf("%v is out of range; it can be from %v to %v", d, r.min, r.max)
+		}
+		*r.field = d
+		return nil
+	}
+}
+
+func parseText(s string) (string, error) {
+	if strings.ContainsRune(s, 0) {
+		return "", errors.New("holds a NUL byte")
+	}
+	return s, nil
+}
+
+func parseNonEmpty(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return "", errors.New("is empty; remove it or give it a value")
+	}
+	return parseText(s)
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", s)
+	}
+	return b, nil
+}
+
+func parseOneOf(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%q is unknown; it can be %s", s, strings.Join(words, ", "))
+		}
+		return s, nil
+	}
+}
+
+func parseLevel(c *Config, values []string) error {
+	word, err := parseOneOf("debug", "info", "warn", "error")(values[len(values)-1])
+	if err != nil {
+		return err
+	}
+	return c.LogLevel.UnmarshalText([]byte(word))
+}
+
+// parseAddress checks host:port. The port must be a number, so that a mistake is
+// found before the server listens.
+func parseAddress(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", fmt.Errorf("%q is no address; write host:port, for example 127.0.0.1:1337", s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", fmt.Errorf("port %q is no number from 0 to 65535", port)
+	}
+	return s, nil
+}
+
+// parseProxies takes networks and single addresses.
+func parseProxies(c *Config, values []string) error {
+	return list(func(c *Config) *[]netip.Prefix { return &c.TrustedProxies }, func(s string) (netip.Prefix, error) {
+		s = strings.TrimSpace(s)
+		if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+			return netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("%q is no network; write for example 10.0.0.0/8", s)
+		}
+		return p.Masked(), nil
+	})(c, values)
+}
+
+// ParseSize reads a number of bytes: plain, or with the unit KiB, MiB or GiB.
+// Decimal units are refused, for nobody agrees on what they mean.
+func ParseSize(s string) (int64, error) {
+	digits, unit := s, int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			digits, unit = strings.TrimSpace(rest), n
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no size; write bytes, or for example 512KiB, 1MiB or 64MiB", s)
+	}
+	if n == 0 || n > uint64(MaxSecretSizeLimit/unit) {
+		return 0, fmt.Errorf("%s is out of range; it can be from 1 byte to 1GiB", s)
+	}
+	return int64(n) * unit, nil
+}
+
+// parseKeySet takes a file, an https URL, or an http URL on the loopback
+// interface: whoever can change the answer on its way makes everybody's tokens.
+func parseKeySet(s string) (string, error) {
+	if !strings.Contains(s, "://") {
+		return parseText(s)
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return "", errors.New("is no URL; write https://host/path or the name of a file")
+	}
+	if u.User != nil {
+		return "", errors.New("must not hold a user name or password")
+	}
+	if u.Scheme == "https" || (u.Scheme == "http" && IsLoopback(u.Hostname())) {
+		return s, nil
+	}
+	return "", fmt.Errorf("scheme %q is not safe for keys; use https (http only on 127.0.0.1)", u.Scheme)
+}
+
+// IsLoopback reports whether host is this machine's loopback: an address of it,
+// or the name localhost.
+func IsLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}

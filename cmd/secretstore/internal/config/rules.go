@@ -1,0 +1,68 @@
+package config
+
+import (
+	"net"
+	"strings"
+)
+
+// contradictions returns what is wrong between options that are each valid by
+// themselves. An option that could not be parsed has its zero value here but
+// counts as given, so one mistake is not reported as two.
+func contradictions(c Config) []Problem {
+	var out []Problem
+	say := func(broken bool, where, what string) {
+		if broken {
+			out = append(out, Problem{where, what})
+		}
+	}
+	listenRules(c, say)
+	storageRules(c, say)
+	if c.Dev {
+		devRules(c, say)
+	}
+	say(c.JWKSServiceClaim && !c.Given("auth-jwks"), "--jwks-service-claim",
+		"has no effect without --auth-jwks; give the key set or remove it")
+	return out
+}
+
+type sayFunc func(broken bool, where, what string)
+
+func listenRules(c Config, say sayFunc) {
+	say(c.off(c.Listen, "listen") && c.off(c.TLSListen, "tls-listen"),
+		"--listen", "nothing to listen on; give --listen or --tls-listen an address")
+	say(c.Listen != "" && c.Listen == c.TLSListen && !strings.HasSuffix(c.Listen, ":0"), "--tls-listen",
+		"is the same address as --listen; HTTP and HTTPS need a port each")
+	tls := !c.off(c.TLSListen, "tls-listen")
+	say(tls && !c.Given("tls-cert-file"), "--tls-listen", "needs a certificate; name it with --tls-cert-file")
+	say(tls && !c.Given("tls-key-file"), "--tls-listen", "needs the private key of the certificate; name it with --tls-key-file")
+	say(!tls && c.Given("tls-cert-file"), "--tls-cert-file", "has no effect without --tls-listen; give --tls-listen an address or remove it")
+	say(!tls && c.Given("tls-key-file"), "--tls-key-file", "has no effect without --tls-listen; give --tls-listen an address or remove it")
+}
+
+func storageRules(c Config, say sayFunc) {
+	if c.Storage.Kind == "" {
+		return // reported already
+	}
+	if c.Storage.Kind != ZooKeeper {
+		for _, name := range []string{"zk-auth-file", "zk-tls-ca", "zk-tls-cert", "zk-tls-key", "zk-session-timeout", "auth-secret-znode"} {
+			say(c.Given(name), "--"+name, "needs ZooKeeper, but --storage is "+string(c.Storage.Kind)+
+				": remove it or set --storage zk://HOST:PORT")
+		}
+		return
+	}
+	say(c.Given("zk-tls-cert") && !c.Given("zk-tls-key"), "--zk-tls-cert", "needs its private key; name it with --zk-tls-key")
+	say(c.Given("zk-tls-key") && !c.Given("zk-tls-cert"), "--zk-tls-key", "needs its certificate; name it with --zk-tls-cert")
+}
+
+// devRules keep --dev from being mistaken for a way to run a service.
+func devRules(c Config, say sayFunc) {
+	for _, name := range []string{"storage", "auth-secret-file", "auth-secret-znode"} {
+		say(c.Given(name), "--dev", "brings its own "+name+"; remove --"+name+" or --dev")
+	}
+	say(!c.Bootstrap && !c.failed["bootstrap"], "--dev", "needs --bootstrap; remove --bootstrap=false or --dev")
+	for _, addr := range []string{c.Listen, c.TLSListen} {
+		host, _, err := net.SplitHostPort(addr)
+		say(err == nil && !IsLoopback(host), "--dev", "is for this machine alone; listen on 127.0.0.1 or remove --dev")
+	}
+	say(c.off(c.Listen, "listen"), "--dev", "needs --listen; remove --listen \"\" or --dev")
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// StorageKind is the kind of a storage. The zero value is none.
+type StorageKind string
+
+// The kinds of storage, named as in the URL.
+const (
+	Bolt      StorageKind = "bolt"
+	ZooKeeper StorageKind = "zk"
+	Memory    StorageKind = "memory"
+)
+
+// Storage is a parsed --storage.
+type Storage struct {
+	Kind    StorageKind
+	Path    string   // of the bbolt file
+	Servers []string // host:port of each ZooKeeper server
+	Root    string   // znode under which everything is kept
+}
+
+const (
+	defaultZKPort = "2181"
+	defaultZKRoot = "/dcos/secrets"
+)
+
+// ParseStorage reads bolt:PATH, zk://H1:P1,H2:P2/ROOT or memory: (or memory, for
+// YAML does not take a colon at the end of a line).
+func ParseStorage(s string) (Storage, error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	switch StorageKind(kind) {
+	case Bolt:
+		path, err := parseText(rest)
+		if path == "" || err != nil || strings.HasPrefix(path, "//") {
+			return Storage{}, errors.New("bolt needs the path of a file: bolt:secretstore.db or bolt:/var/lib/secretstore/secrets.db")
+		}
+		return Storage{Kind: Bolt, Path: path}, nil
+	case Memory:
+		if rest != "" {
+			return Storage{}, errors.New("write memory: with nothing after it")
+		}
+		return Storage{Kind: Memory}, nil
+	case ZooKeeper:
+		return parseZooKeeper(rest)
+	}
+	// The text is not repeated: it may be a URL with a password in it.
+	return Storage{}, errors.New("is no storage; write bolt:PATH, zk://HOST:PORT,HOST:PORT/ROOT or memory:")
+}
+
+func parseZooKeeper(rest string) (Storage, error) {
+	rest, ok := strings.CutPrefix(rest, "//")
+	if !ok {
+		return Storage{}, errors.New("write zk://HOST:PORT,HOST:PORT/ROOT")
+	}
+	hosts, root, _ := strings.Cut(rest, "/")
+	if strings.Contains(hosts, "@") {
+		return Storage{}, errors.New("must not hold credentials; put user:password into a file and name it with --zk-auth-file")
+	}
+	out := Storage{Kind: ZooKeeper, Root: defaultZKRoot}
+	for host := range strings.SplitSeq(hosts, ",") {
+		server, err := parseServer(host)
+		if err != nil {
+			return Storage{}, err
+		}
+		out.Servers = append(out.Servers, server)
+	}
+	if root = strings.Trim(root, "/"); root != "" {
+		path, err := parseZnode("/" + root)
+		if err != nil {
+			return Storage{}, err
+		}
+		out.Root = path
+	}
+	return out, nil
+}
+
+func parseServer(s string) (string, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port, err = net.SplitHostPort(s + ":" + defaultZKPort)
+	}
+	if err != nil || host == "" || strings.ContainsAny(host, " \t\x00") {
+		return "", fmt.Errorf("%q is no ZooKeeper server; write host:port", s)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q is no ZooKeeper server: its port is no number from 1 to 65535", s)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// parseZnode checks an absolute znode path as ZooKeeper itself would. The
+// znode /zookeeper is ZooKeeper's own.
+func parseZnode(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	parts := strings.Split(s, "/")
+	if parts[0] != "" || len(s) > 1024 {
+		return "", fmt.Errorf("%q is no znode; write an absolute path such as /dcos/secrets", s)
+	}
+	for _, part := range parts[1:] {
+		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, oddInZnode) {
+			return "", fmt.Errorf("%q is no znode path", s)
+		}
+	}
+	if parts[1] == "zookeeper" {
+		return "", errors.New("/zookeeper belongs to ZooKeeper itself; choose another znode")
+	}
+	return s, nil
+}
+
+// oddInZnode keeps to printable ASCII: ZooKeeper permits more, but nobody can
+// type it into zkCli.sh.
+func oddInZnode(r rune) bool { return r <= ' ' || r > '~' }
