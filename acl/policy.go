@@ -1,0 +1,89 @@
+package acl
+
+import "strings"
+
+// Policy holds the grants. It is immutable, so one value may be used by any number of goroutines and replaced as a whole. A nil or zero
+// Policy denies everybody everything; [ParsePolicy] and [Policy.WithSuperusers] make one that decides.
+type Policy struct {
+	live  bool
+	users map[string]rights
+}
+
+// rights is what one user holds: its own grants and those of its groups, which are shared, not copied, so that many members times
+// many grants in a policy file cost their sum and not their product.
+type rights struct {
+	superuser bool
+	sets      []*grantSet
+}
+
+// grantSet is a list of grants made ready for lookup.
+type grantSet struct {
+	superuser bool
+	exact     map[Resource]actionSet
+	wild      []wildGrant
+}
+
+type wildGrant struct {
+	pattern Pattern
+	actions actionSet
+}
+
+// WithSuperusers returns a policy in which each of uids also holds dcos:superuser. p is unchanged; it may be nil, which gives a policy
+// that has no other grants but does decide, so that tokens bound to a service work.
+func (p *Policy) WithSuperusers(uids ...string) *Policy {
+	n := &Policy{live: true, users: make(map[string]rights)}
+	if p != nil {
+		for uid, r := range p.users {
+			n.users[uid] = r
+		}
+	}
+	for _, uid := range uids {
+		r := n.users[uid]
+		r.superuser = true
+		n.users[uid] = r
+	}
+	return n
+}
+
+func (g *grantSet) add(p Pattern, a actionSet) {
+	switch {
+	case a == 0:
+	case p.kinds == 1<<kindSuperuser:
+		g.superuser = true // any action on it
+	case p.wild:
+		g.wild = append(g.wild, wildGrant{p, a})
+	default:
+		for k := kindSecret; k <= kindResolve; k++ {
+			if p.kinds.has(k) {
+				g.exact[Resource{k, p.rest}] |= a
+			}
+		}
+	}
+}
+
+// allows reports whether some grant gives a on r.
+func (r rights) allows(res Resource, a Action) bool {
+	for _, g := range r.sets {
+		if g.exact[res].allows(a) {
+			return true
+		}
+		for i := range g.wild {
+			if g.wild[i].actions.allows(a) && g.wild[i].pattern.Matches(res) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// allowsList reports whether read is granted on the list of folder p or of one of its parents, and on which.
+func (r rights) allowsList(p Path) (Resource, bool) {
+	for s := p.s; ; s = s[:max(0, strings.LastIndexByte(s, '/'))] {
+		if res := (Resource{kindList, s}); r.allows(res, Read) {
+			return res, true
+		}
+		if s == "" {
+			return Resource{}, false
+		}
+	}
+}

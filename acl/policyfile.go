@@ -1,0 +1,255 @@
+package acl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxPolicyBytes is the size of the largest policy file.
+const MaxPolicyBytes = 1 << 20
+
+// ErrInvalidPolicy is matched by every error of [ParsePolicy], which are of type [*PolicyError].
+var ErrInvalidPolicy = errors.New("invalid policy")
+
+// PolicyError lists everything that is wrong with a policy file.
+type PolicyError struct {
+	Problems []PolicyProblem // in the order of the file
+}
+
+// PolicyProblem is one mistake and where it is.
+type PolicyProblem struct {
+	Line int // 1 is the first; 0 where the mistake has no line
+	Text string
+}
+
+// maxShownProblems bounds the text of an error.
+const maxShownProblems = 50
+
+// Error returns one line for each problem.
+func (e *PolicyError) Error() string {
+	var b strings.Builder
+	b.WriteString(ErrInvalidPolicy.Error())
+	for i, p := range e.Problems {
+		if i == maxShownProblems {
+			fmt.Fprintf(&b, "\n  and %d more", len(e.Problems)-i)
+			break
+		}
+		if p.Line > 0 {
+			fmt.Fprintf(&b, "\n  line %d: %s", p.Line, p.Text)
+		} else {
+			fmt.Fprintf(&b, "\n  %s", p.Text)
+		}
+	}
+	return b.String()
+}
+
+// Is makes errors.Is(err, ErrInvalidPolicy) true.
+func (e *PolicyError) Is(target error) bool { return target == ErrInvalidPolicy }
+
+// ParsePolicy reads a policy file: a mapping with the optional keys users (uid to grants) and groups (name to members and grants), where
+// grants map a resource id, see [ParsePattern], to a list of actions. Nothing is guessed: an unknown or repeated key, an unknown action,
+// an impossible resource, an anchor or alias, a second or no document is an error. All problems are returned at once, as a
+// [*PolicyError].
+func ParsePolicy(data []byte) (*Policy, error) {
+	f := &policyFile{policy: &Policy{live: true, users: make(map[string]rights)}}
+	if root := f.document(data); root != nil {
+		f.fields(root, map[string]func(*yaml.Node){"users": f.readUsers, "groups": f.readGroups})
+	}
+	if len(f.problems) > 0 {
+		slices.SortStableFunc(f.problems, func(a, b PolicyProblem) int { return a.Line - b.Line })
+		return nil, &PolicyError{f.problems}
+	}
+	return f.policy, nil
+}
+
+// policyFile is the state of one parse.
+type policyFile struct {
+	policy   *Policy
+	problems []PolicyProblem
+}
+
+func (f *policyFile) problem(n *yaml.Node, format string, args ...any) {
+	line := 0
+	if n != nil {
+		line = n.Line
+	}
+	f.problems = append(f.problems, PolicyProblem{line, fmt.Sprintf(format, args...)})
+}
+
+// document returns the root mapping of the only document, or nil after reporting why there is none.
+func (f *policyFile) document(data []byte) *yaml.Node {
+	if len(data) > MaxPolicyBytes {
+		f.problem(nil, "larger than %d bytes", MaxPolicyBytes)
+		return nil
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	// An empty file is more likely half of a write than a wish to revoke everything.
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		f.problem(nil, "empty: write users: {} if nobody is to have a grant")
+		return nil
+	} else if err != nil {
+		f.problem(nil, "%s", err)
+		return nil
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		f.problem(nil, "more than one YAML document")
+	}
+	if len(doc.Content) != 1 {
+		f.problem(nil, "no YAML document")
+		return nil
+	}
+	return doc.Content[0]
+}
+
+// mapping calls each for the entries of n, whose keys it has checked: scalars, each once. Aliases are refused here and wherever a
+// scalar or sequence is expected, so that no file expands to more than it holds.
+func (f *policyFile) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		f.problem(n, "%s must be a mapping", what)
+		return
+	}
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if !isScalar(key) {
+			f.problem(key, "a key of %s must be a plain string", what)
+			continue
+		}
+		if line, dup := seen[key.Value]; dup {
+			f.problem(key, "%q is already on line %d", shorten(key.Value), line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		each(key, value)
+	}
+}
+
+// fields is mapping for the fixed keys of the format.
+func (f *policyFile) fields(n *yaml.Node, known map[string]func(*yaml.Node)) {
+	f.mapping(n, "this", func(key, value *yaml.Node) {
+		read, ok := known[key.Value]
+		if !ok {
+			f.problem(key, "unknown key %q", shorten(key.Value))
+			return
+		}
+		read(value)
+	})
+}
+
+func (f *policyFile) readUsers(n *yaml.Node) {
+	f.mapping(n, "users", func(key, value *yaml.Node) {
+		if f.validID(key, "user id") {
+			f.give(key.Value, f.readGrants(value))
+		}
+	})
+}
+
+func (f *policyFile) readGroups(n *yaml.Node) {
+	f.mapping(n, "groups", func(key, value *yaml.Node) {
+		f.validID(key, "group name")
+		var members []string
+		grants := newGrantSet()
+		f.fields(value, map[string]func(*yaml.Node){
+			"members": func(n *yaml.Node) { members = f.readMembers(n) },
+			"grants":  func(n *yaml.Node) { grants = f.readGrants(n) },
+		})
+		for _, uid := range members {
+			f.give(uid, grants)
+		}
+	})
+}
+
+func (f *policyFile) readMembers(n *yaml.Node) []string {
+	var members []string
+	f.strings(n, "members", func(item *yaml.Node) {
+		if f.validID(item, "user id") {
+			members = append(members, item.Value)
+		}
+	})
+	return members
+}
+
+func (f *policyFile) readGrants(n *yaml.Node) *grantSet {
+	g := newGrantSet()
+	f.mapping(n, "grants", func(key, value *yaml.Node) {
+		pattern, err := ParsePattern(key.Value)
+		if err != nil {
+			f.problem(key, "%q: %s", shorten(key.Value), err)
+		}
+		g.add(pattern, f.readActions(value))
+	})
+	return g
+}
+
+func (f *policyFile) readActions(n *yaml.Node) actionSet {
+	var set actionSet
+	f.strings(n, "actions", func(item *yaml.Node) {
+		a, err := ParseAction(item.Value)
+		if err != nil {
+			f.problem(item, "%q: %s", shorten(item.Value), err)
+			return
+		}
+		set = set.with(a)
+	})
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		f.problem(n, "a grant needs at least one action")
+	}
+	return set
+}
+
+// strings calls each for the items of a list of distinct strings.
+func (f *policyFile) strings(n *yaml.Node, what string, each func(item *yaml.Node)) {
+	if n.Kind != yaml.SequenceNode {
+		f.problem(n, "%s must be a list, as in [a, b]", what)
+		return
+	}
+	seen := make(map[string]bool, len(n.Content))
+	for _, item := range n.Content {
+		switch {
+		case !isScalar(item):
+			f.problem(item, "%s must be plain strings", what)
+		case seen[item.Value]:
+			f.problem(item, "%q is listed twice", shorten(item.Value))
+		default:
+			seen[item.Value] = true
+			each(item)
+		}
+	}
+}
+
+func (f *policyFile) validID(n *yaml.Node, what string) bool {
+	if ValidUID(n.Value) {
+		return true
+	}
+	f.problem(n, "%q is no %s: 1 to %d printable ASCII characters, no space at the ends", shorten(n.Value), what, MaxUIDBytes)
+	return false
+}
+
+func (f *policyFile) give(uid string, g *grantSet) {
+	r := f.policy.users[uid]
+	r.sets = append(r.sets, g)
+	f.policy.users[uid] = r
+}
+
+func newGrantSet() *grantSet { return &grantSet{exact: make(map[Resource]actionSet)} }
+
+// isScalar accepts any scalar by its text, so that the uid 007 needs no quotes, but not null, an anchor or the merge key.
+func isScalar(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Anchor == "" && n.Tag != "!!null" && n.Tag != "!!merge"
+}
+
+// shorten bounds what an error repeats of the file.
+func shorten(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,76 @@
+// Package watchfile tells when the content of a small file changes: policies, keys, certificates. It reads and compares instead of using
+// file events, because those miss files that are replaced through symbolic links (Kubernetes) and files on network mounts.
+package watchfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// MaxSize is the size in bytes of the largest file that is read.
+const MaxSize = 1 << 20
+
+// Errors of [Read], besides those of package os.
+var (
+	ErrTooLarge   = errors.New("file is larger than 1 MiB")
+	ErrNotRegular = errors.New("not a regular file")
+)
+
+// settle is how long a changed file must stay as it is, so that half of a write is not taken for the new content.
+const settle = 100 * time.Millisecond
+
+// Read returns the content of a regular file of at most [MaxSize] bytes.
+func Read(path string) ([]byte, error) {
+	// Looked at before it is opened: opening a FIFO would block.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: %w", path, ErrNotRegular)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > MaxSize {
+		return nil, fmt.Errorf("read %s: %w", path, ErrTooLarge)
+	}
+	return content, nil
+}
+
+// Poll reads path at once and then after each period, and calls fn with the content when it is not what fn was last called with, or with
+// the error when reading begins to fail or fails differently. After a failure fn gets the content again, changed or not. Calls do not
+// overlap; fn owns content. Poll returns when ctx is done.
+func Poll(ctx context.Context, path string, every time.Duration, fn func(content []byte, err error)) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	content, last := observe(path)
+	fn(content, last.error)
+	for sleepTick(ctx, ticker) {
+		content, now := observe(path)
+		if now.same(last) {
+			continue
+		}
+		if now.error == nil {
+			if !sleep(ctx, min(settle, every)) {
+				return
+			}
+			again := state{}
+			if content, again = observe(path); !again.same(now) {
+				continue // still being written: the next tick looks again
+			}
+		}
+		last = now
+		fn(content, now.error)
+	}
+}
