@@ -1,0 +1,131 @@
+package token
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"time"
+
+	"secretstore/acl"
+)
+
+// Leeway is by how much the clocks of issuer and server may differ.
+const Leeway = 30 * time.Second
+
+// maxNumericDate is the end of the year 9999: a later date is a mistake, and could overflow time arithmetic.
+const maxNumericDate = 253402300799
+
+// Reasons for refusing the claims of a token with a good signature.
+var (
+	errClaims    = errors.New("claims are not one JSON object with distinct keys")
+	errUID       = errors.New("claim uid is missing or not a user id")
+	errDate      = errors.New("claim exp or nbf is not a date")
+	errService   = errors.New("claim service is not one service id")
+	errExpired   = errors.New("expired")
+	errNotYet    = errors.New("not valid yet")
+	errNotObject = errors.New("not a JSON object")
+)
+
+// claims are the claims that count, by their exact names. Everything else in a token is ignored.
+type claims struct {
+	uid     json.RawMessage
+	exp     json.RawMessage
+	nbf     json.RawMessage
+	service json.RawMessage
+}
+
+// UnmarshalJSON is stricter than a struct would be: encoding/json matches names without regard to case ("UID") and lets the last of
+// several equal names win, so that issuer and server could see two users in one token.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	fields, err := distinctFields(data)
+	if err != nil {
+		return errClaims
+	}
+	*c = claims{uid: fields["uid"], exp: fields["exp"], nbf: fields["nbf"], service: fields["service"]}
+	return nil
+}
+
+// distinctFields splits a JSON object, refusing repeated keys at its top level.
+func distinctFields(data []byte) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, errNotObject
+	}
+	fields := make(map[string]json.RawMessage)
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return nil, errNotObject
+		}
+		key, _ := t.(string) // unreachable otherwise: keys of objects are strings
+		if _, dup := fields[key]; dup {
+			return nil, errClaims
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, errNotObject
+		}
+		fields[key] = value
+	}
+	return fields, nil
+}
+
+// principal checks the claims themselves; their dates are checked against the clock at each use.
+func (c *claims) principal(serviceCounts bool) (verified, error) {
+	uid, ok := jsonString(c.uid)
+	if !ok || !acl.ValidUID(uid) {
+		return verified{}, errUID
+	}
+	v := verified{principal: acl.Principal{UID: uid}}
+	exp, hasExp, err := numericDate(c.exp)
+	if err != nil {
+		return verified{}, err
+	}
+	if hasExp {
+		v.principal.Expires = exp.Add(Leeway)
+	}
+	nbf, hasNbf, err := numericDate(c.nbf)
+	if err != nil {
+		return verified{}, err
+	}
+	if hasNbf {
+		v.notBefore = nbf.Add(-Leeway)
+	}
+	if c.service == nil || !serviceCounts {
+		return v, nil
+	}
+	id, ok := jsonString(c.service)
+	if !ok || id == "" {
+		return verified{}, errService
+	}
+	service, err := acl.ParseService(id)
+	if err != nil {
+		return verified{}, errService
+	}
+	v.principal.Service = acl.BindTo(service)
+	return v, nil
+}
+
+// jsonString reads a JSON string; null is none.
+func jsonString(raw json.RawMessage) (string, bool) {
+	var s *string
+	if raw == nil || json.Unmarshal(raw, &s) != nil || s == nil {
+		return "", false
+	}
+	return *s, true
+}
+
+// numericDate reads seconds since 1970, fractions allowed. A date that is there but is none, null included, is an error: a token that
+// meant to expire must not live for ever.
+func numericDate(raw json.RawMessage) (time.Time, bool, error) {
+	if raw == nil {
+		return time.Time{}, false, nil
+	}
+	var f *float64
+	if json.Unmarshal(raw, &f) != nil || f == nil || math.Abs(*f) > maxNumericDate {
+		return time.Time{}, false, errDate
+	}
+	sec, frac := math.Modf(*f)
+	return time.Unix(int64(sec), int64(frac*1e9)), true, nil
+}

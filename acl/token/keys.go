@@ -1,0 +1,133 @@
+package token
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// MinHMACKeyBytes is the length of the shortest HS256 key: that of the hash (RFC 7518, 3.2). The JWT library would accept an empty one.
+const MinHMACKeyBytes = 32
+
+// Bounds of a key set. A token without kid is tried against every key of its algorithm, so the number of keys bounds what a forged
+// token can cost; the cost of one check grows with the square of the modulus.
+const (
+	MaxJWKSBytes   = 1 << 20
+	maxJWKSKeys    = 32
+	minRSABits     = 2048
+	maxRSABits     = 8192
+	maxHMACBytes   = 4096
+	algHS256       = "HS256"
+	algRS256       = "RS256"
+	algES256       = "ES256"
+	maxRSAExponent = 1<<31 - 1
+)
+
+// Errors about keys. They are for operators; none holds key material.
+var (
+	ErrShortKey = fmt.Errorf("HS256 key is shorter than %d bytes", MinHMACKeyBytes)
+	ErrLongKey  = fmt.Errorf("HS256 key is longer than %d bytes", maxHMACBytes)
+	ErrBadJWKS  = errors.New("unusable key set")
+)
+
+// FirstLine returns a copy of raw up to its first line break, which is how DC/OS reads its token secret from a file or znode.
+func FirstLine(raw []byte) []byte {
+	line, _, _ := bytes.Cut(raw, []byte{'\n'})
+	return bytes.Clone(bytes.TrimSuffix(line, []byte{'\r'}))
+}
+
+// publicKey is one key of a set together with the only algorithm that it is used with.
+type publicKey struct {
+	alg string
+	kid string // empty: none
+	key jwt.VerificationKey
+}
+
+// parseJWKS reads a key set. Keys that are for something else (encryption, other algorithms, symmetric) are passed over, since real sets
+// hold such; a set in which no key is left is an error that says why for each.
+func parseJWKS(raw []byte) ([]publicKey, error) {
+	if len(raw) > MaxJWKSBytes {
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrBadJWKS, MaxJWKSBytes)
+	}
+	var set struct {
+		Keys []jwkset.JWKMarshal `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &set); err != nil {
+		return nil, fmt.Errorf("%w: not a JSON Web Key Set", ErrBadJWKS)
+	}
+	if len(set.Keys) > maxJWKSKeys {
+		return nil, fmt.Errorf("%w: more than %d keys", ErrBadJWKS, maxJWKSKeys)
+	}
+	var keys []publicKey
+	why := []error{fmt.Errorf("%w: no key for RS256 or ES256 in it", ErrBadJWKS)}
+	for i, m := range set.Keys {
+		k, err := parseJWK(m)
+		if err != nil {
+			why = append(why, fmt.Errorf("key %d: %w", i, err))
+			continue
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, errors.Join(why...)
+	}
+	return keys, nil
+}
+
+// parseJWK reads one key for verifying signatures.
+func parseJWK(m jwkset.JWKMarshal) (publicKey, error) {
+	if m.USE != "" && m.USE != jwkset.UseSig {
+		return publicKey{}, errors.New("not for signatures")
+	}
+	if len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
+		return publicKey{}, errors.New("not for verifying")
+	}
+	if m.D != "" || m.K != "" {
+		// Whoever can read the set could sign with it.
+		return publicKey{}, errors.New("holds a private or symmetric key")
+	}
+	if m.KTY != jwkset.KtyRSA && m.KTY != jwkset.KtyEC {
+		return publicKey{}, errors.New("neither RSA nor EC")
+	}
+	// Only the bare key counts: certificates are not checked by anyone here, and a URL in a key is not to be fetched.
+	bare := jwkset.JWKMarshal{KTY: m.KTY, CRV: m.CRV, X: m.X, Y: m.Y, N: m.N, E: m.E}
+	jwk, err := jwkset.NewJWKFromMarshal(bare, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
+		return publicKey{}, errors.New("malformed")
+	}
+	return checkKey(jwk.Key(), string(m.ALG), m.KID)
+}
+
+// checkKey decides the algorithm by the type of the key; a key that names another one is refused.
+func checkKey(key any, alg, kid string) (publicKey, error) {
+	k := publicKey{kid: kid}
+	switch pub := key.(type) {
+	case *rsa.PublicKey:
+		if bits := pub.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return publicKey{}, fmt.Errorf("RSA key of %d bits: %d to %d are accepted", bits, minRSABits, maxRSABits)
+		}
+		if pub.E < 3 || pub.E%2 == 0 || pub.E > maxRSAExponent {
+			return publicKey{}, errors.New("RSA key with a bad exponent")
+		}
+		k.alg, k.key = algRS256, pub
+	case *ecdsa.PublicKey:
+		if pub.Curve != elliptic.P256() {
+			return publicKey{}, errors.New("EC key that is not on P-256")
+		}
+		k.alg, k.key = algES256, pub
+	default:
+		return publicKey{}, errors.New("neither RSA nor EC")
+	}
+	if alg != "" && alg != k.alg {
+		return publicKey{}, errors.New("for another algorithm than " + k.alg)
+	}
+	return k, nil
+}
