@@ -1,0 +1,110 @@
+package audit
+
+import (
+	"strconv"
+	"time"
+)
+
+// Outcome is how a request ended, in one word.
+type Outcome string
+
+// The outcomes.
+const (
+	// Allowed: permitted and done.
+	Allowed Outcome = "allowed"
+	// Denied: no valid token, or no permission.
+	Denied Outcome = "denied"
+	// Refused: permitted or never asked for, but not done because of the
+	// request itself or of the state of the store (400, 404, 409, 413, sealed).
+	Refused Outcome = "refused"
+	// Failed: permitted, but the server or its storage could not do it, or
+	// cannot tell whether it did.
+	Failed Outcome = "failed"
+)
+
+// Entry is one decision. It is an allow-list: what has no field here cannot
+// get into the audit log, and no field may ever take a value, a token or a key.
+type Entry struct {
+	Time      time.Time
+	RequestID string
+	UID       string // "" where nobody was authenticated
+	// Service is on whose behalf a secret was asked for, "" if on none's.
+	Service  string
+	Action   string // of the permission: create, read, update, delete, full; or the endpoint's name
+	Resource string // of the permission: dcos:secrets:default:/a/b; "" where none is concerned
+	Endpoint string // the name of the route, such as secret.read
+	Outcome  Outcome
+	Status   int // of the HTTP answer
+	Reason   string
+	Remote   string // address of the client
+}
+
+// maxField bounds each string of a line. The longest honest one is a resource
+// with a path of 1,024 bytes.
+const maxField = 2048
+
+// appendTo appends the entry as one line of JSON, newline included.
+func (e *Entry) appendTo(b []byte) []byte {
+	b = append(b, `{"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, '"')
+	b = appendField(b, "request_id", e.RequestID)
+	b = appendField(b, "uid", e.UID)
+	b = appendField(b, "service", e.Service)
+	b = appendField(b, "action", e.Action)
+	b = appendField(b, "resource", e.Resource)
+	b = appendField(b, "endpoint", e.Endpoint)
+	b = appendField(b, "outcome", string(e.Outcome))
+	b = append(b, `,"status":`...)
+	b = strconv.AppendInt(b, int64(e.Status), 10)
+	b = appendField(b, "reason", e.Reason)
+	b = appendField(b, "remote", e.Remote)
+	return append(b, '}', '\n')
+}
+
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	b = append(b, '"', ':', '"')
+	b = appendText(b, value)
+	return append(b, '"')
+}
+
+// appendText escapes everything but printable ASCII: a line break in a header
+// cannot start a forged line, and neither a terminal escape nor a character
+// that turns the direction of writing can make a line read as another.
+func appendText(b []byte, s string) []byte {
+	if len(s) > maxField {
+		s = s[:maxField]
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			b = append(b, s[:i]...)
+			return appendEscaped(b, s[i:])
+		}
+	}
+	return append(b, s...)
+}
+
+func appendEscaped(b []byte, s string) []byte {
+	for _, r := range s { // invalid UTF-8 comes out as U+FFFD
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case ' ' <= r && r <= '~':
+			b = append(b, byte(r))
+		case r > 0xFFFF:
+			r -= 0x10000
+			b = appendUnit(b, 0xD800+r>>10)
+			b = appendUnit(b, 0xDC00+r&0x3FF)
+		default:
+			b = appendUnit(b, r)
+		}
+	}
+	return b
+}
+
+func appendUnit(b []byte, u rune) []byte {
+	const hex = "0123456789abcdef"
+	return append(b, '\\', 'u', hex[u>>12&15], hex[u>>8&15], hex[u>>4&15], hex[u&15])
+}

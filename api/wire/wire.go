@@ -1,0 +1,119 @@
+// Package wire holds the JSON documents and the names that the HTTP API and
+// its clients share. It depends on the standard library alone, so that a
+// client can import it without the server.
+//
+// It holds no behaviour: what a document means is said in package api.
+package wire
+
+// The headers, parameters and cookies of the API.
+const (
+	// BasePath precedes all endpoints but the health ones.
+	BasePath = "/secrets/v1"
+	// ServiceHeader names the service on whose behalf a secret is read; the
+	// query parameter ServiceParam means the same.
+	ServiceHeader = "X-Service-Id"
+	ServiceParam  = "service"
+	// TokenCookie carries the token of a browser; it counts only without an
+	// Authorization header.
+	TokenCookie = "dcos-acs-auth-cookie"
+	// RequestIDHeader is on every answer; audit lines and log events carry
+	// the same id.
+	RequestIDHeader = "X-Request-Id"
+
+	// TypeJSON and TypeBinary are the content types of a text and of a binary
+	// secret, exactly so: clients compare the whole string.
+	TypeJSON   = "application/json"
+	TypeBinary = "application/octet-stream"
+)
+
+// MaxListLimit is the largest page of a list.
+const MaxListLimit = 10000
+
+// Secret is what GET answers for a text secret.
+type Secret struct {
+	Value       string   `json:"value"`
+	Description string   `json:"description,omitempty"`
+	Labels      []string `json:"labels,omitempty"`
+	// Author is the uid that created the secret, Created when: RFC 3339, UTC.
+	// Both are set by the server; what a client sends in them is ignored.
+	Author  string `json:"author,omitempty"`
+	Created string `json:"created,omitempty"`
+}
+
+// SecretWrite is what PUT and PATCH take for a text secret. Nil metadata stays
+// as it is.
+type SecretWrite struct {
+	Value       string    `json:"value"`
+	Description *string   `json:"description,omitempty"`
+	Labels      *[]string `json:"labels,omitempty"`
+}
+
+// List is the answer to ?list=true.
+type List struct {
+	// Array holds names relative to the listed path, sorted bytewise; never
+	// null on the wire.
+	Array []string `json:"array"`
+	// Next is the `after` of the following page; absent on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// Backend describes one store.
+type Backend struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Driver      string `json:"driver"`
+	Initialized bool   `json:"initialized"`
+	Sealed      bool   `json:"sealed"`
+}
+
+// Backends is the answer to GET /store.
+type Backends struct {
+	Array []Backend `json:"array"`
+}
+
+// SealStatus is the answer to GET /seal-status and to what changes it.
+type SealStatus struct {
+	Sealed    bool `json:"sealed"`
+	Threshold int  `json:"threshold"`
+	Shares    int  `json:"shares"`
+	Progress  int  `json:"progress"`
+	// Warnings are what an operator should know (a policy file that could not
+	// be read again, a damaged storage); only superusers get them.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// InitRequest is what PUT /init takes.
+type InitRequest struct {
+	Shares    int `json:"shares"`
+	Threshold int `json:"threshold"`
+	// PGPKeys are base64 of binary or armored public keys, one for each
+	// share; white space anywhere is ignored.
+	PGPKeys []string `json:"pgp_keys"`
+}
+
+// InitInfo is the answer to GET /init.
+type InitInfo struct {
+	Initialized  bool     `json:"initialized"`
+	Keys         []string `json:"keys"`             // lower-case hex of an OpenPGP message
+	Fingerprints []string `json:"pgp_fingerprints"` // lower-case hex, primary key
+	RootToken    string   `json:"root_token"`       // always empty
+}
+
+// InitResult is the answer to PUT /init: InitInfo without `initialized`.
+type InitResult struct {
+	Keys         []string `json:"keys"`
+	Fingerprints []string `json:"pgp_fingerprints"`
+	RootToken    string   `json:"root_token"`
+}
+
+// KeyRequest is what PUT /unseal (the unseal key in hex) and PUT /auto-unseal
+// (the encrypted one, or none) take.
+type KeyRequest struct {
+	Key string `json:"key"`
+}
+
+// Error is the body of every answer that is not a success.
+type Error struct {
+	Title       string `json:"title"`       // "404 Not Found"
+	Description string `json:"description"` // what to do next
+}
