@@ -27,8 +27,8 @@ type Request struct {
 // Decision is the answer of [Policy.Decide]. The zero value denies.
 type Decision struct {
 	Allowed bool
-	// Resource and Action are what was asked for, in canonical form, or by which grant it was allowed; for the audit log and for telling
-	// the caller which permission is missing. Empty where no resource is concerned.
+	// Resource and Action are what was asked for, in canonical form: for the audit log, and for telling the caller which permission is
+	// missing. Empty where no resource is concerned.
 	Resource string
 	Action   string
 	// Reason is one of a few fixed sentences, or "secret is not accessible from service /x". It depends on the token, the policy and the
@@ -40,6 +40,7 @@ type Decision struct {
 const (
 	ReasonSuperuser    = "superuser"
 	ReasonGranted      = "granted"
+	ReasonOnBehalf     = "granted on behalf of the service"
 	ReasonOwnSpace     = "in the space of the token's service"
 	ReasonAnyToken     = "any valid token"
 	ReasonNobody       = "no identity"
@@ -82,16 +83,14 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	case r.isSuperuser():
 		return d.allow(ReasonSuperuser)
 	case req.Op == ListSecrets:
-		if by, ok := r.allowsList(req.Path); ok {
-			d.Resource = by.String()
+		if r.allowsList(req.Path) {
 			return d.allow(ReasonGranted)
 		}
 	case req.Op == Administer:
 	case r.allows(res, action):
 		return d.allow(ReasonGranted)
 	case req.HasService && r.allows(ResolveResource(req.Service), Read):
-		d.Resource = ResolveResource(req.Service).String()
-		return d.allow(ReasonGranted)
+		return d.allow(ReasonOnBehalf)
 	}
 	return d.deny(ReasonNoPermission)
 }

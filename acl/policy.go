@@ -76,14 +76,14 @@ func (r rights) allows(res Resource, a Action) bool {
 	return false
 }
 
-// allowsList reports whether read is granted on the list of folder p or of one of its parents, and on which.
-func (r rights) allowsList(p Path) (Resource, bool) {
+// allowsList reports whether read is granted on the list of folder p or of one of its parents.
+func (r rights) allowsList(p Path) bool {
 	for s := p.s; ; s = s[:max(0, strings.LastIndexByte(s, '/'))] {
-		if res := (Resource{kindList, s}); r.allows(res, Read) {
-			return res, true
+		if r.allows(Resource{kindList, s}, Read) {
+			return true
 		}
 		if s == "" {
-			return Resource{}, false
+			return false
 		}
 	}
 }

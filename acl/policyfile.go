@@ -59,7 +59,7 @@ func (e *PolicyError) Is(target error) bool { return target == ErrInvalidPolicy 
 func ParsePolicy(data []byte) (*Policy, error) {
 	f := &policyFile{policy: &Policy{live: true, users: make(map[string]rights)}}
 	if root := f.document(data); root != nil {
-		f.fields(root, map[string]func(*yaml.Node){"users": f.readUsers, "groups": f.readGroups})
+		f.fields(root, "a policy", map[string]func(*yaml.Node){"users": f.readUsers, "groups": f.readGroups})
 	}
 	if len(f.problems) > 0 {
 		slices.SortStableFunc(f.problems, func(a, b PolicyProblem) int { return a.Line - b.Line })
@@ -95,7 +95,7 @@ func (f *policyFile) document(data []byte) *yaml.Node {
 		f.problem(nil, "empty: write users: {} if nobody is to have a grant")
 		return nil
 	} else if err != nil {
-		f.problem(nil, "%s", err)
+		f.problem(nil, "%s", shorten(strings.TrimPrefix(err.Error(), "yaml: ")))
 		return nil
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
@@ -132,11 +132,11 @@ func (f *policyFile) mapping(n *yaml.Node, what string, each func(key, value *ya
 }
 
 // fields is mapping for the fixed keys of the format.
-func (f *policyFile) fields(n *yaml.Node, known map[string]func(*yaml.Node)) {
-	f.mapping(n, "this", func(key, value *yaml.Node) {
+func (f *policyFile) fields(n *yaml.Node, what string, known map[string]func(*yaml.Node)) {
+	f.mapping(n, what, func(key, value *yaml.Node) {
 		read, ok := known[key.Value]
 		if !ok {
-			f.problem(key, "unknown key %q", shorten(key.Value))
+			f.problem(key, "unknown key %q in %s", shorten(key.Value), what)
 			return
 		}
 		read(value)
@@ -145,8 +145,9 @@ func (f *policyFile) fields(n *yaml.Node, known map[string]func(*yaml.Node)) {
 
 func (f *policyFile) readUsers(n *yaml.Node) {
 	f.mapping(n, "users", func(key, value *yaml.Node) {
+		grants := f.readGrants(value) // read in any case, to report all problems
 		if f.validID(key, "user id") {
-			f.give(key.Value, f.readGrants(value))
+			f.give(key.Value, grants)
 		}
 	})
 }
@@ -156,7 +157,7 @@ func (f *policyFile) readGroups(n *yaml.Node) {
 		f.validID(key, "group name")
 		var members []string
 		grants := newGrantSet()
-		f.fields(value, map[string]func(*yaml.Node){
+		f.fields(value, "a group", map[string]func(*yaml.Node){
 			"members": func(n *yaml.Node) { members = f.readMembers(n) },
 			"grants":  func(n *yaml.Node) { grants = f.readGrants(n) },
 		})
@@ -240,14 +241,21 @@ func (f *policyFile) give(uid string, g *grantSet) {
 
 func newGrantSet() *grantSet { return &grantSet{exact: make(map[Resource]actionSet)} }
 
-// isScalar accepts any scalar by its text, so that the uid 007 needs no quotes, but not null, an anchor or the merge key.
+// isScalar accepts any plain value by its text, so that the uid 007 needs no quotes, but not null, binary or the merge key.
 func isScalar(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.Anchor == "" && n.Tag != "!!null" && n.Tag != "!!merge"
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	switch n.ShortTag() {
+	case "!!str", "!!int", "!!float", "!!bool", "!!timestamp":
+		return true
+	}
+	return false
 }
 
 // shorten bounds what an error repeats of the file.
 func shorten(s string) string {
-	const most = 80
+	const most = 200
 	if len(s) <= most {
 		return s
 	}

@@ -3,6 +3,7 @@ package token
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"strings"
@@ -94,14 +95,19 @@ func New(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// SetHMACKey replaces the HS256 key; every token verified before is forgotten. On an error ([ErrShortKey], [ErrLongKey]) the old key stays.
+// SetHMACKey replaces the HS256 key; every token verified before is forgotten, unless the key is the same. On an error ([ErrShortKey],
+// [ErrLongKey]) the old key stays.
 func (v *Verifier) SetHMACKey(key []byte) error {
 	if err := checkHMACKey(key); err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.state.Store(v.newState(bytes.Clone(key), v.state.Load().jwks))
+	old := v.state.Load()
+	if subtle.ConstantTimeCompare(old.hmac, key) == 1 {
+		return nil
+	}
+	v.state.Store(v.newState(bytes.Clone(key), old.jwks))
 	return nil
 }
 
