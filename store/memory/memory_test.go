@@ -7,21 +7,19 @@ import (
 
 	"secretstore/store"
 	"secretstore/store/memory"
+	"secretstore/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestClosingOneBackendLeavesTheOthersOnTheSameRecords(t *testing.T) {
-	a := memory.New()
-	b := a.Attach()
-	defer b.Close()
-	if _, err := a.Apply(t.Context(), store.Create("k", []byte("v"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := b.Get(t.Context(), "k", store.Latest); err != nil || string(n.Data) != "v" {
-		t.Errorf("got %q, %v", n.Data, err)
-	}
+func open(*testing.T) store.Backend { return memory.New() }
+
+func TestMemoryKeepsTheContract(t *testing.T) {
+	storetest.Run(t, open, storetest.Second(func(_ *testing.T, first store.Backend) store.Backend {
+		return first.(*memory.Backend).Attach()
+	}))
 }
+
+// The model beside itself: this tests the test, and that one Backend bears the
+// liberties that RunModel grants.
+func TestMemoryIsItsOwnModel(t *testing.T) { storetest.RunModel(t, open) }

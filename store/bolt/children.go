@@ -1,0 +1,74 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"secretstore/store"
+	"secretstore/store/internal/local"
+)
+
+// checkEvery is how many names are listed between two looks at the context.
+const checkEvery = 1024
+
+// Children implements store.Backend. The answer is never stale, and costs one
+// seek for each name that has children, however many those are.
+func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consistency) (list store.Listing, err error) {
+	if err := b.ready(ctx); err != nil {
+		return store.Listing{}, err
+	}
+	prefix := []byte(nil)
+	if key != "" {
+		if err := store.ValidKey(key); err != nil {
+			return store.Listing{}, err
+		}
+		prefix = []byte(key + "/")
+	}
+	tx, err := b.begin()
+	if err != nil {
+		return store.Listing{}, err
+	}
+	defer tx.end(&err)
+	names, err := children(ctx, tx.records(), prefix)
+	if err != nil {
+		return store.Listing{}, fmt.Errorf("%s: children of %s: %w", b.path, key, err)
+	}
+	return store.Listing{Names: names}, nil
+}
+
+// children lists the components that follow prefix. In the order of the keys
+// `a`, `a-b`, `a/x` others stand between a record and what is below it, so a
+// name that has both comes up twice: it is listed where its record stands.
+func children(ctx context.Context, records *bbolt.Bucket, prefix []byte) ([]string, error) {
+	names := []string{}
+	cursor := records.Cursor()
+	seek := append([]byte(nil), prefix...)
+	key, _ := cursor.Seek(seek)
+	for steps := 1; key != nil && bytes.HasPrefix(key, prefix); steps++ {
+		if steps%checkEvery == 0 {
+			if err := local.Expired(ctx); err != nil {
+				return nil, err
+			}
+		}
+		name, below, deeper := bytes.Cut(key[len(prefix):], []byte{'/'})
+		if len(name) == 0 || len(name) > store.MaxComponent || deeper && len(below) == 0 {
+			return nil, fmt.Errorf("%w: malformed key", ErrDamaged)
+		}
+		if !deeper {
+			names = append(names, string(name))
+			key, _ = cursor.Next()
+			continue
+		}
+		record := key[:len(prefix)+len(name)]
+		if records.Get(record) == nil {
+			names = append(names, string(name))
+		}
+		// '0' follows '/': past everything below name.
+		seek = append(append(seek[:0], record...), '/'+1)
+		key, _ = cursor.Seek(seek)
+	}
+	return names, nil
+}

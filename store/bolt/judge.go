@@ -1,0 +1,82 @@
+package bolt
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"secretstore/store"
+)
+
+// judge says of each operation of one Apply whether it is in order, before any
+// has been done. As no two name the same key, an earlier one can matter to a
+// later one only by making or taking away what is below the key of a Delete.
+type judge struct {
+	records *bbolt.Bucket
+	ops     []store.Op
+}
+
+type verdict struct {
+	refusal error // a sentinel of package store, or nil
+	writes  bool
+	version store.Version // at which the record is now, 0 if there is none
+}
+
+// op judges operation i. An error means that the file cannot be read.
+func (j *judge) op(i int) (verdict, error) {
+	op := &j.ops[i]
+	value := j.records.Get([]byte(op.Key))
+	if value == nil {
+		return j.absent(op), nil
+	}
+	_, version, err := split(value)
+	if err != nil {
+		return verdict{}, err
+	}
+	switch {
+	case op.Kind == store.OpEnsure:
+		return verdict{version: version}, nil
+	case op.Kind == store.OpCreate:
+		return verdict{refusal: store.ErrExists}, nil
+	case op.Version != version:
+		return verdict{refusal: store.ErrConflict}, nil
+	case op.Kind == store.OpDelete && j.hasChildren(i):
+		return verdict{refusal: store.ErrNotEmpty}, nil
+	}
+	return verdict{version: version, writes: op.Kind != store.OpCheck}, nil
+}
+
+func (j *judge) absent(op *store.Op) verdict {
+	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+		return verdict{writes: true}
+	}
+	return verdict{refusal: store.ErrNotFound}
+}
+
+// hasChildren says whether anything is below the key of operation i once the
+// operations before it are done.
+func (j *judge) hasChildren(i int) bool {
+	prefix := j.ops[i].Key + "/"
+	var deleted []string
+	for _, op := range j.ops[:i] {
+		if !strings.HasPrefix(op.Key, prefix) {
+			continue
+		}
+		if op.Kind != store.OpDelete {
+			return true // it made the record, or found it there
+		}
+		deleted = append(deleted, op.Key)
+	}
+	slices.Sort(deleted)
+	cursor := j.records.Cursor()
+	key, _ := cursor.Seek([]byte(prefix))
+	for _, gone := range deleted {
+		if !bytes.Equal(key, []byte(gone)) {
+			break
+		}
+		key, _ = cursor.Next()
+	}
+	return bytes.HasPrefix(key, []byte(prefix))
+}

@@ -1,0 +1,290 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"secretstore/store"
+)
+
+// maxBatch bounds, in bytes of data, what waits in memory for one transaction
+// of the file, and so for how long its first writer waits for the others.
+const maxBatch = 4 << 20
+
+// request is one Apply on its way through the writer.
+type request struct {
+	ops    []store.Op
+	values [][]byte // by op: the stored form, its version still blank
+	size   int      // bytes of values
+	state  atomic.Int32
+	done   chan struct{} // closed by the writer; then the rest may be read
+
+	versions []store.Version
+	changed  []store.Key
+	err      error
+}
+
+// The states of a request. Whoever moves it out of waiting decides its fate.
+const (
+	waiting   int32 = iota
+	taken           // the writer will answer
+	withdrawn       // the caller gave up first; it has no effect
+)
+
+// Apply implements store.Backend. Whatever the disk does, it returns by the
+// deadline: with ErrUnavailable if the operations had not been begun, with
+// ErrOutcomeUnknown if they were on their way to the disk.
+func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if err := b.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := store.CheckOps(ops); err != nil {
+		return nil, err
+	}
+	if len(ops) == 0 {
+		return []store.Version{}, nil
+	}
+	r := newRequest(ops)
+	select {
+	case b.requests <- r:
+	case <-b.closing:
+		return nil, b.unavailable(errClosed)
+	case <-ctx.Done():
+		return nil, b.unavailable(context.Cause(ctx))
+	}
+	select {
+	case <-r.done:
+		return r.versions, r.err
+	case <-ctx.Done():
+	}
+	if r.state.CompareAndSwap(waiting, withdrawn) {
+		return nil, b.unavailable(context.Cause(ctx))
+	}
+	select {
+	case <-r.done: // both were ready, and this is the better answer
+		return r.versions, r.err
+	default:
+		return nil, fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, b.path, context.Cause(ctx))
+	}
+}
+
+// newRequest copies everything: a caller that gave up may go on to use its ops
+// while the writer still does.
+func newRequest(ops []store.Op) *request {
+	r := &request{
+		ops:    append([]store.Op(nil), ops...),
+		values: make([][]byte, len(ops)),
+		done:   make(chan struct{}),
+	}
+	for i := range r.ops {
+		if len(ops[i].Data) == 0 {
+			continue
+		}
+		value := make([]byte, versionSize+len(ops[i].Data))
+		copy(value[versionSize:], ops[i].Data)
+		r.values[i], r.ops[i].Data = value, nil
+		r.size += len(value)
+	}
+	return r
+}
+
+// write is the goroutine through which all writes go, until Close.
+func (b *Backend) write() {
+	debug.SetPanicOnFault(true) // of this goroutine alone
+	for {
+		select {
+		case <-b.closing:
+			return
+		case first := <-b.requests:
+			b.commit(b.gather(first))
+		}
+	}
+}
+
+// gather takes what waits already, without waiting for more: a single writer
+// must not pay for others that do not come.
+func (b *Backend) gather(first *request) []*request {
+	batch, size := []*request{first}, first.size
+	// Those who were answered just now and already have the next write at
+	// hand get the chance to say so.
+	runtime.Gosched()
+	for size < maxBatch {
+		select {
+		case r := <-b.requests:
+			batch = append(batch, r)
+			size += r.size
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit does the batch in one transaction and answers every request in it.
+func (b *Backend) commit(batch []*request) {
+	live := batch[:0:0]
+	for _, r := range batch {
+		if r.state.CompareAndSwap(waiting, taken) {
+			live = append(live, r)
+		}
+	}
+	for _, r := range b.update(live) {
+		b.hub.Changed(r.changed...)
+	}
+	for _, r := range live {
+		close(r.done)
+	}
+}
+
+// update does what it can of the batch and sets the answers. A request on
+// which the file fails (as opposed to one that is refused) leaves the batch,
+// and the rest is done without it. It returns those that took effect.
+func (b *Backend) update(batch []*request) []*request {
+	for len(batch) > 0 {
+		culprit, err := b.attempt(batch)
+		switch {
+		case err == nil:
+			return batch
+		case culprit < 0:
+			for _, r := range batch {
+				// The refused ones too: they may have been judged by what
+				// others in the batch had done, which is not so now.
+				r.fail(err)
+			}
+			return nil
+		}
+		batch[culprit].fail(err)
+		batch = append(batch[:culprit:culprit], batch[culprit+1:]...)
+	}
+	return nil
+}
+
+func (r *request) fail(err error) { r.versions, r.changed, r.err = nil, nil, err }
+
+// attempt does the batch in one bbolt transaction. On failure it says which
+// request was at fault, or -1 if it was none of them.
+func (b *Backend) attempt(batch []*request) (culprit int, err error) {
+	if broken := b.broken.Load(); broken != nil {
+		return -1, *broken
+	}
+	culprit, id, began := -1, 0, false
+	err = b.guardedUpdate(func(tx *bbolt.Tx) error {
+		id, began = tx.ID(), true
+		if err := b.inPlace(tx); err != nil {
+			return err
+		}
+		records, changes := tx.Bucket(recordsBucket), 0
+		for i, r := range batch {
+			if err := b.run(records, r); err != nil {
+				culprit = i
+				return err
+			}
+			changes += len(r.changed)
+		}
+		if changes == 0 {
+			return errNothing
+		}
+		return nil
+	})
+	switch {
+	case err == nil, errors.Is(err, errNothing):
+		return -1, nil
+	case culprit >= 0, errors.Is(err, store.ErrUnavailable):
+		return culprit, err
+	case !began:
+		return -1, b.unavailable(err)
+	}
+	return -1, b.afterFailedCommit(id, err)
+}
+
+// errNothing rolls back a transaction that has changed nothing, which is
+// cheaper than committing it.
+var errNothing = errors.New("nothing to commit")
+
+// guardedUpdate is bbolt's Update, with a panic (a damaged page, most likely)
+// turned into an error. bbolt may then still hold its lock for writers.
+func (b *Backend) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damage(b.path, p)
+			b.breakDown(err)
+		}
+	}()
+	return b.db.Update(fn)
+}
+
+// afterFailedCommit finds out whether the transaction that failed to commit
+// took effect: bbolt writes the data first, and then the meta page that makes
+// it count. If the meta page of that transaction is not there, the disk was
+// full or failed before, and all is as it was. If it is there, nobody knows
+// what a power cut would leave, so the file is not touched again.
+func (b *Backend) afterFailedCommit(id int, cause error) error {
+	unknown := fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, b.path, cause)
+	tx, err := b.begin()
+	if err != nil {
+		b.breakDown(cause)
+		return unknown
+	}
+	seen := tx.tx.ID()
+	tx.end(&err)
+	if err != nil || seen >= id {
+		b.breakDown(cause)
+		return unknown
+	}
+	return b.unavailable(cause)
+}
+
+// run judges and then does the operations of r, or none of them. A refusal is
+// set in r; an error is of the file.
+func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damage(b.path, p)
+		}
+	}()
+	r.versions, r.changed, r.err = make([]store.Version, len(r.ops)), nil, nil
+	j := judge{records: records, ops: r.ops}
+	writes := make([]bool, len(r.ops))
+	for i := range r.ops {
+		verdict, err := j.op(i)
+		if err != nil {
+			return fmt.Errorf("%s: record %s: %w", b.path, r.ops[i].Key, err)
+		}
+		if verdict.refusal != nil {
+			r.fail(&store.OpError{Index: i, Key: r.ops[i].Key, Err: verdict.refusal})
+			return nil
+		}
+		r.versions[i], writes[i] = verdict.version, verdict.writes
+	}
+	for i, op := range r.ops {
+		if !writes[i] {
+			continue
+		}
+		r.changed = append(r.changed, op.Key)
+		if r.versions[i], err = put(records, op, r.values[i]); err != nil {
+			return fmt.Errorf("%s: record %s: %w", b.path, op.Key, err)
+		}
+	}
+	return nil
+}
+
+// put does one operation that was found to be in order. It fills in the
+// version of value.
+func put(records *bbolt.Bucket, op store.Op, value []byte) (store.Version, error) {
+	if op.Kind == store.OpDelete {
+		return 0, records.Delete([]byte(op.Key))
+	}
+	version, err := records.NextSequence()
+	if err != nil {
+		return 0, err
+	}
+	binary.BigEndian.PutUint64(value, version)
+	return store.Version(version), records.Put([]byte(op.Key), value)
+}

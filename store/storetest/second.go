@@ -1,0 +1,87 @@
+package storetest
+
+import (
+	"errors"
+
+	"secretstore/store"
+)
+
+// secondTests get two backends on the same records.
+var secondTests = []struct {
+	name string
+	run  func(a, b *env)
+}{
+	{"Latest sees what the other has written", func(a, b *env) {
+		v := a.create("p/k", "0")
+		for i, data := range []string{"1", "2", "3"} {
+			writer, reader := a, b
+			if i%2 == 1 {
+				writer, reader = b, a
+			}
+			v = writer.apply(store.Set("p/k", []byte(data), v))[0]
+			if n := reader.get("p/k"); string(n.Data) != data || n.Version != v {
+				reader.Errorf("read %q at %d, want %q at %d", n.Data, n.Version, data, v)
+			}
+		}
+		if names := b.names("p", store.Latest); len(names) != 1 {
+			b.Errorf("children %q", names)
+		}
+		b.apply(store.Delete("p/k", v))
+		if _, err := a.b.Get(a.ctx, "p/k", store.Latest); !errors.Is(err, store.ErrNotFound) {
+			a.Errorf("Get after the other's Delete: %v", err)
+		}
+	}},
+	{"Cached sees it soon", func(a, b *env) {
+		cached := func(want string) func() bool {
+			return func() bool {
+				n, err := b.b.Get(b.ctx, "p/k", store.Cached)
+				return err == nil && string(n.Data) == want
+			}
+		}
+		v := a.create("p/k", "x")
+		b.eventually("created", cached("x"))
+		v = a.apply(store.Set("p/k", y, v))[0]
+		b.eventually("changed", cached("y"))
+		a.apply(store.Delete("p/k", v))
+		b.eventually("deleted", func() bool {
+			_, err := b.b.Get(b.ctx, "p/k", store.Cached)
+			return errors.Is(err, store.ErrNotFound)
+		})
+		a.create("p/l", "x")
+		b.eventually("listed", func() bool {
+			list, err := b.b.Children(b.ctx, "p", store.Cached)
+			return err == nil && len(list.Names) == 1 && list.Names[0] == "l"
+		})
+	}},
+	{"Watch tells of the other's creation, change and deletion", func(a, b *env) {
+		told := b.watch(b.ctx, "k")
+		v := a.create("k", "x")
+		b.await(told)
+		v = a.apply(store.Set("k", y, v))[0]
+		b.await(told)
+		a.apply(store.Delete("k", v))
+		b.await(told)
+	}},
+	{"a version that the other has changed is ErrConflict", func(a, b *env) {
+		v := a.create("k", "x")
+		if n := b.get("k"); n.Version != v {
+			b.Errorf("version %d here, %d there", n.Version, v)
+		}
+		b.apply(store.Set("k", y, v))
+		a.refused(store.ErrConflict, 0, store.Set("k", x, v))
+		a.refused(store.ErrExists, 0, store.Create("k", x))
+	}},
+	{"writers that count in one record lose no update", func(a, b *env) { count(a, a, b, a, b) }},
+	{"of many that create one record exactly one wins", func(a, b *env) { exactlyOne(a, a, b, a, b) }},
+	{"two records that are written together are seen together", func(a, b *env) { together(a, b) }},
+	{"closing one leaves the other", func(a, b *env) {
+		a.create("k", "x")
+		if err := a.b.Close(); err != nil {
+			a.Errorf("Close: %v", err)
+		}
+		if n := b.get("k"); string(n.Data) != "x" {
+			b.Errorf("read %q", n.Data)
+		}
+		b.create("l", "y")
+	}},
+}
