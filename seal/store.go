@@ -2,10 +2,13 @@ package seal
 
 import (
 	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
-	"secretstore/acl"
 	"secretstore/store"
 )
 
@@ -23,65 +26,142 @@ type Options struct {
 	Log           *zap.Logger
 }
 
+// DefaultMaxSecretSize is the largest value in bytes where none is configured.
+const DefaultMaxSecretSize = 1 << 20
+
 // Store is one secret store, as this server sees it.
-type Store struct{}
+type Store struct {
+	backend store.Backend
+	keeper  keyKeeper
+	log     *zap.Logger
+
+	bootstrap bool
+	maxSize   int64
+
+	barrier barrier
+	view    atomic.Pointer[view]
+	// turn is held by the one lifecycle operation (init, unseal, seal,
+	// refresh) under way. It is a channel, not a mutex, because it is held
+	// over I/O: whoever waits for it leaves at the deadline of its context.
+	// Reads and writes of secrets do not take it.
+	turn chan struct{}
+	// sealPending: this server was sealed by hand and has not been able to
+	// record it. While it is set nothing unseals by itself.
+	sealPending atomic.Bool
+	writers     keyQueue
+
+	wake   chan struct{} // asks follow for a refresh; capacity 1
+	cancel context.CancelFunc
+	owned  sync.WaitGroup
+}
 
 // Open reads the state of the storage, bootstraps and unseals as the options
 // say, and starts to follow what other servers do. Storage that is out of reach
-// is not an error: the store is then in StateUnknown and goes on trying.
-func Open(ctx context.Context, o Options) (*Store, error) { panic("soon") }
+// is not an error: the store is then in StateUnknown and goes on trying. The
+// context bounds the start alone.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > maxSize {
+		return nil, errors.New("internal error: seal.Open needs a backend, a log and a size up to 4 GiB")
+	}
+	s := &Store{
+		backend:   o.Backend,
+		keeper:    newKeyKeeper(o),
+		log:       o.Log,
+		bootstrap: o.Bootstrap,
+		maxSize:   o.MaxSecretSize,
+		turn:      make(chan struct{}, 1),
+		wake:      make(chan struct{}, 1),
+		writers:   newKeyQueue(),
+	}
+	if s.maxSize == 0 {
+		s.maxSize = DefaultMaxSecretSize
+	}
+	s.view.Store(&view{kind: storageUnknown, detail: "the storage has not answered yet"})
+	first, done := context.WithTimeout(ctx, startTimeout)
+	defer done()
+	if err := s.refresh(first); err != nil {
+		s.log.Warn("the state of the store is not known yet; trying on", zap.Error(err))
+	}
+	s.keeper.warn(s.log)
 
-// Close drops the keys and waits for everything the Store has started. It
-// records no intent.
-func (s *Store) Close() error { panic("soon") }
-
-// Status returns the seal status of this server, without I/O.
-func (s *Store) Status() Status { panic("soon") }
-
-// Ping asks the storage whether it answers.
-func (s *Store) Ping(ctx context.Context) error { panic("soon") }
-
-// MaxSecretSize returns the largest value in bytes.
-func (s *Store) MaxSecretSize() int64 { panic("soon") }
-
-// InitInfo returns the wrapped keys and whether the store is initialised.
-func (s *Store) InitInfo(ctx context.Context) (InitInfo, error) { panic("soon") }
-
-// Init makes the keys of an empty storage. The store is sealed afterwards.
-// ErrInitialized, ErrBadShares, ErrDamaged, *pgp.KeyError.
-func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) { panic("soon") }
-
-// Unseal takes the unseal key as its holder's gpg prints it (hex).
-// ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged.
-func (s *Store) Unseal(ctx context.Context, key string) (Status, error) { panic("soon") }
-
-// AutoUnseal unseals with the bootstrap private key. encrypted is the wrapped
-// key as InitInfo gives it, or "" for the one in the storage.
-// ErrNoBootstrapKey, ErrWrongKey, ErrUninitialized, ErrDamaged.
-func (s *Store) AutoUnseal(ctx context.Context, encrypted string) (Status, error) { panic("soon") }
-
-// Seal drops the keys and then records the intent, so that it survives a
-// restart and reaches the other servers. ErrSealNotRecorded.
-func (s *Store) Seal(ctx context.Context) (Status, error) { panic("soon") }
-
-// Get reads a secret. ErrNotFound, ErrSealed, ErrCorrupt.
-func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secret, error) {
-	panic("soon")
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	s.backend.Watch(run, []store.Key{keyConfig, keyKeyring, keyIntent}, s.poke)
+	s.owned.Go(func() { s.follow(run) })
+	s.owned.Go(func() { s.collect(run) })
+	return s, nil
 }
 
-// Create stores a secret that does not exist yet. ErrExists, ErrTooLarge,
-// ErrBadMetadata, ErrSealed.
-func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error { panic("soon") }
+// startTimeout bounds how long Open waits for the storage and, on an empty one,
+// for the generation of the bootstrap key.
+const startTimeout = 15 * time.Second
 
-// Update replaces the value of a secret. ErrNotFound and those of Create.
-func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error { panic("soon") }
+// Close drops the keys and waits for everything the Store has started. It
+// records no intent, and leaves the backend open.
+func (s *Store) Close() error {
+	s.cancel()
+	s.owned.Wait()
+	s.barrier.drop()
+	return nil
+}
 
-// Delete removes a secret. ErrNotFound, ErrSealed.
-func (s *Store) Delete(ctx context.Context, p acl.Path) error { panic("soon") }
+// Status returns the seal status of this server, without I/O.
+func (s *Store) Status() Status {
+	v := s.view.Load()
+	st := Status{Detail: v.detail, HoldsBootstrapKey: v.holdsBootstrapKey}
+	switch v.kind {
+	case storageEmpty:
+		st.State = StateUninitialized
+	case storageDamaged:
+		st.State = StateDamaged
+	case storagePresent:
+		st.State = StateSealed
+		if s.barrier.isOpen() {
+			st.State = StateUnsealed
+		}
+		st.Shares, st.Threshold = v.config.Shares, v.config.Threshold
+	default:
+		st.State = StateUnknown
+	}
+	return st
+}
 
-// List returns the names of all secrets below a folder (the zero Path is the
-// root), however deep. An unknown folder is an empty list. ErrSealed,
-// ErrCorrupt.
-func (s *Store) List(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (Names, error) {
-	panic("soon")
+// ready returns why there is nothing to unseal or read, or nil.
+func (s *Store) ready() error {
+	switch v := s.view.Load(); v.kind {
+	case storageEmpty:
+		return ErrUninitialized
+	case storageDamaged:
+		return ErrDamaged
+	case storagePresent:
+		return nil
+	default:
+		return store.ErrUnavailable
+	}
+}
+
+// Ping asks the storage whether it answers. store.ErrUnavailable.
+func (s *Store) Ping(ctx context.Context) error { return s.backend.Ping(ctx) }
+
+// MaxSecretSize returns the largest value in bytes.
+func (s *Store) MaxSecretSize() int64 { return s.maxSize }
+
+// takeTurn waits for the other lifecycle operation to end.
+func (s *Store) takeTurn(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return store.ErrUnavailable
+	}
+}
+
+func (s *Store) giveTurn() { <-s.turn }
+
+// poke asks for a refresh soon. It never blocks.
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }

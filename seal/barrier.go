@@ -1,0 +1,119 @@
+package seal
+
+import (
+	"sync"
+
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// opened is all that a server knows only while it is unsealed. It is
+// immutable; a change of the versions makes a copy that shares the keys.
+type opened struct {
+	uuid  string
+	root  *envelope.Key
+	ring  *keyring
+	names *namer
+	// epoch is the seal epoch under which the keys were opened. Keys of an
+	// older epoch are dropped even if the store has been unsealed since: the
+	// seal was meant for them too.
+	epoch uint64
+	// The versions that every write transaction checks, so that a server that
+	// has not heard of a seal or of a new keyring writes nothing.
+	intentVersion  store.Version
+	keyringVersion store.Version
+}
+
+func (o *opened) clear() {
+	o.root.Clear()
+	o.ring.clear()
+	o.names.clear()
+}
+
+// checks opens every write transaction; see writeChecks.
+func (o *opened) checks() []store.Op {
+	return []store.Op{store.Check(keyIntent, o.intentVersion), store.Check(keyKeyring, o.keyringVersion)}
+}
+
+// writeChecks is how many operations checks puts in front.
+const writeChecks = 2
+
+// barrier holds the keys. Everything that encrypts or decrypts runs inside use,
+// and drop waits for it: once drop has returned, nothing is decrypted.
+type barrier struct {
+	mu    sync.RWMutex
+	in    *opened // nil is sealed; guarded by mu
+	drops uint64  // how often keys were dropped; guarded by mu
+}
+
+// use runs fn with the keys, or returns ErrSealed. fn does no I/O and keeps
+// nothing of what it is given.
+func (b *barrier) use(fn func(*opened) error) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.in == nil {
+		return ErrSealed
+	}
+	return fn(b.in)
+}
+
+// isOpen reports whether the keys are in memory.
+func (b *barrier) isOpen() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.in != nil
+}
+
+// dropCount is to be read before keys are fetched, and given to install.
+func (b *barrier) dropCount() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.drops
+}
+
+// install puts the keys in place, unless drop was called since dropCount was
+// read: a seal that arrives while an unseal is under way wins.
+func (b *barrier) install(o *opened, drops uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.drops != drops {
+		o.clear()
+		return false
+	}
+	if b.in != nil {
+		b.in.clear()
+	}
+	b.in = o
+	return true
+}
+
+// revise replaces the versions, and the keyring where ring is not nil, if the
+// barrier is still open under the same root key as seen.
+func (b *barrier) revise(seen *opened, revised *opened) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.in == seen {
+		b.in = revised
+	}
+}
+
+// current returns the keys for comparison only: its owner is the barrier, and
+// its keys must not be used outside use.
+func (b *barrier) current() *opened {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.in
+}
+
+// drop forgets the keys and reports whether there were any.
+func (b *barrier) drop() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.drops++
+	if b.in == nil {
+		return false
+	}
+	b.in.clear()
+	b.in = nil
+	return true
+}

@@ -1,0 +1,158 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+const (
+	// collectEvery is how often orphaned blobs are looked for.
+	collectEvery = time.Minute
+	// collectAfter is how long a blob is left alone after this server has first
+	// seen it without a secret that names it: longer than any write takes.
+	collectAfter = 10 * time.Minute
+	// collectTimeout bounds the work on one blob.
+	collectTimeout = 30 * time.Second
+)
+
+// collect removes the pieces of values whose write was never committed, until
+// the context ends.
+func (s *Store) collect(ctx context.Context) {
+	seen := make(map[store.Key]time.Time)
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !s.barrier.isOpen() {
+			continue
+		}
+		if err := s.collectOnce(ctx, seen, time.Now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("orphaned pieces were not collected; trying again", zap.Error(err))
+		}
+	}
+}
+
+// collectOnce looks at every blob. seen holds when each was first met, and is
+// brought up to date.
+func (s *Store) collectOnce(ctx context.Context, seen map[store.Key]time.Time, now time.Time) error {
+	list, err := s.backend.Children(ctx, keyBlobs, store.Cached)
+	if err != nil {
+		return err
+	}
+	present := make(map[store.Key]bool, len(list.Names))
+	for _, name := range list.Names {
+		key := keyBlobs + "/" + name
+		present[key] = true
+		first, met := seen[key]
+		if !met {
+			seen[key] = now
+			continue
+		}
+		if now.Sub(first) < collectAfter {
+			continue
+		}
+		seen[key] = now // whatever comes of it, not again for a while
+		if err := s.collectBlob(ctx, key); err != nil {
+			return err
+		}
+	}
+	for key := range seen {
+		if !present[key] {
+			delete(seen, key)
+		}
+	}
+	return nil
+}
+
+// collectBlob removes one blob if no secret names it. It first changes the
+// blob's version and then reads the secret: a write that is only slow fails at
+// its check of the blob, and is never left without its pieces.
+func (s *Store) collectBlob(ctx context.Context, key store.Key) error {
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	node, err := s.backend.Get(ctx, key, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	path, id, err := s.openBlobHead(key, node.Data)
+	if errors.Is(err, ErrCorrupt) {
+		s.log.Warn("a foreign record among the pieces is left alone", zap.String("record", key))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if named, err := s.names(ctx, path, id); named || err != nil {
+		return err
+	}
+	if _, err := s.backend.Apply(ctx, store.Set(key, node.Data, node.Version)); err != nil {
+		return err
+	}
+	if named, err := s.names(ctx, path, id); named || err != nil {
+		return err
+	}
+	s.log.Info("collecting the pieces of a write that was never finished", zap.String("record", key))
+	return s.removeBlob(ctx, key)
+}
+
+// names reports whether the secret's present value is the blob id.
+func (s *Store) names(ctx context.Context, p acl.Path, id envelope.ID) (bool, error) {
+	h, err := s.readHead(ctx, p, store.Latest)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return h.id == id && h.inPieces(), nil
+}
+
+func (s *Store) openBlobHead(key store.Key, data []byte) (path acl.Path, id envelope.ID, err error) {
+	err = s.use(func(o *opened) error {
+		claimed, err := envelope.ParseHeader(data)
+		if err != nil {
+			return corrupt(key, err)
+		}
+		under := o.ring.terms[claimed.Term]
+		if under == nil {
+			return errLookAgain
+		}
+		plain, header, err := envelope.Open(under, blobPlace(o, key), data)
+		if err != nil {
+			return corrupt(key, err)
+		}
+		id = header.ID
+		path, err = acl.ParsePath(string(plain)) // as it was parsed when it was written
+		return err
+	})
+	return path, id, err
+}
+
+// pruneFolder removes the record of a folder that has no secrets left. A create
+// in the same folder makes it anew in its own transaction, so losing this race
+// is harmless, and a folder that stays behind only costs its place.
+func (s *Store) pruneFolder(ctx context.Context, folder store.Key) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+	defer cancel()
+	left, err := s.backend.Children(ctx, folder, store.Cached)
+	if err != nil || len(left.Names) > 0 {
+		return
+	}
+	if err := s.removeRecord(ctx, folder); err != nil && !errors.Is(err, store.ErrNotEmpty) {
+		s.log.Debug("an empty folder stays behind", zap.String("record", folder), zap.Error(err))
+	}
+}

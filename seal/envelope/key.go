@@ -1,0 +1,73 @@
+package envelope
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+)
+
+// KeySize is the length of every key in bytes.
+const KeySize = 32
+
+// Key is a 32-byte secret. The zero value is not a key: using it panics, so
+// that a forgotten initialisation cannot encrypt under a known key. A Key is
+// passed by pointer, and prints as a placeholder.
+type Key struct {
+	b   [KeySize]byte
+	set bool
+}
+
+// NewKey returns a random key.
+func NewKey() *Key {
+	k := &Key{set: true}
+	rand.Read(k.b[:])
+	return k
+}
+
+// KeyFromBytes copies a key of exactly KeySize bytes. It fails on any other
+// length.
+func KeyFromBytes(b []byte) (*Key, error) {
+	if len(b) != KeySize {
+		return nil, fmt.Errorf("a key has %d bytes, not %d", KeySize, len(b))
+	}
+	k := &Key{set: true}
+	copy(k.b[:], b)
+	return k, nil
+}
+
+// Bytes returns a copy of the key, for encoding into another envelope.
+func (k *Key) Bytes() []byte { return append([]byte(nil), k.bytes()...) }
+
+// Derive returns an n-byte key for another purpose, independent of this one
+// and of every other label (HKDF-Expand, RFC 5869).
+func (k *Key) Derive(label string, n int) []byte {
+	out, err := hkdf.Expand(sha256.New, k.bytes(), label, n)
+	if err != nil {
+		panic("internal error: HKDF refused the length") // unreachable: n is a constant of the caller
+	}
+	return out
+}
+
+// Clear overwrites the key, best effort: the runtime may hold copies. The key
+// must not be used afterwards.
+func (k *Key) Clear() {
+	if k == nil {
+		return
+	}
+	clear(k.b[:])
+	k.set = false
+}
+
+// String keeps the key out of logs and errors.
+func (k *Key) String() string { return "key(hidden)" }
+
+// GoString keeps the key out of %#v.
+func (k *Key) GoString() string { return k.String() }
+
+func (k *Key) bytes() []byte {
+	if k == nil || !k.set {
+		panic("internal error: use of an empty key")
+	}
+	return k.b[:]
+}

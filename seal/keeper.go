@@ -1,0 +1,188 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+// keyKeeper holds the bootstrap private key: in the storage (inStorage) or in a
+// file beside it (inFile). Whoever can read it can unseal the store.
+type keyKeeper interface {
+	// prepare returns a private key for a new store, and what is to be written
+	// in the transaction that creates it.
+	prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
+	// load returns the key. ErrNoBootstrapKey.
+	load(ctx context.Context) (*pgp.PrivateKey, error)
+	// holds reports whether there is a key, without reading it where possible.
+	holds(ctx context.Context) (bool, error)
+	// warn logs what is wrong with the way the key is kept.
+	warn(log *zap.Logger)
+}
+
+func newKeyKeeper(o Options) keyKeeper {
+	if o.BootstrapKeyFile != "" {
+		return inFile(o.BootstrapKeyFile)
+	}
+	return inStorage{o.Backend}
+}
+
+// inStorage keeps the key as the record keys/bootstrap_user.key: in double
+// quotes, the base64 of the armored private key. DC/OS documented it so for
+// zkCli.sh, and its procedure (`base64 -d`, `gpg --import`) has to work.
+type inStorage struct{ backend store.Backend }
+
+func (k inStorage) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
+	private, err := pgp.Generate(time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	armored, err := private.Armor()
+	if err != nil {
+		return nil, nil, err
+	}
+	record := `"` + base64.StdEncoding.EncodeToString(armored) + `"`
+	return private, []store.Op{store.Create(keyBootstrap, []byte(record))}, nil
+}
+
+func (k inStorage) load(ctx context.Context) (*pgp.PrivateKey, error) {
+	node, err := k.backend.Get(ctx, keyBootstrap, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrNoBootstrapKey
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keyBootstrap, err)
+	}
+	text := bytes.Trim(bytes.TrimSpace(node.Data), `"`)
+	armored := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(armored, text)
+	if err != nil {
+		return nil, corrupt(keyBootstrap, err)
+	}
+	private, err := pgp.ParsePrivateKey(armored[:n])
+	if err != nil {
+		return nil, corrupt(keyBootstrap, err)
+	}
+	return private, nil
+}
+
+func (k inStorage) holds(ctx context.Context) (bool, error) {
+	_, err := k.backend.Get(ctx, keyBootstrap, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// exposer is what a backend offers whose records can be readable for others.
+type exposer interface {
+	// WorldReadable reports whether anybody who reaches the storage can read
+	// the record. ErrNotFound, ErrUnavailable.
+	WorldReadable(ctx context.Context, key store.Key) (bool, error)
+}
+
+func (k inStorage) warn(log *zap.Logger) {
+	backend, ok := k.backend.(exposer)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
+	defer cancel()
+	if open, err := backend.WorldReadable(ctx, keyBootstrap); err == nil && open {
+		log.Warn("the bootstrap private key is world-readable in the storage: whoever reaches it can unseal; "+
+			"use --zk-auth-file, or initialise with a PGP key of your own", zap.String("record", keyBootstrap))
+	}
+}
+
+// inFile keeps the armored key in a file of mode 0600.
+type inFile string
+
+// prepare reuses a key that is there already: it was made for a store that was
+// not committed, or belongs to a database that is not where it was, and must
+// not be lost.
+func (k inFile) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
+	if private, err := k.load(context.Background()); !errors.Is(err, ErrNoBootstrapKey) {
+		return private, nil, err
+	}
+	private, err := pgp.Generate(time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	armored, err := private.Armor()
+	if err != nil {
+		return nil, nil, err
+	}
+	return private, nil, writeDurably(string(k), armored)
+}
+
+// writeDurably creates a file of mode 0600 that is complete or absent, also
+// after a power cut: the store that is created next opens with it alone.
+func writeDurably(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write the bootstrap key: %w", err)
+	}
+	defer os.Remove(tmp.Name()) // fails once it is renamed
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write the bootstrap key: %w", err)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (k inFile) load(context.Context) (*pgp.PrivateKey, error) {
+	armored, err := os.ReadFile(string(k))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNoBootstrapKey
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the bootstrap key: %w", err)
+	}
+	defer clear(armored)
+	private, err := pgp.ParsePrivateKey(armored)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, string(k))
+	}
+	return private, nil
+}
+
+func (k inFile) holds(context.Context) (bool, error) {
+	_, err := os.Stat(string(k))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (k inFile) warn(log *zap.Logger) {
+	info, err := os.Stat(string(k))
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		log.Warn("the bootstrap private key can be read by others: whoever has it and the database can read every secret; chmod 600 it",
+			zap.String("file", string(k)), zap.Stringer("mode", info.Mode().Perm()))
+	}
+}

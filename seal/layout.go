@@ -1,0 +1,29 @@
+package seal
+
+import "secretstore/store"
+
+// The keys of the records, below the root of the storage. What stands in
+// capitals is encrypted or a keyed hash (names.go): a dump of the storage shows
+// counts, sizes and times, and no names.
+//
+//	keys/bootstrap_user.key           only with bootstrap: the private key
+//	stores/default/config             configRecord, in the clear
+//	stores/default/root               envelope: the root key under the unseal key
+//	stores/default/keyring            envelope: the keyring under the root key
+//	stores/default/seal               the seal intent
+//	stores/default/secrets/XX/F       a folder: its encrypted path
+//	stores/default/secrets/XX/F/N     a secret: envelope of its payload
+//	stores/default/blobs/ID           envelope: which secret the pieces belong to
+//	stores/default/blobs/ID/NNNN      envelope: a piece of a large value
+//
+// Two levels, however deep the paths: a create never makes or prunes a chain of
+// parents, which is a race in stores that mirror paths.
+const (
+	keyBootstrap store.Key = "keys/bootstrap_user.key"
+	keyConfig    store.Key = "stores/default/config"
+	keyRoot      store.Key = "stores/default/root"
+	keyKeyring   store.Key = "stores/default/keyring"
+	keyIntent    store.Key = "stores/default/seal"
+	keySecrets   store.Key = "stores/default/secrets"
+	keyBlobs     store.Key = "stores/default/blobs"
+)

@@ -1,0 +1,129 @@
+package seal
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+
+	"github.com/tink-crypto/tink-go/v2/daead/subtle"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// namer turns paths into keys and back, under keys that leave with the
+// keyring. Folders are found by a keyed hash of their path; the names of
+// secrets are encrypted deterministically (AES-SIV, RFC 5297), so that one
+// path always has one key, and a listing needs nothing but children's names.
+type namer struct {
+	siv       *subtle.AESSIV
+	sivKey    []byte // what siv works with, kept to be overwritten
+	folderKey []byte
+	store     string // uuid: names of one store mean nothing in another
+}
+
+// Names are padded to multiples of namePad bytes, so that their length tells
+// little.
+const namePad = 32
+
+// folderIDSize truncates the folder hash to 128 bits: collisions would need
+// 2^64 folders.
+const folderIDSize = 16
+
+var errBadName = errors.New("the name does not authenticate")
+
+func newNamer(key *envelope.Key, store string) (*namer, error) {
+	sivKey := key.Derive("secretstore names: AES-SIV", subtle.AESSIVKeySize)
+	siv, err := subtle.NewAESSIV(sivKey)
+	if err != nil {
+		return nil, err
+	}
+	return &namer{siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store}, nil
+}
+
+// clear overwrites what can be reached of the keys.
+func (n *namer) clear() {
+	clear(n.sivKey)
+	clear(n.folderKey)
+}
+
+// folderID is the hash under which a folder is kept.
+func (n *namer) folderID(folder string) string {
+	mac := hmac.New(sha256.New, n.folderKey)
+	mac.Write([]byte(n.store))
+	mac.Write([]byte{0})
+	mac.Write([]byte(folder))
+	return hex.EncodeToString(mac.Sum(nil)[:folderIDSize])
+}
+
+// folderKeyFor returns the key of a folder's record. 256 buckets keep the
+// children of one znode few at a million folders.
+func folderKeyFor(id string) store.Key { return keySecrets + "/" + id[:2] + "/" + id }
+
+// secretKey returns the keys of a secret's folder and of the secret itself.
+func (n *namer) secretKey(p acl.Path) (folder, secret store.Key, err error) {
+	id := n.folderID(p.Folder().String())
+	folder = folderKeyFor(id)
+	name, err := n.seal("name", id, p.Name())
+	if err != nil {
+		return "", "", err
+	}
+	return folder, folder + "/" + base64.RawURLEncoding.EncodeToString(name), nil
+}
+
+// openName is the inverse of secretKey for one child of a folder.
+func (n *namer) openName(folderID, child string) (string, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(child)
+	if err != nil {
+		return "", errBadName
+	}
+	return n.open("name", folderID, raw)
+}
+
+// sealFolder encrypts a folder's path, for the record of the folder.
+func (n *namer) sealFolder(folder string) ([]byte, error) {
+	sealed, err := n.seal("folder", n.folderID(folder), folder)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{folderFormat}, sealed...), nil
+}
+
+const folderFormat = 1
+
+// openFolder decrypts a folder's record, which must be that of the folder id.
+func (n *namer) openFolder(id string, data []byte) (string, error) {
+	if len(data) < 1 || data[0] != folderFormat {
+		return "", errBadName
+	}
+	return n.open("folder", id, data[1:])
+}
+
+func (n *namer) seal(kind, folderID, text string) ([]byte, error) {
+	padded := make([]byte, (len(text)/namePad+1)*namePad)
+	copy(padded, text)
+	padded[len(text)] = 0x80 // no name holds this byte: the padding is unambiguous
+	return n.siv.EncryptDeterministically(padded, n.aad(kind, folderID))
+}
+
+func (n *namer) open(kind, folderID string, sealed []byte) (string, error) {
+	padded, err := n.siv.DecryptDeterministically(sealed, n.aad(kind, folderID))
+	if err != nil {
+		return "", errBadName
+	}
+	end := len(padded) - 1
+	for end >= 0 && padded[end] == 0 {
+		end--
+	}
+	if end < 0 || padded[end] != 0x80 {
+		return "", errBadName
+	}
+	return string(padded[:end]), nil
+}
+
+func (n *namer) aad(kind, folderID string) []byte {
+	return []byte(n.store + "\x00" + kind + "\x00" + folderID)
+}

@@ -1,0 +1,114 @@
+package pgp
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// bootstrapBits is the size of the generated key (CONTRACT section 1).
+const bootstrapBits = 4096
+
+// maxMessage bounds a wrapped unseal key: rsa4096 messages are 644 bytes.
+const maxMessage = 64 << 10
+
+// ErrWrongRecipient: the message was not encrypted to this private key, or is
+// no intact OpenPGP message.
+var ErrWrongRecipient = errors.New("the message does not open with this PGP key")
+
+// PrivateKey is the bootstrap private key: without passphrase, because a
+// server must use it unattended.
+type PrivateKey struct {
+	entity *openpgp.Entity
+}
+
+// Generate makes a new RSA-4096 key pair, which takes about a second. It does
+// not expire.
+func Generate(now time.Time) (*PrivateKey, error) {
+	entity, err := openpgp.NewEntity("Secret Store bootstrap", "", "", &packet.Config{
+		Algorithm:     packet.PubKeyAlgoRSA,
+		RSABits:       bootstrapBits,
+		DefaultCipher: packet.CipherAES256,
+		Time:          func() time.Time { return now },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("generate the bootstrap key: %w", err)
+	}
+	return &PrivateKey{entity: entity}, nil
+}
+
+// ParsePrivateKey reads an armored private key without passphrase.
+func ParsePrivateKey(armored []byte) (*PrivateKey, error) {
+	errBad := errors.New("the bootstrap key is no armored PGP private key")
+	if len(armored) > maxKeyText {
+		return nil, errBad
+	}
+	block, err := armor.Decode(bytes.NewReader(armored))
+	if err != nil || block.Type != openpgp.PrivateKeyType {
+		return nil, errBad
+	}
+	entity, err := openpgp.ReadEntity(packet.NewReader(block.Body))
+	if err != nil || entity.PrivateKey == nil {
+		return nil, errBad
+	}
+	if entity.PrivateKey.Encrypted {
+		return nil, errors.New("the bootstrap key has a passphrase; a server cannot use it")
+	}
+	return &PrivateKey{entity: entity}, nil
+}
+
+// Armor returns the armored private key. It is a secret.
+func (k *PrivateKey) Armor() ([]byte, error) {
+	var out bytes.Buffer
+	w, err := armor.Encode(&out, openpgp.PrivateKeyType, nil)
+	if err != nil {
+		return nil, fmt.Errorf("armor the bootstrap key: %w", err)
+	}
+	if err := k.entity.SerializePrivateWithoutSigning(w, nil); err != nil {
+		return nil, fmt.Errorf("armor the bootstrap key: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("armor the bootstrap key: %w", err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+// Public returns the public half.
+func (k *PrivateKey) Public(now time.Time) (*PublicKey, error) {
+	chosen, err := k.entity.EncryptionKeyWithError(now, keyConfig(now))
+	if err != nil {
+		return nil, selectionError(err)
+	}
+	return &PublicKey{entity: k.entity, encrypt: chosen.PublicKey}, nil
+}
+
+// Fingerprint returns the lower-case hex fingerprint of the primary key.
+func (k *PrivateKey) Fingerprint() string {
+	return hex.EncodeToString(k.entity.PrimaryKey.Fingerprint)
+}
+
+// Unwrap opens a message made by Wrap. ErrWrongRecipient.
+func (k *PrivateKey) Unwrap(message []byte) ([]byte, error) {
+	if len(message) > maxMessage {
+		return nil, ErrWrongRecipient
+	}
+	md, err := openpgp.ReadMessage(bytes.NewReader(message), openpgp.EntityList{k.entity}, nil, nil)
+	if err != nil {
+		return nil, ErrWrongRecipient
+	}
+	// The MDC is checked at the end of the body: nothing of it is used before
+	// it has been read to the end without an error.
+	plain, err := io.ReadAll(io.LimitReader(md.UnverifiedBody, maxMessage))
+	if err != nil {
+		return nil, ErrWrongRecipient
+	}
+	return plain, nil
+}

@@ -1,0 +1,225 @@
+// Package pgp wraps unseal keys for their holders with OpenPGP, so that each
+// holder opens the message with their own gpg, and keeps the bootstrap key
+// pair. It is the only place that knows OpenPGP.
+//
+// Keys are chosen and judged by go-crypto's v2 API, which gives exact reasons;
+// messages are put together from packets, because the v2 encrypt function picks
+// the cipher and the packet version from what the key advertises, and GnuPG 2.2
+// must open every message (CONTRACT: SEIPDv1, AES-256).
+package pgp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// maxKeyText bounds a public key in its base64 form. Keys with many
+// certifications are some 100 KB; more is an attempt to exhaust memory.
+const maxKeyText = 1 << 20
+
+// KeyError says why a public key was refused and what mends it. Its text never
+// repeats the key.
+type KeyError struct {
+	Reason string
+	Hint   string
+}
+
+func (e *KeyError) Error() string {
+	if e.Hint == "" {
+		return e.Reason
+	}
+	return e.Reason + "; " + e.Hint
+}
+
+const (
+	hintExport  = "send the output of: gpg --export KEYID | base64 -w 0"
+	hintNewKey  = "make a key that can encrypt, for example: gpg --quick-gen-key NAME default default"
+	hintAddSub  = "add an encryption subkey, for example: gpg --quick-add-key FINGERPRINT default encr, and export it again"
+	hintExtend  = "extend it with: gpg --quick-set-expire FINGERPRINT 2y, and for its subkeys: gpg --quick-set-expire FINGERPRINT 2y '*', and export it again"
+	hintOneKey  = "export one key alone: gpg --export KEYID | base64 -w 0"
+	hintPrivate = "send the public key only (gpg --export), and treat this private key as exposed"
+)
+
+// PublicKey is a key that can encrypt, as of the moment it was parsed.
+type PublicKey struct {
+	entity  *openpgp.Entity
+	encrypt *packet.PublicKey // the chosen (sub)key
+}
+
+// Fingerprint returns the lower-case hex fingerprint of the primary key.
+func (k *PublicKey) Fingerprint() string {
+	return hex.EncodeToString(k.entity.PrimaryKey.Fingerprint)
+}
+
+// Export returns the key in the form that ParsePublicKey and `PUT /init` take:
+// base64 of the binary key.
+func (k *PublicKey) Export() (string, error) {
+	var out bytes.Buffer
+	if err := k.entity.Serialize(&out); err != nil {
+		return "", fmt.Errorf("export the PGP key: %w", err)
+	}
+	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
+}
+
+// ParsePublicKey reads a public key: base64 of a binary or armored key with
+// white space anywhere (the documented `base64 -w 0 | tr '\n' ' '` ends in a
+// space), or the armored key itself. A key that cannot be used to encrypt at
+// the time now is refused. All errors are *KeyError.
+func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
+	if len(text) > maxKeyText {
+		return nil, &KeyError{Reason: "the PGP key is larger than 1 MiB", Hint: "export it with: gpg --export --export-options export-minimal KEYID"}
+	}
+	raw, err := decodeKeyText(text)
+	if err != nil {
+		return nil, err
+	}
+	entity, err := readOne(raw)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := entity.EncryptionKeyWithError(now, keyConfig(now))
+	if err != nil {
+		return nil, selectionError(err)
+	}
+	return &PublicKey{entity: entity, encrypt: chosen.PublicKey}, nil
+}
+
+// decodeKeyText returns the binary form of what ParsePublicKey takes.
+func decodeKeyText(text string) ([]byte, error) {
+	trimmed := strings.TrimSpace(text)
+	if trimmed == "" {
+		return nil, &KeyError{Reason: "the PGP key is empty", Hint: hintExport}
+	}
+	if strings.HasPrefix(trimmed, "-----BEGIN ") {
+		return dearmor([]byte(trimmed))
+	}
+	compact := strings.Join(strings.Fields(trimmed), "")
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(compact, "="))
+	if err != nil {
+		return nil, &KeyError{Reason: "the PGP key is not base64", Hint: hintExport}
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("-----BEGIN ")) {
+		return dearmor(bytes.TrimSpace(raw))
+	}
+	return raw, nil
+}
+
+func dearmor(text []byte) ([]byte, error) {
+	block, err := armor.Decode(bytes.NewReader(text))
+	if err != nil {
+		return nil, &KeyError{Reason: "the armored PGP key is damaged", Hint: hintExport}
+	}
+	switch block.Type {
+	case openpgp.PublicKeyType:
+	case openpgp.PrivateKeyType:
+		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
+	default:
+		return nil, &KeyError{Reason: "this is PGP data, but no public key", Hint: hintExport}
+	}
+	raw, err := io.ReadAll(io.LimitReader(block.Body, maxKeyText))
+	if err != nil {
+		return nil, &KeyError{Reason: "the armored PGP key is damaged", Hint: hintExport}
+	}
+	return raw, nil
+}
+
+// readOne reads exactly one public key. A second one is refused: the message
+// would go to a holder nobody named.
+func readOne(raw []byte) (*openpgp.Entity, error) {
+	packets := packet.NewReader(bytes.NewReader(raw))
+	entity, err := openpgp.ReadEntity(packets)
+	if err != nil {
+		return nil, &KeyError{Reason: "this is no PGP public key", Hint: hintExport}
+	}
+	if entity.PrivateKey != nil {
+		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
+	}
+	for _, sub := range entity.Subkeys {
+		if sub.PrivateKey != nil {
+			return nil, &KeyError{Reason: "this holds a PGP private subkey", Hint: hintPrivate}
+		}
+	}
+	if _, err := packets.Next(); err != io.EOF {
+		return nil, &KeyError{Reason: "there is more than one key, or data after the key", Hint: hintOneKey}
+	}
+	return entity, nil
+}
+
+// keyConfig is the policy by which keys are judged: go-crypto's v2 defaults
+// refuse RSA below 2047 bits, DSA and ElGamal.
+func keyConfig(now time.Time) *packet.Config {
+	return &packet.Config{Time: func() time.Time { return now }}
+}
+
+// selectionError puts the reasons of go-crypto into words that name the mending
+// command.
+func selectionError(err error) *KeyError {
+	var weak pgperrors.WeakAlgorithmError
+	switch {
+	case errors.Is(err, pgperrors.ErrKeyExpired) || causes(err, pgperrors.ErrKeyExpired):
+		return &KeyError{Reason: "the PGP key, or the subkey that encrypts, has expired", Hint: hintExtend}
+	case causes(err, pgperrors.ErrKeyRevoked):
+		return &KeyError{Reason: "the PGP key has been revoked", Hint: hintNewKey}
+	case causesAs(err, &weak):
+		return &KeyError{Reason: "the PGP key is too weak or of a kind that is not accepted", Hint: hintNewKey}
+	}
+	var sel pgperrors.ErrEncryptionKeySelection
+	var selp *pgperrors.ErrEncryptionKeySelection
+	if errors.As(err, &selp) {
+		sel = *selp
+	} else {
+		errors.As(err, &sel)
+	}
+	if sel.PrimaryKeyErr != nil {
+		return &KeyError{Reason: fmt.Sprintf("the PGP key cannot be used (%s)", trimReason(sel.PrimaryKeyErr)), Hint: hintNewKey}
+	}
+	if sel.EncSelectionKeyId != nil && sel.EncSelectionErr != nil {
+		return &KeyError{Reason: fmt.Sprintf("the subkey that encrypts cannot be used (%s)", trimReason(sel.EncSelectionErr)), Hint: hintNewKey}
+	}
+	return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
+}
+
+func trimReason(err error) string { return strings.TrimPrefix(err.Error(), "openpgp: ") }
+
+// causes and causesAs look into ErrEncryptionKeySelection, which has no Unwrap.
+func causes(err, target error) bool {
+	for _, c := range selectionCauses(err) {
+		if errors.Is(c, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func causesAs(err error, target any) bool {
+	for _, c := range selectionCauses(err) {
+		if c != nil && errors.As(c, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func selectionCauses(err error) []error {
+	var v pgperrors.ErrEncryptionKeySelection
+	var p *pgperrors.ErrEncryptionKeySelection
+	switch {
+	case errors.As(err, &p):
+		return []error{p.PrimaryKeyErr, p.EncSelectionErr}
+	case errors.As(err, &v):
+		return []error{v.PrimaryKeyErr, v.EncSelectionErr}
+	default:
+		return nil
+	}
+}

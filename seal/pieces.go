@@ -1,0 +1,183 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// A value larger than inlineMax is written as pieces first, under a blob named
+// by its value id, and becomes visible with the one transaction that writes the
+// secret's record and checks that the blob is still there. Whatever stops in
+// between leaves a blob that nobody names; collect.go removes it.
+
+// pieceWriters is how many transactions of a large value are under way at once.
+const pieceWriters = 4
+
+func blobKey(id envelope.ID) store.Key { return keyBlobs + "/" + idString(id) }
+
+func pieceKey(id envelope.ID, i uint32) store.Key { return fmt.Sprintf("%s/%06d", blobKey(id), i) }
+
+// withPieces writes the pieces of h's value where it is large, and calls commit
+// with the operations that its transaction must begin with.
+func (s *Store) withPieces(ctx context.Context, p acl.Path, h *head, commit func([]store.Op) error) error {
+	if len(h.value) <= inlineMax {
+		return commit(nil)
+	}
+	version, err := s.writePieces(ctx, p, h.id, h.value)
+	if err == nil {
+		h.size, h.value = uint64(len(h.value)), nil
+		err = commit([]store.Op{store.Check(blobKey(h.id), version)})
+	}
+	if err != nil && !errors.Is(err, store.ErrOutcomeUnknown) {
+		s.discardPieces(ctx, h)
+	}
+	return err
+}
+
+func (s *Store) writePieces(ctx context.Context, p acl.Path, id envelope.ID, value []byte) (store.Version, error) {
+	version, err := s.writeBlobHead(ctx, p, id)
+	if err != nil {
+		return 0, err
+	}
+	count := pieceCount(uint64(len(value)))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(pieceWriters)
+	for i := range count {
+		part := value[i*pieceSize : min(len(value), int(i+1)*pieceSize)]
+		group.Go(func() error {
+			return s.commit(ctx, func(o *opened) ([]store.Op, error) {
+				data := envelope.Seal(o.ring.terms[o.ring.active], piecePlace(o, p, i, count),
+					envelope.Header{Kind: envelope.KindPiece, Term: o.ring.active, ID: id}, part)
+				return []store.Op{store.Create(pieceKey(id, i), data)}, nil
+			})
+		})
+	}
+	return version, group.Wait()
+}
+
+// writeBlobHead records which secret the pieces will belong to, for the
+// collector.
+func (s *Store) writeBlobHead(ctx context.Context, p acl.Path, id envelope.ID) (store.Version, error) {
+	var ops []store.Op
+	err := s.use(func(o *opened) error {
+		data := envelope.Seal(o.ring.terms[o.ring.active], blobPlace(o, blobKey(id)),
+			envelope.Header{Kind: envelope.KindBlob, Term: o.ring.active, ID: id}, []byte(p.String()))
+		ops = append(o.checks(), store.Create(blobKey(id), data))
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	versions, err := s.backend.Apply(ctx, ops...)
+	var refused *store.OpError
+	if errors.As(err, &refused) {
+		// A seal or a new keyring in this very moment; the id cannot exist.
+		return 0, fmt.Errorf("the keys have just changed: %w", store.ErrUnavailable)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return versions[writeChecks], nil
+}
+
+func blobPlace(o *opened, key store.Key) envelope.Place {
+	return envelope.Place{Store: o.uuid, Kind: envelope.KindBlob, Path: key}
+}
+
+func piecePlace(o *opened, p acl.Path, i, count uint32) envelope.Place {
+	return envelope.Place{Store: o.uuid, Kind: envelope.KindPiece, Path: p.String(), Piece: i, Pieces: count}
+}
+
+// readPieces puts a large value together. A piece that is missing means that
+// the secret was overwritten or deleted since its record was read:
+// errLookAgain.
+func (s *Store) readPieces(ctx context.Context, p acl.Path, h *head, c store.Consistency) ([]byte, error) {
+	if h.size > uint64(s.maxSize) && h.size > maxSize {
+		return nil, corrupt(h.key, errBadPayload)
+	}
+	value := make([]byte, h.size)
+	count := pieceCount(h.size)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(pieceWriters)
+	for i := range count {
+		into := value[i*pieceSize : min(len(value), int(i+1)*pieceSize)]
+		group.Go(func() error { return s.readPiece(ctx, p, h, i, count, into) })
+	}
+	return value, group.Wait()
+}
+
+func (s *Store) readPiece(ctx context.Context, p acl.Path, h *head, i, count uint32, into []byte) error {
+	key := pieceKey(h.id, i)
+	node, err := s.backend.Get(ctx, key, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		return errLookAgain
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	return s.use(func(o *opened) error {
+		claimed, err := envelope.ParseHeader(node.Data)
+		if err != nil {
+			return corrupt(key, err)
+		}
+		under := o.ring.terms[claimed.Term]
+		if under == nil {
+			return errLookAgain
+		}
+		plain, header, err := envelope.Open(under, piecePlace(o, p, i, count), node.Data)
+		if err != nil || header.ID != h.id || len(plain) != len(into) {
+			return corrupt(key, err)
+		}
+		copy(into, plain)
+		clear(plain)
+		return nil
+	})
+}
+
+// discardPieces removes the pieces of a value that no record names any more.
+// What fails here is left to the collector.
+func (s *Store) discardPieces(ctx context.Context, h *head) {
+	if h == nil || (!h.inPieces() && len(h.value) <= inlineMax) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+	defer cancel()
+	_ = s.removeBlob(ctx, blobKey(h.id))
+}
+
+// removeBlob deletes a blob and its pieces. Somebody else may be doing the same.
+func (s *Store) removeBlob(ctx context.Context, blob store.Key) error {
+	pieces, err := s.backend.Children(ctx, blob, store.Latest)
+	if err != nil {
+		return err
+	}
+	for _, name := range pieces.Names {
+		if err := s.removeRecord(ctx, blob+"/"+name); err != nil {
+			return err
+		}
+	}
+	return s.removeRecord(ctx, blob)
+}
+
+// removeRecord deletes a record in whatever version it is.
+func (s *Store) removeRecord(ctx context.Context, key store.Key) error {
+	node, err := s.backend.Get(ctx, key, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.backend.Apply(ctx, store.Delete(key, node.Version))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}

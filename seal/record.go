@@ -1,0 +1,141 @@
+package seal
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// payload is the plaintext of a secret's record. The value id, the version and
+// the term stand in the envelope's header.
+//
+// Its encoding, in TLS presentation style (RFC 8446 section 3):
+//
+//	uint8   kind
+//	uint64  created, nanoseconds since 1970
+//	opaque  author<0..2^8-1>, description<0..2^16-1>
+//	opaque  label<0..2^16-1> labels<0..2^16-1>
+//	uint8   0: value<0..2^32-1> follows   1: uint64 size of a value in pieces
+//
+// What later releases add (earlier values, say) gets a new envelope format.
+type payload struct {
+	kind        Kind
+	created     time.Time
+	author      string
+	description string
+	labels      []string
+	value       []byte // nil where the value is in pieces
+	size        uint64 // bytes of the value in pieces; 0 where it is inline
+}
+
+const (
+	// inlineMax is the largest value kept in the record itself. Larger ones are
+	// split into pieces of pieceSize: a ZooKeeper server keeps its last 500
+	// transactions in memory, and pieces of 512 KiB have exhausted a heap of
+	// 512 MiB.
+	inlineMax = 128 << 10
+	pieceSize = 128 << 10
+	// maxSize bounds what a genuine record of any configuration claims.
+	maxSize = 1 << 32
+)
+
+var errBadPayload = errors.New("the record's content is not well-formed")
+
+func (p *payload) inPieces() bool { return p.size > 0 }
+
+func (p *payload) encode() ([]byte, error) {
+	b := cryptobyte.NewBuilder(make([]byte, 0, len(p.value)+len(p.description)+64))
+	b.AddUint8(uint8(p.kind))
+	b.AddUint64(uint64(p.created.UnixNano()))
+	b.AddUint8LengthPrefixed(addString(p.author))
+	b.AddUint16LengthPrefixed(addString(p.description))
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, l := range p.labels {
+			b.AddUint16LengthPrefixed(addString(l))
+		}
+	})
+	if p.inPieces() {
+		b.AddUint8(1)
+		b.AddUint64(p.size)
+	} else {
+		b.AddUint8(0)
+		b.AddUint32LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(p.value) })
+	}
+	return b.Bytes()
+}
+
+func addString(s string) cryptobyte.BuilderContinuation {
+	return func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) }
+}
+
+// decodePayload reads an authenticated plaintext. The value aliases plain.
+func decodePayload(plain []byte) (*payload, error) {
+	in := cryptobyte.String(plain)
+	var (
+		p                            payload
+		kind, where                  uint8
+		created                      uint64
+		author, description, listing cryptobyte.String
+	)
+	if !in.ReadUint8(&kind) || !in.ReadUint64(&created) || !in.ReadUint8LengthPrefixed(&author) ||
+		!in.ReadUint16LengthPrefixed(&description) || !in.ReadUint16LengthPrefixed(&listing) || !in.ReadUint8(&where) {
+		return nil, errBadPayload
+	}
+	for !listing.Empty() {
+		var label cryptobyte.String
+		if !listing.ReadUint16LengthPrefixed(&label) {
+			return nil, errBadPayload
+		}
+		p.labels = append(p.labels, string(label))
+	}
+	switch where {
+	case 0:
+		var value cryptobyte.String
+		if !readUint32LengthPrefixed(&in, &value) {
+			return nil, errBadPayload
+		}
+		p.value = value
+	case 1:
+		if !in.ReadUint64(&p.size) || p.size == 0 || p.size > maxSize {
+			return nil, errBadPayload
+		}
+	default:
+		return nil, errBadPayload
+	}
+	p.kind, p.author, p.description = Kind(kind), string(author), string(description)
+	p.created = time.Unix(0, int64(created)).UTC()
+	if !in.Empty() || (p.kind != Text && p.kind != Binary) {
+		return nil, errBadPayload
+	}
+	return &p, nil
+}
+
+func readUint32LengthPrefixed(in, out *cryptobyte.String) bool {
+	var n uint32
+	return in.ReadUint32(&n) && uint64(n) <= uint64(len(*in)) && in.ReadBytes((*[]byte)(out), int(n))
+}
+
+// checkMetadata holds a change to the limits of doc.go.
+func checkMetadata(c Change) error {
+	if c.Description != nil && len(*c.Description) > MaxDescription {
+		return ErrBadMetadata
+	}
+	if len(c.Author) > MaxAuthor {
+		return ErrBadMetadata
+	}
+	if c.Labels != nil {
+		if len(*c.Labels) > MaxLabels {
+			return ErrBadMetadata
+		}
+		for _, l := range *c.Labels {
+			if len(l) > MaxLabel {
+				return ErrBadMetadata
+			}
+		}
+	}
+	return nil
+}
+
+// pieceCount returns how many pieces a value of size bytes has.
+func pieceCount(size uint64) uint32 { return uint32((size + pieceSize - 1) / pieceSize) }

@@ -1,0 +1,324 @@
+package seal
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// errLookAgain: what was read contradicts what is known of the keys; a refresh
+// settles it.
+var errLookAgain = errors.New("the keys may have changed")
+
+// maxLooks bounds how often a read starts over because the keys, or the pieces
+// of the value, changed meanwhile.
+const maxLooks = 8
+
+// Get reads a secret. ErrNotFound, ErrSealed, ErrCorrupt, store.ErrUnavailable.
+func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secret, error) {
+	var secret Secret
+	err := s.settle(ctx, c, func(c store.Consistency) error {
+		h, err := s.readHead(ctx, p, c)
+		if err != nil {
+			return err
+		}
+		secret = h.secret()
+		if h.inPieces() {
+			secret.Value, err = s.readPieces(ctx, p, h, c)
+		}
+		return err
+	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return secret, nil
+}
+
+// settle runs a read, and again with a fresh look at the storage while it says
+// errLookAgain.
+func (s *Store) settle(ctx context.Context, c store.Consistency, read func(store.Consistency) error) error {
+	for range maxLooks {
+		err := read(c)
+		if !errors.Is(err, errLookAgain) {
+			return err
+		}
+		if err := s.refresh(ctx); errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		c = store.Latest
+	}
+	return fmt.Errorf("the record kept changing: %w", store.ErrUnavailable)
+}
+
+// head is a secret's record as it was read.
+type head struct {
+	payload
+	id       envelope.ID
+	count    uint64 // version of the value
+	key      store.Key
+	folder   store.Key
+	revision store.Version // of the record, for conditional writes
+	age      time.Duration
+}
+
+func (h *head) secret() Secret {
+	return Secret{
+		Kind: h.kind, Value: h.value, Description: h.description, Labels: h.labels, Author: h.author,
+		Created: h.created, ID: idString(h.id), Version: h.count, Age: h.age,
+	}
+}
+
+// readHead fetches and decrypts the record of a secret. The intent is read
+// beside it, through the same cache, so that a server which was away learns of
+// a seal before it serves, by whatever path its cache came back to life.
+func (s *Store) readHead(ctx context.Context, p acl.Path, c store.Consistency) (*head, error) {
+	h := &head{}
+	var intentVersion store.Version
+	err := s.use(func(o *opened) (err error) {
+		h.folder, h.key, err = o.names.secretKey(p)
+		intentVersion = o.intentVersion
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	node, err := s.backend.Get(ctx, h.key, c)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("read %s: %w", h.key, err)
+	}
+	absent := err != nil
+	age, err := s.checkIntent(ctx, c, intentVersion)
+	if err != nil {
+		return nil, err
+	}
+	if absent {
+		return nil, ErrNotFound
+	}
+	h.revision, h.age = node.Version, max(node.Age, age)
+	return h, s.use(func(o *opened) error { return h.open(o, p, node.Data) })
+}
+
+// use is barrier.use, with the reason why there are no keys.
+func (s *Store) use(fn func(*opened) error) error {
+	err := s.barrier.use(fn)
+	if errors.Is(err, ErrSealed) {
+		if reason := s.ready(); reason != nil {
+			return reason
+		}
+	}
+	return err
+}
+
+// checkIntent compares the recorded intent with the one the keys were opened
+// under. errLookAgain if they differ.
+func (s *Store) checkIntent(ctx context.Context, c store.Consistency, want store.Version) (age time.Duration, err error) {
+	node, err := s.backend.Get(ctx, keyIntent, c)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return 0, errLookAgain
+	case err != nil:
+		return 0, fmt.Errorf("read %s: %w", keyIntent, err)
+	case node.Version != want:
+		return 0, errLookAgain
+	}
+	return node.Age, nil
+}
+
+// open decrypts the record into h.
+func (h *head) open(o *opened, p acl.Path, data []byte) error {
+	claimed, err := envelope.ParseHeader(data)
+	if err != nil {
+		return corrupt(h.key, err)
+	}
+	key := o.ring.terms[claimed.Term]
+	if key == nil {
+		return errLookAgain // another server may have rotated; settle gives up in time
+	}
+	plain, header, err := envelope.Open(key, secretPlace(o, p), data)
+	if err != nil {
+		return corrupt(h.key, err)
+	}
+	decoded, err := decodePayload(plain)
+	if err != nil {
+		return corrupt(h.key, err)
+	}
+	h.payload, h.id, h.count = *decoded, header.ID, header.Version
+	return nil
+}
+
+func secretPlace(o *opened, p acl.Path) envelope.Place {
+	return envelope.Place{Store: o.uuid, Kind: envelope.KindSecret, Path: p.String()}
+}
+
+// seal encrypts h's payload as its record.
+func (h *head) seal(o *opened, p acl.Path) ([]byte, error) {
+	plain, err := h.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode the record: %w", err)
+	}
+	defer clear(plain)
+	return envelope.Seal(o.ring.terms[o.ring.active], secretPlace(o, p),
+		envelope.Header{Kind: envelope.KindSecret, Term: o.ring.active, Version: h.count, ID: h.id}, plain), nil
+}
+
+// Create stores a secret that does not exist yet. ErrExists, ErrTooLarge,
+// ErrBadMetadata, ErrSealed, store.ErrUnavailable, store.ErrOutcomeUnknown.
+func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error {
+	if err := s.checkChange(c); err != nil {
+		return err
+	}
+	h := &head{payload: payload{kind: c.Kind, created: time.Now().UTC(), author: c.Author, value: c.Value}, id: envelope.NewID(), count: 1}
+	h.applyMetadata(c)
+	return s.withPieces(ctx, p, h, func(pieces []store.Op) error {
+		err := s.commit(ctx, func(o *opened) ([]store.Op, error) {
+			folder, key, err := o.names.secretKey(p)
+			if err != nil {
+				return nil, err
+			}
+			h.key = key
+			folderData, err := o.names.sealFolder(p.Folder().String())
+			if err != nil {
+				return nil, err
+			}
+			data, err := h.seal(o, p)
+			return append(pieces[:len(pieces):len(pieces)], store.Ensure(folder, folderData), store.Create(key, data)), err
+		})
+		if errors.Is(err, store.ErrExists) {
+			return ErrExists
+		}
+		return err
+	})
+}
+
+// Update replaces the value of a secret. ErrNotFound and those of Create.
+func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error {
+	if err := s.checkChange(c); err != nil {
+		return err
+	}
+	next := &head{payload: payload{kind: c.Kind, value: c.Value}, id: envelope.NewID()}
+	return s.withPieces(ctx, p, next, func(pieces []store.Op) error {
+		old, err := s.replace(ctx, p, func(o *opened, old *head) ([]store.Op, error) {
+			next.created, next.author, next.description, next.labels = old.created, old.author, old.description, old.labels
+			next.count = old.count + 1
+			next.applyMetadata(c)
+			data, err := next.seal(o, p)
+			return append(pieces[:len(pieces):len(pieces)], store.Set(old.key, data, old.revision)), err
+		})
+		if err == nil {
+			s.discardPieces(ctx, old)
+		}
+		return err
+	})
+}
+
+// Delete removes a secret. ErrNotFound, ErrSealed, store.ErrUnavailable,
+// store.ErrOutcomeUnknown.
+func (s *Store) Delete(ctx context.Context, p acl.Path) error {
+	old, err := s.replace(ctx, p, func(o *opened, old *head) ([]store.Op, error) {
+		return []store.Op{store.Delete(old.key, old.revision)}, nil
+	})
+	if err != nil {
+		return err
+	}
+	s.discardPieces(ctx, old)
+	s.pruneFolder(ctx, old.folder)
+	return nil
+}
+
+// replace writes over a record that exists, and returns what it was. build gets
+// the record as it is now; the write is conditional on it, and done again when
+// somebody else was first.
+func (s *Store) replace(ctx context.Context, p acl.Path, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
+	key, err := s.keyOf(p)
+	if err != nil {
+		return nil, err
+	}
+	leave, err := s.writers.enter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	consistency := store.Cached
+	for {
+		var old *head
+		err := s.settle(ctx, consistency, func(c store.Consistency) (err error) {
+			old, err = s.readHead(ctx, p, c)
+			return err
+		})
+		if errors.Is(err, ErrNotFound) && consistency == store.Cached {
+			consistency = store.Latest // this member of the ensemble may be behind
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
+		var refused *store.OpError
+		if errors.As(err, &refused) && refused.Key == old.key && ctx.Err() == nil {
+			consistency = store.Latest
+			continue
+		}
+		return old, err
+	}
+}
+
+func (s *Store) keyOf(p acl.Path) (key store.Key, err error) {
+	err = s.use(func(o *opened) error {
+		_, key, err = o.names.secretKey(p)
+		return err
+	})
+	return key, err
+}
+
+// commit applies what build makes under the present keys, in one transaction
+// that holds only while those are the keys and the store is not sealed.
+func (s *Store) commit(ctx context.Context, build func(*opened) ([]store.Op, error)) error {
+	for range maxLooks {
+		var ops []store.Op
+		err := s.use(func(o *opened) error {
+			built, err := build(o)
+			ops = append(o.checks(), built...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		_, err = s.backend.Apply(ctx, ops...)
+		var refused *store.OpError
+		if !errors.As(err, &refused) || refused.Index >= writeChecks {
+			return err
+		}
+		if err := s.refresh(ctx); errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+	}
+	return fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
+}
+
+func (s *Store) checkChange(c Change) error {
+	if c.Kind != Text && c.Kind != Binary {
+		return errors.New("internal error: a value without a kind")
+	}
+	if int64(len(c.Value)) > s.maxSize {
+		return ErrTooLarge
+	}
+	return checkMetadata(c)
+}
+
+func (p *payload) applyMetadata(c Change) {
+	if c.Description != nil {
+		p.description = *c.Description
+	}
+	if c.Labels != nil {
+		p.labels = *c.Labels
+	}
+}
+
+// idString is how a value id is written in keys and answers.
+func idString(id envelope.ID) string { return hex.EncodeToString(id[:]) }
