@@ -1,0 +1,64 @@
+package api
+
+import (
+	"net/http"
+
+	"secretstore/api/audit"
+)
+
+// writeAudit writes the line of this decision. Requests that need no token
+// have none.
+func (s *Server) writeAudit(c *call, rep *reply) error {
+	if s.audit == nil || c.open {
+		return nil
+	}
+	e := audit.Entry{
+		Time: c.start, RequestID: c.id, UID: c.principal.UID,
+		Action: c.decision.Action, Resource: c.decision.Resource, Endpoint: c.endpointName(),
+		Outcome: outcomeOf(rep), Status: rep.status, Reason: c.decision.Reason, Remote: c.remote,
+	}
+	if c.hasService {
+		e.Service = c.service.String()
+	} else if svc, bound := c.principal.Service.Get(); bound {
+		e.Service = svc.String()
+	}
+	return s.audit.Append(&e)
+}
+
+func outcomeOf(rep *reply) audit.Outcome {
+	switch p := rep.problem; {
+	case p == nil:
+		return audit.Allowed
+	case p.status == http.StatusUnauthorized || p.status == http.StatusForbidden:
+		return audit.Denied
+	case p.failed:
+		return audit.Failed
+	default:
+		return audit.Refused
+	}
+}
+
+// auditable refuses a change beforehand while the audit log is known to be
+// out of order: what has happened cannot be refused afterwards.
+func (s *Server) auditable() error {
+	if s.audit == nil {
+		return nil
+	}
+	if err := s.audit.Probe(); err != nil {
+		s.metrics.auditFailures.Inc()
+		return &problem{status: http.StatusServiceUnavailable, retry: true, failed: true, cause: err,
+			text: textUnaudited + "; nothing was changed"}
+	}
+	return nil
+}
+
+const textUnaudited = "the audit log cannot be written, so nothing is answered: see the server's log"
+
+// unaudited is the answer in place of one whose audit line failed.
+func unaudited(c *call, cause error) *problem {
+	text := textUnaudited
+	if c.effect != "" {
+		text += "; before that, " + c.effect
+	}
+	return &problem{status: http.StatusServiceUnavailable, text: text, retry: c.effect == "", failed: true, cause: cause}
+}

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/semaphore"
+
+	"secretstore/api/wire"
+)
+
+const (
+	// jsonFactor is how many bytes of JSON one byte of value may take:
+	// \u0000 is the longest spelling.
+	jsonFactor = 6
+	// jsonSlack is room for the names, description, labels and what else
+	// clients send along.
+	jsonSlack = 256 << 10
+	// smallBody bounds the bodies of all other requests; the largest honest
+	// one is an init with OpenPGP keys.
+	smallBody = 2 << 20
+	// bodyBudget bounds the bytes of all bodies that are in memory at once.
+	bodyBudget = 512 << 20
+	// bodyWait is how long a request waits for its part of the budget.
+	bodyWait = 4 * time.Second
+	// bodyMinRate is the slowest upload, in bytes a second, beyond bodyGrace.
+	bodyMinRate = 32 << 10
+	bodyGrace   = 15 * time.Second
+)
+
+const (
+	textBodyBroken = "the body ended early or could not be read: send it again"
+	textBusy       = "too many large requests at once: try again later"
+	textNoKey      = `the body must be a JSON object {"key":"..."}`
+	textBadInit    = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."]}`
+	textType       = "unsupported Content-Type: send text as application/json and bytes as application/octet-stream"
+	textEncoding   = "unsupported Content-Encoding: send the body as it is"
+)
+
+// bodies reads request bodies within one budget of memory.
+type bodies struct {
+	budget *semaphore.Weighted
+}
+
+func newBodies(largest int64) *bodies {
+	return &bodies{semaphore.NewWeighted(max(bodyBudget, 2*largest))}
+}
+
+// read returns the whole body of at most limit bytes. The caller calls release
+// when it needs the body, and what it made of it, no more.
+func (b *bodies) read(c *call, limit int64, tooLarge string) (body []byte, release func(), err error) {
+	size := c.r.ContentLength
+	switch {
+	case size > limit:
+		return nil, nil, &problem{status: http.StatusRequestEntityTooLarge, text: tooLarge}
+	case size == 0:
+		return nil, func() {}, nil
+	case size < 0:
+		size = limit // chunked: it may become as large
+	}
+	wait, cancel := context.WithTimeout(c.r.Context(), bodyWait)
+	defer cancel()
+	if b.budget.Acquire(wait, size) != nil {
+		return nil, nil, &problem{status: http.StatusServiceUnavailable, text: textBusy, retry: true}
+	}
+	body, err = readAll(c, size, limit, tooLarge)
+	if err != nil {
+		b.budget.Release(size)
+		return nil, nil, err
+	}
+	return body, func() { b.budget.Release(size) }, nil
+}
+
+// readAll reads under a deadline, so that a client that trickles its body does
+// not hold its part of the budget for ever.
+func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
+	if size > 64<<10 || c.r.ContentLength < 0 {
+		ctl := http.NewResponseController(c.w)
+		allowed := bodyGrace + time.Duration(size/bodyMinRate)*time.Second
+		if ctl.SetReadDeadline(time.Now().Add(allowed)) == nil {
+			defer ctl.SetReadDeadline(time.Time{})
+		}
+	}
+	from := http.MaxBytesReader(c.w, c.r.Body, limit)
+	var err error
+	var buf []byte
+	if n := c.r.ContentLength; n >= 0 && n <= 1<<20 {
+		buf = make([]byte, n)
+		_, err = io.ReadFull(from, buf)
+	} else {
+		// What a client announces is not allocated before it has sent it.
+		var grow bytes.Buffer
+		grow.Grow(64 << 10)
+		_, err = grow.ReadFrom(from)
+		buf = grow.Bytes()
+	}
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, &problem{status: http.StatusRequestEntityTooLarge, text: tooLarge}
+	case err != nil:
+		return nil, badRequest(textBodyBroken)
+	}
+	return buf, nil
+}
+
+// readJSON decodes a small body into T, as strictly as parseSecret but for
+// members that it does not know. Without a body it returns the zero T, and an
+// error if one is required.
+func readJSON[T any](s *Server, c *call, required bool, otherwise string) (T, error) {
+	var zero, v T
+	body, release, err := s.bodies.read(c, smallBody, "the body is too large")
+	if err != nil {
+		return zero, err
+	}
+	defer release()
+	if len(body) == 0 && !required {
+		return zero, nil
+	}
+	// The error is dropped: it may quote the key that was sent.
+	if json.Unmarshal(body, &v) != nil {
+		return zero, badRequest(otherwise)
+	}
+	return v, nil
+}
+
+// contentType returns whether the body of a PUT or PATCH is a JSON document or
+// raw bytes. Parameters do not matter: clients send charset in several forms.
+func contentType(h http.Header) (string, error) {
+	for _, coding := range h["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return "", badRequest(textEncoding)
+		}
+	}
+	types := h["Content-Type"]
+	if len(types) > 1 {
+		return "", badRequest(textType)
+	}
+	if len(types) == 0 || types[0] == "" || types[0] == wire.TypeJSON {
+		return wire.TypeJSON, nil
+	}
+	name, _, _ := strings.Cut(types[0], ";")
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case wire.TypeJSON:
+		return wire.TypeJSON, nil
+	case wire.TypeBinary:
+		return wire.TypeBinary, nil
+	}
+	return "", badRequest(textType)
+}

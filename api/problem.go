@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"secretstore/acl"
+	"secretstore/seal"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+// problem is an answer that is not a success. Its text is for the client: it
+// says what to do next and never repeats what was sent.
+type problem struct {
+	status int
+	text   string
+	// retry asks for a Retry-After header: the same request may succeed soon.
+	retry bool
+	// failed: the server or its storage is at fault, which is logged.
+	failed bool
+	// cause is what went wrong inside; for the log alone.
+	cause error
+	// allow is the Allow header of a 405.
+	allow []string
+}
+
+func (p *problem) Error() string { return p.text }
+
+// Unwrap returns what went wrong inside.
+func (p *problem) Unwrap() error { return p.cause }
+
+func badRequest(text string) *problem   { return &problem{status: http.StatusBadRequest, text: text} }
+func unauthorized(text string) *problem { return &problem{status: http.StatusUnauthorized, text: text} }
+func notFound(text string) *problem     { return &problem{status: http.StatusNotFound, text: text} }
+
+// The texts that clients look for stand at the start of the descriptions.
+const (
+	textNotFound      = "the secret does not exist: create it with PUT, or look for its name in a list"
+	textExists        = "the secret already exists: replace its value with PATCH"
+	textStoreNotFound = `store not found: there is only the store "default"`
+	textInvalidPath   = "invalid secret path: use 1 to 32 components of letters, digits, '.', '_' and '-', " +
+		"each up to 255 bytes, none of them '.' or '..', 1024 bytes in all"
+	textSealed        = "the secret store is sealed: a superuser can unseal it with PUT /secrets/v1/unseal/default or /secrets/v1/auto-unseal/default"
+	textUninitialized = "the secret store is not initialized: a superuser can do it with PUT /secrets/v1/init/default"
+	textDamaged       = "the storage of the secret store is damaged: see the server's log and `secretstore status`; nothing is served and nothing overwritten"
+	textUnavailable   = "the storage of the secret store is unreachable: try again later"
+	textUnknown       = "outcome unknown: the storage did not confirm the write; read before you repeat it"
+	textInternal      = "internal error: the server's log has the reason under the id of the X-Request-Id header"
+	textUnauthorized  = "no valid authentication token: send 'Authorization: token=<JWT>' and log in again if yours has expired"
+)
+
+// problemOf gives each error its answer. What is not listed is the server's
+// own fault and gets a constant text.
+func problemOf(err error) *problem {
+	var own *problem
+	if errors.As(err, &own) {
+		return own
+	}
+	var key *pgp.KeyError
+	if errors.As(err, &key) {
+		return badRequest(key.Error())
+	}
+	for _, row := range problems {
+		if errors.Is(err, row.is) {
+			p := row.problem
+			p.cause = err
+			return &p
+		}
+	}
+	return &problem{status: http.StatusInternalServerError, text: textInternal, failed: true, cause: err}
+}
+
+// problems is searched from the top: ErrOutcomeUnknown also is ErrUnavailable.
+var problems = []struct {
+	is error
+	problem
+}{
+	{seal.ErrNotFound, problem{status: http.StatusNotFound, text: textNotFound}},
+	{seal.ErrExists, problem{status: http.StatusConflict, text: textExists}},
+	{seal.ErrSealed, problem{status: http.StatusServiceUnavailable, text: textSealed}},
+	{seal.ErrUninitialized, problem{status: http.StatusServiceUnavailable, text: textUninitialized}},
+	{seal.ErrDamaged, problem{status: http.StatusServiceUnavailable, text: textDamaged, failed: true}},
+	{seal.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, text: textTooLarge}},
+	{seal.ErrBadMetadata, problem{status: http.StatusBadRequest, text: "description or labels too large: a description has up to 4096 bytes, " +
+		"and a secret up to 64 labels of up to 256 bytes"}},
+	{seal.ErrInitialized, problem{status: http.StatusBadRequest, text: "the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys"}},
+	{seal.ErrBadKey, problem{status: http.StatusBadRequest, text: "the unseal key must be 64 hex digits, as printed by gpg --decrypt"}},
+	{seal.ErrWrongKey, problem{status: http.StatusBadRequest, text: "wrong unseal key: decrypt keys[0] of GET /secrets/v1/init/default and send what gpg prints; the store stays sealed"}},
+	{seal.ErrNoBootstrapKey, problem{status: http.StatusBadRequest, text: "no bootstrap key is held for this store: decrypt the unseal key with your own GPG key and use PUT /secrets/v1/unseal/default"}},
+	{seal.ErrBadShares, problem{status: http.StatusBadRequest, text: "shares and threshold must both be 1, with one pgp_keys entry for each share"}},
+	{seal.ErrSealNotRecorded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true,
+		text: "sealed here, not yet recorded: this server holds no keys any more and goes on trying to record the intent in the storage"}},
+	{store.ErrOutcomeUnknown, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnknown}},
+	{store.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnavailable}},
+	{context.DeadlineExceeded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnavailable}},
+	{context.Canceled, problem{status: http.StatusServiceUnavailable, retry: true, text: textUnavailable}},
+	{acl.ErrInvalidPath, problem{status: http.StatusNotFound, text: textInvalidPath}},
+	{acl.ErrInvalidService, problem{status: http.StatusBadRequest, text: textInvalidService}},
+}
+
+const (
+	textTooLarge       = "the secret value is too large: see --max-secret-size of the server"
+	textInvalidService = "invalid service id: use /group/app or, for a job, group.app"
+)

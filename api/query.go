@@ -1,0 +1,98 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"secretstore/acl"
+	"secretstore/api/wire"
+)
+
+// query holds the parameters that the API knows. All others are ignored:
+// clients add _ts and _timestamp.
+type query struct {
+	list     bool
+	limit    int // 0: all
+	after    string
+	service  string
+	services int // how often service was given
+}
+
+const textBadQuery = "malformed query: percent-encode the parameters list, limit, after and service, and separate them with &"
+
+// parseQuery reads the query string of a URL. Parameters that it does not know
+// are skipped whatever they look like; a known one that does not decode, or is
+// given twice, is an error.
+func parseQuery(raw string) (query, error) {
+	var q query
+	var limits, afters int
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		key, value, err := splitPair(pair)
+		if err != nil {
+			return query{}, err
+		}
+		switch key {
+		case "list":
+			// Only the literal value counts: clients have sent nothing else.
+			q.list = q.list || value == "true"
+		case "limit":
+			limits++
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > wire.MaxListLimit {
+				return query{}, badRequest("limit must be a number from 1 to 10000")
+			}
+			q.limit = n
+		case "after":
+			afters++
+			if len(value) > acl.MaxPathBytes {
+				return query{}, badRequest("after is longer than any name: send the `next` of the page before")
+			}
+			q.after = value
+		case wire.ServiceParam:
+			q.services++
+			q.service = value
+		}
+	}
+	if limits > 1 || afters > 1 {
+		return query{}, badRequest("limit and after may be given once each")
+	}
+	return q, nil
+}
+
+// splitPair decodes one parameter. A semicolon is not a separator here, but it
+// is one to other parsers: a service that hides behind one would be seen by a
+// proxy and not by this server.
+func splitPair(pair string) (key, value string, err error) {
+	rawKey, rawValue, _ := strings.Cut(pair, "=")
+	key, err = url.QueryUnescape(rawKey)
+	if err != nil {
+		return "", "", nil // no parameter of ours
+	}
+	if strings.Contains(pair, ";") {
+		for part := range strings.SplitSeq(pair, ";") {
+			name, _, _ := strings.Cut(part, "=")
+			if name, err := url.QueryUnescape(name); err == nil && known(name) {
+				return "", "", badRequest(textBadQuery)
+			}
+		}
+		return "", "", nil
+	}
+	if !known(key) {
+		return "", "", nil
+	}
+	if value, err = url.QueryUnescape(rawValue); err != nil {
+		return "", "", badRequest(textBadQuery)
+	}
+	return key, value, nil
+}
+
+func known(key string) bool {
+	switch key {
+	case "list", "limit", "after", wire.ServiceParam:
+		return true
+	}
+	return false
+}

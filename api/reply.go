@@ -1,0 +1,125 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/wire"
+)
+
+// reply is a complete answer. Nothing of it is sent before it is whole. The
+// zero reply is an internal error.
+type reply struct {
+	status      int
+	contentType string
+	body        []byte
+	// age is how long ago the storage last stood behind the answer.
+	age     time.Duration
+	problem *problem // nil for a success
+}
+
+// empty is a success without a body: clients parse whatever a 201 holds.
+func empty(status int) (reply, error) { return reply{status: status}, nil }
+
+// asJSON is a success with a small document.
+func asJSON(v any) (reply, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return reply{}, fmt.Errorf("encode the answer: %w", err)
+	}
+	return reply{status: http.StatusOK, contentType: wire.TypeJSON, body: body}, nil
+}
+
+func plain(text string) (reply, error) {
+	return reply{status: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte(text)}, nil
+}
+
+// replyTo gives an error the form that all errors have.
+func replyTo(p *problem) reply {
+	doc := wire.Error{Title: strconv.Itoa(p.status) + " " + http.StatusText(p.status), Description: p.text}
+	body, err := json.Marshal(doc)
+	if err != nil {
+		body = []byte(`{"title":"500 Internal Server Error","description":"internal error"}`) // unreachable: constant texts
+	}
+	return reply{status: p.status, contentType: wire.TypeJSON, body: body, problem: p}
+}
+
+// writeMinRate is the slowest download of a large answer, in bytes a second,
+// beyond writeGrace.
+const (
+	writeMinRate = 32 << 10
+	writeGrace   = 15 * time.Second
+	largeAnswer  = 64 << 10
+)
+
+// send writes the answer. The slices of header values are shared by all
+// answers and must not be changed.
+func (s *Server) send(c *call, rep *reply) {
+	h := c.w.Header()
+	h["Cache-Control"] = s.headers.noStore
+	h["X-Content-Type-Options"] = s.headers.noSniff
+	h[wire.RequestIDHeader] = []string{c.id}
+	if rep.contentType != "" {
+		h["Content-Type"] = []string{rep.contentType}
+	}
+	// A 204 has no Content-Length (RFC 9110, 8.6); everything else always has
+	// one, for pooled clients are confused by empty chunked bodies.
+	if rep.status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.Itoa(len(rep.body))}
+	}
+	if rep.age > 0 {
+		h["Age"] = []string{strconv.FormatInt(int64((rep.age+time.Second-1)/time.Second), 10)}
+	}
+	if p := rep.problem; p != nil {
+		if p.status == http.StatusUnauthorized {
+			h["Www-Authenticate"] = s.headers.challenge
+		}
+		if p.retry {
+			h["Retry-After"] = s.headers.retryAfter
+		}
+		if p.allow != nil {
+			h["Allow"] = p.allow
+		}
+	}
+	if len(rep.body) >= largeAnswer {
+		s.sendLarge(c, rep)
+		return
+	}
+	c.w.WriteHeader(rep.status)
+	if len(rep.body) > 0 && c.r.Method != http.MethodHead {
+		c.w.Write(rep.body) // an error means that the client has gone
+	}
+}
+
+// sendLarge writes under a deadline: an answer that the kernel's buffers do
+// not hold must not be kept in memory for a client that does not read.
+func (s *Server) sendLarge(c *call, rep *reply) {
+	ctl := http.NewResponseController(c.w)
+	allowed := writeGrace + time.Duration(len(rep.body)/writeMinRate)*time.Second
+	limited := ctl.SetWriteDeadline(time.Now().Add(allowed)) == nil
+	c.w.WriteHeader(rep.status)
+	if c.r.Method != http.MethodHead {
+		c.w.Write(rep.body)
+	}
+	if limited && ctl.Flush() == nil {
+		ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	}
+}
+
+// sharedHeaders are header values that never change.
+type sharedHeaders struct {
+	noStore, noSniff, challenge, retryAfter []string
+}
+
+func newSharedHeaders() sharedHeaders {
+	return sharedHeaders{
+		noStore:    []string{"no-store"},
+		noSniff:    []string{"nosniff"},
+		challenge:  []string{"acsjwt"},
+		retryAfter: []string{"2"},
+	}
+}

@@ -1,0 +1,180 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/api/wire"
+	"secretstore/seal"
+	"secretstore/store"
+)
+
+const (
+	// storageTime is how long a request waits for the storage, so that one
+	// that hangs is a 503 within five seconds. Values beyond largeValue get
+	// more, at so many bytes a second.
+	storageTime = 4500 * time.Millisecond
+	largeValue  = 1 << 20
+	writeRate   = 2 << 20
+	readRate    = 16 << 20
+)
+
+// readContext bounds a read, of which nobody knows how large it will be; it
+// ends when the client goes.
+func (s *Server) readContext(c *call) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.r.Context(), storageAllowance(s.store.MaxSecretSize(), readRate))
+}
+
+// writeContext bounds a write. It does not end when the client goes: the write
+// may be on its way, and the audit line should tell how it ended.
+func (s *Server) writeContext(c *call, size int) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.r.Context()), storageAllowance(int64(size), writeRate))
+}
+
+func storageAllowance(size, rate int64) time.Duration {
+	extra := float64(max(0, size-largeValue)) / float64(rate)
+	return storageTime + time.Duration(extra*float64(time.Second))
+}
+
+// note remembers what a change did to the store.
+func (c *call) note(err error, effect string) {
+	switch {
+	case err == nil, errors.Is(err, seal.ErrSealNotRecorded):
+		c.effect = effect
+	case errors.Is(err, store.ErrOutcomeUnknown):
+		c.effect = "a write was sent whose outcome is unknown"
+	}
+}
+
+// consistency is Latest for a client that says Cache-Control: no-cache.
+func consistency(h http.Header) store.Consistency {
+	for _, v := range h["Cache-Control"] {
+		for directive := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {
+				return store.Latest
+			}
+		}
+	}
+	return store.Cached
+}
+
+func (s *Server) readSecret(c *call) (reply, error) {
+	ctx, cancel := s.readContext(c)
+	defer cancel()
+	secret, err := s.store.Get(ctx, c.path, consistency(c.r.Header))
+	if err != nil {
+		return reply{}, err
+	}
+	form, err := negotiate(secret.Kind, c.r.Header["Accept"])
+	if err != nil {
+		return reply{}, err
+	}
+	rep := reply{status: http.StatusOK, contentType: form, body: secret.Value, age: secret.Age}
+	if form == wire.TypeJSON {
+		// Room for the value and its metadata; a value full of escapes grows.
+		buf := make([]byte, 0, len(secret.Value)+len(secret.Value)/8+len(secret.Description)+192)
+		if rep.body, err = appendSecret(buf, &secret); err != nil {
+			return reply{}, err
+		}
+	}
+	return rep, nil
+}
+
+func (s *Server) listSecrets(c *call) (reply, error) {
+	ctx, cancel := s.readContext(c)
+	defer cancel()
+	names, err := s.store.List(ctx, c.path, seal.Page{After: c.query.after, Limit: c.query.limit}, consistency(c.r.Header))
+	if err != nil {
+		return reply{}, err
+	}
+	size := 64
+	for _, n := range names.Names {
+		size += len(n) + 3
+	}
+	body := append(make([]byte, 0, size), `{"array":`...)
+	body = appendStrings(body, names.Names)
+	if names.Next != "" {
+		body = appendMember(body, "next", names.Next)
+	}
+	return reply{status: http.StatusOK, contentType: wire.TypeJSON, body: append(body, '}'), age: names.Age}, nil
+}
+
+func (s *Server) createSecret(c *call) (reply, error) {
+	return s.writeSecret(c, s.store.Create, http.StatusCreated, "the secret was created")
+}
+
+func (s *Server) updateSecret(c *call) (reply, error) {
+	return s.writeSecret(c, s.store.Update, http.StatusNoContent, "the secret was changed")
+}
+
+func (s *Server) writeSecret(c *call, write func(context.Context, acl.Path, seal.Change) error, status int, effect string) (reply, error) {
+	change, release, err := s.readChange(c)
+	if err != nil {
+		return reply{}, err
+	}
+	defer release()
+	change.Author = c.principal.UID
+	if err := s.auditable(); err != nil {
+		return reply{}, err
+	}
+	ctx, cancel := s.writeContext(c, len(change.Value))
+	defer cancel()
+	err = write(ctx, c.path, change)
+	c.note(err, effect)
+	if err != nil {
+		return reply{}, err
+	}
+	return empty(status)
+}
+
+// readChange reads the body of a create or an update.
+func (s *Server) readChange(c *call) (change seal.Change, release func(), err error) {
+	form, err := contentType(c.r.Header)
+	if err != nil {
+		return seal.Change{}, nil, err
+	}
+	limit := s.store.MaxSecretSize()
+	if form == wire.TypeJSON {
+		limit = jsonFactor*limit + jsonSlack
+	}
+	body, release, err := s.bodies.read(c, limit, textTooLarge)
+	if err != nil {
+		return seal.Change{}, nil, err
+	}
+	if form == wire.TypeBinary {
+		return seal.Change{Kind: seal.Binary, Value: body}, release, nil
+	}
+	change, err = parseSecret(body)
+	if err == nil && int64(len(change.Value)) > s.store.MaxSecretSize() {
+		err = seal.ErrTooLarge
+	}
+	if err != nil {
+		release()
+		return seal.Change{}, nil, err
+	}
+	return change, release, nil
+}
+
+func (s *Server) deleteSecret(c *call) (reply, error) {
+	if err := s.auditable(); err != nil {
+		return reply{}, err
+	}
+	ctx, cancel := s.writeContext(c, 0)
+	defer cancel()
+	err := s.store.Delete(ctx, c.path)
+	c.note(err, "the secret was deleted")
+	if err != nil {
+		return reply{}, err
+	}
+	return empty(http.StatusNoContent)
+}
+
+// noLeases answers the calls of leases, which no client uses.
+func (s *Server) noLeases(*call) (reply, error) {
+	return reply{}, &problem{status: http.StatusNotImplemented,
+		text: "leases are not supported: secrets do not expire; change one with PATCH or remove it with DELETE"}
+}

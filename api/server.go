@@ -1,0 +1,355 @@
+package api
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"secretstore/acl"
+	"secretstore/api/audit"
+	"secretstore/seal"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	// Store is the store "default". Required.
+	Store *seal.Store
+	// Driver is what GET /store calls the storage: bolt, zookeeper, memory.
+	Driver string
+	// Auth verifies tokens. Required.
+	Auth Authenticator
+	// Policy returns the policy in force; it is called for each request.
+	// Required; a nil policy denies everybody everything.
+	Policy func() *acl.Policy
+	// Audit takes a line for each decision; nil writes none.
+	Audit *audit.Log
+	// Log takes errors, slow requests, and at debug level all requests; nil
+	// drops them.
+	Log *zap.Logger
+	// TrustedProxies are the peers whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// Registry takes the metrics that GET /metrics serves; nil makes one.
+	Registry *prometheus.Registry
+	// Warnings returns what operators should know, such as a policy file that
+	// could not be read again. Superusers get it with the seal status. Nil: none.
+	Warnings func() []string
+	// CertificateExpiry returns when the TLS certificate expires, for the
+	// metrics; nil or a zero time where there is none.
+	CertificateExpiry func() time.Time
+}
+
+// Server answers the HTTP API. It is an http.Handler; the http.Server around
+// it is the caller's.
+type Server struct {
+	store    *seal.Store
+	driver   string
+	auth     Authenticator
+	policy   func() *acl.Policy
+	audit    *audit.Log
+	log      *zap.Logger
+	trusted  []netip.Prefix
+	warnings func() []string
+
+	routes  *routes
+	bodies  *bodies
+	metrics *metrics
+	probe   prober
+	headers sharedHeaders
+
+	idPrefix string        // random: ids of two servers never meet
+	requests atomic.Uint64 // counts the ids
+}
+
+// New returns a server, or all that is wrong with the configuration.
+func New(cfg Config) (*Server, error) {
+	var problems []error
+	if cfg.Store == nil {
+		problems = append(problems, errors.New("api: no store"))
+	}
+	if cfg.Auth == nil {
+		problems = append(problems, errors.New("api: no authenticator"))
+	}
+	if cfg.Policy == nil {
+		problems = append(problems, errors.New("api: no policy"))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	s := &Server{
+		store: cfg.Store, driver: cfg.Driver, auth: cfg.Auth, policy: cfg.Policy, audit: cfg.Audit,
+		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings,
+		bodies:   newBodies(jsonFactor*cfg.Store.MaxSecretSize() + jsonSlack),
+		headers:  newSharedHeaders(),
+		probe:    prober{ping: cfg.Store.Ping},
+		idPrefix: randomPrefix(),
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	table := endpoints()
+	s.routes = newRoutes(table)
+	m, err := newMetrics(cfg, &s.probe, table)
+	if err != nil {
+		return nil, fmt.Errorf("api: register metrics: %w", err)
+	}
+	s.metrics = m
+	return s, nil
+}
+
+func randomPrefix() string {
+	var b [6]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:]) + "-"
+}
+
+// call is one request on its way. It belongs to the goroutine that serves it.
+type call struct {
+	w      http.ResponseWriter // for deadlines of the body, and for send
+	r      *http.Request
+	start  time.Time
+	id     string
+	remote string
+
+	open  bool      // no token is needed, and no audit line written
+	ep    *endpoint // nil until the route is known
+	query query
+	// service is on whose behalf the caller reads, if hasService.
+	service    acl.Service
+	hasService bool
+	principal  acl.Principal
+	path       acl.Path // of the secret, or of the listed folder
+	decision   acl.Decision
+	// effect says what has been done to the store, for a caller who cannot be
+	// told in the usual way.
+	effect string
+}
+
+// ServeHTTP serves one request: it finds the answer, has the audit line of the
+// decision written, and sends.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{w: w, r: r, start: time.Now()}
+	c.id = s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36)
+	c.remote = remoteAddress(r, s.trusted)
+
+	rep, panicked := s.answerSafely(c)
+	if err := s.writeAudit(c, &rep); err != nil {
+		s.metrics.auditFailures.Inc()
+		rep = replyTo(unaudited(c, err))
+	}
+	s.send(c, &rep)
+	s.record(c, &rep, panicked)
+}
+
+// answerSafely turns a panic into a 500 and keeps its stack for the log.
+func (s *Server) answerSafely(c *call) (rep reply, stack []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			stack = debug.Stack()
+			rep = replyTo(&problem{status: http.StatusInternalServerError, text: textInternal, failed: true, cause: panicError(v)})
+		}
+	}()
+	rep, err := s.answer(c)
+	if err != nil {
+		rep = replyTo(problemOf(err))
+	}
+	return rep, nil
+}
+
+// panicError describes a panic without its value, unless that comes from the
+// runtime: the value could hold what a client sent.
+func panicError(v any) error {
+	if err, ok := v.(runtime.Error); ok {
+		return fmt.Errorf("panic: %w", err)
+	}
+	return fmt.Errorf("panic with a %T", v)
+}
+
+// answer makes the checks of a request in their order, and has the endpoint
+// answer it.
+func (s *Server) answer(c *call) (reply, error) {
+	t := s.routes.find(c.r)
+	if t.res != nil && t.res.open {
+		c.open = true
+		return s.answerOpen(c, t)
+	}
+	if err := c.readHead(); err != nil {
+		return reply{}, err
+	}
+	if err := s.authenticate(c); err != nil {
+		return reply{}, err
+	}
+	if err := c.resolve(t); err != nil {
+		return reply{}, err
+	}
+	if err := s.authorize(c); err != nil {
+		return reply{}, err
+	}
+	if c.ep.unsealed {
+		if err := unsealedError(s.store.Status()); err != nil {
+			return reply{}, err
+		}
+	}
+	return c.ep.run(s, c)
+}
+
+// answerOpen serves what takes no token.
+func (s *Server) answerOpen(c *call, t target) (reply, error) {
+	ep := t.res.methods[c.r.Method]
+	if ep == nil {
+		return reply{}, methodNotAllowed(t.res)
+	}
+	if t.hasStore && t.store != defaultStore && t.store != allStores {
+		return reply{}, notFound(textStoreNotFound)
+	}
+	c.ep = ep
+	return ep.run(s, c)
+}
+
+// readHead checks what of the syntax of the head is not net/http's business.
+func (c *call) readHead() (err error) {
+	if c.query, err = parseQuery(c.r.URL.RawQuery); err != nil {
+		return err
+	}
+	c.service, c.hasService, err = namedService(c.r.Header, c.query)
+	return err
+}
+
+func (s *Server) authenticate(c *call) error {
+	raw, err := credential(c.r)
+	if err != nil {
+		return err
+	}
+	who, err := s.auth.Verify(raw)
+	if err != nil {
+		return &problem{status: http.StatusUnauthorized, text: textUnauthorized, cause: err}
+	}
+	if who.UID == "" {
+		return unauthorized(textUnauthorized)
+	}
+	c.principal = who
+	return nil
+}
+
+const (
+	defaultStore = "default"
+	allStores    = "all" // of a ping
+)
+
+// resolve finds the endpoint and reads the path.
+func (c *call) resolve(t target) (err error) {
+	if t.res == nil {
+		return notFound("no such endpoint: the API is below /secrets/v1, see its documentation")
+	}
+	ep := t.res.methods[c.r.Method]
+	if ep == nil {
+		return methodNotAllowed(t.res)
+	}
+	if ep.list != nil && c.query.list {
+		ep = ep.list
+	}
+	c.ep = ep
+	if t.hasStore && t.store != defaultStore {
+		return notFound(textStoreNotFound)
+	}
+	switch ep.op {
+	case acl.ListSecrets:
+		c.path, err = acl.ParseFolder(t.rest)
+	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret:
+		c.path, err = acl.ParsePath(t.rest)
+	}
+	if err != nil {
+		return err
+	}
+	if c.hasService && !ep.behalf {
+		return badRequest("a service can only be named when a secret is read: leave out the X-Service-Id header and the query parameter service")
+	}
+	return nil
+}
+
+func methodNotAllowed(res *resource) *problem {
+	return &problem{status: http.StatusMethodNotAllowed, allow: res.allow,
+		text: "method not allowed: use one of " + res.allow[0] + " (secrets are created with PUT and changed with PATCH)"}
+}
+
+func (s *Server) authorize(c *call) error {
+	c.decision = s.policy().Decide(c.principal, acl.Request{Op: c.ep.op, Path: c.path, Service: c.service, HasService: c.hasService})
+	if c.decision.Allowed {
+		return nil
+	}
+	text := c.decision.Reason
+	if c.decision.Reason == acl.ReasonNoPermission {
+		text += ": ask an administrator for " + c.decision.Action + " on " + c.decision.Resource
+	}
+	return &problem{status: http.StatusForbidden, text: text}
+}
+
+// unsealedError says why secrets are out of reach, or nil.
+func unsealedError(st seal.Status) error {
+	switch st.State {
+	case seal.StateUnsealed:
+		return nil
+	case seal.StateSealed:
+		return seal.ErrSealed
+	}
+	return stateError(st)
+}
+
+// record logs and counts a request that has been answered.
+func (s *Server) record(c *call, rep *reply, stack []byte) {
+	took := time.Since(c.start)
+	s.metrics.observe(c.ep, rep.status, took)
+	p := rep.problem
+	switch {
+	case p != nil && p.failed:
+		fields := append(c.logFields(rep, took), zap.NamedError("cause", p.cause))
+		if stack != nil {
+			fields = append(fields, zap.ByteString("stack", stack))
+		}
+		s.log.Error("request failed", fields...)
+	case took > slow:
+		s.log.Warn("slow request", c.logFields(rep, took)...)
+	default:
+		if ce := s.log.Check(zapcore.DebugLevel, "request"); ce != nil {
+			fields := c.logFields(rep, took)
+			if p != nil {
+				fields = append(fields, zap.NamedError("cause", p.cause))
+			}
+			ce.Write(fields...)
+		}
+	}
+}
+
+// slow is how long a request may take before it is logged as slow.
+const slow = time.Second
+
+// logFields is all that the log learns of a request: no path, no query, no
+// header.
+func (c *call) logFields(rep *reply, took time.Duration) []zap.Field {
+	return append(make([]zap.Field, 0, 8),
+		zap.String("request_id", c.id),
+		zap.String("endpoint", c.endpointName()),
+		zap.String("uid", c.principal.UID),
+		zap.String("remote", c.remote),
+		zap.Int("status", rep.status),
+		zap.Duration("took", took),
+	)
+}
+
+func (c *call) endpointName() string {
+	if c.ep == nil {
+		return "none"
+	}
+	return c.ep.name
+}
