@@ -83,11 +83,17 @@ func unsealKeyOf(t *testing.T, info InitInfo) string {
 func unsealed(t *testing.T) (*Store, *memory.Backend, string) {
 	t.Helper()
 	b := memory.New()
+	s, key := unsealedOn(t, b)
+	return s, b, key
+}
+
+func unsealedOn(t *testing.T, b store.Backend) (*Store, string) {
+	t.Helper()
 	s, key := initialized(t, b)
 	if st, err := s.Unseal(t.Context(), key); err != nil || st.Sealed() {
 		t.Fatalf("Unseal = %+v, %v", st, err)
 	}
-	return s, b, key
+	return s, key
 }
 
 func path(t testing.TB, s string) acl.Path {

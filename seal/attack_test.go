@@ -1,0 +1,484 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+// dump returns every record of a backend.
+func dump(t *testing.T, b store.Backend) map[store.Key]store.Node {
+	t.Helper()
+	out := map[store.Key]store.Node{}
+	var walk func(key store.Key)
+	walk = func(key store.Key) {
+		if node, err := b.Get(t.Context(), key, store.Latest); err == nil {
+			out[key] = node
+		}
+		list, err := b.Children(t.Context(), key, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range list.Names {
+			walk(strings.TrimPrefix(key+"/"+name, "/"))
+		}
+	}
+	walk("")
+	return out
+}
+
+func put(t *testing.T, b store.Backend, key store.Key, data []byte) {
+	t.Helper()
+	node, err := b.Get(t.Context(), key, store.Latest)
+	op := store.Set(key, data, node.Version)
+	if errors.Is(err, store.ErrNotFound) {
+		op = store.Create(key, data)
+	}
+	if _, err := b.Apply(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStorageShowsNeitherValuesNorNames(t *testing.T) {
+	s, b, key := unsealed(t)
+	canaries := []string{"canary-value", "canary-folder", "canary-name", "canary-label", "canary-description", "canary-author", key}
+	description, labels := "canary-description", []string{"canary-label"}
+	for _, p := range []string{"canary-folder/canary-name", "canary-name", "canary-folder/large"} {
+		value := []byte("canary-value")
+		if strings.HasSuffix(p, "large") {
+			value = bytes.Repeat(value, 30000)
+		}
+		c := Change{Kind: Text, Value: value, Description: &description, Labels: &labels, Author: "canary-author"}
+		if err := s.Create(t.Context(), path(t, p), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records := dump(t, b)
+	if len(records) < 10 {
+		t.Fatalf("only %d records: the dump does not work", len(records))
+	}
+	for key, node := range records {
+		for _, canary := range canaries {
+			if strings.Contains(key, canary) || bytes.Contains(node.Data, []byte(canary)) {
+				t.Errorf("%s shows in %s", canary, key)
+			}
+		}
+	}
+}
+
+func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	a, other := path(t, "f/a"), path(t, "f/b")
+	for _, p := range []acl.Path{a, other} {
+		if err := s.Create(ctx, p, text("value of "+p.String())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keyA, _ := s.keyOf(a)
+	keyB, _ := s.keyOf(other)
+	records := dump(t, b)
+	put(t, b, keyA, records[keyB].Data)
+	put(t, b, keyB, records[keyA].Data)
+	for _, p := range []acl.Path{a, other} {
+		got, err := s.Get(ctx, p, store.Cached)
+		if !errors.Is(err, ErrCorrupt) || got.Value != nil {
+			t.Errorf("%s: %q, %v; want ErrCorrupt", p, got.Value, err)
+		}
+		if key, _ := s.keyOf(p); !strings.Contains(err.Error(), key) {
+			t.Errorf("the error does not name the record: %v", err)
+		}
+	}
+}
+
+// Junk in the place of any one record is an error or a state, never a panic and
+// never another value.
+func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
+	forms := map[string]func([]byte) []byte{
+		"junk":    func([]byte) []byte { return []byte("junk") },
+		"cut":     func(d []byte) []byte { return d[:len(d)/2+1] },
+		"flipped": func(d []byte) []byte { d = bytes.Clone(d); d[len(d)-1] ^= 1; return d },
+		"longer":  func(d []byte) []byte { return append(bytes.Clone(d), 0) },
+		"newer":   func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] = 99; return d },
+		"huge":    func([]byte) []byte { return make([]byte, store.MaxData) },
+	}
+	values := map[string][]byte{"f/a": []byte("small"), "large": bytes.Repeat([]byte("v"), 300<<10)}
+	for form, spoil := range forms {
+		s, b, key := unsealed(t)
+		ctx := t.Context()
+		for p, v := range values {
+			if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for record, node := range dump(t, b) {
+			put(t, b, record, spoil(node.Data))
+			_ = s.refresh(ctx)
+			told := s.Status().State == StateDamaged
+			for p, v := range values {
+				got, err := s.Get(ctx, path(t, p), store.Latest)
+				if err == nil && !bytes.Equal(got.Value, v) {
+					t.Errorf("%s %s: another value was served", form, record)
+				}
+				told = told || err != nil
+			}
+			_, err := s.List(ctx, acl.Path{}, Page{}, store.Latest)
+			if told = told || err != nil; !told && strings.Contains(record, "secrets") {
+				t.Errorf("%s %s: nobody noticed", form, record)
+			}
+			put(t, b, record, node.Data)
+			if _, err := s.Unseal(ctx, key); err != nil {
+				t.Fatalf("%s %s: put back, and still %v", form, record, err)
+			}
+		}
+		s.Close()
+	}
+}
+
+func TestForgedIntentDoesNotUnseal(t *testing.T) {
+	b := memory.New()
+	s := open(t, b, true)
+	before, err := b.Get(t.Context(), keyIntent, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, forged := range [][]byte{
+		[]byte(`{"format":1,"sealed":false,"epoch":2}`),
+		[]byte(`{"format":1,"sealed":false,"epoch":2,"mac":"00"}`),
+		bytes.Replace(before.Data, []byte(`"epoch":1`), []byte(`"epoch":2`), 1),
+		[]byte(`{"format":1,"sealed":false,"epoch":18446744073709551615,"mac":"00"}`),
+	} {
+		put(t, b, keyIntent, forged)
+		if err := s.refresh(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if st := s.Status(); st.State != StateSealed {
+			t.Errorf("%s: %v", forged, st.State)
+		}
+		if restarted := open(t, b, true); restarted.Status().State != StateSealed {
+			t.Errorf("%s: unsealed after a restart", forged)
+		}
+	}
+}
+
+func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
+	for _, lost := range []store.Key{keyConfig, keyRoot, keyKeyring} {
+		s, b, _ := unsealed(t)
+		if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+			t.Fatal(err)
+		}
+		node, err := b.Get(t.Context(), lost, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Apply(t.Context(), store.Delete(lost, node.Version)); err != nil {
+			t.Fatal(err)
+		}
+		restarted := open(t, b, true)
+		for name, s := range map[string]*Store{"running": s, "restarted": restarted} {
+			_ = s.refresh(t.Context())
+			if st := s.Status(); st.State != StateDamaged || !strings.Contains(st.Detail, lost) && name == "restarted" {
+				t.Errorf("%s lost, %s: %+v", lost, name, st)
+			}
+			_, err := s.Init(t.Context(), InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{holderPublic(t)}})
+			wantErr(t, "Init over a damaged store", err, ErrDamaged)
+			_, err = s.Get(t.Context(), path(t, "a"), store.Cached)
+			wantErr(t, "Get from a damaged store", err, ErrDamaged)
+		}
+	}
+}
+
+func TestRunningServerNeverAdoptsAnotherStore(t *testing.T) {
+	s, b, _ := unsealed(t)
+	for key, node := range dump(t, b) {
+		if _, err := b.Apply(t.Context(), store.Delete(key, node.Version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = s.refresh(t.Context())
+	if st := s.Status(); st.State != StateDamaged {
+		t.Fatalf("wiped under a running server: %+v", st)
+	}
+	fresh, key := initialized(t, b)
+	if _, err := fresh.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Unseal(t.Context(), key)
+	wantErr(t, "unseal of another store", err, ErrDamaged)
+}
+
+// faulty lets a test break the storage between the store and a real backend.
+type faulty struct {
+	store.Backend
+	// apply decides about each transaction: whether it reaches the storage,
+	// and the error that the caller is told in place of the outcome.
+	apply atomic.Pointer[func([]store.Op) (reach bool, err error)]
+	away  atomic.Bool // nothing answers
+}
+
+func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if f.away.Load() {
+		return nil, store.ErrUnavailable
+	}
+	decide := f.apply.Load()
+	if decide == nil {
+		return f.Backend.Apply(ctx, ops...)
+	}
+	reach, told := (*decide)(ops)
+	if !reach {
+		return nil, told
+	}
+	versions, err := f.Backend.Apply(ctx, ops...)
+	if told != nil {
+		return nil, told
+	}
+	return versions, err
+}
+
+func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if f.away.Load() {
+		return store.Node{}, store.ErrUnavailable
+	}
+	return f.Backend.Get(ctx, key, c)
+}
+
+func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	if f.away.Load() {
+		return store.Listing{}, store.ErrUnavailable
+	}
+	return f.Backend.Children(ctx, key, c)
+}
+
+func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
+	b := memory.New()
+	f := &faulty{Backend: b}
+	s := open(t, f, true)
+	if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	f.away.Store(true)
+	st, err := s.Seal(t.Context())
+	wantErr(t, "Seal", err, ErrSealNotRecorded)
+	wantErr(t, "Seal", err, store.ErrUnavailable)
+	if st.State != StateSealed {
+		t.Fatalf("state %v", st.State)
+	}
+	f.away.Store(false)
+	s.poke()
+	deadline := time.Now().Add(20 * time.Second)
+	for s.sealPending.Load() {
+		if time.Now().After(deadline) {
+			t.Fatal("the seal was never recorded")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if restarted := open(t, b, true); restarted.Status().State != StateSealed {
+		t.Error("the seal did not survive a restart")
+	}
+}
+
+func TestOutageNeitherSealsNorForgets(t *testing.T) {
+	f := &faulty{Backend: memory.New()}
+	s, _ := unsealedOn(t, f)
+	if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	f.away.Store(true)
+	if err := s.refresh(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("refresh: %v", err)
+	}
+	_, err := s.Get(t.Context(), path(t, "a"), store.Cached)
+	wantErr(t, "Get", err, store.ErrUnavailable)
+	if st := s.Status(); st.State != StateUnsealed {
+		t.Errorf("state %v", st.State)
+	}
+	f.away.Store(false)
+	if got, err := s.Get(t.Context(), path(t, "a"), store.Cached); err != nil || string(got.Value) != "v" {
+		t.Errorf("after the outage: %v", err)
+	}
+}
+
+func TestStorageAwayAtStartIsWaitedFor(t *testing.T) {
+	f := &faulty{Backend: memory.New()}
+	f.away.Store(true)
+	s := open(t, f, true)
+	if st := s.Status(); st.State != StateUnknown || !st.Sealed() {
+		t.Fatalf("%+v", st)
+	}
+	_, err := s.Get(t.Context(), path(t, "a"), store.Cached)
+	wantErr(t, "Get", err, store.ErrUnavailable)
+	f.away.Store(false)
+	if err := s.refresh(t.Context()); err != nil || s.Status().State != StateUnsealed {
+		t.Errorf("%+v, %v", s.Status(), err)
+	}
+}
+
+// A crash at any write of the start leaves either nothing or a whole store.
+func TestCrashDuringInitLeavesNothingOrAWholeStore(t *testing.T) {
+	for _, persisted := range []bool{false, true} {
+		b := memory.New()
+		f := &faulty{Backend: b}
+		fail := func([]store.Op) (bool, error) { return persisted, store.ErrOutcomeUnknown }
+		f.apply.Store(&fail)
+		s := open(t, f, false)
+		_, err := s.Init(t.Context(), InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{holderPublic(t)}})
+		wantErr(t, "Init", err, store.ErrOutcomeUnknown)
+		restarted := open(t, b, false)
+		want := StateUninitialized
+		if persisted {
+			want = StateSealed
+		}
+		if st := restarted.Status(); st.State != want {
+			t.Fatalf("persisted=%v: state %v, want %v", persisted, st.State, want)
+		}
+		if !persisted {
+			continue
+		}
+		info, err := restarted.InitInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := restarted.Unseal(t.Context(), unsealKeyOf(t, info)); err != nil {
+			t.Errorf("a store whose Init reply was lost does not unseal: %v", err)
+		}
+	}
+}
+
+// A large value of which any one transaction fails is never half visible.
+func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
+	value := bytes.Repeat([]byte("0123456789abcdef"), 40<<10) // 5 pieces
+	for failAt := range 8 {
+		for _, persisted := range []bool{false, true} {
+			f := &faulty{Backend: memory.New()}
+			s, _ := unsealedOn(t, f)
+			var n atomic.Int64
+			decide := func([]store.Op) (bool, error) {
+				if n.Add(1) == int64(failAt+1) {
+					return persisted, store.ErrOutcomeUnknown
+				}
+				return true, nil
+			}
+			f.apply.Store(&decide)
+			writeErr := s.Create(t.Context(), path(t, "large"), Change{Kind: Binary, Value: value})
+			f.apply.Store(nil)
+			got, err := s.Get(t.Context(), path(t, "large"), store.Latest)
+			switch {
+			case err == nil && !bytes.Equal(got.Value, value):
+				t.Errorf("write %d fails (persisted %v): half a value is visible", failAt, persisted)
+			case writeErr == nil && err != nil:
+				t.Errorf("write %d fails (persisted %v): acknowledged, and then %v", failAt, persisted, err)
+			case err != nil && !errors.Is(err, ErrNotFound):
+				t.Errorf("write %d fails (persisted %v): %v", failAt, persisted, err)
+			}
+			s.Close()
+		}
+	}
+}
+
+func TestNothingIsDecryptedAfterSealHasReturned(t *testing.T) {
+	s, _, key := unsealed(t)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	var sealedNow atomic.Bool
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				before := sealedNow.Load()
+				_, err := s.Get(ctx, path(t, "a"), store.Cached)
+				if before && sealedNow.Load() && err == nil {
+					t.Error("a value was read after Seal had returned")
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		if _, err := s.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		sealedNow.Store(true)
+		time.Sleep(time.Millisecond)
+		sealedNow.Store(false)
+		if _, err := s.Unseal(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	readers.Wait()
+}
+
+func TestConcurrentUpdatesOfOneSecretAllHappen(t *testing.T) {
+	a, b, key := unsealed(t)
+	other := open(t, b, false)
+	ctx := t.Context()
+	if _, err := other.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	var writers sync.WaitGroup
+	for i := range 8 {
+		s := []*Store{a, other}[i%2]
+		writers.Go(func() {
+			for range 10 {
+				if err := s.Update(ctx, path(t, "a"), text(fmt.Sprint(i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	if got, err := other.Get(ctx, path(t, "a"), store.Latest); err != nil || got.Version != 81 {
+		t.Errorf("version %d, %v; want 81", got.Version, err)
+	}
+}
+
+func TestNamesOfEveryLengthComeBack(t *testing.T) {
+	s, _, _ := unsealed(t)
+	ctx := t.Context()
+	var want []string
+	for n := 1; n <= 255; n += 15 {
+		name := strings.Repeat("n", n)
+		want = append(want, name)
+		if err := s.Create(ctx, path(t, name), text("v")); err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	deep := strings.Repeat("d/", 31) + "leaf"
+	want = append(want, deep)
+	if err := s.Create(ctx, path(t, deep), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.List(ctx, acl.Path{}, Page{}, store.Cached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(want)
+	if !slices.Equal(want, got.Names) {
+		t.Errorf("%d names in, %d out", len(want), len(got.Names))
+	}
+}
