@@ -7,6 +7,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -65,3 +66,25 @@ type Problem struct {
 }
 
 func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Where, p.What) }
+
+// Error is a configuration with problems.
+type Error []Problem
+
+// Error returns one line for each problem.
+func (e Error) Error() string {
+	lines := make([]string, len(e))
+	for i, p := range e {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Problems makes one problem of each line of an error: the parsers of files
+// report all their findings at once, a line each.
+func Problems(where string, err error) []Problem {
+	var out []Problem
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		out = append(out, Problem{where, strings.TrimSpace(line)})
+	}
+	return out
+}

@@ -77,7 +77,7 @@ func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Prob
 		cfg.given[o.Name] = s.where != "" && strings.Join(s.values, "") != ""
 		if err := o.set(&cfg, s.values); err != nil {
 			cfg.failed[o.Name] = true
-			problems = append(problems, split(s.where, err)...)
+			problems = append(problems, Problems(s.where, err)...)
 		}
 	}
 	return cfg, append(problems, contradictions(cfg)...)
@@ -114,16 +114,6 @@ func commas(o Option, values []string) []string {
 	var out []string
 	for _, v := range values {
 		out = append(out, strings.Split(v, ",")...)
-	}
-	return out
-}
-
-// split makes one problem of each line of an error, for errors.Join separates
-// with line ends.
-func split(where string, err error) []Problem {
-	var out []Problem
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		out = append(out, Problem{where, line})
 	}
 	return out
 }

@@ -91,7 +91,7 @@ func accessOptions() []Option {
 			Usage: `honour the claim "service" in tokens signed by a key of --auth-jwks`,
 			set:   one(func(c *Config) *bool { return &c.JWKSServiceClaim }, parseBool)},
 		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "this user may do everything, whatever else says",
-			set: list(func(c *Config) *[]string { return &c.Superusers }, parseNonEmpty)},
+			set: list(func(c *Config) *[]string { return &c.Superusers }, parseUID)},
 		{Name: "policy-file", Arg: "FILE", Usage: "YAML file of grants, read again on SIGHUP and when it changes",
 			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
 	}

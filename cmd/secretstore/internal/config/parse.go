@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"secretstore/acl"
+	"secretstore/acl/token"
 )
 
 // MaxSecretSizeLimit is the largest --max-secret-size: a value is held in memory
@@ -79,14 +81,6 @@ func parseText(s string) (string, error) {
 		return "", errors.New("holds a NUL byte")
 	}
 	return s, nil
-}
-
-func parseNonEmpty(s string) (string, error) {
-	s = strings.TrimSpace(s)
-	if s == "" {
-		return "", errors.New("is empty; remove it or give it a value")
-	}
-	return parseText(s)
 }
 
 func parseBool(s string) (bool, error) {
@@ -164,23 +158,22 @@ func ParseSize(s string) (int64, error) {
 	return int64(n) * unit, nil
 }
 
-// parseKeySet takes a file, an https URL, or an http URL on the loopback
-// interface: whoever can change the answer on its way makes everybody's tokens.
+// parseKeySet takes what package token takes; an empty value is no key set.
 func parseKeySet(s string) (string, error) {
-	if !strings.Contains(s, "://") {
-		return parseText(s)
+	if s == "" {
+		return "", nil
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
-		return "", errors.New("is no URL; write https://host/path or the name of a file")
+	_, err := token.NewJWKSSource(s, nil)
+	return s, err
+}
+
+// parseUID takes a user id as tokens hold them.
+func parseUID(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if !acl.ValidUID(s) {
+		return "", fmt.Errorf("%q is no user id; write 1 to %d printable ASCII characters, as in the claim uid of a token", s, acl.MaxUIDBytes)
 	}
-	if u.User != nil {
-		return "", errors.New("must not hold a user name or password")
-	}
-	if u.Scheme == "https" || (u.Scheme == "http" && IsLoopback(u.Hostname())) {
-		return s, nil
-	}
-	return "", fmt.Errorf("scheme %q is not safe for keys; use https (http only on 127.0.0.1)", u.Scheme)
+	return s, nil
 }
 
 // IsLoopback reports whether host is this machine's loopback: an address of it,

@@ -20,6 +20,8 @@ func contradictions(c Config) []Problem {
 	if c.Dev {
 		devRules(c, say)
 	}
+	say(c.Given("auth-secret-file") && c.Given("auth-secret-znode"), "--auth-secret-znode",
+		"there is one HS256 key, and --auth-secret-file names it already; remove one of the two")
 	say(c.JWKSServiceClaim && !c.Given("auth-jwks"), "--jwks-service-claim",
 		"has no effect without --auth-jwks; give the key set or remove it")
 	return out

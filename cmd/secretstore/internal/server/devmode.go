@@ -1,0 +1,124 @@
+package server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"secretstore/acl/token"
+	"secretstore/cmd/secretstore/internal/config"
+)
+
+// The development setup: everything in one folder, which may simply be removed.
+const (
+	devFolder     = ".secretstore-dev"
+	devDatabase   = "secretstore.db"
+	devAuthSecret = "auth-secret"
+	devToken      = "token"
+	devUser       = "dev"
+)
+
+// devSetup makes, or finds, the folder of --dev under dir and points cfg at
+// it. A folder that exists is used as it is, so its secrets are still there.
+func devSetup(cfg config.Config, dir string) (config.Config, error) {
+	folder := filepath.Join(dir, devFolder)
+	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return cfg, fmt.Errorf("make the folder of --dev: %w", err)
+	}
+	// Tightened also where it exists: it holds the key to everything in it.
+	if err := os.Chmod(folder, 0o700); err != nil {
+		return cfg, fmt.Errorf("protect the folder of --dev: %w", err)
+	}
+	secretFile := filepath.Join(folder, devAuthSecret)
+	secret, err := devSecret(secretFile)
+	if err != nil {
+		return cfg, err
+	}
+	raw, err := token.Sign(devUser, time.Time{}, "", secret)
+	if err != nil {
+		return cfg, fmt.Errorf("%s: %w; remove the folder %s to start anew (its secrets are lost with it)", secretFile, err, folder)
+	}
+	if err := replaceFile(filepath.Join(folder, devToken), []byte(raw+"\n")); err != nil {
+		return cfg, fmt.Errorf("write the token of --dev: %w", err)
+	}
+	cfg.Storage = config.Storage{Kind: config.Bolt, Path: filepath.Join(folder, devDatabase)}
+	cfg.AuthSecretFile = secretFile
+	cfg.Superusers = append(cfg.Superusers, devUser)
+	return cfg, nil
+}
+
+// devSecret returns the HS256 key in path, made on the first start: the text of
+// 64 hex digits.
+func devSecret(path string) ([]byte, error) {
+	old, err := os.ReadFile(path)
+	if err == nil {
+		return token.FirstLine(old), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the key of --dev: %w", err)
+	}
+	var raw [32]byte
+	rand.Read(raw[:]) // never fails
+	secret := []byte(hex.EncodeToString(raw[:]))
+	if err := replaceFile(path, append(secret, '\n')); err != nil {
+		return nil, fmt.Errorf("write the key of --dev: %w", err)
+	}
+	return secret[:64], nil
+}
+
+// replaceFile writes a file of mode 0600 so that a reader sees the old content
+// or the new, never half.
+func replaceFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once renamed
+	if _, err := f.Write(content); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// devGreeting is what to type next, in a form that can be copied into any
+// folder of another terminal.
+func devGreeting(command, url string) string {
+	tokenFile := filepath.Join(devFolder, devToken)
+	if abs, err := filepath.Abs(tokenFile); err == nil {
+		tokenFile = abs
+	}
+	if path, err := exec.LookPath(command); err == nil {
+		if abs, err := filepath.Abs(path); err == nil && strings.Contains(command, string(filepath.Separator)) {
+			command = abs
+		}
+	}
+	flags := ""
+	if url != "http://127.0.0.1:1337" {
+		flags = " --server " + url
+	}
+	flags += " --token-file " + shellQuote(tokenFile)
+	return fmt.Sprintf("\nThe Secret Store runs for development: %s, everything in %s.\nNext, in another terminal:\n\n"+
+		"  %[3]s put%[4]s greeting -v hello\n  %[3]s get%[4]s greeting\n\n",
+		url, devFolder, shellQuote(command), flags)
+}
+
+// shellQuote makes one word of s for a shell, as it is where that is safe.
+func shellQuote(s string) string {
+	odd := func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, odd) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

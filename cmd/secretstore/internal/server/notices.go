@@ -1,0 +1,40 @@
+package server
+
+import (
+	"slices"
+	"sync"
+)
+
+// notices are the things that are wrong while the server goes on working, one
+// for each source: a policy file that went bad, a key set out of reach. Status
+// shows them to superusers.
+type notices struct {
+	mu   sync.Mutex
+	text map[string]string // by source; guarded by mu
+}
+
+// report sets the notice of a source, or clears it with a nil error.
+func (n *notices) report(source string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		delete(n.text, source)
+		return
+	}
+	if n.text == nil {
+		n.text = make(map[string]string)
+	}
+	n.text[source] = source + ": " + err.Error()
+}
+
+// list returns the notices in a fixed order.
+func (n *notices) list() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]string, 0, len(n.text))
+	for _, t := range n.text {
+		out = append(out, t)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/acl/token"
+	"secretstore/api/audit"
+	"secretstore/cmd/secretstore/internal/config"
+)
+
+// parts are what the files named in the configuration make.
+type parts struct {
+	verifier *token.Verifier
+	jwks     *token.JWKSSource // nil if there is none
+	policy   *policyHolder
+	cert     *certificate // nil if HTTPS is not served
+	zk       zkAccess
+	audit    *audit.Log // nil if there is none
+}
+
+// prepare reads all files once and returns everything that is wrong with them,
+// so that the operator does not find the mistakes one start at a time. Nothing
+// is listened on yet and the storage is not touched. parts is of use only if
+// there are no problems.
+func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices) (*parts, []config.Problem) {
+	p := &parts{}
+	var problems []config.Problem
+	check := func(option string, err error) {
+		if err != nil {
+			problems = append(problems, config.Problems("--"+option, err)...)
+		}
+	}
+	var err error
+	p.verifier, err = token.New(token.Config{JWKSServiceClaim: cfg.JWKSServiceClaim})
+	check("jwks-service-claim", err)
+	if cfg.AuthSecretFile != "" {
+		check("auth-secret-file", helpSecret(p.verifier.LoadHMACFile(cfg.AuthSecretFile)))
+	}
+	if cfg.AuthJWKS != "" {
+		p.jwks, err = prepareKeySet(ctx, cfg.AuthJWKS, p.verifier)
+		check("auth-jwks", err)
+	}
+	p.policy, err = newPolicyHolder(cfg.PolicyFile, cfg.Superusers, log, n)
+	check("policy-file", err)
+	if cfg.TLSListen != "" && cfg.TLSCertFile != "" && cfg.TLSKeyFile != "" {
+		p.cert, err = loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log, n)
+		check("tls-cert-file", err)
+	}
+	check("storage", checkStorage(cfg.Storage))
+	problems = append(problems, p.zk.load(cfg)...)
+	if cfg.AuditLog != "" {
+		p.audit, err = audit.Open(cfg.AuditLog)
+		check("audit-log", err)
+	}
+	return p, problems
+}
+
+func helpSecret(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; make a key with: openssl rand -hex 32", err)
+}
+
+// prepareKeySet loads the keys of a file at once. A URL is only fetched later:
+// the server that it points to may start after this one.
+func prepareKeySet(ctx context.Context, source string, v *token.Verifier) (*token.JWKSSource, error) {
+	s, err := token.NewJWKSSource(source, nil)
+	if err != nil {
+		return nil, err
+	}
+	if strings.Contains(source, "://") {
+		return s, nil
+	}
+	raw, err := s.Fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, v.SetJWKS(raw)
+}
+
+// checkStorage finds the usual slip with a bbolt path. Everything else about
+// the storage is found out when it is opened.
+func checkStorage(s config.Storage) error {
+	if s.Kind != config.Bolt {
+		return nil
+	}
+	folder := filepath.Dir(s.Path)
+	info, err := os.Stat(folder)
+	if err != nil {
+		return fmt.Errorf("%w; make the folder with: mkdir -m 700 -p %s", err, folder)
+	}
+	if !info.IsDir() {
+		return &fs.PathError{Op: "open", Path: folder, Err: fs.ErrInvalid}
+	}
+	return nil
+}
+
+// expiring returns the certificate if it is valid for less than a week.
+func (p *parts) expiring(now time.Time) *x509.Certificate {
+	if p.cert == nil {
+		return nil
+	}
+	if leaf := p.cert.leaf(); leaf != nil && leaf.NotAfter.Sub(now) < 7*24*time.Hour {
+		return leaf
+	}
+	return nil
+}
+
+// close closes what prepare has opened.
+func (p *parts) close() error {
+	if p.audit == nil {
+		return nil
+	}
+	return p.audit.Close()
+}

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/acl/token"
+	"secretstore/api"
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/seal"
+	"secretstore/store"
+	"secretstore/store/bolt"
+	"secretstore/store/memory"
+)
+
+// Outside is what a server has of the process around it.
+type Outside struct {
+	Stdout io.Writer
+	Stderr io.Writer        // the log goes there
+	Hangup <-chan os.Signal // each value has the policy file read again; may be nil
+	// Command is how the program was called, for what --dev prints.
+	Command string
+}
+
+// jsonFactor is how many bytes of JSON a byte of a value may take.
+const jsonFactor = 6
+
+// Server is a configured server that does not run yet.
+type Server struct {
+	cfg     config.Config
+	outside Outside
+	log     *zap.Logger
+	notices *notices
+	parts   *parts
+}
+
+// New checks everything that can be checked without listening or opening the
+// storage. If anything is wrong, in the problems that the configuration has
+// already or in the files that it names, the error is a config.Error with all
+// of it.
+func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Outside) (*Server, error) {
+	if cfg.Dev && !cfg.Given("log-format") {
+		cfg.LogFormat = "console"
+	}
+	s := &Server{cfg: cfg, outside: o, log: newLog(o.Stderr, cfg), notices: &notices{}}
+	if cfg.Dev && len(problems) == 0 {
+		var err error
+		if s.cfg, err = devSetup(cfg, "."); err != nil {
+			return nil, config.Error(config.Problems("--dev", err))
+		}
+	}
+	var more []config.Problem
+	s.parts, more = prepare(ctx, s.cfg, s.log, s.notices)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return nil, errors.Join(config.Error(problems), s.parts.close())
+	}
+	return s, nil
+}
+
+// Run serves until ctx is done, lets requests in flight finish, and closes
+// everything. An error is a failure at run time.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.parts.close()) }()
+	endpoints, err := s.bind(ctx)
+	if err != nil {
+		return err
+	}
+	backend, driver, err := s.openBackend(ctx)
+	if err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	st, err := seal.Open(ctx, s.sealOptions(backend))
+	if err != nil {
+		return errors.Join(fmt.Errorf("open the store: %w", err), closeAll(endpoints))
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	handler, err := s.newAPI(st, driver)
+	if err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
+	for _, e := range endpoints {
+		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
+	}
+	s.warn(endpoints)
+	s.announce(endpoints)
+	if err := s.runAll(ctx, endpoints); err != nil {
+		return err
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+// openBackend opens the storage and names its driver. A new backend is one
+// more case here, and a kind in package config.
+func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error) {
+	switch st := s.cfg.Storage; st.Kind {
+	case config.Bolt:
+		b, err := bolt.Open(ctx, st.Path)
+		if err != nil {
+			return nil, "", fmt.Errorf("open the storage: %w", err)
+		}
+		for _, w := range b.Warnings() {
+			s.log.Warn("storage", zap.String("warning", w))
+		}
+		return b, "bolt", nil
+	case config.Memory:
+		s.log.Warn("everything is kept in memory and lost when the server ends")
+		return memory.New(), "memory", nil
+	default:
+		return nil, "", fmt.Errorf("internal error: no storage %q", st.Kind)
+	}
+}
+
+func (s *Server) sealOptions(b store.Backend) seal.Options {
+	o := seal.Options{Backend: b, Bootstrap: s.cfg.Bootstrap, MaxSecretSize: s.cfg.MaxSecretSize, Log: s.log.Named("seal")}
+	if s.cfg.Storage.Kind == config.Bolt {
+		o.BootstrapKeyFile = s.cfg.Storage.Path + ".bootstrap.key"
+	}
+	return o
+}
+
+func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
+	cfg := api.Config{
+		Store: st, Driver: driver, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, Warnings: s.notices.list,
+	}
+	if s.parts.cert != nil {
+		cfg.CertificateExpiry = s.parts.cert.expiry
+	}
+	return api.New(cfg)
+}
+
+func (s *Server) bind(ctx context.Context) ([]*endpoint, error) {
+	var all []*endpoint
+	if s.cfg.Listen != "" {
+		e, err := bind(ctx, s.cfg.Listen, "http", nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	if s.cfg.TLSListen != "" {
+		e, err := bind(ctx, s.cfg.TLSListen, "https", s.parts.cert.config())
+		if err != nil {
+			return nil, errors.Join(err, closeAll(all))
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func closeAll(endpoints []*endpoint) error {
+	var errs []error
+	for _, e := range endpoints {
+		errs = append(errs, e.listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// runAll runs the endpoints and the watchers of files until ctx is done, and
+// waits for all of them.
+func (s *Server) runAll(ctx context.Context, endpoints []*endpoint) error {
+	g, ctx := errgroup.WithContext(ctx)
+	p := s.parts
+	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup) }}
+	if s.cfg.AuthSecretFile != "" {
+		watchers = append(watchers, func() {
+			p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, s.watchKeys("auth-secret-file"))
+		})
+	}
+	if p.jwks != nil {
+		watchers = append(watchers, func() { p.verifier.WatchJWKS(ctx, p.jwks, s.watchKeys("auth-jwks")) })
+	}
+	if p.cert != nil {
+		watchers = append(watchers, func() { p.cert.watch(ctx) })
+	}
+	for _, w := range watchers {
+		g.Go(func() error { w(); return nil })
+	}
+	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
+	return g.Wait()
+}
+
+// watchKeys reports how the keys of an option are loaded.
+func (s *Server) watchKeys(option string) token.Watch {
+	return token.Watch{Every: pollEvery, Report: func(err error) {
+		s.notices.report(option, err)
+		if err != nil {
+			s.log.Error("keys of tokens could not be loaded; the ones from before stay in force", zap.String("option", option), zap.Error(err))
+			return
+		}
+		s.log.Info("keys of tokens in force", zap.String("option", option))
+	}}
+}
+
+// warn says at the start what an operator may not have meant.
+func (s *Server) warn(endpoints []*endpoint) {
+	for _, e := range endpoints {
+		host, _, err := net.SplitHostPort(e.listener.Addr().String())
+		if e.scheme == "http" && (err != nil || !config.IsLoopback(host)) {
+			s.log.Warn("plain HTTP is served beyond this machine: tokens and secrets cross the network unencrypted; use --tls-listen",
+				zap.String("url", e.url()))
+		}
+	}
+	if s.cfg.AuthSecretFile == "" && s.cfg.AuthSecretZnode == "" && s.cfg.AuthJWKS == "" {
+		s.log.Warn("no key of tokens is configured, so nobody gets in; give --auth-secret-file, --auth-secret-znode or --auth-jwks")
+	}
+	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
+		s.log.Warn("nobody has any permission; give --superuser or --policy-file")
+	}
+	if leaf := s.parts.expiring(time.Now()); leaf != nil {
+		s.log.Warn("the TLS certificate expires soon, or has", zap.Time("expires", leaf.NotAfter))
+	}
+}
+
+// announce says where the server listens. Programs that start it on port 0
+// find the address in this line.
+func (s *Server) announce(endpoints []*endpoint) {
+	for _, e := range endpoints {
+		s.log.Info("listening", zap.String("url", e.url()))
+	}
+	if s.cfg.Dev {
+		i := slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.scheme == "http" })
+		fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url()))
+	}
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/internal/watchfile"
+)
+
+// certificate is the server's TLS certificate, replaced when its files change.
+type certificate struct {
+	certFile, keyFile string
+	log               *zap.Logger
+	notices           *notices
+
+	mu      sync.Mutex // one reload at a time
+	current atomic.Pointer[tls.Certificate]
+}
+
+func loadCertificate(certFile, keyFile string, log *zap.Logger, n *notices) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, notices: n}
+	return c, c.load()
+}
+
+func (c *certificate) load() error {
+	cert, err := watchfile.Read(c.certFile)
+	if err != nil {
+		return err
+	}
+	key, err := watchfile.Read(c.keyFile)
+	if err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+// expiry returns when the certificate in force expires.
+func (c *certificate) expiry() time.Time {
+	if leaf := c.leaf(); leaf != nil {
+		return leaf.NotAfter
+	}
+	return time.Time{}
+}
+
+// leaf returns the certificate in force, nil before the first was loaded.
+func (c *certificate) leaf() *x509.Certificate {
+	if pair := c.current.Load(); pair != nil {
+		return pair.Leaf
+	}
+	return nil
+}
+
+// config is for a server; it refuses whatever is older than TLS 1.2.
+func (c *certificate) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return c.current.Load(), nil
+		},
+	}
+}
+
+// watch reloads the pair when either file changes, until ctx is done.
+func (c *certificate) watch(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, file := range []string{c.certFile, c.keyFile} {
+		wg.Go(func() { watchfile.Poll(ctx, file, pollEvery, func([]byte, error) { c.changed() }) })
+	}
+	wg.Wait()
+}
+
+// changed loads the pair again. While a new pair is being put in place its
+// halves do not fit for a moment; the old one is served until they do.
+func (c *certificate) changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.leaf()
+	err := c.load()
+	c.notices.report("tls-cert-file", err)
+	if err != nil {
+		c.log.Warn("new TLS certificate is not usable; the one loaded before stays in use", zap.Error(err))
+		return
+	}
+	if after := c.leaf(); before == nil || !after.Equal(before) {
+		c.log.Info("TLS certificate in use", zap.String("file", c.certFile), zap.Time("expires", after.NotAfter))
+	}
+}
