@@ -1,0 +1,225 @@
+// Package client calls the HTTP API of the Secret Store. It is what the
+// command line uses, and what the server is tested with.
+//
+// It holds a token only for the length of a request, and puts neither tokens
+// nor values into its errors.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/wire"
+)
+
+// DefaultMaxAnswer is the largest answer that is read, in bytes: the JSON form
+// of a secret of 64 MiB.
+const DefaultMaxAnswer = 6*64<<20 + 1<<20
+
+// maxError bounds the body of an error.
+const maxError = 64 << 10
+
+// maxRedirects bounds the redirects of a GET.
+const maxRedirects = 3
+
+// Config is what a Client is made of.
+type Config struct {
+	// Server is the address: http://127.0.0.1:1337, or https://… with any
+	// path before /secrets/v1. Required.
+	Server string
+	// Store is the name of the store; "" is default.
+	Store string
+	// Token returns the token of a request; nil, or "", sends none.
+	Token func(context.Context) (string, error)
+	// TLS is used for https; nil is the system's roots.
+	TLS *tls.Config
+	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
+	MaxAnswer int64
+}
+
+// Client calls one store of one server. Its methods may be called from many
+// goroutines. They return *Error for what the server refuses.
+type Client struct {
+	base      *url.URL // without /secrets/v1
+	store     string
+	token     func(context.Context) (string, error)
+	maxAnswer int64
+	http      *http.Client
+	transport *http.Transport
+}
+
+// New returns a client, or all that is wrong with the configuration. It
+// connects to nothing yet.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(cfg.Server)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, fmt.Errorf("the server's address must look like http://127.0.0.1:1337 or https://host:port, not %q", cfg.Server)
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("the server's address must have no user, query or fragment")
+	}
+	base.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), wire.BasePath)
+	base.RawPath = ""
+	c := &Client{base: base, store: cfg.Store, token: cfg.Token, maxAnswer: cfg.MaxAnswer}
+	if c.store == "" {
+		c.store = "default"
+	}
+	if c.maxAnswer <= 0 {
+		c.maxAnswer = DefaultMaxAnswer
+	}
+	c.transport = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		TLSClientConfig:       cfg.TLS.Clone(),
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   10 * time.Second,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
+	c.http = &http.Client{Transport: c.transport, CheckRedirect: checkRedirect}
+	return c, nil
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// checkRedirect follows a redirect of a GET on the same host, from http to
+// https say, and none that would turn a write into a GET, send the token to
+// another host, or send it in the clear.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	switch {
+	case first.Method != http.MethodGet && first.Method != http.MethodHead,
+		!strings.EqualFold(req.URL.Hostname(), first.URL.Hostname()),
+		via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https",
+		len(via) > maxRedirects:
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// call is one request to be made.
+type call struct {
+	method string
+	path   string // below /secrets/v1, escaped
+	root   bool   // path is at the root of the server instead
+	query  url.Values
+	header http.Header
+	body   []byte
+}
+
+// answer is a success.
+type answer struct {
+	header http.Header
+	body   []byte
+}
+
+// do makes the request. Every status but 2xx is an *Error.
+func (c *Client) do(ctx context.Context, k call) (answer, error) {
+	req, err := c.request(ctx, k)
+	if err != nil {
+		return answer{}, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("call the secret store: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return answer{}, readError(res)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxAnswer+1))
+	if err != nil {
+		return answer{}, fmt.Errorf("read the answer of the secret store: %w", err)
+	}
+	if int64(len(body)) > c.maxAnswer {
+		return answer{}, fmt.Errorf("the answer of the secret store is larger than %d bytes", c.maxAnswer)
+	}
+	return answer{res.Header, body}, nil
+}
+
+func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+	escaped := k.path
+	if !k.root {
+		escaped = wire.BasePath + k.path
+	}
+	u := *c.base
+	plain, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, fmt.Errorf("build the request: %w", err)
+	}
+	u.Path, u.RawPath = c.base.Path+plain, c.base.EscapedPath()+escaped
+	u.RawQuery = k.query.Encode()
+	var body io.Reader
+	if k.body != nil {
+		body = bytes.NewReader(k.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, u.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("build the request: %w", err)
+	}
+	if k.header != nil {
+		req.Header = k.header
+	}
+	if c.token == nil {
+		return req, nil
+	}
+	token, err := c.token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get a token: %w", err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "token="+token)
+	}
+	return req, nil
+}
+
+// doJSON sends in as JSON, if it is not nil, and decodes the answer into T.
+func doJSON[T any](ctx context.Context, c *Client, k call, in any) (T, error) {
+	var out T
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return out, fmt.Errorf("encode the request: %w", ErrNotText)
+		}
+		k.body = body
+		k.header = http.Header{"Content-Type": {wire.TypeJSON}}
+	}
+	ans, err := c.do(ctx, k)
+	if err != nil {
+		return out, err
+	}
+	// The decoder's error is dropped: it may quote the answer.
+	if json.Unmarshal(ans.body, &out) != nil {
+		var zero T
+		return zero, errNotJSON
+	}
+	return out, nil
+}
+
+var errNotJSON = errors.New("the answer of the secret store is not the JSON that was expected: is this its address?")
+
+// ErrNotText is returned for text that is not valid UTF-8.
+var ErrNotText = errors.New("the text is not valid UTF-8: store it as binary")
+
+// escapePath escapes each component of a path and drops empty ones.
+func escapePath(path string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(path, "/") {
+		if part != "" {
+			b.WriteByte('/')
+			b.WriteString(url.PathEscape(part))
+		}
+	}
+	return b.String()
+}

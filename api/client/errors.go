@@ -1,0 +1,102 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"secretstore/api/wire"
+)
+
+// The refusals that callers branch on, found with errors.Is.
+var (
+	ErrNotFound      = errors.New("not found")                // 404
+	ErrExists        = errors.New("already exists")           // 409
+	ErrDenied        = errors.New("permission denied")        // 403
+	ErrUnauthorized  = errors.New("no valid token")           // 401
+	ErrBadRequest    = errors.New("bad request")              // 400
+	ErrTooLarge      = errors.New("too large")                // 413
+	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
+	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
+	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
+	ErrUnknown       = errors.New("outcome of write unknown") // 503; also ErrUnavailable
+)
+
+// Error is an answer that is not a success.
+type Error struct {
+	Status      int    // HTTP status code
+	Title       string // "404 Not Found"
+	Description string // what to do next, in the server's words
+	// RetryAfter is how long the server asks to wait; 0 if it does not.
+	RetryAfter time.Duration
+	RequestID  string // under which the server's log and audit log know the request
+}
+
+func (e *Error) Error() string {
+	if e.Description == "" {
+		return e.Title
+	}
+	return e.Title + ": " + e.Description
+}
+
+// Is maps the error to the sentinels above. The three reasons of a 503 differ
+// only in their words, which the API's contract fixes.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.Status == http.StatusNotFound
+	case ErrExists:
+		return e.Status == http.StatusConflict
+	case ErrDenied:
+		return e.Status == http.StatusForbidden
+	case ErrUnauthorized:
+		return e.Status == http.StatusUnauthorized
+	case ErrBadRequest:
+		return e.Status == http.StatusBadRequest
+	case ErrTooLarge:
+		return e.Status == http.StatusRequestEntityTooLarge
+	case ErrUnavailable:
+		return e.Status == http.StatusServiceUnavailable
+	case ErrSealed:
+		return e.says("the secret store is sealed")
+	case ErrUninitialized:
+		return e.says("not initialized")
+	case ErrUnknown:
+		return e.says("outcome unknown")
+	}
+	return false
+}
+
+func (e *Error) says(words string) bool {
+	return e.Status == http.StatusServiceUnavailable && strings.Contains(e.Description, words)
+}
+
+func readError(res *http.Response) *Error {
+	e := &Error{Status: res.StatusCode, Title: res.Status, RequestID: res.Header.Get(wire.RequestIDHeader)}
+	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 && n < 3600 {
+		e.RetryAfter = time.Duration(n) * time.Second
+	}
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxError)) // what came is better than nothing
+	var doc wire.Error
+	if json.Unmarshal(body, &doc) == nil && doc.Title != "" {
+		e.Title, e.Description = printable(doc.Title), printable(doc.Description)
+		return e
+	}
+	// Not from the secret store but from a proxy before it, or from another server.
+	e.Description = "the answer is not from a secret store: is this its address?"
+	return e
+}
+
+// printable drops what could drive a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+}

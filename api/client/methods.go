@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/wire"
+)
+
+// Secret is one secret as it was read.
+type Secret struct {
+	Value []byte
+	// Binary says in which form it is stored.
+	Binary bool
+	// The rest is known of text secrets only.
+	Description string
+	Labels      []string
+	Author      string
+	Created     time.Time // zero if not known
+	// Age is how long ago the storage last stood behind this answer; 0 while
+	// it is in reach. The server rounds it up to seconds.
+	Age time.Duration
+}
+
+// GetOptions say how a secret is read. The zero value reads for oneself.
+type GetOptions struct {
+	// Service, if not nil, names the service on whose behalf it is read; ""
+	// is the root service.
+	Service *string
+	// Latest demands an answer from the storage itself.
+	Latest bool
+}
+
+// Get reads a secret.
+func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, error) {
+	h := http.Header{"Accept": {wire.TypeJSON + ", " + wire.TypeBinary}}
+	if o.Service != nil {
+		h.Set(wire.ServiceHeader, *o.Service)
+	}
+	if o.Latest {
+		h.Set("Cache-Control", "no-cache")
+	}
+	ans, err := c.do(ctx, call{method: http.MethodGet, path: c.secret(path), header: h})
+	if err != nil {
+		return Secret{}, err
+	}
+	age := ageOf(ans.header)
+	switch ans.header.Get("Content-Type") {
+	case wire.TypeBinary:
+		return Secret{Value: ans.body, Binary: true, Age: age}, nil
+	case wire.TypeJSON:
+	default:
+		return Secret{}, errNotJSON
+	}
+	var doc wire.Secret
+	if json.Unmarshal(ans.body, &doc) != nil {
+		return Secret{}, errNotJSON
+	}
+	s := Secret{Value: []byte(doc.Value), Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
+	if doc.Created != "" {
+		s.Created, err = time.Parse(time.RFC3339, doc.Created)
+		if err != nil {
+			return Secret{}, errNotJSON
+		}
+	}
+	return s, nil
+}
+
+func ageOf(h http.Header) time.Duration {
+	n, err := strconv.Atoi(h.Get("Age"))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
+// CreateText stores a text secret that does not exist yet. ErrExists.
+func (c *Client) CreateText(ctx context.Context, path string, s wire.SecretWrite) error {
+	return c.writeText(ctx, http.MethodPut, path, s)
+}
+
+// UpdateText replaces the value of a secret by text. ErrNotFound.
+func (c *Client) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
+	return c.writeText(ctx, http.MethodPatch, path, s)
+}
+
+// CreateBinary stores a binary secret that does not exist yet. ErrExists.
+func (c *Client) CreateBinary(ctx context.Context, path string, value []byte) error {
+	return c.write(ctx, http.MethodPut, path, wire.TypeBinary, value)
+}
+
+// UpdateBinary replaces the value of a secret by bytes. ErrNotFound.
+func (c *Client) UpdateBinary(ctx context.Context, path string, value []byte) error {
+	return c.write(ctx, http.MethodPatch, path, wire.TypeBinary, value)
+}
+
+func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite) error {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
+	}
+	return c.write(ctx, method, path, wire.TypeJSON, body)
+}
+
+func (c *Client) write(ctx context.Context, method, path, contentType string, body []byte) error {
+	if body == nil {
+		body = []byte{}
+	}
+	_, err := c.do(ctx, call{method: method, path: c.secret(path), header: http.Header{"Content-Type": {contentType}}, body: body})
+	return err
+}
+
+// Delete removes a secret. ErrNotFound.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path)})
+	return err
+}
+
+// List returns the names of all secrets below a folder, "" for the root,
+// relative to it and sorted bytewise. It reads page by page: what is written
+// meanwhile may be missing.
+func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
+	all := []string{}
+	for after := ""; ; {
+		page, err := c.ListPage(ctx, folder, after, wire.MaxListLimit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Array...)
+		if page.Next == "" {
+			return all, nil
+		}
+		if page.Next <= after {
+			return nil, errNotJSON // a server that turns in circles
+		}
+		after = page.Next
+	}
+}
+
+// ListPage returns at most limit names (1 to wire.MaxListLimit) that are
+// greater than after.
+func (c *Client) ListPage(ctx context.Context, folder, after string, limit int) (wire.List, error) {
+	q := url.Values{"list": {"true"}, "limit": {strconv.Itoa(limit)}}
+	if after != "" {
+		q.Set("after", after)
+	}
+	return doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: q}, nil)
+}
+
+// Stores describes all stores of the server.
+func (c *Client) Stores(ctx context.Context) ([]wire.Backend, error) {
+	doc, err := doJSON[wire.Backends](ctx, c, call{method: http.MethodGet, path: "/store"}, nil)
+	return doc.Array, err
+}
+
+// Status describes the client's store.
+func (c *Client) Status(ctx context.Context) (wire.Backend, error) {
+	return doJSON[wire.Backend](ctx, c, call{method: http.MethodGet, path: c.ofStore("/store")}, nil)
+}
+
+// SealStatus returns the seal status.
+func (c *Client) SealStatus(ctx context.Context) (wire.SealStatus, error) {
+	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodGet, path: c.ofStore("/seal-status")}, nil)
+}
+
+// InitInfo returns the encrypted unseal keys. Superusers only.
+func (c *Client) InitInfo(ctx context.Context) (wire.InitInfo, error) {
+	return doJSON[wire.InitInfo](ctx, c, call{method: http.MethodGet, path: c.ofStore("/init")}, nil)
+}
+
+// Init makes the keys of an empty store, which is sealed then. Superusers only.
+func (c *Client) Init(ctx context.Context, r wire.InitRequest) (wire.InitResult, error) {
+	return doJSON[wire.InitResult](ctx, c, call{method: http.MethodPut, path: c.ofStore("/init")}, r)
+}
+
+// Unseal sends the unseal key, as gpg prints it. Superusers only.
+func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error) {
+	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.KeyRequest{Key: key})
+}
+
+// AutoUnseal unseals with the private key that the storage holds. encrypted is
+// a key of InitInfo, or "" for the one in the storage. Superusers only.
+func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealStatus, error) {
+	k := call{method: http.MethodPut, path: c.ofStore("/auto-unseal")}
+	if encrypted == "" {
+		return doJSON[wire.SealStatus](ctx, c, k, nil)
+	}
+	return doJSON[wire.SealStatus](ctx, c, k, wire.KeyRequest{Key: encrypted})
+}
+
+// Seal makes the server, and all others on its storage, drop the keys.
+// Superusers only.
+func (c *Client) Seal(ctx context.Context) (wire.SealStatus, error) {
+	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/seal")}, nil)
+}
+
+// Ping asks whether the server and its storage answer. It needs no token.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ping/backends/" + url.PathEscape(c.store)})
+	return err
+}
+
+// Ready asks whether secrets can be served. It needs no token.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ready", root: true})
+	return err
+}
+
+func (c *Client) ofStore(path string) string { return path + "/" + url.PathEscape(c.store) }
+
+func (c *Client) secret(path string) string { return c.ofStore("/secret") + escapePath(path) }
