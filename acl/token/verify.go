@@ -22,6 +22,10 @@ var refusedHeaders = [...]string{"crit", "jku", "jwk", "x5u", "x5c", "zip", "b64
 
 // verify checks the signature with a key that belongs to the token's algorithm, then the claims.
 func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
+	// The decoder passes over line breaks; without this, one signature would do for many texts.
+	if !isJWTText(raw) {
+		return verified{}, errMalformed
+	}
 	// Dates are checked at each use and not by the library, so that cached tokens take the same way.
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{algHS256, algRS256, algES256}),
@@ -34,6 +38,18 @@ func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
 		return verified{}, reasonOf(err)
 	}
 	return c.principal(token.Method == jwt.SigningMethodHS256 || jwksServiceClaim)
+}
+
+// isJWTText reports whether s holds nothing but the alphabet of base64url and dots.
+func isJWTText(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // keyFor returns the key or keys for a token. The type of the key follows from the algorithm alone: an RSA key never becomes the bytes of
