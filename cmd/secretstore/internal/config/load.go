@@ -33,7 +33,14 @@ func (r *recorder) String() string {
 	return r.option.Default
 }
 
-func (r *recorder) Type() string { return r.option.Arg }
+// Type is what stands after the flag in help; "bool" has pflag write a switch
+// in the way that people know.
+func (r *recorder) Type() string {
+	if r.option.Switch {
+		return "bool"
+	}
+	return r.option.Arg
+}
 
 func (r *recorder) Set(s string) error {
 	r.values = append(r.values, s)
@@ -43,7 +50,7 @@ func (r *recorder) Set(s string) error {
 // Register adds all options and --config to a flag set.
 func Register(fs *pflag.FlagSet) *Flags {
 	out := &Flags{flags: map[string]*recorder{}}
-	fs.String("config", "", "YAML file with the same options, without the dashes")
+	fs.String("config", "", "YAML `FILE` with the same options, without the dashes")
 	out.file = fs.Lookup("config")
 	for _, o := range Options() {
 		r := &recorder{option: o}

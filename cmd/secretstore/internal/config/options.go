@@ -9,7 +9,7 @@ import (
 // YAML keys and help all come from it.
 type Option struct {
 	Name    string // of the flag, without dashes, and of the YAML key
-	Arg     string // stands for the value in help: ADDR, FILE
+	Arg     string // stands for the value in help: ADDR, FILE; "" for a switch
 	Default string // in the form in which a user would write it
 	Usage   string
 	Repeat  bool     // may be given several times: a YAML list
@@ -71,7 +71,7 @@ func storageOptions() []Option {
 		{Name: "max-stale", Arg: "DURATION", Default: "5m",
 			Usage: "serve cached secrets for so long while the storage is unreachable (0: never)",
 			set:   oneDuration(func(c *Config) durationRange { return durationRange{&c.MaxStale, 0, maxStale} })},
-		{Name: "bootstrap", Arg: "BOOL", Default: "true", Switch: true, Aliases: []string{"SECRETS_BOOTSTRAP"},
+		{Name: "bootstrap", Default: "true", Switch: true, Aliases: []string{"SECRETS_BOOTSTRAP"},
 			Usage: "initialise an empty storage with a new key pair, keep its private key and unseal with it",
 			set:   one(func(c *Config) *bool { return &c.Bootstrap }, parseBool)},
 		{Name: "max-secret-size", Arg: "SIZE", Default: "1MiB", Usage: "largest value of a secret",
@@ -87,7 +87,7 @@ func accessOptions() []Option {
 			set: one(func(c *Config) *string { return &c.AuthSecretZnode }, parseZnode)},
 		{Name: "auth-jwks", Arg: "URL_OR_FILE", Usage: "key set with the RS256 and ES256 keys of tokens (https, or http on loopback)",
 			set: one(func(c *Config) *string { return &c.AuthJWKS }, parseKeySet)},
-		{Name: "jwks-service-claim", Arg: "BOOL", Default: "false", Switch: true,
+		{Name: "jwks-service-claim", Default: "false", Switch: true,
 			Usage: `honour the claim "service" in tokens signed by a key of --auth-jwks`,
 			set:   one(func(c *Config) *bool { return &c.JWKSServiceClaim }, parseBool)},
 		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "this user may do everything, whatever else says",
@@ -105,7 +105,7 @@ func otherOptions() []Option {
 			set: parseLevel},
 		{Name: "log-format", Arg: "FORMAT", Default: "json", Usage: "json, or console for people",
 			set: one(func(c *Config) *string { return &c.LogFormat }, parseOneOf("json", "console"))},
-		{Name: "dev", Arg: "BOOL", Default: "false", Switch: true,
+		{Name: "dev", Default: "false", Switch: true,
 			Usage: "try it out: storage, keys and a superuser token in ./.secretstore-dev",
 			set:   one(func(c *Config) *bool { return &c.Dev }, parseBool)},
 	}

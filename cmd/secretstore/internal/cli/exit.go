@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/config"
+)
+
+// The exit statuses, which scripts rely on.
+const (
+	exitOK       = 0
+	exitFailure  = 1
+	exitUsage    = 2
+	exitNotFound = 3
+	exitDenied   = 4
+	exitSealed   = 5
+)
+
+// outcomes gives each refusal of the server its exit status, and says what to
+// do about it on this side. The first that fits counts.
+var outcomes = []struct {
+	is     error
+	status int
+	hint   string
+}{
+	{client.ErrNotFound, exitNotFound, ""},
+	{client.ErrUnauthorized, exitDenied, "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
+	{client.ErrDenied, exitDenied, ""},
+	{client.ErrSealed, exitSealed, "Unseal it with: secretstore unseal"},
+	{client.ErrUninitialized, exitFailure, "Initialise it with: secretstore init --pgp-key FILE"},
+	{client.ErrExists, exitFailure, "Replace its value with: secretstore update PATH (or put)"},
+	{context.DeadlineExceeded, exitFailure, "The server did not answer in time; wait longer with --timeout, or look at its log."},
+}
+
+// usageError is a mistake in the command itself.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// failure is an error of a command that was understood. All others come from
+// the parsing of flags and arguments and are usage errors.
+type failure struct{ err error }
+
+func (f *failure) Error() string { return f.err.Error() }
+
+// Unwrap returns what failed.
+func (f *failure) Unwrap() error { return f.err }
+
+// report prints the error with what to do next, and returns the exit status.
+func report(w io.Writer, cmd *cobra.Command, err error) int {
+	var problems config.Error
+	if errors.As(err, &problems) {
+		fmt.Fprintf(w, "secretstore: %d problem(s) in the configuration:\n", len(problems))
+		for _, p := range problems {
+			fmt.Fprintf(w, "  %s\n", p)
+		}
+		return exitUsage
+	}
+	fmt.Fprintf(w, "secretstore: %v\n", err)
+	var failed *failure
+	if !errors.As(err, &failed) {
+		fmt.Fprintf(w, "See: %s --help\n", cmd.CommandPath())
+		return exitUsage
+	}
+	for _, row := range outcomes {
+		if errors.Is(err, row.is) {
+			if row.hint != "" {
+				fmt.Fprintln(w, row.hint)
+			}
+			return row.status
+		}
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		fmt.Fprintln(w, "Is the server running there? Name another with --server URL or SECRETSTORE_SERVER; start one to try with: secretstore server --dev")
+	}
+	return exitFailure
+}

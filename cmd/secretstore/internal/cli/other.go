@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/acl/token"
+)
+
+func tokenCommand(p *Process) *cobra.Command {
+	var uid, secretFile, service string
+	var exp time.Duration
+	cmd := &cobra.Command{
+		Use:   "token --uid UID --secret-file FILE [--exp DURATION]",
+		Short: "Sign a token with the HS256 key of the server",
+		Long: "token signs an HS256 token with the key that the server has in --auth-secret-file, and prints it.\n" +
+			"No server is asked. Without --exp the token never expires.",
+		Example: "  secretstore token --uid alice --secret-file auth-secret --exp 24h > alice.token\n" +
+			"  secretstore get --token-file alice.token team/db-password",
+		Args: noArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			data, err := readInput(p, secretFile)
+			if err != nil {
+				return err
+			}
+			var expires time.Time
+			if cmd.Flags().Changed("exp") {
+				if exp <= 0 {
+					return usage("--exp must be in the future; write for example 24h")
+				}
+				expires = time.Now().Add(exp)
+			}
+			raw, err := token.Sign(uid, expires, service, token.FirstLine(data))
+			if err != nil {
+				return usage("%v", err)
+			}
+			if wantJSON(cmd) {
+				return printJSON(p.Stdout, map[string]string{"token": raw})
+			}
+			_, err = fmt.Fprintln(p.Stdout, raw)
+			return err
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&uid, "uid", "", "`UID` that the token stands for")
+	f.StringVar(&secretFile, "secret-file", "", "`FILE` whose first line is the key (- is standard input)")
+	f.DurationVar(&exp, "exp", 0, "how long the token is valid")
+	f.StringVar(&service, "service", "", "bind the token to the secrets of this service `ID`")
+	f.BoolP("json", "j", false, "print JSON")
+	required(cmd, "uid", "secret-file")
+	return cmd
+}
+
+func versionCommand(p *Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  secretstore version",
+		Args:    noArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			v := version()
+			if wantJSON(cmd) {
+				return printJSON(p.Stdout, v)
+			}
+			_, err := fmt.Fprintf(p.Stdout, "secretstore %s (%s, %s)\n", v["version"], v["commit"], v["go"])
+			return err
+		}),
+	}
+	cmd.Flags().BoolP("json", "j", false, "print JSON")
+	return cmd
+}
+
+// version tells what the Go toolchain recorded in the binary.
+func version() map[string]string {
+	out := map[string]string{"version": "devel", "commit": "unknown", "go": runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return out
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		out["version"] = v
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			out["commit"] = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			out["commit"] += " with changes"
+		}
+	}
+	return out
+}
+
+func completionCommand(p *Process) *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion " + strings.Join(shells, "|"),
+		Short: "Print a script that completes commands in a shell",
+		Example: "  source <(secretstore completion bash)\n" +
+			"  secretstore completion zsh > \"${fpath[1]}/_secretstore\"\n" +
+			"  secretstore completion fish > ~/.config/fish/completions/secretstore.fish",
+		ValidArgs: shells,
+		Args:      exactArgs(1, "name a shell: "+strings.Join(shells, ", ")),
+		RunE: run(func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(p.Stdout, true)
+			case "zsh":
+				return root.GenZshCompletion(p.Stdout)
+			case "fish":
+				return root.GenFishCompletion(p.Stdout, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(p.Stdout)
+			}
+			return usage("unknown shell %q; it can be %s", args[0], strings.Join(shells, ", "))
+		}),
+	}
+}

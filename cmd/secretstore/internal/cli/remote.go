@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/config"
+)
+
+const defaultServer = "http://127.0.0.1:1337"
+
+// remoteFlags say which server a command talks to, and as whom.
+type remoteFlags struct {
+	server, tokenFile, store, ca string
+	timeout                      time.Duration
+}
+
+// register adds the flags that all commands of the client have.
+func (r *remoteFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.server, "server", "", "`URL` of the server (SECRETSTORE_SERVER; default "+defaultServer+")")
+	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
+	f.StringVarP(&r.store, "store-id", "s", "default", "`NAME` of the store")
+	f.StringVar(&r.ca, "ca-cert", "", "trust the CA certificates in this `FILE` for https (PEM; SECRETSTORE_CA_CERT)")
+	f.DurationVar(&r.timeout, "timeout", 2*time.Minute, "give up after so long")
+	f.BoolP("json", "j", false, "print JSON")
+}
+
+// remoteCommand makes a command of the client: body gets the client for the
+// server that the flags and the environment name, and a context that ends on
+// Ctrl-C.
+func remoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
+	var flags remoteFlags
+	flags.register(cmd)
+	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		ctx, cancel := context.WithTimeout(ctx, flags.timeout)
+		defer cancel()
+		c, err := flags.connect(p)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return body(ctx, c, cmd, args)
+	})
+	return cmd
+}
+
+// connect makes the client. Nothing is sent yet.
+func (r *remoteFlags) connect(p *Process) (*client.Client, error) {
+	server := first(r.server, p.Getenv("SECRETSTORE_SERVER"), defaultServer)
+	u, err := parseServer(server)
+	if err != nil {
+		return nil, err
+	}
+	token, err := r.token(p)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme == "http" && token != "" && !config.IsLoopback(u.Hostname()) {
+		fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secret go to %s unencrypted; use https if the server offers it\n", u.Host)
+	}
+	roots, err := loadRoots(first(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{
+		Server: server, Store: r.store, MaxAnswer: 6 * maxValue,
+		Token: func(context.Context) (string, error) { return token, nil },
+		TLS:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+	})
+}
+
+func parseServer(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return nil, usage("the server must be a URL such as %s", defaultServer)
+	}
+	return u, nil
+}
+
+// token returns the token, "" if there is none: some requests need none, and
+// for the others the server says what is missing.
+func (r *remoteFlags) token(p *Process) (string, error) {
+	if name := first(r.tokenFile, p.Getenv("SECRETSTORE_TOKEN_FILE")); name != "" {
+		return readKey(p, name, "token")
+	}
+	return strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN")), nil
+}
+
+// first returns the first of the values that is not empty.
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// loadRoots reads CA certificates; without a file it returns nil, which stands
+// for those of the system.
+func loadRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usage("%s holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/cmd/secretstore/internal/server"
+)
+
+func serverCommand(p *Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the Secret Store",
+		Long: "server runs the Secret Store until it gets SIGTERM or SIGINT.\n\n" +
+			"Every flag can also be set by an environment variable (--zk-auth-file is SECRETSTORE_ZK_AUTH_FILE)\n" +
+			"and by a key of the same name in the YAML file of --config (zk-auth-file: FILE).\n" +
+			"A flag beats the environment, which beats the file. SIGHUP reads the policy file again.",
+		Example: "  secretstore server --dev\n" +
+			"  secretstore server --storage bolt:/var/lib/secretstore/secrets.db --auth-secret-file auth-secret \\\n" +
+			"      --policy-file policy.yaml --audit-log audit.log\n" +
+			"  secretstore server --storage zk://zk1:2181,zk2:2181,zk3:2181/dcos/secrets --zk-auth-file zk-auth \\\n" +
+			"      --auth-jwks https://master.mesos/acs/api/v1/auth/jwks --superuser admin",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unexpected argument %q (a flag that is true or false takes its value after =, as in --bootstrap=false)", args[0])
+			}
+			return nil
+		},
+	}
+	cmd.Flags().SortFlags = false
+	flags := config.Register(cmd.Flags())
+	cmd.RunE = run(func(*cobra.Command, []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the process at once
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+
+		cfg, problems := config.Load(flags, p.Getenv)
+		s, err := server.New(ctx, cfg, problems, server.Outside{Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0]})
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	})
+	return cmd
+}

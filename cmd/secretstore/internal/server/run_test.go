@@ -1,0 +1,262 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+
+	"secretstore/acl/token"
+	"secretstore/cmd/secretstore/internal/config"
+)
+
+const testKey = "0123456789abcdef0123456789abcdef"
+
+// running is a server under test.
+type running struct {
+	url   string // of the first endpoint
+	urls  []string
+	stop  context.CancelFunc
+	ended chan error
+	log   *lines
+}
+
+// lines collects the log and lets a test wait for one.
+type lines struct {
+	seen chan string
+	done chan struct{}
+	all  []string // read after done is closed
+}
+
+// until returns the first line from now on that holds all words.
+func (l *lines) until(t *testing.T, words ...string) string {
+	t.Helper()
+	timeout := time.After(time.Minute)
+next:
+	for {
+		select {
+		case line, ok := <-l.seen:
+			if !ok {
+				t.Fatalf("the server ended without a log line with %q", words)
+			}
+			for _, w := range words {
+				if !strings.Contains(line, w) {
+					continue next
+				}
+			}
+			return line
+		case <-timeout:
+			t.Fatalf("no log line with %q in a minute", words)
+		}
+	}
+}
+
+// start runs a server with the given flags until the test ends. It listens on
+// a free port and keeps everything in memory unless the flags say otherwise.
+func start(t *testing.T, hangup chan os.Signal, args ...string) *running {
+	t.Helper()
+	return startWith(t, Outside{Stdout: io.Discard, Hangup: hangup}, append([]string{
+		"--listen", "127.0.0.1:0", "--storage", "memory:", "--superuser", "root",
+		"--auth-secret-file", write(t, t.TempDir(), "key", testKey+"\n"),
+	}, args...)...)
+}
+
+func startWith(t *testing.T, o Outside, args ...string) *running {
+	t.Helper()
+	r, w := io.Pipe()
+	o.Stderr = w
+	s, err := build(t, o, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	run := &running{stop: stop, ended: make(chan error, 1), log: &lines{seen: make(chan string, 1000), done: make(chan struct{})}}
+	go func() {
+		defer close(run.log.done)
+		defer close(run.log.seen)
+		for sc := bufio.NewScanner(r); sc.Scan(); {
+			run.log.all = append(run.log.all, sc.Text())
+			run.log.seen <- sc.Text()
+		}
+	}()
+	go func() {
+		run.ended <- s.Run(ctx)
+		w.Close()
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-run.log.done
+	})
+	for range count(s.cfg.Listen) + count(s.cfg.TLSListen) {
+		var line struct{ URL string }
+		if err := json.Unmarshal([]byte(run.log.until(t, `"listening"`)), &line); err != nil {
+			t.Fatal(err)
+		}
+		run.urls = append(run.urls, line.URL)
+	}
+	run.url = run.urls[0]
+	return run
+}
+
+func count(s string) int {
+	if s == "" {
+		return 0
+	}
+	return 1
+}
+
+func build(t *testing.T, o Outside, args ...string) (*Server, error) {
+	t.Helper()
+	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	flags := config.Register(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	cfg, problems := config.Load(flags, func(string) string { return "" })
+	if o.Stderr == nil {
+		o.Stderr = io.Discard
+	}
+	return New(t.Context(), cfg, problems, o)
+}
+
+func write(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// request sends one request as uid and returns status and body.
+func (r *running) request(t *testing.T, uid, method, path, body string) (int, string) {
+	t.Helper()
+	status, text, err := r.try(uid, method, path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, text
+}
+
+func (r *running) try(uid, method, path string, body io.Reader) (int, string, error) {
+	req, err := http.NewRequest(method, r.url+path, body)
+	if err != nil {
+		return 0, "", err
+	}
+	raw, err := token.Sign(uid, time.Time{}, "", []byte(testKey))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Authorization", "token="+raw)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), err
+}
+
+func TestServerStopsCleanlyAndLeavesNoGoroutine(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r := start(t, nil)
+	if status, body := r.request(t, "root", "PUT", "/secrets/v1/secret/default/a", `{"value":"x"}`); status != 201 {
+		t.Fatalf("create: %d %s", status, body)
+	}
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Errorf("a clean stop returned %v", err)
+	}
+	<-r.log.done
+}
+
+// TestRequestInFlightIsFinishedOnShutdown stops the server while a body is
+// half sent, sends the rest, and wants the usual answer and a clean end.
+func TestRequestInFlightIsFinishedOnShutdown(t *testing.T) {
+	r := start(t, nil)
+	body, feed := io.Pipe()
+	type answer struct {
+		status int
+		err    error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		status, _, err := r.try("root", "PUT", "/secrets/v1/secret/default/a", body)
+		got <- answer{status, err}
+	}()
+	// The handler is reading once the pipe has taken this.
+	fmt.Fprint(feed, `{"value":`)
+	awaitHandler(t, r)
+	r.stop()
+	refused(t, r.url)
+	fmt.Fprint(feed, `"x"}`)
+	feed.Close()
+	if a := <-got; a.err != nil || a.status != 201 {
+		t.Errorf("the request in flight: %d, %v; want 201", a.status, a.err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("a clean stop returned %v", err)
+	}
+}
+
+// awaitHandler waits until the body's first bytes have had time to reach the
+// server: the connection is active then, not idle or new.
+func awaitHandler(t *testing.T, r *running) {
+	t.Helper()
+	for range 3 {
+		if status, _ := r.request(t, "root", "GET", "/secrets/v1/store", ""); status != 200 {
+			t.Fatalf("GET /store: %d", status)
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+}
+
+// refused waits until nothing accepts connections any more.
+func refused(t *testing.T, url string) {
+	t.Helper()
+	addr := strings.TrimPrefix(url, "http://")
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+	t.Fatal("the server goes on accepting connections")
+}
+
+func TestRequestBeyondTheGraceIsCutOffAndSaidSo(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	defer close(leave)
+	e := &endpoint{listener: l, scheme: "http", server: &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-leave
+	})}}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, []*endpoint{e}, 50*time.Millisecond) }()
+	go http.Get(e.url()) // fails when it is cut off
+	<-entered
+	stop()
+	if err := <-ended; !errors.Is(err, errCutOff) {
+		t.Errorf("serve returned %v, want errCutOff", err)
+	}
+}
