@@ -1,0 +1,144 @@
+package watchfile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"secretstore/internal/watchfile"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// poll runs Poll until the test ends and returns what it reports, one text a call.
+func poll(t *testing.T, path string) <-chan string {
+	calls := make(chan string, 100)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		watchfile.Poll(ctx, path, 2*time.Millisecond, func(content []byte, err error) {
+			if err != nil {
+				calls <- "error: " + err.Error()
+				return
+			}
+			calls <- string(content)
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return calls
+}
+
+func next(t *testing.T, calls <-chan string) string {
+	t.Helper()
+	select {
+	case s := <-calls:
+		return s
+	case <-time.After(20 * time.Second):
+		t.Fatal("no call")
+		return ""
+	}
+}
+
+func expect(t *testing.T, calls <-chan string, want string) {
+	t.Helper()
+	if got := next(t, calls); got != want {
+		t.Fatalf("got %q; want %q", got, want)
+	}
+}
+
+// replace puts content in place in one step, as careful writers do.
+func replace(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPollReportsChangesOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	replace(t, path, "one")
+	calls := poll(t, path)
+	expect(t, calls, "one")
+	replace(t, path, "one") // a new file with the old content is no change: the next call is for the next content
+	replace(t, path, "two")
+	expect(t, calls, "two")
+	replace(t, path, "")
+	expect(t, calls, "")
+	replace(t, path, "two")
+	expect(t, calls, "two")
+}
+
+func TestPollReportsAFailureOnceAndTheRecovery(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	calls := poll(t, path)
+	missing := fmt.Sprintf("error: stat %s: %v", path, syscall.ENOENT)
+	expect(t, calls, missing)
+	replace(t, path, "one")
+	expect(t, calls, "one")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, calls, missing)
+	replace(t, path, "one")
+	expect(t, calls, "one") // the same content again: the caller must learn that it is back
+}
+
+// Kubernetes replaces files by turning a symbolic link.
+func TestPollFollowsALink(t *testing.T) {
+	dir := t.TempDir()
+	for _, v := range []string{"v1", "v2"} {
+		if err := os.WriteFile(filepath.Join(dir, v), []byte(v), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "f")
+	if err := os.Symlink("v1", path); err != nil {
+		t.Fatal(err)
+	}
+	calls := poll(t, path)
+	expect(t, calls, "v1")
+	if err := os.Symlink("v2", path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, calls, "v2")
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	for size, want := range map[int]error{0: nil, 1: nil, watchfile.MaxSize: nil, watchfile.MaxSize + 1: watchfile.ErrTooLarge} {
+		if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		content, err := watchfile.Read(path)
+		if !errors.Is(err, want) || want == nil && len(content) != size || want != nil && content != nil {
+			t.Errorf("%d bytes: %d, %v; want %v", size, len(content), err, want)
+		}
+	}
+	if _, err := watchfile.Read(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{dir, fifo, "/dev/zero"} {
+		if _, err := watchfile.Read(p); !errors.Is(err, watchfile.ErrNotRegular) {
+			t.Errorf("%s: %v; want ErrNotRegular", p, err)
+		}
+	}
+}
