@@ -1,0 +1,53 @@
+package seal
+
+import (
+	"encoding/hex"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+func BenchmarkGet256(b *testing.B) {
+	s, err := Open(b.Context(), Options{Backend: memory.New(), Log: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	pub, err := holder.Public(time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	key, err := pub.Export()
+	if err != nil {
+		b.Fatal(err)
+	}
+	info, err := s.Init(b.Context(), InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{key}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	message, err := hex.DecodeString(info.Keys[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	share, err := holder.Unwrap(message)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := s.Unseal(b.Context(), string(share)); err != nil {
+		b.Fatal(err)
+	}
+	p := path(b, "group/service/secret")
+	if err := s.Create(b.Context(), p, Change{Kind: Text, Value: make([]byte, 256), Author: "alice"}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Get(b.Context(), p, store.Cached); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
