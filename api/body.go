@@ -60,7 +60,7 @@ func (b *bodies) read(c *call, limit int64, tooLarge string) (body []byte, relea
 	case size > limit:
 		return nil, nil, &problem{status: http.StatusRequestEntityTooLarge, text: tooLarge}
 	case size == 0:
-		return nil, func() {}, nil
+		return []byte{}, func() {}, nil
 	case size < 0:
 		size = limit // chunked: it may become as large
 	}

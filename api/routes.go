@@ -60,7 +60,7 @@ func endpoints() []*endpoint {
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: (*Server).noLeases},
 
 		{name: "ping", method: http.MethodGet, path: "/ping", open: true, run: (*Server).ping},
-		{name: "ping", method: http.MethodGet, path: "/ping/backends/{backend}", open: true, run: (*Server).ping},
+		{name: "ping", method: http.MethodGet, path: "/ping/backends/{store}", open: true, run: (*Server).ping},
 		{name: "live", method: http.MethodGet, path: "/live", root: true, open: true, run: (*Server).live},
 		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, run: (*Server).ready},
 		{name: "metrics", method: http.MethodGet, path: "/metrics", root: true, open: true, run: (*Server).serveMetrics},
@@ -130,9 +130,9 @@ func (rt *routes) register(path string, res *resource) *mux.Route {
 // target is what the path of a request names.
 type target struct {
 	res *resource // nil: nothing
-	// store and rest are parts of the path, still escaped.
-	store, rest string
-	hasStore    bool
+	store    string
+	hasStore bool
+	rest     string // what follows the store, still escaped
 }
 
 // find looks up the path of a URL.
@@ -154,15 +154,17 @@ func (rt *routes) find(r *http.Request) target {
 	if t.res != nil && t.res.prefix != "" {
 		t.store, t.rest, _ = strings.Cut(path[len(t.res.prefix):], "/")
 		t.hasStore = true
-		return t
+	} else {
+		t.store, t.hasStore = match.Vars[storeVar]
 	}
-	for _, name := range []string{"store", "backend"} {
-		if v, ok := match.Vars[name]; ok {
-			t.store, t.hasStore = v, true
-		}
+	if plain, err := url.PathUnescape(t.store); err == nil {
+		t.store = plain
 	}
 	return t
 }
+
+// storeVar is the variable of a path pattern that names a store.
+const storeVar = "store"
 
 // canonicalPath writes a path with single slashes and none at the end, where
 // %2F is a slash too. Other escapes stay, and so do . and .. components, which

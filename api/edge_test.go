@@ -1,0 +1,363 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"secretstore/acl"
+	"secretstore/acl/token"
+	"secretstore/api"
+	"secretstore/api/audit"
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/seal"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hmacKey signs the tokens of the tests.
+const hmacKey = "0123456789abcdef0123456789abcdef-CANARY-HMAC-KEY"
+
+const policyText = `
+users:
+  alice: {"dcos:secrets:default:/*": [create, read, update, delete], "dcos:secrets:list:default:/": [read]}
+  reader: {"dcos:secrets:default:/group/*": [read]}
+  lister: {"dcos:secrets:list:default:/group": [read]}
+  scheduler: {"dcos:secrets:resolve:default:/*": [read]}
+`
+
+// edge is a whole server on loopback, with all that a test may want to look
+// at or break.
+type edge struct {
+	t       testing.TB
+	url     string
+	addr    string
+	server  *api.Server
+	store   *seal.Store
+	backend *faulty
+	unseal  string // the unseal key
+	audit   string // path of the audit log
+	log     *syncBuffer
+	client  *http.Client
+}
+
+type edgeOptions struct {
+	uninitialized bool
+	maxSize       int64
+	trusted       []netip.Prefix
+	warnings      func() []string
+	auth          api.Authenticator
+	level         zapcore.Level
+}
+
+func newEdge(t testing.TB, o edgeOptions) *edge {
+	t.Helper()
+	e := &edge{t: t, backend: &faulty{Backend: memory.New()}, log: &syncBuffer{}, audit: filepath.Join(t.TempDir(), "audit.log")}
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), e.log, zapcore.DebugLevel+o.level))
+	st, err := seal.Open(t.Context(), seal.Options{Backend: e.backend, MaxSecretSize: o.maxSize, Log: log})
+	must(t, err)
+	e.store = st
+	trail, err := audit.Open(e.audit)
+	must(t, err)
+	verifier, err := token.New(token.Config{HMACKey: []byte(hmacKey)})
+	must(t, err)
+	policy, err := acl.ParsePolicy([]byte(policyText))
+	must(t, err)
+	policy = policy.WithSuperusers("root")
+	cfg := api.Config{
+		Store: st, Driver: "memory", Auth: verifier, Policy: func() *acl.Policy { return policy }, Audit: trail,
+		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings,
+	}
+	if o.auth != nil {
+		cfg.Auth = o.auth
+	}
+	e.server, err = api.New(cfg)
+	must(t, err)
+	web := httptest.NewServer(e.server)
+	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
+	e.client = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(func() {
+		e.client.CloseIdleConnections()
+		web.Close()
+		must(t, st.Close())
+		must(t, trail.Close())
+		must(t, e.backend.Close())
+	})
+	if !o.uninitialized {
+		e.initialize()
+	}
+	return e
+}
+
+func (e *edge) initialize() {
+	e.t.Helper()
+	holder := testHolder()
+	info, err := e.store.Init(e.t.Context(), seal.InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{holder.public}})
+	must(e.t, err)
+	e.unseal = holder.open(e.t, info.Keys[0])
+	_, err = e.store.Unseal(e.t.Context(), e.unseal)
+	must(e.t, err)
+}
+
+func (e *edge) sealStore() {
+	e.t.Helper()
+	_, err := e.store.Seal(e.t.Context())
+	must(e.t, err)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holder is somebody with a PGP key, made once: a small one, for speed.
+type holder struct {
+	entity *openpgp.Entity
+	public string
+}
+
+var testHolder = sync.OnceValue(func() holder {
+	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519})
+	if err != nil {
+		panic(err)
+	}
+	var raw bytes.Buffer
+	if err := entity.Serialize(&raw); err != nil {
+		panic(err)
+	}
+	return holder{entity, base64.StdEncoding.EncodeToString(raw.Bytes())}
+})
+
+func (h holder) open(t testing.TB, key string) string {
+	t.Helper()
+	message, err := hex.DecodeString(key)
+	must(t, err)
+	md, err := openpgp.ReadMessage(bytes.NewReader(message), openpgp.EntityList{h.entity}, nil, nil)
+	must(t, err)
+	plain, err := io.ReadAll(md.UnverifiedBody)
+	must(t, err)
+	return string(plain)
+}
+
+// tokenOf signs a token; service binds it.
+func tokenOf(t testing.TB, uid, service string) string {
+	t.Helper()
+	raw, err := token.Sign(uid, time.Time{}, service, []byte(hmacKey))
+	must(t, err)
+	return raw
+}
+
+// api returns a client with a token of uid.
+func (e *edge) api(uid string) *client.Client {
+	e.t.Helper()
+	raw := tokenOf(e.t, uid, "")
+	c, err := client.New(client.Config{Server: e.url, Token: func(context.Context) (string, error) { return raw, nil }})
+	must(e.t, err)
+	e.t.Cleanup(c.Close)
+	return c
+}
+
+// req is one request; uid "" sends no token.
+type req struct {
+	method, path string // path as it goes on the wire
+	uid, service string // of the token
+	header       http.Header
+	body         string
+	chunked      bool
+}
+
+// res is an answer.
+type res struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (e *edge) do(q req) res {
+	e.t.Helper()
+	var body io.Reader
+	if q.body != "" {
+		body = strings.NewReader(q.body)
+		if q.chunked {
+			body = io.MultiReader(body)
+		}
+	}
+	r, err := http.NewRequestWithContext(e.t.Context(), q.method, e.url, body)
+	must(e.t, err)
+	path, query, _ := strings.Cut(q.path, "?")
+	r.URL.Opaque = "//" + e.addr + path // goes out as it is
+	r.URL.RawQuery = query
+	for name, values := range q.header {
+		r.Header[name] = values
+	}
+	if q.uid != "" {
+		r.Header.Set("Authorization", "token="+tokenOf(e.t, q.uid, q.service))
+	}
+	answer, err := e.client.Do(r)
+	must(e.t, err)
+	defer answer.Body.Close()
+	raw, err := io.ReadAll(answer.Body)
+	must(e.t, err)
+	got := res{answer.StatusCode, answer.Header, string(raw)}
+	e.checkAnswer(q, got)
+	return got
+}
+
+// checkAnswer demands what holds for every answer of the server.
+func (e *edge) checkAnswer(q req, got res) {
+	e.t.Helper()
+	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("X-Content-Type-Options") != "nosniff" {
+		e.t.Errorf("%s %s: security headers are missing: %v", q.method, q.path, got.header)
+	}
+	if got.status/100 == 3 {
+		e.t.Errorf("%s %s: redirected with %d", q.method, q.path, got.status)
+	}
+	if got.header.Get("Content-Length") == "" && got.status != http.StatusNoContent {
+		e.t.Errorf("%s %s: no Content-Length", q.method, q.path)
+	}
+	if got.status < 400 || q.method == http.MethodHead {
+		return
+	}
+	var doc wire.Error
+	if err := json.Unmarshal([]byte(got.body), &doc); err != nil || doc.Description == "" {
+		e.t.Errorf("%s %s: error body %q", q.method, q.path, got.body)
+	}
+	if want := strings.TrimPrefix(doc.Title, "4"); want == doc.Title && !strings.HasPrefix(doc.Title, "5") {
+		e.t.Errorf("%s %s: title %q", q.method, q.path, doc.Title)
+	}
+	if got.status == http.StatusUnauthorized && got.header.Get("WWW-Authenticate") != "acsjwt" {
+		e.t.Errorf("%s %s: 401 without WWW-Authenticate", q.method, q.path)
+	}
+}
+
+// want makes the request and demands a status and words in the body.
+func (e *edge) want(q req, status int, words ...string) res {
+	e.t.Helper()
+	got := e.do(q)
+	if got.status != status {
+		e.t.Errorf("%s %s: status %d (%s), want %d", q.method, q.path, got.status, got.body, status)
+	}
+	for _, w := range words {
+		if !strings.Contains(got.body, w) {
+			e.t.Errorf("%s %s: body %q lacks %q", q.method, q.path, got.body, w)
+		}
+	}
+	return got
+}
+
+// put creates a text secret as alice.
+func (e *edge) put(path, value string) {
+	e.t.Helper()
+	must(e.t, e.api("alice").CreateText(e.t.Context(), path, wire.SecretWrite{Value: value}))
+}
+
+// auditLines returns the audit log.
+func (e *edge) auditLines() []map[string]any {
+	e.t.Helper()
+	raw, err := os.ReadFile(e.audit)
+	must(e.t, err)
+	var all []map[string]any
+	for line := range bytes.Lines(raw) {
+		var m map[string]any
+		must(e.t, json.Unmarshal(line, &m))
+		all = append(all, m)
+	}
+	return all
+}
+
+// syncBuffer takes the log.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) Sync() error { return nil }
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// faulty is a backend that can be told to fail.
+type faulty struct {
+	*memory.Backend
+	// down fails everything; hang makes everything wait for its deadline;
+	// lost does what Apply was asked, and says that it does not know.
+	down, hang, lost atomic.Bool
+}
+
+func (f *faulty) trouble(ctx context.Context) error {
+	if f.hang.Load() {
+		<-ctx.Done()
+		return store.ErrUnavailable
+	}
+	if f.down.Load() {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if err := f.trouble(ctx); err != nil {
+		return store.Node{}, err
+	}
+	return f.Backend.Get(ctx, key, c)
+}
+
+func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	if err := f.trouble(ctx); err != nil {
+		return store.Listing{}, err
+	}
+	return f.Backend.Children(ctx, key, c)
+}
+
+func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if err := f.trouble(ctx); err != nil {
+		return nil, err
+	}
+	if f.lost.Load() {
+		return nil, store.ErrOutcomeUnknown
+	}
+	return f.Backend.Apply(ctx, ops...)
+}
+
+func (f *faulty) Ping(ctx context.Context) error {
+	if err := f.trouble(ctx); err != nil {
+		return err
+	}
+	return f.Backend.Ping(ctx)
+}
