@@ -1,0 +1,267 @@
+// Package zktest runs real ZooKeeper servers for tests: alone or as an
+// ensemble, each in a folder of the test's own on free loopback ports, each
+// stopped by its process id. It starts them with scripts/zookeeper, as people
+// do, and it never skips: a test that cannot have its ZooKeeper fails.
+package zktest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startup is how long a server may take until it serves; much longer than it
+// ever takes, for machines under load.
+const startup = 90 * time.Second
+
+// Server is one ZooKeeper server. Its methods fail the test if they cannot do
+// what they are for. They are for one goroutine.
+type Server struct {
+	t       testing.TB
+	dir     string
+	args    []string // of scripts/zookeeper run, after DIR
+	port    int
+	tlsPort int
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed when cmd has ended
+}
+
+// Option changes how Start starts a server.
+type Option func(*Server)
+
+// Super makes a user who may do everything, in the form
+// user:base64(sha1(user:password)).
+func Super(digest string) Option {
+	return func(s *Server) { s.args = append(s.args, "--super", digest) }
+}
+
+// TLS opens another port, TLSAddr, with the key and certificate in the PEM
+// file pem. With a ca, clients must show a certificate of it.
+func TLS(pem, ca string) Option {
+	return func(s *Server) {
+		s.tlsPort = freePort(s.t)
+		s.args = append(s.args, "--tls-port", strconv.Itoa(s.tlsPort), "--tls-pem", pem)
+		if ca != "" {
+			s.args = append(s.args, "--tls-ca", ca)
+		}
+	}
+}
+
+// Start starts one server that stands alone, and stops it when the test ends.
+func Start(t testing.TB, options ...Option) *Server {
+	t.Helper()
+	s := newServer(t, freePort(t))
+	for _, option := range options {
+		option(s)
+	}
+	s.launch()
+	s.await()
+	return s
+}
+
+// StartEnsemble starts n servers that make up one ensemble.
+func StartEnsemble(t testing.TB, n int) []*Server {
+	t.Helper()
+	var peers []string
+	for range n {
+		peers = append(peers, fmt.Sprintf("127.0.0.1:%d:%d", freePort(t), freePort(t)))
+	}
+	var all []*Server
+	for i := range n {
+		s := newServer(t, freePort(t))
+		s.args = append(s.args, "--id", strconv.Itoa(i+1), "--peers", strings.Join(peers, ","))
+		s.launch()
+		all = append(all, s)
+	}
+	for _, s := range all {
+		s.await()
+	}
+	return all
+}
+
+// Addrs returns the client addresses of servers.
+func Addrs(servers []*Server) []string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.Addr())
+	}
+	return all
+}
+
+// Addr returns host:port for clients.
+func (s *Server) Addr() string { return addr(s.port) }
+
+// TLSAddr returns host:port for clients with TLS.
+func (s *Server) TLSAddr() string { return addr(s.tlsPort) }
+
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// Stop ends the server as an operator does, and waits for it.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+// Kill ends the server at once, and waits for it.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Pause makes the server hang: its connections stay open and nothing answers.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+// Restart starts a stopped or killed server again on its data and ports, and
+// waits until it serves.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Launch()
+	s.await()
+}
+
+// Launch is Restart without the wait.
+func (s *Server) Launch() {
+	s.t.Helper()
+	if !s.hasEnded() {
+		s.t.Fatal("zktest: Restart of a running server")
+	}
+	s.launch()
+}
+
+// Leader says whether the server leads its ensemble.
+func (s *Server) Leader() bool { return s.mode() == "leader" }
+
+func newServer(t testing.TB, port int) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), port: port, args: []string{"--port", strconv.Itoa(port)}}
+	t.Cleanup(func() {
+		if s.cmd != nil && !s.hasEnded() {
+			s.end(syscall.SIGKILL)
+		}
+	})
+	return s
+}
+
+// freePort returns a port that nothing listens on just now.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (s *Server) launch() {
+	s.t.Helper()
+	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd = exec.Command(script(s.t), append([]string{"run", s.dir}, s.args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("zktest: %v", err)
+	}
+	ended := make(chan struct{})
+	s.ended = ended
+	cmd := s.cmd
+	go func() {
+		_ = cmd.Wait() // the signal that ended it
+		close(ended)
+	}()
+}
+
+// script finds scripts/zookeeper from the folder of the test, upwards.
+func script(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "scripts", "zookeeper")
+		}
+		if dir == filepath.Dir(dir) {
+			t.Fatal("zktest: not within the module")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+func (s *Server) await() {
+	s.t.Helper()
+	for deadline := time.Now().Add(startup); s.mode() == ""; time.Sleep(20 * time.Millisecond) {
+		if s.hasEnded() {
+			s.t.Fatalf("zktest: ZooKeeper did not start:\n%s", s.LogTail())
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("zktest: ZooKeeper does not serve after %v:\n%s", startup, s.LogTail())
+		}
+	}
+}
+
+// mode returns what the server says that it is (standalone, leader, follower),
+// or "" if it does not serve.
+func (s *Server) mode() string {
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := conn.Write([]byte("srvr")); err != nil {
+		return ""
+	}
+	answer, _ := io.ReadAll(conn) // what was read counts
+	_, after, _ := bytes.Cut(answer, []byte("\nMode: "))
+	mode, _, _ := bytes.Cut(after, []byte("\n"))
+	return string(mode)
+}
+
+// LogTail returns the end of the server's log.
+func (s *Server) LogTail() string {
+	log, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(log[max(0, len(log)-4000):])
+}
+
+func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
+
+func (s *Server) hasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Errorf("zktest: %v", err)
+	}
+}
+
+func (s *Server) end(sig syscall.Signal) {
+	s.t.Helper()
+	s.signal(sig)
+	select {
+	case <-s.ended:
+	case <-time.After(startup):
+		s.t.Errorf("zktest: ZooKeeper does not end:\n%s", s.LogTail())
+	}
+}
