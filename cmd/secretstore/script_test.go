@@ -1,0 +1,236 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"secretstore/acl/token"
+	"secretstore/cmd/secretstore/internal/fixture"
+)
+
+// patience bounds every wait of the scripts.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"secretstore": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil) }
+
+// runScripts runs the scripts of a folder against the real program. In each,
+// $WORK holds the HS256 key "key", and root.token for the uid root, which
+// $SECRETSTORE_TOKEN_FILE names; servers listen on a free port.
+//
+//	seeded FILE              puts a bootstrapped bbolt store there
+//	certificate CERT KEY     makes a TLS certificate
+//	sign UID FILE            writes a token
+//	start ARGS...            starts a server; its log is server.log, its standard
+//	                         output server.out; sets SECRETSTORE_SERVER
+//	halt                     sends SIGTERM and wants exit status 0
+//	crash                    sends SIGKILL
+//	hangup                   sends SIGHUP
+//	exits STATUS PROGRAM...  runs a program and wants the exit status
+//	until STATUS PROGRAM...  repeats it until it exits so
+//	shows REGEXP PROGRAM...  repeats it until its standard output matches
+func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 dir,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("SECRETSTORE_LISTEN", "127.0.0.1:0")
+			env.Setenv("SECRETSTORE_TOKEN_FILE", filepath.Join(env.WorkDir, "root.token"))
+			err := errors.Join(
+				os.WriteFile(filepath.Join(env.WorkDir, "key"), []byte(fixture.Key+"\n"), 0o600),
+				sign("root", filepath.Join(env.WorkDir, "root.token")))
+			if err == nil && setup != nil {
+				err = setup(env)
+			}
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"seeded":      func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fixture.Bootstrapped(ts.MkAbs(args[0]))) },
+			"certificate": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fixture.Certificate(ts.MkAbs(args[0]), ts.MkAbs(args[1]))) },
+			"sign":        func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(sign(args[0], ts.MkAbs(args[1]))) },
+			"start":       cmdStart,
+			"halt":        cmdHalt,
+			"crash":       cmdCrash,
+			"hangup":      cmdHangup,
+			"exits":       cmdExits,
+			"until":       cmdUntil,
+			"shows":       cmdShows,
+		},
+	})
+}
+
+func sign(uid, file string) error {
+	raw, err := token.Sign(uid, time.Time{}, "", []byte(fixture.Key))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(raw+"\n"), 0o600)
+}
+
+// servers holds the running server of each script, by its work directory.
+var servers sync.Map
+
+type child struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has been waited for
+}
+
+var listening = regexp.MustCompile(`listening.*?(https?://[0-9.:]+)`)
+
+func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
+	work := ts.Getenv("WORK")
+	log, err := os.Create(filepath.Join(work, "server.log"))
+	ts.Check(err)
+	out, err := os.Create(filepath.Join(work, "server.out"))
+	ts.Check(err)
+	program := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path := filepath.Join(dir, "secretstore"); program == "" && exists(path) {
+			program = path
+		}
+	}
+	c := &child{cmd: exec.Command(program, append([]string{"server"}, args...)...), ended: make(chan struct{})}
+	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = ts.MkAbs("."), out, log
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "SECRETSTORE_LISTEN", "SECRETSTORE_STORAGE", "SECRETS_BOOTSTRAP"} {
+		if v := ts.Getenv(name); v != "" {
+			c.cmd.Env = append(c.cmd.Env, name+"="+v)
+		}
+	}
+	ts.Check(c.cmd.Start())
+	log.Close()
+	out.Close()
+	go func() {
+		c.cmd.Wait() // its state is read by halt
+		close(c.ended)
+	}()
+	ts.Defer(func() {
+		c.cmd.Process.Kill() // fails if it has ended
+		<-c.ended
+	})
+	servers.Store(work, c)
+	wait(ts, "the server does not listen", func() bool {
+		text := ts.ReadFile(filepath.Join(ts.Getenv("WORK"), "server.log"))
+		if m := listening.FindStringSubmatch(text); m != nil {
+			ts.Setenv("SECRETSTORE_SERVER", m[1])
+			return true
+		}
+		select {
+		case <-c.ended:
+			ts.Fatalf("the server ended: %s\n%s", c.cmd.ProcessState, text)
+		default:
+		}
+		return false
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func wait(ts *testscript.TestScript, what string, done func() bool) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	ts.Fatalf("%s", what)
+}
+
+func running(ts *testscript.TestScript) *child {
+	c, ok := servers.Load(ts.Getenv("WORK"))
+	if !ok {
+		ts.Fatalf("no server was started")
+	}
+	return c.(*child)
+}
+
+func end(ts *testscript.TestScript, sig os.Signal) *child {
+	c := running(ts)
+	ts.Check(c.cmd.Process.Signal(sig))
+	select {
+	case <-c.ended:
+	case <-time.After(patience):
+		ts.Fatalf("the server does not end after %v", sig)
+	}
+	return c
+}
+
+func cmdHalt(ts *testscript.TestScript, _ bool, _ []string) {
+	if c := end(ts, syscall.SIGTERM); !c.cmd.ProcessState.Success() {
+		ts.Fatalf("the server ended with %v:\n%s", c.cmd.ProcessState, ts.ReadFile(filepath.Join(ts.Getenv("WORK"), "server.log")))
+	}
+}
+
+func cmdCrash(ts *testscript.TestScript, _ bool, _ []string) { end(ts, syscall.SIGKILL) }
+
+func cmdHangup(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(running(ts).cmd.Process.Signal(syscall.SIGHUP))
+}
+
+// status runs a program of the script and returns its exit status.
+func status(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	ts.Fatalf("%v", err)
+	return -1
+}
+
+func wanted(ts *testscript.TestScript, args []string) (int, []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	return want, args[1:]
+}
+
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, args := wanted(ts, args)
+	if got := status(ts, args); got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want, args := wanted(ts, args)
+	wait(ts, fmt.Sprintf("never exits with status %d: %q", want, args), func() bool { return status(ts, args) == want })
+}
+
+func cmdShows(ts *testscript.TestScript, _ bool, args []string) {
+	re, err := regexp.Compile(args[0])
+	ts.Check(err)
+	wait(ts, fmt.Sprintf("never shows %q: %q", args[0], args[1:]), func() bool {
+		return status(ts, args[1:]) == 0 && re.MatchString(ts.ReadFile("stdout"))
+	})
+}
+
+// TestWithoutArgumentsIsBadUsage runs Main as a function.
+func TestWithoutArgumentsIsBadUsage(t *testing.T) {
+	var stderr strings.Builder
+	if got := Main(nil, strings.NewReader(""), io.Discard, &stderr); got != 2 || !strings.Contains(stderr.String(), "Examples:") {
+		t.Errorf("status %d, stderr %q; want 2 and the usage", got, stderr.String())
+	}
+}
