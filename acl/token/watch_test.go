@@ -214,13 +214,15 @@ func TestJWKSSourcesThatAreRefused(t *testing.T) {
 
 func TestFetchJWKS(t *testing.T) {
 	good := jwks(t, rsaJWK(rsaKeys()[0].N, rsaKeys()[0].E, nil))
+	var sent atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { w.Write(good) })
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/good", http.StatusFound) })
 	mux.HandleFunc("/created", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated); w.Write(good) })
 	mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
-			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+			n, err := w.Write(make([]byte, 64<<10))
+			if sent.Add(int64(n)); err != nil || sent.Load() > 64<<20 {
 				return
 			}
 		}
@@ -246,6 +248,9 @@ func TestFetchJWKS(t *testing.T) {
 		if raw, err := token.FetchJWKS(ctx, plain.URL+path+"?key=canary", nil); err == nil || raw != nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	if n := sent.Load(); n > 32<<20 { // what the buffers of two sockets may hold besides the megabyte
+		t.Errorf("%d bytes of an endless answer were read", n)
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -92,6 +93,36 @@ func TestPollReportsAFailureOnceAndTheRecovery(t *testing.T) {
 	expect(t, calls, missing)
 	replace(t, path, "one")
 	expect(t, calls, "one") // the same content again: the caller must learn that it is back
+}
+
+// A file that is written slowly is reported when it is whole, on a clock that only moves when all wait.
+func TestPollDoesNotReportHalfAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "f")
+		replace(t, path, "old")
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls []string
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			watchfile.Poll(ctx, path, time.Second, func(content []byte, err error) { calls = append(calls, fmt.Sprint(string(content), err)) })
+		}()
+		time.Sleep(920 * time.Millisecond) // so that no look coincides with a write
+		var whole string
+		for i := range 40 { // from before the first look to well after it, never 100 ms without a change
+			whole += fmt.Sprint(i, ",")
+			if err := os.WriteFile(path, []byte(whole), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(37 * time.Millisecond)
+		}
+		time.Sleep(5 * time.Second)
+		cancel()
+		<-done
+		if want := fmt.Sprint([]string{"old<nil>", whole + "<nil>"}); fmt.Sprint(calls) != want {
+			t.Errorf("calls %q; want %q", calls, want)
+		}
+	})
 }
 
 // Kubernetes replaces files by turning a symbolic link.
