@@ -125,14 +125,19 @@ func (b *Backend) Close() error {
 		b.writer.Wait()
 		b.hub.Close()
 		if b.broken.Load() != nil {
-			// bbolt may hold its own locks for ever: give the file back
-			// without it. The mapping stays until the process ends.
-			b.closeErr = b.file.Close()
+			// bbolt may hold its own locks for ever.
+			b.closeErr = b.abandon()
 			return
 		}
 		b.closeErr = b.db.Close()
 	})
 	return b.closeErr
+}
+
+// abandon gives the file back without bbolt. The mapping stays until the
+// process ends.
+func (b *Backend) abandon() error {
+	return errors.Join(unlock(b.file), b.file.Close())
 }
 
 // ready refuses before anything is begun.

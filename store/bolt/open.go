@@ -64,8 +64,8 @@ func (b *Backend) open(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = damage(b.path, p)
-			// bbolt may hold its locks: only the file can be given back.
-			_ = b.file.Close()
+			// bbolt may hold its own locks: only the file can be given back.
+			_ = b.abandon()
 		}
 	}()
 	wait := lockWait

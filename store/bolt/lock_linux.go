@@ -39,6 +39,12 @@ func holder(file fs.FileInfo) string {
 	return fmt.Sprintf("process %d (%q)", pid, bytes.TrimSpace(name))
 }
 
+// unlock gives up the lock of an open file that bbolt cannot close any more. To
+// close the file is not enough: its mapping would hold on to the lock.
+func unlock(file *os.File) error {
+	return unix.Flock(int(file.Fd()), unix.LOCK_UN)
+}
+
 // lockedBy finds the holder of an flock in the text of /proc/locks. A line is
 //
 //	1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF

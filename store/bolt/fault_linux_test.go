@@ -1,0 +1,147 @@
+package bolt_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"secretstore/store"
+)
+
+// TestFullDiskLeavesNothingHalfDone meets a real refusal of the file system to
+// let the file grow (here by the limit of the process on file sizes).
+func TestFullDiskLeavesNothingHalfDone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secrets.db")
+	b := openAt(t, path)
+	v, err := b.Apply(t.Context(), store.Create("small", []byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := limitFileSize(t, 6<<20)
+	defer restore()
+
+	big := bytes.Repeat([]byte("b"), store.MaxData)
+	fits := 0
+	for ; err == nil && fits < 100; fits++ {
+		_, err = b.Apply(t.Context(), store.Create(fmt.Sprintf("big%d", fits), big))
+	}
+	last := fmt.Sprintf("big%d", fits-1)
+	for range 3 {
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "file too large") {
+			t.Fatalf("Apply on a full disk: %v", err)
+		}
+		_, err = b.Apply(t.Context(), store.Create(last, big), store.Set("small", []byte("y"), v[0]))
+	}
+	if _, err := b.Get(t.Context(), last, store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get after a refused write: %v", err)
+	}
+	if n, err := b.Get(t.Context(), "small", store.Latest); err != nil || string(n.Data) != "x" {
+		t.Errorf("Get of an older record: %q, %v", n.Data, err)
+	}
+	restore()
+	if _, err := b.Apply(t.Context(), store.Create(last, big), store.Set("small", []byte("y"), v[0])); err != nil {
+		t.Errorf("Apply once there is room: %v", err)
+	}
+	_ = b.Close()
+	b = openAt(t, path)
+	if n, err := b.Get(t.Context(), last, store.Latest); err != nil || !bytes.Equal(n.Data, big) {
+		t.Errorf("after opening again: %d bytes, %v", len(n.Data), err)
+	}
+}
+
+// limitFileSize keeps this process from letting any file grow beyond size.
+func limitFileSize(t *testing.T, size uint64) (restore func()) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ) // the write fails instead
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Error(err)
+		}
+		signal.Reset(syscall.SIGXFSZ)
+	}
+}
+
+func TestFileRemovedOrReplacedInUseIsNotWrittenTo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secrets.db")
+	b := openAt(t, path)
+	v, err := b.Apply(t.Context(), store.Create("a", []byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aside := path + ".aside"
+	if err := os.Rename(path, aside); err != nil {
+		t.Fatal(err)
+	}
+	refuses := func(when string) {
+		t.Helper()
+		_, err := b.Apply(t.Context(), store.Set("a", []byte("y"), v[0]))
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: Apply: %v", when, err)
+		}
+		if err := b.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: Ping: %v", when, err)
+		}
+	}
+	refuses("removed")
+	if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuses("replaced")
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(t.Context(), store.Set("a", []byte("z"), v[0])); err != nil {
+		t.Errorf("put back: Apply: %v", err)
+	}
+	if err := b.Ping(t.Context()); err != nil {
+		t.Errorf("put back: Ping: %v", err)
+	}
+}
+
+// A restore by `cp backup secrets.db` under a running server cuts the file
+// short first. Touching the mapping is then a fault, which must stay an error.
+func TestFileCutShortInUseIsAnErrorAndNoCrash(t *testing.T) {
+	for _, left := range []int64{0, 1, 2 * int64(os.Getpagesize())} {
+		t.Run(fmt.Sprint(left), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "secrets.db")
+			b := openAt(t, path)
+			for i := range 50 {
+				if _, err := b.Apply(t.Context(), store.Create(fmt.Sprintf("k%d", i), bytes.Repeat([]byte("x"), 2000))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Truncate(path, left); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Get(t.Context(), "k7", store.Latest); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("Get: %v", err)
+			}
+			if _, err := b.Children(t.Context(), "", store.Latest); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("Children: %v", err)
+			}
+			if _, err := b.Apply(t.Context(), store.Create("new", []byte("x"))); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("Apply: %v", err)
+			}
+			if err := b.Ping(t.Context()); err == nil {
+				t.Error("Ping succeeds")
+			}
+			_ = b.Close()
+			if info, err := os.Stat(path); err != nil || info.Size() != left {
+				t.Errorf("the file was written to: %v, %v", info.Size(), err)
+			}
+		})
+	}
+}

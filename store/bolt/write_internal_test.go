@@ -1,0 +1,251 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"secretstore/store"
+)
+
+func testOnlyOpen(t *testing.T) *Backend {
+	t.Helper()
+	b, err := Open(t.Context(), filepath.Join(t.TempDir(), "secrets.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// lastTx returns the number of the last transaction that was committed.
+func lastTx(t *testing.T, b *Backend) int {
+	t.Helper()
+	id := 0
+	if err := b.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestConcurrentWritesShareTransactions(t *testing.T) {
+	b := testOnlyOpen(t)
+	const writers, each = 64, 5
+	before := lastTx(t, b)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if _, err := b.Apply(t.Context(), store.Create(fmt.Sprintf("%d/%d", w, i), []byte("x"))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if used := lastTx(t, b) - before; used > writers*each/2 {
+		t.Errorf("%d writes took %d transactions", writers*each, used)
+	}
+}
+
+// With the disk hung, a write that has been begun ends as unknown at its
+// deadline, one that still waits as without effect; and so it then is.
+func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
+	b := testOnlyOpen(t)
+	hung, err := b.db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = b.Apply(ctx, store.Create("begun", []byte("x")))
+	if !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("begun: %v, want ErrOutcomeUnknown", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = b.Apply(ctx, store.Create("waits", []byte("x")))
+	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("waits: %v, want ErrUnavailable", err)
+	}
+	if err := hung.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	// Whatever comes later stands behind what was begun.
+	if _, err := b.Apply(t.Context(), store.Create("later", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Get(t.Context(), "begun", store.Latest); err != nil {
+		t.Errorf("begun: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "waits", store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("waits: %v, want ErrNotFound", err)
+	}
+}
+
+func TestWithdrawnRequestHasNoEffect(t *testing.T) {
+	b := testOnlyOpen(t)
+	r := newRequest([]store.Op{store.Create("a", []byte("x"))})
+	r.state.Store(withdrawn)
+	b.commit([]*request{r})
+	if _, err := b.Get(t.Context(), "a", store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A record that cannot be read fails those who ask for it, and nobody else in
+// the same transaction.
+func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
+	b := testOnlyOpen(t)
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(recordsBucket).Put([]byte("damaged"), []byte("short"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := newRequest([]store.Op{store.Create("before", []byte("x"))})
+	bad := newRequest([]store.Op{store.Create("with", []byte("x")), store.Set("damaged", []byte("x"), 1)})
+	refused := newRequest([]store.Op{store.Create("before", []byte("x"))})
+	after := newRequest([]store.Op{store.Create("after", []byte("x"))})
+	b.commit([]*request{before, bad, refused, after})
+
+	if before.err != nil || after.err != nil {
+		t.Errorf("before: %v, after: %v", before.err, after.err)
+	}
+	if !errors.Is(bad.err, ErrDamaged) || !strings.Contains(bad.err.Error(), b.path) || !strings.Contains(bad.err.Error(), "damaged") {
+		t.Errorf("the one that names it: %v", bad.err)
+	}
+	if !errors.Is(refused.err, store.ErrExists) {
+		t.Errorf("refused: %v", refused.err)
+	}
+	for key, want := range map[string]error{"before": nil, "after": nil, "with": store.ErrNotFound, "damaged": ErrDamaged} {
+		if _, err := b.Get(t.Context(), key, store.Latest); !errors.Is(err, want) {
+			t.Errorf("Get(%s): %v, want %v", key, err, want)
+		}
+	}
+}
+
+// Refusals that rest on what others of the same transaction had done are not
+// true any more when that transaction fails.
+func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
+	b := testOnlyOpen(t)
+	_ = b.file.Close() // from now on nothing reaches the disk
+	first := newRequest([]store.Op{store.Create("a", []byte("x"))})
+	second := newRequest([]store.Op{store.Create("a", []byte("x"))})
+	b.commit([]*request{first, second})
+	for _, r := range []*request{first, second} {
+		if !errors.Is(r.err, store.ErrUnavailable) || errors.Is(r.err, store.ErrOutcomeUnknown) || r.versions != nil {
+			t.Errorf("%v, versions %v", r.err, r.versions)
+		}
+	}
+	if _, err := b.Get(t.Context(), "a", store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get: %v", err)
+	}
+}
+
+func TestOutcomeOfAFailedCommitIsLookedUp(t *testing.T) {
+	b := testOnlyOpen(t)
+	cause := errors.New("the disk says no")
+	if err := b.afterFailedCommit(lastTx(t, b)+1, cause); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("its meta page is not there: %v, want ErrUnavailable", err)
+	}
+	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x"))); err != nil {
+		t.Errorf("the next write: %v", err)
+	}
+	if err := b.afterFailedCommit(lastTx(t, b), cause); !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("its meta page is there: %v, want ErrOutcomeUnknown", err)
+	}
+	_, err := b.Apply(t.Context(), store.Create("b", []byte("x")))
+	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, cause) {
+		t.Errorf("a write after that: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "a", store.Latest); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a read after that: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestRecordBelowOneDeletedInTheSameTransaction(t *testing.T) {
+	b := testOnlyOpen(t)
+	v, err := b.Apply(t.Context(), store.Create("a", []byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(t.Context(), store.Delete("a", v[0]), store.Create("a/b", []byte("x"))); err != nil {
+		t.Error(err)
+	}
+}
+
+// children looks at its context every checkEvery steps. Under an ended one it
+// can finish only if it does not walk through what is below the children.
+func TestChildrenCostOnlyThemselves(t *testing.T) {
+	b := testOnlyOpen(t)
+	for _, folder := range []string{"p/a/", "p/b/c/"} {
+		for i := 0; i < 2*checkEvery; i += 256 {
+			var ops []store.Op
+			for j := range 256 {
+				ops = append(ops, store.Create(fmt.Sprintf("%sk%d", folder, i+j), []byte("x")))
+			}
+			if _, err := b.Apply(t.Context(), ops...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	list := func(prefix string) (names []string, err error) {
+		_ = b.db.View(func(tx *bbolt.Tx) error {
+			names, err = children(ended, tx.Bucket(recordsBucket), []byte(prefix))
+			return nil
+		})
+		return names, err
+	}
+	if names, err := list("p/"); err != nil || len(names) != 2 {
+		t.Errorf("%q, %v", names, err)
+	}
+	if _, err := list("p/a/"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a long list under an ended context: %v", err)
+	}
+}
+
+func TestMalformedKeyInTheFileIsAnError(t *testing.T) {
+	for _, key := range []string{"p//x", "p/x/", "p/" + strings.Repeat("c", store.MaxComponent+1)} {
+		b := testOnlyOpen(t)
+		err := b.db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket(recordsBucket).Put([]byte(key), make([]byte, 20))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Children(t.Context(), "p", store.Latest); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), b.path) {
+			t.Errorf("%.20q: %v", key, err)
+		}
+	}
+}
+
+func FuzzSplit(f *testing.F) {
+	for _, s := range []string{"", "12345678", "\x00\x00\x00\x00\x00\x00\x00\x01x", "\xff\xff\xff\xff\xff\xff\xff\xffx"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		data, version, err := split(value)
+		if err != nil {
+			if data != nil || version != 0 || !errors.Is(err, ErrDamaged) {
+				t.Errorf("%v with %d bytes at %d", err, len(data), version)
+			}
+			return
+		}
+		if len(data) == 0 || len(data) > store.MaxData || version <= 0 {
+			t.Errorf("accepted %d bytes at %d", len(data), version)
+		}
+	})
+}
