@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+)
+
+// benchStorage prints the table of one storage.
+func benchStorage(ctx context.Context, o options, storage, dir, helloURL string) error {
+	url := "bolt:" + filepath.Join(dir, "bench.db")
+	var raw *rawZooKeeper
+	if storage == "zk" {
+		zk, err := startZooKeeper(ctx, dir)
+		if err != nil {
+			return err
+		}
+		defer zk.stop()
+		url = "zk://" + zk.addr + "/bench"
+		if raw, err = zk.client(o); err != nil {
+			return err
+		}
+		defer raw.close()
+	}
+	s, err := startServer(o, dir, url)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	if err := waitFor(ctx, s.url+"/ready"); err != nil {
+		return fmt.Errorf("%w\n%s", err, s.errs.String())
+	}
+	if err := fill(ctx, o, s); err != nil {
+		return err
+	}
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer out.Flush()
+	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\treference\tratio\t\n", storage)
+	for _, c := range cases(o, s, helloURL, raw) {
+		for _, conns := range o.conns {
+			if err := c.measure(ctx, o, s, conns, out); err != nil {
+				return fmt.Errorf("%s at %d connections: %w", c.name, conns, err)
+			}
+		}
+	}
+	fmt.Fprintln(out)
+	return nil
+}
+
+// benchCase is one row of the table: a request, and what it is held against.
+type benchCase struct {
+	name      string
+	req       request
+	reference string
+	ref       func(ctx context.Context, conns int) (figure, error)
+}
+
+func (c benchCase) measure(ctx context.Context, o options, s *server, conns int, out *tabwriter.Writer) error {
+	var ref figure
+	if _, err := load(ctx, conns, o.duration/4, c.req); err != nil { // warm up
+		return err
+	}
+	before, first := s.cpu(), sent.Load()
+	fig, err := median(o.runs, func() (figure, error) { return load(ctx, conns, o.duration, c.req) })
+	if err != nil {
+		return err
+	}
+	perRequest := float64((s.cpu() - before).Microseconds()) / float64(max(1, sent.Load()-first))
+	if ref, err = median(o.runs, func() (figure, error) { return c.ref(ctx, conns) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\t%d\t%.0f\t%d µs\t%d µs\t%.0f µs\t%s %.0f\t%.2f\t\n", c.name, conns, fig.perSecond,
+		fig.p50.Microseconds(), fig.p99.Microseconds(), perRequest, c.reference, ref.perSecond, fig.perSecond/ref.perSecond)
+	return nil
+}
+
+func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase {
+	hello := func(ctx context.Context, conns int) (figure, error) {
+		return load(ctx, conns, o.duration, request{method: "GET", want: 200, token: s.token,
+			next: func(n uint64) (string, []byte) {
+				return fmt.Sprintf("%s/secrets/v1/secret/default/%s", helloURL, name(o, n)), nil
+			}})
+	}
+	secretURL := func(path string) string { return s.url + "/secrets/v1/secret/default/" + path }
+	read := request{method: "GET", want: 200, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), nil }}
+	fresh := read
+	fresh.header = map[string]string{"Cache-Control": "no-cache"}
+	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
+	create := request{method: "PUT", want: 201, token: s.token,
+		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/new%d/s%d", n%100, n)), body }}
+	update := request{method: "PATCH", want: 204, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), body }}
+	list := request{method: "GET", want: 200, token: s.token, next: func(uint64) (string, []byte) { return secretURL("bench/folder?list=true"), nil }}
+	rows := []benchCase{
+		{"read", read, "hello", hello},
+		{"read no-cache", fresh, "hello", hello},
+		{"list of all", list, "hello", hello},
+		{"create", create, "hello", hello},
+		{"update", update, "hello", hello},
+	}
+	if raw != nil {
+		rows[1].reference, rows[1].ref = "raw Sync+Get", raw.syncGet
+		rows[2].reference, rows[2].ref = "raw Children", raw.children
+		rows[3].reference, rows[3].ref = "raw Create", raw.create
+		rows[4].reference, rows[4].ref = "raw Set", raw.set
+	}
+	return rows
+}
+
+func name(o options, n uint64) string { return fmt.Sprintf("bench/folder/s%d", n%uint64(o.secrets)) }
+
+// fill stores the secrets that are read.
+func fill(ctx context.Context, o options, s *server) error {
+	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
+	return fillWith(ctx, o.secrets, request{method: "PUT", want: 201, token: s.token, next: func(n uint64) (string, []byte) {
+		return fmt.Sprintf("%s/secrets/v1/secret/default/bench/folder/s%d", s.url, n), body
+	}})
+}

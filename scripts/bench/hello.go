@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// serveHello answers every request with the bytes of a secret, and does nothing
+// else: what net/http itself costs.
+func serveHello(ctx context.Context, addr string, size int) error {
+	body := []byte(`{"value":"` + strings.Repeat("v", size) + `","author":"bench","created":"2026-01-01T00:00:00Z"}`)
+	server := &http.Server{Addr: addr, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.Write(body)
+	})}
+	go func() {
+		<-ctx.Done()
+		server.Close()
+	}()
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		return err
+	}
+	return nil
+}
+
+// startHello runs the reference as a process of its own, as the server is one.
+func startHello(ctx context.Context, size int) (url string, stop func(), err error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return "", nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := startProcess(exec.CommandContext(ctx, self, "-hello", addr, "-size", fmt.Sprint(size)))
+	if err != nil {
+		return "", nil, err
+	}
+	url = "http://" + addr
+	return url, p.stop, waitFor(ctx, url+"/")
+}
+
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// waitFor waits until url answers 200.
+func waitFor(ctx context.Context, url string) error {
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(20 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		resp, err := http.Get(url)
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not answer", url)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// request is what one connection sends again and again. next fills in the n-th
+// request of a run; n never repeats.
+type request struct {
+	method string
+	token  string
+	header map[string]string
+	next   func(n uint64) (url string, body []byte)
+	want   int // status
+}
+
+// figure is the outcome of one load.
+type figure struct {
+	perSecond float64
+	p50, p99  time.Duration
+}
+
+// sent numbers the requests of the whole process, so that created names never
+// repeat.
+var sent atomic.Uint64
+
+// load drives conns connections in a closed loop for a while. Any unexpected
+// status is an error: a bench of failures measures nothing.
+func load(ctx context.Context, conns int, d time.Duration, r request) (figure, error) {
+	client := &fasthttp.Client{MaxConnsPerHost: conns, ReadTimeout: 30 * time.Second, DisablePathNormalizing: true,
+		Dial: func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }}
+	defer client.CloseIdleConnections()
+	deadline := time.Now().Add(d)
+	latencies := make([][]time.Duration, conns)
+	failures := make([]error, conns)
+	start := time.Now()
+	var workers sync.WaitGroup
+	for w := range conns {
+		workers.Go(func() {
+			for time.Now().Before(deadline) && ctx.Err() == nil {
+				took, err := once(client, r)
+				if err != nil {
+					failures[w] = err
+					return
+				}
+				latencies[w] = append(latencies[w], took)
+			}
+		})
+	}
+	workers.Wait()
+	elapsed := time.Since(start)
+	for _, err := range failures {
+		if err != nil {
+			return figure{}, err
+		}
+	}
+	all := slices.Concat(latencies...)
+	if len(all) == 0 {
+		return figure{}, fmt.Errorf("no request was answered: %w", context.Cause(ctx))
+	}
+	slices.Sort(all)
+	return figure{
+		perSecond: float64(len(all)) / elapsed.Seconds(),
+		p50:       all[len(all)/2], p99: all[len(all)*99/100],
+	}, nil
+}
+
+func once(client *fasthttp.Client, r request) (time.Duration, error) {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	url, body := r.next(sent.Add(1))
+	req.SetRequestURI(url)
+	req.Header.SetMethod(r.method)
+	if r.token != "" {
+		req.Header.Set("Authorization", "token="+r.token)
+	}
+	for k, v := range r.header {
+		req.Header.Set(k, v)
+	}
+	req.SetBodyRaw(body)
+	start := time.Now()
+	if err := client.Do(req, resp); err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	if resp.StatusCode() != r.want {
+		return 0, fmt.Errorf("%s %s: %d %s", r.method, url, resp.StatusCode(), bytes.TrimSpace(resp.Body()))
+	}
+	return took, nil
+}
+
+// median runs f several times and returns the run of the middle rate.
+func median(runs int, f func() (figure, error)) (figure, error) {
+	var all []figure
+	for range runs {
+		fig, err := f()
+		if err != nil {
+			return figure{}, err
+		}
+		all = append(all, fig)
+	}
+	slices.SortFunc(all, func(a, b figure) int {
+		return int(a.perSecond - b.perSecond)
+	})
+	return all[len(all)/2], nil
+}

@@ -1,0 +1,79 @@
+// Command bench measures requests a second through HTTP, and prints each beside
+// a reference that was measured in the same minute: machines are noisy, ratios
+// carry over. The references are a bare net/http server that answers the same
+// bytes, and the ZooKeeper client alone doing the same operation.
+//
+// Tokens, permissions and the audit log are on. Server, storage and load share
+// the machine.
+//
+//	go run ./scripts/bench [-binary ./secretstore] [-duration 2s] [-runs 3] [-storage bolt,zk]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+)
+
+type options struct {
+	binary   string
+	duration time.Duration
+	runs     int
+	storages []string
+	secrets  int
+	size     int
+	conns    []int
+}
+
+func main() {
+	var o options
+	var storages string
+	hello := flag.String("hello", "", "serve the bare reference on this address (used by the bench itself)")
+	flag.StringVar(&o.binary, "binary", "./secretstore", "the server to measure")
+	flag.DurationVar(&o.duration, "duration", 2*time.Second, "time for each figure of each run")
+	flag.IntVar(&o.runs, "runs", 3, "runs; the median is printed")
+	flag.StringVar(&storages, "storage", "bolt,zk", "storages to measure, comma-separated")
+	flag.IntVar(&o.secrets, "secrets", 10000, "secrets stored before the reads")
+	flag.IntVar(&o.size, "size", 256, "bytes of a value")
+	flag.Parse()
+	o.storages = strings.Split(storages, ",")
+	o.conns = []int{1, 16, 64}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var err error
+	if *hello != "" {
+		err = serveHello(ctx, *hello, o.size)
+	} else {
+		err = run(ctx, o)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "secretstore-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	helloURL, stopHello, err := startHello(ctx, o.size)
+	if err != nil {
+		return err
+	}
+	defer stopHello()
+	fmt.Printf("%d secrets of %d bytes, %s a figure, median of %d; audit, HS256 tokens and a policy on\n\n", o.secrets, o.size, o.duration, o.runs)
+	for _, storage := range o.storages {
+		if err := benchStorage(ctx, o, storage, dir, helloURL); err != nil {
+			return fmt.Errorf("%s: %w", storage, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// zooKeeper is a server of the bench's own, configured as an operator would:
+// writes reach the disk, and the compiler may optimise.
+type zooKeeper struct {
+	*process
+	addr string
+}
+
+func startZooKeeper(ctx context.Context, dir string) (*zooKeeper, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "scripts/zookeeper", "run", filepath.Join(dir, "zookeeper"), "--port", port)
+	cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS=-Xmx1g -XX:TieredStopAtLevel=4 -Dzookeeper.forceSync=yes")
+	p, err := startProcess(cmd)
+	if err != nil {
+		return nil, err
+	}
+	z := &zooKeeper{process: p, addr: addr}
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			return z, conn.Close()
+		}
+	}
+	p.stop()
+	return nil, fmt.Errorf("ZooKeeper did not start (run `make bench` from the top of the project)\n%s", p.errs.String())
+}
