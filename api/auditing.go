@@ -47,18 +47,23 @@ func (s *Server) auditable() error {
 	if err := s.audit.Probe(); err != nil {
 		s.metrics.auditFailures.Inc()
 		return &problem{status: http.StatusServiceUnavailable, retry: true, failed: true, cause: err,
-			text: textUnaudited + "; nothing was changed"}
+			text: textUnaudited + textNoEffect}
 	}
 	return nil
 }
 
-const textUnaudited = "the audit log cannot be written, so nothing is answered: see the server's log"
+const (
+	textUnaudited = "the audit log cannot be written, so nothing is answered: see the server's log"
+	textNoEffect  = "; nothing was changed"
+)
 
 // unaudited is the answer in place of one whose audit line failed.
 func unaudited(c *call, cause error) *problem {
-	text := textUnaudited
-	if c.effect != "" {
-		text += "; before that, " + c.effect
+	p := &problem{status: http.StatusServiceUnavailable, failed: true, cause: cause}
+	if c.effect == "" {
+		p.text, p.retry = textUnaudited+textNoEffect, true
+	} else {
+		p.text = textUnaudited + "; before that, " + c.effect
 	}
-	return &problem{status: http.StatusServiceUnavailable, text: text, retry: c.effect == "", failed: true, cause: cause}
+	return p
 }

@@ -318,6 +318,9 @@ type faulty struct {
 	// down fails everything; hang makes everything wait for its deadline;
 	// lost does what Apply was asked, and says that it does not know.
 	down, hang, lost atomic.Bool
+	slow             atomic.Bool // reads take more than a second
+	// before, if set, is a func() that runs before each Apply.
+	before atomic.Value
 }
 
 func (f *faulty) trouble(ctx context.Context) error {
@@ -332,6 +335,9 @@ func (f *faulty) trouble(ctx context.Context) error {
 }
 
 func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if f.slow.Load() {
+		time.Sleep(600 * time.Millisecond) // a read of a secret makes two
+	}
 	if err := f.trouble(ctx); err != nil {
 		return store.Node{}, err
 	}
@@ -348,6 +354,9 @@ func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistenc
 func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
 	if err := f.trouble(ctx); err != nil {
 		return nil, err
+	}
+	if before, ok := f.before.Load().(func()); ok {
+		before()
 	}
 	if f.lost.Load() {
 		return nil, store.ErrOutcomeUnknown

@@ -129,7 +129,7 @@ func (rt *routes) register(path string, res *resource) *mux.Route {
 
 // target is what the path of a request names.
 type target struct {
-	res *resource // nil: nothing
+	res      *resource // nil: nothing
 	store    string
 	hasStore bool
 	rest     string // what follows the store, still escaped

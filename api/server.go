@@ -157,6 +157,9 @@ func (s *Server) answerSafely(c *call) (rep reply, stack []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			stack = debug.Stack()
+			if c.effect == "" && c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
+				c.effect = "the request ended in an error whose effect is unknown"
+			}
 			rep = replyTo(&problem{status: http.StatusInternalServerError, text: textInternal, failed: true, cause: panicError(v)})
 		}
 	}()

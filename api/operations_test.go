@@ -1,0 +1,222 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+)
+
+func TestSealAndUnsealOverTheWire(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "nobody"}, 200, `{"sealed":false,"threshold":1,"shares":1,"progress":0}`)
+	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, `{"sealed":true,"threshold":1,"shares":1,"progress":0}`)
+	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, `"sealed":true`)
+	e.want(req{method: "GET", path: "/secrets/v1/store", uid: "nobody"}, 200, `{"array":[{"name":"default",`, `"driver":"memory","initialized":true,"sealed":true}]}`)
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
+	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"` + strings.Repeat("ab", 32) + `"}`}, 400, "wrong unseal key")
+	for _, body := range []string{"", "{}", `{"key":""}`, `{"key":"zz"}`, `{"key":1}`, `{"Key":"x"}`, `{"key":"a","key":"b"}`, `[]`, "null"} {
+		e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: body}, 400)
+	}
+	e.want(req{method: "PUT", path: "/secrets/v1/auto-unseal/default", uid: "root"}, 400, "no bootstrap key")
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "root"}, 200, `"sealed":true`)
+	// curl -d sends this type unless it is told otherwise; GET /init's keys[0], decrypted, is what unseals.
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	info, err := e.api("root").InitInfo(t.Context())
+	must(t, err)
+	key := testHolder().open(t, info.Keys[0])
+	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default/", uid: "root", header: form, body: `{"key":"` + key + `"}`}, 200, `"sealed":false`)
+	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"` + key + `"}`}, 200, `"sealed":false`)
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
+}
+
+func TestInitOverTheWire(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root := t.Context(), e.api("root")
+	e.want(req{method: "GET", path: "/secrets/v1/init/default", uid: "root"}, 200, `{"initialized":false,"keys":[],"pgp_fingerprints":[],"root_token":""}`)
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "not initialized")
+	e.want(req{method: "GET", path: "/ready"}, 503, "not initialized")
+	public := testHolder().public
+	for _, bad := range []wire.InitRequest{
+		{}, {Shares: 1, Threshold: 1}, {Shares: 2, Threshold: 1, PGPKeys: []string{public}}, {Shares: 1, Threshold: 2, PGPKeys: []string{public}},
+		{Shares: 2, Threshold: 2, PGPKeys: []string{public, public}}, {Shares: 1, Threshold: 1, PGPKeys: []string{public, public}},
+		{Shares: 1, Threshold: 1, PGPKeys: []string{"####"}}, {Shares: -1, Threshold: -1}, {Shares: 1, Threshold: 1, PGPKeys: []string{""}},
+	} {
+		_, err := root.Init(ctx, bad)
+		wantIs(t, "bad init", err, client.ErrBadRequest)
+	}
+	for _, body := range []string{"", "x", `{"shares":"1"}`, `{"shares":1.5}`, `{"shares":1e400}`, `{"pgp_keys":"x"}`, `{"shares":1,"shares":1}`} {
+		e.want(req{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: body}, 400)
+	}
+	_, err := e.api("alice").Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}})
+	wantIs(t, "init by alice", err, client.ErrDenied)
+	spaced := public[:10] + " \n" + public[10:] + " "
+	result, err := root.Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{spaced}})
+	must(t, err)
+	if len(result.Keys) != 1 || len(result.Fingerprints) != 1 || result.RootToken != "" {
+		t.Errorf("%+v", result)
+	}
+	st, err := root.SealStatus(ctx)
+	must(t, err)
+	if want := (wire.SealStatus{Sealed: true, Threshold: 1, Shares: 1}); !cmp.Equal(st, want) {
+		t.Errorf("%+v", st)
+	}
+	_, err = root.Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}})
+	wantIs(t, "second init", err, client.ErrBadRequest)
+	info, err := root.InitInfo(ctx)
+	must(t, err)
+	if !info.Initialized || !cmp.Equal(info.Keys, result.Keys) || !cmp.Equal(info.Fingerprints, result.Fingerprints) {
+		t.Errorf("%+v, want %+v", info, result)
+	}
+	st, err = root.Unseal(ctx, testHolder().open(t, info.Keys[0]))
+	must(t, err)
+	if st.Sealed {
+		t.Error("still sealed")
+	}
+	must(t, root.CreateText(ctx, "a", wire.SecretWrite{Value: "v"}))
+	backend, err := root.Status(ctx)
+	must(t, err)
+	stores, err := root.Stores(ctx)
+	must(t, err)
+	if len(stores) != 1 || stores[0] != backend || backend.Sealed || !backend.Initialized {
+		t.Errorf("%+v, %+v", backend, stores)
+	}
+	if st, err := root.Seal(ctx); err != nil || !st.Sealed {
+		t.Errorf("%+v, %v", st, err)
+	}
+	_, err = root.AutoUnseal(ctx, result.Keys[0])
+	wantIs(t, "auto-unseal", err, client.ErrBadRequest)
+}
+
+func TestWarningsAreForSuperusers(t *testing.T) {
+	e := newEdge(t, edgeOptions{warnings: func() []string { return []string{"policy file /etc/x is broken"} }})
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "root"}, 200, "policy file /etc/x is broken")
+	if got := e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200); strings.Contains(got.body, "policy") {
+		t.Errorf("alice sees %s", got.body)
+	}
+}
+
+func TestStorageOutOfReachIs503WithRetryAfter(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	e.backend.down.Store(true)
+	// The last answer of a probe may be remembered for a moment.
+	eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 503 })
+	for _, q := range []req{
+		{method: "GET", path: base + "/a"}, {method: "GET", path: base + "?list=true"},
+		{method: "PUT", path: base + "/b", body: `{"value":"v"}`}, {method: "PATCH", path: base + "/a", body: `{"value":"v"}`},
+		{method: "DELETE", path: base + "/a"}, {method: "GET", path: "/secrets/v1/ping/backends/default"}, {method: "GET", path: "/ready"},
+	} {
+		q.uid = "alice"
+		got := e.want(q, 503, "unreachable")
+		if got.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: no Retry-After", q.method, q.path)
+		}
+	}
+	e.want(req{method: "GET", path: "/live"}, 200)
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200)
+	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_storage_up 0", "secretstore_sealed 0")
+	// Sealing drops the keys though it cannot be recorded.
+	got := e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 503, "sealed here, not yet recorded")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
+	e.backend.down.Store(false)
+	eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 200 })
+}
+
+func TestAStorageThatHangsIs503(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	e.backend.hang.Store(true)
+	defer e.backend.hang.Store(false)
+	begun := time.Now()
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "unreachable")
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestAWriteOfUnknownOutcomeSaysSo(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	e.backend.lost.Store(true)
+	e.want(req{method: "PUT", path: base + "/b", uid: "alice", body: `{"value":"v"}`}, 503, "outcome unknown")
+	e.backend.lost.Store(false)
+	lines := e.auditLines()
+	if last := lines[len(lines)-1]; last["outcome"] != "failed" || last["status"] != 503.0 {
+		t.Errorf("audit line %v", last)
+	}
+}
+
+// TestAWriteGoesOnWhenItsClientHasGone: the client leaves as soon as the
+// storage is asked; the secret is there all the same, and audited as written.
+func TestAWriteGoesOnWhenItsClientHasGone(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	ctx, leave := context.WithCancel(t.Context())
+	e.backend.before.Store(func() { leave(); time.Sleep(50 * time.Millisecond) })
+	if err := e.api("alice").CreateText(ctx, "a", wire.SecretWrite{Value: "v"}); err == nil {
+		t.Error("the client heard of it")
+	}
+	e.backend.before.Store(func() {})
+	eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 200 })
+	eventually(t, func() bool {
+		for _, line := range e.auditLines() {
+			if line["endpoint"] == "secret.create" && line["status"] == 201.0 && line["outcome"] == "allowed" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// eventually gives a condition far more time than it needs.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen")
+		}
+	}
+}
+
+func TestMetricsCountWithoutNames(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("group/name-of-a-secret", "v")
+	for range 3 {
+		e.want(req{method: "GET", path: base + "/group/name-of-a-secret", uid: "alice"}, 200)
+	}
+	e.want(req{method: "GET", path: base + "/group/name-of-a-secret", uid: "nobody"}, 403)
+	e.want(req{method: "GET", path: "/nothing", uid: "alice"}, 404)
+	got := e.want(req{method: "GET", path: "/metrics"}, 200,
+		`secretstore_requests_total{code="200",endpoint="secret.read"} 3`,
+		`secretstore_requests_total{code="403",endpoint="secret.read"} 1`,
+		`secretstore_requests_total{code="404",endpoint="none"} 1`,
+		`secretstore_request_duration_seconds_count{endpoint="secret.read"} 4`,
+		"secretstore_sealed 0", "secretstore_initialized 1", "secretstore_storage_up 1", "secretstore_bootstrap_key_held 0",
+		"secretstore_audit_failures_total 0")
+	for _, word := range []string{"name-of-a-secret", "alice"} {
+		if strings.Contains(got.body, word) {
+			t.Errorf("the metrics hold %q", word)
+		}
+	}
+}
+
+func TestErrorsHaveTitleAndDescriptionOnly(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	got := e.want(req{method: "GET", path: base + "/none", uid: "alice"}, 404)
+	var doc map[string]any
+	must(t, json.Unmarshal([]byte(got.body), &doc))
+	if doc["title"] != "404 Not Found" || len(doc) != 2 {
+		t.Errorf("%s", got.body)
+	}
+}

@@ -1,0 +1,187 @@
+package api_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// raw sends bytes as they are over one connection and returns the answers to
+// as many requests.
+func (e *edge) raw(n int, text string) []res {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.addr)
+	must(e.t, err)
+	defer conn.Close()
+	must(e.t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	_, err = io.WriteString(conn, text)
+	must(e.t, err)
+	in := bufio.NewReader(conn)
+	var all []res
+	for range n {
+		answer, err := http.ReadResponse(in, nil)
+		must(e.t, err)
+		body, err := io.ReadAll(answer.Body)
+		must(e.t, err)
+		all = append(all, res{answer.StatusCode, answer.Header, string(body)})
+	}
+	return all
+}
+
+func TestOddRequestLines(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a/b", "found")
+	auth := "Host: x\r\nAuthorization: token=" + tokenOf(t, "alice", "") + "\r\n"
+	for _, row := range []struct {
+		line   string
+		status int
+	}{
+		{"GET //secrets/v1/secret/default//a//b HTTP/1.1", 200},
+		{"GET /secrets/v1/secret/default/a%2Fb HTTP/1.1", 200},
+		{"GET http://elsewhere/secrets/v1/secret/default/a/b HTTP/1.1", 200},
+		{"GET /secrets/v1/secret/default/a/b#x HTTP/1.1", 404},
+		{"GET /secrets/v1/secret/default/a\\b HTTP/1.1", 404},
+		{"GET /secrets/v1/../v1/secret/default/a/b HTTP/1.1", 404},
+		{"GET /secrets/v1/./secret/default/a/b HTTP/1.1", 404},
+		{"GET /secrets/v1/secret/default/../default/a/b HTTP/1.1", 404},
+		{"GET /secrets/V1/secret/default/a/b HTTP/1.1", 404},
+		{"get /secrets/v1/secret/default/a/b HTTP/1.1", 405},
+		{"BREW /secrets/v1/secret/default/a/b HTTP/1.1", 405},
+		{"OPTIONS /secrets/v1/secret/default/a/b HTTP/1.1", 405},
+		{"TRACE /secrets/v1/store HTTP/1.1", 405},
+		{"CONNECT elsewhere:443 HTTP/1.1", 404},
+		{"GET * HTTP/1.1", 404},
+	} {
+		got := e.raw(1, row.line+"\r\n"+auth+"Connection: close\r\n\r\n")[0]
+		if got.status != row.status || got.status/100 == 3 {
+			t.Errorf("%s: %d %s, want %d", row.line, got.status, got.body, row.status)
+		}
+		e.checkAnswer(req{method: "GET", path: row.line}, got)
+	}
+}
+
+// TestAConnectionServesOnAfterRefusals sends good requests behind refused ones
+// on one connection: what is left of a refused body must not be taken for a
+// request.
+func TestAConnectionServesOnAfterRefusals(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	auth := "Host: x\r\nAuthorization: token=" + tokenOf(t, "alice", "") + "\r\n"
+	var b strings.Builder
+	refused := `DELETE /secrets/v1/secret/default/a HTTP/1.1`
+	fmt.Fprintf(&b, "PUT %s/a HTTP/1.1\r\n%sContent-Length: 13\r\n\r\n{\"value\":\"v\"}", base, auth)
+	fmt.Fprintf(&b, "PUT %s/b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", base, len(refused), refused)
+	fmt.Fprintf(&b, "PATCH %s/a HTTP/1.1\r\n%sContent-Length: 13\r\n\r\n{\"value\":\"w\"}", base, auth)
+	fmt.Fprintf(&b, "GET %s/a HTTP/1.1\r\n%sConnection: close\r\n\r\n", base, auth)
+	got := e.raw(4, b.String())
+	for i, want := range []int{201, 401, 204, 200} {
+		if got[i].status != want {
+			t.Errorf("answer %d: %d, want %d", i, got[i].status, want)
+		}
+	}
+	if !strings.Contains(got[3].body, `"w"`) {
+		t.Errorf("body %q", got[3].body)
+	}
+}
+
+// untouchable fails the test if it is read.
+type untouchable struct{ t *testing.T }
+
+func (u untouchable) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestABodyIsNotReadBeforeItsTurn(t *testing.T) {
+	e := newEdge(t, edgeOptions{maxSize: 1000})
+	refuse := func(uid, path string, length int64, status int) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "PUT", path, untouchable{t})
+		must(t, err)
+		r.ContentLength, r.RemoteAddr = length, "127.0.0.1:1"
+		if uid != "" {
+			r.Header.Set("Authorization", "token="+tokenOf(t, uid, ""))
+		}
+		w := newRecorder()
+		e.server.ServeHTTP(w, r)
+		if w.status != status {
+			t.Errorf("%s as %s: %d, want %d", path, uid, w.status, status)
+		}
+	}
+	refuse("", base+"/a", 10, 401)
+	refuse("nobody", base+"/a", 10, 403)
+	refuse("alice", base+"/a/..", 10, 404)
+	refuse("alice", base+"/a", 1<<40, 413)
+	e.sealStore()
+	refuse("alice", base+"/a", 10, 503)
+	refuse("alice", base+"/a", 1<<40, 503)
+	refuse("alice", base+"/a", -1, 503)
+}
+
+func TestExpectContinueIsNotGrantedToARefusedBody(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.sealStore()
+	got := e.raw(1, "PUT "+base+"/a HTTP/1.1\r\nHost: x\r\nAuthorization: token="+tokenOf(t, "alice", "")+
+		"\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")[0]
+	if got.status != 503 {
+		t.Errorf("status %d", got.status)
+	}
+}
+
+func TestATruncatedBodyStoresNothing(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	conn, err := net.Dial("tcp", e.addr)
+	must(t, err)
+	fmt.Fprintf(conn, "PUT %s/a HTTP/1.1\r\nHost: x\r\nAuthorization: token=%s\r\nContent-Type: application/octet-stream\r\nContent-Length: 100\r\n\r\nhalf", base, tokenOf(t, "alice", ""))
+	must(t, conn.(*net.TCPConn).CloseWrite())
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	answer.Body.Close()
+	conn.Close()
+	if answer.StatusCode != 400 {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 404)
+}
+
+// recorder is a ResponseWriter that costs next to nothing.
+type recorder struct {
+	header http.Header
+	status int
+	size   int
+}
+
+func newRecorder() *recorder { return &recorder{header: make(http.Header, 8)} }
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) { w.status = status }
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.size += len(p)
+	return len(p), nil
+}
+
+// BenchmarkCachedRead is a GET of a small secret through everything but
+// net/http itself.
+func BenchmarkCachedRead(b *testing.B) {
+	e := newEdge(b, edgeOptions{level: 1})
+	e.put("group/app/password", strings.Repeat("x", 256))
+	r, err := http.NewRequestWithContext(b.Context(), "GET", base+"/group/app/password", nil)
+	must(b, err)
+	r.RemoteAddr = "127.0.0.1:1234"
+	r.Header.Set("Authorization", "token="+tokenOf(b, "alice", ""))
+	r.Header.Set("Accept", "*/*")
+	b.ReportAllocs()
+	for b.Loop() {
+		w := newRecorder()
+		e.server.ServeHTTP(w, r)
+		if w.status != 200 {
+			b.Fatal(w.status)
+		}
+	}
+}
