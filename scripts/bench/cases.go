@@ -40,6 +40,9 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	defer out.Flush()
 	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\treference\tratio\t\n", storage)
 	for _, c := range cases(o, s, helloURL, raw) {
+		if o.only != "" && c.name != o.only {
+			continue
+		}
 		for _, conns := range o.conns {
 			if err := c.measure(ctx, o, s, conns, out); err != nil {
 				return fmt.Errorf("%s at %d connections: %w", c.name, conns, err)

@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -28,6 +30,7 @@ type options struct {
 	secrets  int
 	size     int
 	conns    []int
+	only     string // name of the one case to run; "" is all
 }
 
 func main() {
@@ -39,14 +42,18 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 3, "runs; the median is printed")
 	flag.StringVar(&storages, "storage", "bolt,zk", "storages to measure, comma-separated")
 	flag.IntVar(&o.secrets, "secrets", 10000, "secrets stored before the reads")
+	flag.StringVar(&o.only, "case", "", "the one case to run, for example read")
+	conns := flag.String("conns", "1,16,64", "connections, comma-separated")
 	flag.IntVar(&o.size, "size", 256, "bytes of a value")
 	flag.Parse()
 	o.storages = strings.Split(storages, ",")
-	o.conns = []int{1, 16, 64}
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
+	if o.conns, err = numbers(*conns); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: -conns:", err)
+		os.Exit(2)
+	}
 	if *hello != "" {
 		err = serveHello(ctx, *hello, o.size)
 	} else {
@@ -56,6 +63,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func numbers(list string) (out []int, err error) {
+	for _, s := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no number of connections", s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 func run(ctx context.Context, o options) error {
