@@ -54,6 +54,8 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SECRETSTORE_LISTEN", "127.0.0.1:0")
+			// Under -race each program would sleep for a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("SECRETSTORE_TOKEN_FILE", filepath.Join(env.WorkDir, "root.token"))
 			err := errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "key"), []byte(fixture.Key+"\n"), 0o600),
@@ -110,7 +112,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	c := &child{cmd: exec.Command(program, append([]string{"server"}, args...)...), ended: make(chan struct{})}
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = ts.MkAbs("."), out, log
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "SECRETSTORE_LISTEN", "SECRETSTORE_STORAGE", "SECRETS_BOOTSTRAP"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GORACE", "SECRETSTORE_LISTEN", "SECRETSTORE_STORAGE", "SECRETS_BOOTSTRAP"} {
 		if v := ts.Getenv(name); v != "" {
 			c.cmd.Env = append(c.cmd.Env, name+"="+v)
 		}
