@@ -66,16 +66,20 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"seeded":      func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fixture.Bootstrapped(ts.MkAbs(args[0]))) },
-			"certificate": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fixture.Certificate(ts.MkAbs(args[0]), ts.MkAbs(args[1]))) },
-			"sign":        func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(sign(args[0], ts.MkAbs(args[1]))) },
-			"start":       cmdStart,
-			"halt":        cmdHalt,
-			"crash":       cmdCrash,
-			"hangup":      cmdHangup,
-			"exits":       cmdExits,
-			"until":       cmdUntil,
-			"shows":       cmdShows,
+			"seeded": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(fixture.Bootstrapped(ts.MkAbs(args[0])))
+			},
+			"certificate": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(fixture.Certificate(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
+			},
+			"sign":   func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(sign(args[0], ts.MkAbs(args[1]))) },
+			"start":  cmdStart,
+			"halt":   cmdHalt,
+			"crash":  cmdCrash,
+			"hangup": cmdHangup,
+			"exits":  cmdExits,
+			"until":  cmdUntil,
+			"shows":  cmdShows,
 		},
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -49,7 +50,7 @@ func newRoot(p *Process) *cobra.Command {
 		Args:          cobra.ArbitraryArgs, // so that RunE can say it better
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("unknown command %q", args[0])
+				return usage("unknown command %q%s", args[0], meant(cmd, args[0]))
 			}
 			fmt.Fprint(p.Stderr, cmd.UsageString())
 			return usage("a command is needed")
@@ -80,6 +81,15 @@ func newRoot(p *Process) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// meant suggests commands that are spelt nearly so.
+func meant(cmd *cobra.Command, word string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
 }
 
 const (

@@ -45,7 +45,11 @@ func (v *valueFlags) read(cmd *cobra.Command, p *Process) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		return text(data, v.textFile)
+		from := v.textFile
+		if from == "-" {
+			from = "standard input"
+		}
+		return text(data, from)
 	case f.Changed("file"):
 		data, err := readInput(p, v.file)
 		return value{data: data, binary: true}, err

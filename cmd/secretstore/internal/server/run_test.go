@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,12 +18,12 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/cmd/secretstore/internal/fixture"
 )
-
-const testKey = "0123456789abcdef0123456789abcdef"
 
 // running is a server under test.
 type running struct {
@@ -64,12 +65,16 @@ next:
 }
 
 // start runs a server with the given flags until the test ends. It listens on
-// a free port and keeps everything in memory unless the flags say otherwise.
+// a free port, on a store of its own, unless the flags say otherwise.
 func start(t *testing.T, hangup chan os.Signal, args ...string) *running {
 	t.Helper()
+	dir := t.TempDir()
+	if err := fixture.Bootstrapped(filepath.Join(dir, "s.db")); err != nil {
+		t.Fatal(err)
+	}
 	return startWith(t, Outside{Stdout: io.Discard, Hangup: hangup}, append([]string{
-		"--listen", "127.0.0.1:0", "--storage", "memory:", "--superuser", "root",
-		"--auth-secret-file", write(t, t.TempDir(), "key", testKey+"\n"),
+		"--listen", "127.0.0.1:0", "--storage", "bolt:" + filepath.Join(dir, "s.db"), "--superuser", "root",
+		"--auth-secret-file", write(t, dir, "key", fixture.Key+"\n"),
 	}, args...)...)
 }
 
@@ -155,7 +160,7 @@ func (r *running) try(uid, method, path string, body io.Reader) (int, string, er
 	if err != nil {
 		return 0, "", err
 	}
-	raw, err := token.Sign(uid, time.Time{}, "", []byte(testKey))
+	raw, err := token.Sign(uid, time.Time{}, "", []byte(fixture.Key))
 	if err != nil {
 		return 0, "", err
 	}
@@ -172,7 +177,14 @@ func (r *running) try(uid, method, path string, body io.Reader) (int, string, er
 
 func TestServerStopsCleanlyAndLeavesNoGoroutine(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	r := start(t, nil)
+	cert, key := filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
+	if err := fixture.Certificate(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	// Everything that has a goroutine.
+	r := start(t, make(chan os.Signal), "--tls-listen", "127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key,
+		"--policy-file", write(t, t.TempDir(), "policy", "users: {}"),
+		"--auth-jwks", "http://127.0.0.1:1/nobody-is-there", "--audit-log", filepath.Join(t.TempDir(), "audit"))
 	if status, body := r.request(t, "root", "PUT", "/secrets/v1/secret/default/a", `{"value":"x"}`); status != 201 {
 		t.Fatalf("create: %d %s", status, body)
 	}
@@ -258,5 +270,87 @@ func TestRequestBeyondTheGraceIsCutOffAndSaidSo(t *testing.T) {
 	stop()
 	if err := <-ended; !errors.Is(err, errCutOff) {
 		t.Errorf("serve returned %v, want errCutOff", err)
+	}
+}
+
+// TestClientsCannotTieTheServerUp checks that every bound on a client is set,
+// and long enough for the largest upload at the slowest rate that is permitted.
+func TestClientsCannotTieTheServerUp(t *testing.T) {
+	e := &endpoint{server: &http.Server{}}
+	const body = 6 * 64 << 20
+	e.prepare(http.NotFoundHandler(), body, zap.NewNop())
+	s := e.server
+	for name, d := range map[string]time.Duration{"head": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
+		if d <= 0 {
+			t.Errorf("no %s timeout", name)
+		}
+	}
+	if slowest := time.Duration(body/slowestClient) * time.Second; s.WriteTimeout < slowest {
+		t.Errorf("the answer to an upload must leave within %v, but the upload may take %v", s.WriteTimeout, slowest)
+	}
+	if s.MaxHeaderBytes <= 0 || s.MaxHeaderBytes > 1<<20 {
+		t.Errorf("head of %d bytes", s.MaxHeaderBytes)
+	}
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "c"), filepath.Join(dir, "k")
+	if err := fixture.Certificate(certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, nil, "--tls-listen", "127.0.0.1:0", "--tls-cert-file", certFile, "--tls-key-file", keyFile)
+	addr := strings.TrimPrefix(r.urls[1], "https://")
+	for _, tt := range []struct {
+		version uint16
+		ok      bool
+	}{{tls.VersionTLS11, false}, {tls.VersionTLS12, true}, {tls.VersionTLS13, true}} {
+		c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tt.version})
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v, want accepted %v", tls.VersionName(tt.version), err, tt.ok)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+}
+
+// TestDangerousStartsAreWarnedAbout: each of these serves, so the log is the
+// only place to say it.
+func TestDangerousStartsAreWarnedAbout(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"plain HTTP for everybody", "plain HTTP is served beyond this machine", []string{"--listen", "0.0.0.0:0"}},
+		{"no key", "nobody gets in", []string{"--auth-secret-file="}},
+		{"no rights", "nobody has any permission", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s.db")
+			if err := fixture.Bootstrapped(path); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"--listen", "127.0.0.1:0", "--storage", "bolt:" + path}, tt.args...)
+			r := startWith(t, Outside{Stdout: io.Discard}, args...)
+			r.stop()
+			<-r.log.done
+			if all := strings.Join(r.log.all, "\n"); !strings.Contains(all, tt.want) {
+				t.Errorf("no warning %q in:\n%s", tt.want, all)
+			}
+		})
+	}
+}
+
+func TestKeySetFromFileIsInForceAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	_, err := build(t, Outside{}, "--storage", "memory:", "--auth-jwks", write(t, dir, "set", `{"keys":[]}`))
+	var problems config.Error
+	if !errors.As(err, &problems) || !strings.Contains(err.Error(), "--auth-jwks: ") {
+		t.Errorf("a key set without keys: %v, want a problem of --auth-jwks", err)
+	}
+	// What may come up later is no mistake of the configuration.
+	if _, err := build(t, Outside{}, "--storage", "memory:", "--auth-jwks", "https://127.0.0.1:1/jwks"); err != nil {
+		t.Errorf("a key set server that is down: %v", err)
 	}
 }

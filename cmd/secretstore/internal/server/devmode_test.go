@@ -1,0 +1,16 @@
+package server
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// TestShellQuote has a real shell read the word back.
+func TestShellQuote(t *testing.T) {
+	for _, word := range []string{"", "plain/path-1.2", "two words", "it's", "$HOME", "`id`", "a\nb", `back\slash`, "*", "ü", `"`} {
+		out, err := exec.Command("sh", "-c", "printf %s "+shellQuote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q comes back as %q, %v", word, out, err)
+		}
+	}
+}
