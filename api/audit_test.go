@@ -71,6 +71,7 @@ func TestEachDecisionHasOneAuditLine(t *testing.T) {
 // TestNothingLeavesWithoutItsAuditLine makes the log unwritable by putting a
 // directory in its place.
 func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "CANARY-VALUE")
 	must(t, os.Rename(e.audit, e.audit+".1"))
@@ -109,6 +110,7 @@ func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
 // TestAWriteWhoseAuditLineFailsTellsOfItsEffect breaks the log while the write
 // is under way.
 func TestAWriteWhoseAuditLineFailsTellsOfItsEffect(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{})
 	time.Sleep(1100 * time.Millisecond) // so that the path is looked at again
 	e.backend.before.Store(func() {
@@ -234,6 +236,7 @@ func TestAPanicIsA500WithoutItsValue(t *testing.T) {
 }
 
 func TestOnlyFailuresAndSlowRequestsAreLoggedAboveDebug(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{level: zapcore.InfoLevel - zapcore.DebugLevel})
 	e.put("a", "v")
 	mark := len(e.log.String())

@@ -319,6 +319,9 @@ type faulty struct {
 	// lost does what Apply was asked, and says that it does not know.
 	down, hang, lost atomic.Bool
 	slow             atomic.Bool // reads take more than a second
+	// age is that of what is read, in nanoseconds; latest counts the reads
+	// that asked for the latest state.
+	age, latest atomic.Int64
 	// before, if set, is a func() that runs before each Apply.
 	before atomic.Value
 }
@@ -341,7 +344,12 @@ func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (s
 	if err := f.trouble(ctx); err != nil {
 		return store.Node{}, err
 	}
-	return f.Backend.Get(ctx, key, c)
+	if c == store.Latest {
+		f.latest.Add(1)
+	}
+	n, err := f.Backend.Get(ctx, key, c)
+	n.Age = time.Duration(f.age.Load())
+	return n, err
 }
 
 func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {

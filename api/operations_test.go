@@ -2,8 +2,11 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +137,37 @@ func TestStorageOutOfReachIs503WithRetryAfter(t *testing.T) {
 	eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 200 })
 }
 
+func TestAnOldAnswerSaysItsAge(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	for age, want := range map[time.Duration]string{0: "", time.Millisecond: "1", time.Second: "1", 1500 * time.Millisecond: "2", time.Minute: "60"} {
+		e.backend.age.Store(int64(age))
+		got := e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
+		if got.header.Get("Age") != want {
+			t.Errorf("%v: Age %q, want %q", age, got.header.Get("Age"), want)
+		}
+	}
+	got, err := e.api("alice").Get(t.Context(), "a", client.GetOptions{})
+	must(t, err)
+	if got.Age != time.Duration(e.backend.age.Load()+int64(time.Second)-1).Truncate(time.Second) {
+		t.Errorf("the client sees an age of %v", got.Age)
+	}
+}
+
+func TestNoCacheAsksTheStorageForTheLatest(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	for value, want := range map[string]bool{"": false, "no-store": false, "max-age=3600": false, "no-cache": true, "no-store, No-Cache": true} {
+		before := e.backend.latest.Load()
+		e.want(req{method: "GET", path: base + "/a", uid: "alice", header: http.Header{"Cache-Control": {value}}}, 200)
+		if got := e.backend.latest.Load() > before; got != want {
+			t.Errorf("Cache-Control %q: latest is %v", value, got)
+		}
+	}
+}
+
 func TestAStorageThatHangsIs503(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "v")
 	e.backend.hang.Store(true)
@@ -219,4 +252,45 @@ func TestErrorsHaveTitleAndDescriptionOnly(t *testing.T) {
 	if doc["title"] != "404 Not Found" || len(doc) != 2 {
 		t.Errorf("%s", got.body)
 	}
+}
+
+func TestAClientThatLeavesIsNoFailureOfTheServer(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "v")
+	e.backend.hang.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := e.api("alice").Get(ctx, "a", client.GetOptions{}); err == nil {
+		t.Error("the storage does not hang")
+	}
+	eventually(t, func() bool { return len(e.auditLines()) == 2 })
+	e.backend.hang.Store(false)
+	if log := e.log.String(); strings.Contains(log, "request failed") {
+		t.Errorf("logged: %s", log)
+	}
+}
+
+func TestLargeValuesOverTLSAndHTTP2(t *testing.T) {
+	e := newEdge(t, edgeOptions{maxSize: 4 << 20})
+	web := httptest.NewUnstartedServer(e.server)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	raw := tokenOf(t, "alice", "")
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	c, err := client.New(client.Config{Server: web.URL, TLS: &tls.Config{RootCAs: roots}, Token: func(context.Context) (string, error) { return raw, nil }})
+	must(t, err)
+	defer c.Close()
+	value := strings.Repeat("0123456789abcdef", 4<<20/16)
+	for range 3 {
+		must(t, c.CreateText(t.Context(), "a", wire.SecretWrite{Value: value}))
+		got, err := c.Get(t.Context(), "a", client.GetOptions{})
+		must(t, err)
+		if string(got.Value) != value {
+			t.Error("another value came back")
+		}
+		must(t, c.Delete(t.Context(), "a"))
+	}
+	wantIs(t, "too large", c.CreateBinary(t.Context(), "a", []byte(value+"x")), client.ErrTooLarge)
 }

@@ -157,17 +157,28 @@ func (s *Server) answerSafely(c *call) (rep reply, stack []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			stack = debug.Stack()
-			if c.effect == "" && c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
+			if c.effect == "" && !c.readOnly() {
 				c.effect = "the request ended in an error whose effect is unknown"
 			}
 			rep = replyTo(&problem{status: http.StatusInternalServerError, text: textInternal, failed: true, cause: panicError(v)})
 		}
 	}()
 	rep, err := s.answer(c)
-	if err != nil {
-		rep = replyTo(problemOf(err))
+	if err == nil {
+		return rep, nil
 	}
-	return rep, nil
+	p := problemOf(err)
+	if c.readOnly() && c.r.Context().Err() != nil {
+		gone := *p
+		gone.failed = false // the client has left, which made the storage give up
+		p = &gone
+	}
+	return replyTo(p), nil
+}
+
+// readOnly reports whether the request can have had no effect.
+func (c *call) readOnly() bool {
+	return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 }
 
 // panicError describes a panic without its value, unless that comes from the

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"secretstore/acl"
+	"secretstore/seal"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+func TestEachErrorHasItsStatusAndWords(t *testing.T) {
+	for _, row := range []struct {
+		err    error
+		status int
+		words  string
+		retry  bool
+	}{
+		{seal.ErrNotFound, 404, "does not exist", false},
+		{seal.ErrExists, 409, "already exists", false},
+		{seal.ErrSealed, 503, "the secret store is sealed", false},
+		{seal.ErrUninitialized, 503, "not initialized", false},
+		{seal.ErrDamaged, 503, "damaged", false},
+		{seal.ErrTooLarge, 413, "too large", false},
+		{seal.ErrBadMetadata, 400, "too large", false},
+		{seal.ErrInitialized, 400, "already initialized", false},
+		{seal.ErrBadKey, 400, "64 hex digits", false},
+		{seal.ErrWrongKey, 400, "wrong unseal key", false},
+		{seal.ErrNoBootstrapKey, 400, "no bootstrap key", false},
+		{seal.ErrBadShares, 400, "shares", false},
+		{seal.ErrSealNotRecorded, 503, "sealed here, not yet recorded", true},
+		{store.ErrUnavailable, 503, "unreachable", true},
+		{store.ErrOutcomeUnknown, 503, "outcome unknown", true},
+		{acl.ErrInvalidPath, 404, "invalid secret path", false},
+		{acl.ErrInvalidService, 400, "invalid service id", false},
+		{&pgp.KeyError{Reason: "expired", Hint: "extend it"}, 400, "expired; extend it", false},
+		{seal.ErrCorrupt, 500, "internal error", false},
+		{store.ErrConflict, 500, "internal error", false},
+		{errors.New("anything"), 500, "internal error", false},
+	} {
+		p := problemOf(fmt.Errorf("CANARY: %w", row.err))
+		if p.status != row.status || !strings.Contains(p.text, row.words) || p.retry != row.retry || strings.Contains(p.text, "CANARY") {
+			t.Errorf("%v: %d %q retry=%v", row.err, p.status, p.text, p.retry)
+		}
+		if http.StatusText(p.status) == "" {
+			t.Errorf("%v: no reason phrase", row.err)
+		}
+	}
+}
