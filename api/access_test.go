@@ -222,6 +222,7 @@ func TestANamedServiceLimitsWhatIsRead(t *testing.T) {
 		{method: "DELETE", path: base + "/hdfs/secret"},
 		{method: "GET", path: "/secrets/v1/store"},
 		{method: "PUT", path: "/secrets/v1/seal/default"},
+		{method: "GET", path: "/secrets/v1/ping"},
 	} {
 		q.uid, q.header = "root", svc("/hdfs")
 		e.want(q, 400)

@@ -17,6 +17,9 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 		Action: c.decision.Action, Resource: c.decision.Resource, Endpoint: c.endpointName(),
 		Outcome: outcomeOf(rep), Status: rep.status, Reason: c.decision.Reason, Remote: c.remote,
 	}
+	if e.Reason == "" && rep.problem != nil {
+		e.Reason = rep.problem.text // refused before there was a decision; a constant
+	}
 	if c.hasService {
 		e.Service = c.service.String()
 	} else if svc, bound := c.principal.Service.Get(); bound {

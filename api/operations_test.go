@@ -271,6 +271,7 @@ func TestAClientThatLeavesIsNoFailureOfTheServer(t *testing.T) {
 }
 
 func TestLargeValuesOverTLSAndHTTP2(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{maxSize: 4 << 20})
 	web := httptest.NewUnstartedServer(e.server)
 	web.EnableHTTP2 = true

@@ -302,6 +302,7 @@ func TestLists(t *testing.T) {
 }
 
 func TestLargeValuesPassBothWays(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, edgeOptions{maxSize: 8 << 20})
 	c := e.api("alice")
 	value := bytes.Repeat([]byte("0123456789abcde\x00"), 8<<20/16)

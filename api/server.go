@@ -224,10 +224,18 @@ func (s *Server) answerOpen(c *call, t target) (reply, error) {
 	if ep == nil {
 		return reply{}, methodNotAllowed(t.res)
 	}
+	c.ep = ep
 	if t.hasStore && t.store != defaultStore && t.store != allStores {
 		return reply{}, notFound(textStoreNotFound)
 	}
-	c.ep = ep
+	if !ep.root {
+		if err := c.readHead(); err != nil {
+			return reply{}, err
+		}
+		if c.hasService {
+			return reply{}, badRequest(textServiceElsewhere)
+		}
+	}
 	return ep.run(s, c)
 }
 
@@ -287,7 +295,7 @@ func (c *call) resolve(t target) (err error) {
 		return err
 	}
 	if c.hasService && !ep.behalf {
-		return badRequest("a service can only be named when a secret is read: leave out the X-Service-Id header and the query parameter service")
+		return badRequest(textServiceElsewhere)
 	}
 	return nil
 }

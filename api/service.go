@@ -7,7 +7,10 @@ import (
 	"secretstore/api/wire"
 )
 
-const textServiceTwice = "the service is named more than once: send either one X-Service-Id header or one query parameter service"
+const (
+	textServiceTwice     = "the service is named more than once: send either one X-Service-Id header or one query parameter service"
+	textServiceElsewhere = "a service can only be named when a secret is read: leave out the X-Service-Id header and the query parameter service"
+)
 
 // namedService returns the service on whose behalf a request asks, and whether
 // it names one at all: present but empty is the root service, which reads only
