@@ -15,7 +15,7 @@ import (
 	"secretstore/store"
 )
 
-func testOnlyOpen(t *testing.T) *Backend {
+func testBackend(t *testing.T) *Backend {
 	t.Helper()
 	b, err := Open(t.Context(), filepath.Join(t.TempDir(), "secrets.db"))
 	if err != nil {
@@ -36,7 +36,7 @@ func lastTx(t *testing.T, b *Backend) int {
 }
 
 func TestConcurrentWritesShareTransactions(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	const writers, each = 64, 5
 	before := lastTx(t, b)
 	var wg sync.WaitGroup
@@ -58,7 +58,7 @@ func TestConcurrentWritesShareTransactions(t *testing.T) {
 // With the disk hung, a write that has been begun ends as unknown at its
 // deadline, one that still waits as without effect; and so it then is.
 func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	hung, err := b.db.Begin(true)
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +90,42 @@ func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
 	}
 }
 
+// Close must not leave those behind who wait for a writer that is gone.
+func TestCloseFreesWritersThatWait(t *testing.T) {
+	b := testBackend(t)
+	hung, err := b.db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := newRequest([]store.Op{store.Create("begun", []byte("x"))})
+	b.requests <- begun // the writer is busy with it
+	for begun.state.Load() == waiting {
+		time.Sleep(time.Millisecond)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, err := b.Apply(t.Context(), store.Create("waits", []byte("x")))
+		waits <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // lets Apply come as far as it can
+	closed := make(chan error, 1)
+	go func() { closed <- b.Close() }()
+	if err := <-waits; !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("waits: %v, want ErrUnavailable", err)
+	}
+	if err := hung.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if <-begun.done; begun.err != nil {
+		t.Errorf("begun: %v", begun.err)
+	}
+}
+
 func TestWithdrawnRequestHasNoEffect(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	r := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	r.state.Store(withdrawn)
 	b.commit([]*request{r})
@@ -103,7 +137,7 @@ func TestWithdrawnRequestHasNoEffect(t *testing.T) {
 // A record that cannot be read fails those who ask for it, and nobody else in
 // the same transaction.
 func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	err := b.db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(recordsBucket).Put([]byte("damaged"), []byte("short"))
 	})
@@ -135,7 +169,7 @@ func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
 // Refusals that rest on what others of the same transaction had done are not
 // true any more when that transaction fails.
 func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	_ = b.file.Close() // from now on nothing reaches the disk
 	first := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	second := newRequest([]store.Op{store.Create("a", []byte("x"))})
@@ -151,7 +185,7 @@ func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 }
 
 func TestOutcomeOfAFailedCommitIsLookedUp(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	cause := errors.New("the disk says no")
 	if err := b.afterFailedCommit(lastTx(t, b)+1, cause); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("its meta page is not there: %v, want ErrUnavailable", err)
@@ -175,7 +209,7 @@ func TestOutcomeOfAFailedCommitIsLookedUp(t *testing.T) {
 }
 
 func TestRecordBelowOneDeletedInTheSameTransaction(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	v, err := b.Apply(t.Context(), store.Create("a", []byte("x")))
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +222,7 @@ func TestRecordBelowOneDeletedInTheSameTransaction(t *testing.T) {
 // children looks at its context every checkEvery steps. Under an ended one it
 // can finish only if it does not walk through what is below the children.
 func TestChildrenCostOnlyThemselves(t *testing.T) {
-	b := testOnlyOpen(t)
+	b := testBackend(t)
 	for _, folder := range []string{"p/a/", "p/b/c/"} {
 		for i := 0; i < 2*checkEvery; i += 256 {
 			var ops []store.Op
@@ -219,7 +253,7 @@ func TestChildrenCostOnlyThemselves(t *testing.T) {
 
 func TestMalformedKeyInTheFileIsAnError(t *testing.T) {
 	for _, key := range []string{"p//x", "p/x/", "p/" + strings.Repeat("c", store.MaxComponent+1)} {
-		b := testOnlyOpen(t)
+		b := testBackend(t)
 		err := b.db.Update(func(tx *bbolt.Tx) error {
 			return tx.Bucket(recordsBucket).Put([]byte(key), make([]byte, 20))
 		})

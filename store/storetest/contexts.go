@@ -42,13 +42,6 @@ var contextTests = []test{
 			}
 		}
 	}},
-	{"the error also says why the context ended", func(e *env) {
-		for i, want := range []error{context.Canceled, context.DeadlineExceeded} {
-			if _, err := e.b.Apply(ended(e)[i], store.Create("a", x)); !errors.Is(err, want) {
-				e.Errorf("Apply: %v does not match %v", err, want)
-			}
-		}
-	}},
 	{"a write that failed in time had no effect, and one that succeeded has", truthful},
 }
 
