@@ -111,6 +111,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 		"flipped": func(d []byte) []byte { d = bytes.Clone(d); d[len(d)-1] ^= 1; return d },
 		"longer":  func(d []byte) []byte { return append(bytes.Clone(d), 0) },
 		"newer":   func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] = 99; return d },
+		"term":    func(d []byte) []byte { d = bytes.Clone(d); d[min(7, len(d)-1)] ^= 8; return d },
 		"huge":    func([]byte) []byte { return make([]byte, store.MaxData) },
 	}
 	values := map[string][]byte{"f/a": []byte("small"), "large": bytes.Repeat([]byte("v"), 300<<10)}
@@ -130,6 +131,9 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 				got, err := s.Get(ctx, path(t, p), store.Latest)
 				if err == nil && !bytes.Equal(got.Value, v) {
 					t.Errorf("%s %s: another value was served", form, record)
+				}
+				if errors.Is(err, store.ErrUnavailable) {
+					t.Errorf("%s %s: damage is told as an outage: %v", form, record, err)
 				}
 				told = told || err != nil
 			}

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"fmt"
 	"sync"
 
 	"secretstore/seal/envelope"
@@ -28,6 +29,24 @@ func (o *opened) clear() {
 	o.root.Clear()
 	o.ring.clear()
 	o.names.clear()
+}
+
+// openRecord decrypts a record that is kept under key, with the data key of its
+// term. ErrCorrupt, which names the record; errUnknownTerm.
+func (o *opened) openRecord(key store.Key, at envelope.Place, data []byte) ([]byte, envelope.Header, error) {
+	claimed, err := envelope.ParseHeader(data)
+	if err != nil {
+		return nil, envelope.Header{}, corrupt(key, err)
+	}
+	dataKey := o.ring.terms[claimed.Term]
+	if dataKey == nil {
+		return nil, envelope.Header{}, fmt.Errorf("%s: %w", key, errUnknownTerm)
+	}
+	plain, header, err := envelope.Open(dataKey, at, data)
+	if err != nil {
+		return nil, envelope.Header{}, corrupt(key, err)
+	}
+	return plain, header, nil
 }
 
 // checks opens every write transaction; see writeChecks.

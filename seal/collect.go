@@ -88,7 +88,7 @@ func (s *Store) collectBlob(ctx context.Context, key store.Key) error {
 	if err != nil {
 		return err
 	}
-	path, id, err := s.openBlobHead(key, node.Data)
+	h, id, err := s.openBlobHead(key, node.Data)
 	if errors.Is(err, ErrCorrupt) {
 		s.log.Warn("a foreign record among the pieces is left alone", zap.String("record", key))
 		return nil
@@ -96,13 +96,13 @@ func (s *Store) collectBlob(ctx context.Context, key store.Key) error {
 	if err != nil {
 		return err
 	}
-	if named, err := s.names(ctx, path, id); named || err != nil {
+	if named, err := s.names(ctx, h.path, id); named || err != nil {
 		return err
 	}
 	if _, err := s.backend.Apply(ctx, store.Set(key, node.Data, node.Version)); err != nil {
 		return err
 	}
-	if named, err := s.names(ctx, path, id); named || err != nil {
+	if named, err := s.names(ctx, h.path, id); named || err != nil {
 		return err
 	}
 	s.log.Info("collecting the pieces of a write that was never finished", zap.String("record", key))
@@ -121,25 +121,19 @@ func (s *Store) names(ctx context.Context, p acl.Path, id envelope.ID) (bool, er
 	return h.id == id && h.inPieces(), nil
 }
 
-func (s *Store) openBlobHead(key store.Key, data []byte) (path acl.Path, id envelope.ID, err error) {
+func (s *Store) openBlobHead(key store.Key, data []byte) (h blobHead, id envelope.ID, err error) {
 	err = s.use(func(o *opened) error {
-		claimed, err := envelope.ParseHeader(data)
+		plain, header, err := o.openRecord(key, blobPlace(o, key), data)
 		if err != nil {
-			return corrupt(key, err)
-		}
-		under := o.ring.terms[claimed.Term]
-		if under == nil {
-			return errLookAgain
-		}
-		plain, header, err := envelope.Open(under, blobPlace(o, key), data)
-		if err != nil {
-			return corrupt(key, err)
+			return err
 		}
 		id = header.ID
-		path, err = acl.ParsePath(string(plain)) // as it was parsed when it was written
-		return err
+		if h, err = decodeBlobHead(plain); err != nil {
+			return corrupt(key, err)
+		}
+		return nil
 	})
-	return path, id, err
+	return h, id, err
 }
 
 // pruneFolder removes the record of a folder that has no secrets left. A create

@@ -110,7 +110,7 @@ const (
 	MaxDescription = 4096 // bytes
 	MaxLabels      = 64
 	MaxLabel       = 256 // bytes, each
-	MaxAuthor      = 255 // bytes
+	MaxAuthor      = 256 // bytes
 )
 
 // Kind is the form in which a value was stored. The zero value is refused.

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -26,27 +27,38 @@ func pieceKey(id envelope.ID, i uint32) store.Key { return fmt.Sprintf("%s/%06d"
 
 // withPieces writes the pieces of h's value where it is large, and calls commit
 // with the operations that its transaction must begin with.
+//
+// The pieces may have been collected, or re-encrypted under a new key, before
+// the commit: then they are written again.
 func (s *Store) withPieces(ctx context.Context, p acl.Path, h *head, commit func([]store.Op) error) error {
 	if len(h.value) <= inlineMax {
 		return commit(nil)
 	}
-	version, err := s.writePieces(ctx, p, h.id, h.value)
-	if err == nil {
-		h.size, h.value = uint64(len(h.value)), nil
-		err = commit([]store.Op{store.Check(blobKey(h.id), version)})
-	}
-	if err != nil && !errors.Is(err, store.ErrOutcomeUnknown) {
+	value := h.value
+	for {
+		h.value, h.size = nil, uint64(len(value))
+		version, err := s.writePieces(ctx, p, h.id, value)
+		if err == nil {
+			err = commit([]store.Op{store.Check(blobKey(h.id), version)})
+		}
+		if err == nil || errors.Is(err, store.ErrOutcomeUnknown) {
+			return err
+		}
 		s.discardPieces(ctx, h)
+		var refused *store.OpError
+		if !errors.As(err, &refused) || refused.Key != blobKey(h.id) || ctx.Err() != nil {
+			return err
+		}
+		h.id = envelope.NewID()
 	}
-	return err
 }
 
 func (s *Store) writePieces(ctx context.Context, p acl.Path, id envelope.ID, value []byte) (store.Version, error) {
-	version, err := s.writeBlobHead(ctx, p, id)
+	count := pieceCount(uint64(len(value)))
+	version, err := s.writeBlobHead(ctx, id, blobHead{path: p, pieces: count})
 	if err != nil {
 		return 0, err
 	}
-	count := pieceCount(uint64(len(value)))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(pieceWriters)
 	for i := range count {
@@ -62,13 +74,32 @@ func (s *Store) writePieces(ctx context.Context, p acl.Path, id envelope.ID, val
 	return version, group.Wait()
 }
 
-// writeBlobHead records which secret the pieces will belong to, for the
-// collector.
-func (s *Store) writeBlobHead(ctx context.Context, p acl.Path, id envelope.ID) (store.Version, error) {
+// blobHead is the plaintext of a blob's own record: what whoever finds the
+// blob needs to know of it. Encoded: uint32 pieces, then the path.
+type blobHead struct {
+	path   acl.Path
+	pieces uint32
+}
+
+func (h blobHead) encode() []byte {
+	return append(binary.BigEndian.AppendUint32(nil, h.pieces), h.path.String()...)
+}
+
+func decodeBlobHead(plain []byte) (h blobHead, err error) {
+	if len(plain) < 4 {
+		return blobHead{}, errBadPayload
+	}
+	h.pieces = binary.BigEndian.Uint32(plain)
+	h.path, err = acl.ParsePath(string(plain[4:])) // as it was parsed when it was written
+	return h, err
+}
+
+// writeBlobHead records which secret the pieces will belong to.
+func (s *Store) writeBlobHead(ctx context.Context, id envelope.ID, h blobHead) (store.Version, error) {
 	var ops []store.Op
 	err := s.use(func(o *opened) error {
 		data := envelope.Seal(o.ring.terms[o.ring.active], blobPlace(o, blobKey(id)),
-			envelope.Header{Kind: envelope.KindBlob, Term: o.ring.active, ID: id}, []byte(p.String()))
+			envelope.Header{Kind: envelope.KindBlob, Term: o.ring.active, ID: id}, h.encode())
 		ops = append(o.checks(), store.Create(blobKey(id), data))
 		return nil
 	})
@@ -123,17 +154,12 @@ func (s *Store) readPiece(ctx context.Context, p acl.Path, h *head, i, count uin
 		return fmt.Errorf("read %s: %w", key, err)
 	}
 	return s.use(func(o *opened) error {
-		claimed, err := envelope.ParseHeader(node.Data)
+		plain, header, err := o.openRecord(key, piecePlace(o, p, i, count), node.Data)
 		if err != nil {
-			return corrupt(key, err)
+			return err
 		}
-		under := o.ring.terms[claimed.Term]
-		if under == nil {
-			return errLookAgain
-		}
-		plain, header, err := envelope.Open(under, piecePlace(o, p, i, count), node.Data)
-		if err != nil || header.ID != h.id || len(plain) != len(into) {
-			return corrupt(key, err)
+		if header.ID != h.id || len(plain) != len(into) {
+			return corrupt(key, errBadPayload)
 		}
 		copy(into, plain)
 		clear(plain)

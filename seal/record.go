@@ -14,7 +14,7 @@ import (
 //
 //	uint8   kind
 //	uint64  created, nanoseconds since 1970
-//	opaque  author<0..2^8-1>, description<0..2^16-1>
+//	opaque  author<0..2^16-1>, description<0..2^16-1>
 //	opaque  label<0..2^16-1> labels<0..2^16-1>
 //	uint8   0: value<0..2^32-1> follows   1: uint64 size of a value in pieces
 //
@@ -48,7 +48,7 @@ func (p *payload) encode() ([]byte, error) {
 	b := cryptobyte.NewBuilder(make([]byte, 0, len(p.value)+len(p.description)+64))
 	b.AddUint8(uint8(p.kind))
 	b.AddUint64(uint64(p.created.UnixNano()))
-	b.AddUint8LengthPrefixed(addString(p.author))
+	b.AddUint16LengthPrefixed(addString(p.author))
 	b.AddUint16LengthPrefixed(addString(p.description))
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, l := range p.labels {
@@ -78,7 +78,7 @@ func decodePayload(plain []byte) (*payload, error) {
 		created                      uint64
 		author, description, listing cryptobyte.String
 	)
-	if !in.ReadUint8(&kind) || !in.ReadUint64(&created) || !in.ReadUint8LengthPrefixed(&author) ||
+	if !in.ReadUint8(&kind) || !in.ReadUint64(&created) || !in.ReadUint16LengthPrefixed(&author) ||
 		!in.ReadUint16LengthPrefixed(&description) || !in.ReadUint16LengthPrefixed(&listing) || !in.ReadUint8(&where) {
 		return nil, errBadPayload
 	}

@@ -16,6 +16,11 @@ import (
 // settles it.
 var errLookAgain = errors.New("the keys may have changed")
 
+// errUnknownTerm: a record claims a term that the keyring does not have. Either
+// another server has rotated, and a fresh look finds the term, or the claim is
+// forged.
+var errUnknownTerm = fmt.Errorf("%w: a term that is not in the keyring", errLookAgain)
+
 // maxLooks bounds how often a read starts over because the keys, or the pieces
 // of the value, changed meanwhile.
 const maxLooks = 8
@@ -43,10 +48,13 @@ func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secre
 // settle runs a read, and again with a fresh look at the storage while it says
 // errLookAgain.
 func (s *Store) settle(ctx context.Context, c store.Consistency, read func(store.Consistency) error) error {
-	for range maxLooks {
+	for look := range maxLooks {
 		err := read(c)
-		if !errors.Is(err, errLookAgain) {
+		switch {
+		case !errors.Is(err, errLookAgain):
 			return err
+		case look > 0 && errors.Is(err, errUnknownTerm):
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		if err := s.refresh(ctx); errors.Is(err, store.ErrUnavailable) {
 			return err
@@ -132,17 +140,9 @@ func (s *Store) checkIntent(ctx context.Context, c store.Consistency, want store
 
 // open decrypts the record into h.
 func (h *head) open(o *opened, p acl.Path, data []byte) error {
-	claimed, err := envelope.ParseHeader(data)
+	plain, header, err := o.openRecord(h.key, secretPlace(o, p), data)
 	if err != nil {
-		return corrupt(h.key, err)
-	}
-	key := o.ring.terms[claimed.Term]
-	if key == nil {
-		return errLookAgain // another server may have rotated; settle gives up in time
-	}
-	plain, header, err := envelope.Open(key, secretPlace(o, p), data)
-	if err != nil {
-		return corrupt(h.key, err)
+		return err
 	}
 	decoded, err := decodePayload(plain)
 	if err != nil {
