@@ -1,0 +1,160 @@
+package zk
+
+import (
+	"strings"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+
+	"secretstore/store"
+)
+
+// maxPacket bounds a request packet. A server at its default jute.maxbuffer
+// closes the connection on one of more than 1,048,575 bytes.
+const maxPacket = 1_048_575 - 64
+
+// opSize returns at most how many bytes an operation takes in a request: type,
+// done and error of its header (9), path, data, version or flags, and the ACL,
+// of which ours are short.
+func (b *Backend) opSize(op store.Op) int {
+	return 9 + 4 + len(b.cfg.Root) + 1 + len(op.Key) + 4 + len(op.Data) + 4 + 4 + 32
+}
+
+// maxOwnSize is what publishing the changes takes in the same request.
+func (b *Backend) maxOwnSize() int {
+	return 9 + 4 + len(b.changes) + 1 + 32 + 4 + changeHead + 8*maxRecent + 4
+}
+
+// How an operation is to be done, beyond what it asks for.
+type step struct {
+	overParent bool  // Create or Ensure: the znode is there, empty, at version at
+	at         int32 // then a Set does it
+	never      bool  // the znode is there, but no record: the operation is to fail
+	// parents are the keys above, topmost first, that have to be made first,
+	// in the same transaction: others learn of them from the same change.
+	parents []store.Key
+	// within says that this transaction makes the znode empty before, as one
+	// of the parents of another operation. Set by build.
+	within bool
+}
+
+// tx is one transaction for a batch of requests.
+type tx struct {
+	ops    []any
+	owner  []owner // of each of ops but the last, which publishes the changes
+	batch  []*request
+	change change
+	ids    []id // what change tells anew, without repetition
+	told   map[id]bool
+}
+
+type owner struct {
+	r      *request
+	index  int
+	parent bool // it makes a znode above
+}
+
+// impossible is a version that no znode has: they start at 0, and a client
+// would write two billion times to get there.
+const impossible = 1<<31 - 1
+
+// build makes the transaction of batch, whose requests can share one.
+func (c *committer) build(batch []*request) *tx {
+	t := &tx{batch: batch, told: make(map[id]bool)}
+	once := make(map[store.Key]bool) // Checks and Ensures
+	made := make(map[store.Key]bool) // parents
+	for _, r := range batch {
+		for i, op := range r.ops {
+			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure {
+				if once[op.Key] {
+					continue
+				}
+				once[op.Key] = true
+			}
+			for _, parent := range r.steps[i].parents {
+				if !made[parent] {
+					made[parent] = true
+					t.add(&zkc.CreateRequest{Path: c.b.path(parent), Data: []byte{}, Acl: c.b.acl}, owner{r, i, true})
+					t.tell(listingID(parentOf(parent)))
+				}
+			}
+			r.steps[i].within = made[op.Key]
+			t.add(c.request(r, i), owner{r, i, false})
+			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure && c.isKnown(r, i) {
+				continue
+			}
+			t.tell(recordID(op.Key))
+			if op.Kind != store.OpSet {
+				t.tell(listingID(parentOf(op.Key)))
+			}
+		}
+	}
+	t.change = c.own.next(t.ids, time.Now())
+	t.ops = append(t.ops, &zkc.SetDataRequest{Path: c.own.path, Data: t.change.encode(), Version: c.own.version})
+	return t
+}
+
+func (t *tx) add(op any, by owner) {
+	t.ops = append(t.ops, op)
+	t.owner = append(t.owner, by)
+}
+
+func (t *tx) tell(i id) {
+	if !t.told[i] {
+		t.told[i] = true
+		t.ids = append(t.ids, i)
+	}
+}
+
+// isKnown says whether an Ensure only has to see that the record is there.
+func (c *committer) isKnown(r *request, i int) bool {
+	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.Contains(recordID(r.ops[i].Key))
+}
+
+// request returns what is sent for one operation.
+func (c *committer) request(r *request, i int) any {
+	op, step := r.ops[i], r.steps[i]
+	path := c.b.path(op.Key)
+	makes := op.Kind == store.OpCreate || op.Kind == store.OpEnsure
+	switch {
+	case step.never, step.within && !makes:
+		return &zkc.CheckVersionRequest{Path: path, Version: impossible}
+	case step.within:
+		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: 0}
+	case step.overParent:
+		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: step.at}
+	case op.Kind == store.OpEnsure && c.isKnown(r, i):
+		return &zkc.CheckVersionRequest{Path: path, Version: -1}
+	case makes:
+		return &zkc.CreateRequest{Path: path, Data: op.Data, Acl: c.b.acl}
+	case op.Kind == store.OpSet:
+		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: int32(op.Version)}
+	case op.Kind == store.OpDelete:
+		return &zkc.DeleteRequest{Path: path, Version: int32(op.Version)}
+	default:
+		return &zkc.CheckVersionRequest{Path: path, Version: int32(op.Version)}
+	}
+}
+
+// versions returns what the operations of a committed request left.
+func (r *request) versions() []store.Version {
+	out := make([]store.Version, len(r.ops))
+	for i, op := range r.ops {
+		switch {
+		case r.steps[i].within:
+			out[i] = 1
+		case r.steps[i].overParent:
+			out[i] = store.Version(r.steps[i].at) + 1
+		case op.Kind == store.OpSet:
+			out[i] = op.Version + 1
+		case op.Kind == store.OpCheck:
+			out[i] = op.Version
+		}
+	}
+	return out
+}
+
+// parentOf returns the key above; of a key with one component, the empty key.
+func parentOf(key store.Key) store.Key {
+	return key[:max(0, strings.LastIndexByte(key, '/'))]
+}

@@ -1,0 +1,100 @@
+package zk
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+
+	"secretstore/store"
+)
+
+// cache keeps what was read, bounded in bytes. It says nothing about how fresh
+// that is: the feed drops what has changed.
+//
+// A read that was sent before a change may be answered, and be put here, after
+// the change was told. So each fill begins with a ticket, and is dropped if
+// anything with the same slot was dropped since the ticket was drawn.
+type cache struct {
+	entries *otter.Cache[id, *entry]
+	slots   [256]slot
+}
+
+type slot struct {
+	mu  sync.Mutex    // held while an entry is put or dropped
+	gen atomic.Uint64 // changed under mu
+}
+
+// entry is one record or listing. key is compared, for ids may collide.
+type entry struct {
+	key     string
+	node    store.Node
+	missing bool // the record did not exist
+	names   []string
+}
+
+// entryOverhead is about what an entry costs besides its bytes.
+const entryOverhead = 200
+
+func newCache(bytes int64) (*cache, error) {
+	entries, err := otter.New(&otter.Options[id, *entry]{
+		MaximumWeight: uint64(bytes),
+		Weigher: func(_ id, e *entry) uint32 {
+			n := entryOverhead + len(e.key) + len(e.node.Data)
+			for _, name := range e.names {
+				n += 16 + len(name)
+			}
+			return uint32(n) // a reply has at most maxReply bytes
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &cache{entries: entries}, nil
+}
+
+func (c *cache) get(i id, key string) (*entry, bool) {
+	e, ok := c.entries.GetIfPresent(i)
+	if !ok || e.key != key {
+		return nil, false
+	}
+	return e, true
+}
+
+func (c *cache) slot(i id) *slot { return &c.slots[uint64(i)%uint64(len(c.slots))] }
+
+// ticket is drawn before the read is sent whose answer is to be put.
+func (c *cache) ticket(i id) uint64 { return c.slot(i).gen.Load() }
+
+func (c *cache) put(i id, ticket uint64, e *entry) {
+	s := c.slot(i)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen.Load() == ticket {
+		c.entries.Set(i, e)
+	}
+}
+
+func (c *cache) drop(i id) {
+	s := c.slot(i)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gen.Add(1)
+	c.entries.Invalidate(i)
+}
+
+// flush drops everything. After the loop no earlier ticket can be put any more.
+func (c *cache) flush() {
+	for i := range c.slots {
+		s := &c.slots[i]
+		s.mu.Lock()
+		s.gen.Add(1)
+		s.mu.Unlock()
+	}
+	c.entries.InvalidateAll()
+}
+
+func (c *cache) close() {
+	c.entries.InvalidateAll()
+	c.entries.StopAllGoroutines()
+}

@@ -1,0 +1,137 @@
+package zk
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"secretstore/store"
+)
+
+// A change record is the data of ROOT/changes/NODE: what server NODE wrote last.
+// It is set in each of the server's write transactions, so that all other
+// servers learn from a watch on it which records to drop from memory:
+//
+//	magic (4) | nonce (8) | count (8) | ids (8 each)
+//
+// big endian. count is how many ids the server has published so far, ids are
+// the last of them, oldest first. nonce is different in each attempt to write,
+// so that the server can recognise which of its attempts took effect.
+//
+// Whoever can write there can lie, and makes others drop records from memory
+// in vain, or keep them; by writing to the records themselves they could do
+// as much.
+const (
+	changeMagic = "scl1"
+	changeHead  = 4 + 8 + 8
+	// maxRecent and recentFor bound the ids that are repeated for readers who
+	// are behind. Readers who are further behind forget everything.
+	maxRecent = 1024
+	recentFor = 5 * time.Second
+)
+
+var errChange = errors.New("not a change record")
+
+// id stands for a record, or for a listing, in change records and as key of
+// the memory. It is not a secret, and a collision costs a read in vain.
+type id uint64
+
+func recordID(key store.Key) id  { return hashID("r", key) }
+func listingID(key store.Key) id { return hashID("l", key) }
+
+func hashID(kind, key string) id {
+	var buf [1 + store.MaxKey]byte
+	n := copy(buf[:], kind)
+	n += copy(buf[n:], key)
+	sum := sha256.Sum256(buf[:n])
+	return id(binary.BigEndian.Uint64(sum[:8]))
+}
+
+// change is a parsed change record.
+type change struct {
+	nonce, count uint64
+	ids          []id
+}
+
+func (c change) encode() []byte {
+	out := make([]byte, 0, changeHead+8*len(c.ids))
+	out = append(out, changeMagic...)
+	out = binary.BigEndian.AppendUint64(out, c.nonce)
+	out = binary.BigEndian.AppendUint64(out, c.count)
+	for _, id := range c.ids {
+		out = binary.BigEndian.AppendUint64(out, uint64(id))
+	}
+	return out
+}
+
+// parseChange accepts exactly what encode writes.
+func parseChange(data []byte) (change, error) {
+	if len(data) < changeHead || string(data[:4]) != changeMagic || (len(data)-changeHead)%8 != 0 {
+		return change{}, errChange
+	}
+	c := change{nonce: binary.BigEndian.Uint64(data[4:]), count: binary.BigEndian.Uint64(data[12:])}
+	n := (len(data) - changeHead) / 8
+	if n > maxRecent || uint64(n) > c.count {
+		return change{}, errChange
+	}
+	for i := range n {
+		c.ids = append(c.ids, id(binary.BigEndian.Uint64(data[changeHead+8*i:])))
+	}
+	return c, nil
+}
+
+// since returns the ids that were published after the first seen ones. It is
+// not ok if some of them are no longer told.
+func (c change) since(seen uint64) (ids []id, ok bool) {
+	if c.count < seen || c.count-seen > uint64(len(c.ids)) {
+		return nil, false
+	}
+	return c.ids[uint64(len(c.ids))-(c.count-seen):], true
+}
+
+// ownChanges is what this server publishes. It belongs to the committer.
+type ownChanges struct {
+	path    string // of the znode; "" before there is one
+	exists  bool   // the znode is known to be there, at version
+	version int32
+	nonce   uint64
+	count   uint64
+	recent  []publishedID
+}
+
+type publishedID struct {
+	id id
+	at time.Time
+}
+
+// next returns the change record that also tells of ids. Nothing is published
+// until published is called.
+func (o *ownChanges) next(ids []id, now time.Time) change {
+	for len(o.recent) > 0 && now.Sub(o.recent[0].at) > recentFor {
+		o.recent = o.recent[1:]
+	}
+	o.nonce++
+	c := change{nonce: o.nonce, count: o.count + uint64(len(ids))}
+	for _, p := range o.recent {
+		c.ids = append(c.ids, p.id)
+	}
+	c.ids = append(c.ids, ids...)
+	if over := len(c.ids) - maxRecent; over > 0 {
+		c.ids = c.ids[over:]
+	}
+	return c
+}
+
+// published notes that a record with ids has been written over the version
+// before.
+func (o *ownChanges) published(ids []id, now time.Time) {
+	o.version++
+	o.count += uint64(len(ids))
+	for _, id := range ids {
+		o.recent = append(o.recent, publishedID{id, now})
+	}
+	if over := len(o.recent) - maxRecent; over > 0 {
+		o.recent = append([]publishedID(nil), o.recent[over:]...)
+	}
+}

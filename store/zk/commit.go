@@ -1,0 +1,298 @@
+package zk
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+
+	"secretstore/store"
+)
+
+// maxRepairs bounds how often one request is sent again because the znodes it
+// names keep changing between two states.
+const maxRepairs = 32
+
+// Apply implements store.Backend.
+func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if err := b.ready(ctx); err != nil {
+		return nil, err
+	}
+	r, err := b.newRequest(ops)
+	if err != nil {
+		return nil, err
+	}
+	if len(ops) == 0 {
+		return []store.Version{}, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
+	defer cancel()
+	if err := b.findBareParents(ctx, r); err != nil {
+		return nil, err
+	}
+	if _, err := b.await(ctx); err != nil {
+		return nil, err
+	}
+	if !b.queue.push(r, nil) {
+		return nil, errClosed
+	}
+	return r.wait(ctx)
+}
+
+// newRequest checks ops and copies their data: the caller may be gone, and
+// reuse it, when it is sent.
+func (b *Backend) newRequest(ops []store.Op) (*request, error) {
+	if err := store.CheckOps(ops); err != nil {
+		return nil, err
+	}
+	r := &request{ops: append([]store.Op(nil), ops...), steps: make([]step, len(ops)), done: make(chan result, 1)}
+	deletes := make(map[store.Key]bool)
+	for i, op := range ops {
+		refuse := func(err error) (*request, error) { return nil, &store.OpError{Index: i, Key: op.Key, Err: err} }
+		if err := checkKey(op.Key); err != nil {
+			return refuse(err)
+		}
+		if r.bytes += b.opSize(op); r.bytes+b.maxOwnSize() > maxPacket {
+			return refuse(store.ErrTooLarge)
+		}
+		if op.Kind == store.OpDelete {
+			deletes[op.Key] = true
+		} else if len(deletes) > 0 && underAny(deletes, op.Key) {
+			return refuse(fmt.Errorf("%w: below a record that the same transaction deletes", store.ErrInvalidOp))
+		}
+		if op.Version > math.MaxInt32-1 {
+			r.steps[i].never = true // ZooKeeper's versions have 32 bits
+		}
+		r.ops[i].Data = append([]byte(nil), op.Data...)
+	}
+	return r, nil
+}
+
+// findBareParents looks at the znodes that operations want at version 0 and
+// that are not known to be records: a znode that only has children is at
+// version 0 too, and ZooKeeper cannot tell it from a record that was just
+// created.
+func (b *Backend) findBareParents(ctx context.Context, r *request) error {
+	for i, op := range r.ops {
+		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || b.known.Contains(recordID(op.Key)) {
+			continue
+		}
+		bare, err := readOn(ctx, b, store.Cached, func(c *zkc.Conn) (bool, error) {
+			data, _, err := c.Get(b.path(op.Key))
+			return err == nil && len(data) == 0, err
+		})
+		if err != nil && !errors.Is(err, zkc.ErrNoNode) {
+			return err
+		}
+		r.steps[i].never = r.steps[i].never || bare
+	}
+	return nil
+}
+
+// barrier returns the connection on which a transaction has been agreed on
+// since the call began; see quorum. All that wait share one.
+func (b *Backend) barrier(ctx context.Context) (*link, error) {
+	if _, err := b.await(ctx); err != nil {
+		return nil, err
+	}
+	done := make(chan *link, 1)
+	if !b.queue.push(nil, done) {
+		return nil, errClosed
+	}
+	select {
+	case l, ok := <-done:
+		if !ok {
+			return nil, errAway
+		}
+		return l, nil
+	case <-ctx.Done():
+		return nil, expired(ctx)
+	}
+}
+
+// ownNames are the znodes in ROOT/changes that this server has made.
+type ownNames struct {
+	mu    sync.Mutex
+	names map[string]bool // guarded by mu
+}
+
+func (o *ownNames) has(name string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.names[name]
+}
+
+func (o *ownNames) add(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.names == nil {
+		o.names = make(map[string]bool)
+	}
+	o.names[name] = true
+}
+
+// committer is the one goroutine that writes. Whatever has arrived during the
+// last round trip is the next transaction, the last operation of which sets
+// this server's change record at the version that it is known to have. So at
+// most one of several attempts takes effect, and which one is seen there.
+type committer struct {
+	b   *Backend
+	own ownChanges
+}
+
+func (c *committer) run() {
+	for {
+		batch, barriers, ok := c.b.queue.take()
+		if !ok {
+			fail(batch, errClosed)
+			release(barriers, nil)
+			return
+		}
+		release(barriers, c.commit(batch, len(barriers) > 0))
+	}
+}
+
+// release tells those who wait for a barrier; nil is failure.
+func release(barriers []chan *link, l *link) {
+	for _, done := range barriers {
+		if l != nil {
+			done <- l
+		}
+		close(done)
+	}
+}
+
+func fail(batch []*request, err error) {
+	for _, r := range batch {
+		r.answer(nil, err)
+	}
+}
+
+// commit answers each request of batch. It returns the connection if a
+// transaction was agreed on there; barrier asks for one even if there is
+// nothing to write.
+func (c *committer) commit(batch []*request, barrier bool) *link {
+	for len(batch) > 0 || barrier {
+		l, err := c.b.await(c.b.ctx)
+		if err == nil && len(batch) > 0 {
+			err = c.haveOwn(l)
+		}
+		if errors.Is(err, errLost) {
+			l.fail(err)
+			continue
+		}
+		if err != nil {
+			fail(batch, err)
+			return nil
+		}
+		batch = keep(batch, (*request).send)
+		if len(batch) == 0 {
+			if barrier && c.agree(l) != nil {
+				continue
+			}
+			return l
+		}
+		t := c.build(batch)
+		results, err := do(c.b.ctx, l, func(conn *zkc.Conn) ([]zkc.MultiResponse, error) { return conn.Multi(t.ops...) })
+		switch {
+		case err == nil:
+			c.committed(t)
+			return l
+		case answered(err) && len(results) == len(t.ops):
+			batch = c.refused(l, t, results)
+		default:
+			l.fail(err)
+			batch = c.resolve(t)
+		}
+	}
+	return nil
+}
+
+// keep returns the requests that take the step; the others are left alone:
+// their callers are gone.
+func keep(batch []*request, step func(*request) bool) []*request {
+	kept := make([]*request, 0, len(batch))
+	for _, r := range batch {
+		if step(r) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// agree is a barrier without a write.
+func (c *committer) agree(l *link) error {
+	err := quorum(c.b.ctx, l, c.b.changes)
+	if err != nil {
+		// If ROOT/changes is gone, connecting makes it again.
+		l.fail(err)
+	}
+	return err
+}
+
+// committed answers a batch that took effect.
+func (c *committer) committed(t *tx) {
+	c.own.published(t.ids, time.Now())
+	for _, id := range t.ids {
+		c.b.cache.drop(id)
+	}
+	for _, r := range t.batch {
+		for _, op := range r.ops {
+			switch op.Kind {
+			case store.OpCreate, store.OpEnsure, store.OpSet:
+				c.b.known.Add(recordID(op.Key), struct{}{})
+			case store.OpDelete:
+				c.b.known.Remove(recordID(op.Key))
+			}
+		}
+		r.answer(r.versions(), nil)
+	}
+}
+
+// haveOwn makes the znode of this server's change record unless it is there.
+func (c *committer) haveOwn(l *link) error {
+	for tries := 0; !c.own.exists; tries++ {
+		if tries > maxRepairs {
+			return fmt.Errorf("%w: %s keeps vanishing", store.ErrUnavailable, c.b.changes)
+		}
+		if c.own.path == "" {
+			var name [16]byte
+			rand.Read(name[:])
+			c.own = ownChanges{path: c.b.changes + "/" + hex.EncodeToString(name[:])}
+			c.b.own.add(hex.EncodeToString(name[:]))
+		}
+		_, err := do(c.b.ctx, l, func(conn *zkc.Conn) (string, error) {
+			return conn.Create(c.own.path, change{}.encode(), zkc.FlagPersistent, c.b.acl)
+		})
+		switch {
+		case err == nil:
+			c.own.exists = true
+		case errors.Is(err, zkc.ErrNodeExists):
+			// An earlier attempt made it, whose answer was lost.
+			c.own.exists = true
+		case errors.Is(err, zkc.ErrNoNode):
+			if err := c.b.makePath(c.b.ctx, l, c.b.changes); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// lostOwn is for when somebody else has written or deleted our change record.
+// What we publish goes to a new one; what was published may not have been
+// read, but those who follow us see the old one go, or make no sense.
+func (c *committer) lostOwn(why string) {
+	c.b.log.Warn("this server's change record was touched by somebody else", zap.String("znode", c.own.path), zap.String("found", why))
+	c.own = ownChanges{}
+	c.b.flush()
+}

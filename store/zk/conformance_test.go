@@ -1,0 +1,64 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+	"secretstore/store/storetest"
+	"secretstore/store/zk"
+)
+
+// config is for a backend on servers, below a root of the test's own.
+func config(t testing.TB, servers ...string) zk.Config {
+	return zk.Config{
+		Servers: servers, Root: "/test/" + fmt.Sprint(roots.Add(1)), MaxStale: time.Minute,
+		Log: zaptest.NewLogger(t, zaptest.Level(logLevel)),
+	}
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var roots atomic.Int64
+
+const logLevel = zap.InfoLevel
+
+// open returns a backend that the test closes.
+func open(t testing.TB, cfg zk.Config) *zk.Backend {
+	t.Helper()
+	b, err := zk.Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+func TestZooKeeperKeepsTheContract(t *testing.T) {
+	server := zktest.Start(t)
+	configs := make(map[store.Backend]zk.Config)
+	first := func(t *testing.T) store.Backend {
+		cfg := config(t, server.Addr())
+		b := open(t, cfg)
+		configs[b] = cfg
+		return b
+	}
+	storetest.Run(t, first, storetest.Second(func(t *testing.T, first store.Backend) store.Backend {
+		return open(t, configs[first])
+	}))
+}
+
+func TestZooKeeperDoesWhatTheModelDoes(t *testing.T) {
+	server := zktest.Start(t)
+	storetest.RunModel(t, func(t *testing.T) store.Backend { return open(t, config(t, server.Addr())) })
+}

@@ -1,0 +1,198 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+)
+
+const (
+	// minPause and maxPause are waited after all members were tried in vain.
+	minPause = 50 * time.Millisecond
+	maxPause = 500 * time.Millisecond
+)
+
+// connectLoop keeps a connection to one member after the other until the
+// backend is closed.
+func (b *Backend) connectLoop() {
+	servers := append([]string(nil), b.cfg.Servers...)
+	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+	pause, told := minPause, false
+	for turn := 0; b.ctx.Err() == nil; turn++ {
+		server := servers[turn%len(servers)]
+		err := b.serve(server, func() { pause, told = minPause, false })
+		if b.ctx.Err() != nil {
+			return
+		}
+		if !told { // once an outage
+			told = true
+			b.log.Warn("no connection to ZooKeeper", zap.String("server", server), zap.Error(err))
+		} else {
+			b.log.Debug("no connection to ZooKeeper", zap.String("server", server), zap.Error(err))
+		}
+		if turn%len(servers) == len(servers)-1 {
+			sleep(b.ctx, pause)
+			pause = min(2*pause, maxPause)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// serve connects to server and returns why that failed, or ended.
+func (b *Backend) serve(server string, up func()) error {
+	address, err := resolve(b.ctx, server)
+	if err != nil {
+		return err
+	}
+	l, err := newLink(&b.cfg, server, address, b.onEvent)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(b.ctx, func() { l.fail(errClosed) })
+	defer stop()
+	b.running.Go(func() { l.tend(b.changes) })
+	defer b.running.Go(l.retire)
+	if err := b.prepare(l); err != nil {
+		l.fail(err)
+		return err
+	}
+	up()
+	b.log.Info("connected to ZooKeeper", zap.String("server", server))
+	b.publish(l)
+	defer b.publish(nil)
+	b.follow(l)
+	return l.failure()
+}
+
+// resolve looks the host up anew: in a cluster that moves its members, the
+// address of yesterday is somebody else's.
+func resolve(ctx context.Context, server string) (string, error) {
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return "", err
+	}
+	if net.ParseIP(host) != nil {
+		return server, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, unanswered)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(addresses[rand.IntN(len(addresses))], port), nil
+}
+
+// prepare waits for the session of l, proves who this is, makes sure that what
+// is read on l is not older than what was read before, and catches up with the
+// changes of the others.
+func (b *Backend) prepare(l *link) error {
+	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
+	defer cancel()
+	timer := time.NewTimer(unanswered)
+	defer timer.Stop()
+	select {
+	case <-l.session:
+	case <-l.down:
+		return l.failure()
+	case <-timer.C:
+		return fmt.Errorf("no session within %v", unanswered)
+	}
+	if b.cfg.User != "" {
+		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
+			return struct{}{}, c.AddAuth("digest", []byte(b.cfg.User+":"+b.cfg.Password))
+		})
+		if err != nil {
+			return fmt.Errorf("authenticate: %w", err)
+		}
+	}
+	err := quorum(ctx, l, b.changes)
+	if errors.Is(err, zkc.ErrNoNode) {
+		if err = b.makePath(ctx, l, b.changes); err == nil {
+			err = quorum(ctx, l, b.changes)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", b.changes, err)
+	}
+	return b.feed.sync(ctx, l)
+}
+
+// quorum returns when the leader and a majority have agreed on a transaction
+// that does nothing: what is read on l afterwards is at least as new as all
+// writes acknowledged before. (ZooKeeper's own sync is not agreed on: a leader
+// that was deposed answers it.) The znode path must exist.
+func quorum(ctx context.Context, l *link, path string) error {
+	_, err := do(ctx, l, func(c *zkc.Conn) ([]zkc.MultiResponse, error) {
+		return c.Multi(&zkc.CheckVersionRequest{Path: path, Version: -1})
+	})
+	return err
+}
+
+// makePath makes the znode path with empty data, and the missing ones above it.
+func (b *Backend) makePath(ctx context.Context, l *link, path string) error {
+	var missing []string
+	for p := path; p != ""; p = p[:strings.LastIndexByte(p, '/')] {
+		exists, err := do(ctx, l, func(c *zkc.Conn) (bool, error) {
+			exists, _, err := c.Exists(p)
+			return exists, err
+		})
+		if err != nil {
+			return err
+		}
+		if exists {
+			break
+		}
+		missing = append(missing, p)
+	}
+	for i := len(missing) - 1; i >= 0; i-- {
+		_, err := do(ctx, l, func(c *zkc.Conn) (string, error) {
+			return c.Create(missing[i], []byte{}, zkc.FlagPersistent, b.acl)
+		})
+		if err != nil && !errors.Is(err, zkc.ErrNodeExists) {
+			return fmt.Errorf("create %s: %w", missing[i], err)
+		}
+	}
+	return nil
+}
+
+// onEvent is called for every change of a watched znode, in the order of the
+// replies. The memory is dropped here, so that nothing that is read after
+// this event can be answered with what was before it.
+func (b *Backend) onEvent(l *link, ev zkc.Event) {
+	if ev.Path == b.changes || strings.HasPrefix(ev.Path, b.changes+"/") {
+		l.dirty.add(ev.Path, true)
+		return
+	}
+	if key, ok := b.key(ev.Path); ok {
+		b.dropRecord(recordID(key))
+		b.cache.drop(listingID(parentOf(key)))
+	}
+	l.dirty.add(ev.Path, true)
+}
+
+func (b *Backend) dropRecord(i id) {
+	b.cache.drop(i)
+	b.known.Remove(i)
+}
+
+// flush forgets everything that may have changed.
+func (b *Backend) flush() {
+	b.cache.flush()
+	b.known.Purge()
+}

@@ -1,0 +1,3 @@
+package zk
+
+func (b *Backend) housekeeping() {}

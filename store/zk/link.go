@@ -1,0 +1,350 @@
+package zk
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+
+	"secretstore/store"
+)
+
+// The client's calls have no deadlines, and a hung server answers none of them.
+const (
+	// unanswered is how long a call may go without an answer before its
+	// connection is given up for another member.
+	unanswered = 2 * time.Second
+	// heartbeat is how long a connection may be silent before it is asked
+	// whether it still lives, so that a cut is noticed when nobody calls.
+	heartbeat = time.Second
+	// tick is how often both are looked at.
+	tick = 250 * time.Millisecond
+	// ticks is the size of the ring that counts the unanswered calls; longer
+	// than unanswered.
+	ticks = 64
+	// maxCalls bounds the calls under way on one connection, each of which
+	// costs a goroutine.
+	maxCalls = 1024
+	// maxReply bounds what one reply may make this process allocate. A listing
+	// of a million names of 60 bytes passes.
+	maxReply = 64 << 20
+)
+
+// errLost: the connection ended before the answer came. Whether a write took
+// effect is not known.
+var errLost = errors.New("connection to ZooKeeper lost")
+
+// link is one connection to one member, with a session of its own. It is never
+// reconnected: the library would keep watches and credentials across
+// connections, which goes wrong in ways that cannot be seen from outside
+// (watches lost on expiry, a growing list of credentials), and nothing here
+// needs a session to outlive its connection. A link that is down is retired and
+// another is made.
+type link struct {
+	server  string // host:port as configured
+	address string // what it was resolved to
+	tls     *tls.Config
+	log     *zap.Logger
+	onEvent func(zkc.Event) // node events, in the order of the replies; must not block
+
+	conn    *zkc.Conn
+	session chan struct{} // closed when the session is there
+	down    chan struct{} // closed by fail
+	slots   chan struct{} // one token for each call under way
+
+	dialing context.Context // ends when dialling has taken too long or fail is called
+	endDial context.CancelFunc
+	dialed  atomic.Bool // a link dials once
+	events  <-chan zkc.Event
+	dirty   *dirty // watches that have fired
+
+	now       atomic.Int64        // ticks so far
+	pending   [ticks]atomic.Int32 // unanswered calls, by the tick they began in
+	lastReply atomic.Int64        // when the server last answered, ns after clockBase
+	sessionOn sync.Once
+
+	mu     sync.Mutex
+	tcp    net.Conn // guarded by mu
+	reason error    // why the link is down; guarded by mu
+}
+
+// clockBase makes monotonic times fit into an atomic.
+var clockBase = time.Now()
+
+// newLink begins to connect. The caller waits for session or down, and retires
+// the link in every case.
+func newLink(cfg *Config, server, address string, onEvent func(*link, zkc.Event)) (*link, error) {
+	l := &link{
+		server: server, address: address, tls: cfg.TLS, log: cfg.Log,
+		session: make(chan struct{}), down: make(chan struct{}), slots: make(chan struct{}, maxCalls), dirty: newDirty(),
+	}
+	l.onEvent = func(ev zkc.Event) { onEvent(l, ev) }
+	l.dialing, l.endDial = context.WithTimeout(context.Background(), unanswered)
+	l.replied()
+	conn, events, err := zkc.Connect([]string{address}, cfg.SessionTimeout,
+		zkc.WithDialer(l.dial),
+		zkc.WithHostProvider(&oneServer{address: address}),
+		zkc.WithEventCallback(l.event),
+		zkc.WithLogger(clientLog{cfg.Log}),
+		zkc.WithLogInfo(false),
+		zkc.WithMaxBufferSize(maxReply),
+	)
+	if err != nil {
+		l.endDial()
+		return nil, err
+	}
+	l.conn = conn
+	l.events = events
+	return l, nil
+}
+
+// dial is the library's dialer: it keeps the connection, so that fail can
+// close it. It works once; see link.
+func (l *link) dial(_, _ string, _ time.Duration) (net.Conn, error) {
+	if l.dialed.Swap(true) {
+		return nil, errLost
+	}
+	conn, err := (&net.Dialer{}).DialContext(l.dialing, "tcp", l.address)
+	if err != nil {
+		l.fail(err)
+		return nil, err
+	}
+	l.mu.Lock()
+	l.tcp = conn
+	failed := l.reason != nil
+	l.mu.Unlock()
+	if failed {
+		conn.Close()
+		return nil, errLost
+	}
+	if l.tls == nil {
+		return conn, nil
+	}
+	secure := tls.Client(conn, l.tlsConfig())
+	if err := secure.HandshakeContext(l.dialing); err != nil {
+		l.fail(fmt.Errorf("TLS with %s: %w", l.server, err))
+		return nil, err
+	}
+	return secure, nil
+}
+
+func (l *link) tlsConfig() *tls.Config {
+	cfg := l.tls.Clone()
+	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
+		cfg.ServerName, _, _ = net.SplitHostPort(l.server)
+	}
+	return cfg
+}
+
+// event is the library's callback. It runs in the goroutine that reads the
+// replies, in their order.
+func (l *link) event(ev zkc.Event) {
+	switch {
+	case ev.Type == zkc.EventSession && ev.State == zkc.StateHasSession:
+		l.sessionOn.Do(func() { close(l.session) })
+	case ev.Type == zkc.EventSession && ev.State == zkc.StateDisconnected,
+		ev.Type == zkc.EventSession && ev.State == zkc.StateExpired:
+		l.fail(errLost)
+	case ev.Type > 0:
+		l.onEvent(ev)
+	}
+}
+
+// fail ends the connection. The first reason is the one that is remembered.
+func (l *link) fail(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reason != nil {
+		return
+	}
+	l.reason = reason
+	l.endDial()
+	if l.tcp != nil {
+		l.tcp.Close()
+	}
+	close(l.down)
+}
+
+// failure returns why the connection ended, nil if it has not.
+func (l *link) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reason
+}
+
+// retire ends the session if it can, and returns when nothing of the link runs
+// any more: within about three seconds.
+func (l *link) retire() {
+	l.conn.Close()
+	l.fail(errLost)
+	for range l.events { // closed when the library's goroutines have ended
+	}
+	for range maxCalls {
+		l.slots <- struct{}{} // never given back: no call begins any more
+	}
+}
+
+// tend watches over the link until it is down: it fails a link whose calls stay
+// unanswered, and asks one that is silent whether it lives.
+func (l *link) tend(askFor string) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.down:
+			return
+		case <-ticker.C:
+		}
+		now := l.now.Add(1)
+		if l.overdue(now) {
+			l.fail(fmt.Errorf("no answer for %v", unanswered))
+			return
+		}
+		if l.silence() >= heartbeat {
+			l.ask(askFor)
+		}
+	}
+}
+
+// overdue says whether a call began at least unanswered before tick now and
+// has no answer yet.
+func (l *link) overdue(now int64) bool {
+	const old = int64(unanswered / tick)
+	for age := old; age < ticks-1; age++ {
+		if now >= age && l.pending[(now-age)%ticks].Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// ask sends a heartbeat. If all slots are taken, calls are under way, and
+// overdue will tell.
+func (l *link) ask(path string) {
+	select {
+	case l.slots <- struct{}{}:
+		go func() {
+			defer l.end(l.begin())
+			_, _, err := l.conn.Exists(path)
+			l.heard(err)
+		}()
+	default:
+	}
+}
+
+func (l *link) begin() int64 {
+	now := l.now.Load()
+	l.pending[now%ticks].Add(1)
+	return now
+}
+
+func (l *link) end(began int64) {
+	l.pending[began%ticks].Add(-1)
+	<-l.slots
+}
+
+// heard notes an answer of the server, if err is one.
+func (l *link) heard(err error) {
+	if err == nil || answered(err) {
+		l.replied()
+	}
+}
+
+func (l *link) replied() { l.lastReply.Store(time.Since(clockBase).Nanoseconds()) }
+
+// silence is how long ago the server last answered.
+func (l *link) silence() time.Duration {
+	return time.Since(clockBase) - time.Duration(l.lastReply.Load())
+}
+
+// answered says whether err is what a server says about a request, as opposed
+// to a failure on the way. Everything that is not known is a failure: a write
+// is then looked for, not believed refused.
+func answered(err error) bool {
+	for _, known := range []error{
+		zkc.ErrNoNode, zkc.ErrNodeExists, zkc.ErrBadVersion, zkc.ErrNotEmpty, zkc.ErrNoAuth,
+		zkc.ErrNoChildrenForEphemerals, zkc.ErrInvalidACL, zkc.ErrAuthFailed, zkc.ErrBadArguments,
+		store.ErrNotFound, // what getNode makes of an answer
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// do makes one call on l and returns by the end of ctx or of the connection.
+// An error is what the server said (see answered), or matches errLost, or
+// matches store.ErrUnavailable when ctx ended first.
+func do[T any](ctx context.Context, l *link, call func(*zkc.Conn) (T, error)) (T, error) {
+	type reply struct {
+		value T
+		err   error
+	}
+	var zero T
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		return zero, expired(ctx)
+	case <-l.down:
+		return zero, errLost
+	}
+	answers := make(chan reply, 1)
+	go func() {
+		defer l.end(l.begin())
+		value, err := call(l.conn)
+		l.heard(err)
+		if err != nil && !answered(err) {
+			err = fmt.Errorf("%w: %w", errLost, err)
+		}
+		answers <- reply{value, err}
+	}()
+	select {
+	case r := <-answers:
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, expired(ctx)
+	case <-l.down:
+	}
+	select {
+	case r := <-answers: // it came, and then the connection went
+		return r.value, r.err
+	default:
+		return zero, errLost
+	}
+}
+
+func expired(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, context.Cause(ctx))
+}
+
+// oneServer makes the library try one address once; after that it waits to be
+// closed.
+type oneServer struct {
+	address string
+	tried   atomic.Bool
+}
+
+func (s *oneServer) Init([]string) error { return nil }
+func (s *oneServer) Len() int            { return 1 }
+func (s *oneServer) Connected()          {}
+func (s *oneServer) Next() (server string, retryStart bool) {
+	return s.address, s.tried.Swap(true)
+}
+
+// clientLog passes on what the library says. It knows paths and addresses, no
+// data and no credentials.
+type clientLog struct{ log *zap.Logger }
+
+func (c clientLog) Printf(format string, args ...any) {
+	if ce := c.log.Check(zap.DebugLevel, "ZooKeeper client"); ce != nil {
+		ce.Write(zap.String("says", fmt.Sprintf(format, args...)))
+	}
+}

@@ -1,0 +1,232 @@
+package zk
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+
+	"secretstore/store"
+)
+
+// refused deals with a transaction that ZooKeeper has refused because of one
+// operation, and returns the requests that are to be sent again: after a
+// repair all of them, otherwise all but the one whose operation it is.
+func (c *committer) refused(l *link, t *tx, results []zkc.MultiResponse) []*request {
+	batch := keep(t.batch, (*request).unsend)
+	at := 0
+	for results[at].Error == nil { // there is one, or there was no error
+		at++
+	}
+	if at == len(t.owner) {
+		c.lostOwn(results[at].Error.Error())
+		return batch
+	}
+	culprit := t.owner[at]
+	judge := c.judge
+	if culprit.parent {
+		judge = c.judgeParent
+	}
+	repaired, err := judge(l, culprit.r, culprit.index, results[at].Error)
+	if errors.Is(err, errLost) {
+		l.fail(err)
+		return batch // it will be refused again, and judged then
+	}
+	if repaired {
+		if culprit.r.repairs++; culprit.r.repairs <= maxRepairs {
+			return batch
+		}
+		err = fmt.Errorf("%w: %s keeps changing", store.ErrUnavailable, c.b.path(culprit.r.ops[culprit.index].Key))
+	}
+	culprit.r.answer(nil, err)
+	return keep(batch, func(r *request) bool { return r != culprit.r })
+}
+
+// judge finds out why operation i of r was refused. It returns repaired if it
+// has done something so that it may be tried again.
+func (c *committer) judge(l *link, r *request, i int, refusal error) (repaired bool, err error) {
+	op := r.ops[i]
+	refuse := func(err error) (bool, error) { return false, &store.OpError{Index: i, Key: op.Key, Err: err} }
+	if errors.Is(refusal, zkc.ErrNoAuth) {
+		return false, fmt.Errorf("%s: %w", c.b.path(op.Key), refusal)
+	}
+	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+		return c.judgeCreate(l, r, i, refusal)
+	}
+	switch {
+	case errors.Is(refusal, zkc.ErrNoNode):
+		return refuse(store.ErrNotFound)
+	case errors.Is(refusal, zkc.ErrNotEmpty):
+		return refuse(store.ErrNotEmpty)
+	case errors.Is(refusal, zkc.ErrBadVersion):
+		_, err := do(c.b.ctx, l, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, c.b.path(op.Key)) })
+		if errors.Is(err, store.ErrNotFound) {
+			return refuse(store.ErrNotFound)
+		}
+		if err != nil && !answered(err) {
+			return false, err
+		}
+		return refuse(store.ErrConflict)
+	}
+	return false, fmt.Errorf("%s: %w", c.b.path(op.Key), refusal)
+}
+
+// judgeCreate is judge for Create and Ensure.
+func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repaired bool, err error) {
+	op, step := r.ops[i], &r.steps[i]
+	path := c.b.path(op.Key)
+	known := op.Kind == store.OpEnsure && c.isKnown(r, i)
+	c.b.known.Remove(recordID(op.Key))
+	switch {
+	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !known:
+		step.parents, err = c.missingParents(l, op.Key)
+		return err == nil, err
+	case step.overParent || known || step.within:
+		// It is no longer what it was taken for.
+		step.overParent, step.parents = false, nil
+		return true, nil
+	case errors.Is(refusal, zkc.ErrNodeExists):
+		stat, err := do(c.b.ctx, l, func(conn *zkc.Conn) (*zkc.Stat, error) {
+			exists, stat, err := conn.Exists(path)
+			if !exists {
+				return nil, err
+			}
+			return stat, err
+		})
+		switch {
+		case err != nil:
+			return false, err
+		case stat == nil: // gone again
+			return true, nil
+		case stat.DataLength == 0:
+			step.overParent, step.at = true, stat.Version
+			return true, nil
+		case op.Kind == store.OpEnsure:
+			c.b.known.Add(recordID(op.Key), struct{}{})
+			return true, nil
+		}
+		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}
+	}
+	return false, fmt.Errorf("%s: %w", path, refusal)
+}
+
+// judgeParent is judge for the znodes above, which are not what they were
+// found to be.
+func (c *committer) judgeParent(l *link, r *request, i int, refusal error) (repaired bool, err error) {
+	if errors.Is(refusal, zkc.ErrNoNode) || errors.Is(refusal, zkc.ErrNodeExists) {
+		r.steps[i].parents, err = c.missingParents(l, r.ops[i].Key)
+		return err == nil, err
+	}
+	return false, fmt.Errorf("above %s: %w", c.b.path(r.ops[i].Key), refusal)
+}
+
+// missingParents returns the keys above key that have no znode, topmost first.
+func (c *committer) missingParents(l *link, key store.Key) ([]store.Key, error) {
+	var missing []store.Key
+	for p := parentOf(key); p != ""; p = parentOf(p) {
+		exists, err := do(c.b.ctx, l, func(conn *zkc.Conn) (bool, error) {
+			exists, _, err := conn.Exists(c.b.path(p))
+			return exists, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if exists {
+			return missing, nil
+		}
+		missing = append([]store.Key{p}, missing...)
+	}
+	// Somebody may have removed ROOT itself.
+	return missing, c.b.makePath(c.b.ctx, l, c.b.cfg.Root)
+}
+
+// resolve finds out what became of a transaction whose answer was lost, and
+// answers its requests if it took effect, or if that cannot be known. It
+// returns the requests that are to be sent again, since it did not and never
+// will.
+//
+// It tries to set our change record at the same version as the transaction
+// did, so that only one of the two can ever take effect, however late a packet
+// arrives. Then it is clear which one did.
+func (c *committer) resolve(t *tx) []*request {
+	for {
+		l := c.awaitLong()
+		if l == nil {
+			return c.unknown(t, errClosed)
+		}
+		fence := c.own.next(nil, time.Now())
+		_, err := do(c.b.ctx, l, func(conn *zkc.Conn) (*zkc.Stat, error) {
+			return conn.Set(c.own.path, fence.encode(), c.own.version)
+		})
+		switch {
+		case err == nil:
+			c.own.published(nil, time.Now())
+			return keep(t.batch, (*request).unsend)
+		case errors.Is(err, zkc.ErrBadVersion):
+			done, rest := c.lookWhich(l, t)
+			if done {
+				return rest
+			}
+		case answered(err):
+			c.lostOwn(err.Error())
+			return c.unknown(t, err)
+		default:
+			l.fail(err)
+		}
+	}
+}
+
+// lookWhich reads which of our attempts took effect. It is not done if the
+// connection was lost meanwhile.
+func (c *committer) lookWhich(l *link, t *tx) (done bool, again []*request) {
+	type content struct {
+		data []byte
+		stat *zkc.Stat
+	}
+	now, err := do(c.b.ctx, l, func(conn *zkc.Conn) (content, error) {
+		data, stat, err := conn.Get(c.own.path)
+		return content{data, stat}, err
+	})
+	if err != nil && !answered(err) {
+		l.fail(err)
+		return false, nil
+	}
+	found, parseErr := parseChange(now.data)
+	switch {
+	case err != nil || parseErr != nil || now.stat.Version != c.own.version+1 || found.nonce > c.own.nonce || found.nonce < t.change.nonce:
+		c.lostOwn("another version or content")
+		return true, c.unknown(t, errors.New("the change record was touched by somebody else"))
+	case found.nonce == t.change.nonce:
+		c.committed(t)
+		return true, nil
+	}
+	// One of the fences.
+	c.own.published(nil, time.Now())
+	return true, keep(t.batch, (*request).unsend)
+}
+
+// unknown answers the requests of a transaction whose outcome will not be
+// known.
+func (c *committer) unknown(t *tx, why error) []*request {
+	for _, id := range t.ids {
+		c.b.dropRecord(id)
+	}
+	c.b.log.Warn("the outcome of a write to ZooKeeper is unknown", zap.Int("requests", len(t.batch)), zap.Error(why))
+	fail(t.batch, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why))
+	return nil
+}
+
+// awaitLong waits for a connection until the backend is closed.
+func (c *committer) awaitLong() *link {
+	for {
+		l, err := c.b.await(c.b.ctx)
+		if err == nil {
+			return l
+		}
+		if !errors.Is(err, errAway) || c.b.ready(c.b.ctx) != nil {
+			return nil
+		}
+	}
+}

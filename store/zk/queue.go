@@ -1,0 +1,201 @@
+package zk
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"secretstore/store"
+)
+
+// The bounds of a batch of writes. One request larger than that travels alone.
+const (
+	maxBatchBytes = 256 << 10
+	maxBatchOps   = 512
+	// maxScan bounds how many waiting requests are looked at for one batch.
+	maxScan = 2048
+)
+
+// The states of a request. A caller whose time is up leaves: from waiting, it
+// knows that its write will never happen; from sent, it does not know.
+const (
+	waiting = iota
+	sent
+	left
+)
+
+// request is one Apply on its way.
+type request struct {
+	ops   []store.Op
+	bytes int
+	state atomic.Int32
+	done  chan result // gets one result
+
+	// What follows belongs to the committer.
+	steps   []step
+	repairs int
+}
+
+type result struct {
+	versions []store.Version
+	err      error
+}
+
+// send moves r from waiting to sent. It is not ok if the caller has left.
+func (r *request) send() bool { return r.state.CompareAndSwap(waiting, sent) }
+
+// unsend is for a request that was sent and certainly had no effect.
+func (r *request) unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
+
+func (r *request) answer(versions []store.Version, err error) { r.done <- result{versions, err} }
+
+// wait returns the result, or by the end of ctx what is known then.
+func (r *request) wait(ctx context.Context) ([]store.Version, error) {
+	select {
+	case res := <-r.done:
+		return res.versions, res.err
+	case <-ctx.Done():
+	}
+	before := r.state.Swap(left)
+	select {
+	case res := <-r.done:
+		return res.versions, res.err
+	default:
+	}
+	if before == waiting {
+		return nil, expired(ctx)
+	}
+	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, context.Cause(ctx))
+}
+
+// queue holds what waits for the committer.
+type queue struct {
+	mu       sync.Mutex
+	closed   bool         // guarded by mu
+	requests []*request   // guarded by mu
+	barriers []chan *link // guarded by mu; each gets one link, or is closed
+	wake     chan struct{}
+}
+
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+func (q *queue) push(r *request, barrier chan *link) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	if r != nil {
+		q.requests = append(q.requests, r)
+	}
+	if barrier != nil {
+		q.barriers = append(q.barriers, barrier)
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	close(q.wake)
+}
+
+// take waits for work and returns the next batch: the oldest request and all
+// that can share a transaction with it, and all barriers. When the queue is
+// closed it is not ok, and returns all that is left.
+func (q *queue) take() (batch []*request, barriers []chan *link, ok bool) {
+	for {
+		_, open := <-q.wake
+		q.mu.Lock()
+		barriers, q.barriers = q.barriers, nil
+		if !open || q.closed {
+			batch, q.requests = q.requests, nil
+			q.mu.Unlock()
+			return batch, barriers, false
+		}
+		batch = q.form()
+		if len(q.requests) > 0 {
+			select {
+			case q.wake <- struct{}{}:
+			default:
+			}
+		}
+		q.mu.Unlock()
+		if len(batch)+len(barriers) > 0 {
+			return batch, barriers, true
+		}
+	}
+}
+
+// form takes a batch out of requests. The caller holds mu.
+func (q *queue) form() []*request {
+	var batch []*request
+	claims := newClaims()
+	bytes, ops := 0, 0
+	kept := q.requests[:0]
+	for i, r := range q.requests {
+		if r.state.Load() == left {
+			continue
+		}
+		fits := len(batch) == 0 || bytes+r.bytes <= maxBatchBytes && ops+len(r.ops) <= maxBatchOps
+		if i >= maxScan || !fits || !claims.add(r.ops) {
+			kept = append(kept, r)
+			continue
+		}
+		batch = append(batch, r)
+		bytes, ops = bytes+r.bytes, ops+len(r.ops)
+	}
+	clear(q.requests[len(kept):])
+	q.requests = kept
+	return batch
+}
+
+// claims says which operations can share a transaction: at most one on each
+// key, except that equal checks, and Ensures, are done once for all. A key
+// under one that is deleted waits: it would need its parent made again.
+type claims struct {
+	by      map[store.Key]store.Op
+	deletes map[store.Key]bool
+}
+
+func newClaims() *claims {
+	return &claims{by: make(map[store.Key]store.Op), deletes: make(map[store.Key]bool)}
+}
+
+// add claims the keys of ops, all or none.
+func (c *claims) add(ops []store.Op) bool {
+	for _, op := range ops {
+		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
+			return false
+		}
+		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure) && underAny(c.deletes, op.Key) {
+			return false
+		}
+	}
+	for _, op := range ops {
+		c.by[op.Key] = op
+		if op.Kind == store.OpDelete {
+			c.deletes[op.Key] = true
+		}
+	}
+	return true
+}
+
+func shared(a, b store.Op) bool {
+	return a.Kind == b.Kind && (a.Kind == store.OpEnsure || a.Kind == store.OpCheck && a.Version == b.Version)
+}
+
+func underAny(keys map[store.Key]bool, key store.Key) bool {
+	for p := parentOf(key); p != ""; p = parentOf(p) {
+		if keys[p] {
+			return true
+		}
+	}
+	return false
+}

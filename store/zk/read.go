@@ -1,0 +1,167 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+
+	"secretstore/store"
+)
+
+// changesName is the child of ROOT that no key may lie under.
+const changesName = "changes"
+
+// checkKey is store.ValidKey, and refuses what belongs to this package.
+func checkKey(key store.Key) error {
+	if key == changesName || strings.HasPrefix(key, changesName+"/") {
+		return fmt.Errorf("%w: %q is reserved", store.ErrInvalidKey, changesName)
+	}
+	return store.ValidKey(key)
+}
+
+// path returns the znode of a key; of the empty key, ROOT.
+func (b *Backend) path(key store.Key) string {
+	if key == "" {
+		return b.cfg.Root
+	}
+	return b.cfg.Root + "/" + key
+}
+
+// key returns the key of a znode.
+func (b *Backend) key(path string) (store.Key, bool) {
+	return strings.CutPrefix(path, b.cfg.Root+"/")
+}
+
+// Get implements store.Backend.
+func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if err := b.ready(ctx); err != nil {
+		return store.Node{}, err
+	}
+	if err := checkKey(key); err != nil {
+		return store.Node{}, err
+	}
+	i := recordID(key)
+	if c == store.Cached {
+		e, age, err := b.remembered(i, key)
+		if err != nil {
+			return store.Node{}, err
+		}
+		if e != nil && e.missing {
+			return store.Node{}, store.ErrNotFound
+		}
+		if e != nil {
+			node := e.node
+			node.Age = age
+			return node, nil
+		}
+	}
+	ticket := b.cache.ticket(i)
+	node, err := readOn(ctx, b, c, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		b.remember(i, ticket, &entry{key: key, missing: true})
+		return store.Node{}, store.ErrNotFound
+	case err != nil:
+		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
+	}
+	if node.Version == 0 {
+		b.known.Add(i, struct{}{})
+	}
+	b.remember(i, ticket, &entry{key: key, node: node})
+	return node, nil
+}
+
+// getNode reads a record; one with empty data is none.
+func getNode(conn *zkc.Conn, path string) (store.Node, error) {
+	data, stat, err := conn.Get(path)
+	if errors.Is(err, zkc.ErrNoNode) || err == nil && len(data) == 0 {
+		return store.Node{}, store.ErrNotFound
+	}
+	if err != nil {
+		return store.Node{}, err
+	}
+	return store.Node{Data: data, Version: store.Version(stat.Version)}, nil
+}
+
+// Children implements store.Backend. Names that no key can have are left out.
+func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	if err := b.ready(ctx); err != nil {
+		return store.Listing{}, err
+	}
+	if key != "" {
+		if err := checkKey(key); err != nil {
+			return store.Listing{}, err
+		}
+	}
+	i := listingID(key)
+	if c == store.Cached {
+		e, age, err := b.remembered(i, key)
+		if err != nil {
+			return store.Listing{}, err
+		}
+		if e != nil {
+			return store.Listing{Names: e.names, Age: age}, nil
+		}
+	}
+	ticket := b.cache.ticket(i)
+	names, err := readOn(ctx, b, c, func(conn *zkc.Conn) ([]string, error) {
+		names, _, err := conn.Children(b.path(key))
+		if errors.Is(err, zkc.ErrNoNode) {
+			return nil, nil
+		}
+		return names, err
+	})
+	if err != nil {
+		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
+	}
+	names = keepValid(key, names)
+	b.remember(i, ticket, &entry{key: key, names: names})
+	return store.Listing{Names: names}, nil
+}
+
+// keepValid drops names that others have made and that no key can have.
+func keepValid(parent store.Key, names []string) []string {
+	valid := names[:0]
+	for _, name := range names {
+		if strings.Contains(name, "/") || store.ValidKey(name) != nil || parent == "" && name == changesName {
+			continue
+		}
+		valid = append(valid, name)
+	}
+	return valid
+}
+
+// remembered answers from memory: an entry and its age, or nil if the storage
+// has to be asked.
+func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
+	e, ok := b.cache.get(i, key)
+	if !ok {
+		return nil, 0, nil
+	}
+	last := b.lastGood.Load()
+	if l := b.live.Load(); l != nil {
+		if l.silence() < maxSilence {
+			return e, 0, nil
+		}
+		last = l.lastReply.Load()
+	}
+	if b.cfg.MaxStale == 0 {
+		return nil, 0, nil
+	}
+	age := time.Since(clockBase) - time.Duration(last)
+	if age > b.cfg.MaxStale {
+		return nil, 0, fmt.Errorf("%w: for longer than %v", store.ErrUnavailable, b.cfg.MaxStale)
+	}
+	return e, age, nil
+}
+
+// remember keeps what was read, unless nothing tells when it changes.
+func (b *Backend) remember(i id, ticket uint64, e *entry) {
+	if !b.feed.off.Load() {
+		b.cache.put(i, ticket, e)
+	}
+}

@@ -1,0 +1,239 @@
+// Package zk keeps records as znodes of a ZooKeeper ensemble: the storage
+// zk://HOSTS/ROOT, which many servers may share. It holds opaque bytes, never
+// plaintext or keys, and takes whoever can write to ZooKeeper for an attacker.
+//
+// The record KEY is the znode ROOT/KEY, its Version the version of the znode.
+// A znode with empty data is no record: it only has children. ROOT/changes
+// belongs to this package; each server publishes there what it wrote last
+// (see change), which keeps the memory of all others fresh.
+//
+// A Backend has one connection at a time (see link), made by one goroutine
+// (connect.go) that also follows the changes of the others (feed.go) and the
+// watched znodes (watch.go). All writes go through another one (commit.go).
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.uber.org/zap"
+
+	"secretstore/store"
+	"secretstore/store/internal/local"
+)
+
+const (
+	// maxCall is how long a call of a Backend may last whatever its context
+	// says. It leaves time for one connection to be given up as unanswered.
+	maxCall = 4 * time.Second
+	// maxAwait is how long a call waits for a connection that is away.
+	maxAwait = 800 * time.Millisecond
+	// maxSilence is how long the memory counts as fresh without word from the
+	// server: the heartbeat, and the time in which it is missed.
+	maxSilence = heartbeat + unanswered
+	// maxKnown bounds how many records are remembered to exist (8 bytes each,
+	// and the same again to keep them in order).
+	maxKnown = 1 << 16
+)
+
+var (
+	errClosed  = fmt.Errorf("%w: ZooKeeper backend is closed", store.ErrUnavailable)
+	errAway    = fmt.Errorf("%w: no connection to ZooKeeper", store.ErrUnavailable)
+	errTooSlow = fmt.Errorf("no answer from ZooKeeper within %v", maxCall)
+)
+
+// Backend is a store.Backend on ZooKeeper. Make it with Open.
+type Backend struct {
+	cfg     Config
+	log     *zap.Logger
+	acl     []zkc.ACL // of every znode that is made
+	changes string    // ROOT/changes
+
+	cache *cache
+	known *lru.Cache[id, struct{}] // records that are likely to exist
+	feed  feed
+	hub   *local.Hub
+	watch watched
+	queue *queue
+	own   ownNames
+
+	ctx     context.Context // ends when the goroutines are to end
+	end     context.CancelFunc
+	closing chan struct{} // closed first: no new work
+	close   sync.Once
+	running sync.WaitGroup
+	writer  sync.WaitGroup // the committer, which ends before the connection does
+
+	mu      sync.Mutex
+	current *link         // nil while there is none; guarded by mu
+	changed chan struct{} // closed and made anew when current changes; guarded by mu
+
+	live     atomic.Pointer[link] // current, for readers of the memory
+	lastGood atomic.Int64         // when the feed was last known good while live is nil, ns after clockBase
+}
+
+var _ store.Backend = (*Backend)(nil)
+
+// Open begins to connect and returns at once: ZooKeeper may be started later.
+// A wrong Config is ErrConfig, with all that is wrong.
+func Open(ctx context.Context, cfg Config) (*Backend, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, expired(ctx)
+	}
+	cfg.Servers = append([]string(nil), cfg.Servers...)
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cache, err := newCache(cfg.CacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	known, err := lru.New[id, struct{}](maxKnown)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		cfg: cfg, log: cfg.Log, acl: zkc.WorldACL(zkc.PermAll), changes: cfg.Root + "/" + changesName,
+		cache: cache, known: known, hub: local.NewHub(), queue: newQueue(),
+		closing: make(chan struct{}), changed: make(chan struct{}),
+	}
+	b.feed.b = b
+	b.lastGood.Store(-1)
+	b.ctx, b.end = context.WithCancel(context.Background())
+	if cfg.User != "" {
+		b.acl = zkc.AuthACL(zkc.PermAll)
+	} else {
+		b.log.Warn("no ZooKeeper user is configured: everybody who reaches ZooKeeper may change and delete everything",
+			zap.String("root", cfg.Root))
+	}
+	b.running.Go(b.connectLoop)
+	b.running.Go(b.housekeeping)
+	b.writer.Go((&committer{b: b}).run)
+	return b, nil
+}
+
+// Close implements store.Backend. The write under way is finished first, if
+// ZooKeeper answers.
+func (b *Backend) Close() error {
+	b.close.Do(func() {
+		close(b.closing)
+		b.queue.close()
+		b.writer.Wait()
+		b.end()
+		b.hub.Close()
+		b.running.Wait()
+		b.cache.close()
+	})
+	return nil
+}
+
+// Ping implements store.Backend with a read on the session. A member that has
+// lost its quorum closes its sessions, so it does not answer.
+func (b *Backend) Ping(ctx context.Context) error {
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
+	_, err := readOn(ctx, b, store.Cached, func(c *zkc.Conn) (bool, error) {
+		exists, _, err := c.Exists(b.changes)
+		return exists, err
+	})
+	return err
+}
+
+// ready refuses before anything is begun.
+func (b *Backend) ready(ctx context.Context) error {
+	select {
+	case <-b.closing:
+		return errClosed
+	default:
+		return local.Expired(ctx)
+	}
+}
+
+// publish makes l the connection of all calls, or with nil says that there is
+// none.
+func (b *Backend) publish(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l == nil && b.current != nil {
+		b.lastGood.Store(b.current.lastReply.Load())
+	}
+	b.current = l
+	b.live.Store(l)
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// link returns the connection, nil if there is none, and a channel that is
+// closed when that changes.
+func (b *Backend) link() (*link, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.current != nil && b.current.failure() == nil {
+		return b.current, b.changed
+	}
+	return nil, b.changed
+}
+
+// await returns the connection, and waits a little for it if it is away.
+func (b *Backend) await(ctx context.Context) (*link, error) {
+	l, changed := b.link()
+	if l != nil {
+		return l, nil
+	}
+	timer := time.NewTimer(maxAwait)
+	defer timer.Stop()
+	for l == nil {
+		select {
+		case <-changed:
+			l, changed = b.link()
+		case <-timer.C:
+			return nil, errAway
+		case <-ctx.Done():
+			return nil, expired(ctx)
+		case <-b.closing:
+			return nil, errClosed
+		}
+	}
+	return l, nil
+}
+
+// readTries bounds how many connections one read may outlive.
+const readTries = 3
+
+// readOn reads with call, after a barrier if c is store.Latest. An error is
+// what the server said, or matches store.ErrUnavailable.
+func readOn[T any](ctx context.Context, b *Backend, c store.Consistency, call func(*zkc.Conn) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
+	defer cancel()
+	var zero T
+	var err error
+	for range readTries {
+		var l *link
+		if c == store.Cached {
+			l, err = b.await(ctx)
+		} else {
+			l, err = b.barrier(ctx)
+		}
+		if err != nil {
+			return zero, err
+		}
+		// On the connection of the barrier: another member may be behind it.
+		var value T
+		value, err = do(ctx, l, call)
+		if !errors.Is(err, errLost) {
+			return value, err
+		}
+		l.fail(err)
+		if err := b.ready(ctx); err != nil {
+			return zero, err
+		}
+	}
+	return zero, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
