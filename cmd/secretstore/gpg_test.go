@@ -12,7 +12,7 @@ import (
 
 // TestScriptsWithGPG runs the procedures of operators with the real gpg.
 func TestScriptsWithGPG(t *testing.T) {
-	runScripts(t, "../../testdata/script/gpg", gnupgHome)
+	runScripts(t, "../../testdata/script/gpg", gnupgHome, nil)
 }
 
 // gnupgHome gives a script an empty keyring of its own, and ends the agent that

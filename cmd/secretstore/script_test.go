@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil) }
+func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil, nil) }
 
 // runScripts runs the scripts of a folder against the real program. In each,
 // $WORK holds the HS256 key "key", and root.token for the uid root, which
@@ -39,16 +40,17 @@ func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil) }
 //	seeded FILE              puts a bootstrapped bbolt store there
 //	certificate CERT KEY     makes a TLS certificate
 //	sign UID FILE            writes a token
-//	start ARGS...            starts a server; its log is server.log, its standard
-//	                         output server.out; sets SECRETSTORE_SERVER
-//	halt                     sends SIGTERM and wants exit status 0
-//	crash                    sends SIGKILL
-//	hangup                   sends SIGHUP
+//	start [@NAME] ARGS...    starts a server; its log is server.log, its standard
+//	                         output server.out (or NAME.log and NAME.out); sets
+//	                         SECRETSTORE_SERVER
+//	halt [@NAME]             sends SIGTERM and wants exit status 0
+//	crash [@NAME]            sends SIGKILL
+//	hangup [@NAME]           sends SIGHUP
 //	exits STATUS PROGRAM...  runs a program and wants the exit status
 //	until STATUS PROGRAM...  repeats it until it exits so
 //	shows REGEXP PROGRAM...  repeats it until its standard output matches
-func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
-	testscript.Run(t, testscript.Params{
+func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, more map[string]command) {
+	params := testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -81,8 +83,12 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			"until":  cmdUntil,
 			"shows":  cmdShows,
 		},
-	})
+	}
+	maps.Copy(params.Cmds, more)
+	testscript.Run(t, params)
 }
+
+type command = func(ts *testscript.TestScript, neg bool, args []string)
 
 func sign(uid, file string) error {
 	raw, err := token.Sign(uid, time.Time{}, "", []byte(fixture.Key))
@@ -92,8 +98,16 @@ func sign(uid, file string) error {
 	return os.WriteFile(file, []byte(raw+"\n"), 0o600)
 }
 
-// servers holds the running server of each script, by its work directory.
+// servers holds the last server of each name, by script and name.
 var servers sync.Map
+
+// named takes the name of a server off the arguments.
+func named(args []string) (name string, rest []string) {
+	if len(args) > 0 && strings.HasPrefix(args[0], "@") {
+		return args[0][1:], args[1:]
+	}
+	return "server", args
+}
 
 type child struct {
 	cmd   *exec.Cmd
@@ -103,10 +117,11 @@ type child struct {
 var listening = regexp.MustCompile(`listening.*?(https?://[0-9.:]+)`)
 
 func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
-	work := ts.Getenv("WORK")
-	log, err := os.Create(filepath.Join(work, "server.log"))
+	name, args := named(args)
+	id := filepath.Join(ts.Getenv("WORK"), name)
+	log, err := os.Create(id + ".log")
 	ts.Check(err)
-	out, err := os.Create(filepath.Join(work, "server.out"))
+	out, err := os.Create(id + ".out")
 	ts.Check(err)
 	program := ""
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
@@ -116,9 +131,9 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	c := &child{cmd: exec.Command(program, append([]string{"server"}, args...)...), ended: make(chan struct{})}
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = ts.MkAbs("."), out, log
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GORACE", "SECRETSTORE_LISTEN", "SECRETSTORE_STORAGE", "SECRETS_BOOTSTRAP"} {
-		if v := ts.Getenv(name); v != "" {
-			c.cmd.Env = append(c.cmd.Env, name+"="+v)
+	for _, env := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GORACE", "SECRETSTORE_LISTEN", "SECRETSTORE_STORAGE", "SECRETS_BOOTSTRAP"} {
+		if v := ts.Getenv(env); v != "" {
+			c.cmd.Env = append(c.cmd.Env, env+"="+v)
 		}
 	}
 	ts.Check(c.cmd.Start())
@@ -132,9 +147,9 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 		c.cmd.Process.Kill() // fails if it has ended
 		<-c.ended
 	})
-	servers.Store(work, c)
+	servers.Store(id, c)
 	wait(ts, "the server does not listen", func() bool {
-		text := ts.ReadFile(filepath.Join(ts.Getenv("WORK"), "server.log"))
+		text := ts.ReadFile(id + ".log")
 		if m := listening.FindStringSubmatch(text); m != nil {
 			ts.Setenv("SECRETSTORE_SERVER", m[1])
 			return true
@@ -162,16 +177,17 @@ func wait(ts *testscript.TestScript, what string, done func() bool) {
 	ts.Fatalf("%s", what)
 }
 
-func running(ts *testscript.TestScript) *child {
-	c, ok := servers.Load(ts.Getenv("WORK"))
+func running(ts *testscript.TestScript, args []string) *child {
+	name, _ := named(args)
+	c, ok := servers.Load(filepath.Join(ts.Getenv("WORK"), name))
 	if !ok {
-		ts.Fatalf("no server was started")
+		ts.Fatalf("%s was not started", name)
 	}
 	return c.(*child)
 }
 
-func end(ts *testscript.TestScript, sig os.Signal) *child {
-	c := running(ts)
+func end(ts *testscript.TestScript, args []string, sig os.Signal) *child {
+	c := running(ts, args)
 	ts.Check(c.cmd.Process.Signal(sig))
 	select {
 	case <-c.ended:
@@ -181,16 +197,17 @@ func end(ts *testscript.TestScript, sig os.Signal) *child {
 	return c
 }
 
-func cmdHalt(ts *testscript.TestScript, _ bool, _ []string) {
-	if c := end(ts, syscall.SIGTERM); !c.cmd.ProcessState.Success() {
-		ts.Fatalf("the server ended with %v:\n%s", c.cmd.ProcessState, ts.ReadFile(filepath.Join(ts.Getenv("WORK"), "server.log")))
+func cmdHalt(ts *testscript.TestScript, _ bool, args []string) {
+	if c := end(ts, args, syscall.SIGTERM); !c.cmd.ProcessState.Success() {
+		name, _ := named(args)
+		ts.Fatalf("the server ended with %v:\n%s", c.cmd.ProcessState, ts.ReadFile(filepath.Join(ts.Getenv("WORK"), name+".log")))
 	}
 }
 
-func cmdCrash(ts *testscript.TestScript, _ bool, _ []string) { end(ts, syscall.SIGKILL) }
+func cmdCrash(ts *testscript.TestScript, _ bool, args []string) { end(ts, args, syscall.SIGKILL) }
 
-func cmdHangup(ts *testscript.TestScript, _ bool, _ []string) {
-	ts.Check(running(ts).cmd.Process.Signal(syscall.SIGHUP))
+func cmdHangup(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(running(ts, args).cmd.Process.Signal(syscall.SIGHUP))
 }
 
 // status runs a program of the script and returns its exit status.

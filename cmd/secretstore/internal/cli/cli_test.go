@@ -280,3 +280,9 @@ func TestGPGOutputNeverReachesTheTerminal(t *testing.T) {
 		t.Error("a key that is not hex is accepted")
 	}
 }
+
+func TestWarningsStayOnOneLine(t *testing.T) {
+	if got := oneLine("policy-file: 2 problems:\n\tline 1: x\r\n\x1b[2Jline 2: y"); got != "policy-file: 2 problems:; line 1: x; [2Jline 2: y" {
+		t.Errorf("%q", got)
+	}
+}

@@ -19,7 +19,8 @@ func serverCommand(p *Process) *cobra.Command {
 		Long: "server runs the Secret Store until it gets SIGTERM or SIGINT.\n\n" +
 			"Every flag can also be set by an environment variable (--zk-auth-file is SECRETSTORE_ZK_AUTH_FILE)\n" +
 			"and by a key of the same name in the YAML file of --config (zk-auth-file: FILE).\n" +
-			"A flag beats the environment, which beats the file. SIGHUP reads the policy file again.",
+			"A flag beats the environment, which beats the file. Lists are separated by commas in the environment.\n" +
+			"SIGHUP reads the policy file again.",
 		Example: "  secretstore server --dev\n" +
 			"  secretstore server --storage bolt:/var/lib/secretstore/secrets.db --auth-secret-file auth-secret \\\n" +
 			"      --policy-file policy.yaml --audit-log audit.log\n" +

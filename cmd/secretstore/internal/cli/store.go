@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +71,7 @@ func printStatus(p *Process, b wire.Backend, st wire.SealStatus) error {
 		}
 	}
 	for _, warning := range st.Warnings {
-		fmt.Fprintf(w, "Warning:\t%s\n", warning)
+		fmt.Fprintf(w, "Warning:\t%s\n", oneLine(warning))
 	}
 	switch stateWord(b) {
 	case "uninitialized":
@@ -78,6 +80,12 @@ func printStatus(p *Process, b wire.Backend, st wire.SealStatus) error {
 		fmt.Fprintln(w, "Next:\tsecretstore unseal")
 	}
 	return w.Flush()
+}
+
+// oneLine keeps a text of several lines from breaking the table, and control
+// characters from the terminal.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), "; ")
 }
 
 func initCommand(p *Process) *cobra.Command {

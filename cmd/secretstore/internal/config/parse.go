@@ -19,10 +19,10 @@ import (
 const MaxSecretSizeLimit = 1 << 30
 
 const (
-	// A ZooKeeper server clamps the session timeout to 2-20 ticks anyway (4 to
-	// 40 s by default); these bounds only catch slips such as "6000h".
+	// Those of package zk. A ZooKeeper server clamps the session timeout to
+	// 2-20 ticks anyway (4 to 40 s by default).
 	minSession = time.Second
-	maxSession = 10 * time.Minute
+	maxSession = time.Minute
 	maxStale   = 30 * 24 * time.Hour
 )
 

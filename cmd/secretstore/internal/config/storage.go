@@ -29,6 +29,7 @@ type Storage struct {
 const (
 	defaultZKPort = "2181"
 	defaultZKRoot = "/dcos/secrets"
+	maxZKRoot     = 200 // as in package zk: it is part of every request
 )
 
 // ParseStorage reads bolt:PATH, zk://H1:P1,H2:P2/ROOT or memory: (or memory, for
@@ -75,6 +76,9 @@ func parseZooKeeper(rest string) (Storage, error) {
 		path, err := parseZnode("/" + root)
 		if err != nil {
 			return Storage{}, err
+		}
+		if len(path) > maxZKRoot {
+			return Storage{}, fmt.Errorf("the root znode is longer than %d bytes", maxZKRoot)
 		}
 		out.Root = path
 	}

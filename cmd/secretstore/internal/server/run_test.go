@@ -318,11 +318,16 @@ func TestOldTLSIsRefused(t *testing.T) {
 // TestDangerousStartsAreWarnedAbout: each of these serves, so the log is the
 // only place to say it.
 func TestDangerousStartsAreWarnedAbout(t *testing.T) {
+	readable := write(t, t.TempDir(), "key", fixture.Key)
+	if err := os.Chmod(readable, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, want string
 		args       []string
 	}{
 		{"plain HTTP for everybody", "plain HTTP is served beyond this machine", []string{"--listen", "0.0.0.0:0"}},
+		{"a key for all to read", "chmod 600", []string{"--auth-secret-file", readable}},
 		{"no key", "nobody gets in", []string{"--auth-secret-file="}},
 		{"no rights", "nobody has any permission", nil},
 	} {

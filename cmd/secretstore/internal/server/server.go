@@ -20,6 +20,7 @@ import (
 	"secretstore/store"
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
+	"secretstore/store/zk"
 )
 
 // Outside is what a server has of the process around it.
@@ -92,6 +93,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
 	}
 	s.warn(endpoints)
+	s.log.Info("starting", zap.String("storage", driver), zap.Stringer("state", st.Status().State), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	s.announce(endpoints)
 	if err := s.runAll(ctx, endpoints); err != nil {
 		return err
@@ -116,8 +118,22 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 	case config.Memory:
 		s.log.Warn("everything is kept in memory and lost when the server ends")
 		return memory.New(), "memory", nil
+	case config.ZooKeeper:
+		b, err := zk.Open(ctx, s.zkConfig())
+		if err != nil {
+			return nil, "", fmt.Errorf("open the storage: %w", err)
+		}
+		return b, "zookeeper", nil
 	default:
 		return nil, "", fmt.Errorf("internal error: no storage %q", st.Kind)
+	}
+}
+
+func (s *Server) zkConfig() zk.Config {
+	return zk.Config{
+		Servers: s.cfg.Storage.Servers, Root: s.cfg.Storage.Root,
+		User: s.parts.zk.user, Password: s.parts.zk.password, TLS: s.parts.zk.tls,
+		SessionTimeout: s.cfg.ZKSessionTimeout, MaxStale: s.cfg.MaxStale, Log: s.log.Named("zk"),
 	}
 }
 
@@ -178,6 +194,10 @@ func (s *Server) runAll(ctx context.Context, endpoints []*endpoint) error {
 			p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, s.watchKeys("auth-secret-file"))
 		})
 	}
+	if s.cfg.AuthSecretZnode != "" {
+		key := &znodeKey{servers: s.cfg.Storage.Servers, session: s.cfg.ZKSessionTimeout, access: p.zk, path: s.cfg.AuthSecretZnode, log: s.log.Named("zk")}
+		watchers = append(watchers, func() { key.watch(ctx, p.verifier.SetHMACKey, s.watchKeys("auth-secret-znode")) })
+	}
 	if p.jwks != nil {
 		watchers = append(watchers, func() { p.verifier.WatchJWKS(ctx, p.jwks, s.watchKeys("auth-jwks")) })
 	}
@@ -217,6 +237,11 @@ func (s *Server) warn(endpoints []*endpoint) {
 	}
 	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
 		s.log.Warn("nobody has any permission; give --superuser or --policy-file")
+	}
+	for _, file := range []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, s.cfg.ZKAuthFile, s.cfg.ZKTLSKey} {
+		if info, err := os.Stat(file); file != "" && err == nil && info.Mode().Perm()&0o077 != 0 {
+			s.log.Warn("a file with a secret can be read by other users of this machine; chmod 600 it", zap.String("file", file))
+		}
 	}
 	if leaf := s.parts.expiring(time.Now()); leaf != nil {
 		s.log.Warn("the TLS certificate expires soon, or has", zap.Time("expires", leaf.NotAfter))

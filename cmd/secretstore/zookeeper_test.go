@@ -1,0 +1,113 @@
+//go:build zookeeper
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path"
+	"testing"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"secretstore/internal/zktest"
+)
+
+// TestScriptsWithZooKeeper runs the program against a real ZooKeeper, whose
+// address is in $ZK. Each script keeps to a ROOT of its own. Further commands,
+// as the user admin:secret:
+//
+//	zkget PATH FILE          writes the data of a znode to a file
+//	zkset PATH FILE          sets the data of a znode, which may be new
+//	zkacl PATH               prints the ACL to standard output
+//	zkrmr PATH               removes a znode and all below
+//	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
+func TestScriptsWithZooKeeper(t *testing.T) {
+	server := zktest.Start(t)
+	conn, events, err := zkc.Connect([]string{server.Addr()}, 10*time.Second, zkc.WithLogInfo(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		for range events {
+		}
+	})
+	if err := conn.AddAuth("digest", []byte("admin:secret")); err != nil {
+		t.Fatal(err)
+	}
+	z := zookeeper{conn}
+	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
+		env.Setenv("ZK", server.Addr())
+		return nil
+	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep})
+}
+
+type zookeeper struct{ conn *zkc.Conn }
+
+func (z zookeeper) get(ts *testscript.TestScript, _ bool, args []string) {
+	data, _, err := z.conn.Get(args[0])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o600))
+}
+
+func (z zookeeper) set(ts *testscript.TestScript, _ bool, args []string) {
+	data := []byte(ts.ReadFile(args[1]))
+	_, err := z.conn.Set(args[0], data, -1)
+	if err == zkc.ErrNoNode {
+		_, err = z.conn.Create(args[0], data, 0, zkc.WorldACL(zkc.PermAll))
+	}
+	ts.Check(err)
+}
+
+func (z zookeeper) acl(ts *testscript.TestScript, _ bool, args []string) {
+	all, _, err := z.conn.GetACL(args[0])
+	ts.Check(err)
+	for _, a := range all {
+		fmt.Fprintln(ts.Stdout(), a.Scheme, a.ID, a.Perms)
+	}
+}
+
+func (z zookeeper) rmr(ts *testscript.TestScript, _ bool, args []string) {
+	var all []string
+	ts.Check(z.walk(args[0], func(p string, _ []byte) { all = append(all, p) }))
+	for i := len(all) - 1; i >= 0; i-- {
+		ts.Check(z.conn.Delete(all[i], -1))
+	}
+}
+
+func (z zookeeper) grep(ts *testscript.TestScript, neg bool, args []string) {
+	var found []string
+	visited := 0
+	ts.Check(z.walk(args[1], func(p string, data []byte) {
+		visited++
+		if bytes.Contains([]byte(p[len(args[1]):]), []byte(args[0])) || bytes.Contains(data, []byte(args[0])) {
+			found = append(found, p)
+		}
+	}))
+	if neg == (len(found) > 0) || visited < 2 {
+		ts.Fatalf("%q is in %v, of %d znodes", args[0], found, visited)
+	}
+}
+
+// walk visits a znode and all below, parents first.
+func (z zookeeper) walk(p string, visit func(p string, data []byte)) error {
+	data, _, err := z.conn.Get(p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	visit(p, data)
+	children, _, err := z.conn.Children(p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	for _, c := range children {
+		if err := z.walk(path.Join(p, c), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
