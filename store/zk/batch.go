@@ -62,7 +62,7 @@ const impossible = 1<<31 - 1
 func (c *committer) build(batch []*request) *tx {
 	t := &tx{batch: batch, told: make(map[id]bool)}
 	once := make(map[store.Key]bool) // Checks and Ensures
-	made := make(map[store.Key]bool) // parents
+	made := make(map[store.Key]bool) // znodes that the transaction makes
 	for _, r := range batch {
 		for i, op := range r.ops {
 			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure {
@@ -82,6 +82,9 @@ func (c *committer) build(batch []*request) *tx {
 			t.add(c.request(r, i), owner{r, i, false})
 			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure && c.isKnown(r, i) {
 				continue
+			}
+			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+				made[op.Key] = true
 			}
 			t.tell(recordID(op.Key))
 			if op.Kind != store.OpSet {
