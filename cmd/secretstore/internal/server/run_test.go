@@ -359,3 +359,22 @@ func TestKeySetFromFileIsInForceAtTheStart(t *testing.T) {
 		t.Errorf("a key set server that is down: %v", err)
 	}
 }
+
+// TestFailureOfOneAddressEndsTheOthers: a server that has silently lost one of
+// its addresses would be worse than one that its supervisor starts again.
+func TestFailureOfOneAddressEndsTheOthers(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var all []*endpoint
+	for range 2 {
+		e, err := bind(t.Context(), "127.0.0.1:0", "http", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.prepare(http.NotFoundHandler(), 0, zap.NewNop())
+		all = append(all, e)
+	}
+	all[0].listener.Close()
+	if err := serve(t.Context(), all, time.Minute); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("serve returned %v, want net.ErrClosed", err)
+	}
+}

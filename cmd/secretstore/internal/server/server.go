@@ -80,6 +80,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
+	s.log.Info("opening the store; on an empty storage this makes a key, which takes a few seconds",
+		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	st, err := seal.Open(ctx, s.sealOptions(backend))
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the store: %w", err), closeAll(endpoints))
@@ -93,7 +95,6 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
 	}
 	s.warn(endpoints)
-	s.log.Info("starting", zap.String("storage", driver), zap.Stringer("state", st.Status().State), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	s.announce(endpoints)
 	if err := s.runAll(ctx, endpoints); err != nil {
 		return err
