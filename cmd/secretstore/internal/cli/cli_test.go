@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -284,5 +286,35 @@ func TestGPGOutputNeverReachesTheTerminal(t *testing.T) {
 func TestWarningsStayOnOneLine(t *testing.T) {
 	if got := oneLine("policy-file: 2 problems:\n\tline 1: x\r\n\x1b[2Jline 2: y"); got != "policy-file: 2 problems:; line 1: x; [2Jline 2: y" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.WriteFile(target, []byte("old"), 0o644), os.Symlink(target, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, dir, filepath.Join(link, "x")} {
+		if err := writeFile(path, []byte("secret")); err == nil {
+			t.Errorf("%s is written to", path)
+		}
+	}
+	if got, err := os.ReadFile(target); err != nil || string(got) != "old" {
+		t.Errorf("the target of a link holds %q, %v", got, err)
+	}
+	read := make(chan string)
+	go func() {
+		got, err := os.ReadFile(pipe)
+		read <- fmt.Sprint(string(got), err)
+	}()
+	if err := writeFile(pipe, []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-read; got != "secret<nil>" {
+		t.Errorf("the pipe got %s", got)
+	}
+	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("the pipe has become %v, %v", info, err)
 	}
 }
