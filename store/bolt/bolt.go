@@ -10,6 +10,11 @@
 // All writes go through one goroutine, which puts into one bbolt transaction
 // whatever has arrived while the last one was on its way to the disk: each
 // costs two fdatasync, whatever it holds.
+//
+// A damaged page is an error of the calls that meet it. One kind of damage
+// still ends the process: a tree of pages that leads back into itself. No disk
+// makes that by accident, and who makes it on purpose could as well delete the
+// file.
 package bolt
 
 import (
@@ -53,7 +58,7 @@ type Backend struct {
 
 	requests chan *request // to the writer; never closed
 	closing  chan struct{} // closed by Close
-	writer   sync.WaitGroup
+	written  chan struct{} // closed by the writer when it ends
 	close    sync.Once
 	closeErr error // written within close
 
@@ -61,6 +66,16 @@ type Backend struct {
 	// the middle of something with its locks held, or because it is not known
 	// what the disk holds. Only a new Open, which reads the disk, helps.
 	broken atomic.Pointer[error]
+	fallen chan struct{} // closed once broken is set
+
+	// edges is held while a read begins, and by one that ends if it is free,
+	// because bbolt then takes locks of its own: a fault at the beginning
+	// leaves them taken for ever, and nobody must wait for them then.
+	// Otherwise the end is left to a goroutine. It must not wait for edges: a
+	// read that begins may wait (for the file to be mapped anew) until the
+	// others have ended. closing is closed under edges: no read begins, and
+	// none can leave locks behind, after that.
+	edges sync.Mutex
 }
 
 var _ store.Backend = (*Backend)(nil)
@@ -121,15 +136,19 @@ func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 // for the reads.
 func (b *Backend) Close() error {
 	b.close.Do(func() {
+		b.edges.Lock()
 		close(b.closing)
-		b.writer.Wait()
+		b.edges.Unlock()
 		b.hub.Close()
+		select {
+		case <-b.written:
+		case <-b.fallen: // then the writer may wait for ever
+		}
 		if b.broken.Load() != nil {
-			// bbolt may hold its own locks for ever.
 			b.closeErr = b.abandon()
 			return
 		}
-		b.closeErr = b.db.Close()
+		b.closeErr = b.db.Close() // waits for the reads
 	})
 	return b.closeErr
 }
@@ -142,6 +161,14 @@ func (b *Backend) abandon() error {
 
 // ready refuses before anything is begun.
 func (b *Backend) ready(ctx context.Context) error {
+	if err := b.up(); err != nil {
+		return err
+	}
+	return local.Expired(ctx)
+}
+
+// up refuses when the backend is closed or broken.
+func (b *Backend) up() error {
 	select {
 	case <-b.closing:
 		return b.unavailable(errClosed)
@@ -150,7 +177,7 @@ func (b *Backend) ready(ctx context.Context) error {
 	if broken := b.broken.Load(); broken != nil {
 		return *broken
 	}
-	return local.Expired(ctx)
+	return nil
 }
 
 var errClosed = errors.New("closed")
@@ -163,7 +190,9 @@ func (b *Backend) unavailable(err error) error {
 // breakDown records that bbolt must not be called any more, and why.
 func (b *Backend) breakDown(reason error) {
 	err := fmt.Errorf("%w: %s: restart the server after looking at the disk: %w", store.ErrUnavailable, b.path, reason)
-	b.broken.CompareAndSwap(nil, &err)
+	if b.broken.CompareAndSwap(nil, &err) {
+		close(b.fallen)
+	}
 }
 
 // inPlace refuses when the file is no longer the one under its name, or was
@@ -205,6 +234,8 @@ type readTx struct {
 // begin opens a read transaction. The caller defers its end.
 func (b *Backend) begin() (r readTx, err error) {
 	r = readTx{b: b, fault: debug.SetPanicOnFault(true)}
+	b.edges.Lock()
+	defer b.edges.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
 			// bbolt reads the meta pages with its locks held.
@@ -215,6 +246,9 @@ func (b *Backend) begin() (r readTx, err error) {
 			debug.SetPanicOnFault(r.fault)
 		}
 	}()
+	if err := b.up(); err != nil {
+		return r, err
+	}
 	r.tx, err = b.db.Begin(false)
 	if err != nil {
 		return r, b.unavailable(err)
@@ -231,8 +265,19 @@ func (r readTx) end(err *error) {
 	if p := recover(); p != nil {
 		*err = damage(r.b.path, p)
 	}
-	if closeErr := r.tx.Rollback(); closeErr != nil && *err == nil {
-		*err = r.b.unavailable(closeErr)
+	if !r.b.edges.TryLock() {
+		go r.rollback()
+		return
+	}
+	defer r.b.edges.Unlock()
+	r.rollback()
+}
+
+// rollback is what ends a read transaction. It fails only on one that has
+// ended already.
+func (r readTx) rollback() {
+	if r.b.broken.Load() == nil {
+		_ = r.tx.Rollback()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -143,5 +144,34 @@ func TestFileCutShortInUseIsAnErrorAndNoCrash(t *testing.T) {
 				t.Errorf("the file was written to: %v, %v", info.Size(), err)
 			}
 		})
+	}
+}
+
+// The one who meets the fault first may do so while bbolt holds its locks:
+// nobody else may wait for these for ever.
+func TestFileCutShortUnderManyCallsHangsNobody(t *testing.T) {
+	for range 10 {
+		path := filepath.Join(t.TempDir(), "secrets.db")
+		b := openAt(t, path)
+		if _, err := b.Apply(t.Context(), store.Create("k", bytes.Repeat([]byte("x"), 2000))); err != nil {
+			t.Fatal(err)
+		}
+		var wg, begun sync.WaitGroup
+		for range 16 {
+			begun.Add(1)
+			wg.Go(func() {
+				_, err := b.Get(t.Context(), "k", store.Latest)
+				begun.Done()
+				for err == nil {
+					_, err = b.Get(t.Context(), "k", store.Latest)
+				}
+			})
+		}
+		begun.Wait()
+		if err := os.Truncate(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		_ = b.Close()
 	}
 }

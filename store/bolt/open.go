@@ -49,11 +49,13 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 		hub:      local.NewHub(),
 		requests: make(chan *request),
 		closing:  make(chan struct{}),
+		written:  make(chan struct{}),
+		fallen:   make(chan struct{}),
 	}
 	if err := b.open(ctx); err != nil {
 		return nil, err
 	}
-	b.writer.Go(b.write)
+	go b.write()
 	return b, nil
 }
 

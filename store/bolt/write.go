@@ -97,6 +97,7 @@ func newRequest(ops []store.Op) *request {
 
 // write is the goroutine through which all writes go, until Close.
 func (b *Backend) write() {
+	defer close(b.written)
 	debug.SetPanicOnFault(true) // of this goroutine alone
 	for {
 		select {
