@@ -59,12 +59,10 @@ func (b *Backend) serve(server string, up func()) error {
 	if err != nil {
 		return err
 	}
-	l, err := newLink(&b.cfg, server, address, b.onEvent)
+	l, err := newLink(b.ctx, &b.cfg, server, address, b.onEvent)
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(b.ctx, func() { l.fail(errClosed) })
-	defer stop()
 	b.running.Go(func() { l.tend(b.changes) })
 	defer b.running.Go(l.retire)
 	if err := b.prepare(l); err != nil {
@@ -112,6 +110,8 @@ func (b *Backend) prepare(l *link) error {
 		return l.failure()
 	case <-timer.C:
 		return fmt.Errorf("no session within %v", unanswered)
+	case <-ctx.Done():
+		return expired(ctx)
 	}
 	if b.cfg.User != "" {
 		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {

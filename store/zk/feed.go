@@ -54,13 +54,15 @@ func (d *dirty) take() map[string]bool {
 	return paths
 }
 
-// follow answers events until l is down.
+// follow answers events until l is down or the backend ends.
 func (b *Backend) follow(l *link) {
 	b.watch.all(func(path string) { l.dirty.add(path, false) })
 	armed := make(map[string]bool)
 	for {
 		select {
 		case <-l.down:
+			return
+		case <-b.ctx.Done():
 			return
 		case <-l.dirty.wake:
 		}

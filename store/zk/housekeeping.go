@@ -1,3 +1,152 @@
 package zk
 
-func (b *Backend) housekeeping() {}
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+)
+
+const (
+	// abandonedAfter is how long a change record stays after its server has
+	// last written. A server that lives, and finds its record gone, makes
+	// another.
+	abandonedAfter = 24 * time.Hour
+	// maxWalk bounds how many znodes are looked at for weak ACLs.
+	maxWalk = 1_000_000
+	// maxTold bounds how many znodes with weak ACLs are named in the log.
+	maxTold = 20
+	// houseRetry is waited when the connection was lost meanwhile.
+	houseRetry = time.Second
+)
+
+// housekeeping tidies up once after the start, in the background.
+func (b *Backend) housekeeping() {
+	for _, job := range []func(context.Context, *link) error{b.removeAbandoned, b.mendACLs} {
+		for b.ctx.Err() == nil {
+			l, err := b.await(b.ctx)
+			if err == nil {
+				err = job(b.ctx, l)
+			}
+			if err == nil {
+				break
+			}
+			if answered(err) {
+				b.log.Warn("ZooKeeper housekeeping", zap.Error(err))
+				break
+			}
+			sleep(b.ctx, houseRetry)
+		}
+	}
+}
+
+// removeAbandoned deletes the change records of servers that are long gone.
+func (b *Backend) removeAbandoned(ctx context.Context, l *link) error {
+	names, err := do(ctx, l, func(c *zkc.Conn) ([]string, error) {
+		names, _, err := c.Children(b.changes)
+		return names, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if b.own.has(name) {
+			continue
+		}
+		path := b.changes + "/" + name
+		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
+			exists, stat, err := c.Exists(path)
+			if err != nil || !exists || time.Since(time.UnixMilli(stat.Mtime)) < abandonedAfter {
+				return struct{}{}, err
+			}
+			return struct{}{}, c.Delete(path, stat.Version)
+		})
+		if err != nil && !answered(err) {
+			return err
+		}
+		if err != nil && !errors.Is(err, zkc.ErrNoNode) && !errors.Is(err, zkc.ErrBadVersion) {
+			b.log.Warn("an abandoned change record stays", zap.String("znode", path), zap.Error(err))
+		}
+	}
+	return nil
+}
+
+// mendACLs gives every znode at and below ROOT the ACL that this server makes
+// znodes with, if its own is another: somebody has run without a user before,
+// or has made znodes by hand. What cannot be mended is reported. The znodes
+// above ROOT belong to others as well.
+func (b *Backend) mendACLs(ctx context.Context, l *link) error {
+	if b.cfg.User == "" {
+		return nil
+	}
+	w := &aclWalk{b: b, l: l}
+	stack := []string{b.cfg.Root}
+	for len(stack) > 0 && w.seen < maxWalk {
+		path := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if err := w.mend(ctx, path); err != nil {
+			return err
+		}
+		names, err := do(ctx, l, func(c *zkc.Conn) ([]string, error) {
+			names, _, err := c.Children(path)
+			return names, err
+		})
+		if err != nil && !answered(err) {
+			return err
+		}
+		for _, name := range names {
+			stack = append(stack, path+"/"+name)
+		}
+	}
+	if w.mended+w.refused > 0 || len(stack) > 0 {
+		b.log.Warn("ZooKeeper ACLs that let others in", zap.String("root", b.cfg.Root), zap.Int("mended", w.mended),
+			zap.Int("not mended", w.refused), zap.Bool("all seen", len(stack) == 0))
+	}
+	return nil
+}
+
+type aclWalk struct {
+	b                     *Backend
+	l                     *link
+	seen, mended, refused int
+}
+
+func (w *aclWalk) mend(ctx context.Context, path string) error {
+	w.seen++
+	acl, err := do(ctx, w.l, func(c *zkc.Conn) ([]zkc.ACL, error) {
+		acl, _, err := c.GetACL(path)
+		return acl, err
+	})
+	if errors.Is(err, zkc.ErrNoNode) || err == nil && w.b.creatorOnly(acl) {
+		return nil
+	}
+	if err != nil && !answered(err) {
+		return err
+	}
+	if err == nil {
+		_, err = do(ctx, w.l, func(c *zkc.Conn) (*zkc.Stat, error) { return c.SetACL(path, w.b.acl, -1) })
+	}
+	switch {
+	case err == nil:
+		w.mended++
+		return nil
+	case !answered(err):
+		return err
+	case errors.Is(err, zkc.ErrNoNode):
+		return nil
+	}
+	if w.refused++; w.refused <= maxTold {
+		w.b.log.Warn("a znode with another ACL cannot be mended", zap.String("znode", path), zap.Error(err))
+	}
+	return nil
+}
+
+// creatorOnly says whether acl admits the configured user and nobody else.
+// (Servers hash with SHA-1 unless told otherwise. One that was is given the
+// same ACL again at each start, to no harm.)
+func (b *Backend) creatorOnly(acl []zkc.ACL) bool {
+	return slices.Equal(acl, zkc.DigestACL(zkc.PermAll, b.cfg.User, b.cfg.Password))
+}

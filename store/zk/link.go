@@ -79,14 +79,14 @@ type link struct {
 var clockBase = time.Now()
 
 // newLink begins to connect. The caller waits for session or down, and retires
-// the link in every case.
-func newLink(cfg *Config, server, address string, onEvent func(*link, zkc.Event)) (*link, error) {
+// the link in every case. ctx is for dialling only.
+func newLink(ctx context.Context, cfg *Config, server, address string, onEvent func(*link, zkc.Event)) (*link, error) {
 	l := &link{
 		server: server, address: address, tls: cfg.TLS, log: cfg.Log,
 		session: make(chan struct{}), down: make(chan struct{}), slots: make(chan struct{}, maxCalls), dirty: newDirty(),
 	}
 	l.onEvent = func(ev zkc.Event) { onEvent(l, ev) }
-	l.dialing, l.endDial = context.WithTimeout(context.Background(), unanswered)
+	l.dialing, l.endDial = context.WithTimeout(ctx, unanswered)
 	l.replied()
 	conn, events, err := zkc.Connect([]string{address}, cfg.SessionTimeout,
 		zkc.WithDialer(l.dial),
