@@ -1,0 +1,308 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+	"secretstore/store/zk"
+)
+
+// patience is for what happens "soon".
+const patience = 30 * time.Second
+
+// inTime is what a caller may have to wait at most.
+const inTime = 5 * time.Second
+
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
+	}
+}
+
+func create(t testing.TB, b store.Backend, key store.Key, data string) store.Version {
+	t.Helper()
+	var versions []store.Version
+	var err error
+	eventually(t, "created "+key, func() bool {
+		versions, err = b.Apply(t.Context(), store.Create(key, []byte(data)))
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("create %s: %v", key, err)
+		}
+		return err == nil
+	})
+	return versions[0]
+}
+
+func get(b store.Backend, key store.Key, c store.Consistency) string {
+	n, err := b.Get(context.Background(), key, c)
+	if err != nil {
+		return err.Error()
+	}
+	return string(n.Data)
+}
+
+// unavailable demands that all calls fail as they should, each in time.
+func unavailable(t *testing.T, b store.Backend, version store.Version) {
+	t.Helper()
+	calls := map[string]func() error{
+		"Get": func() error {
+			_, err := b.Get(t.Context(), "not/cached", store.Cached)
+			return err
+		},
+		"Get Latest": func() error {
+			_, err := b.Get(t.Context(), "k", store.Latest)
+			return err
+		},
+		"Children": func() error {
+			_, err := b.Children(t.Context(), "", store.Latest)
+			return err
+		},
+		"Apply": func() error {
+			_, err := b.Apply(t.Context(), store.Set("k", []byte("during the outage"), version))
+			return err
+		},
+		"Ping": func() error { return b.Ping(t.Context()) },
+	}
+	var wg sync.WaitGroup
+	for name, call := range calls {
+		wg.Go(func() {
+			began := time.Now()
+			if err := call(); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("%s: %v, want ErrUnavailable", name, err)
+			}
+			if took := time.Since(began); took > inTime {
+				t.Errorf("%s took %v", name, took)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestHungZooKeeperFailsCallsInTimeAndIsUsedAgain(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	cfg.SessionTimeout = time.Second // it will have expired
+	b := open(t, cfg)
+	v := create(t, b, "k", "before")
+	server.Pause()
+	unavailable(t, b, v)
+	unavailable(t, b, v)
+	server.Resume()
+	eventually(t, "in use again", func() bool { return b.Ping(t.Context()) == nil })
+	create(t, b, "after", "x")
+	if got := get(b, "k", store.Latest); got != "before" && got != "during the outage" {
+		t.Errorf("k holds %q", got)
+	}
+}
+
+func TestZooKeeperMayStartLaterAndRestart(t *testing.T) {
+	server := zktest.Start(t)
+	server.Stop()
+	b := open(t, config(t, server.Addr()))
+	unavailable(t, b, 0)
+	server.Restart()
+	v := create(t, b, "k", "x")
+	server.Kill()
+	unavailable(t, b, v)
+	server.Restart()
+	eventually(t, "back", func() bool { return get(b, "k", store.Latest) == "x" })
+	create(t, b, "l", "x")
+}
+
+func TestCloseDuringAnOutageReturns(t *testing.T) {
+	server := zktest.Start(t)
+	b := open(t, config(t, server.Addr()))
+	create(t, b, "k", "x")
+	server.Pause()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { _, _ = b.Get(t.Context(), "l", store.Latest) })
+		wg.Go(func() { _, _ = b.Apply(t.Context(), store.Create("l", []byte("x"))) })
+	}
+	began := time.Now()
+	_ = b.Close()
+	if took := time.Since(began); took > 2*inTime {
+		t.Errorf("Close took %v", took)
+	}
+	wg.Wait()
+}
+
+// TestWhatIsReportedIsTrue lets writers of keys of their own run through
+// everything that can happen to a connection, and then looks what is there.
+func TestWhatIsReportedIsTrue(t *testing.T) {
+	server := zktest.Start(t)
+	p := newProxy(t, server.Addr())
+	cfg := config(t, p.Addr())
+	b := open(t, cfg)
+	create(t, b, "shared", "x")
+	stop := make(chan struct{})
+	var trouble, writers sync.WaitGroup
+	trouble.Go(func() { makeTrouble(p, server, stop) })
+	const n = 16
+	reports := make([]map[string]error, n)
+	for w := range n {
+		reports[w] = make(map[string]error)
+		writers.Go(func() { write(t, b, w, reports[w], stop) })
+	}
+	time.Sleep(8 * time.Second)
+	close(stop)
+	trouble.Wait()
+	writers.Wait()
+	check := open(t, zk.Config{Servers: []string{server.Addr()}, Root: cfg.Root, Log: cfg.Log})
+	counts := make(map[string]int)
+	for _, report := range reports {
+		for key, said := range report {
+			counts[judge(t, check, key, said)]++
+		}
+	}
+	t.Logf("reported: %v", counts)
+	if counts["done"] == 0 || counts["not done"] == 0 {
+		t.Errorf("nothing was tried: %v", counts)
+	}
+}
+
+// write creates keys, every fourth in a transaction that must be refused.
+func write(t *testing.T, b store.Backend, w int, report map[string]error, stop chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		key := fmt.Sprintf("w%d/%d/k%d", w, i/50, i)
+		ops := []store.Op{store.Ensure("folder", []byte("f")), store.Create(key, []byte(key))}
+		if i%4 == 3 {
+			ops = append(ops, store.Create("shared", []byte("y")))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3000))*time.Millisecond)
+		_, report[key] = b.Apply(ctx, ops...)
+		cancel()
+		if err := report[key]; len(ops) == 3 && (err == nil || !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrUnavailable)) {
+			t.Errorf("refused transaction: %v", err)
+		}
+	}
+}
+
+func makeTrouble(p *proxy, server *zktest.Server, stop chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rand.IntN(150)) * time.Millisecond):
+		}
+		switch {
+		case i == 40:
+			server.Kill()
+			server.Restart()
+		case i%20 == 19:
+			server.Pause()
+			time.Sleep(time.Duration(rand.IntN(2500)) * time.Millisecond)
+			server.Resume()
+		case i%2 == 0:
+			p.CutReply(rand.IntN(40))
+		default:
+			p.Cut()
+		}
+	}
+}
+
+// judge compares what was said about key with what is there.
+func judge(t *testing.T, b store.Backend, key string, said error) string {
+	n, err := b.Get(t.Context(), key, store.Latest)
+	for errors.Is(err, store.ErrUnavailable) {
+		n, err = b.Get(t.Context(), key, store.Latest)
+	}
+	there := err == nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) || there && string(n.Data) != key {
+		t.Errorf("%s: %q, %v", key, n.Data, err)
+	}
+	switch {
+	case said == nil && !there:
+		t.Errorf("%s was acknowledged and is not there", key)
+		return "lost"
+	case said == nil:
+		return "done"
+	case errors.Is(said, store.ErrOutcomeUnknown):
+		return "unknown"
+	case there:
+		t.Errorf("%s is there, but: %v", key, said)
+		return "undead"
+	case errors.Is(said, store.ErrUnavailable), errors.Is(said, store.ErrExists):
+		return "not done"
+	}
+	t.Errorf("%s: %v", key, said)
+	return "odd"
+}
+
+func TestLostRepliesAreFoundOut(t *testing.T) {
+	server := zktest.Start(t)
+	p := newProxy(t, server.Addr())
+	b := open(t, config(t, p.Addr()))
+	v := create(t, b, "k", "0")
+	for i := range 10 {
+		p.CutReply(i)
+		versions, err := b.Apply(t.Context(), store.Set("k", fmt.Append(nil, i), v), store.Create(fmt.Sprintf("n%d", i), []byte("x")))
+		if err != nil {
+			t.Fatalf("write %d: %v", i, err)
+		}
+		n, err := b.Get(t.Context(), "k", store.Latest)
+		if err != nil || n.Version != versions[0] || string(n.Data) != fmt.Sprint(i) {
+			t.Fatalf("write %d: %q at %d, %v, want version %d", i, n.Data, n.Version, err, versions[0])
+		}
+		v = versions[0]
+	}
+}
+
+func TestEnsembleSurvivesTheLossOfTheConnectedMember(t *testing.T) {
+	servers := zktest.StartEnsemble(t, 3)
+	for name, loss := range map[string][2]func(*zktest.Server){
+		"killed": {(*zktest.Server).Kill, (*zktest.Server).Restart},
+		"hung":   {(*zktest.Server).Pause, (*zktest.Server).Resume},
+	} {
+		for _, leader := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the leader: %v", name, leader), func(t *testing.T) {
+				order := append([]*zktest.Server(nil), servers...)
+				for i, s := range order {
+					if s.Leader() == leader {
+						order[0], order[i] = order[i], order[0]
+						break
+					}
+				}
+				// Only the first member is reachable until the backend is connected.
+				var proxies []*proxy
+				var addrs []string
+				for i, s := range order {
+					p := newProxy(t, s.Addr())
+					p.Refuse(i > 0)
+					proxies, addrs = append(proxies, p), append(addrs, p.Addr())
+				}
+				b := open(t, config(t, addrs...))
+				create(t, b, "k", "x")
+				for _, p := range proxies {
+					p.mu.Lock()
+					p.refuse = false
+					p.mu.Unlock()
+				}
+				loss[0](order[0])
+				create(t, b, "during", "x")
+				if got := get(b, "k", store.Latest); got != "x" {
+					t.Errorf("k: %s", got)
+				}
+				loss[1](order[0])
+				create(t, b, "after", "x")
+			})
+		}
+	}
+}

@@ -1,0 +1,119 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// proxy stands between a backend and ZooKeeper and does what networks do.
+type proxy struct {
+	t      testing.TB
+	listen net.Listener
+	server string
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool // both ends of each; guarded by mu
+	refuse  bool              // new connections; guarded by mu
+	onReply int               // so many bytes of a reply still pass, then its connection is cut; -1 is never; guarded by mu
+	running sync.WaitGroup
+}
+
+func newProxy(t testing.TB, server string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{t: t, listen: l, server: server, conns: make(map[net.Conn]bool), onReply: -1}
+	p.running.Go(p.accept)
+	t.Cleanup(func() {
+		l.Close()
+		p.Refuse(true)
+		p.running.Wait()
+	})
+	return p
+}
+
+func (p *proxy) Addr() string { return p.listen.Addr().String() }
+
+// Cut closes all connections.
+func (p *proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+// Refuse cuts everything off, or lets it in again.
+func (p *proxy) Refuse(yes bool) {
+	p.mu.Lock()
+	p.refuse = yes
+	p.mu.Unlock()
+	if yes {
+		p.Cut()
+	}
+}
+
+// CutReply cuts the connection of the next reply after n bytes of it: the
+// request has reached the server.
+func (p *proxy) CutReply(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onReply = n
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listen.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.server)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		p.mu.Lock()
+		if p.refuse {
+			p.mu.Unlock()
+			client.Close()
+			server.Close()
+			continue
+		}
+		p.conns[client], p.conns[server] = true, true
+		p.mu.Unlock()
+		p.running.Go(func() { p.pass(client, server, false) })
+		p.running.Go(func() { p.pass(server, client, true) })
+	}
+}
+
+func (p *proxy) pass(from, to net.Conn, reply bool) {
+	defer func() {
+		from.Close()
+		to.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.conns, from)
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		cut := reply && p.onReply >= 0
+		if cut {
+			n = min(n, p.onReply)
+			p.onReply = -1
+		}
+		p.mu.Unlock()
+		if _, err := to.Write(buf[:n]); err != nil || cut {
+			return
+		}
+	}
+}
