@@ -2,6 +2,8 @@ package seal
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"secretstore/seal/envelope"
@@ -106,13 +108,34 @@ func (b *barrier) install(o *opened, drops uint64) bool {
 	return true
 }
 
-// revise replaces the versions, and the keyring where ring is not nil, if the
-// barrier is still open under the same root key as seen.
-func (b *barrier) revise(seen *opened, revised *opened) {
+// revise puts newer keys and versions in the place of seen, unless the keys were
+// dropped or replaced meanwhile. Keys that are in only one of the two are
+// overwritten where they are no longer needed.
+func (b *barrier) revise(seen, revised *opened) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.in == seen {
-		b.in = revised
+	if b.in != seen {
+		revised.clearExcept(b.in)
+		return
+	}
+	seen.clearExcept(revised)
+	b.in = revised
+}
+
+// clearExcept overwrites the keys of o that kept does not share. The namer is
+// never replaced while the store is open.
+func (o *opened) clearExcept(kept *opened) {
+	inUse := make(map[*envelope.Key]bool)
+	if kept != nil {
+		inUse[kept.root], inUse[kept.ring.name] = true, true
+		for _, key := range kept.ring.terms {
+			inUse[key] = true
+		}
+	}
+	for _, key := range append(slices.Collect(maps.Values(o.ring.terms)), o.root, o.ring.name) {
+		if !inUse[key] {
+			key.Clear()
+		}
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/shares"
 )
 
 // configRecord describes the store in the clear. Nothing in it is secret, and
@@ -19,14 +21,26 @@ import (
 // part of every envelope, a wrong key check or wrapped key only keeps the store
 // sealed.
 type configRecord struct {
-	Format       int       `json:"format"`
-	UUID         string    `json:"uuid"`
-	Created      time.Time `json:"created"`
-	Shares       int       `json:"shares"`
-	Threshold    int       `json:"threshold"`
-	Keys         []string  `json:"keys"`             // hex of OpenPGP messages
-	Fingerprints []string  `json:"pgp_fingerprints"` // hex
-	KeyCheck     string    `json:"key_check"`        // hex, see keyCheck
+	Format  int       `json:"format"`
+	UUID    string    `json:"uuid"`
+	Created time.Time `json:"created"`
+	holding
+}
+
+// holding is who holds an unseal key, and how: what `init` makes and a rekey
+// replaces.
+type holding struct {
+	Shares       int      `json:"shares"`
+	Threshold    int      `json:"threshold"`
+	Keys         []string `json:"keys"`                  // hex of OpenPGP messages
+	Fingerprints []string `json:"pgp_fingerprints"`      // hex
+	PublicKeys   []string `json:"pgp_keys"`              // base64, as they were given
+	Commitments  []string `json:"commitments,omitempty"` // of the shares, see seal/shares
+	KeyCheck     string   `json:"key_check"`             // hex, see keyCheck
+}
+
+func (h *holding) scheme() shares.Scheme {
+	return shares.Scheme{Shares: h.Shares, Threshold: h.Threshold, Commitments: h.Commitments}
 }
 
 const configFormat = 1
@@ -39,8 +53,8 @@ func keyCheck(unsealKey *envelope.Key, store string) string {
 	return hex.EncodeToString(unsealKey.Derive("secretstore unseal key check\x00"+store, 32))
 }
 
-func (c *configRecord) checks(unsealKey *envelope.Key) bool {
-	return hmac.Equal([]byte(c.KeyCheck), []byte(keyCheck(unsealKey, c.UUID)))
+func (h *holding) checks(unsealKey *envelope.Key, store string) bool {
+	return hmac.Equal([]byte(h.KeyCheck), []byte(keyCheck(unsealKey, store)))
 }
 
 func (c *configRecord) encode() ([]byte, error) { return json.Marshal(c) }
@@ -59,14 +73,25 @@ func parseConfig(data []byte) (*configRecord, error) {
 	if err != nil || id.String() != c.UUID || c.Format != configFormat {
 		return nil, errBadConfig
 	}
-	if c.Shares < 1 || c.Threshold < 1 || c.Threshold > c.Shares || c.Shares > 255 ||
-		len(c.Keys) != c.Shares || len(c.Fingerprints) != c.Shares || len(c.KeyCheck) != 64 {
-		return nil, errBadConfig
-	}
-	for _, s := range append(append([]string(nil), c.Keys...), c.Fingerprints...) {
-		if _, err := hex.DecodeString(s); err != nil || s == "" {
-			return nil, errBadConfig
-		}
+	if err := c.validate(); err != nil {
+		return nil, err
 	}
 	return &c, nil
+}
+
+// validate holds a record that an attacker may have written to its form.
+func (h *holding) validate() error {
+	if shares.Check(h.Shares, h.Threshold) != nil || len(h.Keys) != h.Shares || len(h.Fingerprints) != h.Shares ||
+		len(h.PublicKeys) != h.Shares || len(h.KeyCheck) != 64 {
+		return errBadConfig
+	}
+	if h.Shares > 1 && len(h.Commitments) != h.Threshold {
+		return errBadConfig
+	}
+	for _, text := range slices.Concat(h.Keys, h.Fingerprints, h.Commitments) {
+		if _, err := hex.DecodeString(text); err != nil || text == "" {
+			return errBadConfig
+		}
+	}
+	return nil
 }

@@ -83,10 +83,16 @@ var (
 	ErrDamaged       = errors.New("the storage of the secret store is damaged")
 	// ErrInitialized: Init on a store that has keys, or had.
 	ErrInitialized = errors.New("the secret store is already initialized")
-	// ErrBadKey: what was given as unseal key is no 64 hex digits.
-	ErrBadKey = errors.New("the unseal key must be 64 hex digits")
-	// ErrWrongKey: a well-formed unseal key that does not open this store.
+	// ErrBadKey: what was given cannot be an unseal key or a share of one.
+	ErrBadKey = errors.New("not an unseal key: give the hex digits that gpg prints")
+	// ErrWrongKey: a well-formed unseal key, or share, that is not this store's.
 	ErrWrongKey = errors.New("wrong unseal key")
+	// ErrNoRekey: no rekey is under way, or another than was named.
+	ErrNoRekey = errors.New("no such rekey is under way")
+	// ErrRekeyUnderWay: one rekey at a time.
+	ErrRekeyUnderWay = errors.New("a rekey is already under way")
+	// ErrTooManyTerms: older data keys have to leave before another is added.
+	ErrTooManyTerms = errors.New("too many rotations are under way")
 	// ErrNoBootstrapKey: AutoUnseal where the storage holds no private key.
 	ErrNoBootstrapKey = errors.New("no bootstrap key is held for this store")
 	// ErrBadShares: a combination of shares, threshold and keys that Init

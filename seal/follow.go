@@ -2,6 +2,7 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,8 @@ func (s *Store) follow(ctx context.Context) {
 		case <-s.wake:
 		case <-tick.C:
 		}
+		s.unsealing.expire()
+		s.verifying.expire()
 		if s.sealPending.Load() {
 			s.retrySealRecord(ctx)
 		}
@@ -72,6 +75,9 @@ func (s *Store) refreshInTurn(ctx context.Context) error {
 		return err // an outage is no reason to seal: keep what is known
 	}
 	s.adopt(v)
+	if err := s.endHandover(ctx); err != nil {
+		return err
+	}
 	switch v := s.view.Load(); {
 	case !s.bootstrap || s.sealPending.Load():
 		return nil
@@ -126,28 +132,45 @@ func (s *Store) mustDrop(v *view) (reason string) {
 	if v.kind != storagePresent {
 		return "the records of the store are not there"
 	}
-	var seen *opened
-	var revised opened
-	err := s.barrier.use(func(o *opened) error {
-		seen, revised = o, *o
-		switch {
-		case v.intentMissing || !v.intent.unsealedUnder(o.uuid, o.root):
-			reason = "the store was sealed"
-		case v.intent.Epoch != o.epoch:
-			reason = "the store was sealed and unsealed elsewhere since"
-		case v.keyringVersion != o.keyringVersion:
-			ring, err := openKeyring(o.uuid, o.root, v.keyring)
-			if err != nil {
-				reason = err.Error()
-				return nil
-			}
-			revised.ring = ring
-		}
-		revised.intentVersion, revised.keyringVersion = v.intentVersion, v.keyringVersion
-		return nil
+	var seen, revised *opened
+	err := s.barrier.use(func(o *opened) (err error) {
+		seen = o
+		revised, err = o.update(v)
+		return err
 	})
-	if err == nil && reason == "" && (revised.intentVersion != seen.intentVersion || revised.ring != seen.ring) {
-		s.barrier.revise(seen, &revised)
+	if err != nil {
+		return err.Error()
 	}
-	return reason
+	if revised != seen {
+		s.barrier.revise(seen, revised)
+	}
+	return ""
+}
+
+// update returns the keys as v has them: with the versions, the keyring and the
+// root key that other servers have written since. An error is the reason why
+// the keys have to be dropped.
+func (o *opened) update(v *view) (*opened, error) {
+	if o.intentVersion == v.intentVersion && o.keyringVersion == v.keyringVersion && v.intent.unsealedUnder(o.uuid, o.root) {
+		return o, nil
+	}
+	next := *o
+	if !v.intent.unsealedUnder(o.uuid, o.root) {
+		followed, err := o.followRoot(v)
+		if err != nil || !v.intent.unsealedUnder(o.uuid, followed.root) {
+			return nil, errors.New("the store was sealed")
+		}
+		next = *followed
+	} else if o.keyringVersion != v.keyringVersion {
+		ring, err := openKeyring(o.uuid, o.root, v.keyring)
+		if err != nil {
+			return nil, err
+		}
+		next.ring = ring
+	}
+	if v.intent.Epoch != o.epoch {
+		return nil, errors.New("the store was sealed and unsealed elsewhere since")
+	}
+	next.intentVersion, next.keyringVersion = v.intentVersion, v.keyringVersion
+	return &next, nil
 }

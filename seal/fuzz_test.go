@@ -10,6 +10,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
+	"secretstore/seal/pgp"
 )
 
 // FuzzConfigRecord: what an attacker writes there is refused or well-formed.
@@ -18,7 +19,7 @@ func FuzzConfigRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	born, err := newBirth(pub)
+	born, err := newBirth([]*pgp.PublicKey{pub}, 1)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/pgp"
+	"secretstore/seal/shares"
 	"secretstore/store"
 )
 
@@ -20,13 +21,7 @@ import (
 // store is sealed afterwards. ErrInitialized, ErrBadShares, ErrDamaged,
 // *pgp.KeyError.
 func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
-	if p.Shares != len(p.PGPKeys) {
-		return InitInfo{}, fmt.Errorf("%w: shares is %d, but there are %d pgp_keys; give one public key for each share", ErrBadShares, p.Shares, len(p.PGPKeys))
-	}
-	if p.Shares != 1 || p.Threshold != 1 {
-		return InitInfo{}, fmt.Errorf("%w: shares and threshold must both be 1", ErrBadShares)
-	}
-	key, err := pgp.ParsePublicKey(p.PGPKeys[0], time.Now())
+	keys, err := p.parse()
 	if err != nil {
 		return InitInfo{}, err
 	}
@@ -40,7 +35,7 @@ func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 	case !errors.Is(err, ErrUninitialized):
 		return InitInfo{}, err
 	}
-	born, err := newBirth(key)
+	born, err := newBirth(keys, p.Threshold)
 	if err != nil {
 		return InitInfo{}, err
 	}
@@ -49,7 +44,35 @@ func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 		return InitInfo{}, err
 	}
 	s.log.Info("initialized", zap.String("store", born.config.UUID), zap.Strings("pgp_fingerprints", born.config.Fingerprints))
-	return InitInfo{Initialized: true, Keys: born.config.Keys, Fingerprints: born.config.Fingerprints}, s.lookInTurn(ctx)
+	return born.config.info(), s.lookInTurn(ctx)
+}
+
+// parse checks what an operator has asked for and reads the public keys.
+// ErrBadShares, *pgp.KeyError.
+func (p InitParams) parse() ([]*pgp.PublicKey, error) {
+	if p.Shares != len(p.PGPKeys) {
+		return nil, fmt.Errorf("%w: shares is %d, but there are %d pgp_keys; give one public key for each share", ErrBadShares, p.Shares, len(p.PGPKeys))
+	}
+	if err := shares.Check(p.Shares, p.Threshold); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadShares, err)
+	}
+	var keys []*pgp.PublicKey
+	for i, text := range p.PGPKeys {
+		key, err := pgp.ParsePublicKey(text, time.Now())
+		var refused *pgp.KeyError
+		if errors.As(err, &refused) && len(p.PGPKeys) > 1 {
+			err = &pgp.KeyError{Reason: fmt.Sprintf("pgp_keys[%d]: %s", i, refused.Reason), Hint: refused.Hint}
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func (c *configRecord) info() InitInfo {
+	return InitInfo{Initialized: true, Keys: c.Keys, Fingerprints: c.Fingerprints}
 }
 
 // bootstrapInTurn initialises an empty storage with a key pair of its own, and
@@ -63,7 +86,7 @@ func (s *Store) bootstrapInTurn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	born, err := newBirth(public)
+	born, err := newBirth([]*pgp.PublicKey{public}, 1)
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
@@ -94,43 +117,58 @@ type birth struct {
 	records []store.Op
 }
 
-// newBirth makes all keys of a store whose unseal key only the owner of key
-// can open.
-func newBirth(key *pgp.PublicKey) (*birth, error) {
-	unsealKey := envelope.NewKey()
-	defer unsealKey.Clear()
-	raw := unsealKey.Bytes()
-	share := make([]byte, hex.EncodedLen(len(raw)))
-	hex.Encode(share, raw)
-	defer clear(raw)
-	defer clear(share)
-	message, err := key.Wrap(share)
+// newBirth makes all keys of a store whose unseal key the owners of keys hold.
+func newBirth(keys []*pgp.PublicKey, threshold int) (*birth, error) {
+	id := uuid.NewString()
+	unsealKey, held, err := newHolding(keys, threshold, id)
 	if err != nil {
 		return nil, err
 	}
-	id := uuid.NewString()
+	defer unsealKey.Clear()
 	b := &birth{root: envelope.NewKey(), ring: newKeyring(), config: &configRecord{
-		Format: configFormat, UUID: id, Created: time.Now().UTC(), Shares: 1, Threshold: 1,
-		Keys: []string{hex.EncodeToString(message)}, Fingerprints: []string{key.Fingerprint()},
-		KeyCheck: keyCheck(unsealKey, id),
+		Format: configFormat, UUID: id, Created: time.Now().UTC(), holding: held,
 	}}
 	config, err := b.config.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", keyConfig, err)
 	}
-	ring, err := b.ring.encode()
+	keyring, err := sealKeyring(b.root, id, b.ring)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", keyKeyring, err)
+		return nil, err
 	}
-	defer clear(ring)
-	rootPlain := b.root.Bytes()
-	defer clear(rootPlain)
 	b.records = []store.Op{
 		store.Create(keyConfig, config),
-		store.Create(keyRoot, sealKeyRecord(unsealKey, id, envelope.KindRoot, keyRoot, rootPlain)),
-		store.Create(keyKeyring, sealKeyRecord(b.root, id, envelope.KindKeyring, keyKeyring, ring)),
+		store.Create(keyRoot, sealRoot(unsealKey, id, b.root)),
+		store.Create(keyKeyring, keyring),
 	}
 	return b, nil
+}
+
+// newHolding makes an unseal key and wraps its shares for the owners of keys.
+// The plaintext of each message is the share in hex.
+func newHolding(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, holding, error) {
+	unsealKey, scheme, parts, err := shares.New(len(keys), threshold)
+	if err != nil {
+		return nil, holding{}, fmt.Errorf("%w: %w", ErrBadShares, err)
+	}
+	h := holding{Shares: scheme.Shares, Threshold: scheme.Threshold, Commitments: scheme.Commitments, KeyCheck: keyCheck(unsealKey, store)}
+	for i, part := range parts {
+		defer part.Clear()
+		text := part.Text()
+		message, err := keys[i].Wrap(text)
+		clear(text)
+		if err != nil {
+			return nil, holding{}, err
+		}
+		public, err := keys[i].Export()
+		if err != nil {
+			return nil, holding{}, err
+		}
+		h.Keys = append(h.Keys, hex.EncodeToString(message))
+		h.Fingerprints = append(h.Fingerprints, keys[i].Fingerprint())
+		h.PublicKeys = append(h.PublicKeys, public)
+	}
+	return unsealKey, h, nil
 }
 
 func (b *birth) ops(in intent) []store.Op {
@@ -140,6 +178,23 @@ func (b *birth) ops(in intent) []store.Op {
 func (b *birth) clear() {
 	b.root.Clear()
 	b.ring.clear()
+}
+
+// sealRoot makes the record of the root key.
+func sealRoot(unsealKey *envelope.Key, id string, root *envelope.Key) []byte {
+	plain := root.Bytes()
+	defer clear(plain)
+	return sealKeyRecord(unsealKey, id, envelope.KindRoot, keyRoot, plain)
+}
+
+// sealKeyring makes the record of the keyring.
+func sealKeyring(root *envelope.Key, id string, ring *keyring) ([]byte, error) {
+	plain, err := ring.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", keyKeyring, err)
+	}
+	defer clear(plain)
+	return sealKeyRecord(root, id, envelope.KindKeyring, keyKeyring, plain), nil
 }
 
 func sealKeyRecord(under *envelope.Key, id string, kind envelope.Kind, key store.Key, plain []byte) []byte {

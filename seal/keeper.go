@@ -26,6 +26,11 @@ type keyKeeper interface {
 	load(ctx context.Context) (*pgp.PrivateKey, error)
 	// holds reports whether there is a key, without reading it where possible.
 	holds(ctx context.Context) (bool, error)
+	// retire returns the operations that remove the key from the storage, for
+	// the transaction after which it opens nothing any more; retired does what
+	// is left to do then.
+	retire(ctx context.Context) ([]store.Op, error)
+	retired(log *zap.Logger)
 	// warn logs what is wrong with the way the key is kept.
 	warn(log *zap.Logger)
 }
@@ -83,6 +88,19 @@ func (k inStorage) holds(ctx context.Context) (bool, error) {
 	}
 	return err == nil, err
 }
+
+func (k inStorage) retire(ctx context.Context) ([]store.Op, error) {
+	node, err := k.backend.Get(ctx, keyBootstrap, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keyBootstrap, err)
+	}
+	return []store.Op{store.Delete(keyBootstrap, node.Version)}, nil
+}
+
+func (k inStorage) retired(*zap.Logger) {}
 
 // exposer is what a backend offers whose records can be readable for others.
 type exposer interface {
@@ -177,6 +195,16 @@ func (k inFile) holds(context.Context) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+func (k inFile) retire(context.Context) ([]store.Op, error) { return nil, nil }
+
+// retired removes the file. It opens nothing any more, so a failure costs
+// nothing but tidiness, and is told.
+func (k inFile) retired(log *zap.Logger) {
+	if err := os.Remove(string(k)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("the bootstrap key, which opens nothing any more, could not be removed", zap.Error(err))
+	}
 }
 
 func (k inFile) warn(log *zap.Logger) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"secretstore/seal/envelope"
 )
@@ -40,6 +41,30 @@ func newKeyring() *keyring {
 		terms:  map[uint32]*envelope.Key{1: envelope.NewKey()},
 		active: 1,
 	}
+}
+
+// maxTerms bounds how many data keys are kept at once: each rotation that has
+// not come to its end adds one.
+const maxTerms = 16
+
+// withNewTerm returns a keyring in which new writes use a new data key. The old
+// keys are shared. ErrTooManyTerms.
+func (k *keyring) withNewTerm() (*keyring, error) {
+	if len(k.terms) >= maxTerms {
+		return nil, ErrTooManyTerms
+	}
+	next := &keyring{name: k.name, terms: maps.Clone(k.terms)}
+	for term := range k.terms {
+		next.active = max(next.active, term+1)
+	}
+	next.terms[next.active] = envelope.NewKey()
+	return next, nil
+}
+
+// withActiveOnly returns a keyring that has forgotten all keys but the one of
+// new writes.
+func (k *keyring) withActiveOnly() *keyring {
+	return &keyring{name: k.name, terms: map[uint32]*envelope.Key{k.active: k.terms[k.active]}, active: k.active}
 }
 
 // encode returns the plaintext of the keyring; the caller clears it.

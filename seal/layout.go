@@ -11,6 +11,9 @@ import "secretstore/store"
 //	stores/default/root               envelope: the root key under the unseal key
 //	stores/default/keyring            envelope: the keyring under the root key
 //	stores/default/seal               the seal intent
+//	stores/default/rekey              a rekey that its holders have not verified yet
+//	stores/default/handover           envelope: the next root key under the last, for a minute
+//	stores/default/rotation           how far the re-encryption has come
 //	stores/default/secrets/XX/F       a folder: its encrypted path
 //	stores/default/secrets/XX/F/N     a secret: envelope of its payload
 //	stores/default/blobs/ID           envelope: which secret the pieces belong to
@@ -24,6 +27,9 @@ const (
 	keyRoot      store.Key = "stores/default/root"
 	keyKeyring   store.Key = "stores/default/keyring"
 	keyIntent    store.Key = "stores/default/seal"
+	keyRekey     store.Key = "stores/default/rekey"
+	keyHandover  store.Key = "stores/default/handover"
+	keyRotation  store.Key = "stores/default/rotation"
 	keySecrets   store.Key = "stores/default/secrets"
 	keyBlobs     store.Key = "stores/default/blobs"
 )

@@ -147,7 +147,7 @@ func TestInitRefusesWhatItCannotKeep(t *testing.T) {
 	for _, p := range []InitParams{
 		{Shares: 1, Threshold: 1},
 		{Shares: 2, Threshold: 1, PGPKeys: []string{pub}},
-		{Shares: 2, Threshold: 2, PGPKeys: []string{pub, pub}},
+		{Shares: 2, Threshold: 3, PGPKeys: []string{pub, pub}},
 		{Shares: 1, Threshold: 0, PGPKeys: []string{pub}},
 		{Shares: 0, Threshold: 0},
 	} {

@@ -31,6 +31,7 @@ const DefaultMaxSecretSize = 1 << 20
 
 // Store is one secret store, as this server sees it.
 type Store struct {
+	id      string // of this server, random for each start
 	backend store.Backend
 	keeper  keyKeeper
 	log     *zap.Logger
@@ -50,6 +51,13 @@ type Store struct {
 	sealPending atomic.Bool
 	writers     keyQueue
 
+	// handoverSeen is when this server first saw the handover record; touched
+	// by whoever has the turn.
+	handoverSeen time.Time
+
+	unsealing entered // shares of the unseal key
+	verifying entered // shares of the next one, in a rekey
+
 	wake   chan struct{} // asks follow for a refresh; capacity 1
 	cancel context.CancelFunc
 	owned  sync.WaitGroup
@@ -64,6 +72,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.New("internal error: seal.Open needs a backend, a log and a size up to 4 GiB")
 	}
 	s := &Store{
+		id:        newNonce(),
 		backend:   o.Backend,
 		keeper:    newKeyKeeper(o),
 		log:       o.Log,
@@ -89,6 +98,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.backend.Watch(run, []store.Key{keyConfig, keyKeyring, keyIntent}, s.poke)
 	s.owned.Go(func() { s.follow(run) })
 	s.owned.Go(func() { s.collect(run) })
+	s.owned.Go(func() { s.rotate(run) })
 	return s, nil
 }
 
@@ -119,7 +129,7 @@ func (s *Store) Status() Status {
 		if s.barrier.isOpen() {
 			st.State = StateUnsealed
 		}
-		st.Shares, st.Threshold = v.config.Shares, v.config.Threshold
+		st.Shares, st.Threshold, st.Progress = v.config.Shares, v.config.Threshold, s.unsealing.progress()
 	default:
 		st.State = StateUnknown
 	}

@@ -13,10 +13,12 @@ import (
 	"secretstore/store"
 )
 
-// Unseal takes the unseal key as its holder's gpg prints it: 64 hex digits,
-// with white space around them ignored. Keys of an unsealed store are not
-// looked at. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
-func (s *Store) Unseal(ctx context.Context, key string) (Status, error) {
+// Unseal takes the unseal key, or one share of it, as its holder's gpg prints
+// it, with white space around it ignored. Shares are kept in memory until there
+// are enough, at most shareLife; the same share twice counts once. Shares
+// entered at an unsealed store are not looked at. ErrBadKey, ErrWrongKey,
+// ErrUninitialized, ErrDamaged, ErrCorrupt.
+func (s *Store) Unseal(ctx context.Context, share string) (Status, error) {
 	if err := s.takeTurn(ctx); err != nil {
 		return s.Status(), err
 	}
@@ -27,8 +29,23 @@ func (s *Store) Unseal(ctx context.Context, key string) (Status, error) {
 	if s.barrier.isOpen() {
 		return s.Status(), nil
 	}
-	err := s.unsealInTurn(ctx, key, byOperator)
+	cfg := s.view.Load().config
+	key, err := s.unsealing.add(&cfg.holding, cfg.UUID, share)
+	if err == nil && key != nil {
+		defer key.Clear()
+		err = s.unsealInTurn(ctx, key, byOperator)
+	}
 	return s.Status(), err
+}
+
+// ResetUnseal forgets the shares that were entered.
+func (s *Store) ResetUnseal(ctx context.Context) (Status, error) {
+	if err := s.takeTurn(ctx); err != nil {
+		return s.Status(), err
+	}
+	defer s.giveTurn()
+	s.unsealing.reset()
+	return s.Status(), s.ready()
 }
 
 // AutoUnseal unseals with the bootstrap private key. encrypted is the wrapped
@@ -83,27 +100,28 @@ func (s *Store) autoUnsealInTurn(ctx context.Context, encrypted string, w wish) 
 	if err != nil {
 		return fmt.Errorf("%w: the encrypted key must be hex, as GET /init gives it", ErrWrongKey)
 	}
-	key, err := private.Unwrap(message)
+	text, err := private.Unwrap(message)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
-	defer clear(key)
-	return s.unsealInTurn(ctx, string(key), w)
-}
-
-// unsealInTurn opens the keys, records the intent if an operator asked, and
-// puts the keys in place.
-func (s *Store) unsealInTurn(ctx context.Context, key string, w wish) error {
-	drops := s.barrier.dropCount()
-	unsealKey, err := parseUnsealKey(key)
+	defer clear(text)
+	var alone entered // the bootstrap key has a single holder
+	key, err := alone.add(&cfg.holding, cfg.UUID, string(text))
 	if err != nil {
 		return err
 	}
-	defer unsealKey.Clear()
-	v := s.view.Load()
-	if !v.config.checks(unsealKey) {
-		return ErrWrongKey
+	if key == nil {
+		return fmt.Errorf("%w: the store has several holders", ErrNoBootstrapKey)
 	}
+	defer key.Clear()
+	return s.unsealInTurn(ctx, key, w)
+}
+
+// unsealInTurn opens the keys under a verified unseal key, records the intent if an operator asked, and
+// puts the keys in place.
+func (s *Store) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, w wish) error {
+	drops := s.barrier.dropCount()
+	v := s.view.Load()
 	o, err := openKeys(v, unsealKey)
 	if err != nil {
 		return err
@@ -126,15 +144,6 @@ func (s *Store) unsealInTurn(ctx context.Context, key string, w wish) error {
 	}
 	s.log.Info("unsealed", zap.String("store", o.uuid), zap.Uint64("epoch", o.epoch))
 	return nil
-}
-
-func parseUnsealKey(key string) (*envelope.Key, error) {
-	raw, err := hex.DecodeString(strings.TrimSpace(key))
-	if err != nil || len(raw) != envelope.KeySize {
-		return nil, ErrBadKey
-	}
-	defer clear(raw)
-	return envelope.KeyFromBytes(raw)
 }
 
 // openKeys decrypts the chain of keys, under a verified unseal key.
@@ -206,7 +215,7 @@ func (s *Store) InitInfo(ctx context.Context) (InitInfo, error) {
 	case storageEmpty:
 		return InitInfo{}, nil
 	case storagePresent:
-		return InitInfo{Initialized: true, Keys: v.config.Keys, Fingerprints: v.config.Fingerprints}, nil
+		return v.config.info(), nil
 	default:
 		return InitInfo{}, ErrDamaged
 	}

@@ -28,11 +28,15 @@ type view struct {
 	config            *configRecord // where present
 	holdsBootstrapKey bool
 
-	root, keyring  []byte // envelopes
-	keyringVersion store.Version
-	intent         intent
-	intentVersion  store.Version
-	intentMissing  bool
+	root, keyring   []byte // envelopes
+	configVersion   store.Version
+	rootVersion     store.Version
+	keyringVersion  store.Version
+	handover        []byte // envelope; nil if there is none
+	handoverVersion store.Version
+	intent          intent
+	intentVersion   store.Version
+	intentMissing   bool
 }
 
 // look reads the records. A storage that does not answer is an error; whatever
@@ -54,7 +58,10 @@ func (s *Store) look(ctx context.Context) (*view, error) {
 			"; restore them from a backup"), nil
 	}
 	v := &view{kind: storagePresent, config: cfg, root: r.root.Data, keyring: r.keyring.Data, keyringVersion: r.keyring.Version,
-		intent: sealedIntent(0), intentMissing: true}
+		configVersion: r.config.Version, rootVersion: r.root.Version, intent: sealedIntent(0), intentMissing: true}
+	if r.handover != nil {
+		v.handover, v.handoverVersion = r.handover.Data, r.handover.Version
+	}
 	if r.intent != nil {
 		v.intent, v.intentVersion, v.intentMissing = parseIntent(r.intent.Data), r.intent.Version, false
 	}
@@ -63,14 +70,16 @@ func (s *Store) look(ctx context.Context) (*view, error) {
 }
 
 // records are the nodes that make a store; nil where there is none.
-type records struct{ config, root, keyring, intent *store.Node }
+type records struct{ config, root, keyring, intent, handover *store.Node }
 
 // readRecords reads all of them at once, so that they share one round trip to
 // the quorum.
 func (s *Store) readRecords(ctx context.Context) (records, error) {
 	var r records
 	group, ctx := errgroup.WithContext(ctx)
-	for key, into := range map[store.Key]**store.Node{keyConfig: &r.config, keyRoot: &r.root, keyKeyring: &r.keyring, keyIntent: &r.intent} {
+	for key, into := range map[store.Key]**store.Node{
+		keyConfig: &r.config, keyRoot: &r.root, keyKeyring: &r.keyring, keyIntent: &r.intent, keyHandover: &r.handover,
+	} {
 		group.Go(func() error {
 			node, err := s.backend.Get(ctx, key, store.Latest)
 			if errors.Is(err, store.ErrNotFound) {

@@ -45,6 +45,8 @@ const (
 	KindSecret  Kind = 3 // a secret's record
 	KindPiece   Kind = 4 // a piece of a large value
 	KindBlob    Kind = 5 // the head of the pieces: which secret they belong to
+	// KindHandover is the next root key, for the servers that have the last.
+	KindHandover Kind = 6
 )
 
 const (

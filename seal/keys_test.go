@@ -1,0 +1,489 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+// sharesOf decrypts every wrapped share: all are the test holder's.
+func sharesOf(t *testing.T, keys []string) []string {
+	t.Helper()
+	var out []string
+	for _, key := range keys {
+		message, err := hex.DecodeString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		share, err := holder.Unwrap(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(share))
+	}
+	return out
+}
+
+func sameHolder(t *testing.T, n, threshold int) InitParams {
+	t.Helper()
+	p := InitParams{Shares: n, Threshold: threshold}
+	for range n {
+		p.PGPKeys = append(p.PGPKeys, holderPublic(t))
+	}
+	return p
+}
+
+func TestThresholdOfHoldersUnseals(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, memory.New(), false)
+	info, err := s.Init(ctx, sameHolder(t, 5, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := sharesOf(t, info.Keys)
+	steps := []struct {
+		share    string
+		want     error
+		progress int
+		sealed   bool
+	}{
+		{all[4], nil, 1, true},
+		{all[4], nil, 1, true}, // the same share twice counts once
+		{strings.Replace(all[1], all[1][:2], "03", 1), ErrWrongKey, 1, true},
+		{"xyz", ErrBadKey, 1, true},
+		{all[0], nil, 2, true},
+		{all[2], nil, 0, false},
+	}
+	for i, step := range steps {
+		st, err := s.Unseal(ctx, step.share)
+		if !errors.Is(err, step.want) || st.Progress != step.progress || st.Sealed() != step.sealed {
+			t.Fatalf("step %d: %+v, %v", i, st, err)
+		}
+	}
+	if _, err := s.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := s.Unseal(ctx, all[3]); err != nil || st.Progress != 1 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if st, err := s.ResetUnseal(ctx); err != nil || st.Progress != 0 {
+		t.Fatalf("after reset: %+v, %v", st, err)
+	}
+}
+
+func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
+	s := open(t, memory.New(), false)
+	info, err := s.Init(t.Context(), sameHolder(t, 2, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Unseal(t.Context(), sharesOf(t, info.Keys)[0]); err != nil {
+		t.Fatal(err)
+	}
+	s.unsealing.mu.Lock()
+	s.unsealing.since = s.unsealing.since.Add(-shareLife - time.Second)
+	s.unsealing.mu.Unlock()
+	s.unsealing.expire()
+	if n := s.Status().Progress; n != 0 {
+		t.Errorf("progress %d", n)
+	}
+}
+
+func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		s, b, oldKey := unsealed(t)
+		ctx := t.Context()
+		if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 3, 2), Rotate: rotate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
+		wantErr(t, "second rekey", err, ErrRekeyUnderWay)
+		// The old key is in force until the new holders have proved theirs.
+		if other := open(t, b, false); true {
+			if _, err := other.Unseal(ctx, oldKey); err != nil {
+				t.Fatalf("the old key opens nothing during the rekey: %v", err)
+			}
+		}
+		fresh := sharesOf(t, info.Keys)
+		_, err = s.VerifyRekey(ctx, "another", fresh[0])
+		wantErr(t, "another nonce", err, ErrNoRekey)
+		_, err = s.VerifyRekey(ctx, info.Nonce, strings.Repeat("01", 33))
+		wantErr(t, "a wrong share", err, ErrWrongKey)
+		if st, err := s.VerifyRekey(ctx, info.Nonce, fresh[2]); err != nil || !st.Active || st.Progress != 1 {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if st, err := s.VerifyRekey(ctx, info.Nonce, fresh[0]); err != nil || st.Active {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if st, err := s.RekeyStatus(ctx); err != nil || st.Active {
+			t.Fatalf("after the rekey: %+v, %v", st, err)
+		}
+		if got, err := s.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
+			t.Fatalf("rotate %v: %v", rotate, err)
+		}
+		restarted := open(t, b, false)
+		_, err = restarted.Unseal(ctx, oldKey)
+		wantErr(t, "the old key after the rekey", err, ErrBadKey) // 64 digits are no share of several
+		for _, share := range fresh[1:] {
+			if _, err := restarted.Unseal(ctx, share); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := restarted.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
+			t.Errorf("rotate %v: after a restart: %v", rotate, err)
+		}
+		s.Close()
+		restarted.Close()
+	}
+}
+
+func TestRekeyWithSeveralHoldersNeedsThem(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, memory.New(), false)
+	info, err := s.Init(ctx, sameHolder(t, 3, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := sharesOf(t, info.Keys)
+	for _, share := range all[:2] {
+		if _, err := s.Unseal(ctx, share); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
+	wantErr(t, "no current shares", err, ErrBadShares)
+	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: []string{all[0], all[0]}})
+	wantErr(t, "the same share twice", err, ErrBadShares)
+	rekey, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: all[1:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "cancel of another", s.CancelRekey(ctx, "other"), ErrNoRekey)
+	if err := s.CancelRekey(ctx, rekey.Nonce); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.VerifyRekey(ctx, rekey.Nonce, sharesOf(t, rekey.Keys)[0])
+	wantErr(t, "verify after cancel", err, ErrNoRekey)
+}
+
+func TestForgedRekeyIsNotOfferedToHolders(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := b.Get(ctx, keyRekey, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := holder.Public(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The attacker's own unseal key, wrapped for the genuine holder.
+	_, forged, err := newHolding([]*pgp.PublicKey{pub}, 1, s.view.Load().config.UUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, keyRekey, bytes.Replace(node.Data, []byte(info.Keys[0]), []byte(forged.Keys[0]), 1))
+	_, err = s.RekeyStatus(ctx)
+	wantErr(t, "status", err, ErrCorrupt)
+	_, err = s.VerifyRekey(ctx, info.Nonce, sharesOf(t, forged.Keys)[0])
+	wantErr(t, "verify", err, ErrCorrupt)
+	if err := s.CancelRekey(ctx, ""); err != nil {
+		t.Errorf("a forged rekey cannot be removed: %v", err)
+	}
+}
+
+func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
+	b := memory.New()
+	s := open(t, b, true)
+	ctx := t.Context()
+	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, found := dump(t, b)[keyBootstrap]; found || s.Status().HoldsBootstrapKey {
+		t.Error("the bootstrap key is still there")
+	}
+	if _, err := s.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.AutoUnseal(ctx, "")
+	wantErr(t, "auto-unseal", err, ErrNoBootstrapKey)
+}
+
+// settleRotation waits until the store has one data key.
+func settleRotation(t *testing.T, s *Store) RotationInfo {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		info, err := s.RotationStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Terms == 1 && info.State == "idle" {
+			return info
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the rotation does not end: %+v", info)
+		}
+	}
+}
+
+func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
+	s, b, key := unsealed(t)
+	other := open(t, b, false)
+	ctx := t.Context()
+	if _, err := other.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]byte{"large": bytes.Repeat([]byte("l"), 300<<10)}
+	for i := range 50 {
+		want[fmt.Sprintf("f%d/s%d", i%5, i)] = []byte(fmt.Sprint("value ", i))
+	}
+	for p, v := range want {
+		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := s.Get(ctx, path(t, "f1/s1"), store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Reads and writes go on, on both servers.
+	stop := make(chan struct{})
+	var users sync.WaitGroup
+	var writes atomic.Int64
+	for _, user := range []*Store{s, other} {
+		users.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				p := fmt.Sprintf("busy/%p-%d", user, i%7)
+				v := []byte(fmt.Sprint(i))
+				err := user.Create(ctx, path(t, p), Change{Kind: Binary, Value: v})
+				if errors.Is(err, ErrExists) {
+					err = user.Update(ctx, path(t, p), Change{Kind: Binary, Value: v})
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := user.Get(ctx, path(t, p), store.Cached); err != nil || !bytes.Equal(got.Value, v) {
+					t.Errorf("%s: %v", p, err)
+					return
+				}
+				writes.Add(1)
+			}
+		})
+	}
+	if info, err := s.Rotate(ctx); err != nil || info.Term != 2 || info.Terms != 2 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	info := settleRotation(t, s)
+	close(stop)
+	users.Wait()
+	if info.Term != 2 || info.Total < 51 || info.Done != info.Total || writes.Load() == 0 {
+		t.Errorf("%+v after %d writes", info, writes.Load())
+	}
+	for key, node := range dump(t, b) {
+		if h, err := envelope.ParseHeader(node.Data); err == nil && h.Term != 0 && h.Term != 2 {
+			t.Errorf("%s is under term %d", key, h.Term)
+		}
+	}
+	for p, v := range want {
+		for _, user := range []*Store{s, other} {
+			if got, err := user.Get(ctx, path(t, p), store.Latest); err != nil || !bytes.Equal(got.Value, v) {
+				t.Errorf("%s: %v", p, err)
+			}
+		}
+	}
+	after, err := s.Get(ctx, path(t, "f1/s1"), store.Latest)
+	if err != nil || after.ID != before.ID || after.Version != before.Version {
+		t.Errorf("a rotation looks like a write: %+v then %+v, %v", before, after, err)
+	}
+}
+
+func TestOtherServersFollowANewRootKey(t *testing.T) {
+	a, b, key := unsealed(t)
+	other := open(t, b, false)
+	ctx := t.Context()
+	if _, err := other.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	info, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Errorf("the other server did not follow: %v", err)
+	}
+	if got, err := a.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
+		t.Error(err)
+	}
+	settleRotation(t, a)
+	if err := other.refresh(ctx); err != nil || other.Status().State != StateUnsealed {
+		t.Errorf("%v, %v", other.Status(), err)
+	}
+	// The record that hands the key over goes after a while.
+	a.turn <- struct{}{}
+	a.handoverSeen = time.Now().Add(-2 * handoverLife)
+	<-a.turn
+	if err := a.refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, found := dump(t, b)[keyHandover]; found {
+		t.Error("the handover record stays")
+	}
+}
+
+func TestLostOwnerOfARotationIsReplaced(t *testing.T) {
+	var w rotationWatch
+	now := time.Now()
+	stuck := rotationRecord{Owner: "gone", Beat: 5}
+	if w.mine(stuck, "me", now) || w.mine(stuck, "me", now.Add(rotationLease)) {
+		t.Error("taken over too early")
+	}
+	if !w.mine(stuck, "me", now.Add(rotationLease+time.Second)) {
+		t.Error("never taken over")
+	}
+	stuck.Beat++
+	if w.mine(stuck, "me", now.Add(2*rotationLease)) {
+		t.Error("taken from a server that works")
+	}
+	if !w.mine(rotationRecord{}, "me", now) || !w.mine(rotationRecord{Owner: "me"}, "me", now) {
+		t.Error("free work is not taken")
+	}
+}
+
+// TestCrashAtAnyWriteOfRekeyAndRotation kills the server at each of its writes,
+// before and after the write has happened, and proves that holders can still
+// unseal and every secret reads.
+func TestCrashAtAnyWriteOfRekeyAndRotation(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		for failAt := 1; ; failAt++ {
+			reached := crashOnce(t, rotate, failAt, false)
+			crashOnce(t, rotate, failAt, true)
+			if !reached {
+				if failAt < 3 {
+					t.Fatalf("only %d writes were seen", failAt-1)
+				}
+				break
+			}
+		}
+	}
+}
+
+// crashOnce runs a rekey and lets its failAt-th transaction be the last; it
+// reports whether there were so many.
+func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
+	t.Helper()
+	ctx := t.Context()
+	b := memory.New()
+	f := &faulty{Backend: b}
+	s, oldKey := unsealedOn(t, f)
+	paths := []string{"a", "f/b", "f/large"}
+	for _, p := range paths {
+		value := []byte("value of " + p)
+		if strings.HasSuffix(p, "large") {
+			value = bytes.Repeat(value, 20000)
+		}
+		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n atomic.Int64
+	decide := func([]store.Op) (bool, error) {
+		switch k := n.Add(1); {
+		case k < int64(failAt):
+			return true, nil
+		case k == int64(failAt):
+			return persisted, store.ErrOutcomeUnknown
+		default:
+			return false, store.ErrUnavailable // dead
+		}
+	}
+	f.apply.Store(&decide)
+	var newShares []string
+	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: rotate})
+	if err == nil {
+		newShares = sharesOf(t, info.Keys)
+		_, err = s.VerifyRekey(ctx, info.Nonce, newShares[0])
+	}
+	if err == nil && rotate {
+		waitUntilIdleOrDead(s, &n, failAt)
+	}
+	reached := n.Load() >= int64(failAt)
+	s.Close()
+
+	restarted := open(t, b, false)
+	current, err := restarted.InitInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opens := 0
+	for _, share := range append([]string{oldKey}, append(newShares, sharesOf(t, current.Keys)...)...) {
+		trial := open(t, b, false)
+		if st, err := trial.Unseal(ctx, share); err == nil && st.State == StateUnsealed {
+			opens++
+			checkAll(t, trial, paths)
+		}
+		trial.Close()
+	}
+	if opens == 0 {
+		t.Errorf("rotate %v, write %d (persisted %v): nobody can unseal", rotate, failAt, persisted)
+	}
+	restarted.Close()
+	return reached
+}
+
+func checkAll(t *testing.T, s *Store, paths []string) {
+	t.Helper()
+	for _, p := range paths {
+		got, err := s.Get(t.Context(), path(t, p), store.Latest)
+		if err != nil || !bytes.HasPrefix(got.Value, []byte("value of "+p)) {
+			t.Errorf("%s is lost: %v", p, err)
+		}
+	}
+	if names, err := s.List(t.Context(), acl.Path{}, Page{}, store.Latest); err != nil || len(names.Names) != len(paths) {
+		t.Errorf("list: %v, %v", names.Names, err)
+	}
+}
+
+func waitUntilIdleOrDead(s *Store, n *atomic.Int64, failAt int) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if n.Load() >= int64(failAt) {
+			return
+		}
+		if info, err := s.RotationStatus(context.Background()); err == nil && info.Terms == 1 {
+			return
+		}
+	}
+}

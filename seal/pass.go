@@ -1,0 +1,268 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// pass goes once over all encrypted records and re-encrypts those under another
+// term than the active one.
+type pass struct {
+	store *Store
+	term  uint32
+
+	total atomic.Int64 // records there are
+	done  atomic.Int64 // of them, under the active term by now
+	old   atomic.Int64 // of them, found under another term
+	limit *rate.Limiter
+}
+
+// beatEvery is how often a pass shows its progress.
+const beatEvery = time.Second
+
+// run does the pass and keeps the rotation record up to date; a server that has
+// lost the record to another stops.
+func (p *pass) run(ctx context.Context, beat uint64, version store.Version) error {
+	p.limit = rate.NewLimiter(rotateRate, rotateRate/10)
+	report := func(ctx context.Context) (err error) {
+		beat++
+		done := p.done.Load()
+		version, err = p.store.writeRotation(ctx, rotationRecord{Beat: beat, Term: p.term, Total: max(done, p.total.Load()), Done: done}, version)
+		return err
+	}
+	if err := p.count(ctx); err != nil {
+		return err
+	}
+	if err := report(ctx); err != nil {
+		return err
+	}
+	work, workCtx := errgroup.WithContext(ctx)
+	done := make(chan struct{})
+	work.Go(func() error {
+		defer close(done)
+		return p.walk(workCtx)
+	})
+	work.Go(func() error {
+		tick := time.NewTicker(beatEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return nil
+			case <-workCtx.Done():
+				return nil
+			case <-tick.C:
+				if err := report(workCtx); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	return report(ctx)
+}
+
+// count finds how many records there are, for the progress.
+func (p *pass) count(ctx context.Context) error {
+	buckets, err := p.children(ctx, keySecrets)
+	if err != nil {
+		return err
+	}
+	parents := []store.Key{}
+	for _, bucket := range buckets {
+		ids, err := p.children(ctx, keySecrets+"/"+bucket)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			parents = append(parents, keySecrets+"/"+bucket+"/"+id)
+		}
+	}
+	blobs, err := p.children(ctx, keyBlobs)
+	if err != nil {
+		return err
+	}
+	for _, id := range blobs {
+		parents = append(parents, keyBlobs+"/"+id)
+		p.total.Add(1)
+	}
+	for _, parent := range parents {
+		children, err := p.children(ctx, parent)
+		if err != nil {
+			return err
+		}
+		p.total.Add(int64(len(children)))
+	}
+	return nil
+}
+
+// walk visits secrets and pieces. What is created while it runs is under the
+// active term already.
+func (p *pass) walk(ctx context.Context) error {
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(rotateWorkers)
+	err := p.walkSecrets(ctx, workers)
+	if err == nil {
+		err = p.walkBlobs(ctx, workers)
+	}
+	return errors.Join(workers.Wait(), err)
+}
+
+func (p *pass) walkSecrets(ctx context.Context, workers *errgroup.Group) error {
+	buckets, err := p.children(ctx, keySecrets)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		ids, err := p.children(ctx, keySecrets+"/"+bucket)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := p.walkFolder(ctx, workers, keySecrets+"/"+bucket+"/"+id, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder store.Key, id string) error {
+	node, err := p.store.backend.Get(ctx, folder, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", folder, err)
+	}
+	names, err := p.children(ctx, folder)
+	if err != nil {
+		return err
+	}
+	for _, child := range names {
+		key := folder + "/" + child
+		workers.Go(func() error {
+			return p.visit(ctx, key, func(o *opened) (envelope.Place, error) {
+				path, err := o.names.openFolder(id, node.Data)
+				if err != nil {
+					return envelope.Place{}, corrupt(folder, err)
+				}
+				name, err := o.names.openName(id, child)
+				if err != nil {
+					return envelope.Place{}, corrupt(key, err)
+				}
+				full, err := acl.ParsePath(path + "/" + name)
+				if err != nil {
+					return envelope.Place{}, corrupt(key, err)
+				}
+				return secretPlace(o, full), nil
+			})
+		})
+	}
+	return nil
+}
+
+func (p *pass) walkBlobs(ctx context.Context, workers *errgroup.Group) error {
+	blobs, err := p.children(ctx, keyBlobs)
+	if err != nil {
+		return err
+	}
+	for _, id := range blobs {
+		key := keyBlobs + "/" + id
+		node, err := p.store.backend.Get(ctx, key, store.Latest)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		h, _, err := p.store.openBlobHead(key, node.Data)
+		if err != nil {
+			return err
+		}
+		pieces, err := p.children(ctx, key)
+		if err != nil {
+			return err
+		}
+		for _, piece := range pieces {
+			workers.Go(func() error {
+				return p.visit(ctx, key+"/"+piece, func(o *opened) (envelope.Place, error) {
+					i, err := strconv.ParseUint(piece, 10, 32)
+					if err != nil {
+						return envelope.Place{}, corrupt(key+"/"+piece, err)
+					}
+					return piecePlace(o, h.path, uint32(i), h.pieces), nil
+				})
+			})
+		}
+		workers.Go(func() error {
+			return p.visit(ctx, key, func(o *opened) (envelope.Place, error) { return blobPlace(o, key), nil })
+		})
+	}
+	return nil
+}
+
+func (p *pass) children(ctx context.Context, key store.Key) ([]string, error) {
+	list, err := p.store.backend.Children(ctx, key, store.Latest)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", key, err)
+	}
+	return list.Names, nil
+}
+
+// visit re-encrypts one record if it is under an old term. Whoever changes the
+// record meanwhile has written it under the active term.
+func (p *pass) visit(ctx context.Context, key store.Key, place func(*opened) (envelope.Place, error)) error {
+	node, err := p.store.backend.Get(ctx, key, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	if h, err := envelope.ParseHeader(node.Data); err == nil && h.Term == p.term {
+		p.done.Add(1)
+		return nil
+	}
+	p.old.Add(1)
+	if err := p.limit.Wait(ctx); err != nil {
+		return err
+	}
+	return p.reseal(ctx, key, node, place)
+}
+
+func (p *pass) reseal(ctx context.Context, key store.Key, node store.Node, place func(*opened) (envelope.Place, error)) error {
+	err := p.store.commit(ctx, func(o *opened) ([]store.Op, error) {
+		at, err := place(o)
+		if err != nil {
+			return nil, err
+		}
+		data, err := o.reseal(key, at, node.Data)
+		if err != nil || data == nil {
+			return nil, err
+		}
+		return []store.Op{store.Set(key, data, node.Version)}, nil
+	})
+	var refused *store.OpError
+	switch {
+	case errors.As(err, &refused):
+		return nil // the next pass sees what it is now
+	case err != nil:
+		return err
+	}
+	p.done.Add(1)
+	return nil
+}
