@@ -12,6 +12,8 @@ const (
 	// followEvery is how often the records are read without a notice, as a net
 	// under the watches.
 	followEvery = 2 * time.Second
+	// holdersEvery is how often the expiry of the holders' keys is looked at.
+	holdersEvery = time.Hour
 	// refreshTimeout bounds one look at the storage.
 	refreshTimeout = 4 * time.Second
 	// bootstrapTimeout bounds a refresh that may generate a key.
@@ -24,12 +26,17 @@ func (s *Store) follow(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	lastErr := ""
+	told, nextTold := make(map[string]string), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
 		case <-tick.C:
+		}
+		if now := time.Now(); now.After(nextTold) {
+			s.warnAboutHolders(told)
+			nextTold = now.Add(holdersEvery)
 		}
 		s.unsealing.expire()
 		s.verifying.expire()
@@ -62,6 +69,9 @@ func (s *Store) refreshWithin(ctx context.Context) error {
 
 // refresh reads the records and does what follows from them.
 func (s *Store) refresh(ctx context.Context) error {
+	if s.offline {
+		return nil
+	}
 	if err := s.takeTurn(ctx); err != nil {
 		return err
 	}

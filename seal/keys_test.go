@@ -487,3 +487,65 @@ func waitUntilIdleOrDead(s *Store, n *atomic.Int64, failAt int) {
 		}
 	}
 }
+
+func TestRecoverReadsASealedStoreOffline(t *testing.T) {
+	s, b, key := unsealed(t)
+	ctx := t.Context()
+	large := bytes.Repeat([]byte("l"), 300<<10)
+	for p, v := range map[string][]byte{"a": []byte("v"), "f/large": large} {
+		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	before := dump(t, b)
+	_, err := Recover(ctx, b, []string{strings.Repeat("ab", 32)})
+	wantErr(t, "another key", err, ErrWrongKey)
+	_, err = Recover(ctx, b, nil)
+	wantErr(t, "no key", err, ErrBadKey)
+	r, err := Recover(ctx, b, []string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	names, err := r.List(ctx, acl.Path{}, Page{}, store.Latest)
+	if err != nil || strings.Join(names.Names, " ") != "a f/large" {
+		t.Errorf("%v, %v", names.Names, err)
+	}
+	if got, err := r.Get(ctx, path(t, "f/large"), store.Latest); err != nil || !bytes.Equal(got.Value, large) {
+		t.Error(err)
+	}
+	if after := dump(t, b); len(after) != len(before) {
+		t.Error("recovering has changed the storage")
+	}
+	_, err = Recover(ctx, memory.New(), []string{key})
+	wantErr(t, "an empty storage", err, ErrUninitialized)
+}
+
+func TestKeysReportNamesHoldersAndWarnsOfExpiry(t *testing.T) {
+	s, _, _ := unsealed(t)
+	report, err := s.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Holders) != 1 || report.Terms != 1 || report.HoldsBootstrapKey || report.RekeyUnderWay {
+		t.Fatalf("%+v", report)
+	}
+	h := report.Holders[0]
+	if h.Fingerprint != holder.Fingerprint() || h.Algorithm != "RSA 4096" || h.UserID != "Secret Store bootstrap" || !h.Expires.IsZero() || h.Problem != "" {
+		t.Errorf("%+v", h)
+	}
+	now := time.Now()
+	rows := map[time.Duration]string{
+		90 * 24 * time.Hour: "", 59 * 24 * time.Hour: "60 days", 29 * 24 * time.Hour: "30 days", 6 * 24 * time.Hour: "7 days", -time.Hour: "has expired",
+	}
+	for left, want := range rows {
+		got := Holder{Expires: now.Add(left)}.ExpiryWarning(now)
+		if !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%v left: %q, want %q", left, got, want)
+		}
+	}
+}

@@ -38,6 +38,7 @@ type Store struct {
 
 	bootstrap bool
 	maxSize   int64
+	offline   bool // see Recover: the intent does not matter and nothing is followed
 
 	barrier barrier
 	view    atomic.Pointer[view]
