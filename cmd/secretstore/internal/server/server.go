@@ -42,6 +42,7 @@ type Server struct {
 	log     *zap.Logger
 	notices *notices
 	parts   *parts
+	zk      *zk.Backend // the storage, where that is ZooKeeper
 }
 
 // New checks everything that can be checked without listening or opening the
@@ -124,6 +125,7 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 		if err != nil {
 			return nil, "", fmt.Errorf("open the storage: %w", err)
 		}
+		s.zk = b
 		return b, "zookeeper", nil
 	default:
 		return nil, "", fmt.Errorf("internal error: no storage %q", st.Kind)
@@ -195,21 +197,33 @@ func (s *Server) runAll(ctx context.Context, endpoints []*endpoint) error {
 			p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, s.watchKeys("auth-secret-file"))
 		})
 	}
-	if s.cfg.AuthSecretZnode != "" {
-		key := &znodeKey{servers: s.cfg.Storage.Servers, session: s.cfg.ZKSessionTimeout, access: p.zk, path: s.cfg.AuthSecretZnode, log: s.log.Named("zk")}
-		watchers = append(watchers, func() { key.watch(ctx, p.verifier.SetHMACKey, s.watchKeys("auth-secret-znode")) })
-	}
 	if p.jwks != nil {
 		watchers = append(watchers, func() { p.verifier.WatchJWKS(ctx, p.jwks, s.watchKeys("auth-jwks")) })
 	}
 	if p.cert != nil {
 		watchers = append(watchers, func() { p.cert.watch(ctx) })
 	}
+	if s.zk != nil && s.cfg.AuthSecretZnode != "" {
+		if err := s.zk.WatchZnode(ctx, s.cfg.AuthSecretZnode, s.keyFromZnode()); err != nil {
+			return err
+		}
+	}
 	for _, w := range watchers {
 		g.Go(func() error { w(); return nil })
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
+}
+
+// keyFromZnode takes what --auth-secret-znode holds.
+func (s *Server) keyFromZnode() func([]byte, error) {
+	report := s.watchKeys("auth-secret-znode").Report
+	return func(content []byte, err error) {
+		if err == nil {
+			err = s.parts.verifier.SetHMACKey(token.FirstLine(content))
+		}
+		report(err)
+	}
 }
 
 // watchKeys reports how the keys of an option are loaded.
