@@ -1,0 +1,232 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+	"secretstore/store/zk"
+)
+
+// raw is somebody else's client.
+func raw(t *testing.T, addr string) *zkc.Conn {
+	t.Helper()
+	c, events, err := zkc.Connect([]string{addr}, 10*time.Second, zkc.WithLogInfo(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		for range events {
+		}
+	})
+	return c
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func others(t *testing.T, c *zkc.Conn, path string, data []byte) {
+	t.Helper()
+	_, err := c.Create(path, data, 0, zkc.WorldACL(zkc.PermAll))
+	must(t, err)
+}
+
+func TestForeignZnodesDoNoHarm(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	b := open(t, cfg)
+	create(t, b, "f/k", "x")
+	c := raw(t, server.Addr())
+	for _, name := range []string{"with space", "ünïcode", "a%b", "new\u2028line", strings.Repeat("n", store.MaxComponent+1), "{}", "..."} {
+		others(t, c, cfg.Root+"/f/"+name, []byte("?"))
+	}
+	list, err := b.Children(t.Context(), "f", store.Latest)
+	slices.Sort(list.Names)
+	if err != nil || !slices.Equal(list.Names, []string{"...", "k"}) {
+		t.Errorf("children %q, %v", list.Names, err)
+	}
+	junk := make([]byte, 700_000)
+	rand.Read(junk)
+	others(t, c, cfg.Root+"/junk", junk)
+	if got := get(b, "junk", store.Latest); got != string(junk) {
+		t.Error("foreign data come back changed")
+	}
+	others(t, c, cfg.Root+"/empty", nil)
+	if _, err := b.Get(t.Context(), "empty", store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("an empty znode: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "changes", store.Latest); !errors.Is(err, store.ErrInvalidKey) {
+		t.Errorf("reserved key: %v", err)
+	}
+}
+
+func TestAForgedFeedOnlyFlushes(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	a, b := open(t, cfg), open(t, cfg)
+	v := create(t, a, "k", "0")
+	c := raw(t, server.Addr())
+	dir := cfg.Root + "/changes/"
+	forged := [][]byte{nil, []byte("x"), []byte("scl1"), bytes.Repeat([]byte{0xff}, 20), append([]byte("scl1"), bytes.Repeat([]byte{0xff}, 16)...),
+		append([]byte("scl1"), make([]byte, 16+8)...), bytes.Repeat([]byte("scl1"), 100_000)}
+	for i, data := range forged {
+		others(t, c, fmt.Sprint(dir, "forged", i), data)
+		for _, again := range forged {
+			_, err := c.Set(fmt.Sprint(dir, "forged", i), again, -1)
+			must(t, err)
+		}
+	}
+	// Rewrite, and then remove, what the servers themselves have published.
+	for round := range 3 {
+		names, _, err := c.Children(cfg.Root + "/changes")
+		must(t, err)
+		for _, name := range names {
+			if round == 1 {
+				_, err = c.Set(dir+name, []byte("mine"), -1)
+			} else {
+				err = c.Delete(dir+name, -1)
+			}
+			must(t, err)
+		}
+		for i := range 20 {
+			data := fmt.Sprintf("%d-%d", round, i)
+			versions, err := a.Apply(t.Context(), store.Set("k", []byte(data), v))
+			must(t, err)
+			v = versions[0]
+			eventually(t, "seen by the other", func() bool { return get(b, "k", store.Cached) == data })
+		}
+	}
+	// More of them than can be followed.
+	for i := range 300 {
+		others(t, c, fmt.Sprint(dir, "many", i), nil)
+	}
+	for i := range 20 {
+		data := fmt.Sprint("many", i)
+		versions, err := a.Apply(t.Context(), store.Set("k", []byte(data), v))
+		must(t, err)
+		v = versions[0]
+		eventually(t, "seen by the other", func() bool { return get(b, "k", store.Cached) == data })
+	}
+}
+
+func TestRootRemovedUnderARunningServer(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	b := open(t, cfg)
+	v := create(t, b, "f/k", "x")
+	removeAll(t, raw(t, server.Addr()), cfg.Root)
+	eventually(t, "gone", func() bool { return get(b, "f/k", store.Latest) == store.ErrNotFound.Error() })
+	_, err := b.Apply(t.Context(), store.Set("f/k", []byte("y"), v))
+	if !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Set of what was removed: %v", err)
+	}
+	create(t, b, "f/k", "z")
+}
+
+func removeAll(t *testing.T, c *zkc.Conn, path string) {
+	t.Helper()
+	for {
+		names, _, err := c.Children(path)
+		if errors.Is(err, zkc.ErrNoNode) {
+			return
+		}
+		must(t, err)
+		for _, name := range names {
+			removeAll(t, c, path+"/"+name)
+		}
+		err = c.Delete(path, -1)
+		if err == nil || errors.Is(err, zkc.ErrNoNode) {
+			return
+		}
+		if !errors.Is(err, zkc.ErrNotEmpty) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
+	server := zktest.Start(t)
+	p := newProxy(t, server.Addr())
+	cfg := config(t, p.Addr())
+	b := open(t, cfg)
+	v := create(t, b, "f/k", "0")
+	_ = v
+	told := make(chan struct{}, 1)
+	b.Watch(t.Context(), []store.Key{"f/k"}, func() {
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+	})
+	c := raw(t, server.Addr())
+	path := cfg.Root + "/f/k"
+	for i, change := range []func() error{
+		func() error { _, err := c.Set(path, []byte("1"), -1); return err },
+		func() error { return c.Delete(path, -1) },
+		func() error { _, err := c.Create(path, []byte("3"), 0, zkc.WorldACL(zkc.PermAll)); return err },
+		func() error { p.Cut(); _, err := c.Set(path, []byte("4"), -1); return err },
+		func() error { p.Refuse(true); _, err := c.Set(path, []byte("5"), -1); p.Refuse(false); return err },
+	} {
+		must(t, change())
+		want := []string{"1", store.ErrNotFound.Error(), "3", "4", "5"}[i]
+		for get(b, "f/k", store.Cached) != want {
+			select {
+			case <-told:
+			case <-time.After(patience):
+				t.Fatalf("not told of change %d", i)
+			}
+		}
+	}
+}
+
+func TestZnodeOutsideRoot(t *testing.T) {
+	server := zktest.Start(t)
+	b := open(t, config(t, server.Addr()))
+	c := raw(t, server.Addr())
+	for _, path := range []string{"", "x", "/", "/a/", "/a//b", "/zookeeper/x", "/a/../b"} {
+		if _, err := b.ReadZnode(t.Context(), path); !errors.Is(err, zk.ErrConfig) {
+			t.Errorf("%q: %v, want ErrConfig", path, err)
+		}
+		if err := b.WatchZnode(t.Context(), path, nil); !errors.Is(err, zk.ErrConfig) {
+			t.Errorf("%q: %v, want ErrConfig", path, err)
+		}
+	}
+	var last atomic.Value
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	must(t, b.WatchZnode(ctx, "/token-secret", func(data []byte, err error) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%v", err)
+		}
+		last.Store(string(data))
+	}))
+	eventually(t, "told that it is missing", func() bool { return last.Load() == "" })
+	others(t, c, "/token-secret", []byte("s1"))
+	eventually(t, "told of s1", func() bool { return last.Load() == "s1" })
+	_, err := c.Set("/token-secret", []byte("s2"), -1)
+	must(t, err)
+	eventually(t, "told of s2", func() bool { return last.Load() == "s2" })
+	_, err = c.Create("/closed", []byte("s"), 0, zkc.DigestACL(zkc.PermAll, "other", "pw"))
+	must(t, err)
+	if _, err := b.ReadZnode(t.Context(), "/closed"); !errors.Is(err, zkc.ErrNoAuth) || !strings.Contains(err.Error(), "/closed") {
+		t.Errorf("a znode that is not for us: %v", err)
+	}
+}

@@ -1,0 +1,183 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+)
+
+func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	cfg.MaxStale = 4 * time.Second
+	b := open(t, cfg)
+	create(t, b, "f/k", "x")
+	if got := get(b, "f/k", store.Cached); got != "x" {
+		t.Fatal(got)
+	}
+	if _, err := b.Children(t.Context(), "f", store.Cached); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	eventually(t, "an age", func() bool {
+		n, err := b.Get(t.Context(), "f/k", store.Cached)
+		if err != nil || string(n.Data) != "x" {
+			t.Fatalf("%q, %v", n.Data, err)
+		}
+		return n.Age > 0
+	})
+	if l, err := b.Children(t.Context(), "f", store.Cached); err != nil || len(l.Names) != 1 || l.Age <= 0 || l.Age > cfg.MaxStale {
+		t.Errorf("Children: %q, age %v, %v", l.Names, l.Age, err)
+	}
+	eventually(t, "too old", func() bool {
+		n, err := b.Get(t.Context(), "f/k", store.Cached)
+		if err == nil && n.Age > cfg.MaxStale {
+			t.Fatalf("served at age %v", n.Age)
+		}
+		return errors.Is(err, store.ErrUnavailable)
+	})
+	server.Restart()
+	eventually(t, "fresh again", func() bool {
+		n, err := b.Get(t.Context(), "f/k", store.Cached)
+		return err == nil && n.Age == 0
+	})
+}
+
+func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	cfg.MaxStale = 0
+	b := open(t, cfg)
+	create(t, b, "k", "x")
+	_ = get(b, "k", store.Cached)
+	server.Kill()
+	eventually(t, "refused", func() bool {
+		n, err := b.Get(t.Context(), "k", store.Cached)
+		if err == nil && n.Age != 0 {
+			t.Fatalf("served at age %v", n.Age)
+		}
+		return errors.Is(err, store.ErrUnavailable)
+	})
+}
+
+// TestAfterAnOutageNothingOldIsServedAsFresh changes records while one server
+// is cut off, a few (told by the feed) or more than the feed repeats.
+func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
+	server := zktest.Start(t)
+	for _, more := range []int{0, 1500} {
+		t.Run(fmt.Sprint(more, " more changes"), func(t *testing.T) {
+			p := newProxy(t, server.Addr())
+			cfg := config(t, server.Addr())
+			a := open(t, cfg)
+			cfg.Servers = []string{p.Addr()}
+			b := open(t, cfg)
+			v := create(t, a, "f/k", "0")
+			for round := 1; round <= 5; round++ {
+				eventually(t, "remembered", func() bool { return get(b, "f/k", store.Cached) == fmt.Sprint(round-1) })
+				_, _ = b.Children(t.Context(), "f", store.Cached)
+				_ = get(b, fmt.Sprintf("f/new%d", round), store.Cached)
+				cutOff(t, p, b, "f/k")
+				versions, err := a.Apply(t.Context(), store.Set("f/k", fmt.Append(nil, round), v), store.Create(fmt.Sprintf("f/new%d", round), []byte("x")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				v = versions[0]
+				for i := range more / 500 {
+					var ops []store.Op
+					for j := range 500 {
+						ops = append(ops, store.Create(fmt.Sprintf("g/%d-%d-%d", round, i, j), []byte("x")))
+					}
+					if _, err := a.Apply(t.Context(), ops...); err != nil {
+						t.Fatal(err)
+					}
+				}
+				p.Refuse(false)
+				eventually(t, "fresh", func() bool {
+					n, err := b.Get(t.Context(), "f/k", store.Cached)
+					if err == nil && n.Age == 0 && string(n.Data) != fmt.Sprint(round) {
+						t.Fatalf("round %d: %q served as fresh", round, n.Data)
+					}
+					return err == nil && n.Age == 0
+				})
+				if l, err := b.Children(t.Context(), "f", store.Cached); err != nil || len(l.Names) != round+1 {
+					t.Fatalf("round %d: children %q, %v", round, l.Names, err)
+				}
+				if got := get(b, fmt.Sprintf("f/new%d", round), store.Cached); got != "x" {
+					t.Fatalf("round %d: new record: %s", round, got)
+				}
+			}
+		})
+	}
+}
+
+// cutOff refuses all connections, and returns when key is served from memory
+// with an age.
+func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
+	t.Helper()
+	p.Refuse(true)
+	eventually(t, "served with an age", func() bool {
+		n, err := b.Get(t.Context(), key, store.Cached)
+		if err != nil {
+			// The feed told of its last change only after it had been read:
+			// once more.
+			p.Refuse(false)
+			eventually(t, "back", func() bool { return b.Ping(t.Context()) == nil })
+			_ = get(b, key, store.Cached)
+			p.Refuse(true)
+		}
+		return n.Age > 0
+	})
+}
+
+// TestReadersNeverKeepWhatWasReplaced reads in the face of writes: whatever is
+// remembered in the end must be the end.
+func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	a, b := open(t, cfg), open(t, cfg)
+	v := create(t, a, "k", "0")
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	for range 4 {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_ = get(b, "k", store.Cached)
+					_ = get(a, "k", store.Cached)
+					time.Sleep(20 * time.Microsecond)
+				}
+			}
+		}()
+	}
+	last := 0
+	for i := 1; i <= 200; i++ {
+		versions, err := a.Apply(t.Context(), store.Set("k", fmt.Append(nil, i), v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, last = versions[0], i
+		if got := get(a, "k", store.Cached); got != fmt.Sprint(i) {
+			t.Fatalf("the writer reads %s after %d", got, i)
+		}
+	}
+	close(done)
+	for range 4 {
+		<-ended
+	}
+	eventually(t, "the last one", func() bool { return get(b, "k", store.Cached) == fmt.Sprint(last) })
+	for range 100 {
+		if got := get(b, "k", store.Cached); got != fmt.Sprint(last) {
+			t.Fatalf("%s comes back", got)
+		}
+	}
+}
