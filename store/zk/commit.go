@@ -20,6 +20,10 @@ import (
 // names keep changing between two states.
 const maxRepairs = 32
 
+// maxLosses bounds how many change records are made for one batch while
+// somebody else writes to them.
+const maxLosses = 8
+
 // Apply implements store.Backend.
 func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
 	if err := b.ready(ctx); err != nil {
@@ -179,7 +183,7 @@ func fail(batch []*request, err error) {
 // transaction was agreed on there; barrier asks for one even if there is
 // nothing to write.
 func (c *committer) commit(batch []*request, barrier bool) *link {
-	for len(batch) > 0 || barrier {
+	for losses := 0; len(batch) > 0 || barrier; {
 		l, err := c.b.await(c.b.ctx)
 		if err == nil && len(batch) > 0 {
 			err = c.haveOwn(l)
@@ -207,6 +211,13 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 			return l
 		case answered(err) && len(results) == len(t.ops):
 			batch = c.refused(l, t, results)
+			if !c.own.exists {
+				losses++
+			}
+			if losses > maxLosses {
+				fail(batch, fmt.Errorf("%w: somebody keeps changing %s", store.ErrUnavailable, c.b.changes))
+				return nil
+			}
 		default:
 			l.fail(err)
 			batch = c.resolve(t)

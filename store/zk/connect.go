@@ -17,6 +17,8 @@ const (
 	// minPause and maxPause are waited after all members were tried in vain.
 	minPause = 50 * time.Millisecond
 	maxPause = 500 * time.Millisecond
+	// settled is how long a connection has lasted when its end is news.
+	settled = 5 * time.Second
 )
 
 // connectLoop keeps a connection to one member after the other until the
@@ -27,9 +29,13 @@ func (b *Backend) connectLoop() {
 	pause, told := minPause, false
 	for turn := 0; b.ctx.Err() == nil; turn++ {
 		server := servers[turn%len(servers)]
-		err := b.serve(server, func() { pause, told = minPause, false })
+		began := time.Now()
+		err := b.serve(server)
 		if b.ctx.Err() != nil {
 			return
+		}
+		if time.Since(began) > settled {
+			pause, told = minPause, false
 		}
 		if !told { // once an outage
 			told = true
@@ -54,7 +60,7 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // serve connects to server and returns why that failed, or ended.
-func (b *Backend) serve(server string, up func()) error {
+func (b *Backend) serve(server string) error {
 	address, err := resolve(b.ctx, server)
 	if err != nil {
 		return err
@@ -69,7 +75,6 @@ func (b *Backend) serve(server string, up func()) error {
 		l.fail(err)
 		return err
 	}
-	up()
 	b.log.Info("connected to ZooKeeper", zap.String("server", server))
 	b.publish(l)
 	defer b.publish(nil)

@@ -87,8 +87,12 @@ func (b *Backend) mendACLs(ctx context.Context, l *link) error {
 	for len(stack) > 0 && w.seen < maxWalk {
 		path := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if err := w.mend(ctx, path); err != nil {
+		leaf, err := w.mend(ctx, path)
+		if err != nil {
 			return err
+		}
+		if leaf {
+			continue
 		}
 		names, err := do(ctx, l, func(c *zkc.Conn) ([]string, error) {
 			names, _, err := c.Children(path)
@@ -114,34 +118,38 @@ type aclWalk struct {
 	seen, mended, refused int
 }
 
-func (w *aclWalk) mend(ctx context.Context, path string) error {
+// mend looks at one znode. A leaf has nothing below it.
+func (w *aclWalk) mend(ctx context.Context, path string) (leaf bool, err error) {
 	w.seen++
-	acl, err := do(ctx, w.l, func(c *zkc.Conn) ([]zkc.ACL, error) {
-		acl, _, err := c.GetACL(path)
-		return acl, err
+	type found struct {
+		acl  []zkc.ACL
+		leaf bool
+	}
+	now, err := do(ctx, w.l, func(c *zkc.Conn) (found, error) {
+		acl, stat, err := c.GetACL(path)
+		if err != nil {
+			return found{}, err
+		}
+		return found{acl, stat.NumChildren == 0}, nil
 	})
-	if errors.Is(err, zkc.ErrNoNode) || err == nil && w.b.creatorOnly(acl) {
-		return nil
-	}
-	if err != nil && !answered(err) {
-		return err
-	}
-	if err == nil {
+	if err == nil && !w.b.creatorOnly(now.acl) {
 		_, err = do(ctx, w.l, func(c *zkc.Conn) (*zkc.Stat, error) { return c.SetACL(path, w.b.acl, -1) })
+		if err == nil {
+			w.mended++
+		}
 	}
 	switch {
 	case err == nil:
-		w.mended++
-		return nil
+		return now.leaf, nil
 	case !answered(err):
-		return err
+		return false, err
 	case errors.Is(err, zkc.ErrNoNode):
-		return nil
+		return true, nil
 	}
 	if w.refused++; w.refused <= maxTold {
 		w.b.log.Warn("a znode with another ACL cannot be mended", zap.String("znode", path), zap.Error(err))
 	}
-	return nil
+	return false, nil
 }
 
 // creatorOnly says whether acl admits the configured user and nobody else.
