@@ -11,6 +11,8 @@
 // whatever has arrived while the last one was on its way to the disk: each
 // costs two fdatasync, whatever it holds.
 //
+// bbolt leaves what was deleted in free pages. Compact makes the file anew.
+//
 // A damaged page is an error of the calls that meet it. One kind of damage
 // still ends the process: a tree of pages that leads back into itself. No disk
 // makes that by accident, and who makes it on purpose could as well delete the
@@ -22,12 +24,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-
-	bbolt "go.etcd.io/bbolt"
 
 	"secretstore/store"
 	"secretstore/store/internal/local"
@@ -50,17 +48,19 @@ const versionSize = 8 // bytes before the data of each record
 // Backend is a store.Backend on one bbolt file. Make it with Open.
 type Backend struct {
 	path     string // absolute
-	db       *bbolt.DB
-	file     *os.File    // the one that db has open; db closes it
-	identity os.FileInfo // of file, for os.SameFile
 	warnings []string
 	hub      *local.Hub
 
-	requests chan *request // to the writer; never closed
-	closing  chan struct{} // closed by Close
-	written  chan struct{} // closed by the writer when it ends
-	close    sync.Once
-	closeErr error // written within close
+	// current is the file that is worked on. Only the writer replaces it, in
+	// Compact, with the edges of the old one and takeover held.
+	current atomic.Pointer[handle]
+
+	requests    chan *request    // to the writer; never closed
+	compactions chan *compaction // to the writer; never closed
+	closing     chan struct{}    // closed by Close
+	written     chan struct{}    // closed by the writer when it ends
+	close       sync.Once
+	closeErr    error // written within close
 
 	// broken is set when bbolt can no longer be called, because it stopped in
 	// the middle of something with its locks held, or because it is not known
@@ -68,14 +68,11 @@ type Backend struct {
 	broken atomic.Pointer[error]
 	fallen chan struct{} // closed once broken is set
 
-	// edges is held while a read begins, and by one that ends if it is free,
-	// because bbolt then takes locks of its own: a fault at the beginning
-	// leaves them taken for ever, and nobody must wait for them then.
-	// Otherwise the end is left to a goroutine. It must not wait for edges: a
-	// read that begins may wait (for the file to be mapped anew) until the
-	// others have ended. closing is closed under edges: no read begins, and
-	// none can leave locks behind, after that.
-	edges sync.Mutex
+	// takeover is held while Compact puts the new file in the place of the
+	// old one, from its last look at broken on, and by abandon: once the lock
+	// is given up, the file may be another's, and must not be replaced. The
+	// rename under it is I/O that nobody but Close waits for.
+	takeover sync.Mutex
 }
 
 var _ store.Backend = (*Backend)(nil)
@@ -123,7 +120,7 @@ func (b *Backend) Ping(ctx context.Context) (err error) {
 	if tx.records() == nil {
 		return fmt.Errorf("%s: %w", b.path, ErrDamaged)
 	}
-	return b.inPlace(tx.tx)
+	return tx.h.inPlace(tx.tx)
 }
 
 // Watch implements store.Backend. No other process can change the file, so
@@ -136,9 +133,9 @@ func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 // for the reads.
 func (b *Backend) Close() error {
 	b.close.Do(func() {
-		b.edges.Lock()
+		h := b.lockEdges()
 		close(b.closing)
-		b.edges.Unlock()
+		h.edges.Unlock()
 		b.hub.Close()
 		select {
 		case <-b.written:
@@ -148,7 +145,7 @@ func (b *Backend) Close() error {
 			b.closeErr = b.abandon()
 			return
 		}
-		b.closeErr = b.db.Close() // waits for the reads
+		b.closeErr = b.current.Load().db.Close() // waits for the reads
 	})
 	return b.closeErr
 }
@@ -156,7 +153,9 @@ func (b *Backend) Close() error {
 // abandon gives the file back without bbolt. The mapping stays until the
 // process ends.
 func (b *Backend) abandon() error {
-	return errors.Join(unlock(b.file), b.file.Close())
+	b.takeover.Lock()
+	defer b.takeover.Unlock()
+	return b.current.Load().abandon()
 }
 
 // ready refuses before anything is begun.
@@ -183,8 +182,10 @@ func (b *Backend) up() error {
 var errClosed = errors.New("closed")
 
 // unavailable is for failures that are known to have had no effect.
-func (b *Backend) unavailable(err error) error {
-	return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, b.path, err)
+func (b *Backend) unavailable(err error) error { return unavailable(b.path, err) }
+
+func unavailable(path string, err error) error {
+	return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, path, err)
 }
 
 // breakDown records that bbolt must not be called any more, and why.
@@ -193,22 +194,6 @@ func (b *Backend) breakDown(reason error) {
 	if b.broken.CompareAndSwap(nil, &err) {
 		close(b.fallen)
 	}
-}
-
-// inPlace refuses when the file is no longer the one under its name, or was
-// cut short: what is written then would go with the process, or on top of
-// somebody else's restore.
-func (b *Backend) inPlace(tx *bbolt.Tx) error {
-	info, err := os.Stat(b.path)
-	switch {
-	case err != nil:
-		return b.unavailable(err)
-	case !os.SameFile(info, b.identity):
-		return b.unavailable(errors.New("the file was replaced while in use; restart the server"))
-	case info.Size() < tx.Size():
-		return b.unavailable(errors.New("the file was cut short while in use; restart the server"))
-	}
-	return nil
 }
 
 // split parses the stored form of a record. Data lies within value.
@@ -221,64 +206,6 @@ func split(value []byte) (data []byte, v store.Version, err error) {
 		return nil, 0, fmt.Errorf("%w: version", ErrDamaged)
 	}
 	return value[versionSize:], store.Version(version), nil
-}
-
-// readTx is a read transaction in which a fault (a damaged page, a file cut
-// short under its mapping) becomes an error of this one call.
-type readTx struct {
-	b     *Backend
-	tx    *bbolt.Tx
-	fault bool // what debug.SetPanicOnFault was
-}
-
-// begin opens a read transaction. The caller defers its end.
-func (b *Backend) begin() (r readTx, err error) {
-	r = readTx{b: b, fault: debug.SetPanicOnFault(true)}
-	b.edges.Lock()
-	defer b.edges.Unlock()
-	defer func() {
-		if p := recover(); p != nil {
-			// bbolt reads the meta pages with its locks held.
-			err = damage(b.path, p)
-			b.breakDown(err)
-		}
-		if err != nil {
-			debug.SetPanicOnFault(r.fault)
-		}
-	}()
-	if err := b.up(); err != nil {
-		return r, err
-	}
-	r.tx, err = b.db.Begin(false)
-	if err != nil {
-		return r, b.unavailable(err)
-	}
-	return r, nil
-}
-
-// records returns the bucket, nil only in a file that Open would refuse.
-func (r readTx) records() *bbolt.Bucket { return r.tx.Bucket(recordsBucket) }
-
-// end is deferred: it turns a panic into *err and closes the transaction.
-func (r readTx) end(err *error) {
-	defer debug.SetPanicOnFault(r.fault)
-	if p := recover(); p != nil {
-		*err = damage(r.b.path, p)
-	}
-	if !r.b.edges.TryLock() {
-		go r.rollback()
-		return
-	}
-	defer r.b.edges.Unlock()
-	r.rollback()
-}
-
-// rollback is what ends a read transaction. It fails only on one that has
-// ended already.
-func (r readTx) rollback() {
-	if r.b.broken.Load() == nil {
-		_ = r.tx.Rollback()
-	}
 }
 
 // damage describes a panic of bbolt. Its text names pages and addresses only.

@@ -56,6 +56,34 @@ func TestFullDiskLeavesNothingHalfDone(t *testing.T) {
 	}
 }
 
+func TestCompactOnAFullDiskLeavesTheOldFileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secrets.db")
+	b := openAt(t, path)
+	big := bytes.Repeat([]byte("b"), store.MaxData)
+	for i := range 12 {
+		mustApply(t, b, store.Create(fmt.Sprintf("big%d", i), big))
+	}
+	before := content(t, path)
+	for _, limit := range []uint64{1 << 20, 3 << 20, 5 << 20} {
+		restore := limitFileSize(t, limit)
+		err := b.Compact(t.Context())
+		restore()
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "file too large") {
+			t.Errorf("Compact with room for %d bytes: %v", limit, err)
+		}
+		wantAlone(t, path)
+		if !bytes.Equal(content(t, path), before) {
+			t.Error("the file was changed")
+		}
+	}
+	mustApply(t, b, store.Create("small", []byte("x")))
+	if err := b.Compact(t.Context()); err != nil {
+		t.Errorf("Compact once there is room: %v", err)
+	}
+	wantData(t, b, "big11", string(big))
+	wantData(t, b, "small", "x")
+}
+
 // limitFileSize keeps this process from letting any file grow beyond size.
 func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	t.Helper()

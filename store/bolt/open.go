@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"syscall"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -32,10 +30,11 @@ const lockWait = time.Second
 const fileMode fs.FileMode = 0o600
 
 // Open opens the file at path, or makes it (mode 0600; the folder must exist).
-// Wider modes of an existing file are mended, which Warnings tells. It waits
-// at most a second for a file that is in use. ErrInUse, ErrForeign,
-// ErrDamaged, or what the operating system says; all name the file. A file
-// that is refused is left as it was.
+// Wider modes of an existing file are mended, and what a Compact that was cut
+// off has left is removed, which Warnings tells. It waits at most a second for
+// a file that is in use. ErrInUse, ErrForeign, ErrDamaged, or what the
+// operating system says; all name the file. A file that is refused is left as
+// it was.
 func Open(ctx context.Context, path string) (*Backend, error) {
 	if err := local.Expired(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -45,12 +44,13 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	b := &Backend{
-		path:     absolute,
-		hub:      local.NewHub(),
-		requests: make(chan *request),
-		closing:  make(chan struct{}),
-		written:  make(chan struct{}),
-		fallen:   make(chan struct{}),
+		path:        absolute,
+		hub:         local.NewHub(),
+		requests:    make(chan *request),
+		compactions: make(chan *compaction),
+		closing:     make(chan struct{}),
+		written:     make(chan struct{}),
+		fallen:      make(chan struct{}),
 	}
 	if err := b.open(ctx); err != nil {
 		return nil, err
@@ -59,76 +59,42 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 	return b, nil
 }
 
-// open fills in what comes from the file, or leaves it closed.
-func (b *Backend) open(ctx context.Context) (err error) {
-	fault := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(fault)
-	defer func() {
-		if p := recover(); p != nil {
-			err = damage(b.path, p)
-			// bbolt may hold its own locks: only the file can be given back.
-			_ = b.abandon()
-		}
-	}()
+// errReplaced: the file that was opened is not the one under its name.
+var errReplaced = errors.New("replaced while it was being opened")
+
+// open opens the file that is under the path once it is locked. One that its
+// owner's Compact has replaced while this process waited for the lock has no
+// name any more: to work on it would lose whatever is written.
+func (b *Backend) open(ctx context.Context) error {
 	wait := lockWait
 	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	for end := time.Now().Add(wait); ; {
+		h := &handle{path: b.path}
 		// Zero would mean for ever.
-		wait = max(min(wait, time.Until(deadline)), time.Millisecond)
+		err := h.open(b.path, 0, max(time.Until(end), time.Millisecond), func() error { return b.adopt(h) })
+		switch {
+		case err == nil:
+			b.current.Store(h)
+			return nil
+		case !errors.Is(err, errReplaced):
+			return err
+		case time.Now().After(end):
+			return fmt.Errorf("%s: %w: %w", b.path, ErrInUse, err)
+		}
 	}
-	b.db, err = bbolt.Open(b.path, fileMode, &bbolt.Options{
-		Timeout:      wait,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true, // they cost each read a lock
-		OpenFile:     b.openFile,
-	})
-	if err != nil {
-		return b.refused(err)
-	}
-	if err := b.adopt(); err != nil {
-		return errors.Join(err, b.db.Close())
-	}
-	return nil
 }
 
-// openFile keeps hold of the file that bbolt works on.
-func (b *Backend) openFile(name string, flag int, mode fs.FileMode) (*os.File, error) {
-	file, err := os.OpenFile(name, flag, mode)
-	if err != nil {
-		return nil, err
+// adopt looks at what the locked file holds, makes what a new one lacks, and
+// refuses what is not ours before anything of it has been changed.
+func (b *Backend) adopt(h *handle) error {
+	if !h.isAt(b.path) {
+		return errReplaced
 	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	b.file, b.identity = file, info
-	return file, nil
-}
-
-// refused says in the operator's words why bbolt did not open the file.
-func (b *Backend) refused(err error) error {
-	var system *fs.PathError
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
-		return fmt.Errorf("%s: %w by %s", b.path, ErrInUse, holder(b.identity))
-	case errors.As(err, &system):
-		return system // names the file
-	case errors.As(err, &errno), b.file == nil:
-		return fmt.Errorf("%s: %w", b.path, err)
-	}
-	return fmt.Errorf("%s: %w: %w", b.path, ErrDamaged, err)
-}
-
-// adopt looks at what the file holds, makes what a new one lacks, and refuses
-// what is not ours before anything of it has been changed.
-func (b *Backend) adopt() error {
 	var fresh bool
-	err := b.db.View(func(tx *bbolt.Tx) (err error) {
-		if size, err := b.file.Stat(); err != nil {
+	err := h.db.View(func(tx *bbolt.Tx) (err error) {
+		if size, err := h.file.Stat(); err != nil {
 			return fmt.Errorf("%s: %w", b.path, err)
 		} else if size.Size() < tx.Size() {
 			return fmt.Errorf("%s: %w: cut short at %d of %d bytes", b.path, ErrDamaged, size.Size(), tx.Size())
@@ -140,11 +106,12 @@ func (b *Backend) adopt() error {
 		return err
 	}
 	if fresh {
-		if err := b.initialise(); err != nil {
+		if err := b.initialise(h); err != nil {
 			return fmt.Errorf("%s: %w", b.path, err)
 		}
 	}
-	return b.narrow()
+	b.sweep()
+	return b.narrow(h)
 }
 
 // inspect reports whether the file is empty, or an error unless it is ours.
@@ -165,8 +132,8 @@ func (b *Backend) inspect(tx *bbolt.Tx) (fresh bool, err error) {
 	return false, nil
 }
 
-func (b *Backend) initialise() error {
-	err := b.db.Update(func(tx *bbolt.Tx) error {
+func (b *Backend) initialise(h *handle) error {
+	err := h.db.Update(func(tx *bbolt.Tx) error {
 		format, err := tx.CreateBucket(formatBucket)
 		if err != nil {
 			return err
@@ -189,12 +156,12 @@ func (b *Backend) initialise() error {
 }
 
 // narrow takes the file away from group and others.
-func (b *Backend) narrow() error {
-	mode := b.identity.Mode().Perm()
+func (b *Backend) narrow(h *handle) error {
+	mode := h.identity.Mode().Perm()
 	if mode&^fileMode == 0 {
 		return nil
 	}
-	if err := b.file.Chmod(fileMode); err != nil {
+	if err := h.file.Chmod(fileMode); err != nil {
 		return fmt.Errorf("%s: mode is %04o and cannot be mended: %w", b.path, mode, err)
 	}
 	b.warnings = append(b.warnings, fmt.Sprintf("%s: mode was %04o, mended to %04o", b.path, mode, fileMode))

@@ -164,6 +164,11 @@ func TestHelperProcess(t *testing.T) {
 		if _, err := b.Apply(context.Background(), store.Create(fmt.Sprintf("k%d", i), []byte("x"))); err != nil {
 			t.Fatal(err)
 		}
+		if os.Getenv("BOLT_TEST_COMPACTS") != "" {
+			if err := b.Compact(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		fmt.Println(i)
 	}
 }

@@ -105,6 +105,9 @@ func (b *Backend) write() {
 			return
 		case first := <-b.requests:
 			b.commit(b.gather(first))
+		case c := <-b.compactions:
+			c.err = b.compact(c)
+			close(c.done)
 		}
 	}
 }
@@ -178,7 +181,7 @@ func (b *Backend) attempt(batch []*request) (culprit int, err error) {
 	culprit, id, began := -1, 0, false
 	err = b.guardedUpdate(func(tx *bbolt.Tx) error {
 		id, began = tx.ID(), true
-		if err := b.inPlace(tx); err != nil {
+		if err := b.current.Load().inPlace(tx); err != nil {
 			return err
 		}
 		records, changes := tx.Bucket(recordsBucket), 0
@@ -218,7 +221,7 @@ func (b *Backend) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
 			b.breakDown(err)
 		}
 	}()
-	return b.db.Update(fn)
+	return b.current.Load().db.Update(fn)
 }
 
 // afterFailedCommit finds out whether the transaction that failed to commit

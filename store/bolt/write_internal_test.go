@@ -29,7 +29,7 @@ func testBackend(t *testing.T) *Backend {
 func lastTx(t *testing.T, b *Backend) int {
 	t.Helper()
 	id := 0
-	if err := b.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+	if err := b.current.Load().db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -59,7 +59,7 @@ func TestConcurrentWritesShareTransactions(t *testing.T) {
 // deadline, one that still waits as without effect; and so it then is.
 func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
 	b := testBackend(t)
-	hung, err := b.db.Begin(true)
+	hung, err := b.current.Load().db.Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,10 +90,91 @@ func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
 	}
 }
 
+// While Compact waits (here for a read that does not end), reads go on, writes
+// end at their own deadlines without effect, and Compact says the truth at its
+// own.
+func TestCallsDuringACompactThatHangsEndTruthfully(t *testing.T) {
+	b := testBackend(t)
+	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	hung, err := b.current.Load().db.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	old := b.current.Load()
+	if err := b.Compact(soon()); !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Compact: %v, want ErrOutcomeUnknown", err)
+	}
+	if b.current.Load() == old {
+		t.Fatal("the new file has not taken over: this test tests nothing")
+	}
+	for what, err := range map[string]error{
+		"a write":         func() error { _, err := b.Apply(soon(), store.Create("b", []byte("x"))); return err }(),
+		"another Compact": b.Compact(soon()),
+	} {
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+			t.Errorf("%s: %v, want ErrUnavailable", what, err)
+		}
+	}
+	if _, err := b.Get(t.Context(), "a", store.Latest); err != nil {
+		t.Errorf("Get: %v", err)
+	}
+	if err := b.Ping(t.Context()); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+	if err := hung.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(t.Context(), store.Create("b", []byte("x"))); err != nil {
+		t.Errorf("the next write: %v", err)
+	}
+}
+
+// Nobody may replace a file whose lock was given up.
+func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
+	b := testBackend(t)
+	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
+	fresh, err := b.rewrite(c, b.path+unfinished)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fresh.shut()
+	b.breakDown(errors.New("test"))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.takeOver(c, fresh, b.path); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("takeOver: %v", err)
+	}
+	if fresh.isAt(b.path) {
+		t.Error("the file was replaced")
+	}
+}
+
+// A caller who gave up while the copy was made has been told: no effect.
+func TestWithdrawnCompactReplacesNothing(t *testing.T) {
+	b := testBackend(t)
+	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
+	c.state.Store(withdrawn)
+	old := b.current.Load()
+	if err := b.compact(c); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("compact: %v", err)
+	}
+	if b.current.Load() != old || !old.isAt(b.path) {
+		t.Error("the file was replaced")
+	}
+}
+
 // Close must not leave those behind who wait for a writer that is gone.
 func TestCloseFreesWritersThatWait(t *testing.T) {
 	b := testBackend(t)
-	hung, err := b.db.Begin(true)
+	hung, err := b.current.Load().db.Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +219,7 @@ func TestWithdrawnRequestHasNoEffect(t *testing.T) {
 // the same transaction.
 func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
 	b := testBackend(t)
-	err := b.db.Update(func(tx *bbolt.Tx) error {
+	err := b.current.Load().db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(recordsBucket).Put([]byte("damaged"), []byte("short"))
 	})
 	if err != nil {
@@ -170,7 +251,7 @@ func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
 // true any more when that transaction fails.
 func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 	b := testBackend(t)
-	_ = b.file.Close() // from now on nothing reaches the disk
+	_ = b.current.Load().file.Close() // from now on nothing reaches the disk
 	first := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	second := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	b.commit([]*request{first, second})
@@ -237,7 +318,7 @@ func TestChildrenCostOnlyThemselves(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	list := func(prefix string) (names []string, err error) {
-		_ = b.db.View(func(tx *bbolt.Tx) error {
+		_ = b.current.Load().db.View(func(tx *bbolt.Tx) error {
 			names, err = children(ended, tx.Bucket(recordsBucket), []byte(prefix))
 			return nil
 		})
@@ -254,7 +335,7 @@ func TestChildrenCostOnlyThemselves(t *testing.T) {
 func TestMalformedKeyInTheFileIsAnError(t *testing.T) {
 	for _, key := range []string{"p//x", "p/x/", "p/" + strings.Repeat("c", store.MaxComponent+1)} {
 		b := testBackend(t)
-		err := b.db.Update(func(tx *bbolt.Tx) error {
+		err := b.current.Load().db.Update(func(tx *bbolt.Tx) error {
 			return tx.Bucket(recordsBucket).Put([]byte(key), make([]byte, 20))
 		})
 		if err != nil {
