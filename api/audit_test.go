@@ -37,6 +37,14 @@ func TestEachDecisionHasOneAuditLine(t *testing.T) {
 		{req{method: "GET", path: "/secrets/v1/store", uid: "alice"}, 200, "alice", "", "", "", "allowed", "store.list"},
 		{req{method: "GET", path: "/nothing", uid: "alice"}, 404, "alice", "", "", "", "refused", "none"},
 		{req{method: "PUT", path: "/secrets/v1/seal/default", uid: "alice"}, 403, "alice", "", "full", "dcos:superuser", "denied", "seal"},
+		{req{method: "PUT", path: "/secrets/v1/rekey/default", uid: "alice"}, 403, "alice", "", "full", "dcos:superuser", "denied", "rekey"},
+		{req{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root"}, 400, "root", "", "full", "dcos:superuser", "refused", "rekey"},
+		{req{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=x", uid: "root"}, 404, "root", "", "full", "dcos:superuser", "refused", "rekey.cancel"},
+		{req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rekey.show"},
+		{req{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root"}, 400, "root", "", "full", "dcos:superuser", "refused", "rekey.verify"},
+		{req{method: "PUT", path: "/secrets/v1/rotate/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rotate"},
+		{req{method: "GET", path: "/secrets/v1/rotate/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rotate.show"},
+		{req{method: "GET", path: "/secrets/v1/keys/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "keys.show"},
 		{req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "seal"},
 		{req{method: "GET", path: base + "/group/a", uid: "alice"}, 503, "alice", "", "read", "dcos:secrets:default:/group/a", "refused", "secret.read"},
 	}
@@ -89,6 +97,11 @@ func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
 		{method: "PATCH", path: base + "/a", uid: "alice", body: `{"value":"changed"}`},
 		{method: "DELETE", path: base + "/a", uid: "alice"},
 		{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"x"}`},
+		{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"reset":true}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: `{"shares":1,"threshold":1,"pgp_keys":["x"]}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: `{"nonce":"x","key":"x"}`},
+		{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=x", uid: "root"},
+		{method: "PUT", path: "/secrets/v1/rotate/default", uid: "root"},
 	} {
 		e.want(q, 503, "the audit log cannot be written", "nothing was changed")
 	}
@@ -151,6 +164,13 @@ func TestNoValueTokenOrKeyIsLeftBehind(t *testing.T) {
 		{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: `{"shares":"CANARY"}`},
 		{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: `{"shares":1,"threshold":1,"pgp_keys":["CANARY"]}`},
 		{method: "DELETE", path: base + "/CANARY%20", uid: "alice"},
+		{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"CANARY","reset":true}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: `{"shares":1,"threshold":1,"pgp_keys":["CANARY"],"current":["CANARY"]}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: `{"shares":1,"current":"CANARY"}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: `{"nonce":"CANARY","key":"CANARY"}`},
+		{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: `{"nonce":["CANARY"]}`},
+		{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=CANARY", uid: "root"},
+		{method: "DELETE", path: "/secrets/v1/rekey/default", uid: "root", body: `{"nonce":"CANARY"}`},
 	} {
 		note(e.do(q))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/semaphore"
 
 	"secretstore/api/wire"
@@ -22,9 +23,12 @@ const (
 	// jsonSlack is room for the names, description, labels and what else
 	// clients send along.
 	jsonSlack = 256 << 10
+	// keysBody bounds the bodies that hold OpenPGP keys: 32 of them at 256 KiB on
+	// average, which is far more than any honest one has.
+	keysBody = 8 << 20
 	// smallBody bounds the bodies of all other requests; the largest honest
-	// one is an init with OpenPGP keys.
-	smallBody = 2 << 20
+	// one holds an encrypted unseal key.
+	smallBody = 1 << 20
 	// bodyBudget bounds the bytes of all bodies that are in memory at once.
 	bodyBudget = 512 << 20
 	// bodyWait is how long a request waits for its part of the budget.
@@ -38,7 +42,11 @@ const (
 	textBodyBroken = "the body ended early or could not be read: send it again"
 	textBusy       = "too many large requests at once: try again later"
 	textNoKey      = `the body must be a JSON object {"key":"..."}`
+	textBadUnseal  = `the body must be a JSON object, either {"key":"..."} with one share or {"reset":true} to forget those that were entered`
 	textBadInit    = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."]}`
+	textBadRekey   = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false}, the last two where needed`
+	textBadVerify  = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
+	textBadCancel  = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
 	textType       = "unsupported Content-Type: send text as application/json and bytes as application/octet-stream"
 	textEncoding   = "unsupported Content-Encoding: send the body as it is"
 )
@@ -110,18 +118,23 @@ func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
 	return buf, nil
 }
 
-// readJSON decodes a small body into T, as strictly as parseSecret but for
-// members that it does not know. Without a body it returns the zero T, and an
-// error if one is required.
-func readJSON[T any](s *Server, c *call, required bool, otherwise string) (T, error) {
+// readJSON decodes a body of at most limit bytes into T, as strictly as
+// parseSecret and as lenient towards members that it does not know. Without a
+// body it returns the zero T, and an error if one is required.
+func readJSON[T any](s *Server, c *call, limit int64, required bool, otherwise string) (T, error) {
 	var zero, v T
-	body, release, err := s.bodies.read(c, smallBody, "the body is too large")
+	body, release, err := s.bodies.read(c, limit, "the body is too large")
 	if err != nil {
 		return zero, err
 	}
 	defer release()
 	if len(body) == 0 && !required {
 		return zero, nil
+	}
+	// A small body of very many tiny members would cost many times its size.
+	bounded := &boundedDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	if bounded.skip() != nil {
+		return zero, badRequest(otherwise)
 	}
 	// The error is dropped: it may quote the key that was sent.
 	if json.Unmarshal(body, &v) != nil {

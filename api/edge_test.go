@@ -95,7 +95,9 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	}
 	e.server, err = api.New(cfg)
 	must(t, err)
-	web := httptest.NewServer(e.server)
+	web := httptest.NewUnstartedServer(e.server)
+	web.Config.DisableGeneralOptionsHandler = true
+	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
 	e.client = &http.Client{
 		Transport:     &http.Transport{DisableCompression: true},

@@ -42,7 +42,7 @@ func newMetrics(cfg Config, storage *prober, table []*endpoint) (*metrics, error
 	m.auditFailures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "secretstore_audit_failures_total", Help: "Requests refused because the audit log could not be written.",
 	})
-	for _, c := range append(stateGauges(cfg, storage), m.requests, durations, m.auditFailures) {
+	for _, c := range append(stateGauges(cfg, storage), newKeyMetrics(cfg.Store), m.requests, durations, m.auditFailures) {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -33,7 +33,7 @@ func (s *Server) backend() (wire.Backend, error) {
 	}
 	return wire.Backend{
 		Name: defaultStore, Description: "Default secret store", Driver: s.driver,
-		Initialized: st.Initialized(), Sealed: st.Sealed(),
+		Initialized: st.Initialized(), Sealed: st.Sealed(), UUID: st.UUID,
 	}, nil
 }
 
@@ -64,7 +64,7 @@ func (s *Server) showSealStatus(c *call) (reply, error) {
 // sealStatus is the answer of all that shows or changes the seal. Warnings are
 // for superusers: they can name files and records.
 func (s *Server) sealStatus(c *call, st seal.Status) (reply, error) {
-	doc := wire.SealStatus{Sealed: st.Sealed(), Threshold: st.Threshold, Shares: st.Shares, Progress: st.Progress}
+	doc := wire.SealStatus{Sealed: st.Sealed(), Threshold: st.Threshold, Shares: st.Shares, Progress: st.Progress, UUID: st.UUID}
 	if s.policy().Decide(c.principal, acl.Request{Op: acl.Administer}).Allowed {
 		if st.State == seal.StateDamaged {
 			doc.Warnings = append(doc.Warnings, "the storage is damaged: "+st.Detail)
@@ -95,7 +95,7 @@ func notNil(all []string) []string {
 }
 
 func (s *Server) initStore(c *call) (reply, error) {
-	req, err := readJSON[wire.InitRequest](s, c, true, textBadInit)
+	req, err := readJSON[wire.InitRequest](s, c, keysBody, true, textBadInit)
 	if err != nil {
 		return reply{}, err
 	}
@@ -113,17 +113,23 @@ func (s *Server) initStore(c *call) (reply, error) {
 }
 
 func (s *Server) unsealStore(c *call) (reply, error) {
-	req, err := readJSON[wire.KeyRequest](s, c, true, textNoKey)
+	req, err := readJSON[wire.UnsealRequest](s, c, smallBody, true, textBadUnseal)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.changeSeal(c, "the store was unsealed", func(ctx context.Context) (seal.Status, error) {
-		return s.store.Unseal(ctx, req.Key)
+	if req.Reset == (req.Key != nil) {
+		return reply{}, badRequest(textBadUnseal)
+	}
+	if req.Reset {
+		return s.changeSeal(c, "the shares that were entered are forgotten", s.store.ResetUnseal)
+	}
+	return s.changeSeal(c, "the share was taken: the seal status says whether the store is unsealed", func(ctx context.Context) (seal.Status, error) {
+		return s.store.Unseal(ctx, *req.Key)
 	})
 }
 
 func (s *Server) autoUnsealStore(c *call) (reply, error) {
-	req, err := readJSON[wire.KeyRequest](s, c, false, textNoKey)
+	req, err := readJSON[wire.KeyRequest](s, c, smallBody, false, textNoKey)
 	if err != nil {
 		return reply{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,14 @@ import (
 func TestSealAndUnsealOverTheWire(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "v")
-	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "nobody"}, 200, `{"sealed":false,"threshold":1,"shares":1,"progress":0}`)
-	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, `{"sealed":true,"threshold":1,"shares":1,"progress":0}`)
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "nobody"}, 200, `{"sealed":false,"threshold":1,"shares":1,"progress":0,"uuid":"`+e.store.Status().UUID+`"}`)
+	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, `{"sealed":true,"threshold":1,"shares":1,"progress":0,"uuid":"`)
 	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 200, `"sealed":true`)
-	e.want(req{method: "GET", path: "/secrets/v1/store", uid: "nobody"}, 200, `{"array":[{"name":"default",`, `"driver":"memory","initialized":true,"sealed":true}]}`)
+	e.want(req{method: "GET", path: "/secrets/v1/store", uid: "nobody"}, 200, `{"array":[{"name":"default",`, `"driver":"memory","initialized":true,"sealed":true,"uuid":"`+e.store.Status().UUID+`"}]}`)
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
 	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"` + strings.Repeat("ab", 32) + `"}`}, 400, "wrong unseal key")
-	for _, body := range []string{"", "{}", `{"key":""}`, `{"key":"zz"}`, `{"key":1}`, `{"Key":"x"}`, `{"key":"a","key":"b"}`, `[]`, "null"} {
+	for _, body := range []string{"", "{}", `{"key":""}`, `{"key":"zz"}`, `{"key":1}`, `{"Key":"x"}`, `{"key":"a","key":"b"}`, `[]`, "null",
+		`{"reset":false}`, `{"reset":"true"}`, `{"key":"","reset":true}`, `{"key":"a","reset":true}`, `{"key":null}`} {
 		e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: body}, 400)
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/auto-unseal/default", uid: "root"}, 400, "no bootstrap key")
@@ -50,7 +52,8 @@ func TestInitOverTheWire(t *testing.T) {
 	public := testHolder().public
 	for _, bad := range []wire.InitRequest{
 		{}, {Shares: 1, Threshold: 1}, {Shares: 2, Threshold: 1, PGPKeys: []string{public}}, {Shares: 1, Threshold: 2, PGPKeys: []string{public}},
-		{Shares: 2, Threshold: 2, PGPKeys: []string{public, public}}, {Shares: 1, Threshold: 1, PGPKeys: []string{public, public}},
+		{Shares: 2, Threshold: 3, PGPKeys: []string{public, public}}, {Shares: 1, Threshold: 1, PGPKeys: []string{public, public}},
+		{Shares: 2, Threshold: 0, PGPKeys: []string{public, public}}, {Shares: 33, Threshold: 2, PGPKeys: slices.Repeat([]string{public}, 33)},
 		{Shares: 1, Threshold: 1, PGPKeys: []string{"####"}}, {Shares: -1, Threshold: -1}, {Shares: 1, Threshold: 1, PGPKeys: []string{""}},
 	} {
 		_, err := root.Init(ctx, bad)
@@ -69,7 +72,7 @@ func TestInitOverTheWire(t *testing.T) {
 	}
 	st, err := root.SealStatus(ctx)
 	must(t, err)
-	if want := (wire.SealStatus{Sealed: true, Threshold: 1, Shares: 1}); !cmp.Equal(st, want) {
+	if want := (wire.SealStatus{Sealed: true, Threshold: 1, Shares: 1, UUID: e.store.Status().UUID}); st.UUID == "" || !cmp.Equal(st, want) {
 		t.Errorf("%+v", st)
 	}
 	_, err = root.Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}})

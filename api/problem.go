@@ -86,16 +86,23 @@ var problems = []struct {
 	{seal.ErrBadMetadata, problem{status: http.StatusBadRequest, text: "description or labels too large: a description has up to 4096 bytes, " +
 		"and a secret up to 64 labels of up to 256 bytes"}},
 	{seal.ErrInitialized, problem{status: http.StatusBadRequest, text: "the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys"}},
-	{seal.ErrBadKey, problem{status: http.StatusBadRequest, text: "the unseal key must be 64 hex digits, as printed by gpg --decrypt"}},
-	{seal.ErrWrongKey, problem{status: http.StatusBadRequest, text: "wrong unseal key: decrypt keys[0] of GET /secrets/v1/init/default and send what gpg prints; the store stays sealed"}},
+	{seal.ErrBadKey, problem{status: http.StatusBadRequest, text: "the unseal key must be 64 hex digits, or 66 where it has several holders, as printed by gpg --decrypt"}},
+	{seal.ErrWrongKey, problem{status: http.StatusBadRequest, text: "wrong unseal key: decrypt your own entry of the keys of GET /secrets/v1/init/default and send what gpg prints; the store stays sealed"}},
 	{seal.ErrNoBootstrapKey, problem{status: http.StatusBadRequest, text: "no bootstrap key is held for this store: decrypt the unseal key with your own GPG key and use PUT /secrets/v1/unseal/default"}},
-	{seal.ErrBadShares, problem{status: http.StatusBadRequest, text: "shares and threshold must both be 1, with one pgp_keys entry for each share"}},
+	{seal.ErrBadShares, problem{status: http.StatusBadRequest, text: "unsupported shares or threshold: give 1 to 32 shares, a threshold from 1 to as many, and one pgp_keys entry for each share; " +
+		"where several people hold the present unseal key, a rekey also needs as many different shares of it in current as its threshold"}},
+	{seal.ErrRekeyUnderWay, problem{status: http.StatusConflict, text: "a rekey is already under way: look at GET /secrets/v1/rekey/default; " +
+		"have its holders verify their shares, or cancel it with DELETE and its nonce"}},
+	{seal.ErrNoRekey, problem{status: http.StatusNotFound, text: "no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce"}},
+	{seal.ErrTooManyTerms, problem{status: http.StatusConflict, text: "too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle"}},
 	{seal.ErrSealNotRecorded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true,
 		text: "sealed here, not yet recorded: this server holds no keys any more and goes on trying to record the intent in the storage"}},
 	{store.ErrOutcomeUnknown, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnknown}},
 	{store.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnavailable}},
 	{context.DeadlineExceeded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnavailable}},
 	{context.Canceled, problem{status: http.StatusServiceUnavailable, retry: true, text: textUnavailable}},
+	// Values are cut into pieces: only the record of the holders can be too large.
+	{store.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, text: "the public keys are too large for the storage: export them with gpg --export-options export-minimal"}},
 	{acl.ErrInvalidPath, problem{status: http.StatusNotFound, text: textInvalidPath}},
 	{acl.ErrInvalidService, problem{status: http.StatusBadRequest, text: textInvalidService}},
 }

@@ -17,9 +17,14 @@ type query struct {
 	after    string
 	service  string
 	services int // how often service was given
+	nonce    string
+	nonces   int // how often nonce was given
 }
 
-const textBadQuery = "malformed query: percent-encode the parameters list, limit, after and service, and separate them with &"
+// nonceParam names the rekey that is to be cancelled.
+const nonceParam = "nonce"
+
+const textBadQuery = "malformed query: percent-encode the parameters list, limit, after, nonce and service, and separate them with &"
 
 // parseQuery reads the query string of a URL. Parameters that it does not know
 // are skipped whatever they look like; a known one that does not decode, or is
@@ -54,6 +59,9 @@ func parseQuery(raw string) (query, error) {
 		case wire.ServiceParam:
 			q.services++
 			q.service = value
+		case nonceParam:
+			q.nonces++
+			q.nonce = value
 		}
 	}
 	if limits > 1 || afters > 1 {
@@ -91,7 +99,7 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "list", "limit", "after", wire.ServiceParam:
+	case "list", "limit", "after", nonceParam, wire.ServiceParam:
 		return true
 	}
 	return false

@@ -56,6 +56,7 @@ func TestOddRequestLines(t *testing.T) {
 		{"TRACE /secrets/v1/store HTTP/1.1", 405},
 		{"CONNECT elsewhere:443 HTTP/1.1", 404},
 		{"GET * HTTP/1.1", 404},
+		{"OPTIONS * HTTP/1.1", 404},
 	} {
 		got := e.raw(1, row.line+"\r\n"+auth+"Connection: close\r\n\r\n")[0]
 		if got.status != row.status || got.status/100 == 3 {
@@ -120,6 +121,7 @@ func TestABodyIsNotReadBeforeItsTurn(t *testing.T) {
 	refuse("alice", base+"/a", 10, 503)
 	refuse("alice", base+"/a", 1<<40, 503)
 	refuse("alice", base+"/a", -1, 503)
+	refuse("root", "/secrets/v1/rekey/default", 10, 503)
 }
 
 func TestExpectContinueIsNotGrantedToARefusedBody(t *testing.T) {

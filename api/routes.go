@@ -56,6 +56,13 @@ func endpoints() []*endpoint {
 		{name: "unseal", method: http.MethodPut, path: "/unseal/{store}", op: acl.Administer, run: (*Server).unsealStore},
 		{name: "auto-unseal", method: http.MethodPut, path: "/auto-unseal/{store}", op: acl.Administer, run: (*Server).autoUnsealStore},
 		{name: "seal", method: http.MethodPut, path: "/seal/{store}", op: acl.Administer, run: (*Server).sealStore},
+		{name: "rekey.show", method: http.MethodGet, path: "/rekey/{store}", op: acl.Administer, unsealed: true, run: (*Server).showRekey},
+		{name: "rekey", method: http.MethodPut, path: "/rekey/{store}", op: acl.Administer, unsealed: true, run: (*Server).startRekey},
+		{name: "rekey.cancel", method: http.MethodDelete, path: "/rekey/{store}", op: acl.Administer, unsealed: true, run: (*Server).cancelRekey},
+		{name: "rekey.verify", method: http.MethodPut, path: "/rekey/{store}/verify", op: acl.Administer, unsealed: true, run: (*Server).verifyRekey},
+		{name: "rotate.show", method: http.MethodGet, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: (*Server).showRotation},
+		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: (*Server).rotateStore},
+		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: (*Server).showKeys},
 		{name: "revoke", method: http.MethodPut, path: "/revoke/", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: (*Server).noLeases},
 

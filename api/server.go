@@ -51,7 +51,9 @@ type Config struct {
 }
 
 // Server answers the HTTP API. It is an http.Handler; the http.Server around
-// it is the caller's.
+// it is the caller's. That one should set DisableGeneralOptionsHandler: else
+// net/http itself answers "OPTIONS *" with 200, without a token, the headers of
+// every other answer, an audit line or a count in the metrics.
 type Server struct {
 	store    *seal.Store
 	driver   string

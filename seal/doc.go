@@ -58,6 +58,7 @@ func (s State) String() string {
 // Status is the seal status of this server.
 type Status struct {
 	State     State
+	UUID      string // of the store, made by Init; "" while there is none or it is not known
 	Shares    int    // how many shares the unseal key was split into; 0 before Init
 	Threshold int    // how many of them unseal; 0 before Init
 	Progress  int    // how many were entered since the last attempt

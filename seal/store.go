@@ -130,7 +130,7 @@ func (s *Store) Status() Status {
 		if s.barrier.isOpen() {
 			st.State = StateUnsealed
 		}
-		st.Shares, st.Threshold, st.Progress = v.config.Shares, v.config.Threshold, s.unsealing.progress()
+		st.UUID, st.Shares, st.Threshold, st.Progress = v.config.UUID, v.config.Shares, v.config.Threshold, s.unsealing.progress()
 	default:
 		st.State = StateUnknown
 	}

@@ -43,12 +43,18 @@ type Config struct {
 	Token func(context.Context) (string, error)
 	// TLS is used for https; nil is the system's roots.
 	TLS *tls.Config
+	// SingleUse gives each request a connection of its own. Without it net/http
+	// by itself repeats a GET or HEAD whose reused connection breaks before an
+	// answer. Of other requests not one byte is ever sent twice.
+	SingleUse bool
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
 }
 
 // Client calls one store of one server. Its methods may be called from many
-// goroutines. They return *Error for what the server refuses.
+// goroutines. They return *Error for what the server refuses, and repeat
+// nothing: whether a request that failed has had an effect is for the caller to
+// look up.
 type Client struct {
 	base      *url.URL // without /secrets/v1
 	store     string
@@ -80,6 +86,7 @@ func New(cfg Config) (*Client, error) {
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		TLSClientConfig:       cfg.TLS.Clone(),
+		DisableKeepAlives:     cfg.SingleUse,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
 		MaxIdleConnsPerHost:   64,
@@ -168,6 +175,8 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the request: %w", err)
 	}
+	// With it net/http could send the body again.
+	req.GetBody = nil
 	if k.header != nil {
 		req.Header = k.header
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -162,5 +163,53 @@ func TestATokenSourceThatFailsSendsNothing(t *testing.T) {
 	c := newClient(t, client.Config{Server: s.URL, Token: func(context.Context) (string, error) { return "", failed }})
 	if _, err := c.Stores(t.Context()); !errors.Is(err, failed) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestNothingIsRepeated breaks each request on a connection that has served one
+// before, where net/http repeats what it thinks harmless. The read without
+// SingleUse is the documented exception, and shows that the break provokes it.
+func TestNothingIsRepeated(t *testing.T) {
+	var received atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/ping/") {
+			io.WriteString(w, "pong")
+			return
+		}
+		received.Add(1)
+		io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	})
+	calls := map[string]func(*client.Client) error{
+		"PUT":            func(c *client.Client) error { return c.CreateText(t.Context(), "a", wire.SecretWrite{Value: "v"}) },
+		"PATCH":          func(c *client.Client) error { return c.UpdateBinary(t.Context(), "a", []byte("v")) },
+		"PUT, no body":   func(c *client.Client) error { _, err := c.Rotate(t.Context()); return err },
+		"DELETE":         func(c *client.Client) error { return c.CancelRekey(t.Context(), "00") },
+		"PUT of a rekey": func(c *client.Client) error { _, err := c.StartRekey(t.Context(), wire.RekeyRequest{}); return err },
+		"GET":            func(c *client.Client) error { _, err := c.RekeyStatus(t.Context()); return err },
+	}
+	for name, call := range calls {
+		for _, single := range []bool{false, true} {
+			c := newClient(t, client.Config{Server: s.URL, SingleUse: single})
+			if err := c.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			received.Store(0)
+			if err := call(c); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+			want := int32(1)
+			if name == "GET" && !single {
+				want = 2
+			}
+			if got := received.Load(); got != want {
+				t.Errorf("%s, SingleUse %v: sent %d times, want %d", name, single, got, want)
+			}
+		}
 	}
 }

@@ -179,9 +179,16 @@ func (c *Client) Init(ctx context.Context, r wire.InitRequest) (wire.InitResult,
 	return doJSON[wire.InitResult](ctx, c, call{method: http.MethodPut, path: c.ofStore("/init")}, r)
 }
 
-// Unseal sends the unseal key, as gpg prints it. Superusers only.
+// Unseal sends the unseal key or one share of it, as gpg prints it. The status
+// tells whether more shares are needed. Superusers only.
 func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.KeyRequest{Key: key})
+	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: &key})
+}
+
+// ResetUnseal has the server forget the shares that were entered. Superusers
+// only.
+func (c *Client) ResetUnseal(ctx context.Context) (wire.SealStatus, error) {
+	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Reset: true})
 }
 
 // AutoUnseal unseals with the private key that the storage holds. encrypted is

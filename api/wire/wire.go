@@ -64,6 +64,9 @@ type Backend struct {
 	Driver      string `json:"driver"`
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
+	// UUID tells one store from any other, for clients that pin it; absent
+	// before init.
+	UUID string `json:"uuid,omitempty"`
 }
 
 // Backends is the answer to GET /store.
@@ -76,7 +79,10 @@ type SealStatus struct {
 	Sealed    bool `json:"sealed"`
 	Threshold int  `json:"threshold"`
 	Shares    int  `json:"shares"`
-	Progress  int  `json:"progress"`
+	// Progress is how many different shares wait for the others.
+	Progress int `json:"progress"`
+	// UUID is as in Backend.
+	UUID string `json:"uuid,omitempty"`
 	// Warnings are what an operator should know (a policy file that could not
 	// be read again, a damaged storage); only superusers get them.
 	Warnings []string `json:"warnings,omitempty"`
@@ -106,10 +112,17 @@ type InitResult struct {
 	RootToken    string   `json:"root_token"`
 }
 
-// KeyRequest is what PUT /unseal (the unseal key in hex) and PUT /auto-unseal
-// (the encrypted one, or none) take.
+// UnsealRequest is what PUT /unseal takes: exactly one of both.
+type UnsealRequest struct {
+	// Key is the unseal key or one share of it, as gpg prints it.
+	Key *string `json:"key,omitempty"`
+	// Reset forgets the shares that were entered.
+	Reset bool `json:"reset,omitzero"`
+}
+
+// KeyRequest is what PUT /auto-unseal takes, unless it has no body.
 type KeyRequest struct {
-	Key string `json:"key"`
+	Key string `json:"key"` // an encrypted key of InitInfo
 }
 
 // Error is the body of every answer that is not a success.

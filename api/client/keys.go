@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"secretstore/api/wire"
+)
+
+// All of these are for superusers only, and but for Keys need an unsealed
+// store. After an error that leaves open whether the server has acted, RekeyStatus
+// and RotationStatus tell: nothing here is repeated by the client.
+
+// StartRekey makes a new unseal key for new holders; the present one stays in
+// force until they have verified it. ErrExists if a rekey is under way.
+func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Rekey, error) {
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey")}, r)
+}
+
+// RekeyStatus returns the rekey that is under way; Active is false, and the
+// rest empty, if none is.
+func (c *Client) RekeyStatus(ctx context.Context) (wire.Rekey, error) {
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rekey")}, nil)
+}
+
+// VerifyRekey sends one share of the new key, as gpg prints it. Active is false
+// once the new key is in force. ErrNotFound if nonce names no rekey under way.
+func (c *Client) VerifyRekey(ctx context.Context, nonce, share string) (wire.Rekey, error) {
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyVerify{Nonce: nonce, Key: share})
+}
+
+// CancelRekey forgets the rekey that nonce names; "" removes a record that does
+// not authenticate. ErrNotFound.
+func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
+	// In the query: a proxy may drop the body of a DELETE.
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.ofStore("/rekey"), query: url.Values{"nonce": {nonce}}})
+	return err
+}
+
+// Rotate adds a data key, which new writes use at once. ErrExists if older
+// rotations have to end first.
+func (c *Client) Rotate(ctx context.Context) (wire.Rotation, error) {
+	return doJSON[wire.Rotation](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rotate")}, nil)
+}
+
+// RotationStatus returns how far the re-encryption has come.
+func (c *Client) RotationStatus(ctx context.Context) (wire.Rotation, error) {
+	return doJSON[wire.Rotation](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rotate")}, nil)
+}
+
+// Keys reports on the holders and their keys; it works sealed.
+func (c *Client) Keys(ctx context.Context) (wire.Keys, error) {
+	return doJSON[wire.Keys](ctx, c, call{method: http.MethodGet, path: c.ofStore("/keys")}, nil)
+}

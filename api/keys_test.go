@@ -1,0 +1,321 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+	"github.com/google/go-cmp/cmp"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/store"
+)
+
+// mortalHolder has a key that expires in five days.
+var mortalHolder = sync.OnceValue(func() holder {
+	entity, err := openpgp.NewEntity("mortal", "", "mortal@example.com", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519, KeyLifetimeSecs: 5 * 24 * 3600,
+	})
+	if err != nil {
+		panic(err)
+	}
+	var raw bytes.Buffer
+	if err := entity.Serialize(&raw); err != nil {
+		panic(err)
+	}
+	return holder{entity, base64.StdEncoding.EncodeToString(raw.Bytes())}
+})
+
+// several asks for n shares of one holder.
+func several(n, threshold int) wire.InitRequest {
+	return wire.InitRequest{Shares: n, Threshold: threshold, PGPKeys: slices.Repeat([]string{testHolder().public}, n)}
+}
+
+func openAll(t *testing.T, keys []string) []string {
+	t.Helper()
+	var all []string
+	for _, k := range keys {
+		all = append(all, testHolder().open(t, k))
+	}
+	return all
+}
+
+// TestALifeOfKeysOverTheWire is what operators do in the life of a store: three
+// holders, two of whom unseal, hand it over to one, who rotates.
+func TestALifeOfKeysOverTheWire(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root := t.Context(), e.api("root")
+	made, err := root.Init(ctx, several(3, 2))
+	must(t, err)
+	old := openAll(t, made.Keys)
+	unsealWith(t, root, old[2], old[0])
+	e.put("group/a", "v")
+
+	ask := wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{mortalHolder().public}, Rotate: true}
+	_, err = root.StartRekey(ctx, ask)
+	wantIs(t, "rekey without current shares", err, client.ErrBadRequest)
+	ask.Current = []string{old[1], old[1]}
+	_, err = root.StartRekey(ctx, ask)
+	wantIs(t, "rekey with one current share twice", err, client.ErrBadRequest)
+	ask.Current = old[:2]
+	begun, err := root.StartRekey(ctx, ask)
+	must(t, err)
+	if !begun.Active || begun.Nonce == "" || begun.Shares != 1 || begun.Threshold != 1 || !begun.Rotate || len(begun.Keys) != 1 ||
+		len(begun.Fingerprints) != 1 || begun.Progress != 0 || time.Since(begun.Started).Abs() > time.Hour || begun.Started.Nanosecond() != 0 {
+		t.Errorf("%+v", begun)
+	}
+	_, err = root.StartRekey(ctx, ask)
+	wantIs(t, "second rekey", err, client.ErrExists)
+	if shown, err := root.RekeyStatus(ctx); err != nil || !cmp.Equal(shown, begun) {
+		t.Errorf("%+v, %v, want %+v", shown, err, begun)
+	}
+	_, err = root.VerifyRekey(ctx, begun.Nonce, strings.Repeat("ab", 32))
+	wantIs(t, "a wrong share", err, client.ErrBadRequest)
+	share := mortalHolder().open(t, begun.Keys[0])
+	_, err = root.VerifyRekey(ctx, "another", share)
+	wantIs(t, "another nonce", err, client.ErrNotFound)
+	done, err := root.VerifyRekey(ctx, begun.Nonce, share)
+	must(t, err)
+	if done.Active || done.Progress != 1 || done.Nonce != begun.Nonce {
+		t.Errorf("%+v", done)
+	}
+	_, err = root.VerifyRekey(ctx, begun.Nonce, share)
+	wantIs(t, "verify of what is done", err, client.ErrNotFound)
+	e.want(req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, `{"active":false}`)
+
+	rotated, err := root.Rotate(ctx)
+	must(t, err)
+	if rotated.Term < 2 || rotated.Terms < 2 || rotated.State != "running" {
+		t.Errorf("%+v", rotated)
+	}
+	eventually(t, func() bool {
+		r, err := root.RotationStatus(ctx)
+		return err == nil && r.State == "idle" && r.Terms == 1 && r.Term == rotated.Term && r.Total == r.Done
+	})
+	checkKeys(t, e, root)
+	_, err = root.Unseal(ctx, old[0])
+	wantIs(t, "a share of the old key", err, client.ErrBadRequest)
+	unsealWith(t, root, share)
+	if got, err := root.Get(ctx, "group/a", client.GetOptions{}); err != nil || string(got.Value) != "v" {
+		t.Errorf("%q, %v", got.Value, err)
+	}
+	searchForShares(t, e, append(old, share))
+}
+
+// unsealWith enters shares and demands that the last one, and no other, unseals.
+func unsealWith(t *testing.T, c *client.Client, shares ...string) {
+	t.Helper()
+	for i, share := range shares {
+		st, err := c.Unseal(t.Context(), share)
+		must(t, err)
+		last := i == len(shares)-1
+		if want := map[bool]int{true: 0, false: i + 1}[last]; st.Sealed == last || st.Progress != want {
+			t.Fatalf("after share %d: %+v", i, st)
+		}
+	}
+}
+
+// checkKeys demands what doctor shows, unsealed and sealed, and leaves the
+// store sealed.
+func checkKeys(t *testing.T, e *edge, root *client.Client) {
+	t.Helper()
+	keys, err := root.Keys(t.Context())
+	must(t, err)
+	if keys.Sealed || keys.Terms != 1 || keys.OldRecords != 0 || keys.Shares != 1 || keys.Threshold != 1 || keys.BootstrapKeyHeld || keys.RekeyUnderWay || len(keys.Holders) != 1 {
+		t.Fatalf("%+v", keys)
+	}
+	h := keys.Holders[0]
+	if h.Fingerprint != fmt.Sprintf("%x", mortalHolder().entity.PrimaryKey.Fingerprint) || !strings.Contains(h.UserID, "mortal@example.com") || h.Algorithm == "" || h.Problem != "" {
+		t.Errorf("%+v", h)
+	}
+	if h.Expires == nil || time.Until(*h.Expires) > 5*24*time.Hour || !strings.Contains(h.Warning, "7 days") {
+		t.Errorf("%+v", h)
+	}
+	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_data_key_terms 1\n",
+		fmt.Sprintf("secretstore_holder_key_expiry_timestamp_seconds{fingerprint=%q} %s", h.Fingerprint, promTime(*h.Expires)))
+	_, err = root.Seal(t.Context())
+	must(t, err)
+	sealed, err := root.Keys(t.Context())
+	must(t, err)
+	keys.Sealed, keys.Terms = true, 0
+	if !cmp.Equal(sealed, keys) {
+		t.Errorf("sealed: %s", cmp.Diff(keys, sealed))
+	}
+	if got := e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_holder_key_expiry"); strings.Contains(got.body, "secretstore_data_key_terms ") {
+		t.Error("a sealed store tells how many data keys it has")
+	}
+}
+
+// promTime spells a Unix time as Prometheus does.
+func promTime(t time.Time) string { return strconv.FormatFloat(float64(t.Unix()), 'g', -1, 64) }
+
+func searchForShares(t *testing.T, e *edge, shares []string) {
+	t.Helper()
+	trail, err := os.ReadFile(e.audit)
+	must(t, err)
+	for name, text := range map[string]string{"log": e.log.String(), "audit log": string(trail)} {
+		if text == "" {
+			t.Fatalf("the %s is empty", name)
+		}
+		for i, share := range shares {
+			if strings.Contains(text, share) {
+				t.Errorf("the %s holds share %d", name, i)
+			}
+		}
+	}
+}
+
+func TestSharesThatWereEnteredCanBeForgotten(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root := t.Context(), e.api("root")
+	made, err := root.Init(ctx, several(3, 2))
+	must(t, err)
+	shares := openAll(t, made.Keys)
+	for _, share := range []string{shares[0], shares[0]} { // the same share twice counts once
+		if st, err := root.Unseal(ctx, share); err != nil || st.Progress != 1 || !st.Sealed {
+			t.Fatalf("%+v, %v", st, err)
+		}
+	}
+	// A wrong share is told at once, and costs the others nothing.
+	wrong := "02" + shares[0][2:]
+	got := e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"` + wrong + `"}`}, 400, "wrong unseal key")
+	if strings.Contains(got.body, wrong) {
+		t.Error("the share is echoed")
+	}
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200, `"threshold":2,"shares":3,"progress":1`)
+	if st, err := root.ResetUnseal(ctx); err != nil || st.Progress != 0 || !st.Sealed {
+		t.Errorf("%+v, %v", st, err)
+	}
+	unsealWith(t, root, shares[1], shares[2])
+	if st, err := root.ResetUnseal(ctx); err != nil || st.Sealed {
+		t.Errorf("reset of an unsealed store: %+v, %v", st, err)
+	}
+}
+
+func TestThirtyTwoHoldersFitIntoABody(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	r := several(32, 32)
+	for i := range r.PGPKeys {
+		r.PGPKeys[i] += strings.Repeat(" ", 200<<10) // white space anywhere is ignored
+	}
+	made, err := e.api("root").Init(t.Context(), r)
+	must(t, err)
+	if len(made.Keys) != 32 {
+		t.Errorf("%d keys", len(made.Keys))
+	}
+	r.PGPKeys[31] += strings.Repeat(" ", 8<<20)
+	_, err = e.api("root").Init(t.Context(), r)
+	wantIs(t, "a body of more than 8 MiB", err, client.ErrTooLarge)
+	many := `{"shares":1,"threshold":1,"pgp_keys":[` + strings.Repeat(`"",`, 100_000) + `""]}`
+	e.want(req{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: many}, 400, "the body must be")
+}
+
+func TestRekeyBodiesAreStrict(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	public := testHolder().public
+	good := `{"shares":1,"threshold":1,"pgp_keys":["` + public + `"]`
+	for _, body := range []string{
+		"", "null", "[]", "{}", "{", good, good + `}{}`, good + `,"shares":1}`, good + `,"rotate":"yes"}`, good + `,"current":"x"}`,
+		`{"shares":2,"threshold":1,"pgp_keys":["` + public + `"]}`, `{"shares":1,"threshold":2,"pgp_keys":["` + public + `"]}`,
+		`{"shares":1,"threshold":1,"pgp_keys":["x"]}`, `{"Shares":1,"threshold":1,"pgp_keys":["` + public + `"]}`,
+	} {
+		e.want(req{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: body}, 400)
+	}
+	e.want(req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, `{"active":false}`)
+	for _, body := range []string{"", "{}", `{"nonce":"x"}`, `{"key":"x"}`, `{"nonce":"x","key":1}`, `{"nonce":"x","key":"x","key":"x"}`} {
+		e.want(req{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: body}, 400, "nonce")
+	}
+}
+
+func TestARekeyIsCancelledByItsNonceAlone(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	ctx, root := t.Context(), e.api("root")
+	const path = "/secrets/v1/rekey/default"
+	ask := wire.RekeyRequest{Shares: 2, Threshold: 2, PGPKeys: several(2, 2).PGPKeys}
+	begun, err := root.StartRekey(ctx, ask)
+	must(t, err)
+	st, err := root.VerifyRekey(ctx, begun.Nonce, testHolder().open(t, begun.Keys[1]))
+	if err != nil || !st.Active || st.Progress != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	e.want(req{method: "PUT", path: path + "/verify", uid: "root", body: `{"nonce":"` + begun.Nonce + `","key":"` + e.unseal + `"}`}, 400)
+	for _, other := range []string{"", "00", strings.ToUpper(begun.Nonce) + "0"} {
+		wantIs(t, "cancel "+other, root.CancelRekey(ctx, other), client.ErrNotFound)
+	}
+	for _, q := range []req{
+		{path: path}, {path: path, body: "{}"}, {path: path, body: `{"nonce":1}`}, {path: path + "?nonce=%zz"},
+		{path: path + "?nonce=" + begun.Nonce + "&nonce=" + begun.Nonce}, {path: path + "?nonce=" + begun.Nonce, body: `{"nonce":"` + begun.Nonce + `"}`},
+	} {
+		q.method, q.uid = "DELETE", "root"
+		e.want(q, 400)
+	}
+	if st, err := root.RekeyStatus(ctx); err != nil || !st.Active || st.Progress != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	must(t, root.CancelRekey(ctx, begun.Nonce))
+	wantIs(t, "cancel again", root.CancelRekey(ctx, begun.Nonce), client.ErrNotFound)
+	begun, err = root.StartRekey(ctx, ask)
+	must(t, err)
+	e.want(req{method: "DELETE", path: path, uid: "root", body: `{"nonce":"` + begun.Nonce + `"}`}, 204)
+	// The key in force has not changed.
+	e.sealStore()
+	unsealWith(t, root, e.unseal)
+}
+
+// TestAForgedRekeyIsToldAndRemoved: whoever can write to the storage cannot
+// offer the holders a key of their own, and what they wrote can be removed.
+func TestAForgedRekeyIsToldAndRemoved(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	ctx, root := t.Context(), e.api("root")
+	begun, err := root.StartRekey(ctx, wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{testHolder().public}})
+	must(t, err)
+	const key = store.Key("stores/default/rekey")
+	node, err := e.backend.Get(ctx, key, store.Latest)
+	must(t, err)
+	forged := bytes.Replace(node.Data, []byte(`"rotate":false`), []byte(`"rotate":true`), 1)
+	if bytes.Equal(forged, node.Data) {
+		t.Fatal("nothing was forged")
+	}
+	_, err = e.backend.Apply(ctx, store.Set(key, forged, node.Version))
+	must(t, err)
+	const path = "/secrets/v1/rekey/default"
+	e.want(req{method: "GET", path: path, uid: "root"}, 500, "not written by this store", "nonce=")
+	e.want(req{method: "DELETE", path: path + "?nonce=" + begun.Nonce, uid: "root"}, 500, "not written by this store")
+	e.want(req{method: "DELETE", path: path + "?nonce=", uid: "root"}, 204)
+	e.want(req{method: "GET", path: path, uid: "root"}, 200, `{"active":false}`)
+}
+
+// TestMetricsOfOneHolderOfSeveralShares: the same key twice would fail the
+// whole scrape.
+func TestMetricsOfOneHolderOfSeveralShares(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	public := mortalHolder().public
+	_, err := e.api("root").Init(t.Context(), wire.InitRequest{Shares: 3, Threshold: 2, PGPKeys: []string{public, public, testHolder().public}})
+	must(t, err)
+	got := e.want(req{method: "GET", path: "/metrics"}, 200)
+	if n := strings.Count(got.body, "secretstore_holder_key_expiry_timestamp_seconds{"); n != 1 {
+		t.Errorf("%d keys that expire, want 1", n)
+	}
+}
+
+func TestRotationsDoNotPileUp(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	root := e.api("root")
+	var err error
+	for range 300 {
+		if _, err = root.Rotate(t.Context()); err != nil {
+			break
+		}
+	}
+	wantIs(t, "too many rotations", err, client.ErrExists)
+}
