@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
@@ -26,8 +25,6 @@ func config(t testing.TB, servers ...string) zk.Config {
 		Log: zaptest.NewLogger(t, zaptest.Level(logLevel)),
 	}
 }
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var roots atomic.Int64
 

@@ -59,7 +59,7 @@ func (b *Backend) removeAbandoned(ctx context.Context, l *link) error {
 		path := b.changes + "/" + name
 		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
 			exists, stat, err := c.Exists(path)
-			if err != nil || !exists || time.Since(time.UnixMilli(stat.Mtime)) < abandonedAfter {
+			if err != nil || !exists || time.Since(time.UnixMilli(stat.Mtime)) < b.abandonedAfter {
 				return struct{}{}, err
 			}
 			return struct{}{}, c.Delete(path, stat.Version)

@@ -63,6 +63,8 @@ type Backend struct {
 	queue *queue
 	own   ownNames
 
+	abandonedAfter time.Duration // see there
+
 	ctx     context.Context // ends when the goroutines are to end
 	end     context.CancelFunc
 	closing chan struct{} // closed first: no new work
@@ -102,6 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg: cfg, log: cfg.Log, acl: zkc.WorldACL(zkc.PermAll), changes: cfg.Root + "/" + changesName,
 		cache: cache, known: known, hub: local.NewHub(), queue: newQueue(),
 		closing: make(chan struct{}), changed: make(chan struct{}),
+		abandonedAfter: abandonedAfter,
 	}
 	b.feed.b = b
 	b.lastGood.Store(-1)

@@ -1,0 +1,117 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"secretstore/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func req(ops ...store.Op) *request {
+	r := &request{ops: ops, done: make(chan result, 1)}
+	for _, op := range ops {
+		r.bytes += len(op.Data)
+	}
+	return r
+}
+
+func TestWhatMayShareATransaction(t *testing.T) {
+	x := []byte("x")
+	for _, tt := range []struct {
+		a, b  []store.Op
+		share bool
+	}{
+		{[]store.Op{store.Create("a", x)}, []store.Op{store.Create("b", x)}, true},
+		{[]store.Op{store.Create("a", x)}, []store.Op{store.Create("a", x)}, false},
+		{[]store.Op{store.Set("a", x, 1)}, []store.Op{store.Set("a", x, 1)}, false},
+		{[]store.Op{store.Check("a", 1)}, []store.Op{store.Check("a", 1), store.Create("b", x)}, true},
+		{[]store.Op{store.Check("a", 1)}, []store.Op{store.Check("a", 2)}, false},
+		{[]store.Op{store.Check("a", 1)}, []store.Op{store.Set("a", x, 1)}, false},
+		{[]store.Op{store.Ensure("a", x)}, []store.Op{store.Ensure("a", []byte("y")), store.Create("a/b", x)}, true},
+		{[]store.Op{store.Ensure("a", x)}, []store.Op{store.Create("a", x)}, false},
+		{[]store.Op{store.Delete("a", 1)}, []store.Op{store.Create("a/b", x)}, false},
+		{[]store.Op{store.Delete("a", 1)}, []store.Op{store.Ensure("a/b/c", x)}, false},
+		{[]store.Op{store.Create("a/b", x)}, []store.Op{store.Delete("a", 1)}, true},
+		{[]store.Op{store.Delete("a", 1)}, []store.Op{store.Create("ab", x)}, true},
+	} {
+		c := newClaims()
+		if !c.add(tt.a) {
+			t.Fatalf("%v alone is refused", tt.a)
+		}
+		if got := c.add(tt.b); got != tt.share {
+			t.Errorf("%v and %v: %v, want %v", tt.a, tt.b, got, tt.share)
+		}
+	}
+}
+
+func TestBatchesAreBoundedAndNothingIsLeftBehind(t *testing.T) {
+	q := newQueue()
+	const n = 100
+	for i := range n {
+		q.push(req(store.Create(string(rune('A'+i%50)), make([]byte, 30<<10))), nil)
+	}
+	huge := req(store.Create("huge", make([]byte, maxBatchBytes+1)))
+	q.push(huge, nil)
+	got := 0
+	for got < n+1 {
+		batch, _, ok := q.take()
+		if !ok || len(batch) == 0 {
+			t.Fatalf("after %d of %d: %d, %v", got, n+1, len(batch), ok)
+		}
+		sum := 0
+		keys := make(map[store.Key]bool)
+		for _, r := range batch {
+			sum += r.bytes
+			if keys[r.ops[0].Key] {
+				t.Errorf("%s twice", r.ops[0].Key)
+			}
+			keys[r.ops[0].Key] = true
+		}
+		if sum > maxBatchBytes && len(batch) > 1 {
+			t.Errorf("%d bytes in %d requests", sum, len(batch))
+		}
+		got += len(batch)
+	}
+}
+
+func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	r := req()
+	if _, err := r.wait(ctx); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("never sent: %v", err)
+	}
+	if r.send() {
+		t.Error("sent after its caller had left")
+	}
+	r = req()
+	r.send()
+	if _, err := r.wait(ctx); !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("sent: %v", err)
+	}
+	if r.unsend() {
+		t.Error("to be sent again after its caller had left")
+	}
+	r = req()
+	r.send()
+	r.unsend()
+	if _, err := r.wait(ctx); errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("known to have had no effect: %v", err)
+	}
+}
+
+func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
+	q := newQueue()
+	q.push(req(), make(chan *link, 1))
+	q.close()
+	batch, barriers, ok := q.take()
+	if ok || len(batch) != 1 || len(barriers) != 1 || q.push(req(), nil) {
+		t.Error("a closed queue goes on")
+	}
+}
