@@ -54,6 +54,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "PUT", path: "/secrets/v1/rekey/default/verify", body: `{`, bound: 403, root: 400, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/secrets/v1/rekey/default/verify", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},
 		{method: "GET", path: "/secrets/v1/rotate/default", bound: 403, root: 200, sealed: 503, uninitiated: 503},
+		{method: "PUT", path: "/secrets/v1/rotate/default", bound: 403, root: 200, sealed: 503, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/rotate/x", bound: 404, root: 404, sealed: 404, uninitiated: 404, viewer: true},
 		{method: "GET", path: "/secrets/v1/keys/default", bound: 403, root: 200, sealed: 200, uninitiated: 503},
 		{method: "HEAD", path: "/secrets/v1/keys/default", bound: 403, root: 200, sealed: 200, uninitiated: 503},
