@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -149,15 +150,26 @@ func newServer(t testing.TB, port int) *Server {
 	return s
 }
 
+// Ports are taken below those that systems give to outgoing connections, so
+// that none of these sits on the port of a server that is being restarted.
+const (
+	firstPort = 12000
+	lastPort  = 31999
+)
+
 // freePort returns a port that nothing listens on just now.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		l, err := net.Listen("tcp", addr(port))
+		if err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("zktest: no free port")
+	return 0
 }
 
 func (s *Server) launch() {

@@ -267,8 +267,15 @@ func (c *committer) committed(t *tx) {
 	}
 }
 
+// maxOwnVersion is when a new change record is begun, long before the version,
+// of 32 bits, becomes negative and means "any" to ZooKeeper.
+const maxOwnVersion = 1 << 30
+
 // haveOwn makes the znode of this server's change record unless it is there.
 func (c *committer) haveOwn(l *link) error {
+	if c.own.version >= maxOwnVersion {
+		c.own = ownChanges{}
+	}
 	for tries := 0; !c.own.exists; tries++ {
 		if tries > maxRepairs {
 			return fmt.Errorf("%w: %s keeps vanishing", store.ErrUnavailable, c.b.changes)

@@ -16,9 +16,14 @@ import (
 const (
 	// minPause and maxPause are waited after all members were tried in vain.
 	minPause = 50 * time.Millisecond
-	maxPause = 500 * time.Millisecond
+	maxPause = 300 * time.Millisecond
+	// settle is waited before the first watch is set on a connection. The
+	// library looks, in a goroutine that nothing waits for, whether there are
+	// watches from an earlier connection; if it gets to it late and finds ours,
+	// it sets them again, with a data race on the way.
+	settle = 25 * time.Millisecond
 	// settled is how long a connection has lasted when its end is news.
-	settled = 5 * time.Second
+	settled = time.Second
 )
 
 // connectLoop keeps a connection to one member after the other until the
@@ -135,6 +140,7 @@ func (b *Backend) prepare(l *link) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", b.changes, err)
 	}
+	sleep(ctx, settle)
 	return b.feed.sync(ctx, l)
 }
 

@@ -200,13 +200,13 @@ func makeTrouble(p *proxy, server *zktest.Server, stop chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Duration(rand.IntN(150)) * time.Millisecond):
+		case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
 		}
 		switch {
-		case i == 40:
+		case i == 15:
 			server.Kill()
 			server.Restart()
-		case i%20 == 19:
+		case i%10 == 9:
 			server.Pause()
 			time.Sleep(time.Duration(rand.IntN(2500)) * time.Millisecond)
 			server.Resume()

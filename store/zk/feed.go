@@ -107,12 +107,13 @@ func (f *feed) list(ctx context.Context, l *link) error {
 	if f.seen == nil {
 		f.seen = make(map[string]uint64)
 	}
-	if off := len(names) > maxFeeds; off != f.off.Swap(off) || off {
-		f.b.log.Warn("too many servers have published changes: nothing is kept in memory",
-			zap.Bool("now", off), zap.Int("servers", len(names)), zap.String("znode", f.b.changes))
+	off := len(names) > maxFeeds
+	if was := f.off.Swap(off); was != off {
+		f.b.log.Warn("number of servers that have published changes", zap.Int("servers", len(names)),
+			zap.Bool("too many to keep anything in memory", off), zap.String("znode", f.b.changes))
 		f.b.flush()
 	}
-	if f.off.Load() {
+	if off {
 		return nil
 	}
 	for _, name := range names {

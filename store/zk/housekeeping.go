@@ -15,6 +15,10 @@ const (
 	// last written. A server that lives, and finds its record gone, makes
 	// another.
 	abandonedAfter = 24 * time.Hour
+	// crowd is how many change records there may be before they are only kept
+	// for crowdedFor: a server that keeps restarting leaves many.
+	crowd      = maxFeeds / 4
+	crowdedFor = time.Hour
 	// maxWalk bounds how many znodes are looked at for weak ACLs.
 	maxWalk = 1_000_000
 	// maxTold bounds how many znodes with weak ACLs are named in the log.
@@ -52,6 +56,10 @@ func (b *Backend) removeAbandoned(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
+	after := b.abandonedAfter
+	if len(names) > crowd {
+		after = min(after, crowdedFor)
+	}
 	for _, name := range names {
 		if b.own.has(name) {
 			continue
@@ -59,7 +67,7 @@ func (b *Backend) removeAbandoned(ctx context.Context, l *link) error {
 		path := b.changes + "/" + name
 		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
 			exists, stat, err := c.Exists(path)
-			if err != nil || !exists || time.Since(time.UnixMilli(stat.Mtime)) < b.abandonedAfter {
+			if err != nil || !exists || time.Since(time.UnixMilli(stat.Mtime)) < after {
 				return struct{}{}, err
 			}
 			return struct{}{}, c.Delete(path, stat.Version)

@@ -10,6 +10,13 @@
 // A Backend has one connection at a time (see link), made by one goroutine
 // (connect.go) that also follows the changes of the others (feed.go) and the
 // watched znodes (watch.go). All writes go through another one (commit.go).
+//
+// Known limits. The client library can panic, and end the process, on a reply
+// that is cut short within a packet or otherwise malformed: use TLS where the
+// network is not trusted. A record that is changed by hand (zkCli) is not
+// published: memory keeps the old one until it is watched, written by a server
+// or evicted. A server that is cut off notices within maxSilence; until then it
+// serves from memory what may have changed meanwhile, without an Age.
 package zk
 
 import (
