@@ -85,7 +85,7 @@ func (k *PrivateKey) Armor() ([]byte, error) {
 func (k *PrivateKey) Public(now time.Time) (*PublicKey, error) {
 	chosen, err := k.entity.EncryptionKeyWithError(now, keyConfig(now))
 	if err != nil {
-		return nil, selectionError(err)
+		return nil, selectionError(k.entity, err)
 	}
 	return &PublicKey{entity: k.entity, encrypt: chosen.PublicKey}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
@@ -15,7 +16,7 @@ import (
 type Description struct {
 	Fingerprint string // lower-case hex, of the primary key
 	UserID      string // "" if it has none
-	Algorithm   string // of the key that encrypts, for example "RSA 4096" or "ECDH"
+	Algorithm   string // of the key that encrypts, for example "RSA 4096" or "ECDH Curve25519"
 	// Expires is when the key, or the subkey that encrypts, expires; zero if
 	// never.
 	Expires time.Time
@@ -25,7 +26,8 @@ type Description struct {
 }
 
 // Describe reads a public key that ParsePublicKey has taken at some time. Its
-// text is not trusted: user ids are cut and stripped of control characters.
+// text is not trusted: user ids are cut at 200 characters and keep only what can
+// be printed.
 func Describe(text string, now time.Time) (Description, error) {
 	raw, err := decodeKeyText(text)
 	if err != nil {
@@ -38,9 +40,8 @@ func Describe(text string, now time.Time) (Description, error) {
 	d := Description{Fingerprint: hex.EncodeToString(entity.PrimaryKey.Fingerprint), UserID: userID(entity, now)}
 	chosen, err := entity.EncryptionKeyWithError(now, keyConfig(now))
 	if err != nil {
-		d.Problem = selectionError(err).Reason
-		d.Algorithm = algorithm(entity.PrimaryKey)
-		d.Expires = expiry(entity.PrimaryKey, entity, now)
+		d.Problem = selectionError(entity, err).Reason
+		d.describeUnusable(entity)
 		return d, nil
 	}
 	d.Algorithm = algorithm(chosen.PublicKey)
@@ -48,6 +49,20 @@ func Describe(text string, now time.Time) (Description, error) {
 	return d, nil
 }
 
+// describeUnusable fills in what can be said of a key to which nothing can be
+// encrypted any more: of its newest subkey for that, or else of the primary key.
+func (d *Description) describeUnusable(e *openpgp.Entity) {
+	self, _ := e.PrimarySelfSignature(time.Time{}, keyConfig(time.Time{})) // without checks of time
+	d.Algorithm, d.Expires = algorithm(e.PrimaryKey), expires(e.PrimaryKey, self)
+	if sub, binding := encryptionSubkey(e); sub != nil {
+		d.Algorithm = algorithm(sub.PublicKey)
+		d.Expires = earlier(d.Expires, expires(sub.PublicKey, binding))
+	}
+}
+
+// userID returns the primary user id without what could deceive on a terminal:
+// control characters, and those that change the direction of text or are not
+// seen.
 func userID(e *openpgp.Entity, now time.Time) string {
 	_, identity := e.PrimaryIdentity(now, keyConfig(now))
 	name := ""
@@ -58,7 +73,7 @@ func userID(e *openpgp.Entity, now time.Time) string {
 	}
 	var clean []rune
 	for _, r := range name {
-		if r >= ' ' && r != 0x7f && len(clean) < 200 {
+		if unicode.IsPrint(r) && len(clean) < 200 {
 			clean = append(clean, r)
 		}
 	}
@@ -91,15 +106,6 @@ func expires(k *packet.PublicKey, sig *packet.Signature) time.Time {
 		return time.Time{}
 	}
 	return k.CreationTime.Add(time.Duration(*sig.KeyLifetimeSecs) * time.Second)
-}
-
-// expiry finds the expiry of a primary key that is not valid any more.
-func expiry(k *packet.PublicKey, e *openpgp.Entity, now time.Time) time.Time {
-	sig, err := e.PrimarySelfSignature(time.Time{}, keyConfig(now)) // the zero time: without checks of time
-	if err != nil && sig == nil {
-		return time.Time{}
-	}
-	return expires(k, sig)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -74,7 +74,7 @@ func (k *PublicKey) Export() (string, error) {
 
 // ParsePublicKey reads a public key: base64 of a binary or armored key with
 // white space anywhere (the documented `base64 -w 0 | tr '\n' ' '` ends in a
-// space), or the armored key itself. A key that cannot be used to encrypt at
+// space), or the armored or binary key itself. A key that cannot be used to encrypt at
 // the time now is refused. All errors are *KeyError.
 func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
 	if len(text) > maxKeyText {
@@ -90,13 +90,16 @@ func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
 	}
 	chosen, err := entity.EncryptionKeyWithError(now, keyConfig(now))
 	if err != nil {
-		return nil, selectionError(err)
+		return nil, selectionError(entity, err)
 	}
 	return &PublicKey{entity: entity, encrypt: chosen.PublicKey}, nil
 }
 
 // decodeKeyText returns the binary form of what ParsePublicKey takes.
 func decodeKeyText(text string) ([]byte, error) {
+	if text != "" && text[0]&0x80 != 0 {
+		return []byte(text), nil // RFC 9580, 4.2: bit 7 of a packet is always set
+	}
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" {
 		return nil, &KeyError{Reason: "the PGP key is empty", Hint: hintExport}
@@ -116,6 +119,10 @@ func decodeKeyText(text string) ([]byte, error) {
 }
 
 func dearmor(text []byte) ([]byte, error) {
+	// The decoder would stop after the first block without a word.
+	if bytes.Count(text, []byte("-----BEGIN PGP ")) > 1 {
+		return nil, &KeyError{Reason: "there is more than one key", Hint: hintOneKey}
+	}
 	block, err := armor.Decode(bytes.NewReader(text))
 	if err != nil {
 		return nil, &KeyError{Reason: "the armored PGP key is damaged", Hint: hintExport}
@@ -164,62 +171,57 @@ func keyConfig(now time.Time) *packet.Config {
 
 // selectionError puts the reasons of go-crypto into words that name the mending
 // command.
-func selectionError(err error) *KeyError {
-	var weak pgperrors.WeakAlgorithmError
-	switch {
-	case errors.Is(err, pgperrors.ErrKeyExpired) || causes(err, pgperrors.ErrKeyExpired):
-		return &KeyError{Reason: "the PGP key, or the subkey that encrypts, has expired", Hint: hintExtend}
-	case causes(err, pgperrors.ErrKeyRevoked):
-		return &KeyError{Reason: "the PGP key has been revoked", Hint: hintNewKey}
-	case causesAs(err, &weak):
-		return &KeyError{Reason: "the PGP key is too weak or of a kind that is not accepted", Hint: hintNewKey}
-	}
+func selectionError(entity *openpgp.Entity, err error) *KeyError {
 	var sel pgperrors.ErrEncryptionKeySelection
-	var selp *pgperrors.ErrEncryptionKeySelection
-	if errors.As(err, &selp) {
-		sel = *selp
-	} else {
-		errors.As(err, &sel)
+	var pointer *pgperrors.ErrEncryptionKeySelection
+	if errors.As(err, &pointer) {
+		sel = *pointer
+	} else if !errors.As(err, &sel) {
+		return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
 	}
 	if sel.PrimaryKeyErr != nil {
-		return &KeyError{Reason: fmt.Sprintf("the PGP key cannot be used (%s)", trimReason(sel.PrimaryKeyErr)), Hint: hintNewKey}
+		return reason("the PGP key", sel.PrimaryKeyErr, hintNewKey)
 	}
-	if sel.EncSelectionKeyId != nil && sel.EncSelectionErr != nil {
-		return &KeyError{Reason: fmt.Sprintf("the subkey that encrypts cannot be used (%s)", trimReason(sel.EncSelectionErr)), Hint: hintNewKey}
+	// go-crypto judges every subkey before it asks what that is for: a signing
+	// subkey that has expired is not why the key cannot encrypt.
+	if sub, _ := encryptionSubkey(entity); sub == nil || sel.EncSelectionErr == nil {
+		return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
 	}
-	return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
+	return reason("the subkey that encrypts", sel.EncSelectionErr, hintAddSub)
+}
+
+// reason says what is wrong with a key or subkey. replace is how to get another.
+func reason(what string, err error, replace string) *KeyError {
+	var weak pgperrors.WeakAlgorithmError
+	switch {
+	case errors.Is(err, pgperrors.ErrKeyExpired):
+		return &KeyError{Reason: what + " has expired", Hint: hintExtend}
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
+		return &KeyError{Reason: what + " has been revoked", Hint: replace}
+	case errors.As(err, &weak):
+		return &KeyError{Reason: what + " is too weak or of a kind that is not accepted", Hint: replace}
+	}
+	return &KeyError{Reason: fmt.Sprintf("%s cannot be used (%s)", what, trimReason(err)), Hint: replace}
+}
+
+// encryptionSubkey returns the newest subkey that was ever made to encrypt, and
+// what binds it: also one that has expired, was revoked or is too weak. nil if
+// there is none.
+func encryptionSubkey(e *openpgp.Entity) (sub *openpgp.Subkey, binding *packet.Signature) {
+	for i := range e.Subkeys {
+		// The zero time: without checks of time.
+		sig, err := e.Subkeys[i].LatestValidBindingSignature(time.Time{}, keyConfig(time.Time{}))
+		if err != nil || !e.Subkeys[i].PublicKey.PubKeyAlgo.CanEncrypt() {
+			continue
+		}
+		if sig.FlagsValid && !sig.FlagEncryptCommunications && !sig.FlagEncryptStorage {
+			continue
+		}
+		if sub == nil || sig.CreationTime.After(binding.CreationTime) {
+			sub, binding = &e.Subkeys[i], sig
+		}
+	}
+	return sub, binding
 }
 
 func trimReason(err error) string { return strings.TrimPrefix(err.Error(), "openpgp: ") }
-
-// causes and causesAs look into ErrEncryptionKeySelection, which has no Unwrap.
-func causes(err, target error) bool {
-	for _, c := range selectionCauses(err) {
-		if errors.Is(c, target) {
-			return true
-		}
-	}
-	return false
-}
-
-func causesAs(err error, target any) bool {
-	for _, c := range selectionCauses(err) {
-		if c != nil && errors.As(c, target) {
-			return true
-		}
-	}
-	return false
-}
-
-func selectionCauses(err error) []error {
-	var v pgperrors.ErrEncryptionKeySelection
-	var p *pgperrors.ErrEncryptionKeySelection
-	switch {
-	case errors.As(err, &p):
-		return []error{p.PrimaryKeyErr, p.EncSelectionErr}
-	case errors.As(err, &v):
-		return []error{v.PrimaryKeyErr, v.EncSelectionErr}
-	default:
-		return nil
-	}
-}
