@@ -17,14 +17,13 @@ type opened struct {
 	root  *envelope.Key
 	ring  *keyring
 	names *namer
-	// epoch is the seal epoch under which the keys were opened. Keys of an
-	// older epoch are dropped even if the store has been unsealed since: the
-	// seal was meant for them too.
-	epoch uint64
+	// seal is the id of the last seal when the keys were opened; see intent.
+	seal string
 	// The versions that every write transaction checks, so that a server that
 	// has not heard of a seal or of a new keyring writes nothing.
-	intentVersion  store.Version
-	keyringVersion store.Version
+	identityVersion store.Version
+	intentVersion   store.Version
+	keyringVersion  store.Version
 }
 
 func (o *opened) clear() {
@@ -53,11 +52,15 @@ func (o *opened) openRecord(key store.Key, at envelope.Place, data []byte) ([]by
 
 // checks opens every write transaction; see writeChecks.
 func (o *opened) checks() []store.Op {
-	return []store.Op{store.Check(keyIntent, o.intentVersion), store.Check(keyKeyring, o.keyringVersion)}
+	return []store.Op{
+		store.Check(identityKey(o.uuid), o.identityVersion),
+		store.Check(keyIntent, o.intentVersion),
+		store.Check(keyKeyring, o.keyringVersion),
+	}
 }
 
 // writeChecks is how many operations checks puts in front.
-const writeChecks = 2
+const writeChecks = 3
 
 // barrier holds the keys. Everything that encrypts or decrypts runs inside use,
 // and drop waits for it: once drop has returned, nothing is decrypted.
@@ -120,6 +123,15 @@ func (b *barrier) revise(seen, revised *opened) {
 	}
 	seen.clearExcept(revised)
 	b.in = revised
+}
+
+// discard overwrites keys that were made for a comparison only.
+func (b *barrier) discard(o *opened) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if o != b.in {
+		o.clearExcept(b.in)
+	}
 }
 
 // clearExcept overwrites the keys of o that kept does not share. The namer is

@@ -2,7 +2,6 @@ package seal
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,115 +71,53 @@ func (s *Store) refresh(ctx context.Context) error {
 	if s.offline {
 		return nil
 	}
+	asked := time.Now()
 	if err := s.takeTurn(ctx); err != nil {
 		return err
 	}
 	defer s.giveTurn()
+	if s.lookedAt.After(asked) {
+		return nil // somebody has looked while this one waited
+	}
 	return s.refreshInTurn(ctx)
 }
 
 func (s *Store) refreshInTurn(ctx context.Context) error {
-	v, err := s.look(ctx)
-	if err != nil {
-		return err // an outage is no reason to seal: keep what is known
-	}
-	s.adopt(v)
-	if err := s.endHandover(ctx); err != nil {
+	drops := s.barrier.dropCount()
+	if err := s.lookNow(ctx); err != nil {
 		return err
 	}
+	s.endHandover(ctx)
 	switch v := s.view.Load(); {
 	case !s.bootstrap || s.sealPending.Load():
 		return nil
 	case v.kind == storageEmpty:
-		return s.bootstrapInTurn(ctx)
+		return s.bootstrapInTurn(ctx, drops)
 	case v.kind == storagePresent && !v.intent.Sealed && v.holdsBootstrapKey && !s.barrier.isOpen():
 		// Not sealed on purpose: a restart, a crash, or another server's
 		// unseal. Whether the intent is genuine is checked with the root key.
-		return s.autoUnsealInTurn(ctx, "", onlyIfMeant)
+		return s.autoUnsealInTurn(ctx, "", onlyIfMeant, drops)
 	}
 	return nil
 }
 
-// adopt makes v the view and drops keys that it no longer permits.
-func (s *Store) adopt(v *view) {
-	old := s.view.Load()
-	if old.config != nil {
-		v = samestore(old.config.UUID, v)
-		if v.config == nil {
-			v.config = old.config // remembers which store this server serves
-		}
-	}
-	s.view.Store(v)
-	if v.kind == storageDamaged && old.kind != storageDamaged {
-		s.log.Error("the storage is damaged; nothing is served", zap.String("detail", v.detail))
-	}
-	seen := s.barrier.current()
-	if seen == nil {
-		return
-	}
-	if reason := s.mustDrop(v); reason != "" {
-		s.barrier.drop()
-		s.log.Warn("sealed", zap.String("reason", reason))
-	}
-}
-
-// samestore keeps a running server from adopting another store: its clients,
-// caches and audit speak of the one it started with.
-func samestore(uuid string, v *view) *view {
-	switch {
-	case v.kind == storageEmpty:
-		return damaged("the records of this store (" + uuid + ") are gone from the storage; restore them, or restart the server to begin a new store")
-	case v.kind == storagePresent && v.config.UUID != uuid:
-		return damaged("the storage now holds another store (" + v.config.UUID + ", not " + uuid + "); restart the server to serve it")
-	}
-	return v
-}
-
-// mustDrop returns why the keys in memory have to go, or "" after it has
-// brought the keyring and the versions up to date.
-func (s *Store) mustDrop(v *view) (reason string) {
-	if v.kind != storagePresent {
-		return "the records of the store are not there"
-	}
-	var seen, revised *opened
-	err := s.barrier.use(func(o *opened) (err error) {
-		seen = o
-		revised, err = o.update(v)
-		return err
-	})
+// lookNow reads the records and adopts them. An outage is no reason to seal: on
+// an error everything stays as it is known.
+func (s *Store) lookNow(ctx context.Context) error {
+	started := time.Now()
+	v, err := s.stableLook(ctx)
 	if err != nil {
-		return err.Error()
+		return err
 	}
-	if revised != seen {
-		s.barrier.revise(seen, revised)
-	}
-	return ""
+	s.adopt(v)
+	s.lookedAt = started
+	return nil
 }
 
-// update returns the keys as v has them: with the versions, the keyring and the
-// root key that other servers have written since. An error is the reason why
-// the keys have to be dropped.
-func (o *opened) update(v *view) (*opened, error) {
-	if o.intentVersion == v.intentVersion && o.keyringVersion == v.keyringVersion && v.intent.unsealedUnder(o.uuid, o.root) {
-		return o, nil
+// lookAfter follows a write of this server's own. What was written is true
+// whether or not it can be read at this moment.
+func (s *Store) lookAfter(ctx context.Context) {
+	if s.lookNow(ctx) != nil {
+		s.poke()
 	}
-	next := *o
-	if !v.intent.unsealedUnder(o.uuid, o.root) {
-		followed, err := o.followRoot(v)
-		if err != nil || !v.intent.unsealedUnder(o.uuid, followed.root) {
-			return nil, errors.New("the store was sealed")
-		}
-		next = *followed
-	} else if o.keyringVersion != v.keyringVersion {
-		ring, err := openKeyring(o.uuid, o.root, v.keyring)
-		if err != nil {
-			return nil, err
-		}
-		next.ring = ring
-	}
-	if v.intent.Epoch != o.epoch {
-		return nil, errors.New("the store was sealed and unsealed elsewhere since")
-	}
-	next.intentVersion, next.keyringVersion = v.intentVersion, v.keyringVersion
-	return &next, nil
 }

@@ -2,9 +2,9 @@ package seal
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 
 	"secretstore/seal/envelope"
 	"secretstore/store"
@@ -55,7 +55,7 @@ func (s *Store) replaceRoot(ctx context.Context, v *view, unsealKey *envelope.Ke
 		ops = append(ops,
 			store.Set(keyRoot, sealRoot(unsealKey, o.uuid, next.root), v.rootVersion),
 			store.Set(keyKeyring, keyring, o.keyringVersion),
-			store.Set(keyIntent, unsealedIntent(o.epoch, o.uuid, next.root).encode(), o.intentVersion))
+			store.Set(keyIntent, unsealedIntent(o.seal, o.uuid, next.root).encode(), o.intentVersion))
 		return nil
 	})
 	if err != nil {
@@ -66,6 +66,7 @@ func (s *Store) replaceRoot(ctx context.Context, v *view, unsealKey *envelope.Ke
 		return err
 	}
 	fresh.keyringVersion, fresh.intentVersion = versions[len(versions)-2], versions[len(versions)-1]
+	s.pin = fresh.rootPin()
 	s.barrier.revise(seen, fresh)
 	return nil
 }
@@ -91,22 +92,27 @@ func (o *opened) followRoot(v *view) (*opened, error) {
 	return &next, nil
 }
 
-// endHandover removes the record once it is old enough.
-func (s *Store) endHandover(ctx context.Context) error {
+// handoverWatch remembers when this server first saw a handover record.
+type handoverWatch struct {
+	version store.Version
+	since   time.Time
+}
+
+// endHandover removes the record once it is old enough. It runs in turn; what
+// fails is tried again at the next look.
+func (s *Store) endHandover(ctx context.Context) {
 	v := s.view.Load()
 	if v.handover == nil {
-		s.handoverSeen = time.Time{}
-		return nil
+		s.handover = handoverWatch{}
+		return
 	}
-	if s.handoverSeen.IsZero() {
-		s.handoverSeen = time.Now()
+	if s.handover.since.IsZero() || s.handover.version != v.handoverVersion {
+		s.handover = handoverWatch{version: v.handoverVersion, since: time.Now()}
 	}
-	if time.Since(s.handoverSeen) < handoverLife {
-		return nil
+	if time.Since(s.handover.since) < handoverLife {
+		return
 	}
-	_, err := s.backend.Apply(ctx, store.Delete(keyHandover, v.handoverVersion))
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrConflict) {
-		return fmt.Errorf("remove %s: %w", keyHandover, err)
+	if _, err := s.backend.Apply(ctx, store.Delete(keyHandover, v.handoverVersion)); err != nil {
+		s.log.Warn("the handover record stays for now", zap.Error(err))
 	}
-	return nil
 }

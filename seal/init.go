@@ -40,11 +40,12 @@ func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 		return InitInfo{}, err
 	}
 	defer born.clear()
-	if err := s.createStore(ctx, born.ops(sealedIntent(1))); err != nil {
+	if err := s.createStore(ctx, born.ops(sealedIntent(newNonce()))); err != nil {
 		return InitInfo{}, err
 	}
 	s.log.Info("initialized", zap.String("store", born.config.UUID), zap.Strings("pgp_fingerprints", born.config.Fingerprints))
-	return born.config.info(), s.lookInTurn(ctx)
+	s.lookAfter(ctx)
+	return born.config.info(), nil
 }
 
 // parse checks what an operator has asked for and reads the public keys.
@@ -77,7 +78,7 @@ func (c *configRecord) info() InitInfo {
 
 // bootstrapInTurn initialises an empty storage with a key pair of its own, and
 // unseals.
-func (s *Store) bootstrapInTurn(ctx context.Context) error {
+func (s *Store) bootstrapInTurn(ctx context.Context, drops uint64) error {
 	private, keep, err := s.keeper.prepare(ctx)
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
@@ -91,7 +92,7 @@ func (s *Store) bootstrapInTurn(ctx context.Context) error {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	defer born.clear()
-	ops := append(born.ops(unsealedIntent(1, born.config.UUID, born.root)), keep...)
+	ops := append(born.ops(unsealedIntent(newNonce(), born.config.UUID, born.root)), keep...)
 	switch err := s.createStore(ctx, ops); {
 	case errors.Is(err, ErrInitialized):
 		s.log.Info("another server has initialized the store")
@@ -106,7 +107,7 @@ func (s *Store) bootstrapInTurn(ctx context.Context) error {
 	if v := s.view.Load(); v.intent.Sealed || !v.holdsBootstrapKey {
 		return nil // the winner was an operator with a key of their own
 	}
-	return s.autoUnsealInTurn(ctx, "", onlyIfMeant)
+	return s.autoUnsealInTurn(ctx, "", onlyIfMeant, drops)
 }
 
 // birth is a store that is about to be created.
@@ -138,6 +139,7 @@ func newBirth(keys []*pgp.PublicKey, threshold int) (*birth, error) {
 	}
 	b.records = []store.Op{
 		store.Create(keyConfig, config),
+		store.Create(identityKey(id), []byte(id)),
 		store.Create(keyRoot, sealRoot(unsealKey, id, b.root)),
 		store.Create(keyKeyring, keyring),
 	}

@@ -3,7 +3,6 @@ package seal
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 
@@ -14,33 +13,31 @@ import (
 // reaches every server. Whoever can write to the storage can seal the store;
 // only who holds the root key can make a record that unseals.
 type intent struct {
-	Format int    `json:"format"`
-	Sealed bool   `json:"sealed"`
-	Epoch  uint64 `json:"epoch"` // grows by one with every seal
-	MAC    string `json:"mac,omitempty"`
+	Format int  `json:"format"`
+	Sealed bool `json:"sealed"`
+	// Seal is the random id of the last seal. An unsealed record names the seal
+	// that it ended: keys opened under another one are dropped even if the store
+	// has been unsealed since, for that seal was meant for them too. Ids are
+	// only compared for equality: there is no counter to exhaust or to wind back.
+	Seal string `json:"seal"`
+	MAC  string `json:"mac,omitempty"`
 }
 
-const (
-	intentFormat = 1
-	// maxEpoch bounds what a forged record can claim, so that epochs always
-	// have room to grow.
-	maxEpoch = 1 << 62
-)
+const intentFormat = 1
 
-func sealedIntent(epoch uint64) intent {
-	return intent{Format: intentFormat, Sealed: true, Epoch: epoch}
+func sealedIntent(seal string) intent {
+	return intent{Format: intentFormat, Sealed: true, Seal: seal}
 }
 
-func unsealedIntent(epoch uint64, store string, root *envelope.Key) intent {
-	in := intent{Format: intentFormat, Epoch: epoch}
+func unsealedIntent(seal, store string, root *envelope.Key) intent {
+	in := intent{Format: intentFormat, Seal: seal}
 	in.MAC = hex.EncodeToString(in.mac(store, root))
 	return in
 }
 
 func (in intent) mac(store string, root *envelope.Key) []byte {
 	mac := hmac.New(sha256.New, root.Derive("secretstore seal intent", sha256.Size))
-	mac.Write(binary.BigEndian.AppendUint64(nil, in.Epoch))
-	mac.Write([]byte("unsealed\x00" + store))
+	mac.Write([]byte("unsealed\x00" + store + "\x00" + in.Seal))
 	return mac.Sum(nil)
 }
 
@@ -53,11 +50,11 @@ func (in intent) encode() []byte {
 }
 
 // parseIntent reads the record. Whatever is no well-formed claim to be unsealed
-// is sealed; the epoch is then what it claims, or 0.
+// is sealed.
 func parseIntent(data []byte) intent {
 	var in intent
-	if err := json.Unmarshal(data, &in); err != nil || in.Format != intentFormat || in.Epoch > maxEpoch {
-		return sealedIntent(0)
+	if err := json.Unmarshal(data, &in); err != nil || in.Format != intentFormat || len(in.Seal) > 64 {
+		return sealedIntent("")
 	}
 	return in
 }
@@ -69,4 +66,30 @@ func (in intent) unsealedUnder(store string, root *envelope.Key) bool {
 	}
 	got, err := hex.DecodeString(in.MAC)
 	return err == nil && hmac.Equal(got, in.mac(store, root))
+}
+
+// endedSeals remembers the seals that later ones have replaced, as this server
+// has seen them: a record that names one of them is an old one put back. The
+// zero value is empty.
+type endedSeals struct {
+	ids   map[string]bool
+	order []string
+}
+
+// maxEndedSeals bounds the memory; a store is sealed a few times a year.
+const maxEndedSeals = 4096
+
+func (e *endedSeals) add(id string) {
+	if id == "" || e.ids[id] {
+		return
+	}
+	if e.ids == nil {
+		e.ids = make(map[string]bool)
+	}
+	if len(e.order) == maxEndedSeals {
+		delete(e.ids, e.order[0])
+		e.order = e.order[1:]
+	}
+	e.ids[id] = true
+	e.order = append(e.order, id)
 }

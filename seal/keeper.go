@@ -3,11 +3,14 @@ package seal
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,8 +27,9 @@ type keyKeeper interface {
 	prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
 	// load returns the key. ErrNoBootstrapKey.
 	load(ctx context.Context) (*pgp.PrivateKey, error)
-	// holds reports whether there is a key, without reading it where possible.
-	holds(ctx context.Context) (bool, error)
+	// holds reports whether there is a key that opens a message for one of the
+	// fingerprints. Where it cannot be known it says no.
+	holds(ctx context.Context, fingerprints []string) bool
 	// retire returns the operations that remove the key from the storage, for
 	// the transaction after which it opens nothing any more; retired does what
 	// is left to do then.
@@ -37,15 +41,20 @@ type keyKeeper interface {
 
 func newKeyKeeper(o Options) keyKeeper {
 	if o.BootstrapKeyFile != "" {
-		return inFile(o.BootstrapKeyFile)
+		return &inFile{path: o.BootstrapKeyFile}
 	}
-	return inStorage{o.Backend}
+	return newInStorage(o.Backend)
 }
 
 // inStorage keeps the key as the record keys/bootstrap_user.key: in double
 // quotes, the base64 of the armored private key. DC/OS documented it so for
 // zkCli.sh, and its procedure (`base64 -d`, `gpg --import`) has to work.
-type inStorage struct{ backend store.Backend }
+type inStorage struct {
+	backend store.Backend
+	known   *knownKey
+}
+
+func newInStorage(b store.Backend) inStorage { return inStorage{backend: b, known: new(knownKey)} }
 
 func (k inStorage) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
 	private, err := pgp.Generate(time.Now())
@@ -68,25 +77,52 @@ func (k inStorage) load(ctx context.Context) (*pgp.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", keyBootstrap, err)
 	}
-	text := bytes.Trim(bytes.TrimSpace(node.Data), `"`)
-	armored := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(armored, text)
-	if err != nil {
-		return nil, corrupt(keyBootstrap, err)
-	}
-	private, err := pgp.ParsePrivateKey(armored[:n])
+	private, err := decodeKeyRecord(node.Data)
 	if err != nil {
 		return nil, corrupt(keyBootstrap, err)
 	}
 	return private, nil
 }
 
-func (k inStorage) holds(ctx context.Context) (bool, error) {
-	_, err := k.backend.Get(ctx, keyBootstrap, store.Cached)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+func decodeKeyRecord(data []byte) (*pgp.PrivateKey, error) {
+	text := bytes.Trim(bytes.TrimSpace(data), `"`)
+	armored := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(armored, text)
+	if err != nil {
+		return nil, err
 	}
-	return err == nil, err
+	defer clear(armored)
+	return pgp.ParsePrivateKey(armored[:n])
+}
+
+// knownKey remembers whose key a record holds, so that it is not parsed at
+// every look: the hash of the record, never the key.
+type knownKey struct {
+	mu          sync.Mutex
+	hash        [sha256.Size]byte // guarded by mu
+	fingerprint string            // guarded by mu
+}
+
+// of reports whether the record's key has one of the fingerprints.
+func (k *knownKey) of(record []byte, fingerprints []string, parse func([]byte) (*pgp.PrivateKey, error)) bool {
+	hash := sha256.Sum256(record)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.hash != hash {
+		k.hash, k.fingerprint = hash, ""
+		if private, err := parse(record); err == nil {
+			k.fingerprint = private.Fingerprint()
+		}
+	}
+	return slices.Contains(fingerprints, k.fingerprint)
+}
+
+func (k inStorage) holds(ctx context.Context, fingerprints []string) bool {
+	node, err := k.backend.Get(ctx, keyBootstrap, store.Cached)
+	if err != nil {
+		return false
+	}
+	return k.known.of(node.Data, fingerprints, decodeKeyRecord)
 }
 
 func (k inStorage) retire(ctx context.Context) ([]store.Op, error) {
@@ -123,12 +159,15 @@ func (k inStorage) warn(log *zap.Logger) {
 }
 
 // inFile keeps the armored key in a file of mode 0600.
-type inFile string
+type inFile struct {
+	path  string
+	known knownKey
+}
 
 // prepare reuses a key that is there already: it was made for a store that was
 // not committed, or belongs to a database that is not where it was, and must
 // not be lost.
-func (k inFile) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
+func (k *inFile) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
 	if private, err := k.load(context.Background()); !errors.Is(err, ErrNoBootstrapKey) {
 		return private, nil, err
 	}
@@ -140,7 +179,7 @@ func (k inFile) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return private, nil, writeDurably(string(k), armored)
+	return private, nil, writeDurably(k.path, armored)
 }
 
 // writeDurably creates a file of mode 0600 that is complete or absent, also
@@ -173,8 +212,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func (k inFile) load(context.Context) (*pgp.PrivateKey, error) {
-	armored, err := os.ReadFile(string(k))
+func (k *inFile) load(context.Context) (*pgp.PrivateKey, error) {
+	armored, err := os.ReadFile(k.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoBootstrapKey
 	}
@@ -184,33 +223,34 @@ func (k inFile) load(context.Context) (*pgp.PrivateKey, error) {
 	defer clear(armored)
 	private, err := pgp.ParsePrivateKey(armored)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrCorrupt, string(k))
+		return nil, fmt.Errorf("%w: %s", ErrCorrupt, k.path)
 	}
 	return private, nil
 }
 
-func (k inFile) holds(context.Context) (bool, error) {
-	_, err := os.Stat(string(k))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+func (k *inFile) holds(_ context.Context, fingerprints []string) bool {
+	armored, err := os.ReadFile(k.path)
+	if err != nil {
+		return false
 	}
-	return err == nil, err
+	defer clear(armored)
+	return k.known.of(armored, fingerprints, pgp.ParsePrivateKey)
 }
 
-func (k inFile) retire(context.Context) ([]store.Op, error) { return nil, nil }
+func (k *inFile) retire(context.Context) ([]store.Op, error) { return nil, nil }
 
 // retired removes the file. It opens nothing any more, so a failure costs
 // nothing but tidiness, and is told.
-func (k inFile) retired(log *zap.Logger) {
-	if err := os.Remove(string(k)); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (k *inFile) retired(log *zap.Logger) {
+	if err := os.Remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Warn("the bootstrap key, which opens nothing any more, could not be removed", zap.Error(err))
 	}
 }
 
-func (k inFile) warn(log *zap.Logger) {
-	info, err := os.Stat(string(k))
+func (k *inFile) warn(log *zap.Logger) {
+	info, err := os.Stat(k.path)
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn("the bootstrap private key can be read by others: whoever has it and the database can read every secret; chmod 600 it",
-			zap.String("file", string(k)), zap.Stringer("mode", info.Mode().Perm()))
+			zap.String("file", k.path), zap.Stringer("mode", info.Mode().Perm()))
 	}
 }

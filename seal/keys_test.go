@@ -354,7 +354,7 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 	}
 	// The record that hands the key over goes after a while.
 	a.turn <- struct{}{}
-	a.handoverSeen = time.Now().Add(-2 * handoverLife)
+	a.handover.since = time.Now().Add(-2 * handoverLife)
 	<-a.turn
 	if err := a.refresh(ctx); err != nil {
 		t.Fatal(err)

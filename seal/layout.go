@@ -8,6 +8,7 @@ import "secretstore/store"
 //
 //	keys/bootstrap_user.key           only with bootstrap: the private key
 //	stores/default/config             configRecord, in the clear
+//	stores/default/id/UUID            there while this store is: every write checks it
 //	stores/default/root               envelope: the root key under the unseal key
 //	stores/default/keyring            envelope: the keyring under the root key
 //	stores/default/seal               the seal intent
@@ -27,9 +28,15 @@ const (
 	keyRoot      store.Key = "stores/default/root"
 	keyKeyring   store.Key = "stores/default/keyring"
 	keyIntent    store.Key = "stores/default/seal"
+	keyIdentity  store.Key = "stores/default/id"
 	keyRekey     store.Key = "stores/default/rekey"
 	keyHandover  store.Key = "stores/default/handover"
 	keyRotation  store.Key = "stores/default/rotation"
 	keySecrets   store.Key = "stores/default/secrets"
 	keyBlobs     store.Key = "stores/default/blobs"
 )
+
+// identityKey returns the key of the record that tells this store from another
+// in its place: versions cannot, since on ZooKeeper those of a new store begin
+// where the old ones did.
+func identityKey(uuid string) store.Key { return keyIdentity + "/" + uuid }

@@ -16,7 +16,7 @@ import (
 // ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
 func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
 	s := &Store{
-		id: newNonce(), backend: backend, keeper: inStorage{backend}, log: zap.NewNop(), maxSize: maxSize,
+		id: newNonce(), backend: backend, keeper: newInStorage(backend), log: zap.NewNop(), maxSize: maxSize,
 		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), writers: newKeyQueue(), cancel: func() {}, offline: true,
 	}
 	v, err := s.look(ctx)

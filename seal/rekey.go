@@ -262,11 +262,14 @@ func (s *Store) putInForce(ctx context.Context, r *rekeyRecord, version store.Ve
 		return fmt.Errorf("encode %s: %w", keyConfig, err)
 	}
 	ops := []store.Op{store.Delete(keyRekey, version), store.Set(keyConfig, config, v.configVersion)}
-	retired, err := s.keeper.retire(ctx)
-	if err != nil {
-		return err
+	bootstrapped := s.keeper.holds(ctx, v.config.Fingerprints)
+	if bootstrapped {
+		retired, err := s.keeper.retire(ctx)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, retired...)
 	}
-	ops = append(ops, retired...)
 	if r.Rotate {
 		err = s.replaceRoot(ctx, v, key, ops)
 	} else {
@@ -280,7 +283,10 @@ func (s *Store) putInForce(ctx context.Context, r *rekeyRecord, version store.Ve
 	case err != nil:
 		return fmt.Errorf("put the new key in force: %w", err)
 	}
-	s.keeper.retired(s.log)
+	if bootstrapped {
+		s.keeper.retired(s.log)
+	}
 	s.log.Info("the rekey is done; the old unseal key opens nothing any more", zap.Strings("pgp_fingerprints", r.Fingerprints))
-	return s.lookInTurn(ctx)
+	s.lookAfter(ctx)
+	return nil
 }

@@ -12,16 +12,21 @@ import (
 
 // Seal drops the keys and then records the intent, so that it survives a
 // restart and reaches the other servers. Sealing a sealed store is no error.
-// ErrSealNotRecorded (it also matches the cause), ErrUninitialized, ErrDamaged.
+// ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
 func (s *Store) Seal(ctx context.Context) (Status, error) {
 	s.sealPending.Store(true) // before the drop: no automatic unseal in between
 	if s.barrier.drop() {
 		s.log.Warn("sealed", zap.String("reason", "by hand"))
 	}
+	s.unsealing.reset()
+	s.verifying.reset()
 	if err := s.takeTurn(ctx); err != nil {
 		return s.Status(), fmt.Errorf("%w: %w", ErrSealNotRecorded, err)
 	}
 	defer s.giveTurn()
+	// An unseal that had the turn may have put keys in place again.
+	s.sealPending.Store(true)
+	s.barrier.drop()
 	err := s.recordSealInTurn(ctx)
 	return s.Status(), err
 }
@@ -54,17 +59,14 @@ func (s *Store) recordSealInTurn(ctx context.Context) error {
 			s.sealPending.Store(false)
 			return nil
 		}
-		data := sealedIntent(min(v.intent.Epoch+1, maxEpoch)).encode()
-		op := store.Set(keyIntent, data, v.intentVersion)
-		if v.intentMissing {
-			op = store.Create(keyIntent, data)
-		}
-		_, err := s.backend.Apply(ctx, op)
+		_, err := s.backend.Apply(ctx, v.intentOps(sealedIntent(newNonce()).encode())...)
+		var refused *store.OpError
 		switch {
 		case err == nil:
 			s.sealPending.Store(false)
-			return s.lookInTurn(ctx)
-		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrNotFound):
+			s.lookAfter(ctx)
+			return nil
+		case errors.As(err, &refused):
 			continue // changed under our hands: look again
 		default:
 			return s.notRecorded(err)
@@ -73,9 +75,10 @@ func (s *Store) recordSealInTurn(ctx context.Context) error {
 }
 
 // notRecorded says whether the seal is still to be recorded: a store that is
-// not there has nothing to seal.
+// not there has nothing to seal. A damaged one may be mended, and was sealed on
+// purpose.
 func (s *Store) notRecorded(err error) error {
-	if errors.Is(err, ErrUninitialized) || errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrUninitialized) {
 		s.sealPending.Store(false)
 		return err
 	}

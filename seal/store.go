@@ -52,9 +52,11 @@ type Store struct {
 	sealPending atomic.Bool
 	writers     keyQueue
 
-	// handoverSeen is when this server first saw the handover record; touched
-	// by whoever has the turn.
-	handoverSeen time.Time
+	// Touched only by whoever has the turn:
+	ended    endedSeals
+	pin      []byte    // of the root key this server has known; see checkPin
+	lookedAt time.Time // when the last look that was adopted began
+	handover handoverWatch
 
 	unsealing entered // shares of the unseal key
 	verifying entered // shares of the next one, in a rekey
@@ -92,7 +94,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.refresh(first); err != nil {
 		s.log.Warn("the state of the store is not known yet; trying on", zap.Error(err))
 	}
-	s.keeper.warn(s.log)
 
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel

@@ -23,6 +23,7 @@ func (s *Store) Unseal(ctx context.Context, share string) (Status, error) {
 		return s.Status(), err
 	}
 	defer s.giveTurn()
+	drops := s.barrier.dropCount()
 	if err := s.lookInTurn(ctx); err != nil {
 		return s.Status(), err
 	}
@@ -33,7 +34,7 @@ func (s *Store) Unseal(ctx context.Context, share string) (Status, error) {
 	key, err := s.unsealing.add(&cfg.holding, cfg.UUID, share)
 	if err == nil && key != nil {
 		defer key.Clear()
-		err = s.unsealInTurn(ctx, key, byOperator)
+		err = s.unsealInTurn(ctx, key, byOperator, drops)
 	}
 	return s.Status(), err
 }
@@ -56,23 +57,22 @@ func (s *Store) AutoUnseal(ctx context.Context, encrypted string) (Status, error
 		return s.Status(), err
 	}
 	defer s.giveTurn()
+	drops := s.barrier.dropCount()
 	if err := s.lookInTurn(ctx); err != nil {
 		return s.Status(), err
 	}
 	if s.barrier.isOpen() {
 		return s.Status(), nil
 	}
-	err := s.autoUnsealInTurn(ctx, encrypted, byOperator)
+	err := s.autoUnsealInTurn(ctx, encrypted, byOperator, drops)
 	return s.Status(), err
 }
 
 // lookInTurn brings the view up to date for an operator's request.
 func (s *Store) lookInTurn(ctx context.Context) error {
-	v, err := s.look(ctx)
-	if err != nil {
+	if err := s.lookNow(ctx); err != nil {
 		return err
 	}
-	s.adopt(v)
 	return s.ready()
 }
 
@@ -87,7 +87,7 @@ const (
 	byOperator
 )
 
-func (s *Store) autoUnsealInTurn(ctx context.Context, encrypted string, w wish) error {
+func (s *Store) autoUnsealInTurn(ctx context.Context, encrypted string, w wish, drops uint64) error {
 	cfg := s.view.Load().config
 	private, err := s.keeper.load(ctx)
 	if err != nil {
@@ -114,36 +114,61 @@ func (s *Store) autoUnsealInTurn(ctx context.Context, encrypted string, w wish) 
 		return fmt.Errorf("%w: the store has several holders", ErrNoBootstrapKey)
 	}
 	defer key.Clear()
-	return s.unsealInTurn(ctx, key, w)
+	return s.unsealInTurn(ctx, key, w, drops)
 }
 
-// unsealInTurn opens the keys under a verified unseal key, records the intent if an operator asked, and
-// puts the keys in place.
-func (s *Store) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, w wish) error {
-	drops := s.barrier.dropCount()
+// unsealInTurn opens the keys under a verified unseal key, records the intent if
+// an operator asked, and puts the keys in place. drops is the barrier's
+// dropCount at the beginning of the turn: a seal that has come since wins.
+func (s *Store) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, w wish, drops uint64) error {
 	v := s.view.Load()
 	o, err := openKeys(v, unsealKey)
 	if err != nil {
 		return err
 	}
-	if !v.intent.unsealedUnder(o.uuid, o.root) {
-		if w == onlyIfMeant {
-			o.clear()
-			return nil // a forged or foreign record; it stays sealed
+	if err := s.completeKeys(ctx, v, o, w); err != nil {
+		o.clear()
+		if errors.Is(err, errNotMeant) {
+			return nil
 		}
-		version, err := s.recordUnsealed(ctx, v, o)
-		if err != nil {
-			o.clear()
-			return err
-		}
-		o.intentVersion = version
+		return err
 	}
-	s.sealPending.Store(false)
+	pin := o.rootPin()
 	if !s.barrier.install(o, drops) {
 		return ErrSealed // sealed again in this very moment
 	}
-	s.log.Info("unsealed", zap.String("store", o.uuid), zap.Uint64("epoch", o.epoch))
+	s.pin = pin
+	if w == byOperator {
+		s.sealPending.Store(false)
+	}
+	s.log.Info("unsealed", zap.String("store", o.uuid))
 	return nil
+}
+
+// errNotMeant: the recorded intent is no genuine wish to be unsealed.
+var errNotMeant = errors.New("the store is not meant to be unsealed")
+
+// completeKeys checks the keys against what this server knows, and finds or
+// makes the versions that writes will check.
+func (s *Store) completeKeys(ctx context.Context, v *view, o *opened, w wish) error {
+	if err := s.checkPin(o); err != nil {
+		return err
+	}
+	identity, err := s.backend.Get(ctx, identityKey(o.uuid), store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return corrupt(identityKey(o.uuid), err)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", identityKey(o.uuid), err)
+	}
+	o.identityVersion = identity.Version
+	if v.intent.unsealedUnder(o.uuid, o.root) {
+		return nil
+	}
+	if w == onlyIfMeant {
+		return errNotMeant
+	}
+	return s.recordUnsealed(ctx, v, o)
 }
 
 // openKeys decrypts the chain of keys, under a verified unseal key.
@@ -167,7 +192,7 @@ func openKeys(v *view, unsealKey *envelope.Key) (*opened, error) {
 		return nil, err
 	}
 	return &opened{
-		uuid: id, root: root, ring: ring, names: names, epoch: v.intent.Epoch,
+		uuid: id, root: root, ring: ring, names: names, seal: v.intent.Seal,
 		intentVersion: v.intentVersion, keyringVersion: v.keyringVersion,
 	}, nil
 }
@@ -188,20 +213,31 @@ func openKeyring(id string, root *envelope.Key, data []byte) (*keyring, error) {
 // recordUnsealed writes the wish to be unsealed, if nobody has changed the
 // intent since it was looked at: an operator who seals elsewhere at this moment
 // wins.
-func (s *Store) recordUnsealed(ctx context.Context, v *view, o *opened) (store.Version, error) {
-	data := unsealedIntent(o.epoch, o.uuid, o.root).encode()
-	op := store.Set(keyIntent, data, v.intentVersion)
+func (s *Store) recordUnsealed(ctx context.Context, v *view, o *opened) error {
+	if o.seal == "" {
+		o.seal = newNonce() // junk, or an old record put back
+	}
+	data := unsealedIntent(o.seal, o.uuid, o.root).encode()
+	versions, err := s.backend.Apply(ctx, v.intentOps(data)...)
+	var refused *store.OpError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("%w: it was sealed by somebody at this moment; try again", ErrSealed)
+	}
+	if err != nil {
+		return fmt.Errorf("record the unseal: %w", err)
+	}
+	o.intentVersion = versions[1]
+	return nil
+}
+
+// intentOps replaces the intent as it was seen, in the store as it was seen: a
+// storage that is being wiped must not be left with an intent alone.
+func (v *view) intentOps(data []byte) []store.Op {
+	ops := []store.Op{store.Check(keyConfig, v.configVersion), store.Set(keyIntent, data, v.intentVersion)}
 	if v.intentMissing {
-		op = store.Create(keyIntent, data)
+		ops[1] = store.Create(keyIntent, data)
 	}
-	versions, err := s.backend.Apply(ctx, op)
-	switch {
-	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrNotFound):
-		return 0, fmt.Errorf("%w: it was sealed by somebody at this moment; try again", ErrSealed)
-	case err != nil:
-		return 0, fmt.Errorf("record the unseal: %w", err)
-	}
-	return versions[0], nil
+	return ops
 }
 
 // InitInfo returns the wrapped keys and whether the store is initialised.
@@ -210,6 +246,9 @@ func (s *Store) InitInfo(ctx context.Context) (InitInfo, error) {
 	v, err := s.look(ctx)
 	if err != nil {
 		return InitInfo{}, err
+	}
+	if known := s.view.Load().config; known != nil {
+		v = samestore(known.UUID, v)
 	}
 	switch v.kind {
 	case storageEmpty:

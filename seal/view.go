@@ -25,6 +25,7 @@ const (
 type view struct {
 	kind              storageKind
 	detail            string
+	stamp             string        // equal in two looks if nothing has changed
 	config            *configRecord // where present
 	holdsBootstrapKey bool
 
@@ -51,22 +52,34 @@ func (s *Store) look(ctx context.Context) (*view, error) {
 	}
 	cfg, err := parseConfig(r.config.Data)
 	if err != nil {
-		return damaged(fmt.Sprintf("%s: %v", keyConfig, err)), nil
+		return damaged(fmt.Sprintf("%s: %v", keyConfig, err)).stamped(r), nil
 	}
 	if r.root == nil || r.keyring == nil {
 		return damaged("the store has lost its key records " + missing(map[store.Key]*store.Node{keyRoot: r.root, keyKeyring: r.keyring}) +
-			"; restore them from a backup"), nil
+			"; restore them from a backup").stamped(r), nil
 	}
 	v := &view{kind: storagePresent, config: cfg, root: r.root.Data, keyring: r.keyring.Data, keyringVersion: r.keyring.Version,
-		configVersion: r.config.Version, rootVersion: r.root.Version, intent: sealedIntent(0), intentMissing: true}
+		configVersion: r.config.Version, rootVersion: r.root.Version, intent: sealedIntent(""), intentMissing: true}
 	if r.handover != nil {
 		v.handover, v.handoverVersion = r.handover.Data, r.handover.Version
 	}
 	if r.intent != nil {
 		v.intent, v.intentVersion, v.intentMissing = parseIntent(r.intent.Data), r.intent.Version, false
 	}
-	v.holdsBootstrapKey, err = s.keeper.holds(ctx)
-	return v, err
+	v.holdsBootstrapKey = s.keeper.holds(ctx, cfg.Fingerprints)
+	return v.stamped(r), nil
+}
+
+// stamped notes the versions of what was read.
+func (v *view) stamped(r records) *view {
+	for _, node := range []*store.Node{r.config, r.root, r.keyring, r.intent, r.handover} {
+		if node == nil {
+			v.stamp += " none"
+		} else {
+			v.stamp += fmt.Sprint(" ", node.Version)
+		}
+	}
+	return v
 }
 
 // records are the nodes that make a store; nil where there is none.
@@ -99,7 +112,7 @@ func (s *Store) readRecords(ctx context.Context) (records, error) {
 // initialising over secrets would make them unreadable for ever.
 func (s *Store) lookWithoutConfig(ctx context.Context) (*view, error) {
 	var left []string
-	for _, key := range []store.Key{keySecrets, keyBlobs} {
+	for _, key := range []store.Key{keySecrets, keyBlobs, keyIdentity} {
 		list, err := s.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", key, err)
@@ -133,7 +146,9 @@ func (s *Store) lookWithoutConfig(ctx context.Context) (*view, error) {
 	}
 }
 
-func damaged(detail string) *view { return &view{kind: storageDamaged, detail: detail} }
+func damaged(detail string) *view {
+	return &view{kind: storageDamaged, detail: detail, stamp: detail}
+}
 
 func missing(nodes map[store.Key]*store.Node) string {
 	var keys []string

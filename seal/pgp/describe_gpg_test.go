@@ -13,6 +13,7 @@ import (
 // TestDescribeTellsAlgorithmAndExpiryOfRealKeys: of the key that encrypts, or
 // did.
 func TestDescribeTellsAlgorithmAndExpiryOfRealKeys(t *testing.T) {
+	t.Parallel()
 	g := newGnupg(t)
 	made := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // as in then
 	old := func(args ...string) { g.run(append([]string{"--faked-system-time", then}, args...)...) }

@@ -153,6 +153,7 @@ func wrapForms(t *testing.T, fingerprint string, binary, armored []byte) (messag
 // can be handed in, the real gpg prints the share, and sq does with the secret
 // key that gpg exports.
 func TestGpgAndSqOpenWhatWeWrap(t *testing.T) {
+	t.Parallel()
 	g := newGnupg(t)
 	for i, kind := range keyKinds() {
 		if testing.Short() && kind.name == "rsa4096" {
@@ -217,6 +218,7 @@ func (g *gnupg) genFromParameters(parameters string) {
 // TestGpgImportsTheBootstrapKey: the documented procedure ends in
 // `gpg --import`, and gpg then opens what was wrapped for the key.
 func TestGpgImportsTheBootstrapKey(t *testing.T) {
+	t.Parallel()
 	private, err := Generate(time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestGeneratedKeyOpensWhatItsPublicHalfWraps(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	k, err := Generate(now)
 	if err != nil {

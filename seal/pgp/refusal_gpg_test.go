@@ -13,6 +13,7 @@ import (
 // TestUnusableKeysAreRefusedWithTheReason covers what users of gpg and sq send
 // by mistake: each refusal says why, and what to type.
 func TestUnusableKeysAreRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
 	g := newGnupg(t)
 	encode := base64.StdEncoding.EncodeToString
 	export := func(uid string) string { return encode(g.run("--export", uid)) }

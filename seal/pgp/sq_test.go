@@ -74,6 +74,7 @@ func (k sqKey) revoked(t *testing.T) []byte {
 // TestKeysOfSqOpenWhatWeWrap: sq and gpg both print the share that was wrapped
 // for a key that sq made.
 func TestKeysOfSqOpenWhatWeWrap(t *testing.T) {
+	t.Parallel()
 	g := newGnupg(t)
 	for _, suite := range []string{"cv25519", "rsa3k", "rsa4k"} {
 		if testing.Short() && suite == "rsa4k" {
