@@ -114,3 +114,19 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// Size returns how long the key's binary form is, in bytes.
+func (k *PublicKey) Size() int {
+	var n counter
+	if err := k.entity.Serialize(&n); err != nil {
+		return maxKeyText
+	}
+	return int(n)
+}
+
+type counter int
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
+}

@@ -70,9 +70,10 @@ func isKeyError(err error, reason string) bool {
 }
 
 // FuzzPublicKey: no input makes the parser panic, and whatever it accepts can
-// be encrypted to.
+// be encrypted to and described.
 func FuzzPublicKey(f *testing.F) {
 	f.Add("aGVsbG8=")
+	f.Add(keyNamed(f, "ann", time.Now().Add(-time.Hour), 0))
 	f.Add("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nxsBNBF8=\n-----END PGP PUBLIC KEY BLOCK-----")
 	f.Fuzz(func(t *testing.T, text string) {
 		k, err := ParsePublicKey(text, time.Now())
@@ -85,6 +86,9 @@ func FuzzPublicKey(f *testing.F) {
 		}
 		if _, err := k.Wrap([]byte("x")); err != nil {
 			t.Fatalf("accepted a key that cannot be used: %v", err)
+		}
+		if d, err := Describe(text, time.Now()); err != nil || d.Problem != "" || d.Fingerprint != k.Fingerprint() {
+			t.Fatalf("described a key that can be used as %+v, %v", d, err)
 		}
 	})
 }
