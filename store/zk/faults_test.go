@@ -265,8 +265,60 @@ func TestLostRepliesAreFoundOut(t *testing.T) {
 	}
 }
 
-func TestEnsembleSurvivesTheLossOfTheConnectedMember(t *testing.T) {
+func TestEnsemble(t *testing.T) {
 	servers := zktest.StartEnsemble(t, 3)
+	t.Run("Latest sees what was written through another member", func(t *testing.T) { acrossMembers(t, servers) })
+	t.Run("survives the loss of the connected member", func(t *testing.T) { losesMember(t, servers) })
+	t.Run("without a quorum calls fail in time", func(t *testing.T) { losesQuorum(t, servers) })
+}
+
+// acrossMembers writes and reads through two followers, of which one has just
+// been told by the leader what the other has yet to hear.
+func acrossMembers(t *testing.T, servers []*zktest.Server) {
+	var followers []string
+	for _, s := range servers {
+		if !s.Leader() {
+			followers = append(followers, s.Addr())
+		}
+	}
+	cfg := config(t, followers[0])
+	a := open(t, cfg)
+	cfg.Servers = followers[1:]
+	b := open(t, cfg)
+	v := create(t, a, "k", "0")
+	for i := 1; i <= 200; i++ {
+		versions, err := a.Apply(t.Context(), store.Set("k", fmt.Append(nil, i), v), store.Create(fmt.Sprintf("f/%d", i), []byte("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v = versions[0]
+		if n, err := b.Get(t.Context(), "k", store.Latest); err != nil || string(n.Data) != fmt.Sprint(i) {
+			t.Fatalf("%d was written, %q is read: %v", i, n.Data, err)
+		}
+		if l, err := b.Children(t.Context(), "f", store.Latest); err != nil || len(l.Names) != i {
+			t.Fatalf("%d names, want %d: %v", len(l.Names), i, err)
+		}
+		a, b = b, a
+	}
+}
+
+func losesQuorum(t *testing.T, servers []*zktest.Server) {
+	b := open(t, config(t, zktest.Addrs(servers)...))
+	v := create(t, b, "k", "x")
+	for _, s := range servers[:2] {
+		s.Kill()
+	}
+	// The member that is left answers reads until it has noticed.
+	eventually(t, "noticed", func() bool { return b.Ping(t.Context()) != nil })
+	unavailable(t, b, v)
+	unavailable(t, b, v)
+	for _, s := range servers[:2] {
+		s.Launch()
+	}
+	create(t, b, "after", "x")
+}
+
+func losesMember(t *testing.T, servers []*zktest.Server) {
 	for name, loss := range map[string][2]func(*zktest.Server){
 		"killed": {(*zktest.Server).Kill, (*zktest.Server).Restart},
 		"hung":   {(*zktest.Server).Pause, (*zktest.Server).Resume},

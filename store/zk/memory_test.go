@@ -13,9 +13,14 @@ import (
 )
 
 func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { servedWithAge(t, (*zktest.Server).Kill, (*zktest.Server).Restart) })
+	t.Run("hung", func(t *testing.T) { servedWithAge(t, (*zktest.Server).Pause, (*zktest.Server).Resume) })
+}
+
+func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
-	cfg.MaxStale = 4 * time.Second
+	cfg.MaxStale = 6 * time.Second
 	b := open(t, cfg)
 	create(t, b, "f/k", "x")
 	if got := get(b, "f/k", store.Cached); got != "x" {
@@ -24,7 +29,10 @@ func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
 	if _, err := b.Children(t.Context(), "f", store.Cached); err != nil {
 		t.Fatal(err)
 	}
-	server.Kill()
+	if got := get(b, "f/none", store.Cached); got != store.ErrNotFound.Error() {
+		t.Fatal(got)
+	}
+	away(server)
 	eventually(t, "an age", func() bool {
 		n, err := b.Get(t.Context(), "f/k", store.Cached)
 		if err != nil || string(n.Data) != "x" {
@@ -32,6 +40,9 @@ func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
 		}
 		return n.Age > 0
 	})
+	if _, err := b.Get(t.Context(), "f/none", store.Cached); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a record that was missing: %v, want ErrUnavailable", err)
+	}
 	if l, err := b.Children(t.Context(), "f", store.Cached); err != nil || len(l.Names) != 1 || l.Age <= 0 || l.Age > cfg.MaxStale {
 		t.Errorf("Children: %q, age %v, %v", l.Names, l.Age, err)
 	}
@@ -42,7 +53,7 @@ func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
 		}
 		return errors.Is(err, store.ErrUnavailable)
 	})
-	server.Restart()
+	back(server)
 	eventually(t, "fresh again", func() bool {
 		n, err := b.Get(t.Context(), "f/k", store.Cached)
 		return err == nil && n.Age == 0

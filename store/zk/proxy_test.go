@@ -18,6 +18,7 @@ type proxy struct {
 	conns   map[net.Conn]bool // both ends of each; guarded by mu
 	refuse  bool              // new connections; guarded by mu
 	onReply int               // so many bytes of a reply still pass, then its connection is cut; -1 is never; guarded by mu
+	count   int               // of connections let in; guarded by mu
 	running sync.WaitGroup
 }
 
@@ -66,6 +67,13 @@ func (p *proxy) CutReply(n int) {
 	p.onReply = n
 }
 
+// Accepted returns how many connections were let in.
+func (p *proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
 func (p *proxy) accept() {
 	for {
 		client, err := p.listen.Accept()
@@ -85,6 +93,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.conns[client], p.conns[server] = true, true
+		p.count++
 		p.mu.Unlock()
 		p.running.Go(func() { p.pass(client, server, false) })
 		p.running.Go(func() { p.pass(server, client, true) })

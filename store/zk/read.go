@@ -50,10 +50,10 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 		if err != nil {
 			return store.Node{}, err
 		}
-		if e != nil && e.missing {
+		switch {
+		case e != nil && e.missing && age == 0:
 			return store.Node{}, store.ErrNotFound
-		}
-		if e != nil {
+		case e != nil && !e.missing: // that it is missing cannot be told with an age
 			node := e.node
 			node.Age = age
 			return node, nil
