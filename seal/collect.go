@@ -83,7 +83,7 @@ func (s *Store) collectBlob(ctx context.Context, key store.Key) error {
 	defer cancel()
 	node, err := s.backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		return s.removeBlob(ctx, key) // pieces without a head
 	}
 	if err != nil {
 		return err
@@ -136,17 +136,15 @@ func (s *Store) openBlobHead(key store.Key, data []byte) (h blobHead, id envelop
 	return h, id, err
 }
 
-// pruneFolder removes the record of a folder that has no secrets left. A create
-// in the same folder makes it anew in its own transaction, so losing this race
-// is harmless, and a folder that stays behind only costs its place.
-func (s *Store) pruneFolder(ctx context.Context, folder store.Key) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
-	defer cancel()
-	left, err := s.backend.Children(ctx, folder, store.Cached)
-	if err != nil || len(left.Names) > 0 {
-		return
-	}
-	if err := s.removeRecord(ctx, folder); err != nil && !errors.Is(err, store.ErrNotEmpty) {
-		s.log.Debug("an empty folder stays behind", zap.String("record", folder), zap.Error(err))
-	}
+// pruneFolder has the record of a folder removed that has no secrets left. A
+// create in the same folder makes it anew in its own transaction, so losing this
+// race is harmless, and a folder that stays behind only costs its place.
+func (s *Store) pruneFolder(folder store.Key) {
+	s.chores.add(func(ctx context.Context) {
+		left, err := s.backend.Children(ctx, folder, store.Cached)
+		if err != nil || len(left.Names) > 0 {
+			return
+		}
+		_ = s.removeRecord(ctx, folder)
+	})
 }

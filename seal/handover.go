@@ -68,6 +68,7 @@ func (s *Store) replaceRoot(ctx context.Context, v *view, unsealKey *envelope.Ke
 	fresh.keyringVersion, fresh.intentVersion = versions[len(versions)-2], versions[len(versions)-1]
 	s.pin = fresh.rootPin()
 	s.barrier.revise(seen, fresh)
+	s.workOnRotation()
 	return nil
 }
 

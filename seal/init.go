@@ -58,6 +58,7 @@ func (p InitParams) parse() ([]*pgp.PublicKey, error) {
 		return nil, fmt.Errorf("%w: %w", ErrBadShares, err)
 	}
 	var keys []*pgp.PublicKey
+	size := 0
 	for i, text := range p.PGPKeys {
 		key, err := pgp.ParsePublicKey(text, time.Now())
 		var refused *pgp.KeyError
@@ -68,9 +69,17 @@ func (p InitParams) parse() ([]*pgp.PublicKey, error) {
 			return nil, err
 		}
 		keys = append(keys, key)
+		if size += key.Size(); size > maxPublicKeys {
+			return nil, &pgp.KeyError{Reason: fmt.Sprintf("the PGP keys are larger than %d KiB together", maxPublicKeys>>10),
+				Hint: "leave out the signatures of others: gpg --export --export-options export-minimal KEYID | base64 -w 0"}
+		}
 	}
 	return keys, nil
 }
+
+// maxPublicKeys bounds the public keys of all holders, which are kept with the
+// store's other records.
+const maxPublicKeys = 256 << 10
 
 func (c *configRecord) info() InitInfo {
 	return InitInfo{Initialized: true, Keys: c.Keys, Fingerprints: c.Fingerprints}
@@ -120,7 +129,10 @@ type birth struct {
 
 // newBirth makes all keys of a store whose unseal key the owners of keys hold.
 func newBirth(keys []*pgp.PublicKey, threshold int) (*birth, error) {
-	id := uuid.NewString()
+	return newBirthOf(uuid.NewString(), keys, threshold)
+}
+
+func newBirthOf(id string, keys []*pgp.PublicKey, threshold int) (*birth, error) {
 	unsealKey, held, err := newHolding(keys, threshold, id)
 	if err != nil {
 		return nil, err

@@ -95,20 +95,10 @@ func (l *listing) readBucket(ctx context.Context, bucket store.Key) error {
 }
 
 func (l *listing) readFolder(ctx context.Context, key store.Key, id string) error {
-	node, err := l.store.backend.Get(ctx, key, l.consistency)
+	path, err := l.store.folderPath(ctx, key, id, l.consistency)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil // removed meanwhile
 	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
-	var path string
-	err = l.store.use(func(o *opened) (err error) {
-		if path, err = o.names.openFolder(id, node.Data); err != nil {
-			return corrupt(key, err)
-		}
-		return nil
-	})
 	if err != nil {
 		return err
 	}
@@ -121,6 +111,46 @@ func (l *listing) readFolder(ctx context.Context, key store.Key, id string) erro
 		return err
 	}
 	return l.add(key, id, prefix, children)
+}
+
+// folderPath returns the path of a folder, from memory where it is known: an id
+// belongs to one path for ever. A folder without a record and without secrets
+// is store.ErrNotFound; one that has lost its record, or stands in a place that
+// is not its own, is ErrCorrupt.
+func (s *Store) folderPath(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
+	if len(id) != 2*folderIDSize || folderKeyFor(id) != key {
+		return "", corrupt(key, errBadName)
+	}
+	var path string
+	known := false
+	err := s.use(func(o *opened) error {
+		path, known = o.names.folders.get(id)
+		return nil
+	})
+	if err != nil || known {
+		return path, err
+	}
+	node, err := s.backend.Get(ctx, key, c)
+	if errors.Is(err, store.ErrNotFound) {
+		node, err = s.backend.Get(ctx, key, store.Latest)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		left, err := s.backend.Children(ctx, key, store.Latest)
+		if err == nil && len(left.Names) > 0 {
+			return "", corrupt(key, store.ErrNotFound)
+		}
+		return "", errors.Join(err, store.ErrNotFound)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", key, err)
+	}
+	return path, s.use(func(o *opened) (err error) {
+		if path, err = o.names.openFolder(id, node.Data); err != nil {
+			return corrupt(key, err)
+		}
+		o.names.folders.put(id, path)
+		return nil
+	})
 }
 
 // relativePrefix returns what names in folder begin with, seen from the listed

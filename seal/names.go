@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"sync"
 
 	"github.com/tink-crypto/tink-go/v2/daead/subtle"
 
@@ -23,6 +24,7 @@ type namer struct {
 	sivKey    []byte // what siv works with, kept to be overwritten
 	folderKey []byte
 	store     string // uuid: names of one store mean nothing in another
+	folders   *folderTable
 }
 
 // Names are padded to multiples of namePad bytes, so that their length tells
@@ -41,13 +43,50 @@ func newNamer(key *envelope.Key, store string) (*namer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &namer{siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store}, nil
+	return &namer{siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store, folders: new(folderTable)}, nil
 }
 
 // clear overwrites what can be reached of the keys.
 func (n *namer) clear() {
 	clear(n.sivKey)
 	clear(n.folderKey)
+	n.folders.clear()
+}
+
+// folderTable remembers the paths of folders by id while the store is
+// unsealed, so that a list does not read the record of every folder. The zero
+// value is empty.
+type folderTable struct {
+	mu    sync.RWMutex
+	paths map[string]string // guarded by mu
+}
+
+// maxFolders bounds the table; beyond it folders are read each time. At some
+// 150 bytes each it stays below 40 MB.
+const maxFolders = 1 << 18
+
+func (t *folderTable) get(id string) (string, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	path, known := t.paths[id]
+	return path, known
+}
+
+func (t *folderTable) put(id, path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.paths == nil {
+		t.paths = make(map[string]string)
+	}
+	if len(t.paths) < maxFolders {
+		t.paths[id] = path
+	}
+}
+
+func (t *folderTable) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paths = nil
 }
 
 // folderID is the hash under which a folder is kept.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,28 @@ type pass struct {
 	done  atomic.Int64 // of them, under the active term by now
 	old   atomic.Int64 // of them, found under another term
 	limit *rate.Limiter
+
+	damage damage
+}
+
+// damage collects the records that do not open. A pass goes on past them: one
+// junk record must not keep all others under an old key.
+type damage struct {
+	mu    sync.Mutex
+	count int64     // guarded by mu
+	key   store.Key // of one of them; guarded by mu
+}
+
+func (d *damage) note(key store.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count, d.key = d.count+1, key
+}
+
+func (d *damage) first() (int64, store.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.count, d.key
 }
 
 // beatEvery is how often a pass shows its progress.
@@ -38,7 +61,9 @@ func (p *pass) run(ctx context.Context, beat uint64, version store.Version) erro
 	report := func(ctx context.Context) (err error) {
 		beat++
 		done := p.done.Load()
-		version, err = p.store.writeRotation(ctx, rotationRecord{Beat: beat, Term: p.term, Total: max(done, p.total.Load()), Done: done}, version)
+		damaged, key := p.damage.first()
+		version, err = p.store.writeRotation(ctx, rotationRecord{Beat: beat, Term: p.term, Total: max(done, p.total.Load()), Done: done,
+			Damaged: damaged, DamagedRecord: key}, version)
 		return err
 	}
 	if err := p.count(ctx); err != nil {
@@ -141,12 +166,16 @@ func (p *pass) walkSecrets(ctx context.Context, workers *errgroup.Group) error {
 }
 
 func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder store.Key, id string) error {
-	node, err := p.store.backend.Get(ctx, folder, store.Latest)
-	if errors.Is(err, store.ErrNotFound) {
+	path, err := p.store.folderPath(ctx, folder, id, store.Latest)
+	if errors.Is(err, ErrCorrupt) {
+		p.damage.note(folder)
 		return nil
 	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // pruned
+	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", folder, err)
+		return err
 	}
 	names, err := p.children(ctx, folder)
 	if err != nil {
@@ -156,10 +185,6 @@ func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder s
 		key := folder + "/" + child
 		workers.Go(func() error {
 			return p.visit(ctx, key, func(o *opened) (envelope.Place, error) {
-				path, err := o.names.openFolder(id, node.Data)
-				if err != nil {
-					return envelope.Place{}, corrupt(folder, err)
-				}
 				name, err := o.names.openName(id, child)
 				if err != nil {
 					return envelope.Place{}, corrupt(key, err)
@@ -190,6 +215,10 @@ func (p *pass) walkBlobs(ctx context.Context, workers *errgroup.Group) error {
 			return fmt.Errorf("read %s: %w", key, err)
 		}
 		h, _, err := p.store.openBlobHead(key, node.Data)
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, errUnknownTerm) {
+			p.damage.note(key)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -226,7 +255,7 @@ func (p *pass) children(ctx context.Context, key store.Key) ([]string, error) {
 // visit re-encrypts one record if it is under an old term. Whoever changes the
 // record meanwhile has written it under the active term.
 func (p *pass) visit(ctx context.Context, key store.Key, place func(*opened) (envelope.Place, error)) error {
-	node, err := p.store.backend.Get(ctx, key, store.Cached)
+	node, err := p.store.backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -260,6 +289,9 @@ func (p *pass) reseal(ctx context.Context, key store.Key, node store.Node, place
 	switch {
 	case errors.As(err, &refused):
 		return nil // the next pass sees what it is now
+	case errors.Is(err, ErrCorrupt), errors.Is(err, errUnknownTerm):
+		p.damage.note(key)
+		return nil
 	case err != nil:
 		return err
 	}

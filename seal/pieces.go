@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,14 +41,20 @@ func (s *Store) withPieces(ctx context.Context, p acl.Path, h *head, commit func
 		version, err := s.writePieces(ctx, p, h.id, value)
 		if err == nil {
 			err = commit([]store.Op{store.Check(blobKey(h.id), version)})
+		} else if errors.Is(err, store.ErrOutcomeUnknown) {
+			// Of a piece: that the secret was not written is certain.
+			err = fmt.Errorf("the pieces of the value: %w", store.ErrUnavailable)
 		}
 		if err == nil || errors.Is(err, store.ErrOutcomeUnknown) {
 			return err
 		}
-		s.discardPieces(ctx, h)
+		s.discardPieces(h)
 		var refused *store.OpError
-		if !errors.As(err, &refused) || refused.Key != blobKey(h.id) || ctx.Err() != nil {
+		if !errors.As(err, &refused) || refused.Key != blobKey(h.id) {
 			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("the pieces of the value: %w", store.ErrUnavailable)
 		}
 		h.id = envelope.NewID()
 	}
@@ -67,7 +74,8 @@ func (s *Store) writePieces(ctx context.Context, p acl.Path, id envelope.ID, val
 			return s.commit(ctx, func(o *opened) ([]store.Op, error) {
 				data := envelope.Seal(o.ring.terms[o.ring.active], piecePlace(o, p, i, count),
 					envelope.Header{Kind: envelope.KindPiece, Term: o.ring.active, ID: id}, part)
-				return []store.Op{store.Create(pieceKey(id, i), data)}, nil
+				// The check keeps a late piece from outliving its blob.
+				return []store.Op{store.Check(blobKey(id), version), store.Create(pieceKey(id, i), data)}, nil
 			})
 		})
 	}
@@ -126,29 +134,33 @@ func piecePlace(o *opened, p acl.Path, i, count uint32) envelope.Place {
 	return envelope.Place{Store: o.uuid, Kind: envelope.KindPiece, Path: p.String(), Piece: i, Pieces: count}
 }
 
-// readPieces puts a large value together. A piece that is missing means that
-// the secret was overwritten or deleted since its record was read:
-// errLookAgain.
+// missingPiece is told when a record names a piece that is not there: the
+// secret was overwritten or deleted since the record was read, or the piece is
+// lost. It matches errLookAgain.
+type missingPiece struct{ key store.Key }
+
+func (e *missingPiece) Error() string { return "no piece " + e.key }
+
+func (e *missingPiece) Unwrap() error { return errLookAgain }
+
+// readPieces puts a large value together. *missingPiece.
 func (s *Store) readPieces(ctx context.Context, p acl.Path, h *head, c store.Consistency) ([]byte, error) {
-	if h.size > uint64(s.maxSize) && h.size > maxSize {
-		return nil, corrupt(h.key, errBadPayload)
-	}
 	value := make([]byte, h.size)
 	count := pieceCount(h.size)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(pieceWriters)
 	for i := range count {
 		into := value[i*pieceSize : min(len(value), int(i+1)*pieceSize)]
-		group.Go(func() error { return s.readPiece(ctx, p, h, i, count, into) })
+		group.Go(func() error { return s.readPiece(ctx, p, h, i, c, into) })
 	}
 	return value, group.Wait()
 }
 
-func (s *Store) readPiece(ctx context.Context, p acl.Path, h *head, i, count uint32, into []byte) error {
-	key := pieceKey(h.id, i)
-	node, err := s.backend.Get(ctx, key, store.Cached)
+func (s *Store) readPiece(ctx context.Context, p acl.Path, h *head, i uint32, c store.Consistency, into []byte) error {
+	key, count := pieceKey(h.id, i), pieceCount(h.size)
+	node, err := s.backend.Get(ctx, key, c)
 	if errors.Is(err, store.ErrNotFound) {
-		return errLookAgain
+		return &missingPiece{key}
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", key, err)
@@ -167,25 +179,49 @@ func (s *Store) readPiece(ctx context.Context, p acl.Path, h *head, i, count uin
 	})
 }
 
-// discardPieces removes the pieces of a value that no record names any more.
-// What fails here is left to the collector.
-func (s *Store) discardPieces(ctx context.Context, h *head) {
-	if h == nil || (!h.inPieces() && len(h.value) <= inlineMax) {
-		return
+// discardPieces has the pieces of a value removed that no record names any
+// more.
+func (s *Store) discardPieces(h *head) {
+	if h != nil && h.inPieces() {
+		key := blobKey(h.id)
+		s.chores.add(func(ctx context.Context) { _ = s.removeBlob(ctx, key) })
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
-	defer cancel()
-	_ = s.removeBlob(ctx, blobKey(h.id))
 }
 
-// removeBlob deletes a blob and its pieces. Somebody else may be doing the same.
+// removeBatch is how many records one transaction removes.
+const removeBatch = 64
+
+// removeBlob deletes a blob and its pieces. It changes the head first, so that
+// a piece or a commit that is still on its way fails at its check. Somebody else
+// may be doing the same; then what is left is left to them.
 func (s *Store) removeBlob(ctx context.Context, blob store.Key) error {
+	head, err := s.backend.Get(ctx, blob, store.Latest)
+	if err == nil {
+		_, err = s.backend.Apply(ctx, store.Set(blob, head.Data, head.Version))
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
 	pieces, err := s.backend.Children(ctx, blob, store.Latest)
 	if err != nil {
 		return err
 	}
-	for _, name := range pieces.Names {
-		if err := s.removeRecord(ctx, blob+"/"+name); err != nil {
+	for names := range slices.Chunk(pieces.Names, removeBatch) {
+		var ops []store.Op
+		for _, name := range names {
+			node, err := s.backend.Get(ctx, blob+"/"+name, store.Latest)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			ops = append(ops, store.Delete(blob+"/"+name, node.Version))
+		}
+		if len(ops) == 0 {
+			continue
+		}
+		if _, err := s.backend.Apply(ctx, ops...); err != nil {
 			return err
 		}
 	}

@@ -25,10 +25,22 @@ type RotationInfo struct {
 	Term  uint32 // of new writes
 	Total int64  // records seen by the present pass
 	Done  int64  // of them, under Term
-	State string // "idle", or "running"
+	State string // RotationIdle, RotationRunning or RotationBlocked
 	// Terms is how many data keys the keyring has.
 	Terms int
+	// Damaged counts records that do not open under any key. While there are
+	// such, older keys are kept: a record may be restored. DamagedRecord is the
+	// key of one.
+	Damaged       int64
+	DamagedRecord string
 }
+
+// The states of a rotation.
+const (
+	RotationIdle    = "idle"
+	RotationRunning = "running"
+	RotationBlocked = "blocked"
+)
 
 // rotationRecord is read by people and by servers that wait for their turn; a
 // forged one delays or repeats work, and no more.
@@ -39,6 +51,9 @@ type rotationRecord struct {
 	Term   uint32 `json:"term"`
 	Total  int64  `json:"records_total"`
 	Done   int64  `json:"records_done"`
+	// Damaged records, and the key of one of them.
+	Damaged       int64  `json:"records_damaged,omitempty"`
+	DamagedRecord string `json:"damaged_record,omitempty"`
 }
 
 const (
@@ -48,6 +63,9 @@ const (
 	// rotationLease is how long the work of another server may show no progress
 	// before it is taken over.
 	rotationLease = 10 * time.Second
+	// rotateBlocked is how long a rotation that damaged records keep from its end
+	// rests before it looks at them again.
+	rotateBlocked = time.Minute
 	// rotateRate bounds re-encryption, in records a second, so that tasks that
 	// start meanwhile find the storage fast.
 	rotateRate = 5000
@@ -69,10 +87,12 @@ func (s *Store) Rotate(ctx context.Context) (RotationInfo, error) {
 	if err := s.writeKeyring(ctx, (*keyring).withNewTerm); err != nil {
 		return RotationInfo{}, err
 	}
-	info, err := s.RotationStatus(ctx)
-	if err == nil {
-		s.log.Info("a new data key is in use", zap.Uint32("term", info.Term))
-	}
+	info := RotationInfo{State: RotationRunning}
+	err := s.use(func(o *opened) error {
+		info.Term, info.Terms = o.ring.active, len(o.ring.terms)
+		return nil
+	})
+	s.log.Info("a new data key is in use", zap.Uint32("term", info.Term))
 	return info, err
 }
 
@@ -110,13 +130,22 @@ func (s *Store) writeKeyring(ctx context.Context, change func(*keyring) (*keyrin
 	}
 	next.keyringVersion = versions[1]
 	s.barrier.revise(seen, next)
+	s.workOnRotation()
 	return nil
+}
+
+// workOnRotation wakes the worker. It never blocks.
+func (s *Store) workOnRotation() {
+	select {
+	case s.rotateNow <- struct{}{}:
+	default:
+	}
 }
 
 // RotationStatus returns how far the re-encryption has come, whichever server
 // works on it. ErrSealed.
 func (s *Store) RotationStatus(ctx context.Context) (RotationInfo, error) {
-	info := RotationInfo{State: "idle"}
+	info := RotationInfo{State: RotationIdle}
 	err := s.use(func(o *opened) error {
 		info.Term, info.Terms = o.ring.active, len(o.ring.terms)
 		return nil
@@ -130,9 +159,13 @@ func (s *Store) RotationStatus(ctx context.Context) (RotationInfo, error) {
 	}
 	if record.Term == info.Term {
 		info.Total, info.Done = record.Total, record.Done
+		info.Damaged, info.DamagedRecord = record.Damaged, record.DamagedRecord
 	}
-	if info.Terms > 1 {
-		info.State = "running"
+	switch {
+	case info.Terms > 1 && info.Damaged > 0:
+		info.State = RotationBlocked
+	case info.Terms > 1:
+		info.State = RotationRunning
 	}
 	return info, nil
 }
@@ -190,6 +223,7 @@ func (s *Store) rotate(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.rotateNow:
 		case <-tick.C:
 		}
 		err := s.rotateIfNeeded(ctx, &watched)
@@ -211,6 +245,11 @@ type rotationWatch struct {
 	owner string
 	beat  uint64
 	since time.Time
+
+	// After a pass that damaged records kept from its end, this server waits
+	// before the next one, unless there is a newer term.
+	pauseUntil time.Time
+	pausedTerm uint32
 }
 
 // mine reports whether this server may work: nobody else does, or whoever did
@@ -220,7 +259,7 @@ func (w *rotationWatch) mine(r rotationRecord, self string, now time.Time) bool 
 		return true
 	}
 	if w.owner != r.Owner || w.beat != r.Beat {
-		*w = rotationWatch{owner: r.Owner, beat: r.Beat, since: now}
+		w.owner, w.beat, w.since = r.Owner, r.Beat, now
 		return false
 	}
 	return now.Sub(w.since) > rotationLease
@@ -233,6 +272,10 @@ func (s *Store) rotateIfNeeded(ctx context.Context, watched *rotationWatch) erro
 	if s.barrier.use(func(o *opened) error { term, terms = o.ring.active, len(o.ring.terms); return nil }) != nil || terms < 2 {
 		return nil
 	}
+	if time.Now().Before(watched.pauseUntil) && watched.pausedTerm == term {
+		return errNotOurTurn
+	}
+	watched.pausedTerm = term
 	record, version, err := s.readRotation(ctx)
 	if err != nil {
 		return err
@@ -244,8 +287,13 @@ func (s *Store) rotateIfNeeded(ctx context.Context, watched *rotationWatch) erro
 	if err := p.run(ctx, record.Beat, version); err != nil {
 		return err
 	}
+	if n, key := p.damage.first(); n > 0 {
+		watched.pauseUntil = time.Now().Add(rotateBlocked)
+		return fmt.Errorf("%d damaged records keep the older data keys from leaving; restore or remove them, for example %s", n, key)
+	}
 	if p.old.Load() > 0 {
-		return nil // look again: the keys leave only after a pass that finds nothing
+		s.workOnRotation() // the keys leave only after a pass that finds nothing
+		return nil
 	}
 	return s.forgetOldTerms(ctx, term)
 }

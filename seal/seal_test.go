@@ -233,6 +233,7 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 		if err := write(ctx, p, change); err != nil {
 			t.Fatal(err)
 		}
+		s.chores.pending.Wait()
 		if n := children(t, b, keyBlobs); n != 1 {
 			t.Fatalf("%d blobs after write %d, want 1", n, i)
 		}
@@ -244,6 +245,7 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 	if err := s.Delete(ctx, p); err != nil {
 		t.Fatal(err)
 	}
+	s.chores.pending.Wait()
 	if n := children(t, b, keyBlobs); n != 0 {
 		t.Errorf("%d blobs after the delete, want 0", n)
 	}
@@ -344,6 +346,7 @@ func TestEmptyFoldersLeaveNoRecord(t *testing.T) {
 	if err := s.Delete(t.Context(), path(t, "f/a")); err != nil {
 		t.Fatal(err)
 	}
+	s.chores.pending.Wait()
 	if n := children(t, b, keySecrets); n != 0 {
 		t.Errorf("%d buckets left", n)
 	}

@@ -37,12 +37,29 @@ func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secre
 		if h.inPieces() {
 			secret.Value, err = s.readPieces(ctx, p, h, c)
 		}
+		var lost *missingPiece
+		if errors.As(err, &lost) && c == store.Latest {
+			return s.confirmLost(ctx, p, h, lost)
+		}
 		return err
 	})
 	if err != nil {
 		return Secret{}, err
 	}
 	return secret, nil
+}
+
+// confirmLost tells a piece that is lost from one that went with an overwritten
+// value.
+func (s *Store) confirmLost(ctx context.Context, p acl.Path, h *head, lost *missingPiece) error {
+	again, err := s.readHead(ctx, p, store.Latest)
+	if err == nil && again.id == h.id {
+		return corrupt(lost.key, lost)
+	}
+	if err != nil {
+		return err
+	}
+	return errLookAgain
 }
 
 // settle runs a read, and again with a fresh look at the storage while it says
@@ -178,6 +195,12 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error {
 	}
 	h := &head{payload: payload{kind: c.Kind, created: time.Now().UTC(), author: c.Author, value: c.Value}, id: envelope.NewID(), count: 1}
 	h.applyMetadata(c)
+	if len(c.Value) > inlineMax {
+		// Rather than writing megabytes that will be refused.
+		if err := s.mustExist(ctx, p, false); err != nil {
+			return err
+		}
+	}
 	return s.withPieces(ctx, p, h, func(pieces []store.Op) error {
 		err := s.commit(ctx, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
@@ -199,10 +222,32 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error {
 	})
 }
 
+// mustExist returns ErrExists or ErrNotFound unless the secret is there as it is
+// wanted.
+func (s *Store) mustExist(ctx context.Context, p acl.Path, want bool) error {
+	err := s.settle(ctx, store.Cached, func(c store.Consistency) error {
+		_, err := s.readHead(ctx, p, c)
+		return err
+	})
+	switch {
+	case err == nil && !want:
+		return ErrExists
+	case errors.Is(err, ErrNotFound) && !want:
+		return nil
+	default:
+		return err
+	}
+}
+
 // Update replaces the value of a secret. ErrNotFound and those of Create.
 func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error {
 	if err := s.checkChange(c); err != nil {
 		return err
+	}
+	if len(c.Value) > inlineMax {
+		if err := s.mustExist(ctx, p, true); err != nil {
+			return err
+		}
 	}
 	next := &head{payload: payload{kind: c.Kind, value: c.Value}, id: envelope.NewID()}
 	return s.withPieces(ctx, p, next, func(pieces []store.Op) error {
@@ -214,7 +259,7 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error {
 			return append(pieces[:len(pieces):len(pieces)], store.Set(old.key, data, old.revision)), err
 		})
 		if err == nil {
-			s.discardPieces(ctx, old)
+			s.discardPieces(old)
 		}
 		return err
 	})
@@ -229,8 +274,8 @@ func (s *Store) Delete(ctx context.Context, p acl.Path) error {
 	if err != nil {
 		return err
 	}
-	s.discardPieces(ctx, old)
-	s.pruneFolder(ctx, old.folder)
+	s.discardPieces(old)
+	s.pruneFolder(old.folder)
 	return nil
 }
 
@@ -247,27 +292,29 @@ func (s *Store) replace(ctx context.Context, p acl.Path, build func(*opened, *he
 		return nil, err
 	}
 	defer leave()
-	consistency := store.Cached
 	for {
+		// Not from the cache: after a delete and a create elsewhere the version
+		// may be the same again on ZooKeeper, and the write would bring back the
+		// metadata of the secret that was deleted.
 		var old *head
-		err := s.settle(ctx, consistency, func(c store.Consistency) (err error) {
+		err := s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
 			old, err = s.readHead(ctx, p, c)
 			return err
 		})
-		if errors.Is(err, ErrNotFound) && consistency == store.Cached {
-			consistency = store.Latest // this member of the ensemble may be behind
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
 		err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
 		var refused *store.OpError
-		if errors.As(err, &refused) && refused.Key == old.key && ctx.Err() == nil {
-			consistency = store.Latest
-			continue
+		if !errors.As(err, &refused) || refused.Key != old.key {
+			return old, err
 		}
-		return old, err
+		if errors.Is(err, store.ErrNotEmpty) {
+			return nil, corrupt(old.key, err) // a foreign record below it
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("the secret kept changing: %w", store.ErrUnavailable)
+		}
 	}
 }
 

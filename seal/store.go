@@ -51,6 +51,7 @@ type Store struct {
 	// record it. While it is set nothing unseals by itself.
 	sealPending atomic.Bool
 	writers     keyQueue
+	chores      *chores
 
 	// Touched only by whoever has the turn:
 	ended    endedSeals
@@ -61,9 +62,10 @@ type Store struct {
 	unsealing entered // shares of the unseal key
 	verifying entered // shares of the next one, in a rekey
 
-	wake   chan struct{} // asks follow for a refresh; capacity 1
-	cancel context.CancelFunc
-	owned  sync.WaitGroup
+	wake      chan struct{} // asks follow for a refresh; capacity 1
+	rotateNow chan struct{} // asks rotate for a pass; capacity 1
+	cancel    context.CancelFunc
+	owned     sync.WaitGroup
 }
 
 // Open reads the state of the storage, bootstraps and unseals as the options
@@ -83,7 +85,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		maxSize:   o.MaxSecretSize,
 		turn:      make(chan struct{}, 1),
 		wake:      make(chan struct{}, 1),
+		rotateNow: make(chan struct{}, 1),
 		writers:   newKeyQueue(),
+		chores:    newChores(),
 	}
 	if s.maxSize == 0 {
 		s.maxSize = DefaultMaxSecretSize
@@ -101,6 +105,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.owned.Go(func() { s.follow(run) })
 	s.owned.Go(func() { s.collect(run) })
 	s.owned.Go(func() { s.rotate(run) })
+	for range choreWorkers {
+		s.owned.Go(func() { s.chores.run(run) })
+	}
 	return s, nil
 }
 

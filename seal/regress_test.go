@@ -1,0 +1,333 @@
+package seal
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+// TestStoreOfAnAttackerUnderTheSameUuidIsNotServed: a writer of the storage
+// puts key records of their own in place, with a bootstrap key that opens them,
+// and waits for the server to unseal itself and write values under them.
+func TestStoreOfAnAttackerUnderTheSameUuidIsNotServed(t *testing.T) {
+	b := memory.New()
+	s := open(t, b, true)
+	uuid := s.view.Load().config.UUID
+	// The strongest form: the attacker's whole store, made under our uuid.
+	born := rebirth(t, uuid)
+	for key, data := range born {
+		put(t, b, key, data)
+	}
+	_ = s.refresh(t.Context())
+	if st := s.Status(); st.State == StateUnsealed {
+		t.Fatalf("unsealed under the attacker's keys: %+v", st)
+	}
+	err := s.Create(t.Context(), path(t, "a"), text("v"))
+	if err == nil {
+		t.Error("a value was written under the attacker's keys")
+	}
+}
+
+// rebirth makes the records of a store with a chosen uuid and a bootstrap key.
+func rebirth(t *testing.T, uuid string) map[store.Key][]byte {
+	t.Helper()
+	b := memory.New()
+	private, keep, err := newInStorage(b).prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := private.Public(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	born, err := newBirthOf(uuid, []*pgp.PublicKey{public}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer born.clear()
+	out := map[store.Key][]byte{}
+	for _, op := range append(born.ops(unsealedIntent(newNonce(), uuid, born.root)), keep...) {
+		out[op.Key] = op.Data
+	}
+	return out
+}
+
+// gate lets a test stop a store's transactions at a point of its choice.
+type gate struct {
+	store.Backend
+	before atomic.Pointer[func(ops []store.Op)]
+}
+
+func (g *gate) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if f := g.before.Load(); f != nil {
+		(*f)(ops)
+	}
+	return g.Backend.Apply(ctx, ops...)
+}
+
+func TestSealDuringAnUnsealWins(t *testing.T) {
+	g := &gate{Backend: memory.New()}
+	s, key := initialized(t, g)
+	ctx := t.Context()
+	sealed := make(chan error, 1)
+	var once atomic.Bool
+	hold := func(ops []store.Op) {
+		if once.Swap(true) {
+			return
+		}
+		go func() {
+			_, err := s.Seal(ctx)
+			sealed <- err
+		}()
+		for !s.sealPending.Load() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	g.before.Store(&hold)
+	_, err := s.Unseal(ctx, key)
+	wantErr(t, "an unseal that a seal has overtaken", err, ErrSealed)
+	if err := <-sealed; err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Status(); st.State != StateSealed || s.sealPending.Load() {
+		t.Errorf("%+v, pending %v", st, s.sealPending.Load())
+	}
+	if restarted := open(t, g, false); !restarted.view.Load().intent.Sealed {
+		t.Error("the seal was not recorded")
+	}
+}
+
+func TestSealOfADamagedStoreIsRemembered(t *testing.T) {
+	b := memory.New()
+	s := open(t, b, true)
+	ctx := t.Context()
+	node, err := b.Get(ctx, keyKeyring, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(ctx, store.Delete(keyKeyring, node.Version)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Seal(ctx)
+	wantErr(t, "seal of a damaged store", err, ErrSealNotRecorded)
+	put(t, b, keyKeyring, node.Data)
+	s.retrySealRecord(ctx)
+	_ = s.refresh(ctx)
+	if st := s.Status(); st.State != StateSealed || !s.view.Load().intent.Sealed {
+		t.Errorf("the seal was forgotten: %+v", st)
+	}
+}
+
+func TestServerLeftBehindByAWipeWritesNothingIntoTheNewStore(t *testing.T) {
+	b := memory.New()
+	f := &versionsFromZero{Backend: b}
+	old, _ := unsealedOn(t, f)
+	ctx := t.Context()
+	old.cancel() // it hears of nothing, as if it were cut off
+	old.owned.Wait()
+	for key, node := range dump(t, b) {
+		if _, err := b.Apply(ctx, store.Delete(key, node.Version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh, key := initialized(t, f)
+	if _, err := fresh.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Create(ctx, path(t, "a"), text("v")); err == nil {
+		t.Error("a write under the old keys was acknowledged")
+	}
+	if names, err := fresh.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil || len(names.Names) != 0 {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
+// versionsFromZero makes every record look as if it were at version 0, as those
+// of a new znode are: nothing may rest on versions across a deletion.
+type versionsFromZero struct{ store.Backend }
+
+func (z *versionsFromZero) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	node, err := z.Backend.Get(ctx, key, c)
+	node.Version = 0
+	return node, err
+}
+
+func (z *versionsFromZero) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	real := make([]store.Op, len(ops))
+	for i, op := range ops {
+		real[i] = op
+		if op.Kind == store.OpCheck || op.Kind == store.OpSet || op.Kind == store.OpDelete {
+			node, err := z.Backend.Get(ctx, op.Key, store.Latest)
+			if err != nil {
+				return nil, &store.OpError{Index: i, Key: op.Key, Err: err}
+			}
+			real[i].Version = node.Version
+		}
+	}
+	_, err := z.Backend.Apply(ctx, real...)
+	return make([]store.Version, len(ops)), err
+}
+
+func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	for _, p := range []string{"f/a", "g/b"} {
+		if err := s.Create(ctx, path(t, p), text("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := s.keyOf(path(t, "f/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := key[:strings.LastIndex(key, "/")]
+	node, err := b.Get(ctx, folder, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lose(t, b, folder, key)
+	_ = s.use(func(o *opened) error { o.names.folders.clear(); return nil })
+	if _, err := s.Rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	info := waitForRotation(t, s, func(i RotationInfo) bool { return i.State == RotationBlocked })
+	if info.Terms != 2 || info.DamagedRecord != folder {
+		t.Fatalf("%+v", info)
+	}
+	if got, err := s.Get(ctx, path(t, "f/a"), store.Latest); err != nil || string(got.Value) != "v" {
+		t.Errorf("the secret in the damaged folder is lost: %v", err)
+	}
+	_, err = s.List(ctx, acl.Path{}, Page{}, store.Latest)
+	wantErr(t, "list with a folder that has lost its record", err, ErrCorrupt)
+	restore(t, b, folder, node.Data, key)
+	if _, err := s.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil {
+		t.Error(err)
+	}
+}
+
+// lose removes the record of a folder that has secrets, as an operator's slip on
+// ZooKeeper can: there a record set to nothing is a pure parent.
+func lose(t *testing.T, b store.Backend, folder store.Key, children ...store.Key) {
+	t.Helper()
+	saved := map[store.Key][]byte{}
+	for _, key := range children {
+		node, err := b.Get(t.Context(), key, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved[key] = node.Data
+		if _, err := b.Apply(t.Context(), store.Delete(key, node.Version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node, err := b.Get(t.Context(), folder, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(t.Context(), store.Delete(folder, node.Version)); err != nil {
+		t.Fatal(err)
+	}
+	for key, data := range saved {
+		put(t, b, key, data)
+	}
+}
+
+func restore(t *testing.T, b store.Backend, folder store.Key, data []byte, _ ...store.Key) {
+	t.Helper()
+	if _, err := b.Apply(t.Context(), store.Create(folder, data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func waitForRotation(t *testing.T, s *Store, until func(RotationInfo) bool) RotationInfo {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := s.RotationStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if until(info) {
+			return info
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", info)
+		}
+	}
+}
+
+func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	key, err := s.keyOf(path(t, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, key+"/foreign", []byte("x"))
+	err = s.Delete(ctx, path(t, "a"))
+	wantErr(t, "delete", err, ErrCorrupt)
+	if err != nil && !strings.Contains(err.Error(), key) {
+		t.Errorf("the error does not name the record: %v", err)
+	}
+}
+
+func TestLostPieceIsDamageNotAnOutage(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "large"), Change{Kind: Binary, Value: make([]byte, 300<<10)}); err != nil {
+		t.Fatal(err)
+	}
+	for key, node := range dump(t, b) {
+		if strings.HasSuffix(key, "/000001") {
+			if _, err := b.Apply(ctx, store.Delete(key, node.Version)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, err := s.Get(ctx, path(t, "large"), store.Cached)
+	wantErr(t, "read of a value that has lost a piece", err, ErrCorrupt)
+	if err != nil && !strings.Contains(err.Error(), "/000001") {
+		t.Errorf("the error does not name the piece: %v", err)
+	}
+}
+
+func TestRefusedLargeWritesWriteNothing(t *testing.T) {
+	g := &gate{Backend: memory.New()}
+	s, _ := unsealedOn(t, g)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	var writes atomic.Int64
+	count := func([]store.Op) { writes.Add(1) }
+	g.before.Store(&count)
+	large := Change{Kind: Binary, Value: make([]byte, 1<<20)}
+	wantErr(t, "create over a secret", s.Create(ctx, path(t, "a"), large), ErrExists)
+	wantErr(t, "update of nothing", s.Update(ctx, path(t, "b"), large), ErrNotFound)
+	if n := writes.Load(); n != 0 {
+		t.Errorf("%d transactions for refused writes", n)
+	}
+}
+
+func TestInitReportsWhatIsTrueWhenTheStorageGoesAwayAfterIt(t *testing.T) {
+	f := &faulty{Backend: memory.New()}
+	s := open(t, f, false)
+	decide := func([]store.Op) (bool, error) {
+		f.away.Store(true) // from now on nothing answers
+		return true, nil
+	}
+	f.apply.Store(&decide)
+	info, err := s.Init(t.Context(), sameHolder(t, 1, 1))
+	if err != nil || len(info.Keys) != 1 {
+		t.Errorf("the store was initialised, but Init says %v", err)
+	}
+}
