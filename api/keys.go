@@ -32,7 +32,8 @@ func (s *Server) rotateStore(c *call) (reply, error) {
 }
 
 func rotationState(info seal.RotationInfo) (reply, error) {
-	return asJSON(wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, State: info.State, Terms: info.Terms})
+	return asJSON(wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, State: info.State, Terms: info.Terms,
+		Damaged: info.Damaged, DamagedRecord: info.DamagedRecord})
 }
 
 // showKeys is what an operator looks at to know that the keys are in order. It
