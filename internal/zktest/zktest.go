@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -181,16 +182,25 @@ func (s *Server) launch() {
 	defer log.Close()
 	s.cmd = exec.Command(script(s.t), append([]string{"run", s.dir}, s.args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatalf("zktest: %v", err)
-	}
-	ended := make(chan struct{})
+	s.cmd.SysProcAttr = dieWithParent()
+	started, ended := make(chan error), make(chan struct{})
 	s.ended = ended
 	cmd := s.cmd
 	go func() {
-		_ = cmd.Wait() // the signal that ended it
-		close(ended)
+		defer close(ended)
+		// The kernel takes the end of the starting thread for that of the
+		// parent.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the signal that ended it
+		}
 	}()
+	if err := <-started; err != nil {
+		s.t.Fatalf("zktest: %v", err)
+	}
 }
 
 // script finds scripts/zookeeper from the folder of the test, upwards.
