@@ -19,5 +19,5 @@ func TestDocumentedProcedures(t *testing.T) {
 		// Where Debian's package has it; elsewhere it may be in the PATH.
 		env.Setenv("PATH", env.Getenv("PATH")+":/usr/share/zookeeper/bin")
 		return gnupgHome(env)
-	}, nil)
+	}, people)
 }

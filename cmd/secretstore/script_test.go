@@ -58,6 +58,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			env.Setenv("SECRETSTORE_LISTEN", "127.0.0.1:0")
 			// Under -race each program would sleep for a second at its end.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
 			env.Setenv("SECRETSTORE_TOKEN_FILE", filepath.Join(env.WorkDir, "root.token"))
 			err := errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "key"), []byte(fixture.Key+"\n"), 0o600),

@@ -26,14 +26,19 @@ type remoteFlags struct {
 	timeout                      time.Duration
 }
 
-// register adds the flags that all commands of the client have.
-func (r *remoteFlags) register(cmd *cobra.Command) {
+// register adds the flags that all commands of the client have. all is where
+// those commands that talk to several servers want them; nil for the others.
+func (r *remoteFlags) register(cmd *cobra.Command, all *[]string) {
 	f := cmd.Flags()
-	f.StringVar(&r.server, "server", "", "`URL` of the server (SECRETSTORE_SERVER; default "+defaultServer+")")
+	if all != nil {
+		f.StringArrayVar(all, "server", nil, "`URL` of a server; give all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
+	} else {
+		f.StringVar(&r.server, "server", "", "`URL` of the server (SECRETSTORE_SERVER; default "+defaultServer+")")
+	}
 	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
 	f.StringVarP(&r.store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "trust the CA certificates in this `FILE` for https (PEM; SECRETSTORE_CA_CERT)")
-	f.DurationVar(&r.timeout, "timeout", 2*time.Minute, "give up after so long")
+	f.DurationVar(&r.timeout, "timeout", 2*time.Minute, "give up on the server after so long")
 	f.BoolP("json", "j", false, "print JSON")
 }
 
@@ -42,7 +47,7 @@ func (r *remoteFlags) register(cmd *cobra.Command) {
 // Ctrl-C.
 func remoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	var flags remoteFlags
-	flags.register(cmd)
+	flags.register(cmd, nil)
 	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -59,29 +64,47 @@ func remoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context
 	return cmd
 }
 
-// connect makes the client. Nothing is sent yet.
+// connect makes the client of the first server that is named. Nothing is sent
+// yet.
 func (r *remoteFlags) connect(p *Process) (*client.Client, error) {
-	server := first(r.server, p.Getenv("SECRETSTORE_SERVER"), defaultServer)
-	u, err := parseServer(server)
+	servers, err := namedServers(p, []string{r.server})
 	if err != nil {
 		return nil, err
 	}
-	token, err := r.token(p)
+	u, err := parseServer(servers[0])
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := r.clientConfig(p)
+	if err != nil {
+		return nil, err
+	}
+	token, err := cfg.Token(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	if u.Scheme == "http" && token != "" && !config.IsLoopback(u.Hostname()) {
 		fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secret go to %s unencrypted; use https if the server offers it\n", u.Host)
 	}
+	cfg.Server = servers[0]
+	return client.New(cfg)
+}
+
+// clientConfig is what all servers have in common.
+func (r *remoteFlags) clientConfig(p *Process) (client.Config, error) {
+	token, err := r.token(p)
+	if err != nil {
+		return client.Config{}, err
+	}
 	roots, err := loadRoots(first(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
 	if err != nil {
-		return nil, err
+		return client.Config{}, err
 	}
-	return client.New(client.Config{
-		Server: server, Store: r.store, MaxAnswer: 6 * maxValue,
+	return client.Config{
+		Store: r.store, MaxAnswer: 6 * maxValue,
 		Token: func(context.Context) (string, error) { return token, nil },
 		TLS:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-	})
+	}, nil
 }
 
 func parseServer(s string) (*url.URL, error) {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -10,43 +9,62 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"secretstore/api/client"
 	"secretstore/api/wire"
 )
 
-// storeCommands are status, init, unseal, auto-unseal and seal.
+// storeCommands are those about the keys of the store.
 func storeCommands(p *Process) []*cobra.Command {
-	return []*cobra.Command{statusCommand(p), initCommand(p), unsealCommand(p), autoUnsealCommand(p), sealCommand(p)}
+	return []*cobra.Command{statusCommand(p), initCommand(p), unsealCommand(p), autoUnsealCommand(p), sealCommand(p),
+		rekeyCommand(p), rotateCommand(p)}
 }
 
 func statusCommand(p *Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show whether the store is initialised and unsealed, and what is wrong with it",
+		Long:  "status shows what each server of the store says about itself." + fleetLong,
 		Example: "  secretstore status\n" +
-			"  secretstore status --json",
+			"  secretstore status --json\n" +
+			"  secretstore status --server https://secrets1:8443 --server https://secrets2:8443",
 		Args: noArgs,
 	}
-	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
-		backend, err := c.Status(ctx)
+	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
+		f, err := open(ctx)
 		if err != nil {
 			return err
 		}
-		st, err := c.SealStatus(ctx)
+		all, err := f.answering()
 		if err != nil {
 			return err
 		}
 		if wantJSON(cmd) {
-			return printJSON(p.Stdout, statusDocument{backend, st})
+			err = printJSON(p.Stdout, statusDocument{all[0].backend, all[0].seal, f.statuses()})
+		} else {
+			err = printFleetStatus(p, f, all[0])
 		}
-		return printStatus(p, backend, st)
+		if err != nil {
+			return err
+		}
+		if err := f.trust(); err != nil {
+			return err
+		}
+		return f.failure()
 	})
 }
 
-// statusDocument is what status --json prints.
+func printFleetStatus(p *Process, f *fleet, m *member) error {
+	if len(f.members) > 1 {
+		return f.table(p.Stdout)
+	}
+	return printStatus(p, m.backend, m.seal)
+}
+
+// statusDocument is what status --json prints: the first server that answers,
+// and all of them.
 type statusDocument struct {
 	wire.Backend
 	Seal wire.SealStatus `json:"seal"`
+	serversPart
 }
 
 func stateWord(b wire.Backend) string {
@@ -88,128 +106,16 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), "; ")
 }
 
-func initCommand(p *Process) *cobra.Command {
-	var keys []string
-	cmd := &cobra.Command{
-		Use:   "init --pgp-key FILE",
-		Short: "Initialise an empty store for the holder of a GPG key",
-		Long: "init makes the keys of an empty store. The unseal key is printed only encrypted to the given public key;\n" +
-			"anybody may see it in this form. FILE is what gpg --export prints, binary, armored or in base64.\n" +
-			"The store is sealed afterwards.",
-		Example: "  gpg --export alice@example.com > alice.pub\n" +
-			"  secretstore init --pgp-key alice.pub\n" +
-			"  secretstore unseal",
-		Args: noArgs,
-	}
-	cmd.Flags().StringSliceVar(&keys, "pgp-key", nil, "`FILE` with the public key of who may unseal (- is standard input)")
-	required(cmd, "pgp-key")
-	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
-		req := wire.InitRequest{Shares: len(keys), Threshold: len(keys)}
-		for _, file := range keys {
-			key, err := readPublicKey(p, file)
-			if err != nil {
-				return err
-			}
-			req.PGPKeys = append(req.PGPKeys, key)
-		}
-		res, err := c.Init(ctx, req)
-		if err != nil {
-			return err
-		}
-		if wantJSON(cmd) {
-			return printJSON(p.Stdout, res)
-		}
-		for i, key := range res.Keys {
-			fmt.Fprintf(p.Stdout, "Unseal key for %s:\n%s\n", res.Fingerprints[i], key)
-		}
-		fmt.Fprintln(p.Stderr, "The store is initialised and sealed. The encrypted key above can be had again from the server.\n"+
-			"Next, where the private key is: secretstore unseal")
-		return nil
-	})
-}
-
-// readPublicKey returns the base64 that the API takes. What is base64 already
-// is passed on; the server looks into it.
-func readPublicKey(p *Process, file string) (string, error) {
-	data, err := readInput(p, file)
-	if err != nil {
-		return "", err
-	}
-	if len(data) == 0 {
-		return "", usage("%s is empty; it should hold the output of gpg --export ID", file)
-	}
-	if isBase64(data) {
-		return string(data), nil
-	}
-	return base64.StdEncoding.EncodeToString(data), nil
-}
-
-// isBase64 reports whether data is base64 with white space anywhere. A binary
-// key has bytes above 127 and an armored one has dashes.
-func isBase64(data []byte) bool {
-	for _, b := range data {
-		switch {
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '+', b == '/', b == '=':
-		case b == ' ', b == '\n', b == '\r', b == '\t':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-func unsealCommand(p *Process) *cobra.Command {
-	var keyFile, gpg string
-	cmd := &cobra.Command{
-		Use:   "unseal [--key-file FILE]",
-		Short: "Unseal the store with your GPG key",
-		Long: "unseal fetches the encrypted unseal key from the server, has the gpg on this machine decrypt it\n" +
-			"(which asks for a passphrase or a card as it always does), and sends the result to the server.\n" +
-			"The key is never written to a file nor shown. With --key-file it takes a key that was decrypted before.",
-		Example: "  secretstore unseal\n" +
-			"  secretstore unseal --key-file -      # typed, not shown",
-		Args: noArgs,
-	}
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "`FILE` with the decrypted unseal key in hex (- is standard input)")
-	cmd.Flags().StringVar(&gpg, "gpg", "gpg", "the GnuPG `PROGRAM`")
-	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
-		var key string
-		var err error
-		if keyFile != "" {
-			key, err = readKey(p, keyFile, "unseal key")
-		} else {
-			key, err = decryptedKey(ctx, p, c, gpg)
-		}
-		if err != nil {
-			return err
-		}
-		st, err := c.Unseal(ctx, key)
-		return printSealStatus(p, cmd, st, err)
-	})
-}
-
-// decryptedKey fetches the encrypted unseal key and has gpg open it.
-func decryptedKey(ctx context.Context, p *Process, c *client.Client, gpg string) (string, error) {
-	info, err := c.InitInfo(ctx)
-	if err != nil {
-		return "", err
-	}
-	if !info.Initialized || len(info.Keys) == 0 {
-		return "", fmt.Errorf("the store is not initialised yet; do it with: secretstore init --pgp-key FILE")
-	}
-	return gpgDecrypt(ctx, p, gpg, info.Keys[0])
-}
-
 func autoUnsealCommand(p *Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "auto-unseal",
 		Short:   "Unseal the store with the bootstrap key that the server keeps",
+		Long:    "auto-unseal has each server unseal with the private key that it made at its first start." + fleetLong,
 		Example: "  secretstore auto-unseal",
 		Args:    noArgs,
 	}
-	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
-		st, err := c.AutoUnseal(ctx, "")
-		return printSealStatus(p, cmd, st, err)
+	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
+		return onEach(ctx, cmd, open, func(ctx context.Context, m *member) (wire.SealStatus, error) { return m.c.AutoUnseal(ctx, "") })
 	})
 }
 
@@ -218,31 +124,81 @@ func sealCommand(p *Process) *cobra.Command {
 		Use:   "seal",
 		Short: "Seal the store: nobody reads a secret until it is unsealed",
 		Long: "seal has all servers of the store drop their keys. They stay sealed, also after a restart,\n" +
-			"until somebody unseals the store.",
+			"until somebody unseals the store." + fleetLong,
 		Example: "  secretstore seal",
 		Args:    noArgs,
 	}
-	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
-		st, err := c.Seal(ctx)
-		return printSealStatus(p, cmd, st, err)
+	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
+		return onEach(ctx, cmd, open, func(ctx context.Context, m *member) (wire.SealStatus, error) { return m.c.Seal(ctx) })
 	})
 }
 
-// printSealStatus ends the commands that seal and unseal.
-func printSealStatus(p *Process, cmd *cobra.Command, st wire.SealStatus, err error) error {
+// onEach changes the seal of every server that answers.
+func onEach(ctx context.Context, cmd *cobra.Command, open opener, change func(context.Context, *member) (wire.SealStatus, error)) error {
+	f, err := open(ctx)
 	if err != nil {
 		return err
 	}
-	if wantJSON(cmd) {
-		return printJSON(p.Stdout, st)
+	if _, err := f.answering(); err != nil {
+		return err
 	}
-	word := "unsealed"
-	if st.Sealed {
-		word = "sealed"
+	// Sealing gives nothing away, and is the emergency brake: it comes before
+	// any question which store this is.
+	if cmd.Name() != "seal" {
+		if err := f.trust(); err != nil {
+			return err
+		}
 	}
-	if st.Sealed && st.Progress > 0 {
-		word = fmt.Sprintf("sealed; %d of %d shares entered", st.Progress, st.Threshold)
+	f.each(ctx, func(ctx context.Context, m *member) {
+		if m.err == nil {
+			_, m.err = change(ctx, m)
+		}
+	})
+	failed := f.failure()
+	if failed != nil && len(f.members) == 1 {
+		return failed
 	}
-	_, err = fmt.Fprintf(p.Stdout, "The store is %s.\n", word)
-	return err
+	if err := f.finishSeal(ctx, cmd); err != nil {
+		return err
+	}
+	return failed
+}
+
+// sealDocument is what the commands that change the seal print as JSON: the
+// first server that answers, sealed unless all are unsealed, and all servers.
+type sealDocument struct {
+	wire.SealStatus
+	serversPart
+}
+
+// finishSeal ends the commands that seal and unseal.
+func (f *fleet) finishSeal(ctx context.Context, cmd *cobra.Command) error {
+	f.look(ctx)
+	return f.show(cmd, f.sealSentence(), func(s serversPart) any { return sealDocument{f.sealSummary(), s} })
+}
+
+// sealSummary is the status of the first server that is sealed, else of the
+// first that answers.
+func (f *fleet) sealSummary() wire.SealStatus {
+	all, err := f.answering()
+	if err != nil {
+		return wire.SealStatus{Sealed: true}
+	}
+	for _, m := range all {
+		if m.seal.Sealed {
+			return m.seal
+		}
+	}
+	return all[0].seal
+}
+
+func (f *fleet) sealSentence() string {
+	st := f.sealSummary()
+	switch {
+	case st.Sealed && st.Progress > 0:
+		return fmt.Sprintf("The store is sealed; %d of %d shares entered. Another holder runs: secretstore unseal", st.Progress, st.Threshold)
+	case st.Sealed:
+		return "The store is sealed."
+	}
+	return "The store is unsealed."
 }

@@ -1,0 +1,289 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"secretstore/api/wire"
+)
+
+// fakeServer plays one server of a store; tests change what it says.
+type fakeServer struct {
+	*httptest.Server
+	mu        sync.Mutex
+	uuid      string
+	sealed    bool
+	threshold int
+	entered   []string // shares that it got; guarded by mu
+	requests  []string // guarded by mu
+}
+
+func newFakeServer(t *testing.T, uuid string, threshold int) *fakeServer {
+	f := &fakeServer{uuid: uuid, sealed: true, threshold: threshold}
+	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+	var doc any
+	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/secrets/v1") {
+	case "GET /store/default":
+		doc = wire.Backend{Name: "default", Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid}
+	case "PUT /unseal/default":
+		var body wire.UnsealRequest
+		data, _ := io.ReadAll(r.Body)
+		if json.Unmarshal(data, &body) == nil && body.Key != nil && !slices.Contains(f.entered, *body.Key) {
+			f.entered = append(f.entered, *body.Key)
+		}
+		f.sealed = len(f.entered) < f.threshold
+		fallthrough
+	case "GET /seal-status/default":
+		doc = wire.SealStatus{Sealed: f.sealed, Threshold: f.threshold, Shares: 3, Progress: len(f.entered) % max(1, f.threshold), UUID: f.uuid}
+	case "PUT /seal/default":
+		f.sealed, f.entered = true, nil
+		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
+	default:
+		w.WriteHeader(http.StatusNotFound)
+		doc = wire.Error{Title: "404 Not Found", Description: "no such route"}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(doc)
+}
+
+func (f *fakeServer) said(line string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.requests, line)
+}
+
+const unsealRequest = "PUT /secrets/v1/unseal/default"
+
+func home(t *testing.T) map[string]string {
+	return map[string]string{"HOME": t.TempDir(), "SECRETSTORE_TOKEN": "x"}
+}
+
+var shares = []string{strings.Repeat("01", 33), strings.Repeat("02", 33)}
+
+func TestUnsealGoesToEveryServer(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 2), newFakeServer(t, "store-1", 2)
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL + "," + b.URL
+	for i, share := range shares {
+		got := call(env, share, "unseal", "--key-file", "-", "--json")
+		if got.status != 0 || strings.Contains(got.stdout, `"sealed": true`) != (i == 0) {
+			t.Errorf("share %d: %+v", i, got)
+		}
+	}
+	if a.sealed || b.sealed {
+		t.Error("a server is still sealed")
+	}
+	got := call(env, "", "status")
+	if got.status != 0 || strings.Count(got.stdout, "unsealed") != 2 {
+		t.Errorf("%+v", got)
+	}
+	if got := call(env, "", "seal"); got.status != 0 || !a.sealed || !b.sealed {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	b.Close()
+	env := home(t)
+	got := call(env, shares[0], "unseal", "--key-file", "-", "--server", b.URL, "--server", a.URL)
+	if got.status != 1 || a.sealed || !strings.Contains(got.stdout, "unreachable") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestAnotherStoreIsRefused: no share reaches a store that has taken the place
+// of the one known, until the operator says that this is meant.
+func TestAnotherStoreIsRefused(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL
+	if got := call(env, "", "status"); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	known := filepath.Join(env["HOME"], ".local/state/secretstore/known-stores")
+	info, err := os.Stat(known)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	for _, uuid := range []string{"store-2", ""} {
+		a.uuid = uuid
+		for _, command := range []string{"unseal --key-file -", "status", "auto-unseal", "rekey --status", "rotate", "init --pgp-key " + known} {
+			got := call(env, shares[0], strings.Fields(command)...)
+			if got.status != 1 || !strings.Contains(got.stderr, "--new-store") || !strings.Contains(got.stderr, "store-1") {
+				t.Errorf("%q with %q: %+v", command, uuid, got)
+			}
+		}
+	}
+	for _, request := range []string{unsealRequest, "PUT /secrets/v1/init/default", "PUT /secrets/v1/rotate/default"} {
+		if a.said(request) {
+			t.Errorf("%s was sent", request)
+		}
+	}
+	if got := call(env, "", "seal"); !a.said("PUT /secrets/v1/seal/default") {
+		t.Errorf("sealing was held up: %+v", got)
+	}
+	a.uuid = "store-2"
+	for _, command := range []string{"unseal --new-store --key-file -", "status"} {
+		if got := call(env, shares[0], strings.Fields(command)...); got.status != 0 || a.sealed {
+			t.Errorf("%q: %+v", command, got)
+		}
+	}
+}
+
+func TestServersOfDifferentStoresAreRefused(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-2", 1)
+	got := call(home(t), shares[0], "unseal", "--key-file", "-", "--server", a.URL+","+b.URL)
+	if got.status != 1 || !strings.Contains(got.stderr, "different stores") || a.said(unsealRequest) || b.said(unsealRequest) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAFileOfKnownStoresThatMakesNoSenseIsNoEmptyOne(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	env := home(t)
+	env["XDG_STATE_HOME"] = t.TempDir()
+	dir := filepath.Join(env["XDG_STATE_HOME"], "secretstore")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "known-stores"), []byte("half-a-line\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := call(env, shares[0], "unseal", "--key-file", "-", "--server", a.URL)
+	if got.status != 1 || !strings.Contains(got.stderr, "line 1") || len(a.requests) > 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestPlainHTTPToAnotherMachineIsRefused; the address is of no machine.
+func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
+	for _, command := range []string{"init --pgp-key KEY", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal"} {
+		key := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(key, []byte(shares[0]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := append(strings.Fields(strings.ReplaceAll(command, "KEY", key)), "--server", "http://127.0.0.1:1", "--server", "http://192.0.2.1:1", "--timeout", "10ms")
+		if got := call(home(t), "", args...); got.status != 2 || !strings.Contains(got.stderr, "--insecure") {
+			t.Errorf("%q: %+v", command, got)
+		}
+		if got := call(home(t), "", append(args, "--insecure")...); got.status != 1 {
+			t.Errorf("%q: %+v", command, got)
+		}
+	}
+}
+
+func TestServersComeFromTheFirstSource(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "secretstore"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	p := &Process{Getenv: func(k string) string { return env[k] }}
+	check := func(flags []string, want ...string) {
+		t.Helper()
+		got, err := namedServers(p, flags)
+		if err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+	}
+	check(nil, defaultServer)
+	env["XDG_CONFIG_HOME"] = dir
+	check(nil, defaultServer)
+	file := filepath.Join(dir, "secretstore", "config.yaml")
+	if err := os.WriteFile(file, []byte("servers:\n- https://a\n- https://b/\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(nil, "https://a", "https://b")
+	env["SECRETSTORE_SERVER"] = "https://c, https://d,https://c/"
+	check(nil, "https://c", "https://d")
+	check([]string{"https://e", "https://f,https://g"}, "https://e", "https://f", "https://g")
+	if _, err := namedServers(p, []string{"https://e", "nonsense"}); err == nil {
+		t.Error("nonsense is taken")
+	}
+	env["SECRETSTORE_SERVER"] = ""
+	for _, text := range []string{"server: https://a", "servers: {a: b}", "[", "servers: [https://u:pw@a]"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := namedServers(p, nil); err == nil || strings.Contains(err.Error(), "pw@") {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestOnlySharesLeaveTheProgram(t *testing.T) {
+	for text, want := range map[string]bool{
+		shares[0]: true, strings.Repeat("a", 64): true, "": false, "Dear Alice, the password is": false,
+		strings.Repeat("g", 64): false, strings.Repeat("a", 63): false, strings.Repeat("a", 65): false, strings.Repeat("a", 128): false,
+	} {
+		if shareForm(text) != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}
+
+func TestThresholdIsMoreThanHalf(t *testing.T) {
+	for n, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 32: 17} {
+		if got := majority(n); got != want {
+			t.Errorf("%d holders: %d, want %d", n, got, want)
+		}
+	}
+}
+
+// FuzzKnownStores: what is read and written again says the same.
+func FuzzKnownStores(f *testing.F) {
+	f.Add([]byte("https://a default 0-1\n# note\n\nhttp://b x y\n"))
+	f.Add([]byte("a b"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := parseKnown(data)
+		if err != nil {
+			return
+		}
+		again, err := parseKnown((&knownStores{byPlace: first}).text())
+		if err != nil || fmt.Sprint(first) != fmt.Sprint(again) {
+			t.Errorf("%v becomes %v, %v", first, again, err)
+		}
+	})
+}
+
+// FuzzWrappedKeys: a document yields keys or an error, never both or neither.
+func FuzzWrappedKeys(f *testing.F) {
+	f.Add([]byte(`{"keys":["ab"],"pgp_fingerprints":["x"]}`))
+	f.Add([]byte(`{"keys":[]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, err := parseWrapped(data)
+		if (len(keys) > 0) == (err != nil) {
+			t.Errorf("%v, %v", keys, err)
+		}
+	})
+}
+
+// FuzzUserConfig: no text makes the parser panic or yields servers with an error.
+func FuzzUserConfig(f *testing.F) {
+	f.Add([]byte("servers: [https://a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if cfg, err := parseUserConfig(data); err != nil && len(cfg.Servers) > 0 {
+			t.Errorf("%v with %v", cfg, err)
+		}
+	})
+}

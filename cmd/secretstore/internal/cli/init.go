@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+)
+
+// holderFlags name the holders of a new unseal key.
+type holderFlags struct {
+	files     []string
+	threshold int
+}
+
+func (h *holderFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&h.files, "pgp-key", nil, "`FILE` with the public key of a holder, one for each (- is standard input)")
+	cmd.Flags().IntVar(&h.threshold, "threshold", 0, "how many holders it takes (default more than half: 1 of 1, 2 of 2, 2 of 3, 3 of 5)")
+}
+
+// read returns the keys and the threshold.
+func (h *holderFlags) read(cmd *cobra.Command, p *Process) (keys []string, threshold int, err error) {
+	n := len(h.files)
+	if n == 0 {
+		return nil, 0, usage("name the public key of each holder with --pgp-key FILE, which is what gpg --export prints")
+	}
+	threshold = h.threshold
+	if !cmd.Flags().Changed("threshold") {
+		threshold = majority(n)
+	}
+	if threshold < 1 || threshold > n {
+		return nil, 0, usage("--threshold must be from 1 to the number of keys, %d", n)
+	}
+	keys, err = readPublicKeys(p, h.files)
+	return keys, threshold, err
+}
+
+func initCommand(p *Process) *cobra.Command {
+	var holders holderFlags
+	var shares shareFlags
+	var noVerify, wait bool
+	cmd := &cobra.Command{
+		Use:   "init --pgp-key FILE... [--threshold T]",
+		Short: "Initialise an empty store for the holders of GPG keys",
+		Long: "init makes the keys of an empty store. The unseal key is split into a share for each holder, and printed\n" +
+			"only encrypted to them; anybody may see it in this form. FILE is what gpg --export prints: binary, armored\n" +
+			"or in base64. --threshold holders together unseal the store, by default more than half of them.\n\n" +
+			"Before it reports success, the gpg on this machine decrypts what it can, and the store is unsealed: a store\n" +
+			"that nobody can open should be found out while it is empty. With holders elsewhere use --wait, while\n" +
+			"each of them runs secretstore unseal, or --no-verify." + fleetLong,
+		Example: "  gpg --export alice@example.com > alice.pub\n" +
+			"  secretstore init --pgp-key alice.pub\n" +
+			"  secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2 --wait",
+		Args: noArgs,
+	}
+	holders.register(cmd)
+	cmd.Flags().StringVar(&shares.gpg, "gpg", "gpg", "the GnuPG `PROGRAM`")
+	cmd.Flags().BoolVar(&noVerify, "no-verify", false, "leave the store sealed, and do not try whether the holders can open it")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until holders elsewhere have entered what is missing")
+	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
+		keys, threshold, err := holders.read(cmd, p)
+		if err != nil {
+			return err
+		}
+		f, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		res, err := f.initialise(ctx, wire.InitRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys})
+		if err != nil {
+			return err
+		}
+		var sealed error
+		if !noVerify {
+			sealed = f.verifyInit(ctx, holder{p, shares.gpg}, res, threshold, wait)
+		}
+		if err := f.finishInit(ctx, cmd, res, noVerify); err != nil {
+			return err
+		}
+		return sealed
+	})
+}
+
+// initialise makes the keys on one server and waits until the others see them.
+func (f *fleet) initialise(ctx context.Context, req wire.InitRequest) (wire.InitResult, error) {
+	m, err := f.leader()
+	if err != nil {
+		return wire.InitResult{}, err
+	}
+	if err := f.trust(); err != nil {
+		return wire.InitResult{}, err
+	}
+	res, err := ask(ctx, f, func(ctx context.Context) (wire.InitResult, error) { return m.c.Init(ctx, req) })
+	if err != nil {
+		return wire.InitResult{}, err
+	}
+	f.settle(ctx)
+	return res, f.trust()
+}
+
+// settleTime is how long a server may take to see what another has done.
+const settleTime = 10 * time.Second
+
+// settle looks at the servers until all that answer see one store.
+func (f *fleet) settle(ctx context.Context) {
+	for until := time.Now().Add(settleTime); ; pause(ctx, 100*time.Millisecond) {
+		f.look(ctx)
+		missing := false
+		for _, m := range f.members {
+			missing = missing || m.err == nil && m.uuid() == ""
+		}
+		if !missing || time.Now().After(until) || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// pause waits, or returns when the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// verifyInit unseals the new store. Its error says what is left to do.
+func (f *fleet) verifyInit(ctx context.Context, h holder, res wire.InitResult, threshold int, wait bool) error {
+	var mine []string
+	opened, err := h.each(ctx, res.Keys, func(share string) (bool, error) {
+		mine = append(mine, share)
+		return f.enter(ctx, share)
+	})
+	if f.unsealed() {
+		return nil
+	}
+	if wait && ctx.Err() == nil {
+		fmt.Fprintf(h.p.Stderr, "The store is initialised and still sealed: %d of %d shares are here. Waiting for the other holders, "+
+			"who run: secretstore unseal\n", opened, threshold)
+		return f.await(ctx, mine)
+	}
+	text := []string{fmt.Sprintf("the store is initialised, but nobody has shown yet that it can be opened: %d of the %d shares that it takes are here", opened, threshold)}
+	if err != nil {
+		text = append(text, err.Error())
+	} else if err := f.failure(); err != nil {
+		text = append(text, err.Error())
+	}
+	text = append(text, "Where the private keys are, run: secretstore unseal",
+		"Nothing is stored yet. If the keys cannot be had, start over: stop the servers, then\n"+
+			"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE")
+	return errors.New(strings.Join(text, "\n"))
+}
+
+// await waits until other holders have unsealed the store. It enters the
+// shares that are here again when a server has forgotten them, as it does after
+// a quarter of an hour, and after a wrong attempt.
+func (f *fleet) await(ctx context.Context, mine []string) error {
+	for {
+		pause(ctx, time.Second)
+		if ctx.Err() != nil {
+			return errors.New("nobody waits any more; the other holders can still run: secretstore unseal")
+		}
+		f.look(ctx)
+		if f.unsealed() {
+			return nil
+		}
+		for _, share := range mine {
+			if f.forgotten(len(mine)) {
+				if _, err := f.enter(ctx, share); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// forgotten reports whether a sealed server has fewer shares than were entered.
+func (f *fleet) forgotten(entered int) bool {
+	for _, m := range f.members {
+		if m.err == nil && m.seal.Sealed && m.seal.Progress < entered {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *fleet) finishInit(ctx context.Context, cmd *cobra.Command, res wire.InitResult, noVerify bool) error {
+	if !wantJSON(cmd) {
+		for i, key := range res.Keys {
+			fmt.Fprintf(f.p.Stdout, "Unseal key for %s:\n%s\n", res.Fingerprints[i], key)
+		}
+	}
+	sentence := "The store is initialised and unsealed."
+	if noVerify {
+		sentence = "The store is initialised and sealed. Next, where the private keys are: secretstore unseal"
+	} else if !f.unsealed() {
+		sentence = "The store is initialised and sealed."
+	}
+	err := f.finish(ctx, cmd, sentence+" The encrypted keys above can be had again from the server.", func(s serversPart) any {
+		return struct {
+			wire.InitResult
+			serversPart
+		}{res, s}
+	})
+	if errors.Is(err, client.ErrSealed) {
+		return nil
+	}
+	return err
+}

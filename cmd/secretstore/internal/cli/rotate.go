@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"os"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+)
+
+func rotateCommand(p *Process) *cobra.Command {
+	var wait, status bool
+	cmd := &cobra.Command{
+		Use:   "rotate [--wait] | --status",
+		Short: "Encrypt new secrets with a new data key, and the old ones anew",
+		Long: "rotate adds a data key that all servers use for new writes at once. What is stored is encrypted anew in the\n" +
+			"background, while reads and writes go on; when nothing is left under older keys, these are forgotten.\n" +
+			"--wait waits for that." + fleetLong,
+		Example: "  secretstore rotate --wait\n" +
+			"  secretstore rotate --status",
+		Args: noArgs,
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until everything is encrypted anew")
+	cmd.Flags().BoolVar(&status, "status", false, "only show how far it is")
+	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
+		f, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := f.leader()
+		if err != nil {
+			return err
+		}
+		if err := f.trust(); err != nil {
+			return err
+		}
+		do := m.c.Rotate
+		if status {
+			do = m.c.RotationStatus
+		}
+		r, err := ask(ctx, f, do)
+		if errors.Is(err, client.ErrExists) {
+			return errors.New("too many rotations are under way; wait for their end with: secretstore rotate --status --wait")
+		}
+		if err == nil && wait {
+			r, err = f.awaitRotation(ctx, r)
+		}
+		if err != nil {
+			return err
+		}
+		return f.finish(ctx, cmd, rotationSentence(r), func(s serversPart) any { return rotationDocument{r, s} })
+	})
+}
+
+// rotationDocument is a rotation in JSON.
+type rotationDocument struct {
+	wire.Rotation
+	serversPart
+}
+
+func rotationSentence(r wire.Rotation) string {
+	if r.State == "idle" {
+		return fmt.Sprintf("Everything is encrypted with the data key of term %d.", r.Term)
+	}
+	return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %d of %d records are done. Look again with: secretstore rotate --status",
+		r.Term, r.Done, r.Total)
+}
+
+// awaitRotation waits for the end of a rotation, asking whichever server
+// answers. It gives up when none has for the time of a request.
+func (f *fleet) awaitRotation(ctx context.Context, r wire.Rotation) (wire.Rotation, error) {
+	line := newProgress(f.p)
+	defer line.end()
+	answered := time.Now()
+	for r.State != "idle" {
+		line.show("%d of %d records are encrypted anew (term %d)", r.Done, r.Total, r.Term)
+		pause(ctx, 300*time.Millisecond)
+		if ctx.Err() != nil {
+			return r, errors.New("the rotation goes on without you; look at it with: secretstore rotate --status")
+		}
+		next, err := f.rotation(ctx)
+		if err == nil {
+			r, answered = next, time.Now()
+		} else if time.Since(answered) > f.timeout {
+			return r, fmt.Errorf("the rotation cannot be watched any more: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// rotation asks one server after another.
+func (f *fleet) rotation(ctx context.Context) (r wire.Rotation, err error) {
+	for _, m := range f.members {
+		if r, err = ask(ctx, f, m.c.RotationStatus); err == nil {
+			return r, nil
+		}
+	}
+	return r, err
+}
+
+// progress is a line on the terminal that is written over; elsewhere, nothing.
+type progress struct {
+	p  *Process
+	on bool
+}
+
+func newProgress(p *Process) *progress {
+	f, ok := p.Stderr.(*os.File)
+	return &progress{p: p, on: ok && term.IsTerminal(int(f.Fd()))}
+}
+
+func (l *progress) show(format string, args ...any) {
+	if l.on {
+		fmt.Fprintf(l.p.Stderr, "\r\x1b[K"+format, args...)
+	}
+}
+
+func (l *progress) end() {
+	if l.on {
+		fmt.Fprint(l.p.Stderr, "\r\x1b[K")
+	}
+}
