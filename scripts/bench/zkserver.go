@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -34,10 +36,25 @@ func startZooKeeper(ctx context.Context, dir string) (*zooKeeper, error) {
 	}
 	z := &zooKeeper{process: p, addr: addr}
 	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			return z, conn.Close()
+		if serves(addr) {
+			return z, nil
 		}
 	}
 	p.stop()
 	return nil, fmt.Errorf("ZooKeeper did not start (run `make bench` from the top of the project)\n%s", p.errs.String())
+}
+
+// serves asks the server with its command srvr, which is answered once clients
+// are, and not as soon as the port is open.
+func serves(addr string) bool {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("srvr")); err != nil {
+		return false
+	}
+	answer, err := io.ReadAll(conn)
+	return err == nil && bytes.Contains(answer, []byte("Mode:"))
 }
