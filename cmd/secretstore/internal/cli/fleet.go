@@ -148,6 +148,17 @@ func (f *fleet) each(ctx context.Context, do func(ctx context.Context, m *member
 	all.Wait()
 }
 
+// inTurn calls do for one member after another: of servers that are unsealed at
+// the same moment each would record that intent, and one notice the other's
+// record; in turn the first does, and the others find it so.
+func (f *fleet) inTurn(ctx context.Context, do func(ctx context.Context, m *member)) {
+	for _, m := range f.members {
+		one, cancel := context.WithTimeout(ctx, f.timeout)
+		do(one, m)
+		cancel()
+	}
+}
+
 // look asks every server for its status.
 func (f *fleet) look(ctx context.Context) {
 	f.each(ctx, func(ctx context.Context, m *member) {

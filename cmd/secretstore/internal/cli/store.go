@@ -144,12 +144,14 @@ func onEach(ctx context.Context, cmd *cobra.Command, open opener, change func(co
 	}
 	// Sealing gives nothing away, and is the emergency brake: it comes before
 	// any question which store this is.
+	all := f.each
 	if cmd.Name() != "seal" {
 		if err := f.trust(); err != nil {
 			return err
 		}
+		all = f.inTurn
 	}
-	f.each(ctx, func(ctx context.Context, m *member) {
+	all(ctx, func(ctx context.Context, m *member) {
 		if m.err == nil {
 			_, m.err = change(ctx, m)
 		}

@@ -136,7 +136,7 @@ func (f *fleet) wrapped(ctx context.Context, m *member) ([]string, error) {
 // enter sends one share to every server that is sealed and whose store is
 // known to be the one that is meant. done says that none is sealed any more.
 func (f *fleet) enter(ctx context.Context, share string) (done bool, err error) {
-	f.each(ctx, func(ctx context.Context, m *member) {
+	f.inTurn(ctx, func(ctx context.Context, m *member) {
 		if m.err != nil || m.uuid() == "" || m.uuid() != f.uuid || !m.seal.Sealed {
 			return
 		}

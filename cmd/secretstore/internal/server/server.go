@@ -72,6 +72,7 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 // everything. An error is a failure at run time.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.parts.close()) }()
+	defer holdHeapFloor()()
 	endpoints, err := s.bind(ctx)
 	if err != nil {
 		return err
