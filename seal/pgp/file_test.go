@@ -1,0 +1,89 @@
+package pgp
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fileKey makes a key pair once for the tests of this file.
+func fileKey(t *testing.T) (*PrivateKey, *PublicKey) {
+	t.Helper()
+	private, err := Generate(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := private.Public(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private, public
+}
+
+func writeTo(t *testing.T, plain []byte, to ...*PublicKey) (*FileWriter, []byte) {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := NewFileWriter(&out, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part := range bytes.SplitAfterSeq(plain, []byte("\n")) {
+		if _, err := w.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return w, out.Bytes()
+}
+
+func TestAFileOpensForEachOfItsKeys(t *testing.T) {
+	a, toA := fileKey(t)
+	b, toB := fileKey(t)
+	for _, plain := range [][]byte{{}, []byte("CANARY\nand more"), bytes.Repeat([]byte("0123456789\n"), 5000)} {
+		w, file := writeTo(t, plain, toA, toB)
+		if err := w.Verify(bytes.NewReader(file)); err != nil {
+			t.Errorf("%d bytes: %v", len(plain), err)
+		}
+		if bytes.Contains(file, []byte("CANARY")) {
+			t.Error("the file holds the plaintext")
+		}
+		for _, k := range []*PrivateKey{a, b} {
+			if got, err := k.Unwrap(file); err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("%d bytes: got %d, %v", len(plain), len(got), err)
+			}
+		}
+	}
+	if _, err := NewFileWriter(new(bytes.Buffer), nil); err == nil {
+		t.Error("a file for nobody was begun")
+	}
+}
+
+// TestAFileThatWasCutOrChangedDoesNotVerify tries every tenth byte.
+func TestAFileThatWasCutOrChangedDoesNotVerify(t *testing.T) {
+	_, to := fileKey(t)
+	plain := []byte(strings.Repeat("secret ", 100))
+	for i := 0; ; i += 10 {
+		w, file := writeTo(t, plain, to)
+		if i >= len(file) {
+			break
+		}
+		changed := bytes.Clone(file)
+		changed[i] ^= 0x40
+		// A flipped bit in the encrypted session key is found by its holder alone.
+		if err := w.Verify(bytes.NewReader(changed)); err == nil && i > 20+512 {
+			t.Errorf("byte %d of %d changed: verifies", i, len(file))
+		}
+		w, file = writeTo(t, plain, to)
+		if err := w.Verify(bytes.NewReader(file[:i])); !errors.Is(err, ErrFile) {
+			t.Errorf("cut at %d of %d: %v", i, len(file), err)
+		}
+		w, file = writeTo(t, plain, to)
+		if err := w.Verify(bytes.NewReader(append(file, file...))); !errors.Is(err, ErrFile) {
+			t.Errorf("twice: %v", err)
+		}
+	}
+}
