@@ -20,8 +20,9 @@ import (
 // pass goes once over all encrypted records and re-encrypts those under another
 // term than the active one.
 type pass struct {
-	store *Store
-	term  uint32
+	store  *Store
+	term   uint32
+	verify bool // another pass went before
 
 	total atomic.Int64 // records there are
 	done  atomic.Int64 // of them, under the active term by now
@@ -62,7 +63,7 @@ func (p *pass) run(ctx context.Context, beat uint64, version store.Version) erro
 		beat++
 		done := p.done.Load()
 		damaged, key := p.damage.first()
-		version, err = p.store.writeRotation(ctx, rotationRecord{Beat: beat, Term: p.term, Total: max(done, p.total.Load()), Done: done,
+		version, err = p.store.writeRotation(ctx, rotationRecord{Beat: beat, Term: p.term, Total: max(done, p.total.Load()), Done: done, Verify: p.verify,
 			Damaged: damaged, DamagedRecord: key}, version)
 		return err
 	}

@@ -25,7 +25,7 @@ type RotationInfo struct {
 	Term  uint32 // of new writes
 	Total int64  // records seen by the present pass
 	Done  int64  // of them, under Term
-	State string // RotationIdle, RotationRunning or RotationBlocked
+	State string // one of the states below
 	// Terms is how many data keys the keyring has.
 	Terms int
 	// Damaged counts records that do not open under any key. While there are
@@ -39,7 +39,10 @@ type RotationInfo struct {
 const (
 	RotationIdle    = "idle"
 	RotationRunning = "running"
-	RotationBlocked = "blocked"
+	// RotationVerifying: everything seemed to be under the newest key, and a
+	// last pass makes sure before the older keys leave.
+	RotationVerifying = "verifying"
+	RotationBlocked   = "blocked"
 )
 
 // rotationRecord is read by people and by servers that wait for their turn; a
@@ -51,6 +54,7 @@ type rotationRecord struct {
 	Term   uint32 `json:"term"`
 	Total  int64  `json:"records_total"`
 	Done   int64  `json:"records_done"`
+	Verify bool   `json:"verify,omitempty"` // a pass after one that went through
 	// Damaged records, and the key of one of them.
 	Damaged       int64  `json:"records_damaged,omitempty"`
 	DamagedRecord string `json:"damaged_record,omitempty"`
@@ -164,6 +168,8 @@ func (s *Store) RotationStatus(ctx context.Context) (RotationInfo, error) {
 	switch {
 	case info.Terms > 1 && info.Damaged > 0:
 		info.State = RotationBlocked
+	case info.Terms > 1 && record.Verify && record.Term == info.Term:
+		info.State = RotationVerifying
 	case info.Terms > 1:
 		info.State = RotationRunning
 	}
@@ -250,6 +256,8 @@ type rotationWatch struct {
 	// before the next one, unless there is a newer term.
 	pauseUntil time.Time
 	pausedTerm uint32
+	// passed is the term that a pass of this server has brought everything under.
+	passed uint32
 }
 
 // mine reports whether this server may work: nobody else does, or whoever did
@@ -283,7 +291,7 @@ func (s *Store) rotateIfNeeded(ctx context.Context, watched *rotationWatch) erro
 	if !watched.mine(record, s.id, time.Now()) {
 		return errNotOurTurn
 	}
-	p := &pass{store: s, term: term}
+	p := &pass{store: s, term: term, verify: watched.passed == term}
 	if err := p.run(ctx, record.Beat, version); err != nil {
 		return err
 	}
@@ -292,6 +300,7 @@ func (s *Store) rotateIfNeeded(ctx context.Context, watched *rotationWatch) erro
 		return fmt.Errorf("%d damaged records keep the older data keys from leaving; restore or remove them, for example %s", n, key)
 	}
 	if p.old.Load() > 0 {
+		watched.passed = term
 		s.workOnRotation() // the keys leave only after a pass that finds nothing
 		return nil
 	}

@@ -54,7 +54,7 @@ type Rotation struct {
 	Term  uint32 `json:"term"`          // of the data key of new writes
 	Total int64  `json:"records_total"` // seen by the present pass
 	Done  int64  `json:"records_done"`  // of them, under Term
-	State string `json:"state"`         // "idle", "running" or "blocked"
+	State string `json:"state"`         // "idle", "running", "verifying" or "blocked"
 	Terms int    `json:"terms"`         // how many data keys there are
 	// Damaged is how many records open under no key, and DamagedRecord names one:
 	// they keep the older data keys from leaving.

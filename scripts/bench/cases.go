@@ -36,6 +36,9 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	if err := fill(ctx, o, s); err != nil {
 		return err
 	}
+	if o.only == "rotate" {
+		return rotateCase(ctx, o, s, dir)
+	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer out.Flush()
 	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\treference\tratio\t\n", storage)

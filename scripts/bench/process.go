@@ -75,7 +75,7 @@ func startServer(o options, dir, storage string, extra ...string) (*server, erro
 		return nil, err
 	}
 	args := append([]string{"server", "--listen", addr, "--storage", storage, "--auth-secret-file", secret,
-		"--policy-file", filepath.Join(dir, "policy.yaml"), "--audit-log", filepath.Join(dir, "audit.log"), "--log-level", "error"}, extra...)
+		"--policy-file", filepath.Join(dir, "policy.yaml"), "--audit-log", filepath.Join(dir, "audit.log"), "--log-level", "error", "--superuser", "operator"}, extra...)
 	p, err := startProcess(exec.Command(o.binary, args...))
 	if err != nil {
 		return nil, err

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// rotateCase measures a rotation under reads and writes: how long it takes, what
+// the clients notice of it, and that nothing is lost. It runs alone, with
+// `-case rotate`, and best with -secrets 100000.
+func rotateCase(ctx context.Context, o options, s *server, dir string) error {
+	token, err := exec.Command(o.binary, "token", "--uid", "operator", "--secret-file", filepath.Join(dir, "auth-secret")).Output()
+	if err != nil {
+		return fmt.Errorf("sign a token: %w", err)
+	}
+	admin := strings.TrimSpace(string(token))
+	before, err := load(ctx, 16, o.duration, mixed(o, s))
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := rotation(ctx, s, admin, http.MethodPut); err != nil {
+		return err
+	}
+	fmt.Printf("%d records; 16 clients, 1 write in 10: %.0f req/s, p99 %v before\n", o.secrets, before.perSecond, before.p99)
+	for {
+		during, err := load(ctx, 16, o.duration, mixed(o, s))
+		if err != nil {
+			return err
+		}
+		state, err := rotation(ctx, s, admin, http.MethodGet)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%6.1f s: %d of %d re-encrypted, %s; clients %.0f req/s, p99 %v\n", time.Since(start).Seconds(),
+			state.Done, state.Total, state.State, during.perSecond, during.p99)
+		if state.State == "idle" {
+			break
+		}
+	}
+	read := request{method: "GET", want: 200, token: s.token, header: map[string]string{"Cache-Control": "no-cache"},
+		next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
+	if err := fillWith(ctx, o.secrets, read); err != nil {
+		return fmt.Errorf("a secret does not read after the rotation: %w", err)
+	}
+	fmt.Printf("all %d secrets read after it\n", o.secrets)
+	return nil
+}
+
+// mixed reads, and updates every tenth time.
+func mixed(o options, s *server) request {
+	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
+	return request{token: s.token, next: func(n uint64) (string, []byte) {
+		url := s.url + "/secrets/v1/secret/default/" + name(o, n*7919)
+		if n%10 == 0 {
+			return url, body
+		}
+		return url, nil
+	}}
+}
+
+type rotationState struct {
+	Total int64  `json:"records_total"`
+	Done  int64  `json:"records_done"`
+	State string `json:"state"`
+}
+
+func rotation(ctx context.Context, s *server, token, method string) (state rotationState, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url+"/secrets/v1/rotate/default", nil)
+	if err != nil {
+		return state, err
+	}
+	req.Header.Set("Authorization", "token="+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return state, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return state, fmt.Errorf("%s rotate: %s", method, resp.Status)
+	}
+	return state, json.NewDecoder(resp.Body).Decode(&state)
+}
