@@ -177,7 +177,7 @@ func TestAFileOfKnownStoresThatMakesNoSenseIsNoEmptyOne(t *testing.T) {
 
 // TestPlainHTTPToAnotherMachineIsRefused; the address is of no machine.
 func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
-	for _, command := range []string{"init --pgp-key KEY", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal"} {
+	for _, command := range []string{"init --pgp-key KEY", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal", "keys doctor", "reinit --pgp-key KEY"} {
 		key := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(key, []byte(shares[0]), 0o600); err != nil {
 			t.Fatal(err)

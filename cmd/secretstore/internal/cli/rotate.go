@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"os"
 
 	"secretstore/api/client"
 	"secretstore/api/wire"
@@ -42,7 +43,7 @@ func rotateCommand(p *Process) *cobra.Command {
 		}
 		do := m.c.Rotate
 		if status {
-			do = m.c.RotationStatus
+			do = f.rotation
 		}
 		r, err := ask(ctx, f, do)
 		if errors.Is(err, client.ErrExists) {
@@ -94,14 +95,35 @@ func (f *fleet) awaitRotation(ctx context.Context, r wire.Rotation) (wire.Rotati
 	return r, nil
 }
 
-// rotation asks one server after another.
-func (f *fleet) rotation(ctx context.Context) (r wire.Rotation, err error) {
-	for _, m := range f.members {
-		if r, err = ask(ctx, f, m.c.RotationStatus); err == nil {
-			return r, nil
+// pollTime bounds one question about a rotation: of several servers one may
+// hang, which must not hold up the rest.
+const pollTime = 10 * time.Second
+
+// rotation asks all servers. One that does not know the newest data key yet
+// thinks that there is nothing to do, so that a rotation has ended only when all
+// that answer say so.
+func (f *fleet) rotation(ctx context.Context) (wire.Rotation, error) {
+	states := make([]wire.Rotation, len(f.members))
+	errs := make([]error, len(f.members))
+	var all sync.WaitGroup
+	for i, m := range f.members {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, min(f.timeout, pollTime))
+			defer cancel()
+			states[i], errs[i] = m.c.RotationStatus(ctx)
+		})
+	}
+	all.Wait()
+	best := -1
+	for i, st := range states {
+		if errs[i] == nil && (best < 0 || st.State != "idle" && states[best].State == "idle") {
+			best = i
 		}
 	}
-	return r, err
+	if best < 0 {
+		return wire.Rotation{}, errs[0]
+	}
+	return states[best], nil
 }
 
 // progress is a line on the terminal that is written over; elsewhere, nothing.

@@ -15,7 +15,7 @@ import (
 // storeCommands are those about the keys of the store.
 func storeCommands(p *Process) []*cobra.Command {
 	return []*cobra.Command{statusCommand(p), initCommand(p), unsealCommand(p), autoUnsealCommand(p), sealCommand(p),
-		rekeyCommand(p), rotateCommand(p)}
+		rekeyCommand(p), rotateCommand(p), reinitCommand(p), keysCommand(p), recoverCommand(p)}
 }
 
 func statusCommand(p *Process) *cobra.Command {

@@ -48,11 +48,26 @@ func (r *recorder) Set(s string) error {
 }
 
 // Register adds all options and --config to a flag set.
-func Register(fs *pflag.FlagSet) *Flags {
+func Register(fs *pflag.FlagSet) *Flags { return register(fs, Options()) }
+
+// RegisterStorage adds --config and those options alone that say where secrets
+// are kept, for programs that work on a storage without a server. Load then
+// leaves all others at their defaults, whatever the environment says.
+func RegisterStorage(fs *pflag.FlagSet) *Flags {
+	var some []Option
+	for _, o := range storageOptions() {
+		if o.Name == "storage" || strings.HasPrefix(o.Name, "zk-") {
+			some = append(some, o)
+		}
+	}
+	return register(fs, some)
+}
+
+func register(fs *pflag.FlagSet, options []Option) *Flags {
 	out := &Flags{flags: map[string]*recorder{}}
 	fs.String("config", "", "YAML `FILE` with the same options, without the dashes")
 	out.file = fs.Lookup("config")
-	for _, o := range Options() {
+	for _, o := range options {
 		r := &recorder{option: o}
 		fs.Var(r, o.Name, o.Usage)
 		if o.Switch {
@@ -77,7 +92,10 @@ func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Prob
 	}
 	cfg.given, cfg.failed = map[string]bool{}, map[string]bool{}
 	for _, o := range Options() {
-		s := choose(o, flags.flags[o.Name].values, getenv, file)
+		s := setting{"", []string{o.Default}}
+		if flag, ok := flags.flags[o.Name]; ok {
+			s = choose(o, flag.values, getenv, file)
+		}
 		if s.where == "" && o.Repeat {
 			continue // no default
 		}

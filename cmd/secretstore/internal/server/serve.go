@@ -43,7 +43,11 @@ func bind(ctx context.Context, addr, scheme string, tlsConfig *tls.Config) (*end
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	return &endpoint{listener: l, scheme: scheme, server: &http.Server{TLSConfig: tlsConfig}}, nil
+	return &endpoint{listener: l, scheme: scheme, server: &http.Server{
+		TLSConfig: tlsConfig,
+		// OPTIONS * goes through the same checks as any other request.
+		DisableGeneralOptionsHandler: true,
+	}}, nil
 }
 
 // url is the address for people and programs on this machine.

@@ -105,48 +105,76 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// openBackend opens the storage and names its driver. A new backend is one
-// more case here, and a kind in package config.
+// openBackend opens the storage and names its driver.
 func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error) {
-	switch st := s.cfg.Storage; st.Kind {
+	b, driver, err := openStorage(ctx, s.cfg, s.parts.zk, s.log)
+	if z, ok := b.(*zk.Backend); ok {
+		s.zk = z
+	}
+	return b, driver, err
+}
+
+// OpenStorage opens the storage of a configuration for work without a server. A
+// bbolt file must exist. What is wrong with the files about ZooKeeper is a
+// config.Error.
+func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store.Backend, error) {
+	var access zkAccess
+	if problems := access.load(cfg); len(problems) > 0 {
+		return nil, config.Error(problems)
+	}
+	if cfg.Storage.Kind == config.Bolt {
+		if _, err := os.Stat(cfg.Storage.Path); err != nil {
+			return nil, fmt.Errorf("open the storage: %w", err)
+		}
+	}
+	b, _, err := openStorage(ctx, cfg, access, log)
+	return b, err
+}
+
+// BootstrapKeyFile is where the bootstrap private key is kept beside a bbolt
+// file; "" for storages that keep it themselves.
+func BootstrapKeyFile(s config.Storage) string {
+	if s.Kind == config.Bolt {
+		return s.Path + ".bootstrap.key"
+	}
+	return ""
+}
+
+// openStorage opens the storage and names its driver. A new backend is one more
+// case here, and a kind in package config.
+func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *zap.Logger) (store.Backend, string, error) {
+	switch st := cfg.Storage; st.Kind {
 	case config.Bolt:
 		b, err := bolt.Open(ctx, st.Path)
 		if err != nil {
 			return nil, "", fmt.Errorf("open the storage: %w", err)
 		}
 		for _, w := range b.Warnings() {
-			s.log.Warn("storage", zap.String("warning", w))
+			log.Warn("storage", zap.String("warning", w))
 		}
 		return b, "bolt", nil
 	case config.Memory:
-		s.log.Warn("everything is kept in memory and lost when the server ends")
+		log.Warn("everything is kept in memory and lost when the server ends")
 		return memory.New(), "memory", nil
 	case config.ZooKeeper:
-		b, err := zk.Open(ctx, s.zkConfig())
+		b, err := zk.Open(ctx, zk.Config{
+			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls,
+			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Log: log.Named("zk"),
+		})
 		if err != nil {
 			return nil, "", fmt.Errorf("open the storage: %w", err)
 		}
-		s.zk = b
 		return b, "zookeeper", nil
 	default:
 		return nil, "", fmt.Errorf("internal error: no storage %q", st.Kind)
 	}
 }
 
-func (s *Server) zkConfig() zk.Config {
-	return zk.Config{
-		Servers: s.cfg.Storage.Servers, Root: s.cfg.Storage.Root,
-		User: s.parts.zk.user, Password: s.parts.zk.password, TLS: s.parts.zk.tls,
-		SessionTimeout: s.cfg.ZKSessionTimeout, MaxStale: s.cfg.MaxStale, Log: s.log.Named("zk"),
-	}
-}
-
 func (s *Server) sealOptions(b store.Backend) seal.Options {
-	o := seal.Options{Backend: b, Bootstrap: s.cfg.Bootstrap, MaxSecretSize: s.cfg.MaxSecretSize, Log: s.log.Named("seal")}
-	if s.cfg.Storage.Kind == config.Bolt {
-		o.BootstrapKeyFile = s.cfg.Storage.Path + ".bootstrap.key"
+	return seal.Options{
+		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
+		MaxSecretSize: s.cfg.MaxSecretSize, Log: s.log.Named("seal"),
 	}
-	return o
 }
 
 func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {

@@ -1,0 +1,208 @@
+package offline
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/seal"
+	"secretstore/store"
+)
+
+// Sink takes the files of an export. Names are relative, with slashes.
+type Sink interface {
+	Put(name string, data []byte) error
+}
+
+// taken marks the file of a secret whose path is also a folder, and the index
+// where a secret has its name. No path holds this character.
+const taken = "@secret"
+
+const (
+	indexName      = "index.json"
+	otherIndexName = "@index.json"
+)
+
+// Entry is one secret in the index, which holds no values.
+type Entry struct {
+	Path        string   `json:"path"`
+	File        string   `json:"file,omitempty"`
+	Kind        string   `json:"kind,omitempty"` // "text" or "binary"
+	Size        int      `json:"size"`           // bytes
+	Description string   `json:"description,omitempty"`
+	Labels      []string `json:"labels,omitempty"`
+	Author      string   `json:"author,omitempty"`
+	Created     string   `json:"created,omitempty"` // RFC 3339
+	Version     uint64   `json:"version,omitempty"`
+	// Error says why the secret could not be read; it has no file then.
+	Error string `json:"error,omitempty"`
+}
+
+// Index is the file index.json, or @index.json where a secret has that name.
+type Index struct {
+	Store   string  `json:"store"` // uuid
+	Secrets []Entry `json:"secrets"`
+	Failed  int     `json:"failed"` // secrets that could not be read
+	File    string  `json:"-"`      // the name of the index itself
+}
+
+// Export writes every secret at and below scope (the zero Path is all) as a file
+// named like its path, and the index at the end. A secret whose path is also a
+// folder gets "@secret" after its name. A damaged record costs that secret alone.
+func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, sink Sink) (Index, error) {
+	out := Index{Store: uuid, Secrets: []Entry{}, File: indexName}
+	paths, err := list(ctx, st, scope)
+	if err != nil {
+		return out, err
+	}
+	folders := foldersOf(paths)
+	for _, p := range paths {
+		if first, _, _ := strings.Cut(p, "/"); first == indexName {
+			out.File = otherIndexName
+		}
+		e, err := export(ctx, st, p, fileName(p, folders), sink)
+		if err != nil {
+			return out, err
+		}
+		if e.Error != "" {
+			out.Failed++
+		}
+		out.Secrets = append(out.Secrets, e)
+	}
+	data, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return out, fmt.Errorf("encode the index: %w", err)
+	}
+	return out, sink.Put(out.File, append(data, '\n'))
+}
+
+// list returns the full paths of the secrets at and below scope, sorted.
+func list(ctx context.Context, st *seal.Store, scope acl.Path) ([]string, error) {
+	names, err := st.List(ctx, scope, seal.Page{}, store.Latest)
+	if err != nil {
+		return nil, fmt.Errorf("list the secrets: %w", err)
+	}
+	var all []string
+	if !scope.IsRoot() {
+		switch _, err := st.Get(ctx, scope, store.Latest); {
+		case err == nil || errors.Is(err, seal.ErrCorrupt):
+			all = append(all, scope.String())
+		case !errors.Is(err, seal.ErrNotFound):
+			return nil, fmt.Errorf("read %s: %w", scope, err)
+		}
+	}
+	for _, name := range names.Names {
+		all = append(all, path.Join(scope.String(), name))
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// foldersOf returns every path that has a secret below it.
+func foldersOf(paths []string) map[string]bool {
+	folders := map[string]bool{}
+	for _, p := range paths {
+		for dir := path.Dir(p); dir != "." && !folders[dir]; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+	}
+	return folders
+}
+
+func fileName(p string, folders map[string]bool) string {
+	if folders[p] {
+		return p + taken
+	}
+	return p
+}
+
+func export(ctx context.Context, st *seal.Store, name, file string, sink Sink) (Entry, error) {
+	p, err := acl.ParsePath(name)
+	if err != nil {
+		return Entry{}, fmt.Errorf("internal error: the store lists %q: %w", name, err)
+	}
+	s, err := st.Get(ctx, p, store.Latest)
+	if errors.Is(err, seal.ErrCorrupt) {
+		return Entry{Path: name, Error: err.Error()}, nil
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer clear(s.Value)
+	e := Entry{Path: name, File: file, Kind: "text", Size: len(s.Value), Description: s.Description, Labels: s.Labels,
+		Author: s.Author, Version: s.Version}
+	if s.Kind == seal.Binary {
+		e.Kind = "binary"
+	}
+	if !s.Created.IsZero() {
+		e.Created = s.Created.Format(time.RFC3339)
+	}
+	if err := sink.Put(file, s.Value); err != nil {
+		return Entry{}, fmt.Errorf("write %s: %w", file, err)
+	}
+	return e, nil
+}
+
+// Dir writes into a folder, and nowhere else: files of mode 0600 that must not
+// exist, folders of mode 0700.
+type Dir struct{ root *os.Root }
+
+// ErrNotEmpty: there is something in the folder.
+var ErrNotEmpty = errors.New("the folder is not empty; name a new one")
+
+// OpenDir makes the folder, or takes an empty one. ErrNotEmpty.
+func OpenDir(name string) (*Dir, error) {
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return nil, err
+	}
+	left, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(left) > 0 {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotEmpty)
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{root}, nil
+}
+
+// Put implements Sink.
+func (d *Dir) Put(name string, data []byte) error {
+	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return err
+	}
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// Close ends the use of the folder.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// Tar writes into an archive, whose end is left to the caller.
+type Tar struct{ Writer *tar.Writer }
+
+// Put implements Sink.
+func (t Tar) Put(name string, data []byte) error {
+	head := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(data)), Typeflag: tar.TypeReg, Format: tar.FormatPAX}
+	if err := t.Writer.WriteHeader(head); err != nil {
+		return err
+	}
+	_, err := bytes.NewReader(data).WriteTo(t.Writer)
+	return err
+}

@@ -1,0 +1,195 @@
+package offline
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+
+	"secretstore/store"
+)
+
+// Count returns how many secrets there are. It needs no key.
+func Count(ctx context.Context, b store.Backend) (int, error) {
+	buckets, err := children(ctx, b, keySecrets)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, bucket := range buckets {
+		folders, err := children(ctx, b, path.Join(keySecrets, bucket))
+		if err != nil {
+			return 0, err
+		}
+		for _, folder := range folders {
+			secrets, err := children(ctx, b, path.Join(keySecrets, bucket, folder))
+			if err != nil {
+				return 0, err
+			}
+			n += len(secrets)
+		}
+	}
+	return n, nil
+}
+
+// Freeze seals the store in the storage, as an operator would. Each write of a
+// server checks the seal, so that none happens from here on, on any server that
+// runs against advice. Without a store there is nothing to seal.
+func Freeze(ctx context.Context, b store.Backend) error {
+	node, err := get(ctx, b, keyIntent)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var id [16]byte
+	rand.Read(id[:])
+	intent := fmt.Sprintf(`{"format":1,"sealed":true,"seal":"%s"}`, hex.EncodeToString(id[:]))
+	if _, err := apply(ctx, b, store.Set(keyIntent, []byte(intent), node.Version)); err != nil {
+		return fmt.Errorf("seal the store: %w", err)
+	}
+	return nil
+}
+
+// Wipe removes every record: first all secrets, then, in one transaction, the
+// records of the keys. Where it was cut off it can be called again, and goes on:
+// while a secret is left, so are the keys that open it. removed is called with
+// the number of records so far.
+func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
+	w := &wiper{b: b, removed: removed}
+	for _, key := range []store.Key{keySecrets, keyBlobs} {
+		if err := w.below(ctx, key); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	var rest []store.Op
+	if err := w.collect(ctx, "", &rest); err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	if _, err := apply(ctx, b, rest...); err != nil {
+		return fmt.Errorf("remove the records of the keys: %w", err)
+	}
+	w.count(len(rest))
+	return nil
+}
+
+// wiper removes records in transactions of up to maxOps.
+type wiper struct {
+	b       store.Backend
+	ops     []store.Op
+	n       int
+	removed func(n int)
+}
+
+const maxOps = 64
+
+// below removes everything below a key, leaves first.
+func (w *wiper) below(ctx context.Context, key store.Key) error {
+	names, err := children(ctx, w.b, key)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		child := path.Join(key, name)
+		if err := w.below(ctx, child); err != nil {
+			return err
+		}
+		if err := w.remove(ctx, child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes one record whose children are gone, or about to go in the same
+// transaction.
+func (w *wiper) remove(ctx context.Context, key store.Key) error {
+	node, err := get(ctx, w.b, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return w.removeBare(ctx, key)
+	}
+	if err != nil {
+		return err
+	}
+	if w.ops = append(w.ops, store.Delete(key, node.Version)); len(w.ops) < maxOps {
+		return nil
+	}
+	return w.flush(ctx)
+}
+
+func (w *wiper) flush(ctx context.Context) error {
+	if len(w.ops) == 0 {
+		return nil
+	}
+	if _, err := apply(ctx, w.b, w.ops...); err != nil {
+		return fmt.Errorf("remove records: %w", err)
+	}
+	w.count(len(w.ops))
+	w.ops = w.ops[:0]
+	return nil
+}
+
+func (w *wiper) count(n int) {
+	w.n += n
+	w.removed(w.n)
+}
+
+// removeBare removes a key that only has had children. On ZooKeeper it stays as
+// an empty znode, which is no record that could be deleted: it is made one.
+func (w *wiper) removeBare(ctx context.Context, key store.Key) error {
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	names, err := children(ctx, w.b, path.Dir(key))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if path.Join(path.Dir(key), name) != key {
+			continue
+		}
+		versions, err := apply(ctx, w.b, store.Create(key, []byte("-")))
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", key, err)
+		}
+		if _, err := apply(ctx, w.b, store.Delete(key, versions[0])); err != nil {
+			return fmt.Errorf("remove %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// collect adds the removal of every record at and below key, leaves first. What
+// is left when it is called is a dozen records.
+func (w *wiper) collect(ctx context.Context, key store.Key, ops *[]store.Op) error {
+	names, err := children(ctx, w.b, key)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := w.collect(ctx, path.Join(key, name), ops); err != nil {
+			return err
+		}
+	}
+	if key == "" {
+		return nil
+	}
+	node, err := get(ctx, w.b, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	*ops = append(*ops, store.Delete(key, node.Version))
+	return nil
+}
