@@ -66,7 +66,10 @@ func TestBadUsageIsStatus2(t *testing.T) {
 		"init", "init --pgp-key nosuch", "init --pgp-key " + empty, "unseal --key-file nosuch", "unseal --key-file " + empty,
 		"token", "token --uid x", "token --uid x --secret-file nosuch", "version x", "completion", "completion tcsh",
 		"get x --server nonsense", "get x --server ftp://h", "get x --server http://user:pw@h", "get x --token-file nosuch", "get x --token-file " + empty,
-		"get x --ca-cert nosuch", "get x --ca-cert " + empty, "get x --timeout soon", "server x", "server --frob", "server --config nosuch",
+		"get x --ca-cert nosuch", "get x --ca-cert " + empty, "get x --timeout soon", "keys", "keys frob", "keys doctor x",
+		"rekey", "rekey --pgp-key nosuch", "rekey --verify --cancel", "rotate x", "reinit", "reinit --wipe", "reinit --yes --pgp-key " + empty,
+		"reinit --wipe --storage memory: --pgp-key " + empty, "recover", "recover --gpg -o x", "recover --storage bolt: -o x", "recover --storage bolt:x --path a:b -o x",
+		"unseal --print-share", "unseal --share-from nosuch", "unseal --share-from " + empty, "unseal --reset --key-file x", "server x", "server --frob", "server --config nosuch",
 	} {
 		got := call(nil, "", strings.Fields(args)...)
 		if got.status != 2 || got.stderr == "" || got.stdout != "" {

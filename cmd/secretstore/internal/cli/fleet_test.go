@@ -25,6 +25,7 @@ type fakeServer struct {
 	uuid      string
 	sealed    bool
 	threshold int
+	refuse    bool     // to unseal
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 }
@@ -45,6 +46,11 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	case "GET /store/default":
 		doc = wire.Backend{Name: "default", Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid}
 	case "PUT /unseal/default":
+		if f.refuse {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			doc = wire.Error{Title: "503", Description: "the secret store is sealed"}
+			break
+		}
 		var body wire.UnsealRequest
 		data, _ := io.ReadAll(r.Body)
 		if json.Unmarshal(data, &body) == nil && body.Key != nil && !slices.Contains(f.entered, *body.Key) {
@@ -108,6 +114,19 @@ func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
 	got := call(env, shares[0], "unseal", "--key-file", "-", "--server", b.URL, "--server", a.URL)
 	if got.status != 1 || a.sealed || !strings.Contains(got.stdout, "unreachable") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestAServerThatStaysSealedIsNoSuccess: the last look at the servers must not
+// hide what one has refused.
+func TestAServerThatStaysSealedIsNoSuccess(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	b.refuse = true
+	for _, servers := range []string{b.URL, a.URL + "," + b.URL} {
+		got := call(home(t), shares[0], "unseal", "--key-file", "-", "--server", servers)
+		if got.status != 5 || strings.Contains(got.stdout, "is unsealed") {
+			t.Errorf("%s: %+v", servers, got)
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"secretstore/api/client"
 	"secretstore/api/wire"
 )
 
@@ -97,6 +96,9 @@ func (f *fleet) initialise(ctx context.Context, req wire.InitRequest) (wire.Init
 		return wire.InitResult{}, err
 	}
 	res, err := ask(ctx, f, func(ctx context.Context) (wire.InitResult, error) { return m.c.Init(ctx, req) })
+	if err == nil && (len(res.Keys) != len(req.PGPKeys) || len(res.Fingerprints) != len(res.Keys)) {
+		err = errors.New("the server answers with another number of keys than it was asked for; is it a Secret Store?")
+	}
 	if err != nil {
 		return wire.InitResult{}, err
 	}
@@ -136,6 +138,8 @@ func (f *fleet) verifyInit(ctx context.Context, h holder, res wire.InitResult, t
 		mine = append(mine, share)
 		return f.enter(ctx, share)
 	})
+	failed := f.failure()
+	f.look(ctx)
 	if f.unsealed() {
 		return nil
 	}
@@ -147,8 +151,8 @@ func (f *fleet) verifyInit(ctx context.Context, h holder, res wire.InitResult, t
 	text := []string{fmt.Sprintf("the store is initialised, but nobody has shown yet that it can be opened: %d of the %d shares that it takes are here", opened, threshold)}
 	if err != nil {
 		text = append(text, err.Error())
-	} else if err := f.failure(); err != nil {
-		text = append(text, err.Error())
+	} else if failed != nil {
+		text = append(text, failed.Error())
 	}
 	text = append(text, "Where the private keys are, run: secretstore unseal",
 		"Nothing is stored yet. If the keys cannot be had, start over: stop the servers, then\n"+
@@ -192,23 +196,20 @@ func (f *fleet) forgotten(entered int) bool {
 func (f *fleet) finishInit(ctx context.Context, cmd *cobra.Command, res wire.InitResult, noVerify bool) error {
 	if !wantJSON(cmd) {
 		for i, key := range res.Keys {
-			fmt.Fprintf(f.p.Stdout, "Unseal key for %s:\n%s\n", res.Fingerprints[i], key)
+			fmt.Fprintf(f.p.Stdout, "Unseal key for %s:\n%s\n", oneLine(res.Fingerprints[i]), oneLine(key))
 		}
 	}
+	f.look(ctx)
 	sentence := "The store is initialised and unsealed."
 	if noVerify {
 		sentence = "The store is initialised and sealed. Next, where the private keys are: secretstore unseal"
 	} else if !f.unsealed() {
 		sentence = "The store is initialised and sealed."
 	}
-	err := f.finish(ctx, cmd, sentence+" The encrypted keys above can be had again from the server.", func(s serversPart) any {
+	return f.show(cmd, sentence+" The encrypted keys above can be had again from the server.", func(s serversPart) any {
 		return struct {
 			wire.InitResult
 			serversPart
 		}{res, s}
 	})
-	if errors.Is(err, client.ErrSealed) {
-		return nil
-	}
-	return err
 }

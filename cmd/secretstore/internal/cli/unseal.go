@@ -95,16 +95,13 @@ func unseal(ctx context.Context, cmd *cobra.Command, open opener, h holder, give
 	if !f.unsealed() {
 		err = f.enterAll(ctx, h, given, wrapped)
 	}
+	if err == nil {
+		err = f.failure() // of one server, which the next look at it forgets
+	}
 	if err != nil && len(f.members) == 1 {
 		return err
 	}
-	if end := f.finishSeal(ctx, cmd); end != nil {
-		return errors.Join(err, end)
-	}
-	if err != nil {
-		return err
-	}
-	return f.failure()
+	return errors.Join(err, f.finishSeal(ctx, cmd))
 }
 
 // enterAll enters shares until the servers are unsealed.
