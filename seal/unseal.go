@@ -19,6 +19,20 @@ import (
 // entered at an unsealed store are not looked at. ErrBadKey, ErrWrongKey,
 // ErrUninitialized, ErrDamaged, ErrCorrupt.
 func (s *Store) Unseal(ctx context.Context, share string) (Status, error) {
+	return s.whileSealed(ctx, func(drops uint64) error {
+		cfg := s.view.Load().config
+		key, err := s.unsealing.add(&cfg.holding, cfg.UUID, share)
+		if err != nil || key == nil {
+			return err
+		}
+		defer key.Clear()
+		return s.unsealInTurn(ctx, key, byOperator, drops)
+	})
+}
+
+// whileSealed takes the turn and a fresh look, and runs fn unless the store is
+// unsealed already. drops is the barrier's dropCount from before the look.
+func (s *Store) whileSealed(ctx context.Context, fn func(drops uint64) error) (Status, error) {
 	if err := s.takeTurn(ctx); err != nil {
 		return s.Status(), err
 	}
@@ -30,12 +44,7 @@ func (s *Store) Unseal(ctx context.Context, share string) (Status, error) {
 	if s.barrier.isOpen() {
 		return s.Status(), nil
 	}
-	cfg := s.view.Load().config
-	key, err := s.unsealing.add(&cfg.holding, cfg.UUID, share)
-	if err == nil && key != nil {
-		defer key.Clear()
-		err = s.unsealInTurn(ctx, key, byOperator, drops)
-	}
+	err := fn(drops)
 	return s.Status(), err
 }
 
@@ -53,19 +62,9 @@ func (s *Store) ResetUnseal(ctx context.Context) (Status, error) {
 // key as InitInfo gives it, or "" for the one in the storage.
 // ErrNoBootstrapKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
 func (s *Store) AutoUnseal(ctx context.Context, encrypted string) (Status, error) {
-	if err := s.takeTurn(ctx); err != nil {
-		return s.Status(), err
-	}
-	defer s.giveTurn()
-	drops := s.barrier.dropCount()
-	if err := s.lookInTurn(ctx); err != nil {
-		return s.Status(), err
-	}
-	if s.barrier.isOpen() {
-		return s.Status(), nil
-	}
-	err := s.autoUnsealInTurn(ctx, encrypted, byOperator, drops)
-	return s.Status(), err
+	return s.whileSealed(ctx, func(drops uint64) error {
+		return s.autoUnsealInTurn(ctx, encrypted, byOperator, drops)
+	})
 }
 
 // lookInTurn brings the view up to date for an operator's request.
