@@ -331,3 +331,29 @@ func TestInitReportsWhatIsTrueWhenTheStorageGoesAwayAfterIt(t *testing.T) {
 		t.Errorf("the store was initialised, but Init says %v", err)
 	}
 }
+
+func TestServersThatUnsealAtOnceAllUnseal(t *testing.T) {
+	for range 20 {
+		b := memory.New()
+		first, key := initialized(t, b)
+		all := []*Store{first, open(t, b, false), open(t, b, false)}
+		done := make(chan error, len(all))
+		for _, s := range all {
+			go func() {
+				_, err := s.Unseal(context.Background(), key)
+				done <- err
+			}()
+		}
+		for range all {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, s := range all {
+			if st := s.Status(); st.State != StateUnsealed {
+				t.Fatalf("%+v", st)
+			}
+			s.Close()
+		}
+	}
+}

@@ -220,12 +220,26 @@ func (s *Store) recordUnsealed(ctx context.Context, v *view, o *opened) error {
 	versions, err := s.backend.Apply(ctx, v.intentOps(data)...)
 	var refused *store.OpError
 	if errors.As(err, &refused) {
-		return fmt.Errorf("%w: it was sealed by somebody at this moment; try again", ErrSealed)
+		return s.unsealedByAnother(ctx, o)
 	}
 	if err != nil {
 		return fmt.Errorf("record the unseal: %w", err)
 	}
 	o.intentVersion = versions[1]
+	return nil
+}
+
+// unsealedByAnother accepts an intent that was changed at the same moment if it
+// says the same: somebody has ended the same seal on another server.
+func (s *Store) unsealedByAnother(ctx context.Context, o *opened) error {
+	v, err := s.look(ctx)
+	if err != nil {
+		return fmt.Errorf("record the unseal: %w", err)
+	}
+	if v.kind != storagePresent || v.intent.Seal != o.seal || !v.intent.unsealedUnder(o.uuid, o.root) {
+		return fmt.Errorf("%w: it was sealed by somebody at this moment; try again", ErrSealed)
+	}
+	o.intentVersion = v.intentVersion
 	return nil
 }
 
