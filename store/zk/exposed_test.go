@@ -1,0 +1,65 @@
+//go:build zookeeper
+
+package zk_test
+
+import (
+	"errors"
+	"testing"
+
+	zkc "github.com/go-zookeeper/zk"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+	"secretstore/store/zk"
+)
+
+func TestWorldReadable(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	c := raw(t, server.Addr())
+	plain := config(t, server.Addr())
+	withUser := config(t, server.Addr())
+	withUser.User, withUser.Password = "store", "a password"
+	open, closed := open(t, plain), open(t, withUser)
+	for _, b := range []*zk.Backend{open, closed} {
+		create(t, b, "f/k", "x")
+	}
+	for path, acl := range map[string][]zkc.ACL{
+		"written-only":  {{Perms: zkc.PermAll &^ zkc.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zkc.PermAll, Scheme: "ip", ID: "127.0.0.1"}},
+		"any-address":   {{Perms: zkc.PermRead, Scheme: "ip", ID: "0.0.0.0/0"}},
+		"own-and-world": append(zkc.DigestACL(zkc.PermAll, "a", "b"), zkc.WorldACL(zkc.PermRead)...),
+		"somebody-else": zkc.DigestACL(zkc.PermAll, "a", "b"),
+		"no-record":     zkc.WorldACL(zkc.PermAll),
+	} {
+		data := []byte("x")
+		if path == "no-record" {
+			data = nil
+		}
+		_, err := c.Create(plain.Root+"/"+path, data, 0, acl)
+		must(t, err)
+	}
+	for _, tt := range []struct {
+		b    *zk.Backend
+		key  store.Key
+		want bool
+		err  error
+	}{
+		{open, "f/k", true, nil},
+		{closed, "f/k", false, nil},
+		{open, "written-only", false, nil},
+		{open, "any-address", true, nil},
+		{open, "own-and-world", true, nil},
+		{open, "somebody-else", false, nil},
+		{open, "no-record", false, store.ErrNotFound},
+		{open, "missing", false, store.ErrNotFound},
+		{open, "changes", false, store.ErrInvalidKey},
+	} {
+		if got, err := tt.b.WorldReadable(t.Context(), tt.key); got != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v, %v, want %v, %v", tt.key, got, err, tt.want, tt.err)
+		}
+	}
+	server.Kill()
+	if _, err := open.WorldReadable(t.Context(), "f/k"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("while ZooKeeper is away: %v", err)
+	}
+}
