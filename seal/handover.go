@@ -17,6 +17,28 @@ import (
 // before, and the documentation says so. A server that was away for longer is
 // sealed when it returns.
 
+// solitary is what a backend offers that serves one server at a time. Then there
+// is nobody to hand anything over to, and no trace of it may be left.
+type solitary interface {
+	// SingleServer reports that no other process has the storage open.
+	SingleServer() bool
+}
+
+// handoverOps returns the operation that leaves the next root key for the other
+// servers, where there can be any.
+func (s *Store) handoverOps(v *view, o *opened, next *envelope.Key) []store.Op {
+	if b, ok := s.backend.(solitary); ok && b.SingleServer() {
+		return nil
+	}
+	plain := next.Bytes()
+	defer clear(plain)
+	data := envelope.Seal(o.root, handoverPlace(o.uuid), envelope.Header{Kind: envelope.KindHandover, ID: envelope.NewID()}, plain)
+	if v.handover == nil {
+		return []store.Op{store.Create(keyHandover, data)}
+	}
+	return []store.Op{store.Set(keyHandover, data, v.handoverVersion)}
+}
+
 // handoverLife is how long the record stays.
 const handoverLife = time.Minute
 
@@ -44,14 +66,7 @@ func (s *Store) replaceRoot(ctx context.Context, v *view, unsealKey *envelope.Ke
 		if err != nil {
 			return err
 		}
-		root := next.root.Bytes()
-		defer clear(root)
-		handover := envelope.Seal(o.root, handoverPlace(o.uuid), envelope.Header{Kind: envelope.KindHandover, ID: envelope.NewID()}, root)
-		if v.handover == nil {
-			ops = append(ops, store.Create(keyHandover, handover))
-		} else {
-			ops = append(ops, store.Set(keyHandover, handover, v.handoverVersion))
-		}
+		ops = append(ops, s.handoverOps(v, o, next.root)...)
 		ops = append(ops,
 			store.Set(keyRoot, sealRoot(unsealKey, o.uuid, next.root), v.rootVersion),
 			store.Set(keyKeyring, keyring, o.keyringVersion),

@@ -170,7 +170,7 @@ func (s *Store) RotationStatus(ctx context.Context) (RotationInfo, error) {
 		info.State = RotationBlocked
 	case info.Terms > 1 && record.Verify && record.Term == info.Term:
 		info.State = RotationVerifying
-	case info.Terms > 1:
+	case info.Terms > 1, s.compactDue.Load():
 		info.State = RotationRunning
 	}
 	return info, nil
@@ -277,7 +277,13 @@ func (w *rotationWatch) mine(r rotationRecord, self string, now time.Time) bool 
 func (s *Store) rotateIfNeeded(ctx context.Context, watched *rotationWatch) error {
 	var term uint32
 	terms := 0
-	if s.barrier.use(func(o *opened) error { term, terms = o.ring.active, len(o.ring.terms); return nil }) != nil || terms < 2 {
+	if s.barrier.use(func(o *opened) error { term, terms = o.ring.active, len(o.ring.terms); return nil }) != nil {
+		return nil
+	}
+	if terms < 2 {
+		if s.compactDue.Load() {
+			return s.compact(ctx)
+		}
 		return nil
 	}
 	if time.Now().Before(watched.pauseUntil) && watched.pausedTerm == term {
@@ -315,6 +321,7 @@ func (s *Store) forgetOldTerms(ctx context.Context, term uint32) error {
 		return err
 	}
 	defer s.giveTurn()
+	s.compactDue.Store(true) // before the keys leave, so that nobody takes the rotation for done
 	err := s.writeKeyring(ctx, func(k *keyring) (*keyring, error) {
 		if k.active != term {
 			return nil, errNotOurTurn // rotated again meanwhile
@@ -336,13 +343,12 @@ type compacter interface {
 
 // compact leaves nothing under the old keys behind, where the backend can.
 func (s *Store) compact(ctx context.Context) error {
-	backend, ok := s.backend.(compacter)
-	if !ok {
-		return nil
+	if backend, ok := s.backend.(compacter); ok {
+		if err := backend.Compact(ctx); err != nil {
+			return fmt.Errorf("rewrite the storage: %w", err)
+		}
 	}
-	if err := backend.Compact(ctx); err != nil {
-		return fmt.Errorf("rewrite the storage: %w", err)
-	}
+	s.compactDue.Store(false)
 	return nil
 }
 

@@ -50,8 +50,11 @@ type Store struct {
 	// sealPending: this server was sealed by hand and has not been able to
 	// record it. While it is set nothing unseals by itself.
 	sealPending atomic.Bool
-	writers     keyQueue
-	chores      *chores
+	// compactDue: a rotation is done, but what its old keys open may still lie
+	// in the storage.
+	compactDue atomic.Bool
+	writers    keyQueue
+	chores     *chores
 
 	// Touched only by whoever has the turn:
 	ended    endedSeals

@@ -1,0 +1,47 @@
+package seal
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"secretstore/store/bolt"
+)
+
+// TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile: a thief with an older
+// copy of the file and its bootstrap key must learn nothing from a newer one.
+func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets.db")
+	b, err := bolt.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	s, _ := unsealedOn(t, b)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	old := s.view.Load()
+	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+		t.Fatal(err)
+	}
+	settleRotation(t, s)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, record := range map[string][]byte{"the old root record": old.root, "the old keyring": old.keyring} {
+		if bytes.Contains(content, record) {
+			t.Errorf("%s is still in the file", name)
+		}
+	}
+	if bytes.Contains(content, []byte(keyHandover)) {
+		t.Error("a handover record was left in the file")
+	}
+}
