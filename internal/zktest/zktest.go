@@ -32,6 +32,7 @@ type Server struct {
 	t       testing.TB
 	dir     string
 	args    []string // of scripts/zookeeper run, after DIR
+	java    string   // more options of java
 	port    int
 	tlsPort int
 	cmd     *exec.Cmd
@@ -45,6 +46,12 @@ type Option func(*Server)
 // user:base64(sha1(user:password)).
 func Super(digest string) Option {
 	return func(s *Server) { s.args = append(s.args, "--super", digest) }
+}
+
+// Java gives more options to the Java machine, for example
+// -Dzookeeper.enforceQuota=true.
+func Java(options ...string) Option {
+	return func(s *Server) { s.java = strings.Join(options, " ") }
 }
 
 // TLS opens another port, TLSAddr, with the key and certificate in the PEM
@@ -181,6 +188,7 @@ func (s *Server) launch() {
 	}
 	defer log.Close()
 	s.cmd = exec.Command(script(s.t), append([]string{"run", s.dir}, s.args...)...)
+	s.cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS="+os.Getenv("ZOOKEEPER_OPTS")+" "+s.java)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = dieWithParent()
 	started, ended := make(chan error), make(chan struct{})

@@ -25,6 +25,30 @@ func (b *Backend) maxOwnSize() int {
 	return 9 + 4 + len(b.changes) + 1 + 32 + 4 + changeHead + 8*maxRecent + 4
 }
 
+// size returns at most how large a request is that does nothing but r.
+func (b *Backend) size(r *request) int {
+	n := b.maxOwnSize() + r.bytes
+	for _, step := range r.steps {
+		for _, parent := range step.parents {
+			n += b.opSize(store.Op{Key: parent})
+		}
+	}
+	return n
+}
+
+// fit returns the first requests of batch that fit into one packet with what
+// has to be made above them, and puts the others back.
+func (c *committer) fit(batch []*request) []*request {
+	total := 0
+	for i, r := range batch {
+		if total += c.b.size(r); i > 0 && total > maxPacket {
+			c.b.queue.putBack(batch[i:])
+			return batch[:i]
+		}
+	}
+	return batch
+}
+
 // How an operation is to be done, beyond what it asks for.
 type step struct {
 	overParent bool  // Create or Ensure: the znode is there, empty, at version at

@@ -1,8 +1,10 @@
 package zk
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -46,6 +48,22 @@ func hashID(kind, key string) id {
 	n += copy(buf[n:], key)
 	sum := sha256.Sum256(buf[:n])
 	return id(binary.BigEndian.Uint64(sum[:8]))
+}
+
+// newOwnName names a change record, so that no two servers ever share one.
+func newOwnName() string {
+	var name [ownNameBytes]byte
+	rand.Read(name[:])
+	return hex.EncodeToString(name[:])
+}
+
+const ownNameBytes = 16
+
+// isOwnName says whether newOwnName makes such names. Nothing else in
+// ROOT/changes is looked at.
+func isOwnName(name string) bool {
+	raw, err := hex.DecodeString(name)
+	return err == nil && len(raw) == ownNameBytes && hex.EncodeToString(raw) == name
 }
 
 // change is a parsed change record.

@@ -2,8 +2,6 @@ package zk
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -196,7 +194,7 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 			fail(batch, err)
 			return nil
 		}
-		batch = keep(batch, (*request).send)
+		batch = keep(c.fit(batch), (*request).send)
 		if len(batch) == 0 {
 			if barrier && c.agree(l) != nil {
 				continue
@@ -204,12 +202,12 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 			return l
 		}
 		t := c.build(batch)
-		results, err := do(c.b.ctx, l, func(conn *zkc.Conn) ([]zkc.MultiResponse, error) { return conn.Multi(t.ops...) })
+		results, err := transact(c.b.ctx, l, t.ops...)
 		switch {
 		case err == nil:
 			c.committed(t)
 			return l
-		case answered(err) && len(results) == len(t.ops):
+		case errors.Is(err, errRefused):
 			batch = c.refused(l, t, results)
 			if !c.own.exists {
 				losses++
@@ -281,14 +279,11 @@ func (c *committer) haveOwn(l *link) error {
 			return fmt.Errorf("%w: %s keeps vanishing", store.ErrUnavailable, c.b.changes)
 		}
 		if c.own.path == "" {
-			var name [16]byte
-			rand.Read(name[:])
-			c.own = ownChanges{path: c.b.changes + "/" + hex.EncodeToString(name[:])}
-			c.b.own.add(hex.EncodeToString(name[:]))
+			name := newOwnName()
+			c.own = ownChanges{path: c.b.changes + "/" + name}
+			c.b.own.add(name)
 		}
-		_, err := do(c.b.ctx, l, func(conn *zkc.Conn) (string, error) {
-			return conn.Create(c.own.path, change{}.encode(), zkc.FlagPersistent, c.b.acl)
-		})
+		_, err := transact(c.b.ctx, l, &zkc.CreateRequest{Path: c.own.path, Data: change{}.encode(), Acl: c.b.acl})
 		switch {
 		case err == nil:
 			c.own.exists = true

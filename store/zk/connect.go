@@ -149,9 +149,7 @@ func (b *Backend) prepare(l *link) error {
 // writes acknowledged before. (ZooKeeper's own sync is not agreed on: a leader
 // that was deposed answers it.) The znode path must exist.
 func quorum(ctx context.Context, l *link, path string) error {
-	_, err := do(ctx, l, func(c *zkc.Conn) ([]zkc.MultiResponse, error) {
-		return c.Multi(&zkc.CheckVersionRequest{Path: path, Version: -1})
-	})
+	_, err := transact(ctx, l, &zkc.CheckVersionRequest{Path: path, Version: -1})
 	return err
 }
 

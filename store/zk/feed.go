@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,9 +19,12 @@ const maxFeeds = 256
 // feed follows what the other servers publish in ROOT/changes. It belongs to
 // the goroutine that connects.
 type feed struct {
-	b    *Backend
-	seen map[string]uint64 // counts, by znode name; survives the connection
-	off  atomic.Bool       // too many to follow: nothing may be kept in memory
+	b       *Backend
+	dir     int64             // which ROOT/changes that is: the transaction that made it; 0 before there is one
+	seen    map[string]uint64 // counts, by znode name; survives the connection
+	closed  map[string]bool   // change records whose ACL keeps this server out, found on this connection
+	crowded bool              // there are more than maxFeeds
+	off     atomic.Bool       // not all changes are told: nothing may be kept in memory
 }
 
 // unread is the count of a server whose change record made no sense. No
@@ -87,6 +91,7 @@ func (b *Backend) follow(l *link) {
 // sync sets the watches on l, and drops what has changed since the last
 // connection.
 func (f *feed) sync(ctx context.Context, l *link) error {
+	f.closed = make(map[string]bool)
 	for name := range f.seen {
 		if err := f.read(ctx, l, name); err != nil {
 			return err
@@ -95,57 +100,91 @@ func (f *feed) sync(ctx context.Context, l *link) error {
 	return f.list(ctx, l)
 }
 
+// listed is an answer about ROOT/changes.
+type listed struct {
+	names []string
+	made  int64 // see feed.dir
+}
+
 // list looks for servers that are new.
 func (f *feed) list(ctx context.Context, l *link) error {
-	names, err := do(ctx, l, func(c *zkc.Conn) ([]string, error) {
-		names, _, _, err := c.ChildrenW(f.b.changes)
-		return names, err
+	now, err := do(ctx, l, func(c *zkc.Conn) (listed, error) {
+		names, stat, _, err := c.ChildrenW(f.b.changes)
+		if err != nil {
+			return listed{}, err
+		}
+		return listed{names, stat.Czxid}, nil
 	})
 	if err != nil {
 		return err
 	}
-	if f.seen == nil {
-		f.seen = make(map[string]uint64)
-	}
-	off := len(names) > maxFeeds
-	if was := f.off.Swap(off); was != off {
-		f.b.log.Warn("number of servers that have published changes", zap.Int("servers", len(names)),
-			zap.Bool("too many to keep anything in memory", off), zap.String("znode", f.b.changes))
+	if f.dir != now.made {
+		// Somebody has removed ROOT, perhaps with everything in it, and what
+		// our own record told went with it.
+		f.seen, f.dir = make(map[string]uint64), now.made
 		f.b.flush()
 	}
-	if off {
-		return nil
-	}
+	names := slices.DeleteFunc(now.names, func(name string) bool { return !isOwnName(name) })
+	f.crowded = len(names) > maxFeeds
 	for _, name := range names {
-		if _, known := f.seen[name]; known || f.b.own.has(name) {
+		if _, known := f.seen[name]; f.crowded || known || f.closed[name] || f.b.own.has(name) {
 			continue
 		}
 		if err := f.read(ctx, l, name); err != nil {
 			return err
 		}
 	}
+	f.judge()
 	return nil
+}
+
+// judge decides whether anything may be kept in memory.
+func (f *feed) judge() {
+	off := f.crowded || len(f.closed) > 0
+	if was := f.off.Swap(off); was == off {
+		return
+	}
+	f.b.flush()
+	f.b.log.Warn("keeping records in memory", zap.Bool("off", off), zap.Bool("too many servers have published changes", f.crowded),
+		zap.Int("change records that may not be read", len(f.closed)), zap.String("znode", f.b.changes))
 }
 
 // read sets the watch on the change record of a server again, and drops what
 // it tells of.
 func (f *feed) read(ctx context.Context, l *link, name string) error {
+	path := f.b.changes + "/" + name
 	data, err := do(ctx, l, func(c *zkc.Conn) ([]byte, error) {
-		data, _, _, err := c.GetW(f.b.changes + "/" + name)
+		data, _, _, err := c.GetW(path)
 		return data, err
 	})
-	if errors.Is(err, zkc.ErrNoNode) {
+	switch {
+	case errors.Is(err, zkc.ErrNoNode):
 		// Its last changes may have gone with it.
 		delete(f.seen, name)
+		delete(f.closed, name)
 		f.b.flush()
+		f.judge()
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, zkc.ErrNoAuth):
+		// Anybody can make such a znode: it must not keep us from connecting.
+		delete(f.seen, name)
+		exists, err := do(ctx, l, func(c *zkc.Conn) (bool, error) { // for a watch, which needs no permission
+			exists, _, _, err := c.ExistsW(path)
+			return exists, err
+		})
+		if exists {
+			f.closed[name] = true
+		}
+		f.judge()
+		return err
+	case err != nil:
 		return err
 	}
+	delete(f.closed, name)
+	defer f.judge()
 	c, err := parseChange(data)
 	if err != nil {
-		f.b.log.Warn("foreign data in a change record", zap.String("znode", f.b.changes+"/"+name))
+		f.b.log.Warn("foreign data in a change record", zap.String("znode", path))
 		f.seen[name] = unread
 		f.b.flush()
 		return nil

@@ -88,10 +88,12 @@ func TestAForgedFeedOnlyFlushes(t *testing.T) {
 	forged := [][]byte{nil, []byte("x"), []byte("scl1"), bytes.Repeat([]byte{0xff}, 20), append([]byte("scl1"), bytes.Repeat([]byte{0xff}, 16)...),
 		append([]byte("scl1"), make([]byte, 16+8)...), bytes.Repeat([]byte("scl1"), 100_000)}
 	for i, data := range forged {
-		others(t, c, fmt.Sprint(dir, "forged", i), data)
-		for _, again := range forged {
-			_, err := c.Set(fmt.Sprint(dir, "forged", i), again, -1)
-			must(t, err)
+		for _, name := range []string{fmt.Sprint("odd name ", i), fmt.Sprintf("%032x", i)} {
+			others(t, c, dir+name, data)
+			for _, again := range forged {
+				_, err := c.Set(dir+name, again, -1)
+				must(t, err)
+			}
 		}
 	}
 	// Rewrite, and then remove, what the servers themselves have published.
@@ -116,7 +118,7 @@ func TestAForgedFeedOnlyFlushes(t *testing.T) {
 	}
 	// More of them than can be followed.
 	for i := range 300 {
-		others(t, c, fmt.Sprint(dir, "many", i), nil)
+		others(t, c, fmt.Sprintf("%s%032x", dir, 1000+i), nil)
 	}
 	for i := range 20 {
 		data := fmt.Sprint("many", i)

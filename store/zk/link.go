@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -271,7 +272,9 @@ func answered(err error) bool {
 	for _, known := range []error{
 		zkc.ErrNoNode, zkc.ErrNodeExists, zkc.ErrBadVersion, zkc.ErrNotEmpty, zkc.ErrNoAuth,
 		zkc.ErrNoChildrenForEphemerals, zkc.ErrInvalidACL, zkc.ErrAuthFailed, zkc.ErrBadArguments,
-		store.ErrNotFound, // what getNode makes of an answer
+		zkc.ErrInvalidPath, // what the library says of names that others have made; nothing was sent
+		store.ErrNotFound,  // what getNode makes of an answer
+		errRefused,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -319,6 +322,29 @@ func do[T any](ctx context.Context, l *link, call func(*zkc.Conn) (T, error)) (T
 	default:
 		return zero, errLost
 	}
+}
+
+// errRefused: the server has refused a transaction, and nothing of it has taken
+// effect.
+var errRefused = errors.New("refused by ZooKeeper")
+
+// transact does ops in one transaction. With errRefused the results say which
+// operation it was; the reason may be one that the library does not know
+// (a quota, for one), which alone would look like a failure on the way.
+func transact(ctx context.Context, l *link, ops ...any) ([]zkc.MultiResponse, error) {
+	return do(ctx, l, func(c *zkc.Conn) ([]zkc.MultiResponse, error) {
+		results, err := c.Multi(ops...)
+		if at := culprit(results); at >= 0 && len(results) == len(ops) {
+			err = fmt.Errorf("%w: %w", errRefused, results[at].Error)
+		}
+		return results, err
+	})
+}
+
+// culprit returns which operation was refused, -1 for none. (The ones after it
+// have errors as well.)
+func culprit(results []zkc.MultiResponse) int {
+	return slices.IndexFunc(results, func(r zkc.MultiResponse) bool { return r.Error != nil })
 }
 
 func expired(ctx context.Context) error {

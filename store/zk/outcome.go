@@ -16,32 +16,34 @@ import (
 // repair all of them, otherwise all but the one whose operation it is.
 func (c *committer) refused(l *link, t *tx, results []zkc.MultiResponse) []*request {
 	batch := keep(t.batch, (*request).unsend)
-	at := 0
-	for results[at].Error == nil { // there is one, or there was no error
-		at++
-	}
+	at := culprit(results)
 	if at == len(t.owner) {
 		c.lostOwn(results[at].Error.Error())
 		return batch
 	}
-	culprit := t.owner[at]
+	by := t.owner[at]
 	judge := c.judge
-	if culprit.parent {
+	if by.parent {
 		judge = c.judgeParent
 	}
-	repaired, err := judge(l, culprit.r, culprit.index, results[at].Error)
+	repaired, err := judge(l, by.r, by.index, results[at].Error)
 	if errors.Is(err, errLost) {
 		l.fail(err)
 		return batch // it will be refused again, and judged then
 	}
-	if repaired {
-		if culprit.r.repairs++; culprit.r.repairs <= maxRepairs {
-			return batch
-		}
-		err = fmt.Errorf("%w: %s keeps changing", store.ErrUnavailable, c.b.path(culprit.r.ops[culprit.index].Key))
+	key := by.r.ops[by.index].Key
+	switch {
+	case !repaired:
+	case c.b.size(by.r) > maxPacket:
+		err = &store.OpError{Index: by.index, Key: key, Err: store.ErrTooLarge} // with what is to be made above it
+	case by.r.repairs < maxRepairs:
+		by.r.repairs++
+		return batch
+	default:
+		err = fmt.Errorf("%w: %s keeps changing", store.ErrUnavailable, c.b.path(key))
 	}
-	culprit.r.answer(nil, err)
-	return keep(batch, func(r *request) bool { return r != culprit.r })
+	by.r.answer(nil, err)
+	return keep(batch, func(r *request) bool { return r != by.r })
 }
 
 // judge finds out why operation i of r was refused. It returns repaired if it
@@ -157,9 +159,7 @@ func (c *committer) resolve(t *tx) []*request {
 			return c.unknown(t, errClosed)
 		}
 		fence := c.own.next(nil, time.Now())
-		_, err := do(c.b.ctx, l, func(conn *zkc.Conn) (*zkc.Stat, error) {
-			return conn.Set(c.own.path, fence.encode(), c.own.version)
-		})
+		_, err := transact(c.b.ctx, l, &zkc.SetDataRequest{Path: c.own.path, Data: fence.encode(), Version: c.own.version})
 		switch {
 		case err == nil:
 			c.own.published(nil, time.Now())

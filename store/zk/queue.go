@@ -99,6 +99,20 @@ func (q *queue) push(r *request, barrier chan *link) bool {
 	return true
 }
 
+// putBack makes requests the next ones again.
+func (q *queue) putBack(requests []*request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.requests = append(append(make([]*request, 0, len(requests)+len(q.requests)), requests...), q.requests...)
+	if q.closed {
+		return // take gives back what is left
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
