@@ -121,8 +121,18 @@ func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 // Kill ends the server at once, and waits for it.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
-// Pause makes the server hang: its connections stay open and nothing answers.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+// Pause makes the server hang: its connections stay open and nothing answers,
+// from when it returns.
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(startup); !stopped(s.cmd.Process.Pid) && !s.hasEnded(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Error("zktest: ZooKeeper does not stop")
+			return
+		}
+	}
+}
 
 // Resume undoes Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }

@@ -41,6 +41,7 @@ func walk(t *testing.T, c *zkc.Conn, path string, visit func(path string, acl []
 }
 
 func TestWithAUserEveryZnodeIsForThatUserOnly(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	stranger := raw(t, server.Addr())
 	user := raw(t, server.Addr())
@@ -107,6 +108,7 @@ func fieldTexts(entry observer.LoggedEntry) []string {
 }
 
 func TestWithoutAUserTheLogSaysSo(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	log, logged := observer.New(zap.WarnLevel)
@@ -118,6 +120,7 @@ func TestWithoutAUserTheLogSaysSo(t *testing.T) {
 }
 
 func TestAWrongUserIsToldWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	cfg.User, cfg.Password = "store", "right"
@@ -190,6 +193,7 @@ func issue(t *testing.T, ca *x509.Certificate, caKey *ecdsa.PrivateKey, name str
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	keys, strangers := newPKI(t), newPKI(t)
 	server := zktest.Start(t, zktest.TLS(keys.server, keys.ca))
 	cfg := config(t, server.TLSAddr())

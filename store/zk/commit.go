@@ -192,6 +192,9 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 		}
 		if err != nil {
 			fail(batch, err)
+			if errors.Is(err, errAway) {
+				c.b.queue.refuse(err)
+			}
 			return nil
 		}
 		batch = keep(c.fit(batch), (*request).send)

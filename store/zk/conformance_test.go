@@ -42,6 +42,7 @@ func open(t testing.TB, cfg zk.Config) *zk.Backend {
 }
 
 func TestZooKeeperKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	configs := make(map[store.Backend]zk.Config)
 	first := func(t *testing.T) store.Backend {
@@ -56,6 +57,7 @@ func TestZooKeeperKeepsTheContract(t *testing.T) {
 }
 
 func TestZooKeeperDoesWhatTheModelDoes(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	storetest.RunModel(t, func(t *testing.T) store.Backend { return open(t, config(t, server.Addr())) })
 }

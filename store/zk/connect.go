@@ -34,12 +34,11 @@ func (b *Backend) connectLoop() {
 	pause, told := minPause, false
 	for turn := 0; b.ctx.Err() == nil; turn++ {
 		server := servers[turn%len(servers)]
-		began := time.Now()
-		err := b.serve(server)
+		lasted, err := b.serve(server)
 		if b.ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > settled {
+		if lasted > settled {
 			pause, told = minPause, false
 		}
 		if !told { // once an outage
@@ -64,27 +63,29 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// serve connects to server and returns why that failed, or ended.
-func (b *Backend) serve(server string) error {
+// serve connects to server and returns for how long it could be used, and why
+// that ended.
+func (b *Backend) serve(server string) (lasted time.Duration, err error) {
 	address, err := resolve(b.ctx, server)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l, err := newLink(b.ctx, &b.cfg, server, address, b.onEvent)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	b.running.Go(func() { l.tend(b.changes) })
 	defer b.running.Go(l.retire)
 	if err := b.prepare(l); err != nil {
 		l.fail(err)
-		return err
+		return 0, err
 	}
 	b.log.Info("connected to ZooKeeper", zap.String("server", server))
 	b.publish(l)
 	defer b.publish(nil)
+	began := time.Now()
 	b.follow(l)
-	return l.failure()
+	return time.Since(began), l.failure()
 }
 
 // resolve looks the host up anew: in a cluster that moves its members, the

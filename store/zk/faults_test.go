@@ -91,6 +91,7 @@ func unavailable(t *testing.T, b store.Backend, version store.Version) {
 }
 
 func TestHungZooKeeperFailsCallsInTimeAndIsUsedAgain(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	cfg.SessionTimeout = time.Second // it will have expired
@@ -108,6 +109,7 @@ func TestHungZooKeeperFailsCallsInTimeAndIsUsedAgain(t *testing.T) {
 }
 
 func TestZooKeeperMayStartLaterAndRestart(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	server.Stop()
 	b := open(t, config(t, server.Addr()))
@@ -122,6 +124,7 @@ func TestZooKeeperMayStartLaterAndRestart(t *testing.T) {
 }
 
 func TestCloseDuringAnOutageReturns(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	b := open(t, config(t, server.Addr()))
 	create(t, b, "k", "x")
@@ -142,6 +145,7 @@ func TestCloseDuringAnOutageReturns(t *testing.T) {
 // TestWhatIsReportedIsTrue lets writers of keys of their own run through
 // everything that can happen to a connection, and then looks what is there.
 func TestWhatIsReportedIsTrue(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
 	cfg := config(t, p.Addr())
@@ -247,6 +251,7 @@ func judge(t *testing.T, b store.Backend, key string, said error) string {
 }
 
 func TestLostRepliesAreFoundOut(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
 	b := open(t, config(t, p.Addr()))
@@ -266,6 +271,7 @@ func TestLostRepliesAreFoundOut(t *testing.T) {
 }
 
 func TestEnsemble(t *testing.T) {
+	t.Parallel()
 	servers := zktest.StartEnsemble(t, 3)
 	t.Run("Latest sees what was written through another member", func(t *testing.T) { acrossMembers(t, servers) })
 	t.Run("survives the loss of the connected member", func(t *testing.T) { losesMember(t, servers) })

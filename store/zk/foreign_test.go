@@ -50,6 +50,7 @@ func others(t *testing.T, c *zkc.Conn, path string, data []byte) {
 }
 
 func TestForeignZnodesDoNoHarm(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	b := open(t, cfg)
@@ -79,6 +80,7 @@ func TestForeignZnodesDoNoHarm(t *testing.T) {
 }
 
 func TestAForgedFeedOnlyFlushes(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	a, b := open(t, cfg), open(t, cfg)
@@ -130,6 +132,7 @@ func TestAForgedFeedOnlyFlushes(t *testing.T) {
 }
 
 func TestRootRemovedUnderARunningServer(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	b := open(t, cfg)
@@ -165,6 +168,7 @@ func removeAll(t *testing.T, c *zkc.Conn, path string) {
 }
 
 func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
 	cfg := config(t, p.Addr())
@@ -200,6 +204,7 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 }
 
 func TestZnodeOutsideRoot(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	b := open(t, config(t, server.Addr()))
 	c := raw(t, server.Addr())

@@ -14,6 +14,7 @@ import (
 )
 
 func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	open := func() *Backend {
 		b, err := Open(context.Background(), Config{Servers: []string{server.Addr()}})

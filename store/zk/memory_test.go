@@ -13,6 +13,7 @@ import (
 )
 
 func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
+	t.Parallel()
 	t.Run("killed", func(t *testing.T) { servedWithAge(t, (*zktest.Server).Kill, (*zktest.Server).Restart) })
 	t.Run("hung", func(t *testing.T) { servedWithAge(t, (*zktest.Server).Pause, (*zktest.Server).Resume) })
 }
@@ -61,6 +62,7 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 }
 
 func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	cfg.MaxStale = 0
@@ -80,6 +82,7 @@ func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
 // TestAfterAnOutageNothingOldIsServedAsFresh changes records while one server
 // is cut off, a few (told by the feed) or more than the feed repeats.
 func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	for _, more := range []int{0, 1500} {
 		t.Run(fmt.Sprint(more, " more changes"), func(t *testing.T) {
@@ -149,6 +152,7 @@ func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
 // TestReadersNeverKeepWhatWasReplaced reads in the face of writes: whatever is
 // remembered in the end must be the end.
 func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	a, b := open(t, cfg), open(t, cfg)

@@ -218,7 +218,8 @@ func (c *committer) unknown(t *tx, why error) []*request {
 	return nil
 }
 
-// awaitLong waits for a connection until the backend is closed.
+// awaitLong waits for a connection until the backend is closed. Those who wait
+// behind the transaction meanwhile are told that there is none.
 func (c *committer) awaitLong() *link {
 	for {
 		l, err := c.b.await(c.b.ctx)
@@ -228,5 +229,6 @@ func (c *committer) awaitLong() *link {
 		if !errors.Is(err, errAway) || c.b.ready(c.b.ctx) != nil {
 			return nil
 		}
+		c.b.queue.refuse(err)
 	}
 }

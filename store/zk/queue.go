@@ -113,6 +113,16 @@ func (q *queue) putBack(requests []*request) {
 	}
 }
 
+// refuse answers all that wait.
+func (q *queue) refuse(err error) {
+	q.mu.Lock()
+	requests, barriers := q.requests, q.barriers
+	q.requests, q.barriers = nil, nil
+	q.mu.Unlock()
+	fail(requests, err)
+	release(barriers, nil)
+}
+
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -115,3 +115,30 @@ func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 		t.Error("a closed queue goes on")
 	}
 }
+
+// TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought: while ZooKeeper is away that
+// takes as long as the outage.
+func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
+	b := &Backend{queue: newQueue(), closing: make(chan struct{}), changed: make(chan struct{}), ctx: context.Background()}
+	r, barrier := req(), make(chan *link, 1)
+	b.queue.push(r, barrier)
+	sought := make(chan *link)
+	go func() { sought <- (&committer{b: b}).awaitLong() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
+	defer cancel()
+	if _, err := r.wait(ctx); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("a write: %v, want %v", err, errAway)
+	}
+	select {
+	case l := <-barrier:
+		if l != nil {
+			t.Error("a barrier without a connection")
+		}
+	case <-ctx.Done():
+		t.Error("a barrier waits on")
+	}
+	close(b.closing)
+	if l := <-sought; l != nil {
+		t.Error("a connection out of nowhere")
+	}
+}

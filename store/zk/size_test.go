@@ -16,6 +16,7 @@ import (
 // closes the connection of everybody on a packet that is too large, so it is
 // done, or it is refused before it is sent.
 func TestNoTransactionIsTooLargeForZooKeeper(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	for name, root := range map[string]string{"default": "/dcos/secrets", "long": "/" + strings.Repeat("r", 199)} {
 		t.Run(name, func(t *testing.T) {
