@@ -24,10 +24,15 @@ type solitary interface {
 	SingleServer() bool
 }
 
+func isAlone(b store.Backend) bool {
+	s, ok := b.(solitary)
+	return ok && s.SingleServer()
+}
+
 // handoverOps returns the operation that leaves the next root key for the other
 // servers, where there can be any.
 func (s *Store) handoverOps(v *view, o *opened, next *envelope.Key) []store.Op {
-	if b, ok := s.backend.(solitary); ok && b.SingleServer() {
+	if s.alone {
 		return nil
 	}
 	plain := next.Bytes()

@@ -38,6 +38,7 @@ type Store struct {
 
 	bootstrap bool
 	maxSize   int64
+	alone     bool // no other server can have the storage open
 	offline   bool // see Recover: the intent does not matter and nothing is followed
 
 	barrier barrier
@@ -85,6 +86,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		keeper:    newKeyKeeper(o),
 		log:       o.Log,
 		bootstrap: o.Bootstrap,
+		alone:     isAlone(o.Backend),
 		maxSize:   o.MaxSecretSize,
 		turn:      make(chan struct{}, 1),
 		wake:      make(chan struct{}, 1),
