@@ -63,7 +63,7 @@ func (l *listing) read(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	age, err := l.store.checkIntent(ctx, l.consistency, intentVersion)
+	age, err := l.store.checkIntent(ctx, intentVersion)
 	l.age = max(l.age, age)
 	return err
 }
