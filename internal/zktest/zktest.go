@@ -5,10 +5,9 @@
 package zktest
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -252,21 +251,24 @@ func (s *Server) await() {
 }
 
 // mode returns what the server says that it is (standalone, leader, follower),
-// or "" if it does not serve.
+// or "" if it does not serve. (One that is about to serve may keep the
+// connection open for ever.)
 func (s *Server) mode() string {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
 		return ""
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte("srvr")); err != nil {
 		return ""
 	}
-	answer, _ := io.ReadAll(conn) // what was read counts
-	_, after, _ := bytes.Cut(answer, []byte("\nMode: "))
-	mode, _, _ := bytes.Cut(after, []byte("\n"))
-	return string(mode)
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		if mode, found := strings.CutPrefix(lines.Text(), "Mode: "); found {
+			return mode
+		}
+	}
+	return ""
 }
 
 // LogTail returns the end of the server's log.

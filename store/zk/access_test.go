@@ -223,3 +223,44 @@ func TestTLS(t *testing.T) {
 		t.Errorf("plain TCP on the TLS port: %v", err)
 	}
 }
+
+// TestOwnACLsAreKnownAgain: a server writes down whatever a session has proved,
+// a certificate too, and the user hashed as it is configured to.
+func TestOwnACLsAreKnownAgain(t *testing.T) {
+	t.Parallel()
+	keys := newPKI(t)
+	for name, options := range map[string][]zktest.Option{
+		"certificate": {zktest.TLS(keys.server, keys.ca)},
+		"SHA-256":     {zktest.Java("-Dzookeeper.DigestAuthenticationProvider.digestAlg=SHA-256")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := zktest.Start(t, options...)
+			cfg := config(t, server.Addr())
+			if name == "certificate" {
+				cfg.Servers = []string{server.TLSAddr()}
+				cfg.TLS = &tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}}
+			}
+			cfg.User, cfg.Password = "store", "a password"
+			create(t, open(t, cfg), "f/k", "x")
+			user := raw(t, server.Addr())
+			must(t, user.AddAuth("digest", []byte("store:a password")))
+			_, err := user.Create(cfg.Root+"/weak", []byte("x"), 0, append(zkc.AuthACL(zkc.PermAll), zkc.WorldACL(zkc.PermRead)...))
+			must(t, err)
+			log, logged := observer.New(zap.WarnLevel)
+			cfg.Log = zap.New(log)
+			b := open(t, cfg)
+			eventually(t, "mended", func() bool {
+				open, err := b.WorldReadable(t.Context(), "weak")
+				return err == nil && !open
+			})
+			must(t, b.MendACLs(t.Context()))
+			mended := int64(0) // in both walks
+			for _, entry := range logged.FilterFieldKey("mended").All() {
+				mended += entry.ContextMap()["mended"].(int64)
+			}
+			if mended != 1 {
+				t.Errorf("%d were mended, want 1: %v", mended, logged.All())
+			}
+		})
+	}
+}

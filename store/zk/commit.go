@@ -42,7 +42,7 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	if _, err := b.await(ctx); err != nil {
 		return nil, err
 	}
-	if !b.queue.push(r, nil) {
+	if !b.queue.push(r) {
 		return nil, errClosed
 	}
 	return r.wait(ctx)
@@ -86,7 +86,7 @@ func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || b.known.Contains(recordID(op.Key)) {
 			continue
 		}
-		bare, err := readOn(ctx, b, store.Cached, func(c *zkc.Conn) (bool, error) {
+		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
 			data, _, err := c.Get(b.path(op.Key))
 			return err == nil && len(data) == 0, err
 		})
@@ -96,27 +96,6 @@ func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 		r.steps[i].never = r.steps[i].never || bare
 	}
 	return nil
-}
-
-// barrier returns the connection on which a transaction has been agreed on
-// since the call began; see quorum. All that wait share one.
-func (b *Backend) barrier(ctx context.Context) (*link, error) {
-	if _, err := b.await(ctx); err != nil {
-		return nil, err
-	}
-	done := make(chan *link, 1)
-	if !b.queue.push(nil, done) {
-		return nil, errClosed
-	}
-	select {
-	case l, ok := <-done:
-		if !ok {
-			return nil, errAway
-		}
-		return l, nil
-	case <-ctx.Done():
-		return nil, expired(ctx)
-	}
 }
 
 // ownNames are the znodes in ROOT/changes that this server has made.
@@ -151,23 +130,12 @@ type committer struct {
 
 func (c *committer) run() {
 	for {
-		batch, barriers, ok := c.b.queue.take()
+		batch, ok := c.b.queue.take()
 		if !ok {
 			fail(batch, errClosed)
-			release(barriers, nil)
 			return
 		}
-		release(barriers, c.commit(batch, len(barriers) > 0))
-	}
-}
-
-// release tells those who wait for a barrier; nil is failure.
-func release(barriers []chan *link, l *link) {
-	for _, done := range barriers {
-		if l != nil {
-			done <- l
-		}
-		close(done)
+		c.commit(batch)
 	}
 }
 
@@ -177,13 +145,11 @@ func fail(batch []*request, err error) {
 	}
 }
 
-// commit answers each request of batch. It returns the connection if a
-// transaction was agreed on there; barrier asks for one even if there is
-// nothing to write.
-func (c *committer) commit(batch []*request, barrier bool) *link {
-	for losses := 0; len(batch) > 0 || barrier; {
+// commit answers each request of batch.
+func (c *committer) commit(batch []*request) {
+	for losses := 0; len(batch) > 0; {
 		l, err := c.b.await(c.b.ctx)
-		if err == nil && len(batch) > 0 {
+		if err == nil {
 			err = c.haveOwn(l)
 		}
 		if errors.Is(err, errLost) {
@@ -195,21 +161,18 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 			if errors.Is(err, errAway) {
 				c.b.queue.refuse(err)
 			}
-			return nil
+			return
 		}
 		batch = keep(c.fit(batch), (*request).send)
 		if len(batch) == 0 {
-			if barrier && c.agree(l) != nil {
-				continue
-			}
-			return l
+			return
 		}
 		t := c.build(batch)
 		results, err := transact(c.b.ctx, l, t.ops...)
 		switch {
 		case err == nil:
 			c.committed(t)
-			return l
+			return
 		case errors.Is(err, errRefused):
 			batch = c.refused(l, t, results)
 			if !c.own.exists {
@@ -217,14 +180,13 @@ func (c *committer) commit(batch []*request, barrier bool) *link {
 			}
 			if losses > maxLosses {
 				fail(batch, fmt.Errorf("%w: somebody keeps changing %s", store.ErrUnavailable, c.b.changes))
-				return nil
+				return
 			}
 		default:
 			l.fail(err)
 			batch = c.resolve(t)
 		}
 	}
-	return nil
 }
 
 // keep returns the requests that take the step; the others are left alone:
@@ -237,16 +199,6 @@ func keep(batch []*request, step func(*request) bool) []*request {
 		}
 	}
 	return kept
-}
-
-// agree is a barrier without a write.
-func (c *committer) agree(l *link) error {
-	err := quorum(c.b.ctx, l, c.b.changes)
-	if err != nil {
-		// If ROOT/changes is gone, connecting makes it again.
-		l.fail(err)
-	}
-	return err
 }
 
 // committed answers a batch that took effect.

@@ -70,7 +70,7 @@ func (b *Backend) serve(server string) (lasted time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	l, err := newLink(b.ctx, &b.cfg, server, address, b.onEvent)
+	l, err := newLink(b.ctx, &b.cfg, server, address, maxPacket+64, b.onEvent)
 	if err != nil {
 		return 0, err
 	}
@@ -81,6 +81,13 @@ func (b *Backend) serve(server string) (lasted time.Duration, err error) {
 		return 0, err
 	}
 	b.log.Info("connected to ZooKeeper", zap.String("server", server))
+	l.barriers = newReader()
+	l.barriers.begin()
+	b.running.Go(func() { l.barriers.serve(b.ctx, l, l, b.changes) })
+	for i := range l.readers {
+		l.readers[i] = newReader()
+		b.running.Go(func() { b.read(l, l.readers[i]) })
+	}
 	b.publish(l)
 	defer b.publish(nil)
 	began := time.Now()
@@ -107,12 +114,8 @@ func resolve(ctx context.Context, server string) (string, error) {
 	return net.JoinHostPort(addresses[rand.IntN(len(addresses))], port), nil
 }
 
-// prepare waits for the session of l, proves who this is, makes sure that what
-// is read on l is not older than what was read before, and catches up with the
-// changes of the others.
-func (b *Backend) prepare(l *link) error {
-	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
-	defer cancel()
+// admit waits for the session of l, and proves who this is.
+func (b *Backend) admit(ctx context.Context, l *link) error {
 	timer := time.NewTimer(unanswered)
 	defer timer.Stop()
 	select {
@@ -124,13 +127,25 @@ func (b *Backend) prepare(l *link) error {
 	case <-ctx.Done():
 		return expired(ctx)
 	}
-	if b.cfg.User != "" {
-		_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
-			return struct{}{}, c.AddAuth("digest", []byte(b.cfg.User+":"+b.cfg.Password))
-		})
-		if err != nil {
-			return fmt.Errorf("authenticate: %w", err)
-		}
+	if b.cfg.User == "" {
+		return nil
+	}
+	_, err := do(ctx, l, func(c *zkc.Conn) (struct{}, error) {
+		return struct{}{}, c.AddAuth("digest", []byte(b.cfg.User+":"+b.cfg.Password))
+	})
+	if err != nil {
+		return fmt.Errorf("authenticate: %w", err)
+	}
+	return nil
+}
+
+// prepare admits l, makes sure that what is read on it is not older than what
+// was read before, and catches up with the changes of the others.
+func (b *Backend) prepare(l *link) error {
+	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
+	defer cancel()
+	if err := b.admit(ctx, l); err != nil {
+		return err
 	}
 	err := quorum(ctx, l, b.changes)
 	if errors.Is(err, zkc.ErrNoNode) {

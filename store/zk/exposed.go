@@ -22,7 +22,7 @@ func (b *Backend) WorldReadable(ctx context.Context, key store.Key) (bool, error
 	if err := checkKey(key); err != nil {
 		return false, err
 	}
-	open, err := readOn(ctx, b, store.Latest, func(c *zkc.Conn) (bool, error) {
+	open, err := readOn(ctx, b, fresh, func(c *zkc.Conn) (bool, error) {
 		acl, stat, err := c.GetACL(b.path(key))
 		if errors.Is(err, zkc.ErrNoNode) || err == nil && stat.DataLength == 0 {
 			return false, store.ErrNotFound

@@ -20,10 +20,10 @@ func TestWorldReadable(t *testing.T) {
 	plain := config(t, server.Addr())
 	withUser := config(t, server.Addr())
 	withUser.User, withUser.Password = "store", "a password"
-	open, closed := open(t, plain), open(t, withUser)
-	for _, b := range []*zk.Backend{open, closed} {
-		create(t, b, "f/k", "x")
-	}
+	first := open(t, plain)
+	create(t, first, "f/k", "x") // before the other makes what is above both
+	closed := open(t, withUser)
+	create(t, closed, "f/k", "x")
 	for path, acl := range map[string][]zkc.ACL{
 		"written-only":  {{Perms: zkc.PermAll &^ zkc.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zkc.PermAll, Scheme: "ip", ID: "127.0.0.1"}},
 		"any-address":   {{Perms: zkc.PermRead, Scheme: "ip", ID: "0.0.0.0/0"}},
@@ -44,22 +44,22 @@ func TestWorldReadable(t *testing.T) {
 		want bool
 		err  error
 	}{
-		{open, "f/k", true, nil},
+		{first, "f/k", true, nil},
 		{closed, "f/k", false, nil},
-		{open, "written-only", false, nil},
-		{open, "any-address", true, nil},
-		{open, "own-and-world", true, nil},
-		{open, "somebody-else", false, nil},
-		{open, "no-record", false, store.ErrNotFound},
-		{open, "missing", false, store.ErrNotFound},
-		{open, "changes", false, store.ErrInvalidKey},
+		{first, "written-only", false, nil},
+		{first, "any-address", true, nil},
+		{first, "own-and-world", true, nil},
+		{first, "somebody-else", false, nil},
+		{first, "no-record", false, store.ErrNotFound},
+		{first, "missing", false, store.ErrNotFound},
+		{first, "changes", false, store.ErrInvalidKey},
 	} {
 		if got, err := tt.b.WorldReadable(t.Context(), tt.key); got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v, %v, want %v, %v", tt.key, got, err, tt.want, tt.err)
 		}
 	}
 	server.Kill()
-	if _, err := open.WorldReadable(t.Context(), "f/k"); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := first.WorldReadable(t.Context(), "f/k"); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("while ZooKeeper is away: %v", err)
 	}
 }

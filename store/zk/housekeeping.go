@@ -91,6 +91,9 @@ func (b *Backend) mendACLs(ctx context.Context, l *link) error {
 		return nil
 	}
 	w := &aclWalk{b: b, l: l}
+	if err := w.learn(ctx); err != nil {
+		return err
+	}
 	stack := []string{b.cfg.Root}
 	for len(stack) > 0 && w.seen < maxWalk {
 		path := stack[len(stack)-1]
@@ -123,24 +126,61 @@ func (b *Backend) mendACLs(ctx context.Context, l *link) error {
 type aclWalk struct {
 	b                     *Backend
 	l                     *link
+	user                  zkc.ACL // admits the configured user, as servers write it
 	seen, mended, refused int
 }
 
-// mend looks at one znode. A leaf has nothing below it.
-func (w *aclWalk) mend(ctx context.Context, path string) (leaf bool, err error) {
-	w.seen++
-	type found struct {
-		acl  []zkc.ACL
-		leaf bool
+// learn finds out how the servers write down the configured user: with SHA-1
+// unless they are told otherwise.
+func (w *aclWalk) learn(ctx context.Context) error {
+	w.user = zkc.DigestACL(zkc.PermAll, w.b.cfg.User, w.b.cfg.Password)[0]
+	now, err := w.look(ctx, w.b.cfg.Root)
+	if err != nil && !answered(err) || err == nil && w.usersOnly(now.acl) {
+		return err
 	}
-	now, err := do(ctx, w.l, func(c *zkc.Conn) (found, error) {
+	_, err = do(ctx, w.l, func(c *zkc.Conn) (*zkc.Stat, error) { return c.SetACL(w.b.cfg.Root, w.b.acl, -1) })
+	if err != nil {
+		if answered(err) {
+			return nil // the walk will tell
+		}
+		return err
+	}
+	after, err := w.look(ctx, w.b.cfg.Root)
+	if err != nil {
+		return err
+	}
+	for _, acl := range after.acl {
+		if acl.Scheme == "digest" {
+			w.user = acl
+		}
+	}
+	if !w.usersOnly(now.acl) {
+		w.mended++
+	}
+	return nil
+}
+
+// found is what is known of a znode.
+type found struct {
+	acl  []zkc.ACL
+	leaf bool // nothing is below it
+}
+
+func (w *aclWalk) look(ctx context.Context, path string) (found, error) {
+	return do(ctx, w.l, func(c *zkc.Conn) (found, error) {
 		acl, stat, err := c.GetACL(path)
 		if err != nil {
 			return found{}, err
 		}
 		return found{acl, stat.NumChildren == 0}, nil
 	})
-	if err == nil && !w.b.creatorOnly(now.acl) {
+}
+
+// mend looks at one znode. A leaf has nothing below it.
+func (w *aclWalk) mend(ctx context.Context, path string) (leaf bool, err error) {
+	w.seen++
+	now, err := w.look(ctx, path)
+	if err == nil && !w.usersOnly(now.acl) {
 		_, err = do(ctx, w.l, func(c *zkc.Conn) (*zkc.Stat, error) { return c.SetACL(path, w.b.acl, -1) })
 		if err == nil {
 			w.mended++
@@ -160,9 +200,10 @@ func (w *aclWalk) mend(ctx context.Context, path string) (leaf bool, err error) 
 	return false, nil
 }
 
-// creatorOnly says whether acl admits the configured user and nobody else.
-// (Servers hash with SHA-1 unless told otherwise. One that was is given the
-// same ACL again at each start, to no harm.)
-func (b *Backend) creatorOnly(acl []zkc.ACL) bool {
-	return slices.Equal(acl, zkc.DigestACL(zkc.PermAll, b.cfg.User, b.cfg.Password))
+// usersOnly says whether acl admits the configured user and nobody else, except
+// by certificate: with TLS a server writes down both of what its client has
+// proved, so that is how another server of ours looks.
+func (w *aclWalk) usersOnly(acl []zkc.ACL) bool {
+	return slices.Contains(acl, w.user) &&
+		!slices.ContainsFunc(acl, func(a zkc.ACL) bool { return a != w.user && a.Scheme != "x509" })
 }

@@ -31,7 +31,7 @@ func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
 		}
 	}
 	names := func() int {
-		n, err := readOn(t.Context(), a, store.Latest, func(c *zkc.Conn) (int, error) {
+		n, err := readOn(t.Context(), a, fresh, func(c *zkc.Conn) (int, error) {
 			names, _, err := c.Children(a.changes)
 			return len(names), err
 		})

@@ -28,8 +28,15 @@ const (
 	// tick is how often both are looked at.
 	tick = 250 * time.Millisecond
 	// ticks is the size of the ring that counts the unanswered calls; longer
-	// than unanswered.
+	// than unfinished.
 	ticks = 64
+	// unfinished takes the place of unanswered when at least progress bytes
+	// have arrived in one of the last few ticks (digesting): a large reply, of
+	// which a listing is one, takes its time on a slow network, and then to be
+	// decoded.
+	unfinished = 10 * time.Second
+	progress   = 16 << 10
+	digesting  = 4
 	// maxCalls bounds the calls under way on one connection, each of which
 	// costs a goroutine.
 	maxCalls = 1024
@@ -66,10 +73,15 @@ type link struct {
 	events  <-chan zkc.Event
 	dirty   *dirty // watches that have fired
 
+	received  atomic.Int64        // bytes
 	now       atomic.Int64        // ticks so far
 	pending   [ticks]atomic.Int32 // unanswered calls, by the tick they began in
 	lastReply atomic.Int64        // when the server last answered, ns after clockBase
 	sessionOn sync.Once
+
+	// Set before the link is published, then constant.
+	barriers *reader          // on this very connection
+	readers  [readers]*reader // on others
 
 	mu     sync.Mutex
 	tcp    net.Conn // guarded by mu
@@ -80,8 +92,9 @@ type link struct {
 var clockBase = time.Now()
 
 // newLink begins to connect. The caller waits for session or down, and retires
-// the link in every case. ctx is for dialling only.
-func newLink(ctx context.Context, cfg *Config, server, address string, onEvent func(*link, zkc.Event)) (*link, error) {
+// the link in every case. ctx is for dialling only. Requests may have up to
+// sendBuffer bytes, which are allocated.
+func newLink(ctx context.Context, cfg *Config, server, address string, sendBuffer int, onEvent func(*link, zkc.Event)) (*link, error) {
 	l := &link{
 		server: server, address: address, tls: cfg.TLS, log: cfg.Log,
 		session: make(chan struct{}), down: make(chan struct{}), slots: make(chan struct{}, maxCalls), dirty: newDirty(),
@@ -96,6 +109,7 @@ func newLink(ctx context.Context, cfg *Config, server, address string, onEvent f
 		zkc.WithLogger(clientLog{cfg.Log}),
 		zkc.WithLogInfo(false),
 		zkc.WithMaxBufferSize(maxReply),
+		zkc.WithMaxConnBufferSize(sendBuffer),
 	)
 	if err != nil {
 		l.endDial()
@@ -126,14 +140,14 @@ func (l *link) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 		return nil, errLost
 	}
 	if l.tls == nil {
-		return conn, nil
+		return guard(conn, &l.received), nil
 	}
 	secure := tls.Client(conn, l.tlsConfig())
 	if err := secure.HandshakeContext(l.dialing); err != nil {
 		l.fail(fmt.Errorf("TLS with %s: %w", l.server, err))
 		return nil, err
 	}
-	return secure, nil
+	return guard(secure, &l.received), nil
 }
 
 func (l *link) tlsConfig() *tls.Config {
@@ -197,15 +211,24 @@ func (l *link) retire() {
 func (l *link) tend(askFor string) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	before, busy := int64(0), 0
 	for {
 		select {
 		case <-l.down:
 			return
 		case <-ticker.C:
 		}
-		now := l.now.Add(1)
-		if l.overdue(now) {
-			l.fail(fmt.Errorf("no answer for %v", unanswered))
+		received := l.received.Load()
+		if busy--; received-before >= progress {
+			busy = digesting
+		}
+		before = received
+		limit := unanswered
+		if busy > 0 {
+			limit = unfinished
+		}
+		if l.overdue(l.now.Add(1), limit) {
+			l.fail(fmt.Errorf("no answer for %v", limit))
 			return
 		}
 		if l.silence() >= heartbeat {
@@ -214,11 +237,10 @@ func (l *link) tend(askFor string) {
 	}
 }
 
-// overdue says whether a call began at least unanswered before tick now and
-// has no answer yet.
-func (l *link) overdue(now int64) bool {
-	const old = int64(unanswered / tick)
-	for age := old; age < ticks-1; age++ {
+// overdue says whether a call began at least limit before tick now and has no
+// answer yet.
+func (l *link) overdue(now int64, limit time.Duration) bool {
+	for age := int64(limit / tick); age < ticks-1; age++ {
 		if now >= age && l.pending[(now-age)%ticks].Load() > 0 {
 			return true
 		}

@@ -6,6 +6,9 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
+
+	"secretstore/store/zk"
 )
 
 // proxy stands between a backend and ZooKeeper and does what networks do.
@@ -18,6 +21,7 @@ type proxy struct {
 	conns   map[net.Conn]bool // both ends of each; guarded by mu
 	refuse  bool              // new connections; guarded by mu
 	onReply int               // so many bytes of a reply still pass, then its connection is cut; -1 is never; guarded by mu
+	large   time.Duration     // what a large piece of a reply takes; -1 cuts its connection; guarded by mu
 	count   int               // of connections let in; guarded by mu
 	running sync.WaitGroup
 }
@@ -67,6 +71,20 @@ func (p *proxy) CutReply(n int) {
 	p.onReply = n
 }
 
+// Large lets every 32 KiB of a reply take so long, or with -1 cuts the
+// connection on the first.
+func (p *proxy) Large(takes time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.large = takes
+}
+
+// Complete waits until a backend has all its connections.
+func (p *proxy) Complete() {
+	p.t.Helper()
+	eventually(p.t, "all connections", func() bool { return p.Accepted() == zk.Connections })
+}
+
 // Accepted returns how many connections were let in.
 func (p *proxy) Accepted() int {
 	p.mu.Lock()
@@ -108,7 +126,7 @@ func (p *proxy) pass(from, to net.Conn, reply bool) {
 		defer p.mu.Unlock()
 		delete(p.conns, from)
 	}()
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
@@ -120,7 +138,15 @@ func (p *proxy) pass(from, to net.Conn, reply bool) {
 			n = min(n, p.onReply)
 			p.onReply = -1
 		}
+		large := time.Duration(0)
+		if reply && n == len(buf) {
+			large = p.large
+		}
 		p.mu.Unlock()
+		if large < 0 {
+			return
+		}
+		time.Sleep(large)
 		if _, err := to.Write(buf[:n]); err != nil || cut {
 			return
 		}

@@ -72,26 +72,20 @@ func (r *request) wait(ctx context.Context) ([]store.Version, error) {
 // queue holds what waits for the committer.
 type queue struct {
 	mu       sync.Mutex
-	closed   bool         // guarded by mu
-	requests []*request   // guarded by mu
-	barriers []chan *link // guarded by mu; each gets one link, or is closed
+	closed   bool       // guarded by mu
+	requests []*request // guarded by mu
 	wake     chan struct{}
 }
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-func (q *queue) push(r *request, barrier chan *link) bool {
+func (q *queue) push(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return false
 	}
-	if r != nil {
-		q.requests = append(q.requests, r)
-	}
-	if barrier != nil {
-		q.barriers = append(q.barriers, barrier)
-	}
+	q.requests = append(q.requests, r)
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -116,11 +110,10 @@ func (q *queue) putBack(requests []*request) {
 // refuse answers all that wait.
 func (q *queue) refuse(err error) {
 	q.mu.Lock()
-	requests, barriers := q.requests, q.barriers
-	q.requests, q.barriers = nil, nil
+	requests := q.requests
+	q.requests = nil
 	q.mu.Unlock()
 	fail(requests, err)
-	release(barriers, nil)
 }
 
 func (q *queue) close() {
@@ -131,17 +124,16 @@ func (q *queue) close() {
 }
 
 // take waits for work and returns the next batch: the oldest request and all
-// that can share a transaction with it, and all barriers. When the queue is
-// closed it is not ok, and returns all that is left.
-func (q *queue) take() (batch []*request, barriers []chan *link, ok bool) {
+// that can share a transaction with it. When the queue is closed it is not ok,
+// and returns all that is left.
+func (q *queue) take() (batch []*request, ok bool) {
 	for {
 		_, open := <-q.wake
 		q.mu.Lock()
-		barriers, q.barriers = q.barriers, nil
 		if !open || q.closed {
 			batch, q.requests = q.requests, nil
 			q.mu.Unlock()
-			return batch, barriers, false
+			return batch, false
 		}
 		batch = q.form()
 		if len(q.requests) > 0 {
@@ -151,8 +143,8 @@ func (q *queue) take() (batch []*request, barriers []chan *link, ok bool) {
 			}
 		}
 		q.mu.Unlock()
-		if len(batch)+len(barriers) > 0 {
-			return batch, barriers, true
+		if len(batch) > 0 {
+			return batch, true
 		}
 	}
 }

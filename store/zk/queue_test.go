@@ -54,13 +54,13 @@ func TestBatchesAreBoundedAndNothingIsLeftBehind(t *testing.T) {
 	q := newQueue()
 	const n = 100
 	for i := range n {
-		q.push(req(store.Create(string(rune('A'+i%50)), make([]byte, 30<<10))), nil)
+		q.push(req(store.Create(string(rune('A'+i%50)), make([]byte, 30<<10))))
 	}
 	huge := req(store.Create("huge", make([]byte, maxBatchBytes+1)))
-	q.push(huge, nil)
+	q.push(huge)
 	got := 0
 	for got < n+1 {
-		batch, _, ok := q.take()
+		batch, ok := q.take()
 		if !ok || len(batch) == 0 {
 			t.Fatalf("after %d of %d: %d, %v", got, n+1, len(batch), ok)
 		}
@@ -108,10 +108,10 @@ func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
 
 func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 	q := newQueue()
-	q.push(req(), make(chan *link, 1))
+	q.push(req())
 	q.close()
-	batch, barriers, ok := q.take()
-	if ok || len(batch) != 1 || len(barriers) != 1 || q.push(req(), nil) {
+	batch, ok := q.take()
+	if ok || len(batch) != 1 || q.push(req()) {
 		t.Error("a closed queue goes on")
 	}
 }
@@ -120,22 +120,14 @@ func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 // takes as long as the outage.
 func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
 	b := &Backend{queue: newQueue(), closing: make(chan struct{}), changed: make(chan struct{}), ctx: context.Background()}
-	r, barrier := req(), make(chan *link, 1)
-	b.queue.push(r, barrier)
+	r := req()
+	b.queue.push(r)
 	sought := make(chan *link)
 	go func() { sought <- (&committer{b: b}).awaitLong() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
 	defer cancel()
 	if _, err := r.wait(ctx); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("a write: %v, want %v", err, errAway)
-	}
-	select {
-	case l := <-barrier:
-		if l != nil {
-			t.Error("a barrier without a connection")
-		}
-	case <-ctx.Done():
-		t.Error("a barrier waits on")
 	}
 	close(b.closing)
 	if l := <-sought; l != nil {

@@ -44,13 +44,12 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 	if err := checkKey(key); err != nil {
 		return store.Node{}, err
 	}
-	i := recordID(key)
+	i, way := recordID(key), fresh
 	if c == store.Cached {
 		e, age, err := b.remembered(i, key)
-		if err != nil {
-			return store.Node{}, err
-		}
 		switch {
+		case err != nil:
+			return store.Node{}, err
 		case e != nil && e.missing && age == 0:
 			return store.Node{}, store.ErrNotFound
 		case e != nil && !e.missing: // that it is missing cannot be told with an age
@@ -58,9 +57,10 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 			node.Age = age
 			return node, nil
 		}
+		way = plain
 	}
 	ticket := b.cache.ticket(i)
-	node, err := readOn(ctx, b, c, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
+	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		b.remember(i, ticket, &entry{key: key, missing: true})
@@ -108,7 +108,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 		}
 	}
 	ticket := b.cache.ticket(i)
-	names, err := readOn(ctx, b, c, func(conn *zkc.Conn) ([]string, error) {
+	names, err := readOn(ctx, b, listing, func(conn *zkc.Conn) ([]string, error) {
 		names, _, err := conn.Children(b.path(key))
 		if errors.Is(err, zkc.ErrNoNode) {
 			return nil, nil

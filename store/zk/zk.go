@@ -7,13 +7,15 @@
 // belongs to this package; each server publishes there what it wrote last
 // (see change), which keeps the memory of all others fresh.
 //
-// A Backend has one connection at a time (see link), made by one goroutine
-// (connect.go) that also follows the changes of the others (feed.go) and the
-// watched znodes (watch.go). All writes go through another one (commit.go).
+// A Backend has one connection at a time that writes and hears of changes (see
+// link), made by one goroutine (connect.go) that also follows the changes of
+// the others (feed.go) and the watched znodes (watch.go). All writes go through
+// another one (commit.go). A few more connections are for linearizable reads and
+// for listings (reader.go).
 //
 // Known limits. The client library can panic, and end the process, on a reply
-// that is cut short within a packet or otherwise malformed: use TLS where the
-// network is not trusted. A record that is changed by hand (zkCli) is not
+// whose content is malformed (a count of names that is negative, for one): use
+// TLS where the network is not trusted. A record that is changed by hand (zkCli) is not
 // published: memory keeps the old one until it is watched, written by a server
 // or evicted. A server that is cut off notices within maxSilence; until then it
 // serves from memory what may have changed meanwhile, without an Age.
@@ -69,6 +71,7 @@ type Backend struct {
 	watch watched
 	queue *queue
 	own   ownNames
+	turn  atomic.Uint32 // of the readers
 
 	abandonedAfter time.Duration // see there
 
@@ -149,7 +152,7 @@ func (b *Backend) Ping(ctx context.Context) error {
 	if err := b.ready(ctx); err != nil {
 		return err
 	}
-	_, err := readOn(ctx, b, store.Cached, func(c *zkc.Conn) (bool, error) {
+	_, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
 		exists, _, err := c.Exists(b.changes)
 		return exists, err
 	})
@@ -217,33 +220,66 @@ func (b *Backend) await(ctx context.Context) (*link, error) {
 // readTries bounds how many connections one read may outlive.
 const readTries = 3
 
-// readOn reads with call, after a barrier if c is store.Latest. An error is
-// what the server said, or matches store.ErrUnavailable.
-func readOn[T any](ctx context.Context, b *Backend, c store.Consistency, call func(*zkc.Conn) (T, error)) (T, error) {
+// route is how a read finds its connection.
+type route int
+
+const (
+	plain   route = iota // the connection that writes, and hears of changes
+	fresh                // one on which a barrier was made for it
+	listing              // the same, but one that is for large replies
+)
+
+// readOn reads with call. An error is what the server said, or matches
+// store.ErrUnavailable.
+func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Conn) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
 	defer cancel()
 	var zero T
 	var err error
-	for range readTries {
+	for try := range readTries {
 		var l *link
-		if c == store.Cached {
-			l, err = b.await(ctx)
-		} else {
-			l, err = b.barrier(ctx)
+		if l, err = b.choose(ctx, way, try); err == nil {
+			// On the connection of the barrier: another member may be behind it.
+			var value T
+			value, err = do(ctx, l, call)
+			if !errors.Is(err, errLost) {
+				return value, err
+			}
+			l.fail(err)
 		}
-		if err != nil {
+		if !errors.Is(err, errLost) {
 			return zero, err
 		}
-		// On the connection of the barrier: another member may be behind it.
-		var value T
-		value, err = do(ctx, l, call)
-		if !errors.Is(err, errLost) {
-			return value, err
-		}
-		l.fail(err)
 		if err := b.ready(ctx); err != nil {
 			return zero, err
 		}
 	}
 	return zero, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+// choose returns the connection for a read that has been tried so many times.
+func (b *Backend) choose(ctx context.Context, way route, try int) (*link, error) {
+	main, err := b.await(ctx)
+	if err != nil || way == plain {
+		return main, err
+	}
+	var l *link
+	switch {
+	case way == listing:
+		// Every time: a listing that ends its connection, because it is too
+		// large, shall not end the one that writes.
+		l = main.readers[forListing].awaitBarrier(ctx, main)
+	case try == 0:
+		l = main.readers[(forListing+1+int(b.turn.Add(1)%(readers-1)))%readers].barrier(ctx)
+	}
+	if l == nil {
+		l = main.barriers.barrier(ctx)
+	}
+	switch {
+	case l != nil:
+		return l, nil
+	case ctx.Err() != nil:
+		return nil, expired(ctx)
+	}
+	return nil, errLost
 }

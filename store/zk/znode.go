@@ -22,7 +22,7 @@ func (b *Backend) ReadZnode(ctx context.Context, path string) ([]byte, error) {
 	if err := checkPath(path); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	node, err := readOn(ctx, b, store.Latest, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, path) })
+	node, err := readOn(ctx, b, fresh, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, path) })
 	if errors.Is(err, zkc.ErrNoAuth) {
 		return nil, fmt.Errorf("znode %s: its ACL does not let the configured ZooKeeper user read it: %w", path, err)
 	}

@@ -1,0 +1,15 @@
+package zk
+
+import "context"
+
+// Connections is how many connections a backend has.
+const Connections = 1 + readers
+
+// MendACLs does that once more, as after a start.
+func (b *Backend) MendACLs(ctx context.Context) error {
+	l, err := b.await(ctx)
+	if err != nil {
+		return err
+	}
+	return b.mendACLs(ctx, l)
+}
