@@ -62,6 +62,11 @@ func problemOf(err error) *problem {
 	if errors.As(err, &key) {
 		return badRequest(key.Error())
 	}
+	var damaged *seal.DamagedRecord
+	if errors.As(err, &damaged) {
+		return &problem{status: http.StatusInternalServerError, failed: true, cause: err,
+			text: "a record of the storage is damaged, or was not written by this store: " + damaged.Key + ": restore it from a backup"}
+	}
 	for _, row := range problems {
 		if errors.Is(err, row.is) {
 			p := row.problem

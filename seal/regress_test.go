@@ -357,3 +357,38 @@ func TestServersThatUnsealAtOnceAllUnseal(t *testing.T) {
 		}
 	}
 }
+
+// staleOnce answers cached reads of one key with what it once held, as a cache
+// does that has not heard of a change made by hand.
+type staleOnce struct {
+	store.Backend
+	key  atomic.Pointer[store.Key]
+	data atomic.Pointer[[]byte]
+}
+
+func (s *staleOnce) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	node, err := s.Backend.Get(ctx, key, c)
+	if k := s.key.Load(); k != nil && *k == key && c == store.Cached {
+		node.Data = *s.data.Load()
+	}
+	return node, err
+}
+
+func TestRecordMendedByHandIsServedAtOnce(t *testing.T) {
+	b := &staleOnce{Backend: memory.New()}
+	s, _ := unsealedOn(t, b)
+	ctx := t.Context()
+	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	key, err := s.keyOf(path(t, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	junk := []byte("junk")
+	b.data.Store(&junk)
+	b.key.Store(&key)
+	if got, err := s.Get(ctx, path(t, "a"), store.Cached); err != nil || string(got.Value) != "v" {
+		t.Errorf("what was cached while it was damaged is still served: %v", err)
+	}
+}

@@ -68,6 +68,9 @@ func (s *Store) settle(ctx context.Context, c store.Consistency, read func(store
 	for look := range maxLooks {
 		err := read(c)
 		switch {
+		case errors.Is(err, ErrCorrupt) && c == store.Cached:
+			c = store.Latest // it may have been mended since it was cached
+			continue
 		case !errors.Is(err, errLookAgain):
 			return err
 		case look > 0 && errors.Is(err, errUnknownTerm):

@@ -160,10 +160,23 @@ func missing(nodes map[store.Key]*store.Node) string {
 	return strings.Join(keys, ", ")
 }
 
-// corrupt names the record that does not open.
-func corrupt(key store.Key, cause error) error {
-	if errors.Is(cause, envelope.ErrNewerFormat) {
-		return fmt.Errorf("%w: %s: %v", ErrCorrupt, key, cause)
-	}
-	return fmt.Errorf("%w: %s", ErrCorrupt, key)
+// DamagedRecord says which record of the storage does not open. It matches
+// ErrCorrupt. Keys hold no names in the clear: they may be shown.
+type DamagedRecord struct {
+	Key   store.Key
+	cause error
 }
+
+func (e *DamagedRecord) Error() string {
+	text := ErrCorrupt.Error() + ": " + e.Key
+	if errors.Is(e.cause, envelope.ErrNewerFormat) {
+		text += ": " + e.cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns ErrCorrupt.
+func (e *DamagedRecord) Unwrap() error { return ErrCorrupt }
+
+// corrupt names the record that does not open.
+func corrupt(key store.Key, cause error) error { return &DamagedRecord{Key: key, cause: cause} }

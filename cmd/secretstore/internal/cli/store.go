@@ -81,8 +81,12 @@ func printStatus(p *Process, b wire.Backend, st wire.SealStatus) error {
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Store:\t%s (%s)\n", b.Name, b.Description)
 	fmt.Fprintf(w, "Storage:\t%s\n", b.Driver)
-	fmt.Fprintf(w, "State:\t%s\n", stateWord(b))
-	if b.Initialized {
+	state := stateWord(b)
+	if b.Initialized && st.Shares == 0 {
+		state = "damaged" // nobody knows who holds its key
+	}
+	fmt.Fprintf(w, "State:\t%s\n", state)
+	if b.Initialized && st.Shares > 0 {
 		fmt.Fprintf(w, "Unseal key:\t%d share(s), %d needed\n", st.Shares, st.Threshold)
 		if st.Sealed && st.Progress > 0 {
 			fmt.Fprintf(w, "Entered:\t%d of %d\n", st.Progress, st.Threshold)
@@ -91,7 +95,7 @@ func printStatus(p *Process, b wire.Backend, st wire.SealStatus) error {
 	for _, warning := range st.Warnings {
 		fmt.Fprintf(w, "Warning:\t%s\n", oneLine(warning))
 	}
-	switch stateWord(b) {
+	switch state {
 	case "uninitialized":
 		fmt.Fprintln(w, "Next:\tsecretstore init --pgp-key FILE")
 	case "sealed":
