@@ -32,6 +32,7 @@ const textBadQuery = "malformed query: percent-encode the parameters list, limit
 func parseQuery(raw string) (query, error) {
 	var q query
 	var limits, afters int
+	var paging error // counts for lists alone: elsewhere these are unknown parameters
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -47,13 +48,15 @@ func parseQuery(raw string) (query, error) {
 			limits++
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 1 || n > wire.MaxListLimit {
-				return query{}, badRequest("limit must be a number from 1 to 10000")
+				paging = badRequest("limit must be a number from 1 to 10000")
+				continue
 			}
 			q.limit = n
 		case "after":
 			afters++
 			if len(value) > acl.MaxPathBytes {
-				return query{}, badRequest("after is longer than any name: send the `next` of the page before")
+				paging = badRequest("after is longer than any name: send the `next` of the page before")
+				continue
 			}
 			q.after = value
 		case wire.ServiceParam:
@@ -65,7 +68,10 @@ func parseQuery(raw string) (query, error) {
 		}
 	}
 	if limits > 1 || afters > 1 {
-		return query{}, badRequest("limit and after may be given once each")
+		paging = badRequest("limit and after may be given once each")
+	}
+	if q.list && paging != nil {
+		return query{}, paging
 	}
 	return q, nil
 }

@@ -103,6 +103,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.refresh(first); err != nil {
 		s.log.Warn("the state of the store is not known yet; trying on", zap.Error(err))
 	}
+	if s.Status().State == StateSealed {
+		s.log.Warn("the store is sealed", zap.String("reason", s.whySealed()))
+	}
 
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
@@ -114,6 +117,20 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.owned.Go(func() { s.chores.run(run) })
 	}
 	return s, nil
+}
+
+// whySealed says why a store that has keys was not unsealed at the start.
+func (s *Store) whySealed() string {
+	switch v := s.view.Load(); {
+	case v.intent.Sealed:
+		return "it was sealed on purpose"
+	case !s.bootstrap:
+		return "bootstrap is off: a holder of the unseal key unseals it"
+	case !v.holdsBootstrapKey:
+		return "no bootstrap key that opens it is there, or it cannot be read: a holder of the unseal key unseals it"
+	default:
+		return "the recorded wish to be unsealed is not genuine, or the bootstrap key does not open it"
+	}
 }
 
 // startTimeout bounds how long Open waits for the storage and, on an empty one,
