@@ -52,6 +52,8 @@ func serves(addr string) bool {
 		return false
 	}
 	defer conn.Close()
+	// A server that is just starting may never answer an early srvr.
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte("srvr")); err != nil {
 		return false
 	}
