@@ -83,5 +83,10 @@ func sameOrigin(r *http.Request) bool {
 		return false
 	}
 	u, err := url.Parse(origins[0])
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && strings.EqualFold(u.Host, r.Host)
+	if err != nil || !strings.EqualFold(u.Host, r.Host) {
+		return false
+	}
+	// Behind a proxy that ends TLS the page is https and the request is not; a
+	// plain page, which anybody on the way can forge, is never of an https server.
+	return u.Scheme == "https" || (u.Scheme == "http" && r.TLS == nil)
 }
