@@ -3,7 +3,8 @@ package acl
 // Op is what a request wants. The zero value is refused.
 type Op uint8
 
-// The operations of the API. ViewStore is open to every valid token that is not bound to a service; Administer needs dcos:superuser.
+// The operations of the API. ViewStore is open to every valid token that is not bound to a service; Administer needs dcos:superuser;
+// MintTaskToken makes a token for the tasks of a service, and needs the permission to fetch secrets on its behalf.
 const (
 	ReadSecret Op = iota + 1
 	CreateSecret
@@ -12,6 +13,7 @@ const (
 	ListSecrets
 	ViewStore
 	Administer
+	MintTaskToken
 )
 
 // Request is one question to the policy. The zero value is refused.
@@ -19,7 +21,8 @@ type Request struct {
 	Op Op
 	// Path is the secret, or the folder of ListSecrets; unused by ViewStore and Administer.
 	Path Path
-	// Service is on whose behalf a secret is read; it counts only if HasService. Any operation but ReadSecret is refused with it.
+	// Service is on whose behalf a secret is read, or whose tasks MintTaskToken is for; it counts only if HasService. MintTaskToken needs it,
+	// and any operation but these two is refused with it.
 	Service    Service
 	HasService bool
 }
@@ -71,7 +74,7 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	if !req.valid() {
 		return d.deny(ReasonBadRequest)
 	}
-	if req.HasService && !req.Service.MayRead(req.Path) {
+	if req.Op == ReadSecret && req.HasService && !req.Service.MayRead(req.Path) {
 		return d.deny(notAccessible + req.Service.String())
 	}
 	r, known := p.users[who.UID]
@@ -118,6 +121,8 @@ func (r Request) valid() bool {
 		return !r.Path.IsRoot() && !r.HasService
 	case ListSecrets, ViewStore, Administer:
 		return !r.HasService
+	case MintTaskToken:
+		return r.HasService
 	}
 	return false
 }
@@ -137,6 +142,8 @@ func (r Request) needs() (Resource, Action) {
 		return ListResource(r.Path), Read
 	case Administer:
 		return SuperuserResource(), Full
+	case MintTaskToken:
+		return ResolveResource(r.Service), Read
 	}
 	return Resource{}, 0
 }

@@ -23,7 +23,7 @@ func onBehalf(t testing.TB, path, service string) acl.Request {
 func TestZeroValuesAreRefused(t *testing.T) {
 	live := mustPolicy(t, "{}").WithSuperusers("root", "")
 	for _, p := range []*acl.Policy{nil, {}} {
-		for _, op := range allOps {
+		for _, op := range append([]acl.Op{acl.MintTaskToken}, allOps...) {
 			for _, who := range []acl.Principal{{UID: "root"}, bound(t, "root", "/a")} {
 				if d := p.Decide(who, acl.Request{Op: op, Path: mustPath(t, "a/b")}); d.Allowed {
 					t.Errorf("no policy, op %d, %+v: allowed", op, who)
@@ -362,5 +362,37 @@ func BenchmarkParsePath(b *testing.B) {
 		if _, err := acl.ParsePath("/group/hdfs/some-secret.key"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestWhoMayMakeTaskTokens(t *testing.T) {
+	p := mustPolicy(t, `
+users:
+  scheduler: {"dcos:secrets:resolve:default:/group/*": [read]}
+  exact: {"dcos:secrets:resolve:default:/group/app": [read]}
+  alice: {"dcos:secrets:default:/*": [full], "dcos:secrets:list:default:/": [read]}
+`).WithSuperusers("root")
+	for _, row := range []struct {
+		uid, service string
+		want         bool
+	}{
+		{"scheduler", "/group/app", true},
+		{"scheduler", "/other/app", false},
+		{"exact", "/group/app", true},
+		{"exact", "/group/app/x", false},
+		{"alice", "/group/app", false},
+		{"root", "/any", true},
+		{"nobody", "/group/app", false},
+	} {
+		d := p.Decide(acl.Principal{UID: row.uid}, acl.Request{Op: acl.MintTaskToken, Service: mustService(t, row.service), HasService: true})
+		if d.Allowed != row.want || d.Resource != "dcos:secrets:resolve:default:"+row.service || d.Action != "read" {
+			t.Errorf("%s for %s: %+v", row.uid, row.service, d)
+		}
+	}
+	if d := p.Decide(acl.Principal{UID: "root"}, acl.Request{Op: acl.MintTaskToken}); d.Allowed {
+		t.Errorf("for no service: %+v", d)
+	}
+	if d := p.Decide(bound(t, "scheduler", "/group/app"), acl.Request{Op: acl.MintTaskToken, Service: mustService(t, "/group/app"), HasService: true}); d.Allowed {
+		t.Errorf("by a bound token: %+v", d)
 	}
 }

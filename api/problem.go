@@ -100,6 +100,8 @@ var problems = []struct {
 		"have its holders verify their shares, or cancel it with DELETE and its nonce"}},
 	{seal.ErrNoRekey, problem{status: http.StatusNotFound, text: "no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce"}},
 	{seal.ErrTooManyTerms, problem{status: http.StatusConflict, text: "too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle"}},
+	{seal.ErrTaskSpent, problem{status: http.StatusUnauthorized, text: "the task token is used up: have the scheduler ask for another one"}},
+	{seal.ErrTaskTerm, problem{status: http.StatusUnauthorized, text: textUnauthorized}},
 	{seal.ErrSealNotRecorded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true,
 		text: "sealed here, not yet recorded: this server holds no keys any more and goes on trying to record the intent in the storage"}},
 	{store.ErrOutcomeUnknown, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnknown}},

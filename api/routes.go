@@ -32,6 +32,11 @@ type endpoint struct {
 	unsealed bool
 	// behalf: a service may be named (section 6 of the contract).
 	behalf bool
+	// subject reads from the body what the request is about, where that is not
+	// in its head; the decision follows. Nil: the head says it.
+	subject func(*Server, *call) error
+	// spends: a 200 is a use of the task token that asked for it.
+	spends bool
 	run    func(*Server, *call) (reply, error)
 
 	metrics *endpointMetrics
@@ -43,7 +48,7 @@ type endpoint struct {
 func endpoints() []*endpoint {
 	list := &endpoint{name: "secret.list", method: http.MethodGet, op: acl.ListSecrets, unsealed: true, run: (*Server).listSecrets}
 	return []*endpoint{
-		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, list: list, run: (*Server).readSecret},
+		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, list: list, run: (*Server).readSecret},
 		{name: "secret.create", method: http.MethodPut, path: "/secret/", op: acl.CreateSecret, unsealed: true, run: (*Server).createSecret},
 		{name: "secret.update", method: http.MethodPatch, path: "/secret/", op: acl.UpdateSecret, unsealed: true, run: (*Server).updateSecret},
 		{name: "secret.delete", method: http.MethodDelete, path: "/secret/", op: acl.DeleteSecret, unsealed: true, run: (*Server).deleteSecret},
@@ -63,6 +68,7 @@ func endpoints() []*endpoint {
 		{name: "rotate.show", method: http.MethodGet, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: (*Server).showRotation},
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: (*Server).rotateStore},
 		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: (*Server).showKeys},
+		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, subject: (*Server).taskOf, run: (*Server).mintTaskToken},
 		{name: "revoke", method: http.MethodPut, path: "/revoke/", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: (*Server).noLeases},
 

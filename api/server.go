@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"secretstore/acl"
+	"secretstore/acl/token"
 	"secretstore/api/audit"
 	"secretstore/seal"
 )
@@ -133,6 +134,10 @@ type call struct {
 	principal  acl.Principal
 	path       acl.Path // of the secret, or of the listed folder
 	decision   acl.Decision
+	// task is the task token that asks, or nil.
+	task *token.Task
+	// minting is what the body of a request for a task token asks for.
+	minting *taskRequest
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
@@ -209,6 +214,11 @@ func (s *Server) answer(c *call) (reply, error) {
 	if err := c.resolve(t); err != nil {
 		return reply{}, err
 	}
+	if c.ep.subject != nil {
+		if err := s.readSubject(c); err != nil {
+			return reply{}, err
+		}
+	}
 	if err := s.authorize(c); err != nil {
 		return reply{}, err
 	}
@@ -217,7 +227,20 @@ func (s *Server) answer(c *call) (reply, error) {
 			return reply{}, err
 		}
 	}
-	return c.ep.run(s, c)
+	rep, err := c.ep.run(s, c)
+	if err == nil && c.task != nil {
+		err = s.spendTask(c, &rep)
+	}
+	return rep, err
+}
+
+// readSubject has the body of a request read before it is decided about. What
+// can be refused without it is.
+func (s *Server) readSubject(c *call) error {
+	if err := unsealedError(s.store.Status()); err != nil {
+		return err
+	}
+	return c.ep.subject(s, c)
 }
 
 // answerOpen serves what takes no token.
@@ -254,6 +277,9 @@ func (s *Server) authenticate(c *call) error {
 	raw, err := credential(c.r)
 	if err != nil {
 		return err
+	}
+	if token.IsTask(raw) {
+		return s.authenticateTask(c, raw)
 	}
 	who, err := s.auth.Verify(raw)
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 	collectTimeout = 30 * time.Second
 )
 
-// collect removes the pieces of values whose write was never committed, until
-// the context ends.
+// collect removes the pieces of values whose write was never committed, and the
+// uses of task tokens that have expired, until the context ends.
 func (s *Store) collect(ctx context.Context) {
 	seen := make(map[store.Key]time.Time)
 	tick := time.NewTicker(collectEvery)
@@ -39,6 +39,9 @@ func (s *Store) collect(ctx context.Context) {
 		}
 		if err := s.collectOnce(ctx, seen, time.Now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("orphaned pieces were not collected; trying again", zap.Error(err))
+		}
+		if err := s.collectTasks(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("the uses of expired task tokens were not collected; trying again", zap.Error(err))
 		}
 	}
 }

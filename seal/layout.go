@@ -19,6 +19,7 @@ import "secretstore/store"
 //	stores/default/secrets/XX/F/N     a secret: envelope of its payload
 //	stores/default/blobs/ID           envelope: which secret the pieces belong to
 //	stores/default/blobs/ID/NNNN      envelope: a piece of a large value
+//	stores/default/tasks/MINUTE/ID    how often a task token was used, see task.go
 //
 // Two levels, however deep the paths: a create never makes or prunes a chain of
 // parents, which is a race in stores that mirror paths.

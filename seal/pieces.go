@@ -202,21 +202,26 @@ func (s *Store) removeBlob(ctx context.Context, blob store.Key) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	pieces, err := s.backend.Children(ctx, blob, store.Latest)
+	return s.removeTree(ctx, blob)
+}
+
+// removeTree deletes a record and those directly below it.
+func (s *Store) removeTree(ctx context.Context, parent store.Key) error {
+	below, err := s.backend.Children(ctx, parent, store.Latest)
 	if err != nil {
 		return err
 	}
-	for names := range slices.Chunk(pieces.Names, removeBatch) {
+	for names := range slices.Chunk(below.Names, removeBatch) {
 		var ops []store.Op
 		for _, name := range names {
-			node, err := s.backend.Get(ctx, blob+"/"+name, store.Latest)
+			node, err := s.backend.Get(ctx, parent+"/"+name, store.Latest)
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			ops = append(ops, store.Delete(blob+"/"+name, node.Version))
+			ops = append(ops, store.Delete(parent+"/"+name, node.Version))
 		}
 		if len(ops) == 0 {
 			continue
@@ -225,7 +230,7 @@ func (s *Store) removeBlob(ctx context.Context, blob store.Key) error {
 			return err
 		}
 	}
-	return s.removeRecord(ctx, blob)
+	return s.removeRecord(ctx, parent)
 }
 
 // removeRecord deletes a record in whatever version it is.

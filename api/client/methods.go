@@ -207,6 +207,12 @@ func (c *Client) Seal(ctx context.Context) (wire.SealStatus, error) {
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/seal")}, nil)
 }
 
+// TaskToken makes a short-lived token for the tasks of one service. ErrDenied
+// without the permission to fetch secrets on its behalf.
+func (c *Client) TaskToken(ctx context.Context, r wire.TaskTokenRequest) (wire.TaskToken, error) {
+	return doJSON[wire.TaskToken](ctx, c, call{method: http.MethodPost, path: c.ofStore("/task-token")}, r)
+}
+
 // Ping asks whether the server and its storage answer. It needs no token.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ping/backends/" + url.PathEscape(c.store)})

@@ -130,3 +130,23 @@ type Error struct {
 	Title       string `json:"title"`       // "404 Not Found"
 	Description string `json:"description"` // what to do next
 }
+
+// TaskTokenRequest is what POST /task-token takes.
+type TaskTokenRequest struct {
+	// Service is the id of the service whose tasks the token is for.
+	Service string `json:"service"`
+	// TTL is how long the token lives, as in "90s" or "2h"; "" is 60s.
+	TTL string `json:"ttl,omitempty"`
+	// Uses is how often it can be used, on all servers together: 0 is any number
+	// of times while it lives, and nil is once.
+	Uses *int `json:"uses,omitempty"`
+}
+
+// TaskToken is the answer to POST /task-token.
+type TaskToken struct {
+	Token   string `json:"token"`
+	Service string `json:"service"`
+	// Expires is when the token is refused: RFC 3339, UTC.
+	Expires string `json:"expires"`
+	Uses    int    `json:"uses"`
+}

@@ -72,7 +72,7 @@ func newRoot(p *Process) *cobra.Command {
 	add(groupSecrets, secretCommands(p)...)
 	add(groupStore, serverCommand(p))
 	add(groupStore, storeCommands(p)...)
-	add(groupOther, tokenCommand(p), versionCommand(p), completionCommand(p))
+	add(groupOther, tokenCommand(p), taskTokenCommand(p), versionCommand(p), completionCommand(p))
 	root.SetHelpCommandGroupID(groupOther)
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {

@@ -1,0 +1,127 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secretstore/store"
+)
+
+var (
+	aTask   = strings.Repeat("ab", 16)
+	aMinute = time.Unix(60*29_000_000+30, 0)
+)
+
+// Two servers on one storage count together, also at the same moment.
+func TestTaskIsSpentOnceOnAllServers(t *testing.T) {
+	s, b, key := unsealed(t)
+	other := open(t, b, false)
+	if _, err := other.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	for _, uses := range []int{1, 2, 5} {
+		id := strings.Repeat("0", 31) + string(rune('0'+uses))
+		var good, spent atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				server := []*Store{s, other}[i%2]
+				switch err := server.SpendTask(t.Context(), id, aMinute, uses); {
+				case err == nil:
+					good.Add(1)
+				case errors.Is(err, ErrTaskSpent):
+					spent.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if int(good.Load()) != uses || int(spent.Load()) != 16-uses {
+			t.Errorf("of %d uses: %d were good, %d refused", uses, good.Load(), spent.Load())
+		}
+		wantErr(t, "looked at afterwards", other.TaskSpent(t.Context(), id, aMinute, uses), ErrTaskSpent)
+	}
+	if err := s.TaskSpent(t.Context(), aTask, aMinute, 1); err != nil {
+		t.Errorf("another token: %v", err)
+	}
+}
+
+func TestSpoiltCountDoesNotMakeATokenGoodAgain(t *testing.T) {
+	s, b, _ := unsealed(t)
+	if err := s.SpendTask(t.Context(), aTask, aMinute, 1); err != nil {
+		t.Fatal(err)
+	}
+	key := taskKey(aTask, aMinute)
+	for _, junk := range []string{"0", "-1", "01", "x", "1 ", "99999999999999999999"} {
+		node, err := b.Get(t.Context(), key, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Apply(t.Context(), store.Set(key, []byte(junk), node.Version)); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, junk, s.SpendTask(t.Context(), aTask, aMinute, 5), ErrCorrupt)
+		wantErr(t, junk, s.TaskSpent(t.Context(), aTask, aMinute, 5), ErrCorrupt)
+	}
+}
+
+func TestSealedStoreSpendsNothing(t *testing.T) {
+	s, b, _ := unsealed(t)
+	if _, err := s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "spend", s.SpendTask(t.Context(), aTask, aMinute, 1), ErrSealed)
+	_, err := s.TaskTerm()
+	wantErr(t, "term", err, ErrSealed)
+	_, err = s.TaskMAC(1, nil)
+	wantErr(t, "mac", err, ErrSealed)
+	if n := children(t, b, keyTasks); n != 0 {
+		t.Errorf("%d records", n)
+	}
+}
+
+func TestTermsOfTaskTokens(t *testing.T) {
+	s, _, _ := unsealed(t)
+	one, err := s.TaskMAC(1, []byte("m"))
+	if err != nil || len(one) != 32 {
+		t.Fatal(one, err)
+	}
+	_, err = s.TaskMAC(0, []byte("m"))
+	wantErr(t, "a term that has left", err, ErrTaskTerm)
+	// It may be that of a rotation which this server has not heard of yet.
+	_, err = s.TaskMAC(2, []byte("m"))
+	wantErr(t, "a term to come", err, store.ErrUnavailable)
+}
+
+func TestUsesOfExpiredTasksAreCollectedAndOnlyThose(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := context.Background()
+	later := aMinute.Add(2 * time.Minute)
+	for _, expires := range []time.Time{aMinute, later} {
+		for _, id := range []string{aTask, strings.Repeat("cd", 16)} {
+			if err := s.SpendTask(ctx, id, expires, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := b.Apply(ctx, store.Create(keyTasks+"/foreign", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		now  time.Time
+		want int
+	}{{aMinute.Add(tasksKept), 3}, {aMinute.Add(tasksKept + 2*time.Minute), 2}, {later.Add(tasksKept + 2*time.Minute), 1}} {
+		if err := s.collectTasks(ctx, row.now); err != nil {
+			t.Fatal(err)
+		}
+		if n := children(t, b, keyTasks); n != row.want {
+			t.Errorf("at %v: %d minutes are left, want %d", row.now, n, row.want)
+		}
+	}
+}
