@@ -70,6 +70,45 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
+// FuzzEntityTags: what the parser takes means the same when it is written out
+// plainly, and an ETag of ours is found wherever it is listed.
+func FuzzEntityTags(f *testing.F) {
+	for _, seed := range []string{`*`, `"a"`, `W/"a"`, `"a", W/"b,c" ,,"d"`, `,"a"`, `"a`, `a`, `""`, `"a""b"`, `*,"a"`, ``, " \t*", "\"\xff\""} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, first, second string) {
+		l, err := parseTags([]string{first, second})
+		if err != nil {
+			var p *problem
+			if !errors.As(err, &p) || p.text != textBadTags {
+				t.Fatalf("error %v", err)
+			}
+			return
+		}
+		if !l.given || l.any == (len(l.tags) > 0) {
+			t.Fatalf("%q, %q read as %+v", first, second, l)
+		}
+		var plainly []string
+		for _, tag := range l.tags {
+			text := etagOf(tag.opaque)
+			if tag.weak {
+				text = "W/" + text
+			}
+			plainly = append(plainly, text)
+			if !l.weak(tag.opaque) || !tag.weak && !l.strong(tag.opaque) {
+				t.Fatalf("%+v is not found in %+v", tag, l)
+			}
+		}
+		if l.any {
+			return
+		}
+		again, err := parseTags([]string{strings.Join(plainly, ", ")})
+		if err != nil || !slices.Equal(again.tags, l.tags) {
+			t.Fatalf("%q, %q read as %+v, written plainly as %+v (%v)", first, second, l, again, err)
+		}
+	})
+}
+
 // FuzzQuery: on a query that net/url takes whole, the two agree about what was
 // asked; a service that net/url sees is never overlooked.
 func FuzzQuery(f *testing.F) {

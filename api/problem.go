@@ -88,6 +88,7 @@ var problems = []struct {
 	{seal.ErrUninitialized, problem{status: http.StatusServiceUnavailable, text: textUninitialized}},
 	{seal.ErrDamaged, problem{status: http.StatusServiceUnavailable, text: textDamaged, failed: true}},
 	{seal.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, text: textTooLarge}},
+	{seal.ErrChanged, problem{status: http.StatusPreconditionFailed, text: textChanged}},
 	{seal.ErrBadMetadata, problem{status: http.StatusBadRequest, text: "description or labels too large: a description has up to 4096 bytes, " +
 		"and a secret up to 64 labels of up to 256 bytes"}},
 	{seal.ErrInitialized, problem{status: http.StatusBadRequest, text: "the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys"}},

@@ -16,6 +16,7 @@ import (
 type reply struct {
 	status      int
 	contentType string
+	etag        string // with its quotes; "" is none
 	body        []byte
 	// age is how long ago the storage last stood behind the answer.
 	age     time.Duration
@@ -24,6 +25,11 @@ type reply struct {
 
 // empty is a success without a body: clients parse whatever a 201 holds.
 func empty(status int) (reply, error) { return reply{status: status}, nil }
+
+// written is the answer to a write that left the value id.
+func written(status int, id string) (reply, error) {
+	return reply{status: status, etag: etagOf(id)}, nil
+}
 
 // asJSON is a success with a small document.
 func asJSON(v any) (reply, error) {
@@ -66,9 +72,13 @@ func (s *Server) send(c *call, rep *reply) {
 	if rep.contentType != "" {
 		h["Content-Type"] = []string{rep.contentType}
 	}
-	// A 204 has no Content-Length (RFC 9110, 8.6); everything else always has
-	// one, for pooled clients are confused by empty chunked bodies.
-	if rep.status != http.StatusNoContent {
+	if rep.etag != "" {
+		h["Etag"] = []string{rep.etag}
+	}
+	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
+	// body which it spares; everything else always has one, for pooled clients are
+	// confused by empty chunked bodies.
+	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified {
 		h["Content-Length"] = []string{strconv.Itoa(len(rep.body))}
 	}
 	if rep.age > 0 {

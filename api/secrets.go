@@ -63,6 +63,10 @@ func consistency(h http.Header) store.Consistency {
 }
 
 func (s *Server) readSecret(c *call) (reply, error) {
+	given, err := parseConditions(c.r.Header)
+	if err != nil {
+		return reply{}, err
+	}
 	ctx, cancel := s.readContext(c)
 	defer cancel()
 	secret, err := s.store.Get(ctx, c.path, consistency(c.r.Header))
@@ -73,7 +77,14 @@ func (s *Server) readSecret(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	rep := reply{status: http.StatusOK, contentType: form, body: secret.Value, age: secret.Age}
+	etag := etagOf(secret.ID)
+	switch {
+	case given.match.given && !given.match.strong(secret.ID):
+		return reply{}, seal.ErrChanged
+	case given.noneMatch.given && given.noneMatch.weak(secret.ID):
+		return reply{status: http.StatusNotModified, etag: etag, age: secret.Age}, nil
+	}
+	rep := reply{status: http.StatusOK, contentType: form, etag: etag, body: secret.Value, age: secret.Age}
 	if form == wire.TypeJSON {
 		// Room for the value and its metadata; a value full of escapes grows.
 		buf := make([]byte, 0, len(secret.Value)+len(secret.Value)/8+len(secret.Description)+192)
@@ -104,6 +115,10 @@ func (s *Server) listSecrets(c *call) (reply, error) {
 }
 
 func (s *Server) createSecret(c *call) (reply, error) {
+	// If-None-Match is what a create always asks for.
+	if len(c.r.Header["If-Match"]) > 0 {
+		return reply{}, &problem{status: http.StatusPreconditionFailed, text: textPutIf}
+	}
 	return s.writeSecret(c, s.store.Create, http.StatusCreated, "the secret was created")
 }
 
@@ -111,24 +126,28 @@ func (s *Server) updateSecret(c *call) (reply, error) {
 	return s.writeSecret(c, s.store.Update, http.StatusNoContent, "the secret was changed")
 }
 
-func (s *Server) writeSecret(c *call, write func(context.Context, acl.Path, seal.Change) error, status int, effect string) (reply, error) {
+func (s *Server) writeSecret(c *call, write func(context.Context, acl.Path, seal.Change) (string, error), status int, effect string) (reply, error) {
+	given, err := parseConditions(c.r.Header)
+	if err != nil {
+		return reply{}, err
+	}
 	change, release, err := s.readChange(c)
 	if err != nil {
 		return reply{}, err
 	}
 	defer release()
-	change.Author = c.principal.UID
+	change.Author, change.If = c.principal.UID, given.permit()
 	if err := s.auditable(); err != nil {
 		return reply{}, err
 	}
 	ctx, cancel := s.writeContext(c, len(change.Value))
 	defer cancel()
-	err = write(ctx, c.path, change)
+	id, err := write(ctx, c.path, change)
 	c.note(err, effect)
 	if err != nil {
 		return reply{}, err
 	}
-	return empty(status)
+	return written(status, id)
 }
 
 // readChange reads the body of a create or an update.
@@ -160,12 +179,16 @@ func (s *Server) readChange(c *call) (change seal.Change, release func(), err er
 }
 
 func (s *Server) deleteSecret(c *call) (reply, error) {
+	given, err := parseConditions(c.r.Header)
+	if err != nil {
+		return reply{}, err
+	}
 	if err := s.auditable(); err != nil {
 		return reply{}, err
 	}
 	ctx, cancel := s.writeContext(c, 0)
 	defer cancel()
-	err := s.store.Delete(ctx, c.path)
+	err = s.store.Delete(ctx, c.path, given.permit())
 	c.note(err, "the secret was deleted")
 	if err != nil {
 		return reply{}, err

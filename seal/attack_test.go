@@ -60,7 +60,7 @@ func TestStorageShowsNeitherValuesNorNames(t *testing.T) {
 			value = bytes.Repeat(value, 30000)
 		}
 		c := Change{Kind: Text, Value: value, Description: &description, Labels: &labels, Author: "canary-author"}
-		if err := s.Create(t.Context(), path(t, p), c); err != nil {
+		if _, err := s.Create(t.Context(), path(t, p), c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
 	ctx := t.Context()
 	a, other := path(t, "f/a"), path(t, "f/b")
 	for _, p := range []acl.Path{a, other} {
-		if err := s.Create(ctx, p, text("value of "+p.String())); err != nil {
+		if _, err := s.Create(ctx, p, text("value of "+p.String())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -119,7 +119,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 		s, b, key := unsealed(t)
 		ctx := t.Context()
 		for p, v := range values {
-			if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+			if _, err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -191,7 +191,7 @@ func TestForgedIntentDoesNotUnseal(t *testing.T) {
 func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
 	for _, lost := range []store.Key{keyConfig, keyRoot, keyKeyring} {
 		s, b, _ := unsealed(t)
-		if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+		if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 			t.Fatal(err)
 		}
 		node, err := b.Get(t.Context(), lost, store.Latest)
@@ -280,7 +280,7 @@ func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
 	b := memory.New()
 	f := &faulty{Backend: b}
 	s := open(t, f, true)
-	if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	f.away.Store(true)
@@ -307,7 +307,7 @@ func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
 func TestOutageNeitherSealsNorForgets(t *testing.T) {
 	f := &faulty{Backend: memory.New()}
 	s, _ := unsealedOn(t, f)
-	if err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	f.away.Store(true)
@@ -386,7 +386,7 @@ func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
 				return true, nil
 			}
 			f.apply.Store(&decide)
-			writeErr := s.Create(t.Context(), path(t, "large"), Change{Kind: Binary, Value: value})
+			_, writeErr := s.Create(t.Context(), path(t, "large"), Change{Kind: Binary, Value: value})
 			f.apply.Store(nil)
 			got, err := s.Get(t.Context(), path(t, "large"), store.Latest)
 			switch {
@@ -405,7 +405,7 @@ func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
 func TestNothingIsDecryptedAfterSealHasReturned(t *testing.T) {
 	s, _, key := unsealed(t)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	var sealedNow atomic.Bool
@@ -450,7 +450,7 @@ func TestConcurrentUpdatesOfOneSecretAllHappen(t *testing.T) {
 	if _, err := other.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	var writers sync.WaitGroup
@@ -458,7 +458,7 @@ func TestConcurrentUpdatesOfOneSecretAllHappen(t *testing.T) {
 		s := []*Store{a, other}[i%2]
 		writers.Go(func() {
 			for range 10 {
-				if err := s.Update(ctx, path(t, "a"), text(fmt.Sprint(i))); err != nil {
+				if _, err := s.Update(ctx, path(t, "a"), text(fmt.Sprint(i))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -477,13 +477,13 @@ func TestNamesOfEveryLengthComeBack(t *testing.T) {
 	for n := 1; n <= 255; n += 15 {
 		name := strings.Repeat("n", n)
 		want = append(want, name)
-		if err := s.Create(ctx, path(t, name), text("v")); err != nil {
+		if _, err := s.Create(ctx, path(t, name), text("v")); err != nil {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
 	}
 	deep := strings.Repeat("d/", 31) + "leaf"
 	want = append(want, deep)
-	if err := s.Create(ctx, path(t, deep), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, deep), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.List(ctx, acl.Path{}, Page{}, store.Cached)

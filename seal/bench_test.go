@@ -41,7 +41,7 @@ func BenchmarkGet256(b *testing.B) {
 		b.Fatal(err)
 	}
 	p := path(b, "group/service/secret")
-	if err := s.Create(b.Context(), p, Change{Kind: Text, Value: make([]byte, 256), Author: "alice"}); err != nil {
+	if _, err := s.Create(b.Context(), p, Change{Kind: Text, Value: make([]byte, 256), Author: "alice"}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

@@ -104,7 +104,9 @@ var (
 	ErrSealNotRecorded = errors.New("sealed here, not yet recorded")
 	ErrNotFound        = errors.New("secret does not exist")
 	ErrExists          = errors.New("secret already exists")
-	ErrTooLarge        = errors.New("secret value too large")
+	// ErrChanged: the secret is not as the Match of a write demands.
+	ErrChanged  = errors.New("secret was changed meanwhile")
+	ErrTooLarge = errors.New("secret value too large")
 	// ErrBadMetadata: a description or label beyond the limits below.
 	ErrBadMetadata = errors.New("description or labels too large")
 	// ErrCorrupt: a record that does not authenticate: damaged, moved, or not
@@ -156,7 +158,15 @@ type Change struct {
 	Labels      *[]string
 	// Author is the uid that writes; it is recorded by Create alone.
 	Author string
+	// If is asked by an update; a create replaces nothing.
+	If Match
 }
+
+// Match decides about the value that a write would replace or delete, known by
+// its value id: false refuses the write with ErrChanged. It is asked about the
+// very value that the write is conditional on, and asked again when somebody
+// else was first. Nil lets every write through.
+type Match func(id string) bool
 
 // InitParams are the wishes of the operator who initialises the store.
 type InitParams struct {

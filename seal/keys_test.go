@@ -106,7 +106,7 @@ func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		s, b, oldKey := unsealed(t)
 		ctx := t.Context()
-		if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+		if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 			t.Fatal(err)
 		}
 		info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 3, 2), Rotate: rotate})
@@ -263,7 +263,7 @@ func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
 		want[fmt.Sprintf("f%d/s%d", i%5, i)] = []byte(fmt.Sprint("value ", i))
 	}
 	for p, v := range want {
-		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+		if _, err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,9 +285,9 @@ func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
 				}
 				p := fmt.Sprintf("busy/%p-%d", user, i%7)
 				v := []byte(fmt.Sprint(i))
-				err := user.Create(ctx, path(t, p), Change{Kind: Binary, Value: v})
+				_, err := user.Create(ctx, path(t, p), Change{Kind: Binary, Value: v})
 				if errors.Is(err, ErrExists) {
-					err = user.Update(ctx, path(t, p), Change{Kind: Binary, Value: v})
+					_, err = user.Update(ctx, path(t, p), Change{Kind: Binary, Value: v})
 				}
 				if err != nil {
 					t.Error(err)
@@ -342,7 +342,7 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 	if _, err := a.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := other.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Errorf("the other server did not follow: %v", err)
 	}
 	if got, err := a.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
@@ -415,7 +415,7 @@ func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 		if strings.HasSuffix(p, "large") {
 			value = bytes.Repeat(value, 20000)
 		}
-		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: value}); err != nil {
+		if _, err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: value}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -493,7 +493,7 @@ func TestRecoverReadsASealedStoreOffline(t *testing.T) {
 	ctx := t.Context()
 	large := bytes.Repeat([]byte("l"), 300<<10)
 	for p, v := range map[string][]byte{"a": []byte("v"), "f/large": large} {
-		if err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
+		if _, err := s.Create(ctx, path(t, p), Change{Kind: Binary, Value: v}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -29,7 +29,7 @@ func TestStoreOfAnAttackerUnderTheSameUuidIsNotServed(t *testing.T) {
 	if st := s.Status(); st.State == StateUnsealed {
 		t.Fatalf("unsealed under the attacker's keys: %+v", st)
 	}
-	err := s.Create(t.Context(), path(t, "a"), text("v"))
+	_, err := s.Create(t.Context(), path(t, "a"), text("v"))
 	if err == nil {
 		t.Error("a value was written under the attacker's keys")
 	}
@@ -141,7 +141,7 @@ func TestServerLeftBehindByAWipeWritesNothingIntoTheNewStore(t *testing.T) {
 	if _, err := fresh.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := old.Create(ctx, path(t, "a"), text("v")); err == nil {
+	if _, err := old.Create(ctx, path(t, "a"), text("v")); err == nil {
 		t.Error("a write under the old keys was acknowledged")
 	}
 	if names, err := fresh.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil || len(names.Names) != 0 {
@@ -179,7 +179,7 @@ func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	for _, p := range []string{"f/a", "g/b"} {
-		if err := s.Create(ctx, path(t, p), text("v")); err != nil {
+		if _, err := s.Create(ctx, path(t, p), text("v")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,7 +265,7 @@ func waitForRotation(t *testing.T, s *Store, until func(RotationInfo) bool) Rota
 func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	key, err := s.keyOf(path(t, "a"))
@@ -273,7 +273,7 @@ func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, b, key+"/foreign", []byte("x"))
-	err = s.Delete(ctx, path(t, "a"))
+	err = s.Delete(ctx, path(t, "a"), nil)
 	wantErr(t, "delete", err, ErrCorrupt)
 	if err != nil && !strings.Contains(err.Error(), key) {
 		t.Errorf("the error does not name the record: %v", err)
@@ -283,7 +283,7 @@ func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
 func TestLostPieceIsDamageNotAnOutage(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "large"), Change{Kind: Binary, Value: make([]byte, 300<<10)}); err != nil {
+	if _, err := s.Create(ctx, path(t, "large"), Change{Kind: Binary, Value: make([]byte, 300<<10)}); err != nil {
 		t.Fatal(err)
 	}
 	for key, node := range dump(t, b) {
@@ -304,15 +304,15 @@ func TestRefusedLargeWritesWriteNothing(t *testing.T) {
 	g := &gate{Backend: memory.New()}
 	s, _ := unsealedOn(t, g)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	var writes atomic.Int64
 	count := func([]store.Op) { writes.Add(1) }
 	g.before.Store(&count)
 	large := Change{Kind: Binary, Value: make([]byte, 1<<20)}
-	wantErr(t, "create over a secret", s.Create(ctx, path(t, "a"), large), ErrExists)
-	wantErr(t, "update of nothing", s.Update(ctx, path(t, "b"), large), ErrNotFound)
+	wantErr(t, "create over a secret", errOf(s.Create(ctx, path(t, "a"), large)), ErrExists)
+	wantErr(t, "update of nothing", errOf(s.Update(ctx, path(t, "b"), large)), ErrNotFound)
 	if n := writes.Load(); n != 0 {
 		t.Errorf("%d transactions for refused writes", n)
 	}
@@ -378,7 +378,7 @@ func TestRecordMendedByHandIsServedAtOnce(t *testing.T) {
 	b := &staleOnce{Backend: memory.New()}
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	key, err := s.keyOf(path(t, "a"))

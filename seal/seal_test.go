@@ -114,6 +114,9 @@ func wantErr(t *testing.T, what string, err, want error) {
 	}
 }
 
+// errOf drops the value id that a write returns.
+func errOf(_ string, err error) error { return err }
+
 func TestInitSealsAndOnlyTheRightKeyUnseals(t *testing.T) {
 	s, key := initialized(t, memory.New())
 	ctx := t.Context()
@@ -130,7 +133,7 @@ func TestInitSealsAndOnlyTheRightKeyUnseals(t *testing.T) {
 	wantErr(t, "Unseal with another key", err, ErrWrongKey)
 	_, err = s.Get(ctx, path(t, "a"), store.Cached)
 	wantErr(t, "Get while sealed", err, ErrSealed)
-	wantErr(t, "Create while sealed", s.Create(ctx, path(t, "a"), text("v")), ErrSealed)
+	wantErr(t, "Create while sealed", errOf(s.Create(ctx, path(t, "a"), text("v"))), ErrSealed)
 	_, err = s.AutoUnseal(ctx, "")
 	wantErr(t, "AutoUnseal without a bootstrap key", err, ErrNoBootstrapKey)
 	if st, err := s.Unseal(ctx, " "+key+"\n"); err != nil || st.State != StateUnsealed {
@@ -170,7 +173,7 @@ func TestValuesComeBackAsTheyWentIn(t *testing.T) {
 	for _, size := range []int{0, 1, 255, inlineMax - 1, inlineMax, inlineMax + 1, 2 * pieceSize, 2*pieceSize + 1, 1 << 20} {
 		p := path(t, fmt.Sprintf("sizes/s%d", size))
 		value := bytes.Repeat([]byte{0xff, 0, 'x'}, size/3+1)[:size]
-		if err := s.Create(ctx, p, Change{Kind: Binary, Value: value, Author: "bob"}); err != nil {
+		if _, err := s.Create(ctx, p, Change{Kind: Binary, Value: value, Author: "bob"}); err != nil {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
@@ -180,7 +183,7 @@ func TestValuesComeBackAsTheyWentIn(t *testing.T) {
 			}
 		}
 	}
-	wantErr(t, "one byte over the limit", s.Create(ctx, path(t, "big"), Change{Kind: Binary, Value: make([]byte, 4<<20+1)}), ErrTooLarge)
+	wantErr(t, "one byte over the limit", errOf(s.Create(ctx, path(t, "big"), Change{Kind: Binary, Value: make([]byte, 4<<20+1)})), ErrTooLarge)
 }
 
 func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
@@ -189,15 +192,15 @@ func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 	describe, labels := "what it is", []string{"x", "y"}
 	c := text("one")
 	c.Description, c.Labels = &describe, &labels
-	if err := s.Create(ctx, p, c); err != nil {
+	if _, err := s.Create(ctx, p, c); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, "second Create", s.Create(ctx, p, text("other")), ErrExists)
+	wantErr(t, "second Create", errOf(s.Create(ctx, p, text("other"))), ErrExists)
 	first, err := s.Get(ctx, p, store.Cached)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Update(ctx, p, Change{Kind: Binary, Value: []byte("two"), Author: "mallory"}); err != nil {
+	if _, err := s.Update(ctx, p, Change{Kind: Binary, Value: []byte("two"), Author: "mallory"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Get(ctx, p, store.Cached)
@@ -212,11 +215,11 @@ func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 	if got.ID == first.ID {
 		t.Error("the value id did not change")
 	}
-	if err := s.Delete(ctx, p); err != nil {
+	if err := s.Delete(ctx, p, nil); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, "second Delete", s.Delete(ctx, p), ErrNotFound)
-	wantErr(t, "Update of nothing", s.Update(ctx, p, text("x")), ErrNotFound)
+	wantErr(t, "second Delete", s.Delete(ctx, p, nil), ErrNotFound)
+	wantErr(t, "Update of nothing", errOf(s.Update(ctx, p, text("x"))), ErrNotFound)
 	_, err = s.Get(ctx, p, store.Cached)
 	wantErr(t, "Get of nothing", err, ErrNotFound)
 }
@@ -230,7 +233,7 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 		if i == 0 {
 			write = s.Create
 		}
-		if err := write(ctx, p, change); err != nil {
+		if _, err := write(ctx, p, change); err != nil {
 			t.Fatal(err)
 		}
 		s.chores.pending.Wait()
@@ -238,11 +241,11 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 			t.Fatalf("%d blobs after write %d, want 1", n, i)
 		}
 	}
-	wantErr(t, "Create over it", s.Create(ctx, p, Change{Kind: Binary, Value: make([]byte, 300<<10)}), ErrExists)
+	wantErr(t, "Create over it", errOf(s.Create(ctx, p, Change{Kind: Binary, Value: make([]byte, 300<<10)})), ErrExists)
 	if n := children(t, b, keyBlobs); n != 1 {
 		t.Errorf("%d blobs after a refused create, want 1", n)
 	}
-	if err := s.Delete(ctx, p); err != nil {
+	if err := s.Delete(ctx, p, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.chores.pending.Wait()
@@ -264,7 +267,7 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	value := bytes.Repeat([]byte("v"), 300<<10)
-	if err := s.Create(ctx, path(t, "kept"), Change{Kind: Binary, Value: value}); err != nil {
+	if _, err := s.Create(ctx, path(t, "kept"), Change{Kind: Binary, Value: value}); err != nil {
 		t.Fatal(err)
 	}
 	orphan := &head{}
@@ -297,7 +300,7 @@ func TestListIsRecursiveRelativeAndSorted(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx := t.Context()
 	for _, name := range []string{"key1", "folder/key2", "folder/key3", "folder/sub", "folder/sub/key4", "folder-b/x"} {
-		if err := s.Create(ctx, path(t, name), text("v")); err != nil {
+		if _, err := s.Create(ctx, path(t, name), text("v")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -340,10 +343,10 @@ func TestListIsRecursiveRelativeAndSorted(t *testing.T) {
 
 func TestEmptyFoldersLeaveNoRecord(t *testing.T) {
 	s, b, _ := unsealed(t)
-	if err := s.Create(t.Context(), path(t, "f/a"), text("v")); err != nil {
+	if _, err := s.Create(t.Context(), path(t, "f/a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), path(t, "f/a")); err != nil {
+	if err := s.Delete(t.Context(), path(t, "f/a"), nil); err != nil {
 		t.Fatal(err)
 	}
 	s.chores.pending.Wait()
@@ -359,7 +362,7 @@ func TestSealIntentSurvivesARestartAndACrashIsNone(t *testing.T) {
 	if st := s.Status(); st.State != StateUnsealed || !st.HoldsBootstrapKey {
 		t.Fatalf("after bootstrap: %+v", st)
 	}
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -390,7 +393,7 @@ func TestSealReachesEveryServerAndOldKeysAreDropped(t *testing.T) {
 	if _, err := other.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Seal(ctx); err != nil {
@@ -402,7 +405,7 @@ func TestSealReachesEveryServerAndOldKeysAreDropped(t *testing.T) {
 	// The other server has slept through both: its keys are of an older epoch.
 	_, err := other.Get(ctx, path(t, "a"), store.Cached)
 	wantErr(t, "read under the keys of an older epoch", err, ErrSealed)
-	wantErr(t, "write under the keys of an older epoch", other.Create(ctx, path(t, "b"), text("v")), ErrSealed)
+	wantErr(t, "write under the keys of an older epoch", errOf(other.Create(ctx, path(t, "b"), text("v"))), ErrSealed)
 }
 
 func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {

@@ -194,21 +194,22 @@ func (h *head) seal(o *opened, p acl.Path) ([]byte, error) {
 		envelope.Header{Kind: envelope.KindSecret, Term: o.ring.active, Version: h.count, ID: h.id}, plain), nil
 }
 
-// Create stores a secret that does not exist yet. ErrExists, ErrTooLarge,
-// ErrBadMetadata, ErrSealed, store.ErrUnavailable, store.ErrOutcomeUnknown.
-func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error {
+// Create stores a secret that does not exist yet, and returns its value id.
+// ErrExists, ErrTooLarge, ErrBadMetadata, ErrSealed, store.ErrUnavailable,
+// store.ErrOutcomeUnknown.
+func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, err error) {
 	if err := s.checkChange(c); err != nil {
-		return err
+		return "", err
 	}
 	h := &head{payload: payload{kind: c.Kind, created: time.Now().UTC(), author: c.Author, value: c.Value}, id: envelope.NewID(), count: 1}
 	h.applyMetadata(c)
 	if len(c.Value) > inlineMax {
 		// Rather than writing megabytes that will be refused.
 		if err := s.mustExist(ctx, p, false); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return s.withPieces(ctx, p, h, func(pieces []store.Op) error {
+	err = s.withPieces(ctx, p, h, func(pieces []store.Op) error {
 		err := s.commit(ctx, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
 			if err != nil {
@@ -227,6 +228,7 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) error {
 		}
 		return err
 	})
+	return idString(h.id), err
 }
 
 // mustExist returns ErrExists or ErrNotFound unless the secret is there as it is
@@ -246,19 +248,20 @@ func (s *Store) mustExist(ctx context.Context, p acl.Path, want bool) error {
 	}
 }
 
-// Update replaces the value of a secret. ErrNotFound and those of Create.
-func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error {
+// Update replaces the value of a secret, and returns the id of the new one.
+// ErrNotFound, ErrChanged and those of Create.
+func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, err error) {
 	if err := s.checkChange(c); err != nil {
-		return err
+		return "", err
 	}
 	if len(c.Value) > inlineMax {
 		if err := s.mustExist(ctx, p, true); err != nil {
-			return err
+			return "", err
 		}
 	}
 	next := &head{payload: payload{kind: c.Kind, value: c.Value}, id: envelope.NewID()}
-	return s.withPieces(ctx, p, next, func(pieces []store.Op) error {
-		old, err := s.replace(ctx, p, func(o *opened, old *head) ([]store.Op, error) {
+	err = s.withPieces(ctx, p, next, func(pieces []store.Op) error {
+		old, err := s.replace(ctx, p, c.If, func(o *opened, old *head) ([]store.Op, error) {
 			next.created, next.author, next.description, next.labels = old.created, old.author, old.description, old.labels
 			next.count = old.count + 1
 			next.applyMetadata(c)
@@ -270,12 +273,13 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) error {
 		}
 		return err
 	})
+	return idString(next.id), err
 }
 
-// Delete removes a secret. ErrNotFound, ErrSealed, store.ErrUnavailable,
-// store.ErrOutcomeUnknown.
-func (s *Store) Delete(ctx context.Context, p acl.Path) error {
-	old, err := s.replace(ctx, p, func(o *opened, old *head) ([]store.Op, error) {
+// Delete removes a secret. ErrNotFound, ErrChanged, ErrSealed,
+// store.ErrUnavailable, store.ErrOutcomeUnknown.
+func (s *Store) Delete(ctx context.Context, p acl.Path, when Match) error {
+	old, err := s.replace(ctx, p, when, func(o *opened, old *head) ([]store.Op, error) {
 		return []store.Op{store.Delete(old.key, old.revision)}, nil
 	})
 	if err != nil {
@@ -286,10 +290,10 @@ func (s *Store) Delete(ctx context.Context, p acl.Path) error {
 	return nil
 }
 
-// replace writes over a record that exists, and returns what it was. build gets
-// the record as it is now; the write is conditional on it, and done again when
-// somebody else was first.
-func (s *Store) replace(ctx context.Context, p acl.Path, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
+// replace writes over a record that exists and that when permits, and returns
+// what it was. build gets the record as it is now; the write is conditional on
+// it, and done again when somebody else was first.
+func (s *Store) replace(ctx context.Context, p acl.Path, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
 	key, err := s.keyOf(p)
 	if err != nil {
 		return nil, err
@@ -310,6 +314,9 @@ func (s *Store) replace(ctx context.Context, p acl.Path, build func(*opened, *he
 		})
 		if err != nil {
 			return nil, err
+		}
+		if when != nil && !when(idString(old.id)) {
+			return nil, ErrChanged
 		}
 		err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
 		var refused *store.OpError

@@ -20,7 +20,7 @@ func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
 	defer b.Close()
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
 	old := s.view.Load()

@@ -20,6 +20,8 @@ var (
 	ErrUnauthorized  = errors.New("no valid token")           // 401
 	ErrBadRequest    = errors.New("bad request")              // 400
 	ErrTooLarge      = errors.New("too large")                // 413
+	ErrChanged       = errors.New("changed meanwhile")        // 412
+	ErrNotModified   = errors.New("not modified")             // 304
 	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
 	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
 	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
@@ -57,6 +59,10 @@ func (e *Error) Is(target error) bool {
 		return e.Status == http.StatusUnauthorized
 	case ErrBadRequest:
 		return e.Status == http.StatusBadRequest
+	case ErrChanged:
+		return e.Status == http.StatusPreconditionFailed
+	case ErrNotModified:
+		return e.Status == http.StatusNotModified
 	case ErrTooLarge:
 		return e.Status == http.StatusRequestEntityTooLarge
 	case ErrUnavailable:
@@ -79,6 +85,9 @@ func readError(res *http.Response) *Error {
 	e := &Error{Status: res.StatusCode, Title: res.Status, RequestID: res.Header.Get(wire.RequestIDHeader)}
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 && n < 3600 {
 		e.RetryAfter = time.Duration(n) * time.Second
+	}
+	if e.Status == http.StatusNotModified {
+		return e // has no body
 	}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxError)) // what came is better than nothing
 	var doc wire.Error

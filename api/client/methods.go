@@ -18,6 +18,9 @@ type Secret struct {
 	Value []byte
 	// Binary says in which form it is stored.
 	Binary bool
+	// ETag names the value, for IfMatch and GetOptions.IfNoneMatch: each write
+	// leaves another one.
+	ETag string
 	// The rest is known of text secrets only.
 	Description string
 	Labels      []string
@@ -35,6 +38,9 @@ type GetOptions struct {
 	Service *string
 	// Latest demands an answer from the storage itself.
 	Latest bool
+	// IfNoneMatch is the ETag of the value that is known already, or "": if it is
+	// still the one, there is ErrNotModified instead of an answer.
+	IfNoneMatch string
 }
 
 // Get reads a secret.
@@ -46,14 +52,17 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	if o.Latest {
 		h.Set("Cache-Control", "no-cache")
 	}
+	if o.IfNoneMatch != "" {
+		h.Set("If-None-Match", o.IfNoneMatch)
+	}
 	ans, err := c.do(ctx, call{method: http.MethodGet, path: c.secret(path), header: h})
 	if err != nil {
 		return Secret{}, err
 	}
-	age := ageOf(ans.header)
+	age, etag := ageOf(ans.header), ans.header.Get("ETag")
 	switch ans.header.Get("Content-Type") {
 	case wire.TypeBinary:
-		return Secret{Value: ans.body, Binary: true, Age: age}, nil
+		return Secret{Value: ans.body, Binary: true, ETag: etag, Age: age}, nil
 	case wire.TypeJSON:
 	default:
 		return Secret{}, errNotJSON
@@ -62,7 +71,7 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	if json.Unmarshal(ans.body, &doc) != nil {
 		return Secret{}, errNotJSON
 	}
-	s := Secret{Value: []byte(doc.Value), Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
+	s := Secret{Value: []byte(doc.Value), ETag: etag, Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
 	if doc.Created != "" {
 		s.Created, err = time.Parse(time.RFC3339, doc.Created)
 		if err != nil {
@@ -82,43 +91,46 @@ func ageOf(h http.Header) time.Duration {
 
 // CreateText stores a text secret that does not exist yet. ErrExists.
 func (c *Client) CreateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	return c.writeText(ctx, http.MethodPut, path, s)
+	return c.writeText(ctx, http.MethodPut, path, s, http.Header{})
 }
 
 // UpdateText replaces the value of a secret by text. ErrNotFound.
 func (c *Client) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	return c.writeText(ctx, http.MethodPatch, path, s)
+	return c.writeText(ctx, http.MethodPatch, path, s, http.Header{})
 }
 
 // CreateBinary stores a binary secret that does not exist yet. ErrExists.
 func (c *Client) CreateBinary(ctx context.Context, path string, value []byte) error {
-	return c.write(ctx, http.MethodPut, path, wire.TypeBinary, value)
+	return c.write(ctx, http.MethodPut, path, wire.TypeBinary, value, http.Header{})
 }
 
 // UpdateBinary replaces the value of a secret by bytes. ErrNotFound.
 func (c *Client) UpdateBinary(ctx context.Context, path string, value []byte) error {
-	return c.write(ctx, http.MethodPatch, path, wire.TypeBinary, value)
+	return c.write(ctx, http.MethodPatch, path, wire.TypeBinary, value, http.Header{})
 }
 
-func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite) error {
+func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) error {
 	body, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
 	}
-	return c.write(ctx, method, path, wire.TypeJSON, body)
+	return c.write(ctx, method, path, wire.TypeJSON, body, h)
 }
 
-func (c *Client) write(ctx context.Context, method, path, contentType string, body []byte) error {
+func (c *Client) write(ctx context.Context, method, path, contentType string, body []byte, h http.Header) error {
 	if body == nil {
 		body = []byte{}
 	}
-	_, err := c.do(ctx, call{method: method, path: c.secret(path), header: http.Header{"Content-Type": {contentType}}, body: body})
+	h.Set("Content-Type", contentType)
+	_, err := c.do(ctx, call{method: method, path: c.secret(path), header: h, body: body})
 	return err
 }
 
 // Delete removes a secret. ErrNotFound.
-func (c *Client) Delete(ctx context.Context, path string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path)})
+func (c *Client) Delete(ctx context.Context, path string) error { return c.delete(ctx, path, nil) }
+
+func (c *Client) delete(ctx context.Context, path string, h http.Header) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path), header: h})
 	return err
 }
 

@@ -54,7 +54,7 @@ func fill(t *testing.T, names ...string) (*bolt.Backend, Info, string) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if err := st.Create(ctx, parse(t, name), seal.Change{Kind: seal.Text, Value: []byte("value of " + name)}); err != nil {
+		if _, err := st.Create(ctx, parse(t, name), seal.Change{Kind: seal.Text, Value: []byte("value of " + name)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -293,7 +293,7 @@ func TestAFrozenStoreTakesNoWrites(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := st.Create(ctx, parse(t, "b"), seal.Change{Kind: seal.Text, Value: []byte("x")}); err == nil {
+	if _, err := st.Create(ctx, parse(t, "b"), seal.Change{Kind: seal.Text, Value: []byte("x")}); err == nil {
 		t.Error("a write was taken")
 	}
 	if _, err := exportTo(t, b, share, acl.Path{}, files{}); err != nil {

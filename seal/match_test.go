@@ -1,0 +1,79 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"secretstore/store"
+)
+
+// TestOneOfTwoServersIsFirst has writers on two servers replace, or delete, the
+// value that all of them have read.
+func TestOneOfTwoServersIsFirst(t *testing.T) {
+	a, b, key := unsealed(t)
+	other := open(t, b, false)
+	ctx := t.Context()
+	if _, err := other.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 8 {
+		p := path(t, fmt.Sprint("a", round))
+		read, err := a.Create(ctx, p, text("v"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		still := func(id string) bool { return id == read }
+		var won atomic.Int64
+		var writers sync.WaitGroup
+		for i := range 6 {
+			s := []*Store{a, other}[i%2]
+			writers.Go(func() {
+				var err error
+				if i < 4 {
+					c := text(fmt.Sprint(i))
+					c.If = still
+					_, err = s.Update(ctx, p, c)
+				} else {
+					err = s.Delete(ctx, p, still)
+				}
+				switch {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, ErrChanged) && !errors.Is(err, ErrNotFound):
+					t.Error(err)
+				}
+			})
+		}
+		writers.Wait()
+		if won.Load() != 1 {
+			t.Errorf("round %d: %d writers were first", round, won.Load())
+		}
+	}
+}
+
+func TestRefusedConditionWritesNothing(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx, p := t.Context(), path(t, "a")
+	id, err := s.Create(ctx, p, text("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := Change{Kind: Binary, Value: make([]byte, 3*pieceSize), If: func(now string) bool {
+		if now != id {
+			t.Errorf("asked about %s, not %s", now, id)
+		}
+		return false
+	}}
+	wantErr(t, "Update", errOf(s.Update(ctx, p, large)), ErrChanged)
+	wantErr(t, "Delete", s.Delete(ctx, p, large.If), ErrChanged)
+	s.chores.pending.Wait()
+	if n := children(t, b, keyBlobs); n != 0 {
+		t.Errorf("%d blobs are left", n)
+	}
+	if got, err := s.Get(ctx, p, store.Latest); err != nil || got.ID != id || got.Version != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
