@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,29 +27,42 @@ func serverCommand(p *Process) *cobra.Command {
 			"      --policy-file policy.yaml --audit-log audit.log\n" +
 			"  secretstore server --storage zk://zk1:2181,zk2:2181,zk3:2181/dcos/secrets --zk-auth-file zk-auth \\\n" +
 			"      --auth-jwks https://master.mesos/acs/api/v1/auth/jwks --superuser admin",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("unexpected argument %q (a flag that is true or false takes its value after =, as in --bootstrap=false)", args[0])
-			}
-			return nil
-		},
+		Args: cobra.ArbitraryArgs, // reported with the other mistakes
 	}
 	cmd.Flags().SortFlags = false
 	flags := config.Register(cmd.Flags())
-	cmd.RunE = run(func(*cobra.Command, []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		context.AfterFunc(ctx, stop) // a second signal ends the process at once
-		hangup := make(chan os.Signal, 1)
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
-
-		cfg, problems := config.Load(flags, p.Getenv)
-		s, err := server.New(ctx, cfg, problems, server.Outside{Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0]})
-		if err != nil {
-			return err
-		}
-		return s.Run(ctx)
+	cmd.RunE = run(func(_ *cobra.Command, args []string) error {
+		return serve(p, flags, config.Unexpected(args))
+	})
+	cmd.SetFlagErrorFunc(func(*cobra.Command, error) error {
+		flags, positional, problems := config.ParseAll(withoutName(p.Args, cmd.Name()))
+		return serve(p, flags, append(problems, config.Unexpected(positional)...))
 	})
 	return cmd
+}
+
+// withoutName returns the arguments without the name of the command.
+func withoutName(args []string, name string) []string {
+	if at := slices.Index(args, name); at >= 0 {
+		return slices.Concat(args[:at], args[at+1:])
+	}
+	return args
+}
+
+// serve runs a server until a signal. It does not start with any problem, in the
+// command line or in the rest of the configuration.
+func serve(p *Process, flags *config.Flags, problems []config.Problem) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	cfg, more := config.Load(flags, p.Getenv)
+	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0]})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,51 @@ func TestEmptyEnvironmentVariableIsUnset(t *testing.T) {
 	c, problems := load(t, "", map[string]string{"SECRETSTORE_STORAGE": "", "SECRETSTORE_CONFIG": ""})
 	if problems != nil || c.Storage.Path != "secretstore.db" {
 		t.Errorf("storage %v, problems %v", c.Storage, problems)
+	}
+}
+
+// TestMistakesInTheCommandLineHideNothing: pflag ends at the first of them.
+func TestMistakesInTheCommandLineHideNothing(t *testing.T) {
+	flags, positional, problems := ParseAll([]string{"--zk_auth_file", "f", "--listen", "nowhere", "--nonsense=hunter2", "-x", "---y=1",
+		"--bootstrap", "false", "--superuser", "ü", "--log-level"})
+	_, more := Load(flags, func(string) string { return "" })
+	var got []string
+	for _, p := range slices.Concat(problems, Unexpected(positional), more) {
+		got = append(got, p.String())
+	}
+	want := []string{
+		"--zk_auth_file: is no option; write zk-auth-file", "--nonsense: is no option", "-x: is no option", "---y: is no flag", "--log-level: needs a value",
+		`argument "false": is unexpected (a flag that is true or false takes its value after =`, `--listen: "nowhere" is no address`, `--superuser: "ü" is no user id`,
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d problems, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("%s\nwant %s…", got[i], want[i])
+		}
+	}
+}
+
+func TestTwoNamesOfOneEnvironmentVariable(t *testing.T) {
+	for _, tt := range []struct {
+		main, alias string
+		args        []string
+		problem     bool
+		want        bool
+	}{
+		{"true", "false", nil, true, true},
+		{"false", "true", nil, true, false},
+		{"false", "perhaps", nil, true, false},
+		{"false", "0", nil, false, false},
+		{"", "false", nil, false, false},
+		{"true", "false", []string{"--bootstrap=false"}, false, false}, // a flag beats both
+	} {
+		c, problems := load(t, "", map[string]string{"SECRETSTORE_BOOTSTRAP": tt.main, "SECRETS_BOOTSTRAP": tt.alias}, tt.args...)
+		if c.Bootstrap != tt.want || (len(problems) > 0) != tt.problem ||
+			tt.problem && !strings.HasPrefix(problems[0], "SECRETS_BOOTSTRAP: contradicts SECRETSTORE_BOOTSTRAP") {
+			t.Errorf("%+v: bootstrap %v, problems %q", tt, c.Bootstrap, problems)
+		}
 	}
 }
 
@@ -292,6 +338,24 @@ func FuzzConfig(f *testing.F) {
 		}
 		if cfg.SecurityMode != modePermissive {
 			t.Errorf("mode %q accepted", cfg.SecurityMode)
+		}
+	})
+}
+
+// FuzzParseAll: it ends, and what pflag refuses is never without a problem.
+func FuzzParseAll(f *testing.F) {
+	for _, seed := range []string{"--listen a", "-x -y", "--no-such --listen", "---", "--=", "--no\x00-- x", "--config", "-h", "--listen=--no --no"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, " ")
+		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+		fs.Usage = func() {}
+		Register(fs)
+		refused := fs.Parse(slices.Clone(args))
+		flags, _, problems := ParseAll(args)
+		if flags == nil || (refused != nil) != (len(problems) > 0) {
+			t.Errorf("%q: %v, but %q", args, refused, problems)
 		}
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -95,6 +97,7 @@ func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Prob
 		s := setting{"", []string{o.Default}}
 		if flag, ok := flags.flags[o.Name]; ok {
 			s = choose(o, flag.values, getenv, file)
+			problems = append(problems, disagreement(o, s, getenv)...)
 		}
 		if s.where == "" && o.Repeat {
 			continue // no default
@@ -129,6 +132,28 @@ func choose(o Option, flag []string, getenv func(string) string, file map[string
 		return s
 	}
 	return setting{"", []string{o.Default}}
+}
+
+// disagreement returns a problem if the environment, having been chosen, says
+// two things about one option by two of its names.
+func disagreement(o Option, s setting, getenv func(string) string) []Problem {
+	names := o.Env()
+	if !slices.Contains(names, s.where) {
+		return nil
+	}
+	var chosen Config
+	if o.set(&chosen, s.values) != nil {
+		return nil // a problem of its own
+	}
+	for _, name := range names {
+		var other Config
+		v := getenv(name)
+		// Compared as they are understood: true and 1 are the same.
+		if v != "" && (o.set(&other, commas(o, []string{v})) != nil || !reflect.DeepEqual(chosen, other)) {
+			return []Problem{{name, "contradicts " + s.where + ", which is another name of the same option; remove one of the two"}}
+		}
+	}
+	return nil
 }
 
 // commas splits the values of a repeatable option.

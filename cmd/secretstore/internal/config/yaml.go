@@ -48,10 +48,7 @@ func firstLine(err error) string {
 }
 
 func parseMapping(path string, m *yaml.Node) (map[string]setting, []Problem) {
-	known := map[string]Option{}
-	for _, o := range Options() {
-		known[o.Name] = o
-	}
+	known := known()
 	out := map[string]setting{}
 	var problems []Problem
 	for i := 0; i+1 < len(m.Content); i += 2 {
@@ -74,6 +71,15 @@ func parseMapping(path string, m *yaml.Node) (map[string]setting, []Problem) {
 		out[o.Name] = setting{where, values}
 	}
 	return out, problems
+}
+
+// known returns the options by name.
+func known() map[string]Option {
+	out := map[string]Option{}
+	for _, o := range Options() {
+		out[o.Name] = o
+	}
+	return out
 }
 
 // unknownKey helps with the usual slips: underscores, capitals, dashes in front.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -51,9 +52,13 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 	}
 	p.policy, err = newPolicyHolder(cfg.PolicyFile, cfg.Superusers, log, n)
 	check("policy-file", err)
-	if cfg.TLSListen != "" && cfg.TLSCertFile != "" && cfg.TLSKeyFile != "" {
-		p.cert, err = loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log, n)
-		check("tls-cert-file", err)
+	// Read also where they have no effect, or one is missing: those mistakes are
+	// reported already, and the next should not wait for another start.
+	cert, certErr, keyErr := loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log, n)
+	check("tls-cert-file", certErr)
+	check("tls-key-file", keyErr)
+	if cfg.TLSListen != "" {
+		p.cert = cert
 	}
 	check("storage", checkStorage(cfg.Storage))
 	problems = append(problems, p.zk.load(cfg)...)
@@ -88,7 +93,7 @@ func prepareKeySet(ctx context.Context, source string, v *token.Verifier) (*toke
 	return s, v.SetJWKS(raw)
 }
 
-// checkStorage finds the usual slip with a bbolt path. Everything else about
+// checkStorage finds the usual slips with a bbolt path. Everything else about
 // the storage is found out when it is opened.
 func checkStorage(s config.Storage) error {
 	if s.Kind != config.Bolt {
@@ -102,7 +107,19 @@ func checkStorage(s config.Storage) error {
 	if !info.IsDir() {
 		return &fs.PathError{Op: "open", Path: folder, Err: fs.ErrInvalid}
 	}
-	return nil
+	switch info, err := os.Stat(s.Path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // a new one
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file; name one in it, such as bolt:%s", s.Path, filepath.Join(s.Path, "secretstore.db"))
+	}
+	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // expiring returns the certificate if it is valid for less than a week.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -344,6 +345,49 @@ func TestDangerousStartsAreWarnedAbout(t *testing.T) {
 				t.Errorf("no warning %q in:\n%s", tt.want, all)
 			}
 		})
+	}
+}
+
+// TestEveryBadFileIsNamedAtOnce: what one mistake hides costs the operator
+// another start.
+func TestEveryBadFileIsNamedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, otherCert, otherKey := filepath.Join(dir, "c"), filepath.Join(dir, "k"), filepath.Join(dir, "c2"), filepath.Join(dir, "k2")
+	if err := errors.Join(fixture.Certificate(cert, key), fixture.Certificate(otherCert, otherKey)); err != nil {
+		t.Fatal(err)
+	}
+	text := write(t, dir, "text", "user:password\n")
+	locked := write(t, dir, "locked", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"--tls-listen :0 --tls-cert-file nosuch.pem --tls-key-file nosuch.key", []string{"--tls-cert-file: stat nosuch.pem", "--tls-key-file: stat nosuch.key"}},
+		{"--tls-listen :0 --tls-cert-file nosuch.pem", []string{"--tls-listen: needs the private key", "--tls-cert-file: stat nosuch.pem"}},
+		{"--tls-key-file nosuch.key", []string{"--tls-key-file: has no effect", "--tls-key-file: stat nosuch.key"}},
+		{"--tls-listen :0 --tls-cert-file " + text + " --tls-key-file " + cert, []string{"--tls-cert-file: .*holds no certificate", "--tls-key-file: .*holds no private key"}},
+		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + otherKey, []string{"--tls-cert-file: certificate .* does not match"}},
+		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + locked, []string{"--tls-key-file: .*passphrase"}},
+		{"--storage zk://h --zk-tls-ca " + text + " --zk-tls-cert nosuch.pem --zk-tls-key nosuch.key --zk-auth-file nosuch",
+			[]string{"--zk-auth-file: stat nosuch", "--zk-tls-ca: .*no certificate", "--zk-tls-cert: stat", "--zk-tls-key: stat"}},
+		{"--storage zk://h --zk-tls-cert nosuch.pem", []string{"--zk-tls-cert: needs its private key", "--zk-tls-cert: stat nosuch.pem"}},
+		{"--policy-file nosuch --auth-secret-file nosuch --auth-jwks nosuch --audit-log nosuch/a --storage bolt:" + dir,
+			[]string{"--auth-secret-file: stat", "--auth-jwks: .*nosuch", "--policy-file: stat", "--storage: .* is no file; name one in it", "--audit-log: "}},
+	} {
+		_, err := build(t, Outside{}, strings.Fields(tt.args)...)
+		var problems config.Error
+		if !errors.As(err, &problems) || len(problems) != len(tt.want) {
+			t.Errorf("%s:\n%v\nwant %q", tt.args, err, tt.want)
+			continue
+		}
+		for i, want := range tt.want {
+			if !regexp.MustCompile("^" + want).MatchString(problems[i].String()) {
+				t.Errorf("%s:\n%v\nwant %q", tt.args, problems[i], want)
+			}
+		}
+		if strings.Contains(err.Error(), "user:password") {
+			t.Errorf("%s: the content of a file is repeated", tt.args)
+		}
 	}
 }
 

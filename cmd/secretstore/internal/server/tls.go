@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,26 +24,20 @@ type certificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-func loadCertificate(certFile, keyFile string, log *zap.Logger, n *notices) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, notices: n}
-	return c, c.load()
+// loadCertificate loads the pair for the first time, and tells what is wrong
+// with each of its files.
+func loadCertificate(certFile, keyFile string, log *zap.Logger, n *notices) (c *certificate, certErr, keyErr error) {
+	c = &certificate{certFile: certFile, keyFile: keyFile, log: log, notices: n}
+	certErr, keyErr = c.load()
+	return c, certErr, keyErr
 }
 
-func (c *certificate) load() error {
-	cert, err := watchfile.Read(c.certFile)
-	if err != nil {
-		return err
+func (c *certificate) load() (certErr, keyErr error) {
+	pair, certErr, keyErr := readPair(c.certFile, c.keyFile)
+	if certErr == nil && keyErr == nil {
+		c.current.Store(&pair)
 	}
-	key, err := watchfile.Read(c.keyFile)
-	if err != nil {
-		return err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
-	}
-	c.current.Store(&pair)
-	return nil
+	return certErr, keyErr
 }
 
 // expiry returns when the certificate in force expires.
@@ -88,9 +82,10 @@ func (c *certificate) changed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.leaf()
-	err := c.load()
-	c.notices.report("tls-cert-file", err)
-	if err != nil {
+	certErr, keyErr := c.load()
+	c.notices.report("tls-cert-file", certErr)
+	c.notices.report("tls-key-file", keyErr)
+	if err := errors.Join(certErr, keyErr); err != nil {
 		c.log.Warn("new TLS certificate is not usable; the one loaded before stays in use", zap.Error(err))
 		return
 	}

@@ -34,9 +34,10 @@ func (z *zkAccess) load(cfg config.Config) []config.Problem {
 	if cfg.ZKTLSCA != "" {
 		check("zk-tls-ca", z.loadCA(cfg.ZKTLSCA))
 	}
-	if cfg.ZKTLSCert != "" && cfg.ZKTLSKey != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.ZKTLSCert, cfg.ZKTLSKey)
-		check("zk-tls-cert", err)
+	pair, certErr, keyErr := readPair(cfg.ZKTLSCert, cfg.ZKTLSKey)
+	check("zk-tls-cert", certErr)
+	check("zk-tls-key", keyErr)
+	if cfg.ZKTLSCert != "" {
 		z.tls.Certificates = []tls.Certificate{pair}
 	}
 	return problems
