@@ -36,6 +36,9 @@ var (
 	ErrShortKey = fmt.Errorf("HS256 key is shorter than %d bytes", MinHMACKeyBytes)
 	ErrLongKey  = fmt.Errorf("HS256 key is longer than %d bytes", maxHMACBytes)
 	ErrBadJWKS  = errors.New("unusable key set")
+	// ErrRevoked is wrapped, besides one of the others, where a source is in order but without a key: that is how an operator takes a
+	// key back, so no old one stays.
+	ErrRevoked = errors.New("nobody gets in by it")
 )
 
 // FirstLine returns a copy of raw up to its first line break, which is how DC/OS reads its token secret from a file or znode.
@@ -52,7 +55,7 @@ type publicKey struct {
 }
 
 // parseJWKS reads a key set. Keys that are for something else (encryption, other algorithms, symmetric) are passed over, since real sets
-// hold such; a set in which no key is left is an error that says why for each.
+// hold such. A set in which no key is left gives an error that says why for each and wraps [ErrRevoked].
 func parseJWKS(raw []byte) ([]publicKey, error) {
 	if len(raw) > MaxJWKSBytes {
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrBadJWKS, MaxJWKSBytes)
@@ -60,14 +63,15 @@ func parseJWKS(raw []byte) ([]publicKey, error) {
 	var set struct {
 		Keys []jwkset.JWKMarshal `json:"keys"`
 	}
-	if err := json.Unmarshal(raw, &set); err != nil {
+	// What is no set at all, {} for example, is somebody's mistake and takes no key back.
+	if err := json.Unmarshal(raw, &set); err != nil || set.Keys == nil {
 		return nil, fmt.Errorf("%w: not a JSON Web Key Set", ErrBadJWKS)
 	}
 	if len(set.Keys) > maxJWKSKeys {
 		return nil, fmt.Errorf("%w: more than %d keys", ErrBadJWKS, maxJWKSKeys)
 	}
 	var keys []publicKey
-	why := []error{fmt.Errorf("%w: no key for RS256 or ES256 in it", ErrBadJWKS)}
+	why := []error{fmt.Errorf("%w: no key for RS256 or ES256 in it, so %w", ErrBadJWKS, ErrRevoked)}
 	for i, m := range set.Keys {
 		k, err := parseJWK(m)
 		if err != nil {

@@ -96,31 +96,35 @@ func New(c Config) (*Verifier, error) {
 }
 
 // SetHMACKey replaces the HS256 key; every token verified before is forgotten, unless the key is the same. On an error ([ErrShortKey],
-// [ErrLongKey]) the old key stays.
+// [ErrLongKey]) the old key stays, but with [ErrRevoked], for an empty key, there is none any more.
 func (v *Verifier) SetHMACKey(key []byte) error {
-	if err := checkHMACKey(key); err != nil {
+	err := checkHMACKey(key)
+	if err != nil && !errors.Is(err, ErrRevoked) {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old := v.state.Load()
-	if subtle.ConstantTimeCompare(old.hmac, key) == 1 {
-		return nil
+	switch {
+	case err != nil:
+		v.state.Store(v.newState(nil, old.jwks))
+	case subtle.ConstantTimeCompare(old.hmac, key) == 0:
+		v.state.Store(v.newState(bytes.Clone(key), old.jwks))
 	}
-	v.state.Store(v.newState(bytes.Clone(key), old.jwks))
-	return nil
+	return err
 }
 
-// SetJWKS replaces the key set; every token verified before is forgotten. On an error ([ErrBadJWKS]) the old set stays.
+// SetJWKS replaces the key set; every token verified before is forgotten. On an error ([ErrBadJWKS]) the old set stays, but with
+// [ErrRevoked], for a set without a key that counts, no key of a set is in force any more.
 func (v *Verifier) SetJWKS(raw []byte) error {
 	keys, err := parseJWKS(raw)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrRevoked) {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.state.Store(v.newState(v.state.Load().hmac, keys))
-	return nil
+	return err
 }
 
 func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {
@@ -177,6 +181,8 @@ func invalid(reason error) error { return fmt.Errorf("%w: %w", ErrInvalid, reaso
 
 func checkHMACKey(key []byte) error {
 	switch {
+	case len(key) == 0:
+		return fmt.Errorf("%w: it is empty, so %w", ErrShortKey, ErrRevoked)
 	case len(key) < MinHMACKeyBytes:
 		return ErrShortKey
 	case len(key) > maxHMACBytes:

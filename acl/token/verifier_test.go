@@ -375,11 +375,31 @@ func TestAChangedKeyIsInForceForRememberedTokens(t *testing.T) {
 	if err := v.SetHMACKey(hmacKey[:31]); !errors.Is(err, token.ErrShortKey) {
 		t.Fatal(err)
 	}
-	if err := v.SetJWKS([]byte(`{"keys":[]}`)); !errors.Is(err, token.ErrBadJWKS) {
+	if err := v.SetJWKS([]byte(`{}`)); !errors.Is(err, token.ErrBadJWKS) || errors.Is(err, token.ErrRevoked) {
 		t.Fatal(err)
 	}
-	mustVerify(sign(t, jwt.SigningMethodHS256, nil, object{"uid": "a"}, otherKey), true)
-	mustVerify(rs256(t, nil, object{"uid": "a"}, rsaKeys()[1]), true)
+	hs = sign(t, jwt.SigningMethodHS256, nil, object{"uid": "a"}, otherKey)
+	rs = rs256(t, nil, object{"uid": "a"}, rsaKeys()[1])
+	mustVerify(hs, true)
+	mustVerify(rs, true)
+	// An emptied source takes its keys back, remembered tokens included, and leaves the other source alone.
+	if err := v.SetJWKS([]byte(`{"keys":[]}`)); !errors.Is(err, token.ErrRevoked) || !errors.Is(err, token.ErrBadJWKS) {
+		t.Fatal(err)
+	}
+	mustVerify(hs, true)
+	mustVerify(rs, false)
+	if err := v.SetHMACKey(nil); !errors.Is(err, token.ErrRevoked) || !errors.Is(err, token.ErrShortKey) {
+		t.Fatal(err)
+	}
+	mustVerify(hs, false)
+	mustVerify(sign(t, jwt.SigningMethodHS256, nil, object{"uid": "a"}, []byte{}), false)
+	if _, err := v.Verify(hs); !errors.Is(err, token.ErrNoKeys) {
+		t.Errorf("with no key at all: %v", err)
+	}
+	if err := v.SetHMACKey(otherKey); err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(hs, true)
 }
 
 // The caller's key slice may be wiped after it was handed over.

@@ -17,7 +17,7 @@ type Watch struct {
 	// Every is the period; 0 means [DefaultPoll].
 	Every time.Duration
 	// Report is called with nil when keys were loaded, at first and after each change, and with the error when the source begins to fail
-	// or fails differently; the old keys then stay. It may be nil. It is called from one goroutine at a time.
+	// or fails differently; the old keys then stay, except with [ErrRevoked]. It may be nil. It is called from one goroutine at a time.
 	Report func(error)
 }
 
@@ -43,7 +43,8 @@ func (v *Verifier) LoadHMACFile(path string) error {
 	return v.setHMACFrom(path, content)
 }
 
-// WatchHMACFile sets the HS256 key from the first line of the file, now and whenever its content changes. It returns when ctx is done.
+// WatchHMACFile sets the HS256 key from the first line of the file, now and whenever its content changes; an empty one takes the key
+// back. It returns when ctx is done.
 func (v *Verifier) WatchHMACFile(ctx context.Context, path string, w Watch) {
 	watchfile.Poll(ctx, path, w.every(), func(content []byte, err error) {
 		if err == nil {
@@ -63,14 +64,15 @@ func (v *Verifier) setHMACFrom(path string, content []byte) error {
 	return nil
 }
 
-// WatchJWKS sets the key set from its source, now and whenever it changes. It returns when ctx is done.
+// WatchJWKS sets the key set from its source, now and whenever it changes; one without keys takes the old ones back. It returns when
+// ctx is done.
 func (v *Verifier) WatchJWKS(ctx context.Context, source *JWKSSource, w Watch) {
 	defer source.close()
 	ticker := time.NewTicker(w.every())
 	defer ticker.Stop()
 	var last observation
 	for {
-		raw, err := source.Fetch(ctx)
+		raw, err := source.read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -78,6 +80,9 @@ func (v *Verifier) WatchJWKS(ctx context.Context, source *JWKSSource, w Watch) {
 			last = now
 			if err == nil {
 				err = v.SetJWKS(raw)
+			}
+			if err != nil {
+				err = fmt.Errorf("key set from %s: %w", source, err)
 			}
 			w.report(err)
 		}

@@ -96,6 +96,15 @@ func TestWatchHMACFile(t *testing.T) {
 		t.Error("a token of the old key is still accepted")
 	}
 	eventually(t, "a report of the new key", func() bool { e := r.all(); return e[len(e)-1] == nil })
+
+	// Emptied, it takes the key back.
+	writeFile(t, path, []byte("\n"))
+	eventually(t, "a report that there is no key", func() bool { e := r.all(); return errors.Is(e[len(e)-1], token.ErrRevoked) })
+	if accepted(v, changed) {
+		t.Error("a token of the key that was taken back is still accepted")
+	}
+	writeFile(t, path, otherKey)
+	eventually(t, "the key again", func() bool { return accepted(v, changed) })
 }
 
 func mustSign(t testing.TB, key []byte) string {
@@ -175,7 +184,7 @@ func TestWatchJWKS(t *testing.T) {
 			eventually(t, "a report that there is none", func() bool { return last() != nil })
 			put(first)
 			eventually(t, "the first set", func() bool { return accepted(v, old) })
-			for _, broken := range [][]byte{nil, []byte("<html>"), []byte(`{"keys":[]}`), make([]byte, 2<<20)} {
+			for _, broken := range [][]byte{nil, []byte("<html>"), []byte(`{}`), make([]byte, 2<<20)} {
 				put(broken)
 				eventually(t, "a report of the broken set", func() bool { return last() != nil })
 				if !accepted(v, old) {
@@ -183,6 +192,15 @@ func TestWatchJWKS(t *testing.T) {
 				}
 				put(first)
 				eventually(t, "a report that it is good again", func() bool { return last() == nil })
+			}
+			for _, emptied := range [][]byte{[]byte(`{"keys":[]}`), jwks(t, object{"kty": "oct", "k": "AA"})} {
+				put(emptied)
+				eventually(t, "a report that no key is left", func() bool { return errors.Is(last(), token.ErrRevoked) })
+				if accepted(v, old) {
+					t.Error("a token of a key that is in the set no more is still accepted")
+				}
+				put(first)
+				eventually(t, "the first set again", func() bool { return accepted(v, old) })
 			}
 			put(second)
 			eventually(t, "the second set", func() bool { return accepted(v, changed) })

@@ -259,11 +259,14 @@ func (s *Server) keyFromZnode() func([]byte, error) {
 func (s *Server) watchKeys(option string) token.Watch {
 	return token.Watch{Every: pollEvery, Report: func(err error) {
 		s.notices.report(option, err)
-		if err != nil {
+		switch {
+		case errors.Is(err, token.ErrRevoked):
+			s.log.Error("there are no keys of tokens any more; nobody gets in by the ones from before", zap.String("option", option), zap.Error(err))
+		case err != nil:
 			s.log.Error("keys of tokens could not be loaded; the ones from before stay in force", zap.String("option", option), zap.Error(err))
-			return
+		default:
+			s.log.Info("keys of tokens in force", zap.String("option", option))
 		}
-		s.log.Info("keys of tokens in force", zap.String("option", option))
 	}}
 }
 
