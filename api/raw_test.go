@@ -89,6 +89,48 @@ func TestAConnectionServesOnAfterRefusals(t *testing.T) {
 	}
 }
 
+// TestARefusalReachesAClientThatWritesFirst: HTTP libraries commonly send the
+// whole body before they look for an answer.
+func TestARefusalReachesAClientThatWritesFirst(t *testing.T) {
+	e := newEdge(t, edgeOptions{maxSize: 1000})
+	alice := "Authorization: token=" + tokenOf(t, "alice", "") + "\r\n"
+	plenty := strings.Repeat("x", 20<<20) // more than the buffers of two sockets hold
+	length := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(plenty), plenty)
+	chunked := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(plenty), plenty)
+	octets := "Content-Type: application/octet-stream\r\n"
+	put := "PUT " + base + "/a HTTP/1.1\r\nHost: x\r\n"
+	for name, row := range map[string]struct {
+		text   string
+		status int
+	}{
+		"too large":                     {put + alice + octets + length, 413},
+		"too large JSON":                {put + alice + length, 413},
+		"too large, of unknown length":  {put + alice + octets + chunked, 413},
+		"no token":                      {put + octets + length, 401},
+		"no token and unknown length":   {put + octets + chunked, 401},
+		"a method that is none":         {"POST " + base + "/a HTTP/1.1\r\nHost: x\r\n" + alice + length, 405},
+		"an endpoint that takes little": {"PUT /secrets/v1/unseal/default HTTP/1.1\r\nHost: x\r\nAuthorization: token=" + tokenOf(t, "root", "") + "\r\n" + length, 413},
+	} {
+		if got := e.raw(1, row.text)[0]; got.status != row.status {
+			t.Errorf("%s: %d %s, want %d", name, got.status, got.body, row.status)
+		}
+	}
+	e.sealStore()
+	if got := e.raw(1, put+alice+octets+length)[0]; got.status != 503 {
+		t.Errorf("sealed: %d %s, want 503", got.status, got.body)
+	}
+}
+
+// TestWhatIsDroppedIsBounded: nobody is made to read for ever by an announcement.
+func TestWhatIsDroppedIsBounded(t *testing.T) {
+	e := newEdge(t, edgeOptions{maxSize: 1000})
+	got := e.raw(1, "PUT "+base+"/a HTTP/1.1\r\nHost: x\r\nAuthorization: token="+tokenOf(t, "alice", "")+
+		"\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000000000\r\n\r\n")[0]
+	if got.status != 413 {
+		t.Errorf("%d, want 413", got.status)
+	}
+}
+
 // untouchable fails the test if it is read.
 type untouchable struct{ t *testing.T }
 

@@ -155,6 +155,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metrics.auditFailures.Inc()
 		rep = replyTo(unaudited(c, err))
 	}
+	if rep.problem != nil {
+		c.drain()
+	}
 	s.send(c, &rep)
 	s.record(c, &rep, panicked)
 }

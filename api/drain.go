@@ -1,0 +1,38 @@
+package api
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// drainMost is how much of a body that nobody wants is read and dropped.
+	drainMost = 64 << 20
+	// drainTime is how long that may take.
+	drainTime = bodyGrace
+)
+
+// drain reads what is left of the body of a request that was refused. Clients
+// that write all of it before they read the answer, which most do, would else
+// see a broken connection and never learn the reason. (net/http does so for
+// 256 KiB.) It keeps nothing in memory and is bounded in bytes and time; whoever
+// sends more has to live with the broken connection.
+func (c *call) drain() {
+	body := c.r.Body
+	switch {
+	case body == nil || body == http.NoBody || c.r.ContentLength > drainMost:
+		return
+	case c.r.ProtoMajor != 1: // HTTP/2 tells the client to stop
+		return
+	case len(c.r.Header["Expect"]) > 0: // the client asks before it sends; to read would be a yes
+		return
+	}
+	ctl := http.NewResponseController(c.w)
+	if ctl.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return
+	}
+	defer ctl.SetReadDeadline(time.Time{})
+	// An error means that the client has gone, or was too slow.
+	_, _ = io.CopyN(io.Discard, body, drainMost)
+}
