@@ -58,10 +58,17 @@ const notAccessible = "secret is not accessible from service "
 
 const boundElsewhere = ": the token is bound to another service"
 
+// Undecided denies without a reason, for a request that is refused before anybody's permissions are looked at: it only says what was
+// asked for.
+func Undecided(req Request) Decision {
+	res, action := req.needs()
+	return Decision{Resource: res.String(), Action: action.String()}
+}
+
 // Decide says whether who may do req. It denies by default.
 func (p *Policy) Decide(who Principal, req Request) Decision {
 	res, action := req.needs()
-	d := Decision{Resource: res.String(), Action: action.String()}
+	d := Undecided(req)
 	if p == nil || !p.live {
 		return d.deny(ReasonNoPolicy)
 	}

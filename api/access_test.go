@@ -240,6 +240,10 @@ func TestANamedServiceLimitsWhatIsRead(t *testing.T) {
 		{method: "GET", path: "/secrets/v1/store"},
 		{method: "PUT", path: "/secrets/v1/seal/default"},
 		{method: "GET", path: "/secrets/v1/ping"},
+		{method: "GET", path: "/live"},
+		{method: "GET", path: "/ready"},
+		{method: "GET", path: "/metrics"},
+		{method: "GET", path: "/"},
 	} {
 		q.uid, q.header = "root", svc("/hdfs")
 		e.want(q, 400)

@@ -43,6 +43,14 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }
 
+// TestAnInitializedStoreIsSaidFirst: to mend the key first would be for nothing.
+func TestAnInitializedStoreIsSaidFirst(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for _, body := range []string{`{"shares":1,"threshold":1,"pgp_keys":["####"]}`, `{"shares":2,"threshold":1,"pgp_keys":[]}`, `{}`} {
+		e.want(req{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: body}, 400, "already initialized")
+	}
+}
+
 func TestInitOverTheWire(t *testing.T) {
 	e := newEdge(t, edgeOptions{uninitialized: true})
 	ctx, root := t.Context(), e.api("root")

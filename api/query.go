@@ -28,17 +28,19 @@ const textBadQuery = "malformed query: percent-encode the parameters list, limit
 
 // parseQuery reads the query string of a URL. Parameters that it does not know
 // are skipped whatever they look like; a known one that does not decode, or is
-// given twice, is an error.
+// given twice, is an error. Whether a list is asked for is known even then.
 func parseQuery(raw string) (query, error) {
 	var q query
 	var limits, afters int
+	var malformed error
 	var paging error // counts for lists alone: elsewhere these are unknown parameters
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		key, value, err := splitPair(pair)
 		if err != nil {
-			return query{}, err
+			malformed = err
+			continue
 		}
 		switch key {
 		case "list":
@@ -70,8 +72,11 @@ func parseQuery(raw string) (query, error) {
 	if limits > 1 || afters > 1 {
 		paging = badRequest("limit and after may be given once each")
 	}
-	if q.list && paging != nil {
-		return query{}, paging
+	switch {
+	case malformed != nil:
+		return query{list: q.list}, malformed
+	case q.list && paging != nil:
+		return query{list: true}, paging
 	}
 	return q, nil
 }

@@ -208,21 +208,7 @@ func (s *Server) answer(c *call) (reply, error) {
 		c.open = true
 		return s.answerOpen(c, t)
 	}
-	if err := c.readHead(); err != nil {
-		return reply{}, err
-	}
-	if err := s.authenticate(c); err != nil {
-		return reply{}, err
-	}
-	if err := c.resolve(t); err != nil {
-		return reply{}, err
-	}
-	if c.ep.subject != nil {
-		if err := s.readSubject(c); err != nil {
-			return reply{}, err
-		}
-	}
-	if err := s.authorize(c); err != nil {
+	if err := s.admit(c, t); err != nil {
 		return reply{}, err
 	}
 	if c.ep.unsealed {
@@ -246,6 +232,33 @@ func (s *Server) readSubject(c *call) error {
 	return c.ep.subject(s, c)
 }
 
+// admit decides whether the caller may do what the request asks for.
+func (s *Server) admit(c *call, t target) error {
+	err := c.readHead()
+	if err == nil {
+		err = s.authenticate(c)
+	}
+	// The route is found for a refused request too: the audit line says what was
+	// asked for. Its answer does not.
+	known := c.resolve(t)
+	if err == nil {
+		err = known
+	}
+	if err == nil && c.hasService && !c.ep.behalf {
+		err = badRequest(textServiceElsewhere)
+	}
+	if err == nil && c.ep.subject != nil {
+		err = s.readSubject(c)
+	}
+	if err != nil {
+		if known == nil {
+			c.decision = acl.Undecided(c.request())
+		}
+		return err
+	}
+	return s.authorize(c)
+}
+
 // answerOpen serves what takes no token.
 func (s *Server) answerOpen(c *call, t target) (reply, error) {
 	ep := t.res.methods[c.r.Method]
@@ -256,13 +269,11 @@ func (s *Server) answerOpen(c *call, t target) (reply, error) {
 	if t.hasStore && t.store != defaultStore && t.store != allStores {
 		return reply{}, notFound(textStoreNotFound)
 	}
-	if !ep.root {
-		if err := c.readHead(); err != nil {
-			return reply{}, err
-		}
-		if c.hasService {
-			return reply{}, badRequest(textServiceElsewhere)
-		}
+	if err := c.readHead(); err != nil {
+		return reply{}, err
+	}
+	if c.hasService {
+		return reply{}, badRequest(textServiceElsewhere)
 	}
 	return ep.run(s, c)
 }
@@ -322,13 +333,12 @@ func (c *call) resolve(t target) (err error) {
 	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret:
 		c.path, err = acl.ParsePath(t.rest)
 	}
-	if err != nil {
-		return err
-	}
-	if c.hasService && !ep.behalf {
-		return badRequest(textServiceElsewhere)
-	}
-	return nil
+	return err
+}
+
+// request is the question to the policy.
+func (c *call) request() acl.Request {
+	return acl.Request{Op: c.ep.op, Path: c.path, Service: c.service, HasService: c.hasService}
 }
 
 func methodNotAllowed(res *resource) *problem {
@@ -337,7 +347,7 @@ func methodNotAllowed(res *resource) *problem {
 }
 
 func (s *Server) authorize(c *call) error {
-	c.decision = s.policy().Decide(c.principal, acl.Request{Op: c.ep.op, Path: c.path, Service: c.service, HasService: c.hasService})
+	c.decision = s.policy().Decide(c.principal, c.request())
 	if c.decision.Allowed {
 		return nil
 	}

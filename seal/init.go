@@ -21,10 +21,7 @@ import (
 // store is sealed afterwards. ErrInitialized, ErrBadShares, ErrDamaged,
 // *pgp.KeyError.
 func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
-	keys, err := p.parse()
-	if err != nil {
-		return InitInfo{}, err
-	}
+	keys, refused := p.parse()
 	if err := s.takeTurn(ctx); err != nil {
 		return InitInfo{}, err
 	}
@@ -34,6 +31,8 @@ func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 		return InitInfo{}, ErrInitialized
 	case !errors.Is(err, ErrUninitialized):
 		return InitInfo{}, err
+	case refused != nil:
+		return InitInfo{}, refused // whoever mends the key should not learn only then that it was for nothing
 	}
 	born, err := newBirth(keys, p.Threshold)
 	if err != nil {
