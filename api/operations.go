@@ -33,7 +33,7 @@ func (s *Server) backend() (wire.Backend, error) {
 	}
 	return wire.Backend{
 		Name: defaultStore, Description: "Default secret store", Driver: s.driver,
-		Initialized: st.Initialized(), Sealed: st.Sealed(), UUID: st.UUID,
+		Initialized: st.Initialized(), Sealed: st.Sealed(), UUID: st.UUID, Development: s.dev,
 	}, nil
 }
 

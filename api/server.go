@@ -29,6 +29,8 @@ type Config struct {
 	Store *seal.Store
 	// Driver is what GET /store calls the storage: bolt, zookeeper, memory.
 	Driver string
+	// Development marks a store that may be thrown away.
+	Development bool
 	// Auth verifies tokens. Required.
 	Auth Authenticator
 	// Policy returns the policy in force; it is called for each request.
@@ -58,6 +60,7 @@ type Config struct {
 type Server struct {
 	store    *seal.Store
 	driver   string
+	dev      bool
 	auth     Authenticator
 	policy   func() *acl.Policy
 	audit    *audit.Log
@@ -91,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.Join(problems...)
 	}
 	s := &Server{
-		store: cfg.Store, driver: cfg.Driver, auth: cfg.Auth, policy: cfg.Policy, audit: cfg.Audit,
+		store: cfg.Store, driver: cfg.Driver, dev: cfg.Development, auth: cfg.Auth, policy: cfg.Policy, audit: cfg.Audit,
 		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings,
 		bodies:   newBodies(jsonFactor*cfg.Store.MaxSecretSize() + jsonSlack),
 		headers:  newSharedHeaders(),

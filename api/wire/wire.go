@@ -67,6 +67,9 @@ type Backend struct {
 	// UUID tells one store from any other, for clients that pin it; absent
 	// before init.
 	UUID string `json:"uuid,omitempty"`
+	// Development says that the store is one of "secretstore server --dev",
+	// which may be thrown away; absent otherwise.
+	Development bool `json:"development,omitzero"`
 }
 
 // Backends is the answer to GET /store.

@@ -15,6 +15,7 @@ import (
 
 	"secretstore/api/client"
 	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/config"
 )
 
 // fleetFlags say which servers a command about keys talks to, and as whom.
@@ -90,11 +91,20 @@ func (m *member) uuid() string { return first(m.seal.UUID, m.backend.UUID) }
 func (m *member) state() string {
 	switch {
 	case m.err == nil:
-		return stateWord(m.backend)
+		return stateWord(m.backend, m.seal)
 	case errors.As(m.err, new(*client.Error)):
 		return "refuses"
 	}
 	return "unreachable"
+}
+
+// throwaway reports whether the member has a store for development, whose
+// folder may be thrown away at any time: another one in its place is no news,
+// so it is not remembered. Only a server on this machine is believed; and where
+// another store is remembered, that one still has to be there.
+func (m *member) throwaway() bool {
+	u, err := parseServer(m.url)
+	return err == nil && m.backend.Development && config.IsLoopback(u.Hostname())
 }
 
 func (f *fleetFlags) connect(p *Process) (*fleet, error) {
@@ -194,7 +204,7 @@ func (f *fleet) leader() (*member, error) {
 		return nil, err
 	}
 	for _, m := range all {
-		if stateWord(m.backend) == "unsealed" {
+		if m.state() == "unsealed" {
 			return m, nil
 		}
 	}
@@ -230,6 +240,9 @@ func (f *fleet) trust() error {
 		if m.err != nil {
 			continue
 		}
+		if m.state() == damaged {
+			return fmt.Errorf("the storage of %s is damaged, so it gets no keys; what is wrong is shown by: secretstore status --server %s", m.url, m.url)
+		}
 		at := place{m.url, f.store}
 		pinned, now := f.known.byPlace[at], m.uuid()
 		if pinned != "" && pinned != now && !f.newStore {
@@ -243,8 +256,13 @@ func (f *fleet) trust() error {
 		}
 		uuid, from = now, m.url
 		f.uuid = uuid
-		if pinned != now {
+		switch {
+		case pinned == now:
+		case !m.throwaway():
 			f.known.byPlace[at], changed = now, true
+		case pinned != "":
+			delete(f.known.byPlace, at)
+			changed = true
 		}
 	}
 	if !changed {

@@ -25,7 +25,9 @@ type fakeServer struct {
 	uuid      string
 	sealed    bool
 	threshold int
-	refuse    bool     // to unseal
+	refuse    bool // to unseal
+	damaged   bool
+	dev       bool
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 }
@@ -44,7 +46,11 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	var doc any
 	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/secrets/v1") {
 	case "GET /store/default":
-		doc = wire.Backend{Name: "default", Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid}
+		b := wire.Backend{Name: "default", Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid, Development: f.dev}
+		if f.damaged {
+			b.Initialized, b.UUID = true, ""
+		}
+		doc = b
 	case "PUT /unseal/default":
 		if f.refuse {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -59,6 +65,10 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		f.sealed = len(f.entered) < f.threshold
 		fallthrough
 	case "GET /seal-status/default":
+		if f.damaged {
+			doc = wire.SealStatus{Sealed: true, Warnings: []string{"the storage is damaged: no record"}}
+			break
+		}
 		doc = wire.SealStatus{Sealed: f.sealed, Threshold: f.threshold, Shares: 3, Progress: len(f.entered) % max(1, f.threshold), UUID: f.uuid}
 	case "PUT /seal/default":
 		f.sealed, f.entered = true, nil
@@ -167,6 +177,60 @@ func TestAnotherStoreIsRefused(t *testing.T) {
 			t.Errorf("%q: %+v", command, got)
 		}
 	}
+}
+
+// TestADamagedStoreIsNoOtherStore: to remember a new one would be the wrong
+// advice, with and without a store that was known before.
+func TestADamagedStoreIsNoOtherStore(t *testing.T) {
+	for _, seen := range []bool{false, true} {
+		a := newFakeServer(t, "store-1", 1)
+		env := home(t)
+		env["SECRETSTORE_SERVER"] = a.URL
+		if got := call(env, "", "status"); seen && got.status != 0 {
+			t.Fatalf("%+v", got)
+		}
+		a.damaged = true
+		for _, command := range []string{"unseal --key-file -", "auto-unseal", "rekey --status", "rotate"} {
+			got := call(env, shares[0], strings.Fields(command)...)
+			if got.status != 1 || strings.Contains(got.stderr, "--new-store") || !strings.Contains(got.stderr, "secretstore status") {
+				t.Errorf("%q, seen before: %v: %+v", command, seen, got)
+			}
+		}
+		if a.said(unsealRequest) {
+			t.Error("a share was sent")
+		}
+		got := call(env, "", "status")
+		if got.status != 1 || !strings.Contains(got.stdout, "State:    damaged") || !strings.Contains(got.stdout, "no record") || strings.Contains(got.stderr, "--new-store") {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+// TestAStoreForDevelopmentIsNotRemembered, so that nobody is warned who throws
+// it away and starts again; but it takes the place of no store that is.
+func TestAStoreForDevelopmentIsNotRemembered(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	a.dev = true
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL
+	status := func(want int) {
+		t.Helper()
+		if got := call(env, "", "status"); got.status != want {
+			t.Errorf("%+v, want status %d", got, want)
+		}
+	}
+	status(0)
+	a.uuid = "store-2"
+	status(0)
+	a.dev = false
+	status(0) // remembered from now on
+	a.dev, a.uuid = true, "store-3"
+	status(1)
+	if got := call(env, "", "status", "--new-store"); got.status != 0 {
+		t.Errorf("%+v", got)
+	}
+	a.uuid = "store-4"
+	status(0)
 }
 
 func TestServersOfDifferentStoresAreRefused(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // serverStatus is one server in JSON.
 type serverStatus struct {
 	URL      string   `json:"server"`
-	State    string   `json:"state"` // unsealed, sealed, uninitialized, refuses, unreachable
+	State    string   `json:"state"` // unsealed, sealed, uninitialized, damaged, refuses, unreachable
 	UUID     string   `json:"uuid,omitempty"`
 	Progress int      `json:"progress"` // shares that were entered
 	Warnings []string `json:"warnings,omitempty"`
@@ -47,7 +47,7 @@ func (f *fleet) table(out io.Writer) error {
 		switch {
 		case m.err != nil:
 			uuid = oneLine(m.err.Error())
-		case m.backend.Initialized:
+		case m.backend.Initialized && m.seal.Shares > 0:
 			shares, uuid = fmt.Sprintf("%d of %d needed", m.seal.Threshold, m.seal.Shares), m.uuid()
 			if m.seal.Progress > 0 {
 				shares = fmt.Sprintf("%d of %d entered", m.seal.Progress, m.seal.Threshold)

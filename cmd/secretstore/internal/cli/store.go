@@ -45,6 +45,12 @@ func statusCommand(p *Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		for _, m := range all {
+			if m.state() == damaged {
+				return fmt.Errorf("the storage of %s is damaged: nothing is served and nothing overwritten; "+
+					"it takes a backup of the storage, or a look into the log of that server", m.url)
+			}
+		}
 		if err := f.trust(); err != nil {
 			return err
 		}
@@ -67,10 +73,15 @@ type statusDocument struct {
 	serversPart
 }
 
-func stateWord(b wire.Backend) string {
+// damaged is the state of a store whose holders are not known any more.
+const damaged = "damaged"
+
+func stateWord(b wire.Backend, st wire.SealStatus) string {
 	switch {
 	case !b.Initialized:
 		return "uninitialized"
+	case st.Shares == 0:
+		return damaged
 	case b.Sealed:
 		return "sealed"
 	}
@@ -81,10 +92,7 @@ func printStatus(p *Process, b wire.Backend, st wire.SealStatus) error {
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Store:\t%s (%s)\n", b.Name, b.Description)
 	fmt.Fprintf(w, "Storage:\t%s\n", b.Driver)
-	state := stateWord(b)
-	if b.Initialized && st.Shares == 0 {
-		state = "damaged" // nobody knows who holds its key
-	}
+	state := stateWord(b, st)
 	fmt.Fprintf(w, "State:\t%s\n", state)
 	if b.Initialized && st.Shares > 0 {
 		fmt.Fprintf(w, "Unseal key:\t%d share(s), %d needed\n", st.Shares, st.Threshold)

@@ -179,7 +179,7 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 
 func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 	cfg := api.Config{
-		Store: st, Driver: driver, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, Warnings: s.notices.list,
 	}
 	if s.parts.cert != nil {
