@@ -4,15 +4,18 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"testing"
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"secretstore/cmd/secretstore/internal/fixture"
 	"secretstore/internal/zktest"
 )
 
@@ -44,6 +47,28 @@ func TestScriptsWithZooKeeper(t *testing.T) {
 		env.Setenv("ZK", server.Addr())
 		return nil
 	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep})
+}
+
+// TestScriptsWithZooKeeperOverTLS: $ZK takes TLS alone, as zk.pem, from whoever
+// shows client.pem. stranger.pem is unknown to both sides.
+func TestScriptsWithZooKeeperOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"zk", "client", "stranger"} {
+		if err := fixture.Certificate(in(name+".pem"), in(name+".key")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, keyErr := os.ReadFile(in("zk.key"))
+	cert, certErr := os.ReadFile(in("zk.pem"))
+	if err := errors.Join(keyErr, certErr, os.WriteFile(in("both.pem"), append(key, cert...), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	server := zktest.Start(t, zktest.TLS(in("both.pem"), in("client.pem")))
+	runScripts(t, "../../testdata/script/zktls", func(env *testscript.Env) error {
+		env.Setenv("ZK", server.TLSAddr())
+		return os.CopyFS(env.WorkDir, os.DirFS(dir))
+	}, nil)
 }
 
 type zookeeper struct{ conn *zkc.Conn }

@@ -30,3 +30,31 @@ func TestAsteriskFormIsAnsweredByTheAPI(t *testing.T) {
 		t.Errorf("%s, %v: %s", res.Status, res.Header, body)
 	}
 }
+
+// TestWhatNetHTTPRefusesRepeatsNothing: requests that are no HTTP never reach
+// the API, so their answers are net/http's own: plain text, and with no part of
+// what was sent, which may be a token.
+func TestWhatNetHTTPRefusesRepeatsNothing(t *testing.T) {
+	r := start(t, nil)
+	for name, text := range map[string]struct {
+		request string
+		status  int
+	}{
+		"a malformed escape": {"GET /secrets/v1/%zzcanary HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"no host":            {"GET /secrets/v1/store HTTP/1.1\r\nAuthorization: token=canary\r\n\r\n", 400},
+		"a malformed header": {"GET /secrets/v1/store HTTP/1.1\r\nHost: x\r\nAuthorization token=canary\r\n\r\n", 400},
+		"no version":         {"GET /canary\r\n\r\n", 400},
+		"a head too large":   {"GET /secrets/v1/store HTTP/1.1\r\nHost: x\r\nAuthorization: token=" + strings.Repeat("canary", 20000) + "\r\n\r\n", 431},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, text.request) // an error, if it ends early, shows below
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		if !strings.HasPrefix(string(answer), fmt.Sprintf("HTTP/1.1 %d ", text.status)) || strings.Contains(string(answer), "canary") {
+			t.Errorf("%s: %q, %v", name, answer, err)
+		}
+	}
+}

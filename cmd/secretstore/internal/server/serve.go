@@ -55,6 +55,11 @@ func (e *endpoint) url() string { return e.scheme + "://" + e.listener.Addr().St
 
 // prepare sets the handler and the bounds on clients. maxBody is the largest
 // body that the handler reads.
+//
+// What is no HTTP request at all (a malformed request line or header, no Host, a
+// head beyond maxHead) never reaches the handler: net/http answers it in plain
+// text and closes. It has no hook for that, and to rewrite its bytes on the
+// connection would be a second HTTP parser in front of the first.
 func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 	e.server.Handler = h
 	e.server.ReadHeaderTimeout = headTimeout
