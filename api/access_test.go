@@ -60,6 +60,8 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "HEAD", path: "/secrets/v1/keys/default", bound: 403, root: 200, sealed: 200, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/keys/default", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},
 		{method: "PUT", path: "/secrets/v1/revoke/default/a", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
+		{method: "PUT", path: "/secrets/v1/revoke", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
+		{method: "PUT", path: "/secrets/v1/renew", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/renew/default/a", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "GET", path: "/secrets/v1/nothing", bound: 404, root: 404, sealed: 404, uninitiated: 404, viewer: true},
 		{method: "GET", path: "/nothing", bound: 404, root: 404, sealed: 404, uninitiated: 404, viewer: true},

@@ -15,6 +15,7 @@ type query struct {
 	list     bool
 	limit    int // 0: all
 	after    string
+	paging   error // what is wrong with limit or after; for lists alone, elsewhere they are unknown parameters
 	service  string
 	services int // how often service was given
 	nonce    string
@@ -33,7 +34,6 @@ func parseQuery(raw string) (query, error) {
 	var q query
 	var limits, afters int
 	var malformed error
-	var paging error // counts for lists alone: elsewhere these are unknown parameters
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -50,14 +50,14 @@ func parseQuery(raw string) (query, error) {
 			limits++
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 1 || n > wire.MaxListLimit {
-				paging = badRequest("limit must be a number from 1 to 10000")
+				q.paging = badRequest("limit must be a number from 1 to 10000")
 				continue
 			}
 			q.limit = n
 		case "after":
 			afters++
 			if len(value) > acl.MaxPathBytes {
-				paging = badRequest("after is longer than any name: send the `next` of the page before")
+				q.paging = badRequest("after is longer than any name: send the `next` of the page before")
 				continue
 			}
 			q.after = value
@@ -70,13 +70,10 @@ func parseQuery(raw string) (query, error) {
 		}
 	}
 	if limits > 1 || afters > 1 {
-		paging = badRequest("limit and after may be given once each")
+		q.paging = badRequest("limit and after may be given once each")
 	}
-	switch {
-	case malformed != nil:
+	if malformed != nil {
 		return query{list: q.list}, malformed
-	case q.list && paging != nil:
-		return query{list: true}, paging
 	}
 	return q, nil
 }

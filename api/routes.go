@@ -69,7 +69,9 @@ func endpoints() []*endpoint {
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: (*Server).rotateStore},
 		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: (*Server).showKeys},
 		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, subject: (*Server).taskOf, run: (*Server).mintTaskToken},
+		{name: "revoke", method: http.MethodPut, path: "/revoke", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "revoke", method: http.MethodPut, path: "/revoke/", op: acl.ViewStore, run: (*Server).noLeases},
+		{name: "renew", method: http.MethodPut, path: "/renew", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: (*Server).noLeases},
 
 		{name: "ping", method: http.MethodGet, path: "/ping", open: true, run: (*Server).ping},

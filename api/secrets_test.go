@@ -288,6 +288,8 @@ func TestLists(t *testing.T) {
 			t.Errorf("%s: %s, want %s", row.path, got.body, row.want)
 		}
 	}
+	e.want(req{method: "PUT", path: base + "/q?list=true&limit=0&_ts=1", uid: "alice", body: `{"value":"v"}`}, 201)
+	e.want(req{method: "DELETE", path: base + "/q?list=true&limit=0", uid: "alice"}, 204)
 	for _, q := range []string{"limit=0", "limit=-1", "limit=10001", "limit=x", "limit=", "limit=1&limit=2", "after=a&after=b", "after=%zz", "after=" + strings.Repeat("x", 1025)} {
 		e.want(req{method: "GET", path: base + "?list=true&" + q, uid: "alice"}, 400)
 	}

@@ -286,6 +286,9 @@ func (c *call) readHead() (err error) {
 	if c.query, err = parseQuery(c.r.URL.RawQuery); err != nil {
 		return err
 	}
+	if c.query.list && c.readOnly() && c.query.paging != nil {
+		return c.query.paging
+	}
 	c.service, c.hasService, err = namedService(c.r.Header, c.query)
 	return err
 }
