@@ -58,6 +58,24 @@ func (s *Server) showKeys(c *call) (reply, error) {
 	return asJSON(doc)
 }
 
+// showNodes passes on what servers announce. It works sealed, for it is then
+// that an operator wants to know which servers there are.
+func (s *Server) showNodes(c *call) (reply, error) {
+	doc := wire.Nodes{}
+	if s.nodes != nil {
+		ctx, cancel := s.readContext(c)
+		defer cancel()
+		var err error
+		if doc, err = s.nodes(ctx); err != nil {
+			return reply{}, err
+		}
+	}
+	if doc.Array == nil {
+		doc.Array = []wire.Node{}
+	}
+	return asJSON(doc)
+}
+
 func keyHolder(h seal.Holder, now time.Time) wire.KeyHolder {
 	doc := wire.KeyHolder{
 		Fingerprint: h.Fingerprint, UserID: h.UserID, Algorithm: h.Algorithm,

@@ -70,6 +70,7 @@ func endpoints() []*endpoint {
 		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: (*Server).showKeys},
 		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, subject: (*Server).taskOf, run: (*Server).mintTaskToken},
 		{name: "revoke", method: http.MethodPut, path: "/revoke", op: acl.ViewStore, run: (*Server).noLeases},
+		{name: "nodes.show", method: http.MethodGet, path: "/nodes/{store}", op: acl.Administer, run: (*Server).showNodes},
 		{name: "revoke", method: http.MethodPut, path: "/revoke/", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew", op: acl.ViewStore, run: (*Server).noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: (*Server).noLeases},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"secretstore/acl"
 	"secretstore/acl/token"
 	"secretstore/api/audit"
+	"secretstore/api/wire"
 	"secretstore/seal"
 )
 
@@ -48,6 +50,9 @@ type Config struct {
 	// Warnings returns what operators should know, such as a policy file that
 	// could not be read again. Superusers get it with the seal status. Nil: none.
 	Warnings func() []string
+	// Nodes returns the servers as they announce themselves in the storage, for
+	// GET /nodes; nil where they do not. It holds nothing to be believed.
+	Nodes func(ctx context.Context) (wire.Nodes, error)
 	// CertificateExpiry returns when the TLS certificate expires, for the
 	// metrics; nil or a zero time where there is none.
 	CertificateExpiry func() time.Time
@@ -67,6 +72,7 @@ type Server struct {
 	log      *zap.Logger
 	trusted  []netip.Prefix
 	warnings func() []string
+	nodes    func(context.Context) (wire.Nodes, error)
 
 	routes  *routes
 	bodies  *bodies
@@ -95,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, driver: cfg.Driver, dev: cfg.Development, auth: cfg.Auth, policy: cfg.Policy, audit: cfg.Audit,
-		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings,
+		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings, nodes: cfg.Nodes,
 		bodies:   newBodies(jsonFactor*cfg.Store.MaxSecretSize() + jsonSlack),
 		headers:  newSharedHeaders(),
 		probe:    prober{ping: cfg.Store.Ping},

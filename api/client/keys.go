@@ -8,8 +8,8 @@ import (
 	"secretstore/api/wire"
 )
 
-// All of these are for superusers only, and but for Keys need an unsealed
-// store. After an error that leaves open whether the server has acted, RekeyStatus
+// All of these are for superusers only, and but for Keys and Nodes need an
+// unsealed store. After an error that leaves open whether the server has acted, RekeyStatus
 // and RotationStatus tell: nothing here is repeated by the client.
 
 // StartRekey makes a new unseal key for new holders; the present one stays in
@@ -52,4 +52,10 @@ func (c *Client) RotationStatus(ctx context.Context) (wire.Rotation, error) {
 // Keys reports on the holders and their keys; it works sealed.
 func (c *Client) Keys(ctx context.Context) (wire.Keys, error) {
 	return doJSON[wire.Keys](ctx, c, call{method: http.MethodGet, path: c.ofStore("/keys")}, nil)
+}
+
+// Nodes returns the servers as the storage tells of them, which nobody has
+// checked: never connect to one of them. Superusers only; it works sealed.
+func (c *Client) Nodes(ctx context.Context) (wire.Nodes, error) {
+	return doJSON[wire.Nodes](ctx, c, call{method: http.MethodGet, path: c.ofStore("/nodes")}, nil)
 }

@@ -5,6 +5,8 @@
 // It holds no behaviour: what a document means is said in package api.
 package wire
 
+import "time"
+
 // The headers, parameters and cookies of the API.
 const (
 	// BasePath precedes all endpoints but the health ones.
@@ -75,6 +77,28 @@ type Backend struct {
 // Backends is the answer to GET /store.
 type Backends struct {
 	Array []Backend `json:"array"`
+}
+
+// Nodes is the answer to GET /nodes: the servers of the store as they, or others
+// in their name, describe themselves in the storage. Nothing of it has been
+// checked. A client shows it to people and never connects to what it names:
+// whoever can write to the storage could collect shares and tokens there.
+type Nodes struct {
+	Array []Node `json:"array"` // never null on the wire
+	// Ignored is how many entries made no sense.
+	Ignored int `json:"ignored,omitzero"`
+}
+
+// Node is one server, as told by the storage.
+type Node struct {
+	ID      string    `json:"id"` // of its process
+	Name    string    `json:"name"`
+	Listen  []string  `json:"listen"` // the addresses of its configuration
+	Version string    `json:"version"`
+	State   string    `json:"state"` // unsealed, sealed, uninitialized, damaged, unknown
+	Since   time.Time `json:"since"` // of State
+	// Self: this is the server that answers.
+	Self bool `json:"self"`
 }
 
 // SealStatus is the answer to GET /seal-status and to what changes it.

@@ -12,13 +12,15 @@ import (
 	"secretstore/store"
 )
 
-// changesName is the child of ROOT that no key may lie under.
+// changesName and nodesName are the children of ROOT that no key may lie under.
 const changesName = "changes"
+
+func reserved(name string) bool { return name == changesName || name == nodesName }
 
 // checkKey is store.ValidKey, and refuses what belongs to this package.
 func checkKey(key store.Key) error {
-	if key == changesName || strings.HasPrefix(key, changesName+"/") {
-		return fmt.Errorf("%w: %q is reserved", store.ErrInvalidKey, changesName)
+	if top, _, _ := strings.Cut(key, "/"); reserved(top) {
+		return fmt.Errorf("%w: %q is reserved", store.ErrInvalidKey, top)
 	}
 	return store.ValidKey(key)
 }
@@ -127,7 +129,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 func keepValid(parent store.Key, names []string) []string {
 	valid := names[:0]
 	for _, name := range names {
-		if strings.Contains(name, "/") || store.ValidKey(name) != nil || parent == "" && name == changesName {
+		if strings.Contains(name, "/") || store.ValidKey(name) != nil || parent == "" && reserved(name) {
 			continue
 		}
 		valid = append(valid, name)

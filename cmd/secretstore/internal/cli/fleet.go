@@ -81,6 +81,7 @@ type member struct {
 	c       *client.Client
 	backend wire.Backend
 	seal    wire.SealStatus
+	tells   wire.Nodes // of all servers; see strangers
 	err     error
 }
 

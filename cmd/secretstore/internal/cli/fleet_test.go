@@ -28,6 +28,7 @@ type fakeServer struct {
 	refuse    bool // to unseal
 	damaged   bool
 	dev       bool
+	nodes     []wire.Node
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 }
@@ -73,6 +74,8 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	case "PUT /seal/default":
 		f.sealed, f.entered = true, nil
 		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
+	case "GET /nodes/default":
+		doc = wire.Nodes{Array: f.nodes}
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		doc = wire.Error{Title: "404 Not Found", Description: "no such route"}
@@ -231,6 +234,28 @@ func TestAStoreForDevelopmentIsNotRemembered(t *testing.T) {
 	}
 	a.uuid = "store-4"
 	status(0)
+}
+
+// TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo: whoever can write
+// there could collect shares and tokens.
+func TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo(t *testing.T) {
+	a, stranger := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	a.nodes = []wire.Node{
+		{ID: "1", Name: "own-name", Listen: []string{strings.TrimPrefix(a.URL, "http://")}, State: "sealed", Self: true},
+		{ID: "2", Name: "the\x1b[2Jstranger\n", Listen: []string{stranger.URL}, State: "sealed", Version: "v1"},
+	}
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL
+	for _, command := range []string{"status", "unseal --key-file -", "seal", "status --json"} {
+		got := call(env, shares[0], strings.Fields(command)...)
+		told := strings.Contains(got.stdout, "stranger") && strings.Contains(got.stdout, stranger.URL)
+		if got.status != 0 || told != strings.HasPrefix(command, "status") || strings.Contains(got.stdout, "own-name") || strings.Contains(got.stdout, "\x1b") {
+			t.Errorf("%s: %+v", command, got)
+		}
+	}
+	if len(stranger.requests) > 0 {
+		t.Errorf("the stranger was asked: %q", stranger.requests)
+	}
 }
 
 func TestServersOfDifferentStoresAreRefused(t *testing.T) {

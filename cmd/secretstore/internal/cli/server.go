@@ -60,7 +60,9 @@ func serve(p *Process, flags *config.Flags, problems []config.Problem) error {
 	defer signal.Stop(hangup)
 
 	cfg, more := config.Load(flags, p.Getenv)
-	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0]})
+	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
+		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version()["version"],
+	})
 	if err != nil {
 		return err
 	}

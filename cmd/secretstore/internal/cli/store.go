@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -22,7 +23,9 @@ func statusCommand(p *Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show whether the store is initialised and unsealed, and what is wrong with it",
-		Long:  "status shows what each server of the store says about itself." + fleetLong,
+		Long: "status shows what each server of the store says about itself. To superusers it also shows the servers that you did not\n" +
+			"name and that have announced themselves in a shared storage. Nobody has checked those, and they are never talked to:\n" +
+			"whoever can write to the storage can announce any." + fleetLong,
 		Example: "  secretstore status\n" +
 			"  secretstore status --json\n" +
 			"  secretstore status --server https://secrets1:8443 --server https://secrets2:8443",
@@ -37,10 +40,11 @@ func statusCommand(p *Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		others := f.strangers(ctx)
 		if wantJSON(cmd) {
-			err = printJSON(p.Stdout, statusDocument{all[0].backend, all[0].seal, f.statuses()})
+			err = printJSON(p.Stdout, statusDocument{all[0].backend, all[0].seal, f.statuses(), others})
 		} else {
-			err = printFleetStatus(p, f, all[0])
+			err = errors.Join(printFleetStatus(p, f, all[0]), printStrangers(p.Stdout, others))
 		}
 		if err != nil {
 			return err
@@ -66,11 +70,13 @@ func printFleetStatus(p *Process, f *fleet, m *member) error {
 }
 
 // statusDocument is what status --json prints: the first server that answers,
-// and all of them.
+// all of them, and those that only the storage tells of.
 type statusDocument struct {
 	wire.Backend
 	Seal wire.SealStatus `json:"seal"`
 	serversPart
+	// Others are not checked by anybody: see wire.Nodes.
+	Others []wire.Node `json:"others_told_by_storage,omitempty"`
 }
 
 // damaged is the state of a store whose holders are not known any more.

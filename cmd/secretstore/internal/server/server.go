@@ -30,6 +30,8 @@ type Outside struct {
 	Hangup <-chan os.Signal // each value has the policy file read again; may be nil
 	// Command is how the program was called, for what --dev prints.
 	Command string
+	// Version of the program, for people who look at the servers of a store.
+	Version string
 }
 
 // jsonFactor is how many bytes of JSON a byte of a value may take.
@@ -43,6 +45,7 @@ type Server struct {
 	notices *notices
 	parts   *parts
 	zk      *zk.Backend // the storage, where that is ZooKeeper
+	nodes   *nodes      // likewise
 }
 
 // New checks everything that can be checked without listening or opening the
@@ -98,7 +101,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	s.warn(endpoints)
 	s.announce(endpoints)
-	if err := s.runAll(ctx, endpoints); err != nil {
+	if err := s.runAll(ctx, st, endpoints); err != nil {
 		return err
 	}
 	s.log.Info("stopped")
@@ -110,6 +113,7 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 	b, driver, err := openStorage(ctx, s.cfg, s.parts.zk, s.log)
 	if z, ok := b.(*zk.Backend); ok {
 		s.zk = z
+		s.nodes = s.newNodes()
 	}
 	return b, driver, err
 }
@@ -182,6 +186,9 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 		Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, Warnings: s.notices.list,
 	}
+	if s.nodes != nil {
+		cfg.Nodes = s.nodes.list
+	}
 	if s.parts.cert != nil {
 		cfg.CertificateExpiry = s.parts.cert.expiry
 	}
@@ -217,7 +224,7 @@ func closeAll(endpoints []*endpoint) error {
 
 // runAll runs the endpoints and the watchers of files until ctx is done, and
 // waits for all of them.
-func (s *Server) runAll(ctx context.Context, endpoints []*endpoint) error {
+func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoint) error {
 	g, ctx := errgroup.WithContext(ctx)
 	p := s.parts
 	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup) }}
@@ -239,6 +246,9 @@ func (s *Server) runAll(ctx context.Context, endpoints []*endpoint) error {
 	}
 	for _, w := range watchers {
 		g.Go(func() error { w(); return nil })
+	}
+	if s.nodes != nil {
+		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
