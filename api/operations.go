@@ -104,7 +104,9 @@ func (s *Server) initStore(c *call) (reply, error) {
 	}
 	ctx, cancel := s.writeContext(c, 0)
 	defer cancel()
-	info, err := s.store.Init(ctx, seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys})
+	info, err := s.store.Init(ctx, seal.InitParams{
+		Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys, Replace: req.Replace, By: c.principal.UID,
+	})
 	c.note(err, "the store was initialized: GET /secrets/v1/init/default returns its keys")
 	if err != nil {
 		return reply{}, err

@@ -85,6 +85,21 @@ func TestInitOverTheWire(t *testing.T) {
 	}
 	_, err = root.Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}})
 	wantIs(t, "second init", err, client.ErrBadRequest)
+	// While nobody has unsealed it, it can be done over by who names it.
+	again := wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}, Replace: "00"}
+	_, err = root.Init(ctx, again)
+	wantIs(t, "replacing another init", err, client.ErrBadRequest)
+	again.Replace = result.Keys[0]
+	_, err = e.api("alice").Init(ctx, again)
+	wantIs(t, "replacing by alice", err, client.ErrDenied)
+	replaced, err := root.Init(ctx, again)
+	must(t, err)
+	_, err = root.Init(ctx, again)
+	wantIs(t, "replacing what was replaced", err, client.ErrBadRequest)
+	if replaced.Keys[0] == result.Keys[0] {
+		t.Error("nothing was replaced")
+	}
+	result = replaced
 	info, err := root.InitInfo(ctx)
 	must(t, err)
 	if !info.Initialized || !cmp.Equal(info.Keys, result.Keys) || !cmp.Equal(info.Fingerprints, result.Fingerprints) {

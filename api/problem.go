@@ -92,6 +92,9 @@ var problems = []struct {
 	{seal.ErrBadMetadata, problem{status: http.StatusBadRequest, text: "description or labels too large: a description has up to 4096 bytes, " +
 		"and a secret up to 64 labels of up to 256 bytes"}},
 	{seal.ErrInitialized, problem{status: http.StatusBadRequest, text: "the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys"}},
+	{seal.ErrNotReplaceable, problem{status: http.StatusBadRequest, text: "this init cannot be done over: only by who did it, on the same server, within 15 minutes, " +
+		"with the first key of its answer in replace, and while nobody has unsealed the store since; " +
+		"else change the holders with PUT /secrets/v1/rekey/default, or begin anew with secretstore reinit --wipe"}},
 	{seal.ErrBadKey, problem{status: http.StatusBadRequest, text: "the unseal key must be 64 hex digits, or 66 where it has several holders, as printed by gpg --decrypt"}},
 	{seal.ErrWrongKey, problem{status: http.StatusBadRequest, text: "wrong unseal key: decrypt your own entry of the keys of GET /secrets/v1/init/default and send what gpg prints; the store stays sealed"}},
 	{seal.ErrNoBootstrapKey, problem{status: http.StatusBadRequest, text: "no bootstrap key is held for this store: decrypt the unseal key with your own GPG key and use PUT /secrets/v1/unseal/default"}},

@@ -84,6 +84,8 @@ var (
 	ErrDamaged       = errors.New("the storage of the secret store is damaged")
 	// ErrInitialized: Init on a store that has keys, or had.
 	ErrInitialized = errors.New("the secret store is already initialized")
+	// ErrNotReplaceable: InitParams.Replace names no init that can be done over.
+	ErrNotReplaceable = errors.New("this init cannot be done over")
 	// ErrBadKey: what was given cannot be an unseal key or a share of one.
 	ErrBadKey = errors.New("not an unseal key: give the hex digits that gpg prints")
 	// ErrWrongKey: a well-formed unseal key, or share, that is not this store's.
@@ -175,6 +177,11 @@ type InitParams struct {
 	// PGPKeys are public keys, one for each share: base64 (with any white
 	// space) of a binary or armored OpenPGP key.
 	PGPKeys []string
+	// Replace is the first of the wrapped keys of an init that is to be done
+	// over, see replace.go; "" for a new store. RekeyParams has no use for it.
+	Replace string
+	// By is the uid of the principal who asks: nobody else does its init over.
+	By string
 }
 
 // InitInfo is what anybody needs who wants to unseal: it is not secret, for

@@ -71,14 +71,7 @@ func combine(h *holding, store string, from map[int]shares.Share) (*envelope.Key
 	return key, nil
 }
 
-// progress returns how many shares are waiting.
-func (e *entered) progress() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.shares)
-}
-
-// progressOf is progress, for the key with this check.
+// progressOf returns how many shares of the key with this check are waiting.
 func (e *entered) progressOf(check string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

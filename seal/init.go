@@ -18,7 +18,8 @@ import (
 
 // Init makes the keys of an empty storage, in one transaction: of many servers
 // that try at once exactly one wins, and a crash leaves nothing half-made. The
-// store is sealed afterwards. ErrInitialized, ErrBadShares, ErrDamaged,
+// store is sealed afterwards. With p.Replace it does the init of a moment ago
+// over. ErrInitialized, ErrNotReplaceable, ErrBadShares, ErrDamaged,
 // *pgp.KeyError.
 func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 	keys, refused := p.parse()
@@ -27,21 +28,27 @@ func (s *Store) Init(ctx context.Context, p InitParams) (InitInfo, error) {
 	}
 	defer s.giveTurn()
 	switch err := s.lookInTurn(ctx); {
-	case err == nil:
+	case err == nil && p.Replace == "":
 		return InitInfo{}, ErrInitialized
-	case !errors.Is(err, ErrUninitialized):
+	case err != nil && !errors.Is(err, ErrUninitialized):
 		return InitInfo{}, err
 	case refused != nil:
 		return InitInfo{}, refused // whoever mends the key should not learn only then that it was for nothing
+	case err == nil:
+		return s.replaceInTurn(ctx, p, keys)
+	case p.Replace != "":
+		return InitInfo{}, ErrNotReplaceable
 	}
 	born, err := newBirth(keys, p.Threshold)
 	if err != nil {
 		return InitInfo{}, err
 	}
 	defer born.clear()
-	if err := s.createStore(ctx, born.ops(sealedIntent(newNonce()))); err != nil {
+	versions, err := s.createStore(ctx, born.ops(sealedIntent(newNonce())))
+	if err != nil {
 		return InitInfo{}, err
 	}
+	s.rememberInit(p, born, versions)
 	s.log.Info("initialized", zap.String("store", born.config.UUID), zap.Strings("pgp_fingerprints", born.config.Fingerprints))
 	s.lookAfter(ctx)
 	return born.config.info(), nil
@@ -101,7 +108,7 @@ func (s *Store) bootstrapInTurn(ctx context.Context, drops uint64) error {
 	}
 	defer born.clear()
 	ops := append(born.ops(unsealedIntent(newNonce(), born.config.UUID, born.root)), keep...)
-	switch err := s.createStore(ctx, ops); {
+	switch _, err := s.createStore(ctx, ops); {
 	case errors.Is(err, ErrInitialized):
 		s.log.Info("another server has initialized the store")
 	case err != nil:
@@ -214,15 +221,15 @@ func sealKeyRecord(under *envelope.Key, id string, kind envelope.Kind, key store
 	return envelope.Seal(under, envelope.Place{Store: id, Kind: kind, Path: key}, envelope.Header{Kind: kind, Version: 1, ID: envelope.NewID()}, plain)
 }
 
-// createStore commits the records of a new store. ErrInitialized if somebody
-// else was first.
-func (s *Store) createStore(ctx context.Context, ops []store.Op) error {
-	_, err := s.backend.Apply(ctx, ops...)
+// createStore commits the records of a new store, and returns their versions.
+// ErrInitialized if somebody else was first.
+func (s *Store) createStore(ctx context.Context, ops []store.Op) ([]store.Version, error) {
+	versions, err := s.backend.Apply(ctx, ops...)
 	if errors.Is(err, store.ErrExists) {
-		return ErrInitialized
+		return nil, ErrInitialized
 	}
 	if err != nil {
-		return fmt.Errorf("initialize: %w", err)
+		return nil, fmt.Errorf("initialize: %w", err)
 	}
-	return nil
+	return versions, nil
 }

@@ -47,5 +47,5 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 		s.barrier.install(o, s.barrier.dropCount())
 		return s, nil
 	}
-	return nil, fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, s.unsealing.progress(), v.config.Threshold)
+	return nil, fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, s.unsealing.progressOf(v.config.KeyCheck), v.config.Threshold)
 }

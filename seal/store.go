@@ -62,6 +62,7 @@ type Store struct {
 	pin      []byte    // of the root key this server has known; see checkPin
 	lookedAt time.Time // when the last look that was adopted began
 	handover handoverWatch
+	newborn  *newborn // what this server has initialised; nil if nothing
 
 	unsealing entered // shares of the unseal key
 	verifying entered // shares of the next one, in a rekey
@@ -160,7 +161,7 @@ func (s *Store) Status() Status {
 		if s.barrier.isOpen() {
 			st.State = StateUnsealed
 		}
-		st.UUID, st.Shares, st.Threshold, st.Progress = v.config.UUID, v.config.Shares, v.config.Threshold, s.unsealing.progress()
+		st.UUID, st.Shares, st.Threshold, st.Progress = v.config.UUID, v.config.Shares, v.config.Threshold, s.unsealing.progressOf(v.config.KeyCheck)
 	default:
 		st.State = StateUnknown
 	}

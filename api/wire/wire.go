@@ -122,6 +122,10 @@ type InitRequest struct {
 	// PGPKeys are base64 of binary or armored public keys, one for each
 	// share; white space anywhere is ignored.
 	PGPKeys []string `json:"pgp_keys"`
+	// Replace does an init of a moment ago over: it is the first of the keys that
+	// its answer had. Only the same principal can, on the same server, within 15
+	// minutes, and while nobody has unsealed the store.
+	Replace string `json:"replace,omitempty"`
 }
 
 // InitInfo is the answer to GET /init.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"secretstore/api/client"
 	"secretstore/api/wire"
 )
 
@@ -40,30 +42,39 @@ func (h *holderFlags) read(cmd *cobra.Command, p *Process) (keys []string, thres
 	return keys, threshold, err
 }
 
+type initFlags struct {
+	holders                 holderFlags
+	gpg                     string
+	noVerify, wait, replace bool
+}
+
 func initCommand(p *Process) *cobra.Command {
-	var holders holderFlags
-	var shares shareFlags
-	var noVerify, wait bool
+	var flags initFlags
 	cmd := &cobra.Command{
-		Use:   "init --pgp-key FILE... [--threshold T]",
+		Use:   "init --pgp-key FILE... [--threshold T] [--replace]",
 		Short: "Initialise an empty store for the holders of GPG keys",
 		Long: "init makes the keys of an empty store. The unseal key is split into a share for each holder, and printed\n" +
 			"only encrypted to them; anybody may see it in this form. FILE is what gpg --export prints: binary, armored\n" +
 			"or in base64. --threshold holders together unseal the store, by default more than half of them.\n\n" +
 			"Before it reports success, the gpg on this machine decrypts what it can, and the store is unsealed: a store\n" +
 			"that nobody can open should be found out while it is empty. With holders elsewhere use --wait, while\n" +
-			"each of them runs secretstore unseal, or --no-verify." + fleetLong,
+			"each of them runs secretstore unseal, or --no-verify.\n\n" +
+			"If it cannot be opened, init offers to start over with other keys, as --replace does: for whoever did the\n" +
+			"init, on the same server, within 15 minutes, and while nobody has unsealed the store." + fleetLong,
 		Example: "  gpg --export alice@example.com > alice.pub\n" +
 			"  secretstore init --pgp-key alice.pub\n" +
-			"  secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2 --wait",
+			"  secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2 --wait\n" +
+			"  secretstore init --replace --pgp-key alice-new.pub     # the key of before cannot be had",
 		Args: noArgs,
 	}
-	holders.register(cmd)
-	cmd.Flags().StringVar(&shares.gpg, "gpg", "gpg", "the GnuPG `PROGRAM`")
-	cmd.Flags().BoolVar(&noVerify, "no-verify", false, "leave the store sealed, and do not try whether the holders can open it")
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until holders elsewhere have entered what is missing")
+	flags.holders.register(cmd)
+	f := cmd.Flags()
+	f.StringVar(&flags.gpg, "gpg", "gpg", "the GnuPG `PROGRAM`")
+	f.BoolVar(&flags.noVerify, "no-verify", false, "leave the store sealed, and do not try whether the holders can open it")
+	f.BoolVar(&flags.wait, "wait", false, "wait until holders elsewhere have entered what is missing")
+	f.BoolVar(&flags.replace, "replace", false, "do the init of a moment ago over, whose keys nobody has used yet")
 	return fleetCommand(p, cmd, func(ctx context.Context, cmd *cobra.Command, open opener) error {
-		keys, threshold, err := holders.read(cmd, p)
+		keys, threshold, err := flags.holders.read(cmd, p)
 		if err != nil {
 			return err
 		}
@@ -71,19 +82,102 @@ func initCommand(p *Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		res, err := f.initialise(ctx, wire.InitRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys})
+		req := wire.InitRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys}
+		if flags.replace {
+			if req.Replace, err = f.lastInit(ctx); err != nil {
+				return err
+			}
+		}
+		return flags.run(ctx, cmd, f, req)
+	})
+}
+
+// run initialises and verifies, again for as long as a person at a terminal
+// wants to start over.
+func (i *initFlags) run(ctx context.Context, cmd *cobra.Command, f *fleet, req wire.InitRequest) error {
+	for {
+		res, err := f.initialise(ctx, req)
 		if err != nil {
 			return err
 		}
 		var sealed error
-		if !noVerify {
-			sealed = f.verifyInit(ctx, holder{p, shares.gpg}, res, threshold, wait)
+		if !i.noVerify {
+			sealed = f.verifyInit(ctx, holder{f.p, i.gpg}, res, req.Threshold, i.wait)
 		}
-		if err := f.finishInit(ctx, cmd, res, noVerify); err != nil {
-			return err
+		var next *wire.InitRequest
+		if sealed != nil && ctx.Err() == nil && !wantJSON(cmd) {
+			if next, err = i.holders.another(f.p, sealed); err != nil {
+				return err
+			}
 		}
-		return sealed
-	})
+		if next == nil {
+			return errors.Join(f.finishInit(ctx, cmd, res, i.noVerify), sealed)
+		}
+		req, req.Replace = *next, res.Keys[0]
+	}
+}
+
+// another offers a person at a terminal to start over with other holders. It
+// returns nil where nobody is there, or they do not want to.
+func (h *holderFlags) another(p *Process, why error) (*wire.InitRequest, error) {
+	if _, ok := terminal(p.Stdin); !ok {
+		return nil, nil
+	}
+	fmt.Fprintf(p.Stderr, "secretstore: %v\n", why)
+	for {
+		fmt.Fprint(p.Stderr, "To start over now, type the FILE with the public key of each holder, separated by spaces;\n"+
+			"to leave it as it is, press Enter: ")
+		line, err := readLine(p.Stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		files := strings.Fields(line)
+		if len(files) == 0 {
+			return nil, nil
+		}
+		keys, err := readPublicKeys(p, files)
+		if err != nil {
+			fmt.Fprintf(p.Stderr, "secretstore: %v\n", err)
+			continue
+		}
+		req := &wire.InitRequest{Shares: len(keys), Threshold: majority(len(keys)), PGPKeys: keys}
+		if len(files) == len(h.files) && h.threshold > 0 {
+			req.Threshold = h.threshold
+		}
+		return req, nil
+	}
+}
+
+// readLine reads up to the end of a line, a byte at a time: what follows is for
+// the next question.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) < 4096; {
+		switch _, err := io.ReadFull(r, b); {
+		case errors.Is(err, io.EOF), err == nil && b[0] == '\n':
+			return string(line), nil
+		case err != nil:
+			return "", err
+		}
+		line = append(line, b[0])
+	}
+	return "", errors.New("the line is too long")
+}
+
+// lastInit returns what names the init that is to be done over.
+func (f *fleet) lastInit(ctx context.Context) (string, error) {
+	m, err := f.leader()
+	if err != nil {
+		return "", err
+	}
+	if err := f.trust(); err != nil {
+		return "", err
+	}
+	wrapped, err := f.wrapped(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	return wrapped[0], nil
 }
 
 // initialise makes the keys on one server and waits until the others see them.
@@ -95,7 +189,20 @@ func (f *fleet) initialise(ctx context.Context, req wire.InitRequest) (wire.Init
 	if err := f.trust(); err != nil {
 		return wire.InitResult{}, err
 	}
-	res, err := ask(ctx, f, func(ctx context.Context) (wire.InitResult, error) { return m.c.Init(ctx, req) })
+	at := []*member{m}
+	if req.Replace != "" {
+		// Only the server that did the init takes it back, whichever that was.
+		if at, err = f.answering(); err != nil {
+			return wire.InitResult{}, err
+		}
+	}
+	var res wire.InitResult
+	for _, m := range at {
+		res, err = ask(ctx, f, func(ctx context.Context) (wire.InitResult, error) { return m.c.Init(ctx, req) })
+		if !errors.Is(err, client.ErrBadRequest) {
+			break
+		}
+	}
 	if err == nil && (len(res.Keys) != len(req.PGPKeys) || len(res.Fingerprints) != len(res.Keys)) {
 		err = errors.New("the server answers with another number of keys than it was asked for; is it a Secret Store?")
 	}
@@ -154,9 +261,11 @@ func (f *fleet) verifyInit(ctx context.Context, h holder, res wire.InitResult, t
 	} else if failed != nil {
 		text = append(text, failed.Error())
 	}
-	text = append(text, "Where the private keys are, run: secretstore unseal",
-		"Nothing is stored yet. If the keys cannot be had, start over: stop the servers, then\n"+
-			"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE")
+	text = append(text, "Where the private keys are, run: secretstore unseal\n"+
+		"Nothing is stored yet. If the keys cannot be had, start over, within 15 minutes:\n"+
+		"  secretstore init --replace --pgp-key FILE\n"+
+		"or later, with the servers stopped:\n"+
+		"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE")
 	return errors.New(strings.Join(text, "\n"))
 }
 
