@@ -1,0 +1,373 @@
+//go:build zookeeper && gpg
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/fixture"
+	"secretstore/internal/zktest"
+)
+
+// TestCrashOnZooKeeper kills a real server at each of its writes to a real
+// ZooKeeper while it initialises, rekeys and rotates, once before the write and
+// once after it, and proves that the holders of the key in force can then
+// unseal with their gpg and that every secret reads.
+func TestCrashOnZooKeeper(t *testing.T) {
+	zookeeper := zktest.Start(t)
+	people := newPeople(t, "alice", "bob", "carol", "dave")
+	for _, op := range []struct {
+		name  string
+		least int // writes that there must be
+		run   func(s *crashing, t *testing.T) error
+	}{
+		{"init", 1, (*crashing).init},
+		{"rekey", 2, func(s *crashing, t *testing.T) error { return s.rekey(t, false) }},
+		{"rekey with rotation", 5, func(s *crashing, t *testing.T) error { return s.rekey(t, true) }},
+		{"rotation", 3, (*crashing).rotate},
+	} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, after the write %v", op.name, after), func(t *testing.T) {
+				t.Parallel()
+				for n := 1; ; n++ {
+					a := newAssassin(t, zookeeper.Addr())
+					storage := fmt.Sprintf("zk://%s/crash/%s-%v-%d", a.addr(), strings.ReplaceAll(op.name, " ", "-"), after, n)
+					s := newCrashing(t, people, storage)
+					if op.name != "init" {
+						s.fill(t)
+					}
+					a.arm(n, after, s.server.kill)
+					err := op.run(s, t)
+					writes := a.disarm()
+					if writes < n {
+						if err != nil {
+							t.Fatalf("it failed by itself: %v", err)
+						}
+						if n-1 < op.least {
+							t.Fatalf("only %d writes were seen", n-1)
+						}
+						s.server.kill()
+						s.recovers(t)
+						s.server.kill()
+						t.Logf("%d writes", n-1)
+						break
+					}
+					<-s.server.ended
+					s.recovers(t)
+					if n == resumed && op.least > n {
+						if err := s.rotated(t); err != nil {
+							t.Errorf("the rotation is not resumed: %v", err)
+						}
+					}
+					s.server.kill()
+				}
+			})
+		}
+	}
+}
+
+// TestCrashOnBolt kills a server on a bbolt file at moments spread over the time
+// that the operation takes.
+func TestCrashOnBolt(t *testing.T) {
+	people := newPeople(t, "alice", "bob", "carol", "dave")
+	const moments = 8
+	for name, run := range map[string]func(*crashing, *testing.T) error{
+		"rekey with rotation": func(s *crashing, t *testing.T) error { return s.rekey(t, true) },
+		"rotation":            (*crashing).rotate,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole := time.Duration(0)
+			for n := range moments {
+				s := newCrashing(t, people, "bolt:"+filepath.Join(t.TempDir(), "s.db"))
+				s.fill(t)
+				began := time.Now()
+				if n > 0 {
+					timer := time.AfterFunc(whole*time.Duration(n)/moments, s.server.kill)
+					defer timer.Stop()
+				}
+				err := run(s, t)
+				if n == 0 {
+					if err != nil {
+						t.Fatal(err)
+					}
+					whole = time.Since(began)
+				}
+				s.server.kill()
+				s.recovers(t)
+				s.server.kill()
+			}
+		})
+	}
+}
+
+// resumed is the write of a rotation after whose crash its end is awaited, which
+// takes another server some time.
+const resumed = 3
+
+// crashing is a store whose server gets killed.
+type crashing struct {
+	people  *holders
+	dir     string
+	storage string
+	filled  bool // with secrets, before the crash
+	server  *child
+	api     *client.Client
+}
+
+func newCrashing(t *testing.T, people *holders, storage string) *crashing {
+	t.Helper()
+	s := &crashing{people: people, dir: t.TempDir(), storage: storage}
+	if err := os.WriteFile(filepath.Join(s.dir, "key"), []byte(fixture.Key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start(t)
+	return s
+}
+
+// start starts a server on the storage, which listens when it returns.
+func (s *crashing) start(t *testing.T) {
+	t.Helper()
+	name := filepath.Join(s.dir, "log")
+	log, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &child{ended: make(chan struct{}), cmd: exec.Command("secretstore", "server", "--storage", s.storage, "--bootstrap=false",
+		"--auth-secret-file", filepath.Join(s.dir, "key"), "--superuser", "root", "--listen", "127.0.0.1:0")}
+	c.cmd.Env, c.cmd.Stderr = append(os.Environ(), "GORACE=atexit_sleep_ms=0"), log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
+	go func() {
+		c.cmd.Wait() // killed, mostly
+		close(c.ended)
+	}()
+	t.Cleanup(c.kill)
+	s.server = c
+	eventually(t, "the server listens", func() bool {
+		text, err := os.ReadFile(name)
+		m := listening.FindSubmatch(text)
+		if err != nil || m == nil {
+			return false
+		}
+		s.api = connect(t, string(m[1]))
+		return true
+	})
+}
+
+// kill ends the process at once, and returns when it is gone.
+func (c *child) kill() {
+	c.cmd.Process.Kill() // fails if it has ended
+	<-c.ended
+}
+
+func connect(t *testing.T, url string) *client.Client {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := sign("root", file); err != nil {
+		t.Fatal(err)
+	}
+	token, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(client.Config{Server: url, SingleUse: true,
+		Token: func(context.Context) (string, error) { return strings.TrimSpace(string(token)), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
+	}
+}
+
+// secrets of every size that is kept in another way.
+var secrets = map[string][]byte{
+	"a": []byte("value"), "f/b": []byte("another"), "f/g/large": bytes.Repeat([]byte("0123456789abcdef"), 25<<10), "f": {},
+}
+
+// fill initialises the store for alice and bob, of whom both are needed, and
+// puts the secrets there.
+func (s *crashing) fill(t *testing.T) {
+	t.Helper()
+	if err := s.init(t); err != nil {
+		t.Fatal(err)
+	}
+	s.unseal(t)
+	s.put(t)
+	s.filled = true
+}
+
+func (s *crashing) put(t *testing.T) {
+	t.Helper()
+	for name, value := range secrets {
+		if err := s.api.CreateBinary(t.Context(), name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *crashing) init(t *testing.T) error {
+	_, err := s.api.Init(t.Context(), wire.InitRequest{Shares: 2, Threshold: 2, PGPKeys: s.people.public[:2]})
+	return err
+}
+
+// unseal has the holders of the key in force unseal.
+func (s *crashing) unseal(t *testing.T) {
+	t.Helper()
+	info, err := s.api.InitInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := wire.SealStatus{Sealed: true}
+	for _, key := range info.Keys {
+		if st.Sealed {
+			if st, err = s.api.Unseal(t.Context(), s.people.open(t, key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if st.Sealed {
+		t.Fatalf("the holders cannot unseal: %+v", st)
+	}
+}
+
+// rekey hands the store over to three holders of whom two are needed, and waits
+// for the end of the rotation, if any. An error is mostly the crash.
+func (s *crashing) rekey(t *testing.T, rotate bool) error {
+	info, err := s.api.InitInfo(t.Context())
+	if err != nil {
+		return err
+	}
+	var current []string
+	for _, key := range info.Keys {
+		current = append(current, s.people.open(t, key))
+	}
+	state, err := s.api.StartRekey(t.Context(), wire.RekeyRequest{Shares: 3, Threshold: 2, PGPKeys: s.people.public[1:], Current: current, Rotate: rotate})
+	for i := 0; err == nil && state.Active; i++ {
+		state, err = s.api.VerifyRekey(t.Context(), state.Nonce, s.people.open(t, state.Keys[i]))
+	}
+	if err != nil || !rotate {
+		return err
+	}
+	return s.rotated(t)
+}
+
+func (s *crashing) rotate(t *testing.T) error {
+	if _, err := s.api.Rotate(t.Context()); err != nil {
+		return err
+	}
+	return s.rotated(t)
+}
+
+// rotated waits until the store has one data key.
+func (s *crashing) rotated(t *testing.T) error {
+	for {
+		info, err := s.api.RotationStatus(t.Context())
+		if err != nil || info.Terms == 1 && info.State == "idle" {
+			return err
+		}
+		select {
+		case <-s.server.ended:
+			return errors.New("the server has ended")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// recovers starts a server after the crash, has the holders unseal it, and reads
+// every secret.
+func (s *crashing) recovers(t *testing.T) {
+	t.Helper()
+	s.start(t)
+	var status wire.Backend
+	eventually(t, "the storage is known", func() bool {
+		var err error
+		status, err = s.api.Status(t.Context())
+		return err == nil
+	})
+	if !status.Initialized && !s.filled { // killed before the one write of init
+		if err := s.init(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.unseal(t)
+	if !s.filled {
+		s.put(t)
+	}
+	if names, err := s.api.List(t.Context(), ""); err != nil || len(names) != len(secrets) {
+		t.Errorf("%q are left, %v", names, err)
+	}
+	for name, value := range secrets {
+		if got, err := s.api.Get(t.Context(), name, client.GetOptions{}); err != nil || !bytes.Equal(got.Value, value) {
+			t.Errorf("%s is lost: %d bytes, %v", name, len(got.Value), err)
+		}
+	}
+	if err := s.api.CreateBinary(t.Context(), "new", []byte("x")); err != nil {
+		t.Errorf("nothing can be written any more: %v", err)
+	}
+}
+
+// holders are people with PGP keys, all in one keyring.
+type holders struct {
+	home   string
+	public []string // base64
+}
+
+func newPeople(t *testing.T, names ...string) *holders {
+	t.Helper()
+	home, err := newKeyring(t.Cleanup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holders{home: home}
+	for _, name := range names {
+		h.gpg(t, nil, "--passphrase", "", "--quick-gen-key", name+"@example.com", "future-default", "default", "never")
+		h.public = append(h.public, base64.StdEncoding.EncodeToString(h.gpg(t, nil, "--export", name+"@example.com")))
+	}
+	return h
+}
+
+func (h *holders) gpg(t *testing.T, in []byte, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("gpg", append([]string{"--batch", "--quiet"}, args...)...)
+	cmd.Env, cmd.Stdin = append(os.Environ(), "GNUPGHOME="+h.home), bytes.NewReader(in)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("gpg %q: %v", args, err)
+	}
+	return out
+}
+
+// open decrypts a share.
+func (h *holders) open(t *testing.T, wrapped string) string {
+	t.Helper()
+	message, err := hex.DecodeString(wrapped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(h.gpg(t, message, "--decrypt")))
+}
