@@ -60,7 +60,7 @@ func TestInitCanBeDoneOverWhileNobodyHasUnsealed(t *testing.T) {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	}
-	if err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
+	if err := errOf(s.Create(ctx, path(t, "a"), text("v"))); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := other.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
@@ -108,7 +108,7 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 		"unsealed elsewhere, with a secret": func(t *testing.T, s *Store, b store.Backend, info InitInfo, _ *InitParams) *Store {
 			other := open(t, b, false)
 			unseal(t, other, info)
-			if err := other.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+			if err := errOf(other.Create(t.Context(), path(t, "a"), text("v"))); err != nil {
 				t.Fatal(err)
 			}
 			return s
