@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ const startup = 90 * time.Second
 // what they are for. They are for one goroutine.
 type Server struct {
 	t       testing.TB
+	host    Host
 	dir     string
 	args    []string // of scripts/zookeeper run, after DIR
 	java    string   // more options of java
@@ -37,6 +39,15 @@ type Server struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when cmd has ended
 }
+
+// Host is a machine, or what looks like one, that a server runs on.
+type Host struct {
+	Address string   // an IP address of it
+	Enter   []string // the command that runs a command there, such as ip netns exec NAME; may be empty
+}
+
+// here is where the test runs.
+var here = Host{Address: "127.0.0.1"}
 
 // Option changes how Start starts a server.
 type Option func(*Server)
@@ -68,7 +79,7 @@ func TLS(pem, ca string) Option {
 // Start starts one server that stands alone, and stops it when the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	s := newServer(t, freePort(t))
+	s := newServer(t, here, freePort(t))
 	for _, option := range options {
 		option(s)
 	}
@@ -80,13 +91,20 @@ func Start(t testing.TB, options ...Option) *Server {
 // StartEnsemble starts n servers that make up one ensemble.
 func StartEnsemble(t testing.TB, n int) []*Server {
 	t.Helper()
+	return StartEnsembleOn(t, slices.Repeat([]Host{here}, n)...)
+}
+
+// StartEnsembleOn is StartEnsemble with a host for each server. The test must
+// be able to reach them all.
+func StartEnsembleOn(t testing.TB, hosts ...Host) []*Server {
+	t.Helper()
 	var peers []string
-	for range n {
-		peers = append(peers, fmt.Sprintf("127.0.0.1:%d:%d", freePort(t), freePort(t)))
+	for _, host := range hosts {
+		peers = append(peers, fmt.Sprintf("%s:%d:%d", host.Address, freePort(t), freePort(t)))
 	}
 	var all []*Server
-	for i := range n {
-		s := newServer(t, freePort(t))
+	for i, host := range hosts {
+		s := newServer(t, host, freePort(t))
 		s.args = append(s.args, "--id", strconv.Itoa(i+1), "--peers", strings.Join(peers, ","))
 		s.launch()
 		all = append(all, s)
@@ -107,12 +125,12 @@ func Addrs(servers []*Server) []string {
 }
 
 // Addr returns host:port for clients.
-func (s *Server) Addr() string { return addr(s.port) }
+func (s *Server) Addr() string { return s.host.addr(s.port) }
 
 // TLSAddr returns host:port for clients with TLS.
-func (s *Server) TLSAddr() string { return addr(s.tlsPort) }
+func (s *Server) TLSAddr() string { return here.addr(s.tlsPort) }
 
-func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func (h Host) addr(port int) string { return net.JoinHostPort(h.Address, strconv.Itoa(port)) }
 
 // Stop ends the server as an operator does, and waits for it.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
@@ -156,9 +174,9 @@ func (s *Server) Launch() {
 // Leader says whether the server leads its ensemble.
 func (s *Server) Leader() bool { return s.mode() == "leader" }
 
-func newServer(t testing.TB, port int) *Server {
+func newServer(t testing.TB, host Host, port int) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), port: port, args: []string{"--port", strconv.Itoa(port)}}
+	s := &Server{t: t, host: host, dir: t.TempDir(), port: port, args: []string{"--port", strconv.Itoa(port), "--address", host.Address}}
 	t.Cleanup(func() {
 		if s.cmd != nil && !s.hasEnded() {
 			s.end(syscall.SIGKILL)
@@ -179,7 +197,7 @@ func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err := net.Listen("tcp", addr(port))
+		l, err := net.Listen("tcp", here.addr(port))
 		if err == nil {
 			l.Close()
 			return port
@@ -196,7 +214,8 @@ func (s *Server) launch() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(script(s.t), append([]string{"run", s.dir}, s.args...)...)
+	args := slices.Concat(s.host.Enter, []string{script(s.t), "run", s.dir}, s.args)
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS="+os.Getenv("ZOOKEEPER_OPTS")+" "+s.java)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = dieWithParent()

@@ -1,0 +1,14 @@
+// Package chaos tries the whole Secret Store under faults: three real servers
+// on a real ZooKeeper ensemble of three, each process in a network of its own
+// that can be cut (see lab_test.go), with clients that read, write, delete and
+// list over HTTP while processes are killed and paused and the network is
+// partitioned.
+//
+// TestChaos does it at random and has the history judged (judge_test.go);
+// `make chaos CHAOSTIME=10m SEED=7` runs it for longer, and a seed repeats the
+// schedule of faults. The other tests make one fault each, and demand what
+// docs/architecture.md promises for it.
+//
+// The tests need Linux with network namespaces and the tool ip, as root or as
+// a user who may make user namespaces.
+package chaos
