@@ -2,8 +2,9 @@
 
 GO ?= go
 FUZZTIME ?= 20s
+CHAOSTIME ?= 5m
 
-.PHONY: run build test check fuzz bench
+.PHONY: run build test check fuzz bench chaos
 
 # Builds the server and runs it for a newcomer: bbolt in ./.secretstore-dev, a
 # generated token, and the next command to type.
@@ -30,3 +31,10 @@ fuzz:
 bench: build
 	scripts/test-deps
 	$(GO) run ./scripts/bench $(BENCHFLAGS)
+
+# Clients against three servers on three ZooKeepers that are killed, paused and
+# cut off, and whether what they saw is linearizable. SEED repeats the faults of
+# a run; a short one is part of the tests.
+chaos:
+	scripts/test-deps
+	CHAOSTIME=$(CHAOSTIME) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags zookeeper -run '^TestChaos$$' ./scripts/chaos

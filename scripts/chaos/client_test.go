@@ -30,7 +30,9 @@ type answer struct {
 	err    error
 }
 
-func (a answer) String() string { return fmt.Sprintf("%d %.200q after %v (%v)", a.status, a.body, a.took, a.err) }
+func (a answer) String() string {
+	return fmt.Sprintf("%d %.200q after %v (%v)", a.status, a.body, a.took, a.err)
+}
 
 // age is how old the answer says it is, and whether it says so.
 func (a answer) age() (time.Duration, bool) {

@@ -211,6 +211,7 @@ func (r op) found(w op) bool {
 // tell writes down the history of one secret.
 func tell(history []op, key string) string {
 	var lines []string
+	history = slices.Clone(history)
 	slices.SortFunc(history, func(a, b op) int { return cmp.Compare(a.begin, b.begin) })
 	for _, o := range history {
 		if o.key == key {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -114,6 +115,12 @@ type server struct {
 	command []string
 	log     string
 	url     string
+
+	// touched counts the beginnings and ends of what is done to the process:
+	// odd while something is.
+	touched atomic.Int64
+	// settled: the process has served since it was started.
+	settled atomic.Bool
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd     // guarded by mu

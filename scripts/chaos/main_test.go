@@ -63,5 +63,5 @@ func furnish() error {
 			return fmt.Errorf("mount %s: %w", at, err)
 		}
 	}
-	return nil
+	return ip("link", "set", "lo", "up")
 }

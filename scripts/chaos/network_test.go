@@ -34,9 +34,6 @@ type network struct {
 // theNetwork is made once: a namespace outlives the test that made it.
 var theNetwork = sync.OnceValues(func() (*network, error) {
 	w := &network{cuts: make(map[[2]string]bool)}
-	if err := ip("link", "set", "lo", "up"); err != nil {
-		return nil, err
-	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,67 @@
+//go:build zookeeper && linux
+
+package chaos
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// shortRun is how long TestChaos makes trouble unless $CHAOSTIME says more.
+const shortRun = 25 * time.Second
+
+// The bound of cached reads: the session timeout, and the ensemble's sync limit
+// (6 ticks of 500 ms).
+const (
+	maxStale = 20 * time.Second // of the servers
+	stale    = 6*time.Second + 3*time.Second
+)
+
+// TestChaos lets clients work while a nemesis kills, pauses and partitions
+// members and servers, and has the history judged. $SEED repeats the faults of
+// a run.
+func TestChaos(t *testing.T) {
+	length, seed := settings(t)
+	t.Logf("SEED=%d CHAOSTIME=%v", seed, length)
+	l := newLab(t, 3, "--max-stale", maxStale.String())
+	r := newRun(l.stores, "chaos")
+	end := r.begin(seed)
+	(&nemesis{l, r.start}).run(t, plan(seed, length))
+	healed := time.Now()
+	for _, s := range l.stores {
+		s.await()
+	}
+	t.Logf("all servers are ready %v after the last fault", time.Since(healed).Round(time.Millisecond))
+	end()
+	must(t, r.readAll())
+	t.Logf("%d operations, slowest answer %v: %v", len(r.history), r.slowest.Round(time.Millisecond), r.counts)
+	for _, problem := range r.problems[:min(20, len(r.problems))] {
+		t.Errorf("SEED=%d: %s", seed, problem)
+	}
+	if r.counts["PUT 201"] < 50 || r.counts["GET 200"] < 100 {
+		t.Errorf("nothing was tried")
+	}
+	if err := judgeStrict(r.history); err != nil {
+		t.Errorf("SEED=%d: not linearizable: %v", seed, err)
+	}
+	if err := judgeCached(r.history, bounds{stale, maxStale}); err != nil {
+		t.Errorf("SEED=%d: %v", seed, err)
+	}
+}
+
+func settings(t *testing.T) (length time.Duration, seed uint64) {
+	length, seed = shortRun, rand.Uint64()
+	var err error
+	if text := os.Getenv("CHAOSTIME"); text != "" {
+		length, err = time.ParseDuration(text)
+		must(t, err)
+	}
+	if text := os.Getenv("SEED"); text != "" {
+		seed, err = strconv.ParseUint(text, 10, 64)
+		must(t, err)
+	}
+	return length, seed
+}
