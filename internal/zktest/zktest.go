@@ -171,6 +171,9 @@ func (s *Server) Launch() {
 	s.launch()
 }
 
+// Serves says whether the server answers clients.
+func (s *Server) Serves() bool { return s.mode() != "" }
+
 // Leader says whether the server leads its ensemble.
 func (s *Server) Leader() bool { return s.mode() == "leader" }
 

@@ -241,7 +241,7 @@ func (r *run) send(o *op, method, path, body string) answer {
 	}
 	sealed := strings.Contains(a.body, "is sealed") || strings.Contains(a.body, "not initialized")
 	switch {
-	case a.err != nil && alone:
+	case a.err != nil && alone && settled:
 		r.problem("%v: no answer from a server that was left alone: %v", *o, a)
 	case a.status == http.StatusServiceUnavailable && sealed:
 		label += " sealed"

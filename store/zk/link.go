@@ -37,6 +37,9 @@ const (
 	unfinished = 10 * time.Second
 	progress   = 16 << 10
 	digesting  = 4
+	// nap is how late tend may be before the process counts as having been
+	// stopped: what the server has sent meanwhile has yet to be read.
+	nap = 4 * tick
 	// maxCalls bounds the calls under way on one connection, each of which
 	// costs a goroutine.
 	maxCalls = 1024
@@ -77,6 +80,9 @@ type link struct {
 	now       atomic.Int64        // ticks so far
 	pending   [ticks]atomic.Int32 // unanswered calls, by the tick they began in
 	lastReply atomic.Int64        // when the server last answered, ns after clockBase
+	ticked    atomic.Int64        // when tend last looked, ns after clockBase
+	naps      atomic.Int64        // how often tend found that the process had been stopped
+	caughtUp  atomic.Int64        // after how many of them the server has answered a question put after it
 	sessionOn sync.Once
 
 	// Set before the link is published, then constant.
@@ -91,6 +97,8 @@ type link struct {
 // clockBase makes monotonic times fit into an atomic.
 var clockBase = time.Now()
 
+func sinceBase() int64 { return time.Since(clockBase).Nanoseconds() }
+
 // newLink begins to connect. The caller waits for session or down, and retires
 // the link in every case. ctx is for dialling only. Requests may have up to
 // sendBuffer bytes, which are allocated.
@@ -102,6 +110,7 @@ func newLink(ctx context.Context, cfg *Config, server, address string, sendBuffe
 	l.onEvent = func(ev zkc.Event) { onEvent(l, ev) }
 	l.dialing, l.endDial = context.WithTimeout(ctx, unanswered)
 	l.replied()
+	l.ticked.Store(sinceBase())
 	conn, events, err := zkc.Connect([]string{address}, cfg.SessionTimeout,
 		zkc.WithDialer(l.dial),
 		zkc.WithHostProvider(&oneServer{address: address}),
@@ -218,6 +227,10 @@ func (l *link) tend(askFor string) {
 			return
 		case <-ticker.C:
 		}
+		if sinceBase()-l.ticked.Load() > int64(nap) {
+			l.naps.Add(1) // before ticked, for asleep
+		}
+		l.ticked.Store(sinceBase())
 		received := l.received.Load()
 		if busy--; received-before >= progress {
 			busy = digesting
@@ -231,10 +244,17 @@ func (l *link) tend(askFor string) {
 			l.fail(fmt.Errorf("no answer for %v", limit))
 			return
 		}
-		if l.silence() >= heartbeat {
+		if l.silence() >= heartbeat || l.caughtUp.Load() != l.naps.Load() {
 			l.ask(askFor)
 		}
 	}
+}
+
+// asleep says whether this process was stopped, or got no time to run, and has
+// yet to hear what the server has sent meanwhile. The memory is not to be asked
+// then: a seal may be among it.
+func (l *link) asleep() bool {
+	return sinceBase()-l.ticked.Load() > int64(nap) || l.caughtUp.Load() != l.naps.Load()
 }
 
 // overdue says whether a call began at least limit before tick now and has no
@@ -248,15 +268,19 @@ func (l *link) overdue(now int64, limit time.Duration) bool {
 	return false
 }
 
-// ask sends a heartbeat. If all slots are taken, calls are under way, and
+// ask sends a heartbeat. Whatever was sent before its answer has been read when
+// the answer has. If all slots are taken, calls are under way, and
 // overdue will tell.
 func (l *link) ask(path string) {
 	select {
 	case l.slots <- struct{}{}:
 		go func() {
 			defer l.end(l.begin())
+			naps := l.naps.Load()
 			_, _, err := l.conn.Exists(path)
-			l.heard(err)
+			if l.heard(err) {
+				l.caughtUp.Store(naps)
+			}
 		}()
 	default:
 	}
@@ -274,17 +298,19 @@ func (l *link) end(began int64) {
 }
 
 // heard notes an answer of the server, if err is one.
-func (l *link) heard(err error) {
-	if err == nil || answered(err) {
+func (l *link) heard(err error) bool {
+	yes := err == nil || answered(err)
+	if yes {
 		l.replied()
 	}
+	return yes
 }
 
-func (l *link) replied() { l.lastReply.Store(time.Since(clockBase).Nanoseconds()) }
+func (l *link) replied() { l.lastReply.Store(sinceBase()) }
 
 // silence is how long ago the server last answered.
 func (l *link) silence() time.Duration {
-	return time.Since(clockBase) - time.Duration(l.lastReply.Load())
+	return time.Duration(sinceBase() - l.lastReply.Load())
 }
 
 // answered says whether err is what a server says about a request, as opposed

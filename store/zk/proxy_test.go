@@ -3,6 +3,7 @@
 package zk_test
 
 import (
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ type proxy struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]bool // both ends of each; guarded by mu
 	refuse  bool              // new connections; guarded by mu
+	silent  bool              // new connections get no answer; guarded by mu
 	onReply int               // so many bytes of a reply still pass, then its connection is cut; -1 is never; guarded by mu
 	large   time.Duration     // what a large piece of a reply takes; -1 cuts its connection; guarded by mu
 	count   int               // of connections let in; guarded by mu
@@ -28,7 +30,13 @@ type proxy struct {
 
 func newProxy(t testing.TB, server string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return newProxyAt(t, "127.0.0.1:0", server)
+}
+
+// newProxyAt is newProxy on an address of this machine.
+func newProxyAt(t testing.TB, address, server string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +69,15 @@ func (p *proxy) Refuse(yes bool) {
 	if yes {
 		p.Cut()
 	}
+}
+
+// Retire cuts everything off for ever; new connections are let in, and nothing
+// ever answers them.
+func (p *proxy) Retire() {
+	p.mu.Lock()
+	p.silent = true
+	p.mu.Unlock()
+	p.Cut()
 }
 
 // CutReply cuts the connection of the next reply after n bytes of it: the
@@ -104,6 +121,13 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
+		if p.silent {
+			p.conns[client] = true
+			p.mu.Unlock()
+			server.Close()
+			p.running.Go(func() { _, _ = io.Copy(io.Discard, client) })
+			continue
+		}
 		if p.refuse {
 			p.mu.Unlock()
 			client.Close()

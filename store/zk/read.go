@@ -146,6 +146,9 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 	}
 	last := b.lastGood.Load()
 	if l := b.live.Load(); l != nil {
+		if l.asleep() {
+			return nil, 0, nil
+		}
 		if l.silence() < maxSilence {
 			return e, 0, nil
 		}

@@ -1,0 +1,425 @@
+//go:build zookeeper && linux
+
+package chaos
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"secretstore/internal/zktest"
+)
+
+// What is promised in seconds is measured and logged. The tests fail at several
+// times as much: they also run on machines that do other things.
+const slack = 4
+
+// bound is the --max-stale of the servers in these tests.
+const bound = 8 * time.Second
+
+// TestFaults makes one fault after the other, and looks at what is promised for
+// each.
+func TestFaults(t *testing.T) {
+	l := newLab(t, 3, "--max-stale", bound.String())
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *lab)
+	}{
+		{"a follower is killed", func(t *testing.T, l *lab) { losesFollower(t, l, killMember) }},
+		{"a follower is paused", func(t *testing.T, l *lab) { losesFollower(t, l, pauseMember) }},
+		{"a follower is cut off", func(t *testing.T, l *lab) { losesFollower(t, l, isolateMember) }},
+		{"the leader is killed", func(t *testing.T, l *lab) { losesLeader(t, l, killMember) }},
+		{"the leader is paused", func(t *testing.T, l *lab) { losesLeader(t, l, pauseMember) }},
+		{"the leader is cut off from the other members", deposedLeader},
+		{"a server is cut off", cutOffServer},
+		{"ZooKeeper is stopped", func(t *testing.T, l *lab) { outage(t, l, (*zktest.Server).Kill, (*zktest.Server).Launch) }},
+		{"ZooKeeper hangs", func(t *testing.T, l *lab) { outage(t, l, (*zktest.Server).Pause, (*zktest.Server).Resume) }},
+		{"a seal reaches all servers", sealReaches},
+		{"servers are killed while they write", killedServers},
+	} {
+		ok := t.Run(c.name, func(t *testing.T) {
+			l.t = t
+			l.settle()
+			c.test(t, l)
+		})
+		if !ok {
+			return // in what state it has left everything is not known
+		}
+	}
+}
+
+// settle waits until everything serves.
+func (l *lab) settle() {
+	l.t.Helper()
+	must(l.t, l.net.heal())
+	for i, m := range l.members {
+		l.eventually(fmt.Sprintf("member %d serves", i), m.Serves)
+	}
+	for _, s := range l.stores {
+		s.await()
+	}
+}
+
+// strike makes a fault of a member, and returns what ends it.
+func (l *lab) strike(f what, member int) (undo func()) {
+	l.t.Helper()
+	back, err := (&nemesis{l: l}).begin(fault{what: f, target: member})
+	must(l.t, err)
+	return func() { must(l.t, back()) }
+}
+
+// losesFollower: no error that one repetition does not cure, no stall over 5 s.
+func losesFollower(t *testing.T, l *lab, f what) {
+	leader := l.leader()
+	for i := range l.members {
+		if i == leader {
+			continue
+		}
+		u := startUsers(l.stores...)
+		time.Sleep(time.Second)
+		undo := l.strike(f, i)
+		time.Sleep(7 * time.Second)
+		undo()
+		time.Sleep(time.Second)
+		tries := u.end()
+		worst := slowest(tries)
+		t.Logf("follower %d: %d requests, %d of them answered 503 once; the longest wait was %v", i, len(tries), len(refused(tries)), worst)
+		for _, try := range tries {
+			if !try.fine {
+				t.Errorf("not cured: %v", try)
+			}
+		}
+		if worst.took > 5*time.Second*slack/2 {
+			t.Errorf("a stall: %v", worst)
+		}
+		l.settle()
+	}
+}
+
+// losesLeader: writes go on within 4 s after a kill. While a paused one has not
+// been replaced there may be 503, but nothing hangs.
+func losesLeader(t *testing.T, l *lab, f what) {
+	u := startUsers(l.stores...)
+	time.Sleep(time.Second)
+	began := time.Now()
+	undo := l.strike(f, l.leader())
+	struck := time.Now()
+	time.Sleep(10 * time.Second)
+	undo()
+	time.Sleep(time.Second)
+	tries := u.end()
+	again := make(map[string]time.Duration)
+	for _, try := range ofWhat(tries, "create", "update", "delete") {
+		if at := try.began.Add(try.took); try.fine && try.began.Add(try.took).After(struck) && at.Sub(began) > again[try.server.node.name] && again[try.server.node.name] == 0 {
+			again[try.server.node.name] = at.Sub(began)
+		}
+	}
+	t.Logf("%d requests, %d of them answered 503 first; the longest wait was %v; the first write after the strike was done after %v",
+		len(tries), len(refused(tries)), slowest(tries), again)
+	for _, try := range tries {
+		for _, a := range []answer{try.first, try.last} {
+			if a.err != nil || a.took > 5*time.Second*slack/2 || a.status >= 500 && a.header.Get("Retry-After") == "" {
+				t.Errorf("a hang, or an error other than 503 with Retry-After: %v", try)
+			}
+		}
+	}
+	for _, s := range l.stores {
+		if took := again[s.node.name]; took == 0 || took > 4*time.Second*slack {
+			t.Errorf("%s writes again after %v", s.node.name, took)
+		}
+	}
+}
+
+// deposedLeader cuts the leader off from the other members, but not from the
+// servers: for a while it takes itself for the leader, and answers reads. A
+// linearizable read must never return what was replaced through the others.
+func deposedLeader(t *testing.T, l *lab) {
+	for round := range 3 {
+		path := fmt.Sprintf("deposed/%d", round)
+		if a := put(l.stores[0], path, "0"); a.status != http.StatusCreated {
+			t.Fatal(a)
+		}
+		leader := l.leader()
+		r := newRun(l.stores, "deposed")
+		var reading sync.WaitGroup
+		stop := make(chan struct{})
+		for i := range l.stores {
+			for range 2 {
+				reading.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(5 * time.Millisecond):
+						}
+						r.read(op{kind: read, key: path, server: i})
+					}
+				})
+			}
+		}
+		others := slices.Delete(slices.Clone(l.zkNodes), leader, leader+1)
+		must(t, l.net.isolate(l.zkNodes[leader], others...))
+		written := 0
+		for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); {
+			for i := range l.stores {
+				o := op{kind: update, key: path, server: i, value: fmt.Sprintf("w%d", written+1), begin: r.now(), end: never}
+				switch a := patch(l.stores[i], path, o.value); {
+				case a.status == http.StatusNoContent:
+					o.end = r.now()
+					fallthrough
+				case strings.Contains(a.body, "outcome unknown"):
+					written++
+					r.add(o)
+				}
+			}
+		}
+		must(t, l.net.heal())
+		l.settle()
+		close(stop)
+		reading.Wait()
+		t.Logf("round %d: %d writes, %v", round, written, r.counts)
+		history := append(r.history, op{kind: create, key: path, value: "0", begin: -2, end: -1})
+		if err := judgeStrict(history); err != nil || written == 0 {
+			t.Errorf("%d writes, linearizable: %v", written, err)
+		}
+	}
+}
+
+// cutOffServer: a server without ZooKeeper answers from memory, with an Age
+// that grows, for --max-stale and no longer; and is back to normal within 2 s.
+func cutOffServer(t *testing.T, l *lab) {
+	s, other := l.stores[1], l.stores[0]
+	path := "cutoff/a"
+	if a := put(other, path, "1"); a.status != http.StatusCreated {
+		t.Fatal(a)
+	}
+	if a := s.get(secrets + path); a.status != http.StatusOK {
+		t.Fatal(a)
+	}
+	must(t, l.net.isolate(s.node, l.zkNodes...))
+	cut := time.Now()
+	if a := patch(other, path, "2"); a.status != http.StatusNoContent {
+		t.Fatal(a)
+	}
+	var last, aged time.Time
+	for time.Since(cut) < bound+4*time.Second {
+		asked := time.Now()
+		a := s.get(secrets + path)
+		age, says := a.age()
+		switch {
+		case a.status == http.StatusOK:
+			last = asked
+			if says && aged.IsZero() {
+				aged = asked
+			}
+			if age > bound || !says && asked.Sub(cut) > 6*time.Second {
+				t.Errorf("%v after the cut: %v, age %v", asked.Sub(cut), a, age)
+			}
+		case a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.took > time.Second*slack:
+			t.Errorf("%v after the cut: %v", asked.Sub(cut), a)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("with an Age from %v after the cut, last served %v after it", aged.Sub(cut), last.Sub(cut))
+	if over := last.Sub(cut); aged.IsZero() || over > bound+time.Second {
+		t.Errorf("served from memory for %v", over)
+	}
+	for _, a := range []answer{s.get(secrets+path, noCache), s.get("/ready"), s.get(api + "/ping/backends/default"), patch(s, path, "3")} {
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("cut off: %v", a)
+		}
+	}
+	must(t, l.net.heal())
+	l.backToNormal(time.Now(), path, "2")
+}
+
+// backToNormal waits until every server reads and writes, and says how long
+// that took.
+func (l *lab) backToNormal(since time.Time, path, value string) {
+	l.t.Helper()
+	for _, s := range l.stores {
+		l.eventually("normal again", func() bool {
+			a := s.get(secrets+path, noCache)
+			got, _ := a.value()
+			if a.status == http.StatusOK && got != value {
+				l.t.Fatalf("%s: %q, want %q", s.node.name, got, value)
+			}
+			_, aged := s.get(secrets + path).age()
+			return a.status == http.StatusOK && !aged && s.get("/ready").status == http.StatusOK &&
+				s.get(api+"/ping/backends/default").status == http.StatusOK && patch(s, path, value).status == http.StatusNoContent
+		})
+		took := time.Since(since)
+		l.t.Logf("%s is back to normal after %v", s.node.name, took)
+		if took > 2*time.Second*slack {
+			l.t.Errorf("%s was back to normal only after %v", s.node.name, took)
+		}
+	}
+}
+
+// outage takes all of ZooKeeper away for longer than a session and --max-stale
+// last, under load.
+func outage(t *testing.T, l *lab, away, back func(*zktest.Server)) {
+	path := "outage/a"
+	if a := put(l.stores[0], path, "1"); a.status != http.StatusCreated && a.status != http.StatusConflict {
+		t.Fatal(a)
+	}
+	for _, s := range l.stores {
+		if a := s.get(secrets + path); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+	}
+	u := startUsers(l.stores...)
+	time.Sleep(500 * time.Millisecond)
+	for _, m := range l.members {
+		away(m)
+	}
+	began := time.Now()
+	// What is under way when the storage goes may take until that is known.
+	const known = 6 * time.Second
+	var served, slowest time.Duration
+	for time.Since(began) < known+bound {
+		since := time.Since(began)
+		for _, s := range l.stores {
+			a := s.get(secrets + path)
+			age, says := a.age()
+			if a.status == http.StatusOK {
+				served = since
+				if got, err := a.value(); err != nil || got != "1" || age > bound || !says && since > known {
+					t.Errorf("%v after: %v, age %v", since, a, age)
+				}
+			} else if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || since < 2*time.Second {
+				t.Errorf("%v after: %v", since, a)
+			}
+			for _, ask := range []string{"/ready", api + "/ping/backends/default", secrets + path + "/none", secrets + "?list=true"} {
+				header := []string{}
+				if strings.HasPrefix(ask, secrets) {
+					header = append(header, noCache)
+				}
+				if a := s.get(ask, header...); since > known {
+					slowest = max(slowest, a.took)
+					if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.took > time.Second*slack {
+						t.Errorf("%v after, %s: %v", since, ask, a)
+					}
+				}
+			}
+			if st := s.get(api + "/seal-status/default"); !strings.Contains(st.body, `"sealed":false`) {
+				t.Errorf("%v after: %v", since, st)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("served from memory until %v after; all else refused within %v", served, slowest)
+	if served < bound-2*time.Second || served > bound+2*time.Second {
+		t.Errorf("served from memory until %v after, with a --max-stale of %v", served, bound)
+	}
+	for _, m := range l.members {
+		back(m)
+	}
+	for _, m := range l.members {
+		l.eventually("ZooKeeper serves", m.Serves)
+	}
+	l.backToNormal(time.Now(), path, "1")
+	for _, try := range u.end() {
+		late := try.began.After(began.Add(known)) && try.first.took > time.Second*slack
+		if try.first.err != nil || try.first.status >= 500 && (try.first.status != 503 || try.first.header.Get("Retry-After") == "") || late {
+			t.Errorf("%v after: %v", try.began.Sub(began), try)
+		}
+	}
+}
+
+// sealReaches seals through one server while another is there, paused, or cut
+// off.
+func sealReaches(t *testing.T, l *lab) {
+	first, s, path := l.stores[0], l.stores[2], "sealed/a"
+	if a := put(first, path, "1"); a.status != http.StatusCreated {
+		t.Fatal(a)
+	}
+	sealed := func(a answer) bool {
+		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "is sealed")
+	}
+	for _, c := range []struct {
+		name        string
+		leave, back func() error
+		away        time.Duration
+		asleep      bool
+	}{
+		{name: "there"},
+		{"paused", func() error { s.pause(); return nil }, func() error { s.resume(); return nil }, 2 * time.Second, true},
+		{"paused for longer than a session", func() error { s.pause(); return nil }, func() error { s.resume(); return nil }, 9 * time.Second, true},
+		{"cut off", func() error { return l.net.isolate(s.node, l.zkNodes...) }, l.net.heal, 7 * time.Second, false},
+	} {
+		if a := s.get(secrets + path); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+		if c.leave != nil {
+			must(t, c.leave())
+		}
+		sealing := time.Now()
+		if a := first.request("PUT", api+"/seal/default", ""); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+		time.Sleep(c.away)
+		if c.back != nil {
+			must(t, c.back())
+			sealing = time.Now()
+		}
+		var asking sync.WaitGroup
+		for range 8 {
+			asking.Go(func() {
+				for {
+					a := s.get(secrets + path)
+					_, aged := a.age()
+					switch {
+					case sealed(a):
+						return
+					case c.back != nil && a.status == http.StatusOK && (c.asleep || !aged):
+						t.Errorf("%s: served after it was sealed elsewhere: %v", c.name, a)
+						return
+					case time.Since(sealing) > patience:
+						t.Errorf("%s: the seal does not arrive: %v", c.name, a)
+						return
+					}
+				}
+			})
+		}
+		asking.Wait()
+		took := time.Since(sealing)
+		t.Logf("%s: sealed after %v", c.name, took)
+		if c.back == nil && took > time.Second*slack {
+			t.Errorf("the seal took %v to arrive", took)
+		}
+		for _, other := range l.stores {
+			l.eventually("sealed everywhere", func() bool { return sealed(other.get(secrets + path)) })
+		}
+		if a := first.request("PUT", api+"/auto-unseal/default", ""); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+		for _, other := range l.stores {
+			other.await()
+		}
+	}
+}
+
+// killedServers kills one server after the other with writes under way: what was
+// acknowledged is there, and nothing is torn.
+func killedServers(t *testing.T, l *lab) {
+	for round := range 6 {
+		victim := round % len(l.stores)
+		r := newRun(l.stores, fmt.Sprintf("killed%d", round))
+		end := r.begin(uint64(round))
+		time.Sleep(time.Duration(500+100*round) * time.Millisecond)
+		undo := l.strike(killServer, victim)
+		undo()
+		l.stores[victim].await()
+		end()
+		must(t, r.readAll())
+		t.Logf("%d operations: %v", len(r.history), r.counts)
+		if err := judgeStrict(r.history); err != nil || len(r.problems) > 0 {
+			t.Errorf("%v, %v", err, r.problems)
+		}
+	}
+}
