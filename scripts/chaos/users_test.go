@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"slices"
@@ -44,9 +45,10 @@ func (t try) String() string {
 // startUsers starts some for each server.
 func startUsers(servers ...*server) *users {
 	u := &users{stop: make(chan struct{})}
+	id := rand.Text() // secrets of earlier ones may be left
 	for _, s := range servers {
 		for i := range 3 {
-			u.working.Go(func() { u.work(s, fmt.Sprintf("users/%s/%d", s.node.name, i)) })
+			u.working.Go(func() { u.work(s, fmt.Sprintf("users/%s/%s/%d", id, s.node.name, i)) })
 		}
 	}
 	return u

@@ -24,6 +24,11 @@ const (
 	settle = 25 * time.Millisecond
 	// settled is how long a connection has lasted when its end is news.
 	settled = time.Second
+	// firstAdmission is how long a member may take to give a session when it is
+	// tried first: a session is a write, so a member without a leader gives none,
+	// and the next one in turn may have one already. Each round of trying all in
+	// vain doubles it, up to unanswered.
+	firstAdmission = 750 * time.Millisecond
 )
 
 // connectLoop keeps a connection to one member after the other until the
@@ -31,15 +36,15 @@ const (
 func (b *Backend) connectLoop() {
 	servers := append([]string(nil), b.cfg.Servers...)
 	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
-	pause, told := minPause, false
+	pause, admission, told := minPause, firstAdmission, false
 	for turn := 0; b.ctx.Err() == nil; turn++ {
 		server := servers[turn%len(servers)]
-		lasted, err := b.serve(server)
+		lasted, err := b.serve(server, admission)
 		if b.ctx.Err() != nil {
 			return
 		}
 		if lasted > settled {
-			pause, told = minPause, false
+			pause, admission, told = minPause, firstAdmission, false
 		}
 		if !told { // once an outage
 			told = true
@@ -49,7 +54,7 @@ func (b *Backend) connectLoop() {
 		}
 		if turn%len(servers) == len(servers)-1 {
 			sleep(b.ctx, pause)
-			pause = min(2*pause, maxPause)
+			pause, admission = min(2*pause, maxPause), min(2*admission, unanswered)
 		}
 	}
 }
@@ -63,9 +68,9 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// serve connects to server and returns for how long it could be used, and why
-// that ended.
-func (b *Backend) serve(server string) (lasted time.Duration, err error) {
+// serve connects to server, which has so long to admit this one, and returns for
+// how long it could be used, and why that ended.
+func (b *Backend) serve(server string, admission time.Duration) (lasted time.Duration, err error) {
 	address, err := resolve(b.ctx, server)
 	if err != nil {
 		return 0, err
@@ -76,7 +81,7 @@ func (b *Backend) serve(server string) (lasted time.Duration, err error) {
 	}
 	b.running.Go(func() { l.tend(b.changes) })
 	defer b.running.Go(l.retire)
-	if err := b.prepare(l); err != nil {
+	if err := b.prepare(l, admission); err != nil {
 		l.fail(err)
 		return 0, err
 	}
@@ -114,16 +119,16 @@ func resolve(ctx context.Context, server string) (string, error) {
 	return net.JoinHostPort(addresses[rand.IntN(len(addresses))], port), nil
 }
 
-// admit waits for the session of l, and proves who this is.
-func (b *Backend) admit(ctx context.Context, l *link) error {
-	timer := time.NewTimer(unanswered)
+// admit waits at most limit for the session of l, and proves who this is.
+func (b *Backend) admit(ctx context.Context, l *link, limit time.Duration) error {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-l.session:
 	case <-l.down:
 		return l.failure()
 	case <-timer.C:
-		return fmt.Errorf("no session within %v", unanswered)
+		return fmt.Errorf("no session within %v", limit)
 	case <-ctx.Done():
 		return expired(ctx)
 	}
@@ -141,10 +146,10 @@ func (b *Backend) admit(ctx context.Context, l *link) error {
 
 // prepare admits l, makes sure that what is read on it is not older than what
 // was read before, and catches up with the changes of the others.
-func (b *Backend) prepare(l *link) error {
+func (b *Backend) prepare(l *link, admission time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
 	defer cancel()
-	if err := b.admit(ctx, l); err != nil {
+	if err := b.admit(ctx, l, admission); err != nil {
 		return err
 	}
 	err := quorum(ctx, l, b.changes)

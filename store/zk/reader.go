@@ -175,7 +175,7 @@ func (b *Backend) serveReads(main *link, r *reader) (lasted time.Duration, err e
 	defer b.running.Go(l.retire)
 	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
 	defer cancel()
-	if err := b.admit(ctx, l); err != nil {
+	if err := b.admit(ctx, l, unanswered); err != nil {
 		l.fail(err)
 		return 0, err
 	}
