@@ -11,16 +11,20 @@ import (
 	"secretstore/api/wire"
 )
 
-// reply is a complete answer. Nothing of it is sent before it is whole. The
-// zero reply is an internal error.
+// reply is a complete answer, unless it has more. Nothing of it is sent before
+// it is whole. The zero reply is an internal error.
 type reply struct {
 	status      int
 	contentType string
 	etag        string // with its quotes; "" is none
 	body        []byte
+	// more returns what follows the body, piece by piece, and nil at the end. It
+	// is for answers that do not fit into memory. Nil for all others.
+	more func() ([]byte, error)
 	// age is how long ago the storage last stood behind the answer.
 	age     time.Duration
 	problem *problem // nil for a success
+	broken  bool     // it could not be sent to its end
 }
 
 // empty is a success without a body: clients parse whatever a 201 holds.
@@ -76,9 +80,9 @@ func (s *Server) send(c *call, rep *reply) {
 		h["Etag"] = []string{rep.etag}
 	}
 	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
-	// body which it spares; everything else always has one, for pooled clients are
-	// confused by empty chunked bodies.
-	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified {
+	// body which it spares; everything else whose length is known has one, for
+	// pooled clients are confused by empty chunked bodies.
+	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil {
 		h["Content-Length"] = []string{strconv.Itoa(len(rep.body))}
 	}
 	if rep.age > 0 {
@@ -95,7 +99,11 @@ func (s *Server) send(c *call, rep *reply) {
 			h["Allow"] = p.allow
 		}
 	}
-	if len(rep.body) >= largeAnswer {
+	switch {
+	case rep.more != nil:
+		s.sendPieces(c, rep)
+		return
+	case len(rep.body) >= largeAnswer:
 		s.sendLarge(c, rep)
 		return
 	}
@@ -117,6 +125,34 @@ func (s *Server) sendLarge(c *call, rep *reply) {
 	}
 	if limited && ctl.Flush() == nil {
 		ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	}
+}
+
+// sendPieces sends an answer while it is made. If it does not come to its end,
+// rep is marked as broken: the connection has to end, so that nobody takes for
+// whole what is not.
+func (s *Server) sendPieces(c *call, rep *reply) {
+	c.w.WriteHeader(rep.status)
+	if c.r.Method == http.MethodHead {
+		return
+	}
+	ctl := http.NewResponseController(c.w)
+	for piece := rep.body; piece != nil; {
+		allowed := writeGrace + time.Duration(len(piece)/writeMinRate)*time.Second
+		_ = ctl.SetWriteDeadline(time.Now().Add(allowed))
+		if _, err := c.w.Write(piece); err != nil {
+			rep.broken = true // the client has gone
+			return
+		}
+		var err error
+		if piece, err = rep.more(); err != nil {
+			*rep = replyTo(c.problemOf(err))
+			rep.broken = true
+			return
+		}
+	}
+	if ctl.Flush() == nil {
+		_ = ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
 	}
 }
 

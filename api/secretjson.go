@@ -198,12 +198,16 @@ func appendMember(b []byte, name, value string) []byte {
 }
 
 func appendStrings(b []byte, all []string) []byte {
-	b = append(b, '[')
+	return append(appendNames(append(b, '['), all), ']')
+}
+
+// appendNames is appendStrings without the brackets.
+func appendNames(b []byte, all []string) []byte {
 	for i, s := range all {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b, _ = jsontext.AppendQuote(b, s)
 	}
-	return append(b, ']')
+	return b
 }

@@ -95,25 +95,6 @@ func (s *Server) readSecret(c *call) (reply, error) {
 	return rep, nil
 }
 
-func (s *Server) listSecrets(c *call) (reply, error) {
-	ctx, cancel := s.readContext(c)
-	defer cancel()
-	names, err := s.store.List(ctx, c.path, seal.Page{After: c.query.after, Limit: c.query.limit}, consistency(c.r.Header))
-	if err != nil {
-		return reply{}, err
-	}
-	size := 64
-	for _, n := range names.Names {
-		size += len(n) + 3
-	}
-	body := append(make([]byte, 0, size), `{"array":`...)
-	body = appendStrings(body, names.Names)
-	if names.Next != "" {
-		body = appendMember(body, "next", names.Next)
-	}
-	return reply{status: http.StatusOK, contentType: wire.TypeJSON, body: append(body, '}'), age: names.Age}, nil
-}
-
 func (s *Server) createSecret(c *call) (reply, error) {
 	// If-None-Match is what a create always asks for.
 	if len(c.r.Header["If-Match"]) > 0 {

@@ -169,6 +169,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.send(c, &rep)
 	s.record(c, &rep, panicked)
+	if rep.broken {
+		panic(http.ErrAbortHandler) // what net/http takes for "end the connection"
+	}
 }
 
 // answerSafely turns a panic into a 500 and keeps its stack for the log.
@@ -186,13 +189,18 @@ func (s *Server) answerSafely(c *call) (rep reply, stack []byte) {
 	if err == nil {
 		return rep, nil
 	}
+	return replyTo(c.problemOf(err)), nil
+}
+
+// problemOf is the function of that name, for a request whose client may be gone.
+func (c *call) problemOf(err error) *problem {
 	p := problemOf(err)
 	if c.readOnly() && c.r.Context().Err() != nil {
 		gone := *p
 		gone.failed = false // the client has left, which made the storage give up
 		p = &gone
 	}
-	return replyTo(p), nil
+	return p
 }
 
 // readOnly reports whether the request can have had no effect.

@@ -4,205 +4,186 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"secretstore/acl"
 	"secretstore/store"
 )
 
-// listReaders is how many folders are read at once.
-const listReaders = 16
+const (
+	// listReaders is how many folders are read at once.
+	listReaders = 16
+	// wholeNames is how long a list may be to be answered in one piece.
+	wholeNames = 1 << 15
+)
+
+// List is a list of names: all of them, or the first and a way to the others.
+// It belongs to one goroutine.
+type List struct {
+	// Age is how long ago the storage last stood behind the beginning.
+	Age           time.Duration
+	intentVersion store.Version
+	answer        *answer
+	rest          *merge // nil if answer is the whole list
+}
+
+// answer is a list that has been made. Others share it.
+type answer struct {
+	names []string
+	next  string
+	// What it was made of. An answer is good while these are current.
+	set     *folderSet
+	used    []*atomic.Bool // of the folders' listings; see store.Listing
+	encoded atomic.Pointer[[]byte]
+}
+
+func (a *answer) current() bool {
+	if a == nil || !a.set.current() {
+		return false
+	}
+	for _, changed := range a.used {
+		if changed.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// listed is what a list was asked for.
+type listed struct {
+	prefix string
+	page   Page
+}
 
 // List returns the names of all secrets below a folder (the zero Path is the
 // root), however deep, relative to it. An unknown folder is an empty list.
 // ErrSealed, ErrCorrupt, store.ErrUnavailable.
 func (s *Store) List(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (Names, error) {
-	var names Names
-	err := s.settle(ctx, c, func(c store.Consistency) error {
-		l := &listing{store: s, under: folder.String(), consistency: c}
-		if err := l.read(ctx); err != nil {
-			return err
+	l, err := s.OpenList(ctx, folder, pg, c)
+	if err != nil {
+		return Names{}, err
+	}
+	names, next := l.First()
+	out := Names{Names: append([]string{}, names...), Next: next, Age: l.Age}
+	for !l.Whole() {
+		more, err := l.More(ctx)
+		if err != nil {
+			return Names{}, err
 		}
-		names = l.page(pg)
+		out.Names = append(out.Names, more...)
+	}
+	return out, nil
+}
+
+// OpenList begins a List that need not fit into memory. A page with a Limit of
+// at most 32,768 is always whole. The errors are those of List.
+func (s *Store) OpenList(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (*List, error) {
+	var l *List
+	err := s.settle(ctx, c, func(c store.Consistency) (err error) {
+		l, err = s.openList(ctx, listed{prefixOf(folder.String()), pg}, c)
+		return err
+	})
+	return l, err
+}
+
+func (s *Store) openList(ctx context.Context, what listed, c store.Consistency) (*List, error) {
+	var intentVersion store.Version
+	var known *answer
+	err := s.use(func(o *opened) error {
+		intentVersion = o.intentVersion
+		known, _ = o.names.lists.answers.GetIfPresent(what)
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	l := &List{answer: known} // which is shared; the List is not
+	if c != store.Cached || !known.current() {
+		if l, err = s.makeList(ctx, what, c); err != nil {
+			return nil, err
+		}
+	}
+	l.intentVersion = intentVersion
+	l.Age, err = s.checkIntent(ctx, intentVersion)
+	return l, err
+}
+
+func (s *Store) makeList(ctx context.Context, what listed, c store.Consistency) (*List, error) {
+	set, err := s.folders(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	m := newMerge(s, set.below(what.prefix), what, c)
+	limit := wholeNames
+	if what.page.Limit > 0 {
+		limit = what.page.Limit
+	}
+	names, err := m.next(ctx, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	l := &List{answer: &answer{names: names, set: set}}
+	switch {
+	case len(names) <= limit:
+	case what.page.Limit > 0:
+		l.answer.names = names[:limit]
+		l.answer.next = names[limit-1]
+	default:
+		l.rest = m
+		return l, nil
+	}
+	if l.answer.used = m.used; m.untold {
+		return l, nil // nothing would tell when it changes
+	}
+	return l, s.use(func(o *opened) error { o.names.lists.answers.Set(what, l.answer); return nil })
+}
+
+// First returns the names that are there already, sorted bytewise, and where the
+// next page begins: the After of it, or "" if this is the last. The names belong
+// to the store.
+func (l *List) First() (names []string, next string) { return l.answer.names, l.answer.next }
+
+// Whole says that there are no names but those that were returned.
+func (l *List) Whole() bool { return l.rest == nil }
+
+// Encoded returns what encode makes of a whole list. It is kept with the list,
+// and belongs to the store: there is one encoding of lists.
+func (l *List) Encoded(encode func(names []string, next string) []byte) []byte {
+	if kept := l.answer.encoded.Load(); kept != nil {
+		return *kept
+	}
+	body := encode(l.First())
+	l.answer.encoded.Store(&body)
+	return body
+}
+
+// More returns the names that follow, a few thousand at a time, until the list
+// is Whole. After an error the rest is not to be had. The errors are those of
+// List; a change of the keys is store.ErrUnavailable.
+func (l *List) More(ctx context.Context) ([]string, error) {
+	s := l.rest.store
+	err := s.use(func(o *opened) error {
+		if o.intentVersion != l.intentVersion {
+			return errLookAgain
+		}
+		return nil
+	})
+	if err == nil {
+		_, err = s.checkIntent(ctx, l.intentVersion)
+	}
+	if errors.Is(err, errLookAgain) {
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, err := l.rest.next(ctx, moreNames)
+	if err == nil && len(names) < moreNames {
+		l.rest = nil
+	}
 	return names, err
 }
 
-// listing collects the names below one folder.
-type listing struct {
-	store       *Store
-	under       string // the listed folder; "" is the root
-	consistency store.Consistency
-
-	mu    sync.Mutex
-	names []string      // guarded by mu
-	age   time.Duration // the largest; guarded by mu
-}
-
-func (l *listing) read(ctx context.Context) error {
-	var intentVersion store.Version
-	err := l.store.use(func(o *opened) error { intentVersion = o.intentVersion; return nil })
-	if err != nil {
-		return err
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(listReaders)
-	buckets, err := l.children(ctx, keySecrets)
-	if err != nil {
-		return err
-	}
-	for _, bucket := range buckets {
-		group.Go(func() error { return l.readBucket(groupCtx, keySecrets+"/"+bucket) })
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	age, err := l.store.checkIntent(ctx, intentVersion)
-	l.age = max(l.age, age)
-	return err
-}
-
-func (l *listing) children(ctx context.Context, key store.Key) ([]string, error) {
-	list, err := l.store.backend.Children(ctx, key, l.consistency)
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", key, err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.age = max(l.age, list.Age)
-	return list.Names, nil
-}
-
-// readBucket reads the folders of one bucket that lie at or below the listed
-// one.
-func (l *listing) readBucket(ctx context.Context, bucket store.Key) error {
-	ids, err := l.children(ctx, bucket)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := l.readFolder(ctx, bucket+"/"+id, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *listing) readFolder(ctx context.Context, key store.Key, id string) error {
-	path, err := l.store.folderPath(ctx, key, id, l.consistency)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // removed meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	prefix, below := relativePrefix(l.under, path)
-	if !below {
-		return nil
-	}
-	children, err := l.children(ctx, key)
-	if err != nil {
-		return err
-	}
-	return l.add(key, id, prefix, children)
-}
-
-// folderPath returns the path of a folder, from memory where it is known: an id
-// belongs to one path for ever. A folder without a record and without secrets
-// is store.ErrNotFound; one that has lost its record, or stands in a place that
-// is not its own, is ErrCorrupt.
-func (s *Store) folderPath(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
-	if len(id) != 2*folderIDSize || folderKeyFor(id) != key {
-		return "", corrupt(key, errBadName)
-	}
-	var path string
-	known := false
-	err := s.use(func(o *opened) error {
-		path, known = o.names.folders.get(id)
-		return nil
-	})
-	if err != nil || known {
-		return path, err
-	}
-	node, err := s.backend.Get(ctx, key, c)
-	if errors.Is(err, store.ErrNotFound) {
-		node, err = s.backend.Get(ctx, key, store.Latest)
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		left, err := s.backend.Children(ctx, key, store.Latest)
-		if err == nil && len(left.Names) > 0 {
-			return "", corrupt(key, store.ErrNotFound)
-		}
-		return "", errors.Join(err, store.ErrNotFound)
-	}
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", key, err)
-	}
-	return path, s.use(func(o *opened) (err error) {
-		if path, err = o.names.openFolder(id, node.Data); err != nil {
-			return corrupt(key, err)
-		}
-		o.names.folders.put(id, path)
-		return nil
-	})
-}
-
-// relativePrefix returns what names in folder begin with, seen from the listed
-// folder, and whether folder is the listed one or below it, component by
-// component: "ab" is not below "a".
-func relativePrefix(listed, folder string) (prefix string, below bool) {
-	if folder == listed {
-		return "", true
-	}
-	if listed == "" {
-		return folder + "/", true
-	}
-	rest, ok := strings.CutPrefix(folder, listed+"/")
-	return rest + "/", ok
-}
-
-func (l *listing) add(key store.Key, id, prefix string, children []string) error {
-	names := make([]string, 0, len(children))
-	err := l.store.use(func(o *opened) error {
-		for _, child := range children {
-			name, err := o.names.openName(id, child)
-			if err != nil {
-				return corrupt(key+"/"+child, err)
-			}
-			names = append(names, prefix+name)
-		}
-		return nil
-	})
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.names = append(l.names, names...)
-	return err
-}
-
-// page sorts the names bytewise, as whole names, and cuts out the page.
-func (l *listing) page(pg Page) Names {
-	slices.Sort(l.names)
-	names := l.names
-	if pg.After != "" {
-		i, found := slices.BinarySearch(names, pg.After)
-		if found {
-			i++
-		}
-		names = names[i:]
-	}
-	out := Names{Names: names, Age: l.age}
-	if pg.Limit > 0 && len(names) > pg.Limit {
-		out.Names = names[:pg.Limit]
-		out.Next = out.Names[pg.Limit-1]
-	}
-	if out.Names == nil {
-		out.Names = []string{}
-	}
-	return out
-}
+// moreNames is how many names More returns.
+const moreNames = 4096

@@ -26,6 +26,7 @@ type namer struct {
 	folderKey []byte
 	store     string // uuid: names of one store mean nothing in another
 	folders   *folderTable
+	lists     *lists
 	// known remembers the keys of paths that were asked for: deriving them is
 	// a third of what a read costs. It goes with the name keys.
 	known *lru.Cache[acl.Path, secretKeys]
@@ -58,7 +59,12 @@ func newNamer(key *envelope.Key, store string) (*namer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &namer{known: known, siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store, folders: new(folderTable)}, nil
+	lists, err := newLists()
+	if err != nil {
+		return nil, err
+	}
+	return &namer{known: known, siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store,
+		folders: new(folderTable), lists: lists}, nil
 }
 
 // clear overwrites what can be reached of the keys.
@@ -66,6 +72,7 @@ func (n *namer) clear() {
 	clear(n.sivKey)
 	clear(n.folderKey)
 	n.folders.clear()
+	n.lists.clear()
 	n.known.Purge()
 }
 
@@ -75,6 +82,7 @@ func (n *namer) clear() {
 type folderTable struct {
 	mu    sync.RWMutex
 	paths map[string]string // guarded by mu
+	set   *folderSet        // of the last list; guarded by mu
 }
 
 // maxFolders bounds the table; beyond it folders are read each time. At some
@@ -99,10 +107,26 @@ func (t *folderTable) put(id, path string) {
 	}
 }
 
+// all returns the folders of the last list, nil if there was none.
+func (t *folderTable) all() *folderSet {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.set
+}
+
+func (t *folderTable) putAll(set *folderSet) {
+	if len(set.folders) > maxFolders {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set = set
+}
+
 func (t *folderTable) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.paths = nil
+	t.paths, t.set = nil, nil
 }
 
 // folderID is the hash under which a folder is kept.

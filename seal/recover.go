@@ -17,7 +17,7 @@ import (
 func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
 	s := &Store{
 		id: newNonce(), backend: backend, keeper: newInStorage(backend), log: zap.NewNop(), maxSize: maxSize,
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), writers: newKeyQueue(), chores: newChores(), cancel: func() {}, offline: true,
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), writers: newKeyQueue(), listers: newKeyQueue(), chores: newChores(), cancel: func() {}, offline: true,
 	}
 	v, err := s.look(ctx)
 	if err != nil {

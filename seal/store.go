@@ -55,6 +55,7 @@ type Store struct {
 	// in the storage.
 	compactDue atomic.Bool
 	writers    keyQueue
+	listers    keyQueue
 	chores     *chores
 
 	// Touched only by whoever has the turn:
@@ -93,6 +94,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		wake:      make(chan struct{}, 1),
 		rotateNow: make(chan struct{}, 1),
 		writers:   newKeyQueue(),
+		listers:   newKeyQueue(),
 		chores:    newChores(),
 	}
 	if s.maxSize == 0 {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,7 +63,14 @@ type Node struct {
 type Listing struct {
 	Names []string
 	Age   time.Duration // as in Node
+	// Changed is set, before the write that does it is acknowledged here, once
+	// Children with Cached might answer otherwise. Nil where the backend does
+	// not tell. It says nothing about whether the storage is in reach.
+	Changed *atomic.Bool
 }
+
+// Current reports that Children with Cached would list the same names.
+func (l *Listing) Current() bool { return l.Changed != nil && !l.Changed.Load() }
 
 // The errors that callers branch on. All others are failures of the storage
 // itself and are answered as internal errors.

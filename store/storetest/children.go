@@ -65,6 +65,38 @@ var childrenTests = []test{
 		e.apply(store.Delete("p/a", v))
 		e.lists("p", "b")
 	}},
+	{"a listing does not stay current over a change", func(e *env) {
+		v := e.create("p/a", "x")
+		current := func() store.Listing {
+			list, err := e.b.Children(e.ctx, "p", store.Cached)
+			if err != nil {
+				e.Fatal(err)
+			}
+			if list.Changed != nil && !list.Current() {
+				e.Error("a listing that has just been read is not current")
+			}
+			return list
+		}
+		list := current()
+		e.create("p/b", "x")
+		if list.Current() {
+			e.Error("still current after a Create")
+		}
+		list = current()
+		e.apply(store.Set("p/a", y, v))
+		if list.Changed != nil && !list.Current() {
+			e.Error("not current after a Set, which changes no names")
+		}
+		e.apply(store.Delete("p/b", e.get("p/b").Version))
+		if list.Current() {
+			e.Error("still current after a Delete")
+		}
+		list = current()
+		e.apply(store.Ensure("p/c", x), store.Create("p/d/e", x))
+		if list.Current() {
+			e.Error("still current after an Ensure")
+		}
+	}},
 	{"thousands of them, and of their children", func(e *env) {
 		const n = 2000
 		var want []string

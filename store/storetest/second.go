@@ -53,6 +53,15 @@ var secondTests = []struct {
 			return err == nil && len(list.Names) == 1 && list.Names[0] == "l"
 		})
 	}},
+	{"a listing does not stay current over the other's change", func(a, b *env) {
+		a.create("p/k", "x")
+		list, err := b.b.Children(b.ctx, "p", store.Cached)
+		if err != nil {
+			b.Fatal(err)
+		}
+		a.create("p/l", "x")
+		b.eventually("no longer current", func() bool { return !list.Current() })
+	}},
 	{"Watch tells of the other's creation, change and deletion", func(a, b *env) {
 		told := b.watch(b.ctx, "k")
 		v := a.create("k", "x")

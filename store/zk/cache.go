@@ -3,6 +3,7 @@ package zk
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
@@ -31,6 +32,24 @@ type entry struct {
 	node    store.Node
 	missing bool // the record did not exist
 	names   []string
+	// changed is set when a listing leaves the memory, for whatever reason. It
+	// is apart, so that who keeps it does not keep the names. Nil for records.
+	changed *atomic.Bool
+}
+
+func newListing(key string, names []string) *entry {
+	return &entry{key: key, names: names, changed: new(atomic.Bool)}
+}
+
+func (e *entry) listing(age time.Duration) store.Listing {
+	return store.Listing{Names: e.names, Age: age, Changed: e.changed}
+}
+
+// left says that e is not in memory, or no longer.
+func (e *entry) left() {
+	if e.changed != nil {
+		e.changed.Store(true)
+	}
 }
 
 // entryOverhead is about what an entry costs besides its bytes.
@@ -46,6 +65,7 @@ func newCache(bytes int64) (*cache, error) {
 			}
 			return uint32(n) // a reply has at most maxReply bytes
 		},
+		OnAtomicDeletion: func(ev otter.DeletionEvent[id, *entry]) { ev.Value.left() },
 	})
 	if err != nil {
 		return nil, err
@@ -66,13 +86,15 @@ func (c *cache) slot(i id) *slot { return &c.slots[uint64(i)%uint64(len(c.slots)
 // ticket is drawn before the read is sent whose answer is to be put.
 func (c *cache) ticket(i id) uint64 { return c.slot(i).gen.Load() }
 
-func (c *cache) put(i id, ticket uint64, e *entry) {
+func (c *cache) put(i id, ticket uint64, e *entry) (kept bool) {
 	s := c.slot(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gen.Load() == ticket {
-		c.entries.Set(i, e)
+	if s.gen.Load() != ticket {
+		return false
 	}
+	c.entries.Set(i, e)
+	return true
 }
 
 func (c *cache) drop(i id) {

@@ -64,3 +64,39 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 		t.Errorf("%d bytes kept, want at most %d", got, limit)
 	}
 }
+
+// TestWhatHasLeftTheMemoryIsNotCurrent, or nothing would tell when it changes.
+func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
+	i := listingID("k")
+	for name, leave := range map[string]func(*cache){
+		"drop":    func(c *cache) { c.drop(i) },
+		"flush":   func(c *cache) { c.flush() },
+		"replace": func(c *cache) { c.put(i, c.ticket(i), newListing("k", nil)) },
+		"evict": func(c *cache) {
+			c.entries.SetMaximum(1)
+			c.entries.CleanUp()
+		},
+	} {
+		c := newTestCache(t, 1<<20)
+		e := newListing("k", []string{"a"})
+		c.put(i, c.ticket(i), e)
+		list := e.listing(0)
+		if !list.Current() {
+			t.Errorf("%s: not current at first", name)
+		}
+		leave(c)
+		if now, kept := c.get(i, "k"); kept && now == e {
+			t.Fatalf("%s: still there: the test says nothing", name)
+		}
+		if list.Current() {
+			t.Errorf("%s: still current", name)
+		}
+	}
+	c := newTestCache(t, 1<<10)
+	large := newListing("k", make([]string, 1000))
+	c.put(i, c.ticket(i), large)
+	c.entries.CleanUp()
+	if list := large.listing(0); list.Current() {
+		t.Error("a listing that is too large to be kept is current")
+	}
+}

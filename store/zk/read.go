@@ -106,7 +106,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 			return store.Listing{}, err
 		}
 		if e != nil {
-			return store.Listing{Names: e.names, Age: age}, nil
+			return e.listing(age), nil
 		}
 	}
 	ticket := b.cache.ticket(i)
@@ -120,9 +120,9 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 	if err != nil {
 		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
 	}
-	names = keepValid(key, names)
-	b.remember(i, ticket, &entry{key: key, names: names})
-	return store.Listing{Names: names}, nil
+	e := newListing(key, keepValid(key, names))
+	b.remember(i, ticket, e)
+	return e.listing(0), nil
 }
 
 // keepValid drops names that others have made and that no key can have.
@@ -166,7 +166,7 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 
 // remember keeps what was read, unless nothing tells when it changes.
 func (b *Backend) remember(i id, ticket uint64, e *entry) {
-	if !b.feed.off.Load() {
-		b.cache.put(i, ticket, e)
+	if b.feed.off.Load() || !b.cache.put(i, ticket, e) {
+		e.left()
 	}
 }

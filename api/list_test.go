@@ -1,0 +1,91 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"secretstore/acl"
+	"secretstore/api/wire"
+	"secretstore/seal"
+)
+
+// manySecrets is more than a list answers in one piece.
+const manySecrets = 1<<15 + 1<<13
+
+// fillMany stores manySecrets below "many", in several folders.
+func (e *edge) fillMany() (names []string) {
+	e.t.Helper()
+	var writers sync.WaitGroup
+	for folder := range 8 {
+		for i := range manySecrets / 8 {
+			names = append(names, fmt.Sprintf("f%d/s%05d", folder, i))
+		}
+		mine := names[len(names)-manySecrets/8:]
+		writers.Go(func() {
+			for _, name := range mine {
+				p, err := acl.ParsePath("many/" + name)
+				if err == nil {
+					err = e.store.Create(e.t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("v")})
+				}
+				if err != nil {
+					e.t.Errorf("%s: %v", name, err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	return names
+}
+
+func TestALongListIsSentWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, edgeOptions{})
+	want := e.fillMany()
+	got := e.want(req{method: "GET", path: base + "/many?list=true", uid: "alice", long: true}, 200)
+	if got.header.Get("Content-Length") != "" {
+		t.Error("its length was known before: the test says nothing")
+	}
+	var list wire.List
+	must(t, json.Unmarshal([]byte(got.body), &list))
+	if strings.Join(list.Array, " ") != strings.Join(want, " ") {
+		t.Errorf("%d names, want %d, or they differ", len(list.Array), len(want))
+	}
+	if head := e.want(req{method: "HEAD", path: base + "/many?list=true", uid: "alice", long: true}, 200); head.body != "" {
+		t.Error("HEAD has a body")
+	}
+
+	// A seal in the middle: what has been sent must not be taken for whole.
+	r := httptest.NewRequest(http.MethodGet, base+"/many?list=true", nil)
+	r.Header.Set("Authorization", "token="+tokenOf(t, "alice", ""))
+	w := &sealingWriter{ResponseRecorder: httptest.NewRecorder(), seal: e.sealStore}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("the connection was not ended: %v", v)
+		}
+		if body := w.Body.String(); strings.HasSuffix(body, "]}") {
+			t.Error("a list that broke off looks whole")
+		}
+		if len(w.Body.String()) >= len(got.body) {
+			t.Error("all of it was sent: the test says nothing")
+		}
+	}()
+	e.server.ServeHTTP(w, r)
+}
+
+// sealingWriter seals the store once the answer has begun.
+type sealingWriter struct {
+	*httptest.ResponseRecorder
+	seal func()
+	once sync.Once
+}
+
+func (w *sealingWriter) Write(p []byte) (int, error) {
+	w.once.Do(w.seal)
+	return w.ResponseRecorder.Write(p)
+}

@@ -1,0 +1,278 @@
+package seal
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"secretstore/acl"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+// telling is a backend that remembers listings and tells when they change, as
+// the one on ZooKeeper does, and lists in an order that has no meaning.
+type telling struct {
+	store.Backend
+	asked atomic.Int64 // calls of Children
+
+	mu       sync.Mutex
+	listings map[store.Key]store.Listing // guarded by mu
+}
+
+func newTelling() *telling {
+	return &telling{Backend: memory.New(), listings: make(map[store.Key]store.Listing)}
+}
+
+func (b *telling) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	b.asked.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if list, known := b.listings[key]; known && c == store.Cached {
+		return list, nil
+	}
+	list, err := b.Backend.Children(ctx, key, c)
+	if err != nil {
+		return list, err
+	}
+	rand.New(rand.NewPCG(1, uint64(len(key)))).Shuffle(len(list.Names), func(i, j int) {
+		list.Names[i], list.Names[j] = list.Names[j], list.Names[i]
+	})
+	list.Changed = new(atomic.Bool)
+	if before, known := b.listings[key]; known {
+		before.Changed.Store(true)
+	}
+	b.listings[key] = list
+	return list, nil
+}
+
+func (b *telling) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	versions, err := b.Backend.Apply(ctx, ops...)
+	for _, op := range ops {
+		if op.Kind == store.OpCheck || op.Kind == store.OpSet {
+			continue
+		}
+		for key := op.Key; key != ""; { // parents may be new
+			key = key[:max(0, strings.LastIndexByte(key, '/'))]
+			if list, known := b.listings[key]; known {
+				list.Changed.Store(true)
+				delete(b.listings, key)
+			}
+		}
+	}
+	return versions, err
+}
+
+// TestListsAreWhatAModelSays makes and removes secrets at random, and compares
+// every list and page with what it should be.
+func TestListsAreWhatAModelSays(t *testing.T) {
+	for name, b := range map[string]store.Backend{"untold": memory.New(), "told": newTelling()} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := unsealedOn(t, b)
+			rapid.Check(t, func(rt *rapid.T) { checkLists(rt, t.Context(), s) })
+		})
+	}
+}
+
+func parsed(t *rapid.T, p string) acl.Path {
+	parsed, err := acl.ParseFolder(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func checkLists(t *rapid.T, ctx context.Context, s *Store) {
+	component := rapid.SampledFrom([]string{"a", "a-b", "a.b", "b", "aa", "0"})
+	paths := rapid.Map(rapid.SliceOfN(component, 1, 4), func(c []string) string { return strings.Join(c, "/") })
+	left := make(map[string]bool)
+	defer func() {
+		for p := range left {
+			if err := s.Delete(ctx, parsed(t, p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}()
+	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		for range rapid.IntRange(0, 4).Draw(t, "changes") {
+			p := paths.Draw(t, "path")
+			var err error
+			if left[p] {
+				err = s.Delete(ctx, parsed(t, p))
+				delete(left, p)
+			} else {
+				err = s.Create(ctx, parsed(t, p), text("v"))
+				left[p] = true
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		under := rapid.OneOf(rapid.Just(""), paths).Draw(t, "folder")
+		pg := Page{Limit: rapid.IntRange(0, 5).Draw(t, "limit"), After: rapid.OneOf(rapid.Just(""), paths).Draw(t, "after")}
+		checkList(t, ctx, s, left, under, pg)
+	}
+}
+
+func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, under string, pg Page) {
+	want := Names{Names: []string{}}
+	for p := range left {
+		if name, below := strings.CutPrefix(p, prefixOf(under)); below && name > pg.After {
+			want.Names = append(want.Names, name)
+		}
+	}
+	slices.Sort(want.Names)
+	all := want.Names
+	if pg.Limit > 0 && len(all) > pg.Limit {
+		want.Names, want.Next = all[:pg.Limit], all[pg.Limit-1]
+	}
+	for _, c := range []store.Consistency{store.Cached, store.Latest, store.Cached} {
+		got, err := s.List(ctx, parsed(t, under), pg, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("list of %q, %+v, consistency %d: %s", under, pg, c, diff)
+		}
+	}
+	set, err := s.folders(ctx, store.Cached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 { // as it is streamed, a few at a time
+		what := listed{prefixOf(under), Page{After: pg.After}}
+		m := newMerge(s, set.below(what.prefix), what, store.Cached)
+		streamed := []string{}
+		for {
+			names, err := m.next(ctx, n+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			streamed = append(streamed, names...)
+			if len(names) < n+1 {
+				break
+			}
+		}
+		if diff := cmp.Diff(all, streamed); diff != "" {
+			t.Fatalf("%d at a time: %s", n+1, diff)
+		}
+	}
+}
+
+func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
+	b := newTelling()
+	s, _ := unsealedOn(t, b)
+	ctx := t.Context()
+	const folders = 20
+	for i := range 5 * folders {
+		if err := s.Create(ctx, path(t, fmt.Sprintf("f%d/s%d", i%folders, i)), text("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asks := func(what string, want int64, pg Page) {
+		t.Helper()
+		before := b.asked.Load()
+		if _, err := s.List(ctx, acl.Path{}, pg, store.Cached); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.asked.Load() - before; got > want {
+			t.Errorf("%s: %d listings were read, want at most %d", what, got, want)
+		}
+	}
+	asks("a first page", 1+folders+1, Page{Limit: 2}) // buckets, and one folder
+	asks("the same page", 0, Page{Limit: 2})
+	asks("all", folders, Page{})
+	asks("all again", 0, Page{})
+	if err := s.Create(ctx, path(t, "f7/new"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	// The folder, and the bucket that the create touched it in.
+	asks("after a change", 3, Page{})
+	if err := s.Update(ctx, path(t, "f7/new"), text("w")); err != nil {
+		t.Fatal(err)
+	}
+	asks("after an update", 0, Page{})
+}
+
+// TestNamesAreGoneOnceSealIsDone: neither a kept answer nor a list under way
+// tells names afterwards.
+func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
+	s, key := unsealedOn(t, newTelling())
+	ctx := t.Context()
+	for i := range 10 {
+		if err := s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := s.barrier.current().names
+	if set := names.folders.all(); set == nil || names.lists.names.EstimatedSize() == 0 || names.lists.answers.EstimatedSize() == 0 {
+		t.Fatal("nothing was kept: the test says nothing")
+	}
+	list.rest = newMerge(s, names.folders.all().folders, listed{}, store.Cached)
+	if first, err := list.More(ctx); err != nil || len(first) != 10 {
+		t.Fatalf("More = %q, %v", first, err)
+	}
+	list.rest = newMerge(s, names.folders.all().folders, listed{}, store.Cached)
+	if _, err := list.rest.next(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = list.More(ctx)
+	wantErr(t, "the rest of a list", err, ErrSealed)
+	_, err = s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
+	wantErr(t, "a list", err, ErrSealed)
+	if names.folders.all() != nil || names.lists.names.EstimatedSize() != 0 || names.lists.answers.EstimatedSize() != 0 {
+		t.Error("names were kept over a seal")
+	}
+	if _, err := s.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	// The keys are another server's by now, for all that the list knows.
+	_, err = list.More(ctx)
+	wantErr(t, "the rest of a list from before a seal", err, store.ErrUnavailable)
+}
+
+// TestANameOfAnotherFolderIsDamage also when other names of the folder are known.
+func TestANameOfAnotherFolderIsDamage(t *testing.T) {
+	b := newTelling()
+	s, _ := unsealedOn(t, b)
+	ctx := t.Context()
+	for _, p := range []string{"f/a", "g/b"} {
+		if err := s.Create(ctx, path(t, p), text("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.List(ctx, acl.Path{}, Page{}, store.Cached); err != nil {
+		t.Fatal(err)
+	}
+	from, err := s.keyOf(path(t, "f/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := s.keyOf(path(t, "g/b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := to[:strings.LastIndexByte(to, '/')] + from[strings.LastIndexByte(from, '/'):]
+	if _, err := b.Apply(ctx, store.Create(moved, []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.List(ctx, acl.Path{}, Page{}, store.Cached)
+	wantErr(t, "a list with a moved name", err, ErrCorrupt)
+}

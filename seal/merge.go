@@ -1,0 +1,150 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/store"
+)
+
+// merge puts the names of many folders into one order: bytewise, as whole names
+// (`a`, `a-b`, `a/x`). A folder is read only when the first of its names may be
+// the next, so that what is in memory at once is a few folders and those above
+// them. It belongs to one goroutine.
+type merge struct {
+	store       *Store
+	consistency store.Consistency
+	cut         int    // how much of each prefix is the listed folder's
+	after       string // see Page
+	folders     []folder
+	ready       []*folderNames // of the first of folders, which have been read
+	batch       int            // how many are read at once
+	open        []cursor
+	used        []*atomic.Bool // of the listings of all that were opened; see store.Listing
+	untold      bool           // some listings do not tell when they change, or they are too many
+}
+
+// maxUsed bounds used: of a list that is kept, most folders hold a name.
+const maxUsed = 2 * wholeNames
+
+// cursor is a folder whose names are under way.
+type cursor struct {
+	prefix string
+	head   string   // the next name, with prefix
+	names  []string // those after head, without prefix
+}
+
+// advance moves to the next name. It is not ok at the end.
+func (c *cursor) advance() (ok bool) {
+	if len(c.names) == 0 {
+		return false
+	}
+	c.head, c.names = c.prefix+c.names[0], c.names[1:]
+	return true
+}
+
+// newMerge begins with folders, which are sorted by their prefixes.
+func newMerge(s *Store, folders []folder, what listed, c store.Consistency) *merge {
+	m := &merge{store: s, consistency: c, cut: len(what.prefix), after: what.page.After, batch: 1, folders: folders}
+	if m.after != "" {
+		m.folders = slices.DeleteFunc(slices.Clone(folders), func(f folder) bool {
+			prefix := m.prefix(f) // all of its names come before, unless:
+			return prefix < m.after && !strings.HasPrefix(m.after, prefix)
+		})
+	}
+	return m
+}
+
+func (m *merge) prefix(f folder) string { return f.prefix[m.cut:] }
+
+// next returns the next n names, or fewer at the end.
+func (m *merge) next(ctx context.Context, n int) ([]string, error) {
+	names := []string{}
+	for len(names) < n {
+		first := m.first()
+		if len(m.folders) > 0 && (first < 0 || m.prefix(m.folders[0]) < m.open[first].head) {
+			if err := m.openNext(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if first < 0 {
+			break
+		}
+		names = append(names, m.open[first].head)
+		if !m.open[first].advance() {
+			m.open = slices.Delete(m.open, first, first+1)
+		}
+	}
+	return names, nil
+}
+
+// first returns which of open has the smallest name, -1 for none. There are as
+// many as a path has components, at most: folders beside each other do not
+// overlap.
+func (m *merge) first() int {
+	first := -1
+	for i := range m.open {
+		if first < 0 || m.open[i].head < m.open[first].head {
+			first = i
+		}
+	}
+	return first
+}
+
+// openNext opens the first of folders.
+func (m *merge) openNext(ctx context.Context) error {
+	if len(m.ready) == 0 {
+		if err := m.read(ctx); err != nil {
+			return err
+		}
+	}
+	f, names := m.folders[0], m.ready[0]
+	m.folders, m.ready = m.folders[1:], m.ready[1:]
+	if changed := names.listing.Changed; changed == nil || len(m.used) == maxUsed {
+		m.untold = true
+	} else {
+		m.used = append(m.used, changed)
+	}
+	c := cursor{prefix: m.prefix(f), names: names.sorted}
+	if rest, within := strings.CutPrefix(m.after, c.prefix); within {
+		from, found := slices.BinarySearch(c.names, rest)
+		if found {
+			from++
+		}
+		c.names = c.names[from:]
+	}
+	if c.advance() {
+		m.open = append(m.open, c)
+	}
+	return nil
+}
+
+// read reads the next of folders: more at a time the more the list has come to,
+// so that a short page reads few in vain.
+func (m *merge) read(ctx context.Context) error {
+	batch := m.folders[:min(m.batch, len(m.folders))]
+	m.batch = min(2*m.batch, listReaders)
+	m.ready = make([]*folderNames, len(batch))
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i, f := range batch {
+		known, err := m.store.knownNames(f)
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		if m.consistency == store.Cached && known.current() {
+			m.ready[i] = known
+			continue
+		}
+		group.Go(func() (err error) {
+			m.ready[i], err = m.store.namesOf(groupCtx, f, m.consistency)
+			return err
+		})
+	}
+	return group.Wait()
+}
