@@ -12,10 +12,11 @@ import (
 // benchStorage prints the table of one storage.
 func benchStorage(ctx context.Context, o options, storage, dir, helloURL string) error {
 	url := "bolt:" + filepath.Join(dir, "bench.db")
+	var zk *zooKeeper
 	var raw *rawZooKeeper
 	if storage == "zk" {
-		zk, err := startZooKeeper(ctx, dir)
-		if err != nil {
+		var err error
+		if zk, err = startZooKeeper(ctx, dir); err != nil {
 			return err
 		}
 		defer zk.stop()
@@ -41,13 +42,13 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer out.Flush()
-	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\treference\tratio\t\n", storage)
+	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\tZooKeeper CPU\tpackets\ttransactions\treference\tp50\tratio\tof p50\t\n", storage)
 	for _, c := range cases(o, s, helloURL, raw) {
 		if o.only != "" && c.name != o.only {
 			continue
 		}
 		for _, conns := range o.conns {
-			if err := c.measure(ctx, o, s, conns, out); err != nil {
+			if err := c.measure(ctx, o, s, zk, conns, out); err != nil {
 				return fmt.Errorf("%s at %d connections: %w", c.name, conns, err)
 			}
 		}
@@ -64,22 +65,34 @@ type benchCase struct {
 	ref       func(ctx context.Context, conns int) (figure, error)
 }
 
-func (c benchCase) measure(ctx context.Context, o options, s *server, conns int, out *tabwriter.Writer) error {
-	var ref figure
+// measure runs the case and its reference in turns, so that each ratio is of two
+// figures of the same seconds.
+func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKeeper, conns int, out *tabwriter.Writer) error {
 	if _, err := load(ctx, conns, o.duration/4, c.req); err != nil { // warm up
 		return err
 	}
-	before, first := s.cpu(), sent.Load()
-	fig, err := median(o.runs, func() (figure, error) { return load(ctx, conns, o.duration, c.req) })
-	if err != nil {
-		return err
+	var figs, refs []figure
+	var rates, p50s []float64
+	var spent usage
+	for range o.runs {
+		before := use(s, zk)
+		fig, err := load(ctx, conns, o.duration, c.req)
+		if err != nil {
+			return err
+		}
+		spent = spent.plus(use(s, zk).minus(before))
+		ref, err := c.ref(ctx, conns)
+		if err != nil {
+			return err
+		}
+		figs, refs = append(figs, fig), append(refs, ref)
+		rates = append(rates, fig.perSecond/ref.perSecond)
+		p50s = append(p50s, float64(fig.p50)/float64(max(1, ref.p50)))
 	}
-	perRequest := float64((s.cpu() - before).Microseconds()) / float64(max(1, sent.Load()-first))
-	if ref, err = median(o.runs, func() (figure, error) { return c.ref(ctx, conns) }); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%s\t%d\t%.0f\t%d µs\t%d µs\t%.0f µs\t%s %.0f\t%.2f\t\n", c.name, conns, fig.perSecond,
-		fig.p50.Microseconds(), fig.p99.Microseconds(), perRequest, c.reference, ref.perSecond, fig.perSecond/ref.perSecond)
+	fig, ref, n := median(figs), median(refs), max(1, spent.requests)
+	fmt.Fprintf(out, "%s\t%d\t%.0f\t%d µs\t%d µs\t%.0f µs\t%.0f µs\t%.2f\t%.2f\t%s %.0f\t%d µs\t%.2f\t%.2f\t\n", c.name, conns, fig.perSecond,
+		fig.p50.Microseconds(), fig.p99.Microseconds(), spent.server/n, spent.zooKeeper/n, spent.packets/n, spent.transactions/n,
+		c.reference, ref.perSecond, ref.p50.Microseconds(), middle(rates), middle(p50s))
 	return nil
 }
 
@@ -99,18 +112,23 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/new%d/s%d", n%100, n)), body }}
 	update := request{method: "PATCH", want: 204, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), body }}
 	list := request{method: "GET", want: 200, token: s.token, next: func(uint64) (string, []byte) { return secretURL("bench/folder?list=true"), nil }}
+	afterChange := list
+	afterChange.first = &request{method: "PUT", want: 201, token: s.token,
+		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/folder/new%d", n)), body }}
 	rows := []benchCase{
 		{"read", read, "hello", hello},
 		{"read no-cache", fresh, "hello", hello},
 		{"list of all", list, "hello", hello},
 		{"create", create, "hello", hello},
 		{"update", update, "hello", hello},
+		{"list after a create", afterChange, "hello", hello},
 	}
 	if raw != nil {
 		rows[1].reference, rows[1].ref = "raw Sync+Get", raw.syncGet
 		rows[2].reference, rows[2].ref = "raw Children", raw.children
 		rows[3].reference, rows[3].ref = "raw Create", raw.create
 		rows[4].reference, rows[4].ref = "raw Set", raw.set
+		rows[5].reference, rows[5].ref = "raw Children", raw.children
 	}
 	return rows
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -22,6 +23,8 @@ type request struct {
 	header map[string]string
 	next   func(n uint64) (url string, body []byte)
 	want   int // status
+	// first is sent before each request, and is not part of its latency.
+	first *request
 }
 
 // figure is the outcome of one load.
@@ -48,6 +51,12 @@ func load(ctx context.Context, conns int, d time.Duration, r request) (figure, e
 	for w := range conns {
 		workers.Go(func() {
 			for time.Now().Before(deadline) && ctx.Err() == nil {
+				if r.first != nil {
+					if _, err := once(client, *r.first); err != nil {
+						failures[w] = err
+						return
+					}
+				}
 				took, err := once(client, r)
 				if err != nil {
 					failures[w] = err
@@ -64,6 +73,10 @@ func load(ctx context.Context, conns int, d time.Duration, r request) (figure, e
 			return figure{}, err
 		}
 	}
+	return figureOf(ctx, latencies, elapsed)
+}
+
+func figureOf(ctx context.Context, latencies [][]time.Duration, elapsed time.Duration) (figure, error) {
 	all := slices.Concat(latencies...)
 	if len(all) == 0 {
 		return figure{}, fmt.Errorf("no request was answered: %w", context.Cause(ctx))
@@ -107,18 +120,13 @@ func once(client *fasthttp.Client, r request) (time.Duration, error) {
 	return took, nil
 }
 
-// median runs f several times and returns the run of the middle rate.
-func median(runs int, f func() (figure, error)) (figure, error) {
-	var all []figure
-	for range runs {
-		fig, err := f()
-		if err != nil {
-			return figure{}, err
-		}
-		all = append(all, fig)
-	}
-	slices.SortFunc(all, func(a, b figure) int {
-		return int(a.perSecond - b.perSecond)
-	})
-	return all[len(all)/2], nil
+// median returns the figure of the middle rate.
+func median(all []figure) figure {
+	slices.SortFunc(all, func(a, b figure) int { return cmp.Compare(a.perSecond, b.perSecond) })
+	return all[len(all)/2]
+}
+
+func middle(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
 }

@@ -96,16 +96,19 @@ func (r *rawZooKeeper) set(ctx context.Context, conns int) (figure, error) {
 func (r *rawZooKeeper) load(ctx context.Context, conns int, op func(*zk.Conn, uint64) error) (figure, error) {
 	var done atomic.Uint64
 	failures := make([]error, conns)
+	latencies := make([][]time.Duration, conns)
 	start := time.Now()
 	var workers sync.WaitGroup
 	for w := range conns {
 		conn := r.conns[w%len(r.conns)]
 		workers.Go(func() {
 			for time.Since(start) < r.o.duration && ctx.Err() == nil {
+				began := time.Now()
 				if err := op(conn, done.Add(1)); err != nil {
 					failures[w] = err
 					return
 				}
+				latencies[w] = append(latencies[w], time.Since(began))
 			}
 		})
 	}
@@ -115,5 +118,5 @@ func (r *rawZooKeeper) load(ctx context.Context, conns int, op func(*zk.Conn, ui
 			return figure{}, err
 		}
 	}
-	return figure{perSecond: float64(done.Load()) / time.Since(start).Seconds()}, nil
+	return figureOf(ctx, latencies, time.Since(start))
 }
