@@ -30,7 +30,7 @@ func (e *edge) fillMany() (names []string) {
 			for _, name := range mine {
 				p, err := acl.ParsePath("many/" + name)
 				if err == nil {
-					err = e.store.Create(e.t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("v")})
+					_, err = e.store.Create(e.t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("v")})
 				}
 				if err != nil {
 					e.t.Errorf("%s: %v", name, err)

@@ -98,7 +98,7 @@ func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 	left := make(map[string]bool)
 	defer func() {
 		for p := range left {
-			if err := s.Delete(ctx, parsed(t, p)); err != nil {
+			if err := s.Delete(ctx, parsed(t, p), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -108,10 +108,10 @@ func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 			p := paths.Draw(t, "path")
 			var err error
 			if left[p] {
-				err = s.Delete(ctx, parsed(t, p))
+				err = s.Delete(ctx, parsed(t, p), nil)
 				delete(left, p)
 			} else {
-				err = s.Create(ctx, parsed(t, p), text("v"))
+				err = errOf(s.Create(ctx, parsed(t, p), text("v")))
 				left[p] = true
 			}
 			if err != nil {
@@ -175,7 +175,7 @@ func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
 	ctx := t.Context()
 	const folders = 20
 	for i := range 5 * folders {
-		if err := s.Create(ctx, path(t, fmt.Sprintf("f%d/s%d", i%folders, i)), text("v")); err != nil {
+		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/s%d", i%folders, i)), text("v"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -193,12 +193,12 @@ func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
 	asks("the same page", 0, Page{Limit: 2})
 	asks("all", folders, Page{})
 	asks("all again", 0, Page{})
-	if err := s.Create(ctx, path(t, "f7/new"), text("v")); err != nil {
+	if err := errOf(s.Create(ctx, path(t, "f7/new"), text("v"))); err != nil {
 		t.Fatal(err)
 	}
 	// The folder, and the bucket that the create touched it in.
 	asks("after a change", 3, Page{})
-	if err := s.Update(ctx, path(t, "f7/new"), text("w")); err != nil {
+	if err := errOf(s.Update(ctx, path(t, "f7/new"), text("w"))); err != nil {
 		t.Fatal(err)
 	}
 	asks("after an update", 0, Page{})
@@ -210,7 +210,7 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 	s, key := unsealedOn(t, newTelling())
 	ctx := t.Context()
 	for i := range 10 {
-		if err := s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v")); err != nil {
+		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -254,7 +254,7 @@ func TestANameOfAnotherFolderIsDamage(t *testing.T) {
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
 	for _, p := range []string{"f/a", "g/b"} {
-		if err := s.Create(ctx, path(t, p), text("v")); err != nil {
+		if err := errOf(s.Create(ctx, path(t, p), text("v"))); err != nil {
 			t.Fatal(err)
 		}
 	}
