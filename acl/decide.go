@@ -4,7 +4,9 @@ package acl
 type Op uint8
 
 // The operations of the API. ViewStore is open to every valid token that is not bound to a service; Administer needs dcos:superuser;
-// MintTaskToken makes a token for the tasks of a service, and needs the permission to fetch secrets on its behalf.
+// MintTaskToken makes a token for the tasks of a service, and needs the permission to fetch secrets on its behalf. ResolveSecrets is
+// fetching all that the tasks of a service need, or checking it: with a service named it is the permission to do so for that service,
+// without one it only tells whether it is worth reading for which.
 const (
 	ReadSecret Op = iota + 1
 	CreateSecret
@@ -14,15 +16,16 @@ const (
 	ViewStore
 	Administer
 	MintTaskToken
+	ResolveSecrets
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
-	// Path is the secret, or the folder of ListSecrets; unused by ViewStore and Administer.
+	// Path is the secret, or the folder of ListSecrets; unused by ViewStore, Administer and ResolveSecrets.
 	Path Path
-	// Service is on whose behalf a secret is read, or whose tasks MintTaskToken is for; it counts only if HasService. MintTaskToken needs it,
-	// and any operation but these two is refused with it.
+	// Service is on whose behalf secrets are read, or whose tasks MintTaskToken is for; it counts only if HasService. MintTaskToken needs it,
+	// and any operation but it, ReadSecret and ResolveSecrets is refused with it.
 	Service    Service
 	HasService bool
 }
@@ -45,7 +48,9 @@ const (
 	ReasonGranted      = "granted"
 	ReasonOnBehalf     = "granted on behalf of the service"
 	ReasonOwnSpace     = "in the space of the token's service"
+	ReasonOwnService   = "the token's own service"
 	ReasonAnyToken     = "any valid token"
+	ReasonHasGrants    = "permissions of some kind: the service decides"
 	ReasonNobody       = "no identity"
 	ReasonNoPolicy     = "no policy"
 	ReasonNoPermission = "permission denied"
@@ -97,6 +102,13 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 			return d.allow(ReasonGranted)
 		}
 	case req.Op == Administer:
+	case req.Op == ResolveSecrets:
+		if !req.HasService {
+			return d.allow(ReasonHasGrants)
+		}
+		if r.allows(res, action) {
+			return d.allow(ReasonOnBehalf)
+		}
 	case r.allows(res, action):
 		return d.allow(ReasonGranted)
 	case req.HasService && r.allows(ResolveResource(req.Service), Read):
@@ -105,14 +117,34 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	return d.deny(ReasonNoPermission)
 }
 
-// decideBound is the whole law for tokens that are bound to a service: they read the secrets of its spaces and do nothing else, whatever
-// the grants of their uid, superuser included.
+// DecideResolve says whether who may fetch secrets for the tasks of svc: with a permission to resolve for it, or with one to read each
+// of paths, which are the secrets that are wanted: with any permission at all if none is. Which of these svc itself may have is for
+// ReadSecret to decide, path by path.
+//
+// A token that is bound to a service has that one alone: that it may read the secrets itself says nothing about other services.
+func (p *Policy) DecideResolve(who Principal, svc Service, paths []Path) Decision {
+	d := p.Decide(who, Request{Op: ResolveSecrets, Service: svc, HasService: true})
+	if _, bound := who.Service.Get(); d.Allowed || bound || !p.Decide(who, Request{Op: ResolveSecrets}).Allowed {
+		return d
+	}
+	for _, path := range paths {
+		if !p.Decide(who, Request{Op: ReadSecret, Path: path}).Allowed {
+			return d
+		}
+	}
+	return d.allow(ReasonGranted)
+}
+
+// decideBound is the whole law for tokens that are bound to a service: they read the secrets of its spaces, one by one or all that the
+// service needs, and do nothing else, whatever the grants of their uid, superuser included.
 func decideBound(d Decision, svc Service, req Request) Decision {
 	switch {
-	case req.Op != ReadSecret:
+	case req.Op != ReadSecret && req.Op != ResolveSecrets:
 		return d.deny(ReasonBound)
 	case req.HasService && req.Service != svc:
 		return d.deny(notAccessible + req.Service.String() + boundElsewhere)
+	case req.Op == ResolveSecrets:
+		return d.allow(ReasonOwnService)
 	case !svc.MayRead(req.Path):
 		return d.deny(notAccessible + svc.String())
 	}
@@ -130,6 +162,8 @@ func (r Request) valid() bool {
 		return !r.HasService
 	case MintTaskToken:
 		return r.HasService
+	case ResolveSecrets:
+		return true
 	}
 	return false
 }
@@ -150,6 +184,11 @@ func (r Request) needs() (Resource, Action) {
 	case Administer:
 		return SuperuserResource(), Full
 	case MintTaskToken:
+		return ResolveResource(r.Service), Read
+	case ResolveSecrets:
+		if !r.HasService {
+			return Resource{}, Read
+		}
 		return ResolveResource(r.Service), Read
 	}
 	return Resource{}, 0
