@@ -83,17 +83,17 @@ func newLog(path string, f *os.File) *Log {
 	return l
 }
 
-// Append writes the entry, together with those of other callers, and returns
-// when it is written. After an error the line may be missing or torn, and the
-// caller must not let its answer go. The next call tries again.
-func (l *Log) Append(e *Entry) error {
+// Append writes the entries in order, together with those of other callers, and
+// returns when they are written. After an error lines may be missing or torn,
+// and the caller must not let its answer go. The next call tries again.
+func (l *Log) Append(entries ...*Entry) error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		return ErrClosed
 	}
 	if !l.writing {
-		b := batch{buf: e.appendTo(l.spare[:0])}
+		b := batch{buf: appendAll(l.spare[:0], entries)}
 		l.spare = nil
 		l.writing = true
 		l.mu.Unlock()
@@ -103,7 +103,7 @@ func (l *Log) Append(e *Entry) error {
 		l.pending = &batch{lead: make(chan struct{}, 1), done: make(chan struct{})}
 	}
 	b := l.pending
-	b.buf = e.appendTo(b.buf)
+	b.buf = appendAll(b.buf, entries)
 	l.mu.Unlock()
 
 	select {
@@ -115,6 +115,13 @@ func (l *Log) Append(e *Entry) error {
 	l.pending = nil // writing stays true: it was handed over with the token
 	l.mu.Unlock()
 	return l.write(b)
+}
+
+func appendAll(b []byte, entries []*Entry) []byte {
+	for _, e := range entries {
+		b = e.appendTo(b)
+	}
+	return b
 }
 
 // Probe returns nil if the last write succeeded. Otherwise it tries to write a
