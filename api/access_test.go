@@ -23,6 +23,7 @@ func TestOrderOfChecks(t *testing.T) {
 		open                bool
 		viewer              bool // any unbound token will do
 		bound               int  // status for a token bound to /group, unsealed
+		byBody              bool // which only the body decides
 		root                int  // status for a superuser, unsealed
 		sealed, uninitiated int  // status for a superuser then
 	}{
@@ -59,6 +60,13 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "GET", path: "/secrets/v1/keys/default", bound: 403, root: 200, sealed: 200, uninitiated: 503},
 		{method: "HEAD", path: "/secrets/v1/keys/default", bound: 403, root: 200, sealed: 200, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/keys/default", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},
+		{method: "POST", path: "/secrets/v1/resolve/default", body: `{"service":"/group","secrets":{"s":{"source":"group/s"}}}`, bound: 200, root: 200, sealed: 503, uninitiated: 503},
+		{method: "POST", path: "/secrets/v1/resolve/default", body: `{"service":"/a","secrets":{}}`, bound: 403, byBody: true, root: 200, sealed: 503, uninitiated: 503},
+		{method: "POST", path: "/secrets/v1/resolve/default", body: `{`, bound: 400, root: 400, sealed: 503, uninitiated: 503},
+		{method: "POST", path: "/secrets/v1/resolve/x", body: `{`, bound: 404, root: 404, sealed: 404, uninitiated: 404, viewer: true},
+		{method: "GET", path: "/secrets/v1/resolve/default", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},
+		{method: "POST", path: "/secrets/v1/check/default", body: `{"service":"/group","secrets":{"s":{"source":"group/s"}}}`, bound: 200, root: 200, sealed: 503, uninitiated: 503},
+		{method: "POST", path: "/secrets/v1/check/default", body: `{"service":"/a"}`, bound: 403, byBody: true, root: 200, sealed: 503, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/revoke/default/a", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/revoke", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/renew", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
@@ -108,7 +116,7 @@ func TestOrderOfChecks(t *testing.T) {
 				e.want(q, root)
 				q.service = "/group"
 				bound := row.bound
-				if bound/100 == 2 || bound == 404 && strings.HasSuffix(row.path, "/none") || row.open {
+				if bound/100 == 2 || bound == 400 || bound == 404 && strings.HasSuffix(row.path, "/none") || row.open || row.byBody && root == 503 {
 					bound = root
 				}
 				e.want(q, bound)

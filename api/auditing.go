@@ -6,8 +6,8 @@ import (
 	"secretstore/api/audit"
 )
 
-// writeAudit writes the line of this decision. Requests that need no token
-// have none.
+// writeAudit writes the line of the request's decision, and before it one for
+// each of the others. Requests that need no token have none.
 func (s *Server) writeAudit(c *call, rep *reply) error {
 	if s.audit == nil || c.open {
 		return nil
@@ -25,7 +25,30 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 	} else if svc, bound := c.principal.Service.Get(); bound {
 		e.Service = svc.String()
 	}
-	return s.audit.Append(&e)
+	if len(c.others) == 0 {
+		return s.audit.Append(&e)
+	}
+	entries := make([]*audit.Entry, 0, len(c.others)+1)
+	for _, o := range c.others {
+		entries = append(entries, o.auditEntry(e, rep))
+	}
+	return s.audit.Append(append(entries, &e)...)
+}
+
+// auditEntry is the line of a decision within a request, which has the line e:
+// it tells a secret that is missing from one that is not for the service, which
+// the answer does not.
+func (r *errandRead) auditEntry(e audit.Entry, rep *reply) *audit.Entry {
+	e.Service, e.Action, e.Resource, e.Reason = r.service.String(), r.decision.Action, r.decision.Resource, r.decision.Reason
+	switch {
+	case !r.decision.Allowed:
+		e.Outcome = audit.Denied
+	case r.missing:
+		e.Outcome, e.Reason = audit.Refused, "the secret does not exist"
+	case rep.problem != nil && e.Outcome != audit.Failed:
+		e.Outcome = audit.Refused // nothing was delivered, because of another one
+	}
+	return &e
 }
 
 func outcomeOf(rep *reply) audit.Outcome {

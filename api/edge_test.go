@@ -132,6 +132,13 @@ func (e *edge) sealStore() {
 	must(e.t, err)
 }
 
+func mustPath(t testing.TB, s string) acl.Path {
+	t.Helper()
+	p, err := acl.ParsePath(s)
+	must(t, err)
+	return p
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -325,6 +332,10 @@ type faulty struct {
 	// age is that of what is read, in nanoseconds; latest counts the reads
 	// that asked for the latest state.
 	age, latest atomic.Int64
+	panics      atomic.Bool // reads panic with what could be a value
+	// onGet, if set, is a func() func() that runs before each Get; what it returns
+	// runs after it.
+	onGet atomic.Value
 	// before, if set, is a func() that runs before each Apply.
 	before atomic.Value
 }
@@ -346,6 +357,12 @@ func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (s
 	}
 	if err := f.trouble(ctx); err != nil {
 		return store.Node{}, err
+	}
+	if f.panics.Load() {
+		panic("CANARY-PANIC")
+	}
+	if enter, ok := f.onGet.Load().(func() func()); ok {
+		defer enter()()
 	}
 	if c == store.Latest {
 		f.latest.Add(1)

@@ -37,7 +37,9 @@ type endpoint struct {
 	subject func(*Server, *call) error
 	// spends: a 200 is a use of the task token that asked for it.
 	spends bool
-	run    func(*Server, *call) (reply, error)
+	// reads: it changes nothing, though its method is no GET.
+	reads bool
+	run   func(*Server, *call) (reply, error)
 
 	metrics *endpointMetrics
 }
@@ -52,6 +54,9 @@ func endpoints() []*endpoint {
 		{name: "secret.create", method: http.MethodPut, path: "/secret/", op: acl.CreateSecret, unsealed: true, run: (*Server).createSecret},
 		{name: "secret.update", method: http.MethodPatch, path: "/secret/", op: acl.UpdateSecret, unsealed: true, run: (*Server).updateSecret},
 		{name: "secret.delete", method: http.MethodDelete, path: "/secret/", op: acl.DeleteSecret, unsealed: true, run: (*Server).deleteSecret},
+
+		{name: "secret.resolve", method: http.MethodPost, path: "/resolve/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, spends: true, run: (*Server).resolveSecrets},
+		{name: "secret.check", method: http.MethodPost, path: "/check/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, run: (*Server).checkDefinitions},
 
 		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: (*Server).listStores},
 		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: (*Server).showStore},

@@ -147,6 +147,9 @@ type call struct {
 	task *token.Task
 	// minting is what the body of a request for a task token asks for.
 	minting *taskRequest
+	// others are decisions besides that of the request, which have audit lines of
+	// their own.
+	others []*errandRead
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
@@ -205,7 +208,7 @@ func (c *call) problemOf(err error) *problem {
 
 // readOnly reports whether the request can have had no effect.
 func (c *call) readOnly() bool {
-	return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead || c.ep != nil && c.ep.reads
 }
 
 // panicError describes a panic without its value, unless that comes from the
@@ -371,9 +374,14 @@ func (s *Server) authorize(c *call) error {
 	if c.decision.Allowed {
 		return nil
 	}
-	text := c.decision.Reason
-	if c.decision.Reason == acl.ReasonNoPermission {
-		text += ": ask an administrator for " + c.decision.Action + " on " + c.decision.Resource
+	return forbidden(c.decision)
+}
+
+// forbidden says which permission is missing.
+func forbidden(d acl.Decision) *problem {
+	text := d.Reason
+	if d.Reason == acl.ReasonNoPermission && d.Resource != "" {
+		text += ": ask an administrator for " + d.Action + " on " + d.Resource
 	}
 	return &problem{status: http.StatusForbidden, text: text}
 }

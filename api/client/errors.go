@@ -22,6 +22,7 @@ var (
 	ErrTooLarge      = errors.New("too large")                // 413
 	ErrChanged       = errors.New("changed meanwhile")        // 412
 	ErrNotModified   = errors.New("not modified")             // 304
+	ErrUnresolvable  = errors.New("secrets not accessible")   // 422
 	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
 	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
 	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
@@ -65,6 +66,8 @@ func (e *Error) Is(target error) bool {
 		return e.Status == http.StatusNotModified
 	case ErrTooLarge:
 		return e.Status == http.StatusRequestEntityTooLarge
+	case ErrUnresolvable:
+		return e.Status == http.StatusUnprocessableEntity
 	case ErrUnavailable:
 		return e.Status == http.StatusServiceUnavailable
 	case ErrSealed:

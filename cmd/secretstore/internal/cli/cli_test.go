@@ -62,7 +62,7 @@ func TestBadUsageIsStatus2(t *testing.T) {
 	}
 	for _, args := range []string{
 		"", "frob", "get", "get a b", "get a --frob", "list a b", "delete", "create", "put a -v x -f y", "put a -t nosuch", "put a -f nosuch",
-		"get ../x", "get .", "get a%2Fb", "put a:b -v x", "delete /", "list a//../b", "status x", "seal x", "auto-unseal x", "unseal x",
+		"get ../x", "get .", "get a%2Fb", "put a:b -v x", "delete /", "list a//../b", "check", "check nosuch", "check a.json --frob", "status x", "seal x", "auto-unseal x", "unseal x",
 		"init", "init --pgp-key nosuch", "init --pgp-key " + empty, "unseal --key-file nosuch", "unseal --key-file " + empty,
 		"token", "token --uid x", "token --uid x --secret-file nosuch", "version x", "completion", "completion tcsh",
 		"get x --server nonsense", "get x --server ftp://h", "get x --server http://user:pw@h", "get x --token-file nosuch", "get x --token-file " + empty,

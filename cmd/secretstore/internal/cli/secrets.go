@@ -16,7 +16,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// secretCommands are create, update, put, get, list and delete.
+// secretCommands are create, update, put, get, list, delete and check.
 func secretCommands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		writeCommand(p, "create", "Create a secret that does not exist yet",
@@ -29,7 +29,7 @@ func secretCommands(p *Process) []*cobra.Command {
 		writeCommand(p, "put", "Create a secret, or replace its value",
 			"  secretstore put team/db-password                  # asks for the value\n"+
 				"  secretstore put team/keytab -f service.keytab", put),
-		getCommand(p), listCommand(p), deleteCommand(p),
+		getCommand(p), listCommand(p), deleteCommand(p), checkCommand(p),
 	}
 }
 

@@ -1,0 +1,83 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/wire"
+)
+
+// Resolution is all that the tasks of some definitions need.
+type Resolution struct {
+	// Definitions are in the order in which they were sent.
+	Definitions []wire.Resolved
+	// Age is as in Secret, of the oldest value.
+	Age time.Duration
+}
+
+// ResolveOptions say how definitions are resolved. The zero value will do.
+type ResolveOptions struct {
+	// Latest demands an answer from the storage itself.
+	Latest bool
+}
+
+// Resolve fetches all secrets of a Marathon app or pod, a Metronome job, a
+// wire.ResolveRequest, or an array of these, in JSON. It gets all of them or
+// none: ErrUnresolvable.
+func (c *Client) Resolve(ctx context.Context, definition []byte, o ResolveOptions) (Resolution, error) {
+	ans, err := c.do(ctx, c.errand("/resolve", definition, o.Latest))
+	if err != nil {
+		return Resolution{}, err
+	}
+	r := Resolution{Age: ageOf(ans.header)}
+	if body := bytes.TrimLeft(ans.body, " \t\r\n"); len(body) > 0 && body[0] == '[' {
+		err = json.Unmarshal(ans.body, &r.Definitions)
+	} else {
+		r.Definitions = make([]wire.Resolved, 1)
+		err = json.Unmarshal(ans.body, &r.Definitions[0])
+	}
+	if err != nil {
+		return Resolution{}, errNotJSON // dropped: it may quote the answer
+	}
+	return r, nil
+}
+
+// ResolveSecrets is Resolve for a service and the secrets that it wants, by
+// names of the caller's own.
+func (c *Client) ResolveSecrets(ctx context.Context, r wire.ResolveRequest, o ResolveOptions) (Resolution, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Resolution{}, fmt.Errorf("encode the request: %w", ErrNotText)
+	}
+	return c.Resolve(ctx, body, o)
+}
+
+// Check asks what would keep the tasks of a definition, as in Resolve, from
+// their secrets, and what looks like a mistake. It is empty if nothing does.
+func (c *Client) Check(ctx context.Context, definition []byte) ([]wire.Finding, error) {
+	ans, err := c.do(ctx, c.errand("/check", definition, false))
+	if err != nil {
+		return nil, err
+	}
+	var doc wire.Findings
+	if json.Unmarshal(ans.body, &doc) != nil || doc.Findings == nil {
+		return nil, errNotJSON
+	}
+	return doc.Findings, nil
+}
+
+func (c *Client) errand(path string, definition []byte, latest bool) call {
+	h := http.Header{"Content-Type": {wire.TypeJSON}}
+	if latest {
+		h.Set("Cache-Control", "no-cache")
+	}
+	if definition == nil {
+		definition = []byte{}
+	}
+	return call{method: http.MethodPost, path: c.ofStore(path), header: h, body: definition}
+}

@@ -1,0 +1,86 @@
+package wire
+
+// ResolveRequest is one of the forms that POST /resolve and POST /check take:
+// that of a client which places secrets by rules of its own. The others are
+// Marathon's apps and pods, Metronome's jobs, and arrays of all of these.
+type ResolveRequest struct {
+	Service string                  `json:"service"` // "" and "/": the root service
+	Secrets map[string]SecretSource `json:"secrets"`
+}
+
+// SecretSource names a secret, as in the definitions of Marathon.
+type SecretSource struct {
+	Source string `json:"source"` // its path
+}
+
+// Resolved is what POST /resolve answers for one definition.
+type Resolved struct {
+	Service string `json:"service"`
+	// Env are environment variables. Of a pod, those about which all containers
+	// agree; each container has all of its own in Containers.
+	Env   map[string]string `json:"env"`
+	Files []ResolvedFile    `json:"files"` // never null on the wire
+	// PullConfig is for pulling the image; of a pod, where all containers that
+	// have one have the same.
+	PullConfig *ResolvedPullConfig `json:"pull_config,omitempty"`
+	// Containers are those of a pod, by name.
+	Containers map[string]ResolvedContainer `json:"containers,omitempty"`
+	// Secrets are those of a ResolveRequest, by its names; for no other form.
+	Secrets map[string]ResolvedSecret `json:"secrets,omitempty"`
+}
+
+// ResolvedFile is a secret that is to be a file.
+type ResolvedFile struct {
+	// Path is as in the definition: relative to the sandbox, or absolute in the
+	// container; it holds no `..`.
+	Path      string `json:"path"`
+	Container string `json:"container"` // of a pod; "" elsewhere
+	Value     []byte `json:"value_base64"`
+	Mode      string `json:"mode"` // octal: "0400", or "0600" where the task may write
+}
+
+// ResolvedPullConfig is a Docker config: Value if it is kept as text, else
+// Bytes.
+type ResolvedPullConfig struct {
+	Secret string  `json:"secret"` // its name in the definition
+	Value  *string `json:"value,omitempty"`
+	Bytes  []byte  `json:"value_base64,omitempty"`
+}
+
+// ResolvedContainer is what one container of a pod gets besides its files.
+type ResolvedContainer struct {
+	// Env are all its variables, the pod's own among them.
+	Env        map[string]string   `json:"env"`
+	PullConfig *ResolvedPullConfig `json:"pull_config,omitempty"`
+}
+
+// ResolvedSecret is a value: Value if it is kept as text, else Bytes.
+type ResolvedSecret struct {
+	Value *string `json:"value,omitempty"`
+	Bytes []byte  `json:"value_base64,omitempty"`
+	// ETag is the entity tag of the secret, with its quotes.
+	ETag string `json:"etag"`
+}
+
+// Findings is the answer to POST /check.
+type Findings struct {
+	Findings []Finding `json:"findings"` // never null on the wire
+}
+
+// The severities of a finding.
+const (
+	SeverityError   = "error"   // a deployment would fail
+	SeverityWarning = "warning" // looks like a mistake
+)
+
+// Finding is one thing that is wrong with a definition, or with a secret for
+// it.
+type Finding struct {
+	Service  string `json:"service"`
+	Severity string `json:"severity"`
+	Secret   string `json:"secret"` // its name in the definition
+	Source   string `json:"source"` // its path, "" if not known
+	Where    string `json:"where"`  // such as environment variable "DB"
+	Problem  string `json:"problem"`
+	Mend     string `json:"mend"` // what to do
+}
