@@ -25,14 +25,20 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 	} else if svc, bound := c.principal.Service.Get(); bound {
 		e.Service = svc.String()
 	}
-	if len(c.others) == 0 {
-		return s.audit.Append(&e)
+	if len(c.others) > 0 {
+		return s.audit.Append(withOthers(c, e, rep)...)
 	}
-	entries := make([]*audit.Entry, 0, len(c.others)+1)
+	return s.audit.Append(&e)
+}
+
+// withOthers returns the lines of a request with several decisions. It takes a
+// copy of e, which is not on the heap for all other requests.
+func withOthers(c *call, e audit.Entry, rep *reply) []*audit.Entry {
+	all := make([]*audit.Entry, 0, len(c.others)+1)
 	for _, o := range c.others {
-		entries = append(entries, o.auditEntry(e, rep))
+		all = append(all, o.auditEntry(e, rep))
 	}
-	return s.audit.Append(append(entries, &e)...)
+	return append(all, &e)
 }
 
 // auditEntry is the line of a decision within a request, which has the line e:

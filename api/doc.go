@@ -6,6 +6,8 @@
 // The checks of a request stand in one order, in (*Server).answer, and nothing
 // is done before its turn: size and syntax of the head (400), authentication
 // (401), route and path (404), permission (403), sealed (503), then the body.
+// Where the body says what is asked for, the permission for that is decided
+// next, in (*Server).startErrand, before any secret is looked at.
 // An answer is a value until it is complete; it leaves after the line of the
 // decision is in the audit log, or it becomes a 503.
 //

@@ -22,11 +22,12 @@ const (
 	definitionBody = 1 << 20
 	// errandReads is how many secrets one request reads at once.
 	errandReads = 8
-	// errandMin is how many bytes of values one request may read at least.
-	errandMin = 8 << 20
+	// errandBytes is how many bytes of values an answer may hold, where the
+	// largest secret is not larger than half of that.
+	errandBytes = 8 << 20
 )
 
-const textDefinitionType = "unsupported Content-Type: send definitions as application/json"
+const textDefinitionType = "unsupported Content-Type: send definitions as application/json (with curl: -H 'Content-Type: application/json')"
 
 // errand is what POST /resolve and POST /check have in common: definitions,
 // what is decided about them, and the secrets that they want.
@@ -100,12 +101,8 @@ func (s *Server) startErrand(c *call) (*errand, error) {
 }
 
 func (s *Server) readDefinitions(c *call) (*errand, error) {
-	form, err := contentType(c.r.Header)
-	if err != nil {
+	if err := jsonOnly(c.r.Header); err != nil {
 		return nil, err
-	}
-	if form != wire.TypeJSON {
-		return nil, badRequest(textDefinitionType)
 	}
 	body, release, err := s.bodies.read(c, definitionBody, "the body is too large: send fewer definitions at once")
 	if err != nil {
@@ -119,6 +116,16 @@ func (s *Server) readDefinitions(c *call) (*errand, error) {
 		return nil, badRequest(refused.Error())
 	}
 	return e, err
+}
+
+// jsonOnly refuses all bodies that are not JSON; curl -d calls its own a form.
+func jsonOnly(h http.Header) error {
+	form, err := contentType(h)
+	var refused *problem
+	if err == nil && form != wire.TypeJSON || errors.As(err, &refused) && refused.text == textType {
+		return badRequest(textDefinitionType)
+	}
+	return err
 }
 
 // permit decides whether the caller may ask for the service of d. The decision
@@ -145,9 +152,9 @@ func (c *call) permit(policy *acl.Policy, d *definition.Definition, several bool
 
 // fetch reads the secrets that the services may have, some at a time. Of a
 // secret that is missing or malformed it takes note; all else that goes wrong
-// is an error. keep says whether the values are wanted; it is called by several
-// goroutines.
-func (s *Server) fetch(c *call, e *errand, keep func(*errandRead) error) (age time.Duration, err error) {
+// is an error. each is called with what was read, by several goroutines, and its
+// error ends the errand.
+func (s *Server) fetch(c *call, e *errand, each func(*errandRead) error) (age time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), storageAllowance(s.errandLimit(), readRate))
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
@@ -172,7 +179,7 @@ func (s *Server) fetch(c *call, e *errand, keep func(*errandRead) error) (age ti
 				return err
 			}
 			r.take(&secret)
-			return keep(r)
+			return each(r)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -198,7 +205,7 @@ func (r *errandRead) take(secret *seal.Secret) {
 }
 
 // errandLimit is how many bytes of values one answer may hold.
-func (s *Server) errandLimit() int64 { return max(errandMin, 2*s.store.MaxSecretSize()) }
+func (s *Server) errandLimit() int64 { return max(errandBytes, 2*s.store.MaxSecretSize()) }
 
 // budget refuses more than limit bytes of values at once, before all of them
 // are in memory.

@@ -203,6 +203,21 @@ func TestResolveIsAllOrNothing(t *testing.T) {
 	}
 }
 
+func TestTheClientKnowsWhatCannotBeResolved(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	filled(e)
+	_, err := e.api("scheduler").Resolve(t.Context(), []byte(one("/group/app", "group/none")), client.ResolveOptions{})
+	if !isErr(err, client.ErrUnresolvable) || !strings.Contains(err.Error(), "Secret /group/none is not accessible") {
+		t.Errorf("%v", err)
+	}
+	if _, err := e.api("lister").Check(t.Context(), []byte(one("/group/app", "group/none"))); !isErr(err, client.ErrDenied) {
+		t.Errorf("%v", err)
+	}
+	if _, err := e.api("scheduler").Check(t.Context(), nil); !isErr(err, client.ErrBadRequest) {
+		t.Errorf("%v", err)
+	}
+}
+
 // A refusal is the same whether the secret is missing, outside of the space, or
 // both; the audit log tells.
 func TestAnInaccessibleSecretLooksTheSameInEveryCase(t *testing.T) {
@@ -270,6 +285,27 @@ func TestWhoMayResolveAndCheck(t *testing.T) {
 	}
 }
 
+// However many secrets it brings, a resolve is one use of a task token; what
+// delivers nothing is none.
+func TestAResolveIsOneUseOfATaskToken(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	filled(e)
+	two := `{"service":"/group/app","secrets":{"a":{"source":"group/db"},"b":{"source":"shared"}}}`
+	raw := e.taskToken("/group/app", 1)
+	post := func(path, body string, status int, words ...string) {
+		t.Helper()
+		e.want(req{method: "POST", path: path, header: with(raw), body: body}, status, words...)
+	}
+	post(resolvePath, one("/group/app", "group/none"), 422)
+	post(resolvePath, one("/group/app", "other/db"), 422)
+	post(resolvePath, one("/group", "shared"), 403, "bound to another service")
+	post(resolvePath, "{", 400)
+	post(checkPath, two, 200, `"findings":[]`)
+	post(resolvePath, two, 200, "s3cret", "for all")
+	post(resolvePath, two, 401, "used up")
+	post(checkPath, two, 401, "used up")
+}
+
 func TestTheHeadOfAResolve(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	filled(e)
@@ -301,6 +337,8 @@ func TestTheHeadOfAResolve(t *testing.T) {
 			e.want(req{method: "POST", path: row.path, uid: "scheduler", header: row.header, body: body}, row.status)
 		}
 		e.want(req{method: "POST", path: path, uid: "scheduler", body: body, chunked: true}, 200)
+		e.want(req{method: "POST", path: path, uid: "scheduler", body: body, header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
+			400, "send definitions as application/json")
 		// A page of another site may send a POST with the cookie.
 		cookie := http.Header{"Cookie": {wire.TokenCookie + "=" + tokenOf(t, "scheduler", "")}}
 		e.want(req{method: "POST", path: path, header: cookie, body: body}, 401)
