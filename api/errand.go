@@ -43,13 +43,13 @@ type errandKey struct {
 	path    acl.Path
 }
 
-// errandRead is one secret that a service wants: the decision, which has an
-// audit line of its own, and what came of it.
+// errandRead is a decision within an errand, which has an audit line of its own:
+// about one secret that a service wants, and what came of it. In an array the
+// decision about each service is one too; it has no path.
 type errandRead struct {
 	errandKey
 	decision acl.Decision
-	// The rest is set by fetch; where reads go in parallel, by the goroutine of
-	// this one.
+	// The rest is set by fetch, in the goroutine of this read.
 	missing   bool
 	malformed bool // its name says base64, its value is none
 	value     deliverable
