@@ -29,7 +29,8 @@ const (
 	// smallBody bounds the bodies of all other requests; the largest honest
 	// one holds an encrypted unseal key.
 	smallBody = 1 << 20
-	// bodyBudget bounds the bytes of all bodies that are in memory at once.
+	// bodyBudget bounds the bytes of all bodies, and of all answers of POST
+	// /resolve that are not small, that are in memory at once.
 	bodyBudget = 512 << 20
 	// bodyWait is how long a request waits for its part of the budget.
 	bodyWait = 4 * time.Second
@@ -83,6 +84,18 @@ func (b *bodies) read(c *call, limit int64, tooLarge string) (body []byte, relea
 		return nil, nil, err
 	}
 	return body, func() { b.budget.Release(size) }, nil
+}
+
+// reserve takes a part of the budget for an answer that small requests could
+// make large. It is given back when the answer has been sent.
+func (b *bodies) reserve(c *call, size int64) error {
+	wait, cancel := context.WithTimeout(c.r.Context(), bodyWait)
+	defer cancel()
+	if b.budget.Acquire(wait, size) != nil {
+		return &problem{status: http.StatusServiceUnavailable, text: textBusy, retry: true}
+	}
+	c.sent = func() { b.budget.Release(size) }
+	return nil
 }
 
 // readAll reads under a deadline, so that a client that trickles its body does

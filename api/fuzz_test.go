@@ -228,8 +228,22 @@ func TestABodyWaitsForItsPartOfTheBudget(t *testing.T) {
 		t.Fatalf("%q, %v", body, err)
 	}
 	release()
+	c := post(t.Context())
+	if err := b.reserve(c, 10); err != nil {
+		t.Fatal(err)
+	}
+	if b.budget.TryAcquire(bodyBudget) {
+		t.Error("an answer took nothing of the budget")
+	}
+	c.sent()
 	if !b.budget.TryAcquire(bodyBudget) {
 		t.Error("not all of the budget was given back")
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	c = post(ctx)
+	if p := problemOf(b.reserve(c, 10)); p.status != http.StatusServiceUnavailable || !p.retry || c.sent != nil {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -44,7 +44,13 @@ func (s *Server) resolveSecrets(c *call) (reply, error) {
 		}
 		deliveries = append(deliveries, d)
 	}
-	body, err := appendDeliveries(make([]byte, 0, size+size/3+256), deliveries, e.several)
+	size += size / 3 // base64
+	if size > largeAnswer {
+		if err := s.bodies.reserve(c, size); err != nil {
+			return reply{}, err
+		}
+	}
+	body, err := appendDeliveries(make([]byte, 0, size+256), deliveries, e.several)
 	if err != nil {
 		return reply{}, err
 	}

@@ -150,6 +150,8 @@ type call struct {
 	// others are decisions besides that of the request, which have audit lines of
 	// their own.
 	others []*errandRead
+	// sent, if not nil, is called when the answer has been sent, or given up.
+	sent func()
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
@@ -162,6 +164,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.id = s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36)
 	c.remote = remoteAddress(r, s.trusted)
 
+	defer func() {
+		if c.sent != nil {
+			c.sent()
+		}
+	}()
 	rep, panicked := s.answerSafely(c)
 	if err := s.writeAudit(c, &rep); err != nil {
 		s.metrics.auditFailures.Inc()
