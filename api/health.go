@@ -15,7 +15,7 @@ import (
 // ping says pong while the storage answers, sealed or not.
 func (s *Server) ping(*call) (reply, error) {
 	if !s.probe.up() {
-		return reply{}, store.ErrUnavailable
+		return reply{}, quiet(store.ErrUnavailable)
 	}
 	return plain("pong")
 }
@@ -26,14 +26,20 @@ func (s *Server) live(*call) (reply, error) { return plain("live") }
 // ready says that secrets can be served.
 func (s *Server) ready(*call) (reply, error) {
 	if err := unsealedError(s.store.Status()); err != nil {
-		p := *problemOf(err)
-		p.failed = false // a probe that asks each second is no error each second
-		return reply{}, &p
+		return reply{}, quiet(err)
 	}
 	if !s.probe.up() {
-		return reply{}, store.ErrUnavailable
+		return reply{}, quiet(store.ErrUnavailable)
 	}
 	return plain("ready")
+}
+
+// quiet keeps the answer to a probe out of the log: one that asks each second
+// is no error each second. What it finds is logged where it happens.
+func quiet(err error) *problem {
+	p := *problemOf(err)
+	p.failed = false
+	return &p
 }
 
 func (s *Server) serveMetrics(c *call) (reply, error) {

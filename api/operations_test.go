@@ -150,6 +150,11 @@ func TestStorageOutOfReachIs503WithRetryAfter(t *testing.T) {
 			t.Errorf("%s %s: no Retry-After", q.method, q.path)
 		}
 	}
+	for line := range strings.Lines(e.log.String()) {
+		if strings.Contains(line, "request failed") && (strings.Contains(line, `"endpoint":"ready"`) || strings.Contains(line, `"endpoint":"ping"`)) {
+			t.Errorf("a probe is logged as an error: %s", line)
+		}
+	}
 	e.want(req{method: "GET", path: "/live"}, 200)
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200)
 	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_storage_up 0", "secretstore_sealed 0")

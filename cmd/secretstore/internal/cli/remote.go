@@ -48,6 +48,7 @@ func (r *remoteFlags) register(cmd *cobra.Command, all *[]string) {
 func remoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	var flags remoteFlags
 	flags.register(cmd, nil)
+	cmd.ValidArgsFunction = cobra.NoFileCompletions // a PATH is no file
 	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()

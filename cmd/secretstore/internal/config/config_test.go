@@ -270,6 +270,13 @@ func TestStorageURLs(t *testing.T) {
 	}
 }
 
+func TestEveryMistakeInAStorageURLIsNamed(t *testing.T) {
+	_, problems := load(t, "", nil, "--storage", "zk://h1:x,h2,h3:99999/zookeeper/a")
+	if len(problems) != 3 || !strings.Contains(problems[0], "h1:x") || !strings.Contains(problems[1], "h3:99999") || !strings.Contains(problems[2], "/zookeeper belongs") {
+		t.Errorf("problems %q", problems)
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for in, want := range map[string]int64{"1": 1, "1048576": 1 << 20, "1MiB": 1 << 20, "64MiB": 64 << 20, "512 KiB": 512 << 10, "1GiB": 1 << 30} {
 		if got, err := ParseSize(in); err != nil || got != want {

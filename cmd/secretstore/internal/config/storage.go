@@ -65,22 +65,22 @@ func parseZooKeeper(rest string) (Storage, error) {
 		return Storage{}, errors.New("must not hold credentials; put user:password into a file and name it with --zk-auth-file")
 	}
 	out := Storage{Kind: ZooKeeper, Root: defaultZKRoot}
+	var errs []error
 	for host := range strings.SplitSeq(hosts, ",") {
 		server, err := parseServer(host)
-		if err != nil {
-			return Storage{}, err
-		}
+		errs = append(errs, err)
 		out.Servers = append(out.Servers, server)
 	}
 	if root = strings.Trim(root, "/"); root != "" {
 		path, err := parseZnode("/" + root)
-		if err != nil {
-			return Storage{}, err
+		if err == nil && len(path) > maxZKRoot {
+			err = fmt.Errorf("the root znode is longer than %d bytes", maxZKRoot)
 		}
-		if len(path) > maxZKRoot {
-			return Storage{}, fmt.Errorf("the root znode is longer than %d bytes", maxZKRoot)
-		}
+		errs = append(errs, err)
 		out.Root = path
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Storage{}, err
 	}
 	return out, nil
 }
