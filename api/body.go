@@ -101,12 +101,11 @@ func (b *bodies) reserve(c *call, size int64) error {
 // readAll reads under a deadline, so that a client that trickles its body does
 // not hold its part of the budget for ever.
 func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
+	ctl := http.NewResponseController(c.w)
+	limited := false
 	if size > 64<<10 || c.r.ContentLength < 0 {
-		ctl := http.NewResponseController(c.w)
 		allowed := bodyGrace + time.Duration(size/bodyMinRate)*time.Second
-		if ctl.SetReadDeadline(time.Now().Add(allowed)) == nil {
-			defer ctl.SetReadDeadline(time.Time{})
-		}
+		limited = ctl.SetReadDeadline(time.Now().Add(allowed)) == nil
 	}
 	from := http.MaxBytesReader(c.w, c.r.Body, limit)
 	var err error
@@ -127,6 +126,9 @@ func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
 		return nil, &problem{status: http.StatusRequestEntityTooLarge, text: tooLarge}
 	case err != nil:
 		return nil, badRequest(textBodyBroken)
+	}
+	if limited {
+		ctl.SetReadDeadline(time.Time{}) // the connection serves further requests; after an error it must not wait for the rest
 	}
 	return buf, nil
 }

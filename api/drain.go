@@ -32,7 +32,9 @@ func (c *call) drain() {
 	if ctl.SetReadDeadline(time.Now().Add(drainTime)) != nil {
 		return
 	}
-	defer ctl.SetReadDeadline(time.Time{})
-	// An error means that the client has gone, or was too slow.
-	_, _ = io.CopyN(io.Discard, body, drainMost)
+	if _, err := io.CopyN(io.Discard, body, drainMost); err == io.EOF {
+		ctl.SetReadDeadline(time.Time{}) // the connection serves further requests
+	}
+	// Else the client has gone, was too slow or sends too much. The deadline stays:
+	// net/http reads on, for a body that has little left, before it answers.
 }

@@ -121,6 +121,16 @@ func TestARefusalReachesAClientThatWritesFirst(t *testing.T) {
 	}
 }
 
+// TestARefusalDoesNotWaitForARestThatNeverComes: net/http itself would, for what
+// is small.
+func TestARefusalDoesNotWaitForARestThatNeverComes(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, edgeOptions{})
+	if got := e.raw(1, "PUT "+base+"/a HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\nhalf")[0]; got.status != 401 {
+		t.Errorf("%d, want 401", got.status)
+	}
+}
+
 // TestWhatIsDroppedIsBounded: nobody is made to read for ever by an announcement.
 func TestWhatIsDroppedIsBounded(t *testing.T) {
 	e := newEdge(t, edgeOptions{maxSize: 1000})
