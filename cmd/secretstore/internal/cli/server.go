@@ -34,8 +34,11 @@ func serverCommand(p *Process) *cobra.Command {
 	cmd.RunE = run(func(_ *cobra.Command, args []string) error {
 		return serve(p, flags, config.Unexpected(args))
 	})
-	cmd.SetFlagErrorFunc(func(*cobra.Command, error) error {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		flags, positional, problems := config.ParseAll(withoutName(p.Args, cmd.Name()))
+		if len(problems) == 0 {
+			return err // never a server in spite of a mistake
+		}
 		return serve(p, flags, append(problems, config.Unexpected(positional)...))
 	})
 	return cmd

@@ -18,6 +18,7 @@ func ParseAll(args []string) (flags *Flags, positional []string, problems []Prob
 		// Made anew: what was parsed before the mistake is parsed again.
 		fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
 		fs.Usage = func() {}
+		fs.BoolP("help", "h", false, "") // every command has it
 		flags = Register(fs)
 		err := fs.Parse(args)
 		if err == nil {

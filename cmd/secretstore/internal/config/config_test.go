@@ -358,6 +358,7 @@ func FuzzParseAll(f *testing.F) {
 		args := strings.Split(line, " ")
 		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 		fs.Usage = func() {}
+		fs.BoolP("help", "h", false, "")
 		Register(fs)
 		refused := fs.Parse(slices.Clone(args))
 		flags, _, problems := ParseAll(args)
