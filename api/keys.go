@@ -50,6 +50,7 @@ func (s *Server) showKeys(c *call) (reply, error) {
 		BootstrapKeyHeld: report.HoldsBootstrapKey, RekeyUnderWay: report.RekeyUnderWay,
 		// An unsealed store has one data key at least.
 		Sealed: report.Terms == 0, Terms: report.Terms, OldRecords: max(0, report.OldRecords),
+		Damaged: report.Damaged, DamagedRecord: report.DamagedRecord,
 	}
 	now := time.Now()
 	for _, h := range report.Holders {

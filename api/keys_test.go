@@ -102,6 +102,9 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 		r, err := root.RotationStatus(ctx)
 		return err == nil && r.State == "idle" && r.Terms == 1 && r.Term == rotated.Term && r.Total == r.Done
 	})
+	eventually(t, func() bool { // not only an hour later
+		return strings.Contains(e.log.String(), "needs attention") && strings.Contains(e.log.String(), "less than 7 days")
+	})
 	checkKeys(t, e, root)
 	_, err = root.Unseal(ctx, old[0])
 	wantIs(t, "a share of the old key", err, client.ErrBadRequest)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"secretstore/store"
 )
 
 const (
@@ -25,7 +27,7 @@ func (s *Store) follow(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	lastErr := ""
-	told, nextTold := make(map[string]string), time.Now()
+	told, nextTold, toldOf := make(map[string]string), time.Now(), store.Version(-1)
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,9 +35,10 @@ func (s *Store) follow(ctx context.Context) {
 		case <-s.wake:
 		case <-tick.C:
 		}
-		if now := time.Now(); now.After(nextTold) {
+		// Also at once when a rekey has named other holders.
+		if now, v := time.Now(), s.view.Load().configVersion; now.After(nextTold) || v != toldOf {
 			s.warnAboutHolders(told)
-			nextTold = now.Add(holdersEvery)
+			nextTold, toldOf = now.Add(holdersEvery), v
 		}
 		s.unsealing.expire()
 		s.verifying.expire()

@@ -32,6 +32,10 @@ type KeysReport struct {
 	// present pass has not brought under the newest; both are 0 while sealed.
 	Terms      int
 	OldRecords int64
+	// Damaged records keep older data keys from leaving; DamagedRecord is the key
+	// of one. See RotationInfo.
+	Damaged       int64
+	DamagedRecord string
 }
 
 // Holders describes the holders in force, without I/O; none before Init.
@@ -81,6 +85,9 @@ func (s *Store) Keys(ctx context.Context) (KeysReport, error) {
 		return KeysReport{}, err
 	}
 	report.Terms, report.OldRecords, report.RekeyUnderWay = rotation.Terms, rotation.Total-rotation.Done, rekey.Active
+	if rotation.State == RotationBlocked {
+		report.Damaged, report.DamagedRecord = rotation.Damaged, rotation.DamagedRecord
+	}
 	return report, nil
 }
 
@@ -105,6 +112,13 @@ func (h Holder) ExpiryWarning(now time.Time) string {
 	return ""
 }
 
+func expiryDay(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
 // warnAboutHolders logs each holder's warning when it changes.
 func (s *Store) warnAboutHolders(told map[string]string) {
 	for _, h := range s.Holders() {
@@ -114,7 +128,7 @@ func (s *Store) warnAboutHolders(told map[string]string) {
 		}
 		if warning != "" && told[h.Fingerprint] != warning {
 			s.log.Warn("a holder's PGP key needs attention", zap.String("pgp_fingerprint", h.Fingerprint),
-				zap.String("reason", warning), zap.Time("expires", h.Expires))
+				zap.String("reason", warning), zap.String("expires", expiryDay(h.Expires)))
 		}
 		told[h.Fingerprint] = warning
 	}

@@ -201,6 +201,9 @@ func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
 	if info.Terms != 2 || info.DamagedRecord != folder {
 		t.Fatalf("%+v", info)
 	}
+	if report, err := s.Keys(ctx); err != nil || report.Damaged != info.Damaged || report.DamagedRecord != folder {
+		t.Errorf("the report on the keys: %+v, %v", report, err)
+	}
 	if got, err := s.Get(ctx, path(t, "f/a"), store.Latest); err != nil || string(got.Value) != "v" {
 		t.Errorf("the secret in the damaged folder is lost: %v", err)
 	}

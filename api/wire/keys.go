@@ -74,6 +74,9 @@ type Keys struct {
 	RekeyUnderWay bool  `json:"rekey_under_way"`
 	Terms         int   `json:"terms"`       // data keys
 	OldRecords    int64 `json:"records_old"` // not yet under the newest
+	// Damaged and DamagedRecord are as in Rotation.
+	Damaged       int64  `json:"records_damaged,omitempty"`
+	DamagedRecord string `json:"damaged_record,omitempty"`
 }
 
 // KeyHolder is one holder of the unseal key.

@@ -74,6 +74,8 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	case "PUT /seal/default":
 		f.sealed, f.entered = true, nil
 		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
+	case "PUT /rotate/default", "GET /rotate/default":
+		doc = wire.Rotation{Term: 2, Terms: 2, State: "blocked", Total: 9, Done: 8, Damaged: 1, DamagedRecord: "stores/default/x"}
 	case "GET /nodes/default":
 		doc = wire.Nodes{Array: f.nodes}
 	default:
@@ -255,6 +257,20 @@ func TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo(t *testing.T) {
 	}
 	if len(stranger.requests) > 0 {
 		t.Errorf("the stranger was asked: %q", stranger.requests)
+	}
+}
+
+// TestNobodyWaitsForARotationThatCannotEnd: until somebody has done something
+// about the damaged records, it would be for ever.
+func TestNobodyWaitsForARotationThatCannotEnd(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL
+	for command, want := range map[string]int{"rotate --wait": 1, "rotate --status --wait": 1, "rotate": 0, "rotate --status": 0} {
+		got := call(env, "", strings.Fields(command)...)
+		if got.status != want || !strings.Contains(got.stdout+got.stderr, "stores/default/x") {
+			t.Errorf("%s: %+v", command, got)
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func attention(k wire.Keys) []string {
 	if k.BootstrapKeyHeld {
 		needs = append(needs, "the storage keeps the bootstrap key, so whoever copies the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
 	}
+	if k.Damaged > 0 {
+		needs = append(needs, damagedSentence(k.Damaged, k.DamagedRecord))
+	}
 	if k.RekeyUnderWay {
 		needs = append(needs, "a rekey waits for its new holders (secretstore rekey --verify), or to be cancelled (secretstore rekey --cancel)")
 	}

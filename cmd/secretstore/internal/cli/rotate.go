@@ -66,20 +66,33 @@ type rotationDocument struct {
 }
 
 func rotationSentence(r wire.Rotation) string {
-	if r.State == "idle" {
+	switch r.State {
+	case "idle":
 		return fmt.Sprintf("Everything is encrypted with the data key of term %d.", r.Term)
+	case "blocked":
+		return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %s", r.Term, damagedSentence(r.Damaged, r.DamagedRecord))
 	}
 	return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %d of %d records are done. Look again with: secretstore rotate --status",
 		r.Term, r.Done, r.Total)
 }
 
+// damagedSentence says what keeps a rotation from its end.
+func damagedSentence(n int64, record string) string {
+	return fmt.Sprintf("%d damaged record(s) keep the older data keys from leaving: restore or remove them (they are looked at again every minute); one is %s",
+		n, oneLine(record))
+}
+
 // awaitRotation waits for the end of a rotation, asking whichever server
-// answers. It gives up when none has for the time of a request.
+// answers. It gives up when none has for the time of a request, or damaged
+// records keep the rotation from its end.
 func (f *fleet) awaitRotation(ctx context.Context, r wire.Rotation) (wire.Rotation, error) {
 	line := newProgress(f.p)
 	defer line.end()
 	answered := time.Now()
 	for r.State != "idle" {
+		if r.State == "blocked" {
+			return r, errors.New(damagedSentence(r.Damaged, r.DamagedRecord))
+		}
 		line.show("%d of %d records are encrypted anew (term %d)", r.Done, r.Total, r.Term)
 		pause(ctx, 300*time.Millisecond)
 		if ctx.Err() != nil {
