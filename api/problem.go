@@ -86,6 +86,8 @@ var problems = []struct {
 	{seal.ErrExists, problem{status: http.StatusConflict, text: textExists}},
 	{seal.ErrSealed, problem{status: http.StatusServiceUnavailable, text: textSealed}},
 	{seal.ErrUninitialized, problem{status: http.StatusServiceUnavailable, text: textUninitialized}},
+	{seal.ErrOtherRoot, problem{status: http.StatusServiceUnavailable, failed: true, text: "the storage holds the store under another root key than this server has known: " +
+		"if it was replaced (rekey --rotate, reinit) while this server was away, restart this server and unseal it; if not, somebody has put another store in its place"}},
 	{seal.ErrDamaged, problem{status: http.StatusServiceUnavailable, text: textDamaged, failed: true}},
 	{seal.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, text: textTooLarge}},
 	{seal.ErrChanged, problem{status: http.StatusPreconditionFailed, text: textChanged}},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"go.uber.org/zap"
 
@@ -102,6 +101,9 @@ func (o *opened) update(v *view) (*opened, error) {
 	next := *o
 	if !genuine {
 		followed, err := o.followRoot(v)
+		if err != nil && !v.intent.Sealed {
+			return nil, errors.New("the store is unsealed under another root key: it was replaced while this server was away, or the record is forged")
+		}
 		if err != nil || !v.intent.unsealedUnder(o.uuid, followed.root) {
 			return nil, errors.New("the store was sealed")
 		}
@@ -132,7 +134,7 @@ func (s *Store) checkPin(o *opened) error {
 	if s.pin == nil || bytes.Equal(s.pin, o.rootPin()) {
 		return nil
 	}
-	return fmt.Errorf("%w: the root key is not the one that this server has known; if it was replaced by a rekey while the server was away, restart the server", ErrDamaged)
+	return ErrOtherRoot
 }
 
 // stableLook is look, and again until two looks agree wherever the first would

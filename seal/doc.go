@@ -17,6 +17,7 @@ package seal
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -82,6 +83,9 @@ var (
 	ErrSealed        = errors.New("the secret store is sealed")
 	ErrUninitialized = errors.New("the secret store is not initialized")
 	ErrDamaged       = errors.New("the storage of the secret store is damaged")
+	// ErrOtherRoot: the storage holds the store under another root key than this
+	// server has known. It also is ErrDamaged.
+	ErrOtherRoot = fmt.Errorf("%w: the root key is not the one that this server has known", ErrDamaged)
 	// ErrInitialized: Init on a store that has keys, or had.
 	ErrInitialized = errors.New("the secret store is already initialized")
 	// ErrNotReplaceable: InitParams.Replace names no init that can be done over.

@@ -364,6 +364,39 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 	}
 }
 
+// TestServerThatMissedARootKeyComesBackSealed: it cannot tell the new one from a
+// stranger's, and says what to do.
+func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
+	a, b, key := unsealed(t)
+	f := &faulty{Backend: b}
+	other := open(t, f, false)
+	ctx := t.Context()
+	if _, err := other.Unseal(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	f.away.Store(true)
+	for range 2 {
+		info, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key = sharesOf(t, info.Keys)[0]
+		if _, err := a.VerifyRekey(ctx, info.Nonce, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.away.Store(false)
+	if err := other.refresh(ctx); err != nil || other.Status().State != StateSealed {
+		t.Fatalf("%+v, %v", other.Status(), err)
+	}
+	_, err := other.Unseal(ctx, key)
+	wantErr(t, "unseal", err, ErrOtherRoot)
+	wantErr(t, "unseal", err, ErrDamaged)
+	if st, err := open(t, b, false).Unseal(ctx, key); err != nil || st.State != StateUnsealed {
+		t.Errorf("after a restart: %+v, %v", st, err)
+	}
+}
+
 func TestLostOwnerOfARotationIsReplaced(t *testing.T) {
 	var w rotationWatch
 	now := time.Now()
