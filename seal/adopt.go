@@ -20,7 +20,7 @@ func (s *Store) adopt(v *view) {
 		s.log.Error("the storage is damaged; nothing is served", zap.String("detail", v.detail))
 	}
 	if v.kind == storagePresent && old.kind != storagePresent {
-		s.keeper.warn(s.log)
+		s.keeper.warn(s.log, v.config.Fingerprints)
 	}
 	if s.barrier.current() == nil {
 		return

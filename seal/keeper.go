@@ -35,8 +35,9 @@ type keyKeeper interface {
 	// is left to do then.
 	retire(ctx context.Context) ([]store.Op, error)
 	retired(log *zap.Logger)
-	// warn logs what is wrong with the way the key is kept.
-	warn(log *zap.Logger)
+	// warn logs what is wrong with the way the key is kept, in a store whose
+	// unseal key is wrapped for the fingerprints.
+	warn(log *zap.Logger, fingerprints []string)
 }
 
 func newKeyKeeper(o Options) keyKeeper {
@@ -145,7 +146,7 @@ type exposer interface {
 	WorldReadable(ctx context.Context, key store.Key) (bool, error)
 }
 
-func (k inStorage) warn(log *zap.Logger) {
+func (k inStorage) warn(log *zap.Logger, _ []string) {
 	backend, ok := k.backend.(exposer)
 	if !ok {
 		return
@@ -247,8 +248,14 @@ func (k *inFile) retired(log *zap.Logger) {
 	}
 }
 
-func (k *inFile) warn(log *zap.Logger) {
+func (k *inFile) warn(log *zap.Logger, fingerprints []string) {
 	info, err := os.Stat(k.path)
+	if err == nil && !k.holds(context.Background(), fingerprints) {
+		// A rekey was cut off before retired, or the database is another than the
+		// key is for: then it must not be lost, so that people decide.
+		log.Warn("a bootstrap key is kept that opens nothing of this store; if it was left by a rekey, remove it: older copies of the storage open with it",
+			zap.String("file", k.path))
+	}
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn("the bootstrap private key can be read by others: whoever has it and the database can read every secret; chmod 600 it",
 			zap.String("file", k.path), zap.Stringer("mode", info.Mode().Perm()))
