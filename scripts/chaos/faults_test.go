@@ -403,14 +403,10 @@ func sealReaches(t *testing.T, l *lab) {
 			t.Fatal(a)
 		}
 		time.Sleep(c.away)
-		if c.back != nil {
-			must(t, c.back())
-			sealing = time.Now()
-		}
 		var asking sync.WaitGroup
-		for range 8 {
+		for range 16 { // a paused server finds them waiting when it goes on
 			asking.Go(func() {
-				for {
+				for began := time.Now(); ; {
 					a := s.get(secrets + path)
 					_, aged := a.age()
 					switch {
@@ -419,12 +415,17 @@ func sealReaches(t *testing.T, l *lab) {
 					case c.back != nil && a.status == http.StatusOK && (c.asleep || !aged):
 						t.Errorf("%s: served after it was sealed elsewhere: %v", c.name, a)
 						return
-					case time.Since(sealing) > patience:
+					case a.err != nil || time.Since(began) > patience:
 						t.Errorf("%s: the seal does not arrive: %v", c.name, a)
 						return
 					}
 				}
 			})
+		}
+		if c.back != nil {
+			time.Sleep(200 * time.Millisecond)
+			must(t, c.back())
+			sealing = time.Now()
 		}
 		asking.Wait()
 		took := time.Since(sealing)
