@@ -29,6 +29,7 @@ type slot struct {
 // entry is one record or listing. key is compared, for ids may collide.
 type entry struct {
 	key     string
+	read    int64 // when the storage was asked, ns after clockBase
 	node    store.Node
 	missing bool // the record did not exist
 	names   []string

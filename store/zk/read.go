@@ -61,19 +61,24 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 		}
 		way = plain
 	}
-	ticket := b.cache.ticket(i)
+	ticket, asked := b.cache.ticket(i), sinceBase()
 	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		b.remember(i, ticket, &entry{key: key, missing: true})
+		b.remember(i, ticket, &entry{key: key, read: asked, missing: true})
 		return store.Node{}, store.ErrNotFound
 	case err != nil:
+		if e, age := b.lastResort(i, key, c, err); e != nil && !e.missing {
+			node := e.node
+			node.Age = age
+			return node, nil
+		}
 		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
 	}
 	if node.Version == 0 {
 		b.known.Add(i, struct{}{})
 	}
-	b.remember(i, ticket, &entry{key: key, node: node})
+	b.remember(i, ticket, &entry{key: key, read: asked, node: node})
 	return node, nil
 }
 
@@ -109,7 +114,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 			return e.listing(age), nil
 		}
 	}
-	ticket := b.cache.ticket(i)
+	ticket, asked := b.cache.ticket(i), sinceBase()
 	names, err := readOn(ctx, b, listing, func(conn *zkc.Conn) ([]string, error) {
 		names, _, err := conn.Children(b.path(key))
 		if errors.Is(err, zkc.ErrNoNode) {
@@ -118,9 +123,13 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 		return names, err
 	})
 	if err != nil {
+		if e, age := b.lastResort(i, key, c, err); e != nil {
+			return e.listing(age), nil
+		}
 		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
 	}
 	e := newListing(key, keepValid(key, names))
+	e.read = asked
 	b.remember(i, ticket, e)
 	return e.listing(0), nil
 }
@@ -150,6 +159,9 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 			return nil, 0, nil
 		}
 		if l.silence() < maxSilence {
+			if sinceBase()-e.read > int64(b.relookAfter) {
+				return nil, 0, nil
+			}
 			return e, 0, nil
 		}
 		last = l.lastReply.Load()
@@ -162,6 +174,19 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 		return nil, 0, fmt.Errorf("%w: for longer than %v", store.ErrUnavailable, b.cfg.MaxStale)
 	}
 	return e, age, nil
+}
+
+// lastResort answers from memory what the storage was asked for in vain, though
+// there was something in memory.
+func (b *Backend) lastResort(i id, key string, c store.Consistency, failure error) (*entry, time.Duration) {
+	if c != store.Cached || !errors.Is(failure, store.ErrUnavailable) {
+		return nil, 0
+	}
+	e, age, err := b.remembered(i, key)
+	if err != nil || age == 0 {
+		return nil, 0
+	}
+	return e, age
 }
 
 // remember keeps what was read, unless nothing tells when it changes.

@@ -17,9 +17,9 @@
 // Known limits. The client library can panic, and end the process, on a reply
 // whose content is malformed (a count of names that is negative, for one): use
 // TLS where the network is not trusted. A record that is changed by hand (zkCli) is not
-// published: memory keeps the old one until it is watched, written by a server
-// or evicted. A server that is cut off notices within maxSilence; until then it
-// serves from memory what may have changed meanwhile, without an Age.
+// published: memory keeps the old one for up to relookAfter. A server that is cut
+// off notices within maxSilence; until then it serves from memory what may have
+// changed meanwhile, without an Age.
 package zk
 
 import (
@@ -47,6 +47,9 @@ const (
 	// maxSilence is how long the memory counts as fresh without word from the
 	// server: the heartbeat, and the time in which it is missed.
 	maxSilence = heartbeat + unanswered
+	// relookAfter is how long a record in memory is taken for fresh because no
+	// server has told of a change: it may have been changed by hand.
+	relookAfter = time.Minute
 	// maxKnown bounds how many records are remembered to exist (8 bytes each,
 	// and the same again to keep them in order).
 	maxKnown = 1 << 16
@@ -75,6 +78,7 @@ type Backend struct {
 	turn  atomic.Uint32 // of the readers
 
 	abandonedAfter time.Duration // see there
+	relookAfter    time.Duration // see there
 
 	ctx     context.Context // ends when the goroutines are to end
 	end     context.CancelFunc
@@ -115,7 +119,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg: cfg, log: cfg.Log, acl: zkc.WorldACL(zkc.PermAll), changes: cfg.Root + "/" + changesName,
 		cache: cache, known: known, hub: local.NewHub(), queue: newQueue(),
 		closing: make(chan struct{}), changed: make(chan struct{}),
-		abandonedAfter: abandonedAfter,
+		abandonedAfter: abandonedAfter, relookAfter: relookAfter,
 	}
 	b.feed.b = b
 	b.lastGood.Store(-1)

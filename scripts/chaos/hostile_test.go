@@ -1,0 +1,399 @@
+//go:build zookeeper && linux
+
+package chaos
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+)
+
+// vandal writes to ZooKeeper behind the servers' backs.
+type vandal struct {
+	t    *testing.T
+	conn *zkc.Conn
+}
+
+func newVandal(t *testing.T, l *lab) *vandal {
+	t.Helper()
+	conn, events, err := zkc.Connect([]string{l.members[0].Addr()}, 10*time.Second, zkc.WithLogInfo(false), zkc.WithMaxConnBufferSize(2<<20))
+	must(t, err)
+	t.Cleanup(func() {
+		conn.Close()
+		for range events {
+		}
+	})
+	must(t, conn.AddAuth("digest", []byte(zkUser)))
+	return &vandal{t, conn}
+}
+
+// tree returns the data of all znodes at and below path.
+func (v *vandal) tree(path string) map[string][]byte {
+	v.t.Helper()
+	all := make(map[string][]byte)
+	data, _, err := v.conn.Get(path)
+	if errors.Is(err, zkc.ErrNoNode) {
+		return all
+	}
+	must(v.t, err)
+	all[path] = data
+	names, _, err := v.conn.Children(path)
+	must(v.t, err)
+	for _, name := range names {
+		for p, data := range v.tree(path + "/" + name) {
+			all[p] = data
+		}
+	}
+	return all
+}
+
+// set writes a znode, which may be new; with nil data it deletes it.
+func (v *vandal) set(path string, data []byte) {
+	v.t.Helper()
+	_, err := v.conn.Set(path, data, -1)
+	switch {
+	case data == nil:
+		err = v.conn.Delete(path, -1)
+		if errors.Is(err, zkc.ErrNoNode) {
+			err = nil
+		}
+	case errors.Is(err, zkc.ErrNoNode):
+		_, err = v.conn.Create(path, data, 0, zkc.AuthACL(zkc.PermAll))
+	}
+	if err != nil {
+		v.t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// siege is a store with secrets, under attack.
+type siege struct {
+	t       *testing.T
+	l       *lab
+	v       *vandal
+	secrets map[string]string // by path
+	znodes  map[string]string // of the secrets
+	lists   map[string]bool   // what a list may show
+}
+
+func (s *siege) put(path, value string) {
+	s.t.Helper()
+	before := s.v.tree(root + "/stores/default/secrets")
+	if a := put(s.l.stores[0], path, value); a.status != http.StatusCreated {
+		s.t.Fatal(a)
+	}
+	for znode := range s.v.tree(root + "/stores/default/secrets") {
+		if before[znode] == nil && strings.Count(znode, "/") == strings.Count(root, "/")+6 {
+			s.znodes[path] = znode
+		}
+	}
+	s.secrets[path], s.lists[path] = value, true
+}
+
+// attack is one thing that somebody does to ZooKeeper.
+type attack struct {
+	name string
+	do   func()
+	undo func()
+	// missing: secrets may be told not to exist, which is then true.
+	missing bool
+}
+
+// TestHostileZnodes lets somebody with the password for ZooKeeper write what
+// they like. The servers say so, and answer nothing that is not true.
+func TestHostileZnodes(t *testing.T) {
+	l := newLab(t, 2)
+	s := &siege{t: t, l: l, v: newVandal(t, l), secrets: make(map[string]string), znodes: make(map[string]string), lists: make(map[string]bool)}
+	s.put("h/a", "value of a")
+	s.put("h/b", "value of b")
+	s.put("other/c", expand("cL"))
+	for _, a := range s.attacks() {
+		ok := t.Run(a.name, func(t *testing.T) {
+			l.t, s.t, s.v.t = t, t, t
+			s.withstand(a)
+		})
+		if !ok {
+			return // in what state it has left everything is not known
+		}
+	}
+	t.Run("ROOT is removed", func(t *testing.T) {
+		l.t, s.t, s.v.t = t, t, t
+		s.wiped()
+	})
+}
+
+func (s *siege) attacks() []attack {
+	v := s.v
+	junk := make([]byte, 900_000)
+	rand.Read(junk)
+	znode := s.znodes["h/a"]
+	folder := znode[:strings.LastIndex(znode, "/")]
+	store := root + "/stores/default/"
+	var all []attack
+	// replaced writes something in place of a record, and puts it back.
+	replaced := func(name, path string, with []byte) {
+		var before []byte
+		all = append(all, attack{name: name, do: func() {
+			data, _, err := v.conn.Get(path)
+			if !errors.Is(err, zkc.ErrNoNode) {
+				must(s.t, err)
+				before = data
+			}
+			v.set(path, with)
+		}, undo: func() { v.set(path, before) }})
+	}
+	for _, name := range []string{"config", "root", "keyring", "seal"} {
+		replaced(name+" is large", store+name, junk)
+		replaced(name+" is short", store+name, []byte("x"))
+		replaced(name+" is empty", store+name, []byte{})
+		replaced(name+" is gone", store+name, nil)
+	}
+	replaced("seal says unsealed, without a proof", store+"seal", []byte(`{"sealed":false,"seal":"00","mac":""}`))
+	for _, name := range []string{"rekey", "handover", "rotation"} {
+		replaced(name+" is large", store+name, junk)
+	}
+	replaced("the bootstrap key is junk", root+"/keys/bootstrap_user.key", junk[:5000])
+	replaced("a secret is large", znode, junk)
+	replaced("a secret is short", znode, []byte("x"))
+	replaced("a secret is empty", znode, []byte{})
+	all[len(all)-1].missing = true // it is not told from one that only has children
+	replaced("a folder is junk", folder, junk[:100])
+	all = append(all, s.swap(), s.pieces(junk), s.children(folder, znode), s.feeds(junk), s.crowd(folder))
+	return all
+}
+
+// swap exchanges two secrets, and puts one in a place that has none.
+func (s *siege) swap() attack {
+	a, b := s.znodes["h/a"], s.znodes["h/b"]
+	exchange := func() {
+		dataA, _, err := s.v.conn.Get(a)
+		must(s.t, err)
+		dataB, _, err := s.v.conn.Get(b)
+		must(s.t, err)
+		s.v.set(a, dataB)
+		s.v.set(b, dataA)
+	}
+	return attack{name: "two secrets are exchanged", do: exchange, undo: exchange}
+}
+
+// pieces makes junk of the pieces of a large value.
+func (s *siege) pieces(junk []byte) attack {
+	var before map[string][]byte
+	return attack{name: "pieces are junk",
+		do: func() {
+			before = s.v.tree(root + "/stores/default/blobs")
+			n := 0
+			for path := range before {
+				if strings.Count(path, "/") == strings.Count(root, "/")+5 {
+					n++
+					s.v.set(path, junk[:100_000*n])
+				}
+			}
+			if n == 0 {
+				s.t.Fatal("no pieces")
+			}
+		},
+		undo: func() {
+			for path, data := range before {
+				s.v.set(path, data)
+			}
+		}}
+}
+
+// children adds znodes that are not the store's, everywhere.
+func (s *siege) children(folder, znode string) attack {
+	var made []string
+	return attack{name: "foreign children",
+		do: func() {
+			for _, parent := range []string{root, root + "/stores", root + "/stores/default", root + "/stores/default/secrets",
+				root + "/stores/default/blobs", root + "/stores/default/id", root + "/changes", root + "/keys", folder, znode} {
+				for _, name := range []string{"foreign", "odd näme ☃", strings.Repeat("n", 200), "...", "ff", strings.Repeat("0f", 16)} {
+					s.v.set(parent+"/"+name, []byte("foreign"))
+					made = append(made, parent+"/"+name)
+				}
+			}
+		},
+		undo: func() {
+			for _, path := range made {
+				s.v.set(path, nil)
+			}
+		}}
+}
+
+// feeds forges the change records of servers that are there, and of others.
+func (s *siege) feeds(junk []byte) attack {
+	var made []string
+	return attack{name: "forged change records",
+		do: func() {
+			names, _, err := s.v.conn.Children(root + "/changes")
+			must(s.t, err)
+			for _, name := range names {
+				s.v.set(root+"/changes/"+name, append([]byte("scl1"), bytes.Repeat([]byte{0xff}, 16)...))
+			}
+			for i := range 300 {
+				made = append(made, fmt.Sprintf("%s/changes/%032x", root, i))
+				s.v.set(made[i], junk[:i])
+			}
+		},
+		undo: func() {
+			for _, path := range made {
+				s.v.set(path, nil)
+			}
+		}}
+}
+
+// crowd puts so many znodes into a folder that a listing of it has many MB.
+func (s *siege) crowd(folder string) attack {
+	const n, batch = 40_000, 500
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s/%0200d", folder, i)
+	}
+	multi := func(op func(path string) any) {
+		for part := range slices.Chunk(names, batch) {
+			var ops []any
+			for _, path := range part {
+				ops = append(ops, op(path))
+			}
+			_, err := s.v.conn.Multi(ops...)
+			must(s.t, err)
+		}
+	}
+	return attack{name: "a listing of many MB",
+		do: func() {
+			multi(func(path string) any {
+				return &zkc.CreateRequest{Path: path, Data: []byte("x"), Acl: zkc.AuthACL(zkc.PermAll)}
+			})
+		},
+		undo: func() { multi(func(path string) any { return &zkc.DeleteRequest{Path: path, Version: -1} }) }}
+}
+
+// withstand lets the attack happen, looks what the servers say, seals and
+// unseals, and wants everything back when the attack is undone.
+func (s *siege) withstand(a attack) {
+	a.do()
+	for range 3 {
+		s.look(a)
+		time.Sleep(200 * time.Millisecond)
+	}
+	first := s.l.stores[0]
+	seal := first.request("PUT", api+"/seal/default", "")
+	if seal.status != http.StatusOK && seal.status != http.StatusServiceUnavailable {
+		s.t.Errorf("seal: %v", seal)
+	}
+	for path := range s.secrets {
+		if got := first.get(secrets + path); got.status != http.StatusServiceUnavailable {
+			s.t.Errorf("after a seal, %s: %v", path, got)
+		}
+	}
+	unseal := first.request("PUT", api+"/auto-unseal/default", "")
+	if unseal.status == 0 || unseal.status != http.StatusOK && !strings.Contains(unseal.body, `"description":"`) {
+		s.t.Errorf("unseal: %v", unseal)
+	}
+	s.look(a)
+	s.t.Logf("seal: %d, unseal: %v, then: %s", seal.status, unseal, first.get(secrets+"h/a").body)
+	a.undo()
+	s.l.eventually("unsealed again", func() bool {
+		return first.request("PUT", api+"/auto-unseal/default", "").status == http.StatusOK
+	})
+	for _, server := range s.l.stores {
+		server.await()
+		for path, value := range s.secrets {
+			// A change by hand is seen at once only by those who ask for it.
+			for _, header := range [][]string{{noCache}, nil} {
+				s.l.eventually(path+" is there again", func() bool {
+					got, err := server.get(secrets+path, header...).value()
+					return err == nil && got == value
+				})
+			}
+		}
+		s.l.eventually("the list is whole again", func() bool {
+			names, err := server.get(secrets+"?list=true", noCache).names()
+			return err == nil && len(names) == len(s.secrets)
+		})
+	}
+}
+
+// look asks every server for everything.
+func (s *siege) look(a attack) {
+	s.t.Helper()
+	for _, server := range s.l.stores {
+		for path, value := range s.secrets {
+			for _, header := range [][]string{nil, {noCache}} {
+				got := server.get(secrets+path, header...)
+				switch {
+				case got.status == http.StatusOK:
+					if v, err := got.value(); err != nil || v != value {
+						s.t.Errorf("%s: %v", path, got)
+					}
+				case got.status == http.StatusNotFound && a.missing:
+				case got.status == http.StatusInternalServerError && strings.Contains(got.body, "damaged"):
+				case got.status == http.StatusServiceUnavailable && !strings.Contains(got.body, "not initialized"):
+				default:
+					s.t.Errorf("%s: %v", path, got)
+				}
+			}
+		}
+		got := server.get(secrets+"?list=true", noCache)
+		names, err := got.names()
+		if got.status == http.StatusOK && (err != nil || slices.ContainsFunc(names, func(n string) bool { return !s.lists[n] })) ||
+			got.status != http.StatusOK && got.status != http.StatusInternalServerError && got.status != http.StatusServiceUnavailable {
+			s.t.Errorf("list: %v", got)
+		}
+		if got := server.get("/live"); got.status != http.StatusOK {
+			s.t.Errorf("live: %v", got)
+		}
+		if got := server.get(api + "/store/default"); got.status != http.StatusOK || !strings.Contains(got.body, `"initialized":true`) {
+			s.t.Errorf("store: %v", got)
+		}
+	}
+}
+
+// wiped removes everything under running servers: they are damaged, and make
+// no other store.
+func (s *siege) wiped() {
+	tree := s.v.tree(root)
+	for len(s.v.tree(root)) > 0 { // the servers make ROOT/changes anew
+		paths := make([]string, 0, len(tree))
+		for path := range s.v.tree(root) {
+			paths = append(paths, path)
+		}
+		slices.SortFunc(paths, func(a, b string) int { return len(b) - len(a) })
+		for _, path := range paths {
+			if err := s.v.conn.Delete(path, -1); err != nil && !errors.Is(err, zkc.ErrNoNode) && !errors.Is(err, zkc.ErrNotEmpty) {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	for _, server := range s.l.stores {
+		s.l.eventually("damaged", func() bool {
+			a := server.get(secrets + "h/a")
+			return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "damaged")
+		})
+	}
+	for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(200 * time.Millisecond) {
+		s.look(attack{})
+	}
+	for _, server := range s.l.stores {
+		for _, what := range []string{"/seal/default", "/auto-unseal/default"} {
+			if a := server.request("PUT", api+what, ""); !strings.Contains(a.body, `"description":"`) && a.status != http.StatusOK {
+				s.t.Errorf("%s: %v", what, a)
+			}
+		}
+		if a := put(server, "new", "x"); a.status != http.StatusServiceUnavailable {
+			s.t.Errorf("a write into a store that is gone: %v", a)
+		}
+	}
+	for path := range s.v.tree(root) {
+		if strings.HasPrefix(path, root+"/stores/default/") || strings.HasPrefix(path, root+"/keys/") {
+			s.t.Errorf("made anew: %s", path)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+//go:build zookeeper
+
+package zk
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	zkc "github.com/go-zookeeper/zk"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+)
+
+// TestWhatIsChangedByHandIsSeenAfterAWhile: no server tells of it.
+func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	b.relookAfter = time.Second
+	// until reads k from memory, or asks for it, until it is as wanted.
+	until := func(what string, fine func(store.Node, error) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			n, err := b.Get(t.Context(), "k", store.Cached)
+			if fine(n, err) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %q, %v", what, n.Data, err)
+			}
+		}
+	}
+	byHand := func(do func(*zkc.Conn) error) {
+		t.Helper()
+		_, err := readOn(t.Context(), b, plain, func(c *zkc.Conn) (struct{}, error) { return struct{}{}, do(c) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	until("connected", func(_ store.Node, err error) bool { return errors.Is(err, store.ErrNotFound) })
+	path := b.path("k")
+	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("1"), 0, b.acl); return err })
+	until("made", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "1" })
+	byHand(func(c *zkc.Conn) error { _, err := c.Set(path, []byte("2"), -1); return err })
+	until("changed", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "2" })
+	byHand(func(c *zkc.Conn) error { return c.Delete(path, -1) })
+	until("removed", func(_ store.Node, err error) bool { return errors.Is(err, store.ErrNotFound) })
+
+	// That it is due is no reason not to serve it while ZooKeeper hangs.
+	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("3"), 0, b.acl); return err })
+	until("made again", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "3" })
+	time.Sleep(b.relookAfter)
+	server.Pause()
+	defer server.Resume()
+	until("with an age", func(n store.Node, err error) bool {
+		if err != nil {
+			t.Fatalf("not served: %v", err)
+		}
+		return n.Age > 0
+	})
+}
