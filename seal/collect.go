@@ -102,26 +102,32 @@ func (s *Store) collectBlob(ctx context.Context, key store.Key) error {
 	if named, err := s.names(ctx, h.path, id); named || err != nil {
 		return err
 	}
-	if _, err := s.backend.Apply(ctx, store.Set(key, node.Data, node.Version)); err != nil {
+	versions, err := s.backend.Apply(ctx, store.Set(key, node.Data, node.Version))
+	if err != nil {
 		return err
 	}
+	node.Version = versions[0]
 	if named, err := s.names(ctx, h.path, id); named || err != nil {
 		return err
 	}
 	s.log.Info("collecting the pieces of a write that was never finished", zap.String("record", key))
-	return s.removeBlob(ctx, key)
+	return s.removeBlobAt(ctx, key, node)
 }
 
-// names reports whether the secret's present value is the blob id.
+// names reports whether the secret's present value, or that of the deleted
+// secret, is the blob id. A delete between the two looks is seen by the second;
+// an undelete changes the blob, so that whoever missed it fails at its version.
 func (s *Store) names(ctx context.Context, p acl.Path, id envelope.ID) (bool, error) {
-	h, err := s.readHead(ctx, p, store.Latest)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
+	for _, deleted := range []bool{false, true} {
+		h, err := s.readRecord(ctx, p, deleted, store.Latest)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil || h.id == id && h.inPieces() {
+			return err == nil, err
+		}
 	}
-	if err != nil {
-		return false, err
-	}
-	return h.id == id && h.inPieces(), nil
+	return false, nil
 }
 
 func (s *Store) openBlobHead(key store.Key, data []byte) (h blobHead, id envelope.ID, err error) {

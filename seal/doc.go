@@ -113,6 +113,8 @@ var (
 	// ErrChanged: the secret is not as the Match of a write demands.
 	ErrChanged  = errors.New("secret was changed meanwhile")
 	ErrTooLarge = errors.New("secret value too large")
+	// ErrCurrentVersion: DeleteVersion of the one that Get returns.
+	ErrCurrentVersion = errors.New("the current version cannot be removed alone")
 	// ErrBadMetadata: a description or label beyond the limits below.
 	ErrBadMetadata = errors.New("description or labels too large")
 	// ErrCorrupt: a record that does not authenticate: damaged, moved, or not
@@ -144,7 +146,8 @@ type Secret struct {
 	Description string // "" if none
 	Labels      []string
 	Author      string    // uid of the principal that created it
-	Created     time.Time // UTC
+	Created     time.Time // of the secret; UTC
+	Written     time.Time // of this value; UTC, zero if not known
 	// ID is the value id, 32 lower-case hex digits: new for each write.
 	ID string
 	// Version counts the values written under this path since its creation,

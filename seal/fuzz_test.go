@@ -53,25 +53,33 @@ func FuzzIntent(f *testing.F) {
 	})
 }
 
-// FuzzPayload: decoding never panics, and what decodes encodes to the same bytes.
+// FuzzPayload: decoding never panics, and what decodes encodes to the same bytes
+// in its format.
 func FuzzPayload(f *testing.F) {
-	p := payload{kind: Text, created: time.Unix(1, 2), author: "a", description: "d", labels: []string{"l", ""}, value: []byte("v")}
-	data, err := p.encode()
-	if err != nil {
-		f.Fatal(err)
+	p := payload{kind: Text, created: time.Unix(1, 2), author: "a", description: "d", labels: []string{"l", ""}, value: []byte("v"),
+		written: time.Unix(3, 4), earlier: []earlierValue{{version: 7, kind: Binary, value: []byte("old")}, {version: 2, kind: Text}}}
+	for format := uint8(1); format <= payloadFormat; format++ {
+		for _, size := range []uint64{0, 5 << 20} {
+			large := p
+			if large.size = size; size > 0 {
+				large.value = nil
+			}
+			data, err := large.encode(format)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(format, data)
+		}
 	}
-	f.Add(data)
-	p.value, p.size = nil, 5<<20
-	if data, err = p.encode(); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := decodePayload(data)
+	f.Fuzz(func(t *testing.T, format uint8, data []byte) {
+		if format < 1 || format > payloadFormat {
+			return
+		}
+		p, err := decodePayload(format, data)
 		if err != nil {
 			return
 		}
-		again, err := p.encode()
+		again, err := p.encode(format)
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("not canonical: %x became %x (%v)", data, again, err)
 		}
@@ -157,17 +165,24 @@ func TestNamesAreInjectiveAndBoundToTheirFolder(t *testing.T) {
 }
 
 func TestPayloadComesBack(t *testing.T) {
+	kinds := rapid.SampledFrom([]Kind{Text, Binary})
+	times := rapid.Custom(func(t *rapid.T) time.Time { return moment(rapid.Uint64().Draw(t, "time")) })
+	values := rapid.SliceOfN(rapid.Byte(), 1, 99)
 	rapid.Check(t, func(t *rapid.T) {
 		p := payload{
-			kind: rapid.SampledFrom([]Kind{Text, Binary}).Draw(t, "kind"), created: time.Unix(0, rapid.Int64().Draw(t, "created")).UTC(),
+			kind: kinds.Draw(t, "kind"), created: time.Unix(0, rapid.Int64().Draw(t, "created")).UTC(), written: times.Draw(t, "written"),
 			author: rapid.StringN(0, 20, MaxAuthor).Draw(t, "author"), description: rapid.StringN(0, 50, MaxDescription).Draw(t, "description"),
-			labels: rapid.SliceOfN(rapid.StringN(0, 10, MaxLabel), 1, 5).Draw(t, "labels"), value: rapid.SliceOfN(rapid.Byte(), 1, 99).Draw(t, "value"),
+			labels: rapid.SliceOfN(rapid.StringN(0, 10, MaxLabel), 1, 5).Draw(t, "labels"), value: values.Draw(t, "value"),
 		}
-		data, err := p.encode()
+		for i := range rapid.IntRange(0, 5).Draw(t, "earlier values") {
+			p.earlier = append(p.earlier, earlierValue{id: envelope.NewID(), version: uint64(100 - i), kind: kinds.Draw(t, "kind"),
+				written: times.Draw(t, "written"), value: values.Draw(t, "value")})
+		}
+		data, err := p.encode(payloadFormat)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := decodePayload(data)
+		back, err := decodePayload(payloadFormat, data)
 		if err != nil || !reflect.DeepEqual(*back, p) {
 			t.Fatalf("%+v came back as %+v, %v", p, back, err)
 		}

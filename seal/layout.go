@@ -1,6 +1,10 @@
 package seal
 
-import "secretstore/store"
+import (
+	"strings"
+
+	"secretstore/store"
+)
 
 // The keys of the records, below the root of the storage. What stands in
 // capitals is encrypted or a keyed hash (names.go): a dump of the storage shows
@@ -17,6 +21,8 @@ import "secretstore/store"
 //	stores/default/rotation           how far the re-encryption has come
 //	stores/default/secrets/XX/F       a folder: its encrypted path
 //	stores/default/secrets/XX/F/N     a secret: envelope of its payload
+//	stores/default/deleted/XX/F       like the folder of the same name under secrets
+//	stores/default/deleted/XX/F/N     envelope: a deleted secret, and when it was deleted
 //	stores/default/blobs/ID           envelope: which secret the pieces belong to
 //	stores/default/blobs/ID/NNNN      envelope: a piece of a large value
 //	stores/default/tasks/MINUTE/ID    how often a task token was used, see task.go
@@ -34,8 +40,12 @@ const (
 	keyHandover  store.Key = "stores/default/handover"
 	keyRotation  store.Key = "stores/default/rotation"
 	keySecrets   store.Key = "stores/default/secrets"
+	keyDeleted   store.Key = "stores/default/deleted"
 	keyBlobs     store.Key = "stores/default/blobs"
 )
+
+// deletedKey returns where a secret, or a folder, is kept once it is deleted.
+func deletedKey(key store.Key) store.Key { return keyDeleted + strings.TrimPrefix(key, keySecrets) }
 
 // identityKey returns the key of the record that tells this store from another
 // in its place: versions cannot, since on ZooKeeper those of a new store begin

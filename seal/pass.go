@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,19 +104,13 @@ func (p *pass) run(ctx context.Context, beat uint64, version store.Version) erro
 
 // count finds how many records there are, for the progress.
 func (p *pass) count(ctx context.Context) error {
-	buckets, err := p.children(ctx, keySecrets)
-	if err != nil {
-		return err
-	}
-	parents := []store.Key{}
-	for _, bucket := range buckets {
-		ids, err := p.children(ctx, keySecrets+"/"+bucket)
+	var parents []store.Key
+	for _, root := range []store.Key{keySecrets, keyDeleted} {
+		folders, err := p.folders(ctx, root)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			parents = append(parents, keySecrets+"/"+bucket+"/"+id)
-		}
+		parents = append(parents, folders...)
 	}
 	blobs, err := p.children(ctx, keyBlobs)
 	if err != nil {
@@ -135,12 +130,15 @@ func (p *pass) count(ctx context.Context) error {
 	return nil
 }
 
-// walk visits secrets and pieces. What is created while it runs is under the
-// active term already.
+// walk visits secrets, deleted secrets and pieces. What is created, deleted or
+// undeleted while it runs is under the active term from then on.
 func (p *pass) walk(ctx context.Context) error {
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(rotateWorkers)
 	err := p.walkSecrets(ctx, workers)
+	if err == nil {
+		err = p.walkDeleted(ctx, workers)
+	}
 	if err == nil {
 		err = p.walkBlobs(ctx, workers)
 	}
@@ -148,26 +146,40 @@ func (p *pass) walk(ctx context.Context) error {
 }
 
 func (p *pass) walkSecrets(ctx context.Context, workers *errgroup.Group) error {
-	buckets, err := p.children(ctx, keySecrets)
+	folders, err := p.folders(ctx, keySecrets)
 	if err != nil {
 		return err
 	}
-	for _, bucket := range buckets {
-		ids, err := p.children(ctx, keySecrets+"/"+bucket)
+	for _, folder := range folders {
+		if err := p.walkFolder(ctx, workers, folder, folder[strings.LastIndexByte(folder, '/')+1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) walkDeleted(ctx context.Context, workers *errgroup.Group) error {
+	folders, err := p.folders(ctx, keyDeleted)
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		names, err := p.children(ctx, folder)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if err := p.walkFolder(ctx, workers, keySecrets+"/"+bucket+"/"+id, id); err != nil {
-				return err
-			}
+		for _, child := range names {
+			key := folder + "/" + child
+			workers.Go(func() error {
+				return p.visit(ctx, key, func(o *opened) (envelope.Place, error) { return deletedPlace(o, key), nil })
+			})
 		}
 	}
 	return nil
 }
 
 func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder store.Key, id string) error {
-	path, err := p.store.folderPath(ctx, folder, id, store.Latest)
+	folderPath, err := p.store.folderPath(ctx, folder, id, store.Latest)
 	if errors.Is(err, ErrCorrupt) {
 		p.damage.note(folder)
 		return nil
@@ -190,7 +202,7 @@ func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder s
 				if err != nil {
 					return envelope.Place{}, corrupt(key, err)
 				}
-				full, err := acl.ParsePath(path + "/" + name)
+				full, err := acl.ParsePath(folderPath + "/" + name)
 				if err != nil {
 					return envelope.Place{}, corrupt(key, err)
 				}
@@ -245,12 +257,13 @@ func (p *pass) walkBlobs(ctx context.Context, workers *errgroup.Group) error {
 	return nil
 }
 
+func (p *pass) folders(ctx context.Context, root store.Key) ([]store.Key, error) {
+	return p.store.folderKeys(ctx, root, store.Latest)
+}
+
 func (p *pass) children(ctx context.Context, key store.Key) ([]string, error) {
-	list, err := p.store.backend.Children(ctx, key, store.Latest)
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", key, err)
-	}
-	return list.Names, nil
+	list, err := p.store.children(ctx, key, store.Latest)
+	return list.Names, err
 }
 
 // visit re-encrypts one record if it is under an old term. Whoever changes the

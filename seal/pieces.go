@@ -191,14 +191,24 @@ func (s *Store) discardPieces(h *head) {
 // removeBatch is how many records one transaction removes.
 const removeBatch = 64
 
-// removeBlob deletes a blob and its pieces. It changes the head first, so that
-// a piece or a commit that is still on its way fails at its check. Somebody else
-// may be doing the same; then what is left is left to them.
+// removeBlob deletes a blob and its pieces.
 func (s *Store) removeBlob(ctx context.Context, blob store.Key) error {
 	head, err := s.backend.Get(ctx, blob, store.Latest)
-	if err == nil {
-		_, err = s.backend.Apply(ctx, store.Set(blob, head.Data, head.Version))
+	if errors.Is(err, store.ErrNotFound) {
+		return s.removeTree(ctx, blob)
 	}
+	if err != nil {
+		return err
+	}
+	return s.removeBlobAt(ctx, blob, head)
+}
+
+// removeBlobAt deletes a blob, while it is as it was read, and its pieces. It
+// changes the head first, so that a piece or a commit that is still on its way
+// fails at its check. Somebody else may be doing the same; then what is left is
+// left to them.
+func (s *Store) removeBlobAt(ctx context.Context, blob store.Key, head store.Node) error {
+	_, err := s.backend.Apply(ctx, store.Set(blob, head.Data, head.Version))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}

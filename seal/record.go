@@ -10,26 +10,40 @@ import (
 // payload is the plaintext of a secret's record. The value id, the version and
 // the term stand in the envelope's header.
 //
-// Its encoding, in TLS presentation style (RFC 8446 section 3):
+// Its encoding, in TLS presentation style (RFC 8446 section 3), under the format
+// that the envelope names:
 //
 //	uint8   kind
 //	uint64  created, nanoseconds since 1970
+//	uint64  written, nanoseconds since 1970; 0 is not known     (format 2)
 //	opaque  author<0..2^16-1>, description<0..2^16-1>
 //	opaque  label<0..2^16-1> labels<0..2^16-1>
 //	uint8   0: value<0..2^32-1> follows   1: uint64 size of a value in pieces
+//	earlierValue earlier<0..2^16-1>                             (format 2)
 //
-// What later releases add (earlier values, say) gets a new envelope format.
+//	struct earlierValue, the newest first:
+//	opaque  id[16]
+//	uint64  version
+//	uint8   kind
+//	uint64  written, as above
+//	opaque  value<0..2^16-1>
+//
+// What later releases add gets a new format.
 type payload struct {
 	kind        Kind
-	created     time.Time
+	created     time.Time // of the secret
+	written     time.Time // of the value; zero where it is not known
 	author      string
 	description string
 	labels      []string
 	value       []byte // nil where the value is in pieces
 	size        uint64 // bytes of the value in pieces; 0 where it is inline
+	earlier     []earlierValue
 }
 
 const (
+	// payloadFormat is what is written; format 1 had no history.
+	payloadFormat = 2
 	// inlineMax is the largest value kept in the record itself. Larger ones are
 	// split into pieces of pieceSize: a ZooKeeper server keeps its last 500
 	// transactions in memory, and pieces of 512 KiB have exhausted a heap of
@@ -44,10 +58,13 @@ var errBadPayload = errors.New("the record's content is not well-formed")
 
 func (p *payload) inPieces() bool { return p.size > 0 }
 
-func (p *payload) encode() ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(p.value)+len(p.description)+64))
+func (p *payload) encode(format uint8) ([]byte, error) {
+	b := cryptobyte.NewBuilder(make([]byte, 0, len(p.value)+len(p.description)+encodedSize(p.earlier)+64))
 	b.AddUint8(uint8(p.kind))
 	b.AddUint64(uint64(p.created.UnixNano()))
+	if format > 1 {
+		b.AddUint64(nanoseconds(p.written))
+	}
 	b.AddUint16LengthPrefixed(addString(p.author))
 	b.AddUint16LengthPrefixed(addString(p.description))
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -62,6 +79,13 @@ func (p *payload) encode() ([]byte, error) {
 		b.AddUint8(0)
 		b.AddUint32LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(p.value) })
 	}
+	if format > 1 {
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+			for i := range p.earlier {
+				p.earlier[i].addTo(b)
+			}
+		})
+	}
 	return b.Bytes()
 }
 
@@ -69,17 +93,17 @@ func addString(s string) cryptobyte.BuilderContinuation {
 	return func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) }
 }
 
-// decodePayload reads an authenticated plaintext. The value aliases plain.
-func decodePayload(plain []byte) (*payload, error) {
+// decodePayload reads an authenticated plaintext. The values alias plain.
+func decodePayload(format uint8, plain []byte) (*payload, error) {
 	in := cryptobyte.String(plain)
 	var (
 		p                            payload
 		kind, where                  uint8
-		created                      uint64
+		created, written             uint64
 		author, description, listing cryptobyte.String
 	)
-	if !in.ReadUint8(&kind) || !in.ReadUint64(&created) || !in.ReadUint16LengthPrefixed(&author) ||
-		!in.ReadUint16LengthPrefixed(&description) || !in.ReadUint16LengthPrefixed(&listing) || !in.ReadUint8(&where) {
+	if !in.ReadUint8(&kind) || !in.ReadUint64(&created) || format > 1 && !in.ReadUint64(&written) ||
+		!in.ReadUint16LengthPrefixed(&author) || !in.ReadUint16LengthPrefixed(&description) || !in.ReadUint16LengthPrefixed(&listing) || !in.ReadUint8(&where) {
 		return nil, errBadPayload
 	}
 	for !listing.Empty() {
@@ -104,7 +128,10 @@ func decodePayload(plain []byte) (*payload, error) {
 		return nil, errBadPayload
 	}
 	p.kind, p.author, p.description = Kind(kind), string(author), string(description)
-	p.created = time.Unix(0, int64(created)).UTC()
+	p.created, p.written = time.Unix(0, int64(created)).UTC(), moment(written)
+	if format > 1 && !p.readEarlier(&in) {
+		return nil, errBadPayload
+	}
 	if !in.Empty() || (p.kind != Text && p.kind != Binary) {
 		return nil, errBadPayload
 	}

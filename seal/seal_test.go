@@ -47,7 +47,7 @@ func holderPublic(t *testing.T) string {
 
 func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, KeepVersions: DefaultKeepVersions, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,9 +208,12 @@ func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := first
-	want.Kind, want.Value, want.Version, want.ID = Binary, []byte("two"), 2, got.ID
+	want.Kind, want.Value, want.Version, want.ID, want.Written = Binary, []byte("two"), 2, got.ID, got.Written
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if !first.Written.Equal(first.Created) || !got.Written.After(first.Written) {
+		t.Errorf("written %v, then %v", first.Written, got.Written)
 	}
 	if got.ID == first.ID {
 		t.Error("the value id did not change")
@@ -249,8 +252,8 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.chores.pending.Wait()
-	if n := children(t, b, keyBlobs); n != 0 {
-		t.Errorf("%d blobs after the delete, want 0", n)
+	if n := children(t, b, keyBlobs); n != 1 {
+		t.Errorf("%d blobs after the delete, want that of the deleted secret", n)
 	}
 }
 

@@ -27,11 +27,23 @@ const maxLooks = 8
 
 // Get reads a secret. ErrNotFound, ErrSealed, ErrCorrupt, store.ErrUnavailable.
 func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secret, error) {
+	return s.get(ctx, p, 0, c)
+}
+
+// get reads one value of a secret; version 0 is the current one.
+func (s *Store) get(ctx context.Context, p acl.Path, version uint64, c store.Consistency) (Secret, error) {
 	var secret Secret
 	err := s.settle(ctx, c, func(c store.Consistency) error {
 		h, err := s.readHead(ctx, p, c)
 		if err != nil {
 			return err
+		}
+		if version != 0 && version != h.count {
+			var kept bool
+			if secret, kept = h.version(version); !kept {
+				return errNoVersion
+			}
+			return nil
 		}
 		secret = h.secret()
 		if h.inPieces() {
@@ -52,7 +64,7 @@ func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secre
 // confirmLost tells a piece that is lost from one that went with an overwritten
 // value.
 func (s *Store) confirmLost(ctx context.Context, p acl.Path, h *head, lost *missingPiece) error {
-	again, err := s.readHead(ctx, p, store.Latest)
+	again, err := s.readRecord(ctx, p, !h.deleted.IsZero(), store.Latest)
 	if err == nil && again.id == h.id {
 		return corrupt(lost.key, lost)
 	}
@@ -93,12 +105,13 @@ type head struct {
 	folder   store.Key
 	revision store.Version // of the record, for conditional writes
 	age      time.Duration
+	deleted  time.Time // when the secret was deleted; zero while it is there
 }
 
 func (h *head) secret() Secret {
 	return Secret{
 		Kind: h.kind, Value: h.value, Description: h.description, Labels: h.labels, Author: h.author,
-		Created: h.created, ID: idString(h.id), Version: h.count, Age: h.age,
+		Created: h.created, Written: h.written, ID: idString(h.id), Version: h.count, Age: h.age,
 	}
 }
 
@@ -106,6 +119,11 @@ func (h *head) secret() Secret {
 // beside it, through the same cache, so that a server which was away learns of
 // a seal before it serves, by whatever path its cache came back to life.
 func (s *Store) readHead(ctx context.Context, p acl.Path, c store.Consistency) (*head, error) {
+	return s.readRecord(ctx, p, false, c)
+}
+
+// readRecord is readHead, of the secret or of what its delete has left.
+func (s *Store) readRecord(ctx context.Context, p acl.Path, deleted bool, c store.Consistency) (*head, error) {
 	h := &head{}
 	var intentVersion store.Version
 	err := s.use(func(o *opened) (err error) {
@@ -113,6 +131,9 @@ func (s *Store) readHead(ctx context.Context, p acl.Path, c store.Consistency) (
 		intentVersion = o.intentVersion
 		return err
 	})
+	if deleted {
+		h.folder, h.key = deletedKey(h.folder), deletedKey(h.key)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +150,12 @@ func (s *Store) readHead(ctx context.Context, p acl.Path, c store.Consistency) (
 		return nil, ErrNotFound
 	}
 	h.revision, h.age = node.Version, max(node.Age, age)
-	return h, s.use(func(o *opened) error { return h.open(o, p, node.Data) })
+	return h, s.use(func(o *opened) error {
+		if deleted {
+			return h.openDeleted(o, node.Data)
+		}
+		return h.open(o, p, node.Data)
+	})
 }
 
 // use is barrier.use, with the reason why there are no keys.
@@ -171,11 +197,18 @@ func (h *head) open(o *opened, p acl.Path, data []byte) error {
 	if err != nil {
 		return err
 	}
-	decoded, err := decodePayload(plain)
+	return h.decode(header, plain)
+}
+
+func (h *head) decode(header envelope.Header, plain []byte) error {
+	decoded, err := decodePayload(header.Format, plain)
 	if err != nil {
 		return corrupt(h.key, err)
 	}
 	h.payload, h.id, h.count = *decoded, header.ID, header.Version
+	if header.Format == 1 && h.count == 1 {
+		h.written = h.created
+	}
 	return nil
 }
 
@@ -183,15 +216,21 @@ func secretPlace(o *opened, p acl.Path) envelope.Place {
 	return envelope.Place{Store: o.uuid, Kind: envelope.KindSecret, Path: p.String()}
 }
 
-// seal encrypts h's payload as its record.
+// seal encrypts h's payload as its record, of a secret or of a deleted one.
 func (h *head) seal(o *opened, p acl.Path) ([]byte, error) {
-	plain, err := h.encode()
+	plain, err := h.encode(payloadFormat)
 	if err != nil {
 		return nil, fmt.Errorf("encode the record: %w", err)
 	}
 	defer clear(plain)
-	return envelope.Seal(o.ring.terms[o.ring.active], secretPlace(o, p),
-		envelope.Header{Kind: envelope.KindSecret, Term: o.ring.active, Version: h.count, ID: h.id}, plain), nil
+	at := secretPlace(o, p)
+	if !h.deleted.IsZero() {
+		at = deletedPlace(o, h.key)
+		plain = withDeleted(h.deleted, plain)
+		defer clear(plain)
+	}
+	return envelope.Seal(o.ring.terms[o.ring.active], at,
+		envelope.Header{Kind: at.Kind, Format: payloadFormat, Term: o.ring.active, Version: h.count, ID: h.id}, plain), nil
 }
 
 // Create stores a secret that does not exist yet, and returns its value id.
@@ -201,7 +240,8 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 	if err := s.checkChange(c); err != nil {
 		return "", err
 	}
-	h := &head{payload: payload{kind: c.Kind, created: time.Now().UTC(), author: c.Author, value: c.Value}, id: envelope.NewID(), count: 1}
+	now := time.Now().UTC()
+	h := &head{payload: payload{kind: c.Kind, created: now, written: now, author: c.Author, value: c.Value}, id: envelope.NewID(), count: 1}
 	h.applyMetadata(c)
 	if len(c.Value) > inlineMax {
 		// Rather than writing megabytes that will be refused.
@@ -259,12 +299,13 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, er
 			return "", err
 		}
 	}
-	next := &head{payload: payload{kind: c.Kind, value: c.Value}, id: envelope.NewID()}
+	next := &head{payload: payload{kind: c.Kind, written: time.Now().UTC(), value: c.Value}, id: envelope.NewID()}
 	err = s.withPieces(ctx, p, next, func(pieces []store.Op) error {
-		old, err := s.replace(ctx, p, c.If, func(o *opened, old *head) ([]store.Op, error) {
+		old, err := s.replace(ctx, p, s.readHead, c.If, func(o *opened, old *head) ([]store.Op, error) {
 			next.created, next.author, next.description, next.labels = old.created, old.author, old.description, old.labels
 			next.count = old.count + 1
 			next.applyMetadata(c)
+			next.remember(old, s.keep)
 			data, err := next.seal(o, p)
 			return append(pieces[:len(pieces):len(pieces)], store.Set(old.key, data, old.revision)), err
 		})
@@ -276,24 +317,13 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, er
 	return idString(next.id), err
 }
 
-// Delete removes a secret. ErrNotFound, ErrChanged, ErrSealed,
-// store.ErrUnavailable, store.ErrOutcomeUnknown.
-func (s *Store) Delete(ctx context.Context, p acl.Path, when Match) error {
-	old, err := s.replace(ctx, p, when, func(o *opened, old *head) ([]store.Op, error) {
-		return []store.Op{store.Delete(old.key, old.revision)}, nil
-	})
-	if err != nil {
-		return err
-	}
-	s.discardPieces(old)
-	s.pruneFolder(old.folder)
-	return nil
-}
+// reader is readHead or readDeleted.
+type reader func(context.Context, acl.Path, store.Consistency) (*head, error)
 
 // replace writes over a record that exists and that when permits, and returns
 // what it was. build gets the record as it is now; the write is conditional on
 // it, and done again when somebody else was first.
-func (s *Store) replace(ctx context.Context, p acl.Path, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
+func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
 	key, err := s.keyOf(p)
 	if err != nil {
 		return nil, err
@@ -309,7 +339,7 @@ func (s *Store) replace(ctx context.Context, p acl.Path, when Match, build func(
 		// metadata of the secret that was deleted.
 		var old *head
 		err := s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
-			old, err = s.readHead(ctx, p, c)
+			old, err = read(ctx, p, c)
 			return err
 		})
 		if err != nil {

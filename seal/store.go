@@ -23,7 +23,9 @@ type Options struct {
 	BootstrapKeyFile string
 	// MaxSecretSize is the largest value in bytes; 0 means 1 MiB.
 	MaxSecretSize int64
-	Log           *zap.Logger
+	// KeepVersions is how many earlier values of each secret are kept.
+	KeepVersions int
+	Log          *zap.Logger
 }
 
 // DefaultMaxSecretSize is the largest value in bytes where none is configured.
@@ -38,6 +40,7 @@ type Store struct {
 
 	bootstrap bool
 	maxSize   int64
+	keep      int  // earlier values of a secret
 	alone     bool // no other server can have the storage open
 	offline   bool // see Recover: the intent does not matter and nothing is followed
 
@@ -79,8 +82,8 @@ type Store struct {
 // is not an error: the store is then in StateUnknown and goes on trying. The
 // context bounds the start alone.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > maxSize {
-		return nil, errors.New("internal error: seal.Open needs a backend, a log and a size up to 4 GiB")
+	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > maxSize || o.KeepVersions < 0 || o.KeepVersions > MaxKeepVersions {
+		return nil, errors.New("internal error: seal.Open needs a backend, a log, a size up to 4 GiB and up to 100 versions")
 	}
 	s := &Store{
 		id:        newNonce(),
@@ -90,6 +93,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		bootstrap: o.Bootstrap,
 		alone:     isAlone(o.Backend),
 		maxSize:   o.MaxSecretSize,
+		keep:      o.KeepVersions,
 		turn:      make(chan struct{}, 1),
 		wake:      make(chan struct{}, 1),
 		rotateNow: make(chan struct{}, 1),
@@ -115,6 +119,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.backend.Watch(run, []store.Key{keyConfig, keyKeyring, keyIntent}, s.poke)
 	s.owned.Go(func() { s.follow(run) })
 	s.owned.Go(func() { s.collect(run) })
+	s.owned.Go(func() { s.expire(run) })
 	s.owned.Go(func() { s.rotate(run) })
 	for range choreWorkers {
 		s.owned.Go(func() { s.chores.run(run) })

@@ -112,7 +112,7 @@ func (s *Store) readRecords(ctx context.Context) (records, error) {
 // initialising over secrets would make them unreadable for ever.
 func (s *Store) lookWithoutConfig(ctx context.Context) (*view, error) {
 	var left []string
-	for _, key := range []store.Key{keySecrets, keyBlobs, keyIdentity} {
+	for _, key := range []store.Key{keySecrets, keyDeleted, keyBlobs, keyIdentity} {
 		list, err := s.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", key, err)

@@ -4,7 +4,8 @@
 //
 //	offset  bytes  header
 //	0       2      magic 0x93 'S'
-//	2       1      format, 1
+//	2       1      format of the plaintext, 1 or 2: what that means is its owner's
+//	               business; the envelope itself is the same
 //	3       1      kind
 //	4       4      term of the data key, big-endian; 0 under a key without terms
 //	8       8      version of the record, big-endian
@@ -47,11 +48,13 @@ const (
 	KindBlob    Kind = 5 // the head of the pieces: which secret they belong to
 	// KindHandover is the next root key, for the servers that have the last.
 	KindHandover Kind = 6
+	KindDeleted  Kind = 7 // a secret that was deleted and can be undeleted
 )
 
 const (
 	magic0, magic1 = 0x93, 'S'
 	format1        = 1
+	maxFormat      = 2
 	headerSize     = 64
 	saltSize       = 32
 	tagSize        = 16
@@ -94,6 +97,7 @@ type Place struct {
 // after Open it is authentic.
 type Header struct {
 	Kind    Kind
+	Format  uint8 // of the plaintext; 0, in what is sealed, means 1
 	Term    uint32
 	Version uint64
 	ID      ID
@@ -105,14 +109,15 @@ func ParseHeader(data []byte) (Header, error) {
 	if len(data) < 3 || data[0] != magic0 || data[1] != magic1 {
 		return Header{}, ErrCorrupt
 	}
-	if data[2] != format1 {
-		return Header{}, fmt.Errorf("%w: format %d, this release knows 1", ErrNewerFormat, data[2])
+	if data[2] < format1 || data[2] > maxFormat {
+		return Header{}, fmt.Errorf("%w: format %d, this release knows up to %d", ErrNewerFormat, data[2], maxFormat)
 	}
 	if len(data) < Overhead {
 		return Header{}, ErrCorrupt
 	}
 	h := Header{
 		Kind:    Kind(data[3]),
+		Format:  data[2],
 		Term:    binary.BigEndian.Uint32(data[4:]),
 		Version: binary.BigEndian.Uint64(data[8:]),
 	}
@@ -126,7 +131,7 @@ func Seal(key *Key, at Place, h Header, plaintext []byte) []byte {
 		panic("internal error: envelope of one kind sealed for a place of another")
 	}
 	out := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
-	out[0], out[1], out[2], out[3] = magic0, magic1, format1, byte(h.Kind)
+	out[0], out[1], out[2], out[3] = magic0, magic1, max(format1, h.Format), byte(h.Kind)
 	binary.BigEndian.PutUint32(out[4:], h.Term)
 	binary.BigEndian.PutUint64(out[8:], h.Version)
 	copy(out[16:], h.ID[:])

@@ -75,8 +75,8 @@ func TestPlaintextDoesNotShowInTheEnvelope(t *testing.T) {
 
 func TestNewerFormatIsRefusedByName(t *testing.T) {
 	data := Seal(NewKey(), here, header(), nil)
-	data[2] = 2
-	if _, err := ParseHeader(data); !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), "format 2") {
+	data[2] = maxFormat + 1
+	if _, err := ParseHeader(data); !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), "format 3") {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -110,24 +110,27 @@ func TestGoldenEnvelopesStillOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const file = "../../testdata/envelope-format1.hex"
-	if *update {
-		data := Seal(key, here, Header{Kind: KindSecret, Term: 7, Version: 3, ID: ID{1, 2, 3}}, []byte("golden value"))
-		if err := os.WriteFile(file, []byte(hex.EncodeToString(data)+"\n"), 0o644); err != nil {
+	for format := uint8(format1); format <= maxFormat; format++ {
+		file := fmt.Sprintf("../../testdata/envelope-format%d.hex", format)
+		want := Header{Kind: KindSecret, Format: format, Term: 7, Version: 3, ID: ID{1, 2, 3}}
+		if *update && format == maxFormat {
+			data := Seal(key, here, want, []byte("golden value"))
+			if err := os.WriteFile(file, []byte(hex.EncodeToString(data)+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, h, err := Open(key, here, data)
-	if err != nil || string(plain) != "golden value" || h.Term != 7 || h.Version != 3 || h.ID != (ID{1, 2, 3}) {
-		t.Errorf("Open = %q, %+v, %v", plain, h, err)
+		data, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, h, err := Open(key, here, data)
+		if err != nil || string(plain) != "golden value" || h != want {
+			t.Errorf("format %d: Open = %q, %+v, %v", format, plain, h, err)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ func recoverCommand(p *Process) *cobra.Command {
 			"both, with the bootstrap key that the storage keeps. Nothing is changed. A bbolt file must not be in use.\n\n" +
 			"Each secret is written to a file named like its path below DIR, which must be new or empty: files have mode 0600,\n" +
 			"folders 0700. A secret whose path is also a folder gets \"@secret\" after its name, which no path can hold.\n" +
+			"Earlier values and deleted secrets are not written.\n" +
 			"index.json (@index.json, if a secret is called so) has what is known about each secret, without values.\n" +
 			"Secrets that are damaged are named there; the exit status is then 1.",
 		Example: "  secretstore recover --storage bolt:/var/lib/secretstore/secrets.db --gpg -o rescued\n" +

@@ -25,7 +25,7 @@ func reinitCommand(p *Process) *cobra.Command {
 			"reinit --wipe instead removes everything and starts with the new keys, with all servers stopped. A bbolt file that is\n" +
 			"in use is refused; a store on ZooKeeper is sealed first, so that no server that runs still writes. It shows how many\n" +
 			"secrets will be lost, wants the name of the store typed, and before anything is removed writes a backup: a tar archive\n" +
-			"of what secretstore recover would write, encrypted to the new keys, on the disk and opened once by the gpg on this\n" +
+			"of what secretstore recover would write (no earlier values, no deleted secrets), encrypted to the new keys, on the disk and opened once by the gpg on this\n" +
 			"machine. The old store is opened with its bootstrap key, else by the gpg, or with --current-share-file. Where its key is\n" +
 			"lost, say --no-backup. Cut off, it can be run again." + fleetLong,
 		Example: "  secretstore reinit --pgp-key alice.pub\n" +

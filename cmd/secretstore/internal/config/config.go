@@ -40,6 +40,7 @@ type Config struct {
 	TLSKeyFile     string
 	SecurityMode   string
 	MaxSecretSize  int64  // bytes
+	KeepVersions   int    // earlier values of a secret
 	AuditLog       string // file, "-" is stdout, "" is none
 	LogLevel       zapcore.Level
 	LogFormat      string // "json" or "console"

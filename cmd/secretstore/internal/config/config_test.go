@@ -52,6 +52,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		Bootstrap:        true,
 		SecurityMode:     "permissive",
 		MaxSecretSize:    1 << 20,
+		KeepVersions:     10,
 		LogLevel:         zapcore.InfoLevel,
 		LogFormat:        "json",
 	}

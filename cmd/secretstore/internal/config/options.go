@@ -1,7 +1,10 @@
 package config
 
 import (
+	"strconv"
 	"strings"
+
+	"secretstore/seal"
 )
 
 // Option is one thing that the server can be told. The table made by Options is
@@ -76,6 +79,9 @@ func storageOptions() []Option {
 			set:   one(func(c *Config) *bool { return &c.Bootstrap }, parseBool)},
 		{Name: "max-secret-size", Arg: "SIZE", Default: "1MiB", Usage: "largest value of a secret",
 			set: one(func(c *Config) *int64 { return &c.MaxSecretSize }, ParseSize)},
+		{Name: "keep-versions", Arg: "N", Default: strconv.Itoa(seal.DefaultKeepVersions),
+			Usage: "earlier values of a secret to keep, within 8 KiB (0: none)",
+			set:   one(func(c *Config) *int { return &c.KeepVersions }, parseVersions)},
 	}
 }
 

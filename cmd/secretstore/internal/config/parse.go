@@ -12,6 +12,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/acl/token"
+	"secretstore/seal"
 )
 
 // MaxSecretSizeLimit is the largest --max-secret-size: a value is held in memory
@@ -156,6 +157,14 @@ func ParseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%s is out of range; it can be from 1 byte to 1GiB", s)
 	}
 	return int64(n) * unit, nil
+}
+
+func parseVersions(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n > seal.MaxKeepVersions {
+		return 0, fmt.Errorf("%q is no number from 0 to %d", s, seal.MaxKeepVersions)
+	}
+	return int(n), nil
 }
 
 // parseKeySet takes what package token takes; an empty value is no key set.

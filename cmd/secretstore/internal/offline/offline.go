@@ -30,6 +30,7 @@ const (
 	keyIntent    store.Key = "stores/default/seal"
 	keyBootstrap store.Key = "keys/bootstrap_user.key"
 	keySecrets   store.Key = "stores/default/secrets"
+	keyDeleted   store.Key = "stores/default/deleted"
 	keyBlobs     store.Key = "stores/default/blobs"
 )
 

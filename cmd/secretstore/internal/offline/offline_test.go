@@ -344,3 +344,34 @@ func FuzzInfo(f *testing.F) {
 		}
 	})
 }
+
+// TestWipeTakesDeletedSecretsAlong, with their pieces.
+func TestWipeTakesDeletedSecretsAlong(t *testing.T) {
+	b, _, share := fill(t, "a")
+	ctx := t.Context()
+	st, err := seal.Open(ctx, seal.Options{Backend: b, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.Unseal(ctx, share); err != nil {
+		t.Fatal(err)
+	}
+	large := seal.Change{Kind: seal.Binary, Value: make([]byte, 300<<10)}
+	if _, err := st.Create(ctx, parse(t, "gone"), large); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Delete(ctx, parse(t, "gone"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Count(ctx, b); err != nil || n != 1 {
+		t.Errorf("%d secrets, %v", n, err)
+	}
+	st.Close()
+	if err := Wipe(ctx, b, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := children(ctx, b, ""); err != nil || len(names) != 0 {
+		t.Errorf("left: %v, %v", names, err)
+	}
+}

@@ -11,7 +11,8 @@ import (
 	"secretstore/store"
 )
 
-// Count returns how many secrets there are. It needs no key.
+// Count returns how many secrets there are, without those that were deleted and
+// could be undeleted. It needs no key.
 func Count(ctx context.Context, b store.Backend) (int, error) {
 	buckets, err := children(ctx, b, keySecrets)
 	if err != nil {
@@ -54,13 +55,13 @@ func Freeze(ctx context.Context, b store.Backend) error {
 	return nil
 }
 
-// Wipe removes every record: first all secrets, then, in one transaction, the
+// Wipe removes every record: first all secrets, deleted ones too, then, in one transaction, the
 // records of the keys. Where it was cut off it can be called again, and goes on:
 // while a secret is left, so are the keys that open it. removed is called with
 // the number of records so far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	w := &wiper{b: b, removed: removed}
-	for _, key := range []store.Key{keySecrets, keyBlobs} {
+	for _, key := range []store.Key{keySecrets, keyDeleted, keyBlobs} {
 		if err := w.below(ctx, key); err != nil {
 			return err
 		}

@@ -177,7 +177,7 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 func (s *Server) sealOptions(b store.Backend) seal.Options {
 	return seal.Options{
 		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
-		MaxSecretSize: s.cfg.MaxSecretSize, Log: s.log.Named("seal"),
+		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions, Log: s.log.Named("seal"),
 	}
 }
 
