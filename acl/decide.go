@@ -17,6 +17,8 @@ const (
 	Administer
 	MintTaskToken
 	ResolveSecrets
+	// ReadVersions is about the earlier values of a secret. Whoever may read it may read those, but no service: it gets what is in force.
+	ReadVersions
 )
 
 // Request is one question to the policy. The zero value is refused.
@@ -156,7 +158,7 @@ func (r Request) valid() bool {
 	switch r.Op {
 	case ReadSecret:
 		return !r.Path.IsRoot()
-	case CreateSecret, UpdateSecret, DeleteSecret:
+	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
 	case ListSecrets, ViewStore, Administer:
 		return !r.HasService
@@ -171,7 +173,7 @@ func (r Request) valid() bool {
 // needs returns the resource and the action that the request is about.
 func (r Request) needs() (Resource, Action) {
 	switch r.Op {
-	case ReadSecret:
+	case ReadSecret, ReadVersions:
 		return SecretResource(r.Path), Read
 	case CreateSecret:
 		return SecretResource(r.Path), Create

@@ -76,7 +76,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	t.Helper()
 	e := &edge{t: t, backend: &faulty{Backend: memory.New()}, log: &syncBuffer{}, audit: filepath.Join(t.TempDir(), "audit.log")}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), e.log, zapcore.DebugLevel+o.level))
-	st, err := seal.Open(t.Context(), seal.Options{Backend: e.backend, MaxSecretSize: o.maxSize, Log: log})
+	st, err := seal.Open(t.Context(), seal.Options{Backend: e.backend, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log})
 	must(t, err)
 	e.store = st
 	trail, err := audit.Open(e.audit)

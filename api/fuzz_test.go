@@ -114,6 +114,7 @@ func FuzzEntityTags(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"list=true", "list=true&limit=10&after=a%2Fb", "service=%2Fa&_ts=1", "%73ervice=/x", "a;service=/x", "service", "limit=0", "_ts=%zz&list=true", "&&=&list",
+		"version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true",
 	} {
 		f.Add(seed)
 	}
@@ -129,8 +130,14 @@ func FuzzQuery(f *testing.F) {
 		if q.services < len(values["service"]) {
 			t.Fatalf("%q: a service was overlooked", raw)
 		}
-		if bad == nil && (q.list != slices.Contains(values["list"], "true") || q.after != values.Get("after")) {
+		if bad == nil && ((q.forms&formList != 0) != slices.Contains(values["list"], "true") || q.after != values.Get("after")) {
 			t.Fatalf("%q: %+v, net/url sees %v", raw, q, values)
+		}
+		if n, err := q.versionNumber(); err == nil && (n == 0 || bad == nil && len(values["version"]) != 1) {
+			t.Fatalf("%q: version %d", raw, n)
+		}
+		if bad == nil && (q.forms&formPurge != 0) != slices.Contains(values["purge"], "true") {
+			t.Fatalf("%q: purge is %v", raw, values["purge"])
 		}
 		if q.limit < 0 || q.limit > 10000 {
 			t.Fatalf("%q: limit %d", raw, q.limit)

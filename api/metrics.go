@@ -48,11 +48,7 @@ func newMetrics(cfg Config, storage *prober, table []*endpoint) (*metrics, error
 		}
 	}
 	for _, ep := range table {
-		for _, e := range []*endpoint{ep, ep.list} {
-			if e != nil {
-				e.metrics = &endpointMetrics{name: e.name, duration: durations.WithLabelValues(e.name)}
-			}
-		}
+		ep.metrics = &endpointMetrics{name: ep.name, duration: durations.WithLabelValues(ep.name)}
 	}
 	m.none = &endpointMetrics{name: "none", duration: durations.WithLabelValues("none")}
 	return m, nil

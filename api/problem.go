@@ -38,6 +38,8 @@ func notFound(text string) *problem     { return &problem{status: http.StatusNot
 // The texts that clients look for stand at the start of the descriptions.
 const (
 	textNotFound      = "the secret does not exist: create it with PUT, or look for its name in a list"
+	textNoVersion     = "the secret, or this version of it, does not exist: ?versions=true lists those that are kept"
+	textNoDeleted     = "the secret does not exist among the deleted ones: it was never there, was purged, or was deleted more than 30 days ago"
 	textExists        = "the secret already exists: replace its value with PATCH"
 	textStoreNotFound = `store not found: there is only the store "default"`
 	textInvalidPath   = "invalid secret path: use 1 to 32 components of letters, digits, '.', '_' and '-', " +
@@ -90,6 +92,8 @@ var problems = []struct {
 		"if it was replaced (rekey --rotate, reinit) while this server was away, restart this server and unseal it; if not, somebody has put another store in its place"}},
 	{seal.ErrDamaged, problem{status: http.StatusServiceUnavailable, text: textDamaged, failed: true}},
 	{seal.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, text: textTooLarge}},
+	{seal.ErrCurrentVersion, problem{status: http.StatusBadRequest, text: "the newest version goes with the secret alone: replace it with PATCH, " +
+		"remove the secret with DELETE, or with DELETE ?purge=true one that is deleted already"}},
 	{seal.ErrChanged, problem{status: http.StatusPreconditionFailed, text: textChanged}},
 	{seal.ErrBadMetadata, problem{status: http.StatusBadRequest, text: "description or labels too large: a description has up to 4096 bytes, " +
 		"and a secret up to 64 labels of up to 256 bytes"}},

@@ -12,7 +12,7 @@ import (
 // query holds the parameters that the API knows. All others are ignored:
 // clients add _ts and _timestamp.
 type query struct {
-	list     bool
+	forms    form
 	limit    int // 0: all
 	after    string
 	paging   error // what is wrong with limit or after; for lists alone, elsewhere they are unknown parameters
@@ -20,16 +20,30 @@ type query struct {
 	services int // how often service was given
 	nonce    string
 	nonces   int // how often nonce was given
+	version  string
+	versions int // how often version was given
 }
+
+// form is a set of the parameters that ask for something else than the secret
+// itself. Of all but version only the literal value true counts: clients have
+// sent nothing else.
+type form uint8
+
+const (
+	formList     form = 1 << iota // list=true
+	formVersion                   // version=N
+	formVersions                  // versions=true
+	formPurge                     // purge=true
+)
 
 // nonceParam names the rekey that is to be cancelled.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters list, limit, after, nonce and service, and separate them with &"
+const textBadQuery = "malformed query: percent-encode the parameters (list, limit, after, nonce, service, version, versions, purge) and separate them with &"
 
 // parseQuery reads the query string of a URL. Parameters that it does not know
 // are skipped whatever they look like; a known one that does not decode, or is
-// given twice, is an error. Whether a list is asked for is known even then.
+// given twice, is an error. Which form is asked for is known even then.
 func parseQuery(raw string) (query, error) {
 	var q query
 	var limits, afters int
@@ -44,8 +58,15 @@ func parseQuery(raw string) (query, error) {
 		}
 		switch key {
 		case "list":
-			// Only the literal value counts: clients have sent nothing else.
-			q.list = q.list || value == "true"
+			q.ask(formList, value)
+		case "versions":
+			q.ask(formVersions, value)
+		case "purge":
+			q.ask(formPurge, value)
+		case "version":
+			q.forms |= formVersion
+			q.versions++
+			q.version = value
 		case "limit":
 			limits++
 			n, err := strconv.Atoi(value)
@@ -73,9 +94,24 @@ func parseQuery(raw string) (query, error) {
 		q.paging = badRequest("limit and after may be given once each")
 	}
 	if malformed != nil {
-		return query{list: q.list}, malformed
+		return query{forms: q.forms}, malformed
 	}
 	return q, nil
+}
+
+func (q *query) ask(f form, value string) {
+	if value == "true" {
+		q.forms |= f
+	}
+}
+
+// versionNumber is the value of version, where an endpoint is about one.
+func (q *query) versionNumber() (uint64, error) {
+	n, err := strconv.ParseUint(q.version, 10, 63)
+	if err != nil || n == 0 || q.versions > 1 {
+		return 0, badRequest("version must be a number from 1, given once: versions=true lists those that there are")
+	}
+	return n, nil
 }
 
 // splitPair decodes one parameter. A semicolon is not a separator here, but it
@@ -107,7 +143,7 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "list", "limit", "after", nonceParam, wire.ServiceParam:
+	case "list", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam:
 		return true
 	}
 	return false

@@ -26,8 +26,12 @@ type endpoint struct {
 	open bool
 	// op is what the policy is asked for.
 	op acl.Op
-	// list is what answers with ?list=true in this endpoint's place.
-	list *endpoint
+	// form is the query parameter by which this endpoint is asked for, in place of
+	// the one of the same method and path without a form.
+	form form
+	// variants are the endpoints of the same method and path with a form; set by
+	// newRoutes.
+	variants []*endpoint
 	// unsealed endpoints need the keyring.
 	unsealed bool
 	// behalf: a service may be named (section 6 of the contract).
@@ -46,14 +50,19 @@ type endpoint struct {
 
 // endpoints returns the whole surface of the server. The paths of secrets come
 // first: they are what nearly all requests ask for, and the router tries the
-// rows in order.
+// rows in order. A row with a form follows the one without.
 func endpoints() []*endpoint {
-	list := &endpoint{name: "secret.list", method: http.MethodGet, op: acl.ListSecrets, unsealed: true, run: (*Server).listSecrets}
 	return []*endpoint{
-		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, list: list, run: (*Server).readSecret},
+		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: (*Server).readSecret},
+		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: formList, op: acl.ListSecrets, unsealed: true, run: (*Server).listSecrets},
+		{name: "secret.version", method: http.MethodGet, path: "/secret/", form: formVersion, op: acl.ReadVersions, unsealed: true, run: (*Server).readVersion},
+		{name: "secret.versions", method: http.MethodGet, path: "/secret/", form: formVersions, op: acl.ReadVersions, unsealed: true, run: (*Server).listVersions},
 		{name: "secret.create", method: http.MethodPut, path: "/secret/", op: acl.CreateSecret, unsealed: true, run: (*Server).createSecret},
 		{name: "secret.update", method: http.MethodPatch, path: "/secret/", op: acl.UpdateSecret, unsealed: true, run: (*Server).updateSecret},
 		{name: "secret.delete", method: http.MethodDelete, path: "/secret/", op: acl.DeleteSecret, unsealed: true, run: (*Server).deleteSecret},
+		{name: "secret.version.delete", method: http.MethodDelete, path: "/secret/", form: formVersion, op: acl.DeleteSecret, unsealed: true, run: (*Server).deleteVersion},
+		{name: "secret.purge", method: http.MethodDelete, path: "/secret/", form: formPurge, op: acl.DeleteSecret, unsealed: true, run: (*Server).purgeSecret},
+		{name: "secret.undelete", method: http.MethodPut, path: "/undelete/", op: acl.CreateSecret, unsealed: true, run: (*Server).undeleteSecret},
 
 		{name: "secret.resolve", method: http.MethodPost, path: "/resolve/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, spends: true, run: (*Server).resolveSecrets},
 		{name: "secret.check", method: http.MethodPost, path: "/check/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, run: (*Server).checkDefinitions},
@@ -121,6 +130,10 @@ func newRoutes(table []*endpoint) *routes {
 			res = &resource{methods: make(map[string]*endpoint), open: ep.open}
 			byPath[path] = res
 			rt.resources[rt.register(path, res)] = res
+		}
+		if ep.form != 0 {
+			res.methods[ep.method].variants = append(res.methods[ep.method].variants, ep)
+			continue
 		}
 		res.methods[ep.method] = ep
 		if ep.method == http.MethodGet {

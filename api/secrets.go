@@ -62,14 +62,18 @@ func consistency(h http.Header) store.Consistency {
 	return store.Cached
 }
 
-func (s *Server) readSecret(c *call) (reply, error) {
+func (s *Server) readSecret(c *call) (reply, error) { return s.answerSecret(c, s.store.Get) }
+
+// answerSecret answers with what get reads, in the form that the client takes
+// and under the conditions that it names.
+func (s *Server) answerSecret(c *call, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (reply, error) {
 	given, err := parseConditions(c.r.Header)
 	if err != nil {
 		return reply{}, err
 	}
 	ctx, cancel := s.readContext(c)
 	defer cancel()
-	secret, err := s.store.Get(ctx, c.path, consistency(c.r.Header))
+	secret, err := get(ctx, c.path, consistency(c.r.Header))
 	if err != nil {
 		return reply{}, err
 	}
@@ -157,24 +161,6 @@ func (s *Server) readChange(c *call) (change seal.Change, release func(), err er
 		return seal.Change{}, nil, err
 	}
 	return change, release, nil
-}
-
-func (s *Server) deleteSecret(c *call) (reply, error) {
-	given, err := parseConditions(c.r.Header)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := s.auditable(); err != nil {
-		return reply{}, err
-	}
-	ctx, cancel := s.writeContext(c, 0)
-	defer cancel()
-	err = s.store.Delete(ctx, c.path, given.permit())
-	c.note(err, "the secret was deleted")
-	if err != nil {
-		return reply{}, err
-	}
-	return empty(http.StatusNoContent)
 }
 
 // noLeases answers the calls of leases, which no client uses.

@@ -310,7 +310,7 @@ func (c *call) readHead() (err error) {
 	if c.query, err = parseQuery(c.r.URL.RawQuery); err != nil {
 		return err
 	}
-	if c.query.list && c.readOnly() && c.query.paging != nil {
+	if c.query.forms&formList != 0 && c.readOnly() && c.query.paging != nil {
 		return c.query.paging
 	}
 	c.service, c.hasService, err = namedService(c.r.Header, c.query)
@@ -350,17 +350,24 @@ func (c *call) resolve(t target) (err error) {
 	if ep == nil {
 		return methodNotAllowed(t.res)
 	}
-	if ep.list != nil && c.query.list {
-		ep = ep.list
-	}
 	c.ep = ep
+	for _, v := range ep.variants {
+		switch {
+		case c.query.forms&v.form == 0:
+		case c.ep != ep:
+			return badRequest("contradictory query: ask for one of list, version, versions and purge at a time")
+		default:
+			c.ep = v
+		}
+	}
+	ep = c.ep
 	if t.hasStore && t.store != defaultStore {
 		return notFound(textStoreNotFound)
 	}
 	switch ep.op {
 	case acl.ListSecrets:
 		c.path, err = acl.ParseFolder(t.rest)
-	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret:
+	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ReadVersions:
 		c.path, err = acl.ParsePath(t.rest)
 	}
 	return err

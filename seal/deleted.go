@@ -189,8 +189,8 @@ func (s *Store) undelete(ctx context.Context, p acl.Path, gone *head, blob store
 
 // Purge removes a secret, deleted or not, so that nothing of it is left: its
 // earlier values, what an earlier delete has left of it, and all pieces. If it
-// fails with store.ErrUnavailable after the records have gone, the pieces that
-// are left belong to nobody and are collected later. ErrNotFound if there is
+// ends with store.ErrOutcomeUnknown and the records have gone, pieces that are
+// left belong to nobody and are collected later. ErrNotFound if there is
 // nothing at all, and the errors of Delete.
 func (s *Store) Purge(ctx context.Context, p acl.Path, when Match) error {
 	key, err := s.keyOf(p)
@@ -269,7 +269,7 @@ func (s *Store) purgePieces(ctx context.Context, gone []*head) error {
 		}
 		if err := s.removeBlob(ctx, blobKey(h.id)); err != nil {
 			s.discardPieces(h)
-			return fmt.Errorf("the secret is gone, but not all pieces of its value: %w", err)
+			return fmt.Errorf("the pieces of the value (%w): %w", err, store.ErrOutcomeUnknown)
 		}
 	}
 	return nil

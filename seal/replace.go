@@ -76,7 +76,7 @@ func (s *Store) replaceInTurn(ctx context.Context, p InitParams, keys []*pgp.Pub
 // nothingStored is a second net: the transaction demands that the store was
 // never unsealed, so that there can be nothing.
 func (s *Store) nothingStored(ctx context.Context) error {
-	for _, key := range []store.Key{keySecrets, keyBlobs} {
+	for _, key := range []store.Key{keySecrets, keyDeleted, keyBlobs} {
 		list, err := s.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return fmt.Errorf("list %s: %w", key, err)

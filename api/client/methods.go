@@ -41,6 +41,8 @@ type GetOptions struct {
 	// IfNoneMatch is the ETag of the value that is known already, or "": if it is
 	// still the one, there is ErrNotModified instead of an answer.
 	IfNoneMatch string
+	// Version asks for that value of the secret; 0 is the current one.
+	Version uint64
 }
 
 // Get reads a secret.
@@ -55,7 +57,11 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	if o.IfNoneMatch != "" {
 		h.Set("If-None-Match", o.IfNoneMatch)
 	}
-	ans, err := c.do(ctx, call{method: http.MethodGet, path: c.secret(path), header: h})
+	k := call{method: http.MethodGet, path: c.secret(path), header: h}
+	if o.Version != 0 {
+		k.query = versionQuery(o.Version)
+	}
+	ans, err := c.do(ctx, k)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -126,7 +132,7 @@ func (c *Client) write(ctx context.Context, method, path, contentType string, bo
 	return err
 }
 
-// Delete removes a secret. ErrNotFound.
+// Delete removes a secret, which Undelete brings back for 30 days. ErrNotFound.
 func (c *Client) Delete(ctx context.Context, path string) error { return c.delete(ctx, path, nil) }
 
 func (c *Client) delete(ctx context.Context, path string, h http.Header) error {

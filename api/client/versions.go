@@ -1,0 +1,42 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"secretstore/api/wire"
+)
+
+// Versions lists the values of a secret that can still be had, newest first,
+// also those of one that was deleted and can be undeleted. ErrNotFound if there
+// is neither.
+func (c *Client) Versions(ctx context.Context, path string) (wire.Versions, error) {
+	return doJSON[wire.Versions](ctx, c, call{method: http.MethodGet, path: c.secret(path), query: url.Values{"versions": {"true"}}}, nil)
+}
+
+// DeleteVersion removes one earlier value of a secret, deleted or not.
+// ErrNotFound; ErrBadRequest for the newest one.
+func (c *Client) DeleteVersion(ctx context.Context, path string, version uint64) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path), query: versionQuery(version)})
+	return err
+}
+
+// Undelete brings back a deleted secret as it was. ErrNotFound if there is none;
+// ErrExists if another has been created in its place.
+func (c *Client) Undelete(ctx context.Context, path string) error {
+	_, err := c.do(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
+	return err
+}
+
+// Purge removes a secret, deleted or not, so that nothing is left that could be
+// undeleted. ErrNotFound.
+func (c *Client) Purge(ctx context.Context, path string) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path), query: url.Values{"purge": {"true"}}})
+	return err
+}
+
+func versionQuery(version uint64) url.Values {
+	return url.Values{"version": {strconv.FormatUint(version, 10)}}
+}
