@@ -70,6 +70,7 @@ func TestBadUsageIsStatus2(t *testing.T) {
 		"rekey", "rekey --pgp-key nosuch", "rekey --verify --cancel", "rotate x", "reinit", "reinit --wipe", "reinit --yes --pgp-key " + empty,
 		"reinit --wipe --storage memory: --pgp-key " + empty, "recover", "recover --gpg -o x", "recover --storage bolt: -o x", "recover --storage bolt:x --path a:b -o x",
 		"unseal --print-share", "unseal --share-from nosuch", "unseal --share-from " + empty, "unseal --reset --key-file x", "server x", "server --frob", "server --config nosuch",
+		"history", "rollback a", "rollback a --to 0", "rollback a --to x", "undelete", "undelete a b", "get a --version 0", "get a --version -1", "delete a:b --purge",
 	} {
 		got := call(nil, "", strings.Fields(args)...)
 		if got.status != 2 || got.stderr == "" || got.stdout != "" {

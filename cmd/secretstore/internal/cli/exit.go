@@ -35,6 +35,7 @@ var outcomes = []struct {
 	{client.ErrDenied, exitDenied, ""},
 	{client.ErrSealed, exitSealed, "Unseal it with: secretstore unseal"},
 	{client.ErrUninitialized, exitFailure, "Initialise it with: secretstore init --pgp-key FILE"},
+	{client.ErrChanged, exitFailure, "Nothing was written. See who was first with: secretstore history PATH"},
 	{client.ErrExists, exitFailure, "Replace its value with: secretstore update PATH (or put)"},
 	{context.DeadlineExceeded, exitFailure, "The server did not answer in time; wait longer with --timeout, or look at its log."},
 }

@@ -16,7 +16,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// secretCommands are create, update, put, get, list, delete and check.
+// secretCommands are those about secrets, and not about the store.
 func secretCommands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		writeCommand(p, "create", "Create a secret that does not exist yet",
@@ -29,7 +29,7 @@ func secretCommands(p *Process) []*cobra.Command {
 		writeCommand(p, "put", "Create a secret, or replace its value",
 			"  secretstore put team/db-password                  # asks for the value\n"+
 				"  secretstore put team/keytab -f service.keytab", put),
-		getCommand(p), listCommand(p), deleteCommand(p), checkCommand(p),
+		getCommand(p), listCommand(p), historyCommand(p), rollbackCommand(p), deleteCommand(p), undeleteCommand(p), checkCommand(p),
 	}
 }
 
@@ -96,8 +96,9 @@ func writeCommand(p *Process, name, short, example string, write writer) *cobra.
 
 func getCommand(p *Process) *cobra.Command {
 	var out, service string
+	var version uint64
 	cmd := &cobra.Command{
-		Use:   "get PATH [-o FILE]",
+		Use:   "get PATH [--version N] [-o FILE]",
 		Short: "Print a secret",
 		Long: "get writes the value exactly as it was stored to standard output, without a line end of its own,\n" +
 			"or to a file of mode 0600. With --json it prints a document; a binary value is in it as base64.",
@@ -107,6 +108,7 @@ func getCommand(p *Process) *cobra.Command {
 		Args: exactArgs(1, "name the PATH of the secret"),
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `FILE` (mode 0600) instead of standard output")
+	cmd.Flags().Uint64Var(&version, "version", 0, "print the value of version `N` (see history) instead of the current one")
 	cmd.Flags().StringVar(&service, "service", "", "read on behalf of this service `ID`, such as /group/app")
 	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		path, err := secretPath(args[0])
@@ -116,6 +118,9 @@ func getCommand(p *Process) *cobra.Command {
 		var o client.GetOptions
 		if cmd.Flags().Changed("service") {
 			o.Service = &service
+		}
+		if o.Version = version; version == 0 && cmd.Flags().Changed("version") {
+			return usage("versions count from 1; see: secretstore history %s", path)
 		}
 		s, err := c.Get(ctx, path, o)
 		if err != nil {
@@ -172,17 +177,24 @@ func listCommand(p *Process) *cobra.Command {
 }
 
 func deleteCommand(p *Process) *cobra.Command {
+	var purge bool
 	cmd := &cobra.Command{
-		Use:     "delete PATH",
-		Short:   "Delete a secret",
-		Long:    "delete removes the secret PATH. Secrets below a folder of the same name stay.",
-		Example: "  secretstore delete team/db-password",
-		Args:    exactArgs(1, "name the PATH of the secret"),
+		Use:   "delete PATH [--purge]",
+		Short: "Delete a secret",
+		Long: "delete removes the secret PATH, which undelete brings back for 30 days. Secrets below a folder of the same name stay.\n" +
+			"With --purge nothing is left to bring back: neither the secret nor its earlier values, also where it is deleted already.",
+		Example: "  secretstore delete team/db-password\n" +
+			"  secretstore delete team/db-password --purge",
+		Args: exactArgs(1, "name the PATH of the secret"),
 	}
+	cmd.Flags().BoolVar(&purge, "purge", false, "leave nothing that could be undeleted")
 	return remoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
 		path, err := secretPath(args[0])
 		if err != nil {
 			return err
+		}
+		if purge {
+			return c.Purge(ctx, path)
 		}
 		return c.Delete(ctx, path)
 	})
