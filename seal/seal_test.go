@@ -52,7 +52,21 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	if bootstrap {
+		await(t, s, func(st State) bool { return st != StateUnknown && st != StateUninitialized })
+	}
 	return s
+}
+
+// await waits for a state: on a busy machine a bootstrap takes longer than Open
+// waits for it.
+func await(t *testing.T, s *Store, fine func(State) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); !fine(s.Status().State); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still %+v", s.Status())
+		}
+	}
 }
 
 // initialized returns a sealed store and its unseal key.
@@ -427,9 +441,7 @@ func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {
 	for range cap(stores) {
 		s := <-stores
 		defer s.Close()
-		if st := s.Status(); st.State != StateUnsealed {
-			t.Errorf("state %v", st.State)
-		}
+		await(t, s, func(st State) bool { return st == StateUnsealed })
 		ids[s.view.Load().config.UUID] = true
 	}
 	if len(ids) != 1 {
