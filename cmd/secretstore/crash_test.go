@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,22 +85,34 @@ func TestCrashOnZooKeeper(t *testing.T) {
 func TestCrashOnBolt(t *testing.T) {
 	people := newPeople(t, "alice", "bob", "carol", "dave")
 	const moments = 8
-	for name, run := range map[string]func(*crashing, *testing.T) error{
-		"rekey with rotation": func(s *crashing, t *testing.T) error { return s.rekey(t, true) },
-		"rotation":            (*crashing).rotate,
+	rekey := func(s *crashing, t *testing.T) error { return s.rekey(t, true) }
+	for _, op := range []struct {
+		name         string
+		bootstrapped bool
+		run          func(*crashing, *testing.T) error
+	}{
+		{"reinit", true, rekey},
+		{"rekey with rotation", false, rekey},
+		{"rotation", false, (*crashing).rotate},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			whole := time.Duration(0)
 			for n := range moments {
-				s := newCrashing(t, people, "bolt:"+filepath.Join(t.TempDir(), "s.db"))
+				file := filepath.Join(t.TempDir(), "s.db")
+				if op.bootstrapped {
+					if err := fixture.Bootstrapped(file); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s := newCrashing(t, people, "bolt:"+file)
 				s.fill(t)
 				began := time.Now()
 				if n > 0 {
 					timer := time.AfterFunc(whole*time.Duration(n)/moments, s.server.kill)
 					defer timer.Stop()
 				}
-				err := run(s, t)
+				err := op.run(s, t)
 				if n == 0 {
 					if err != nil {
 						t.Fatal(err)
@@ -138,6 +151,13 @@ func newCrashing(t *testing.T, people *holders, storage string) *crashing {
 	return s
 }
 
+// bootstrapped says whether the store was made with a bootstrap key, which is
+// kept beside its file.
+func (s *crashing) bootstrapped() bool {
+	_, err := os.Stat(strings.TrimPrefix(s.storage, "bolt:") + ".bootstrap.key")
+	return err == nil
+}
+
 // start starts a server on the storage, which listens when it returns.
 func (s *crashing) start(t *testing.T) {
 	t.Helper()
@@ -146,7 +166,7 @@ func (s *crashing) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{ended: make(chan struct{}), cmd: exec.Command("secretstore", "server", "--storage", s.storage, "--bootstrap=false",
+	c := &child{ended: make(chan struct{}), cmd: exec.Command("secretstore", "server", "--storage", s.storage, "--bootstrap="+strconv.FormatBool(s.bootstrapped()),
 		"--auth-secret-file", filepath.Join(s.dir, "key"), "--superuser", "root", "--listen", "127.0.0.1:0")}
 	c.cmd.Env, c.cmd.Stderr = append(os.Environ(), "GORACE=atexit_sleep_ms=0"), log
 	if err := c.cmd.Start(); err != nil {
@@ -209,14 +229,16 @@ var secrets = map[string][]byte{
 	"a": []byte("value"), "f/b": []byte("another"), "f/g/large": bytes.Repeat([]byte("0123456789abcdef"), 25<<10), "f": {},
 }
 
-// fill initialises the store for alice and bob, of whom both are needed, and
-// puts the secrets there.
+// fill initialises the store for alice and bob, of whom both are needed, unless
+// it is bootstrapped, and puts the secrets there.
 func (s *crashing) fill(t *testing.T) {
 	t.Helper()
-	if err := s.init(t); err != nil {
-		t.Fatal(err)
+	if !s.bootstrapped() {
+		if err := s.init(t); err != nil {
+			t.Fatal(err)
+		}
+		s.unseal(t)
 	}
-	s.unseal(t)
 	s.put(t)
 	s.filled = true
 }
@@ -263,8 +285,10 @@ func (s *crashing) rekey(t *testing.T, rotate bool) error {
 		return err
 	}
 	var current []string
-	for _, key := range info.Keys {
-		current = append(current, s.people.open(t, key))
+	if len(info.Keys) > 1 {
+		for _, key := range info.Keys {
+			current = append(current, s.people.open(t, key))
+		}
 	}
 	state, err := s.api.StartRekey(t.Context(), wire.RekeyRequest{Shares: 3, Threshold: 2, PGPKeys: s.people.public[1:], Current: current, Rotate: rotate})
 	for i := 0; err == nil && state.Active; i++ {
@@ -314,7 +338,9 @@ func (s *crashing) recovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.unseal(t)
+	if status.Sealed { // else the bootstrap key is in force still
+		s.unseal(t)
+	}
 	if !s.filled {
 		s.put(t)
 	}
