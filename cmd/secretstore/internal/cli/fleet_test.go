@@ -28,6 +28,7 @@ type fakeServer struct {
 	refuse    bool // to unseal
 	damaged   bool
 	dev       bool
+	driver    string
 	nodes     []wire.Node
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
@@ -47,7 +48,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	var doc any
 	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/secrets/v1") {
 	case "GET /store/default":
-		b := wire.Backend{Name: "default", Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid, Development: f.dev}
+		b := wire.Backend{Name: "default", Driver: f.driver, Initialized: f.uuid != "", Sealed: f.sealed, UUID: f.uuid, Development: f.dev}
 		if f.damaged {
 			b.Initialized, b.UUID = true, ""
 		}
@@ -242,6 +243,7 @@ func TestAStoreForDevelopmentIsNotRemembered(t *testing.T) {
 // there could collect shares and tokens.
 func TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo(t *testing.T) {
 	a, stranger := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	a.driver = "zookeeper"
 	a.nodes = []wire.Node{
 		{ID: "1", Name: "own-name", Listen: []string{strings.TrimPrefix(a.URL, "http://")}, State: "sealed", Self: true},
 		{ID: "2", Name: "the\x1b[2Jstranger\n", Listen: []string{stranger.URL}, State: "sealed", Version: "v1"},

@@ -11,13 +11,18 @@ import (
 	"secretstore/api/wire"
 )
 
+// sharedStorage is the driver of storages where servers announce themselves. To
+// ask elsewhere would leave a denial in the audit log of whoever is no superuser,
+// for nothing.
+const sharedStorage = "zookeeper"
+
 // strangers returns the servers that the storage tells of and that the operator
 // did not name: one may have been forgotten, and would stay sealed. They are
 // shown and never talked to. Who is no superuser, or asks an older server, is
 // told of none.
 func (f *fleet) strangers(ctx context.Context) []wire.Node {
 	f.each(ctx, func(ctx context.Context, m *member) {
-		if m.err == nil {
+		if m.err == nil && m.backend.Driver == sharedStorage {
 			m.tells, _ = m.c.Nodes(ctx)
 		}
 	})
