@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -104,7 +105,11 @@ func (s *Server) newNodes() *nodes {
 func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 	content := make(chan []byte)
 	ended := make(chan error, 1)
-	go func() { ended <- n.zk.Announce(ctx, n.id, content) }()
+	var announcing sync.WaitGroup
+	defer announcing.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	announcing.Go(func() { ended <- n.zk.Announce(ctx, n.id, content) })
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	for now := n.self; ; {
