@@ -38,8 +38,8 @@ type entry struct {
 	changed *atomic.Bool
 }
 
-func newListing(key string, names []string) *entry {
-	return &entry{key: key, names: names, changed: new(atomic.Bool)}
+func newListing(key string, read int64, names []string) *entry {
+	return &entry{key: key, read: read, names: names, changed: new(atomic.Bool)}
 }
 
 func (e *entry) listing(age time.Duration) store.Listing {

@@ -128,8 +128,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 		}
 		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
 	}
-	e := newListing(key, keepValid(key, names))
-	e.read = asked
+	e := newListing(key, asked, keepValid(key, names))
 	b.remember(i, ticket, e)
 	return e.listing(0), nil
 }
