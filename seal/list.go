@@ -98,6 +98,13 @@ func (s *Store) openList(ctx context.Context, what listed, c store.Consistency) 
 	if err != nil {
 		return nil, err
 	}
+	if c == store.Cached {
+		// A server that was stopped catches up here with what it has yet to be
+		// told, before it looks at what it keeps.
+		if _, err := s.checkIntent(ctx, intentVersion); err != nil {
+			return nil, err
+		}
+	}
 	l := &List{answer: known} // which is shared; the List is not
 	if c != store.Cached || !known.current() {
 		if l, err = s.makeList(ctx, what, c); err != nil {

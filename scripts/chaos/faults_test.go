@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 		{"a server is cut off", cutOffServer},
 		{"ZooKeeper is stopped", func(t *testing.T, l *lab) { outage(t, l, (*zktest.Server).Kill, (*zktest.Server).Launch) }},
 		{"ZooKeeper hangs", func(t *testing.T, l *lab) { outage(t, l, (*zktest.Server).Pause, (*zktest.Server).Resume) }},
+		{"a server is paused", pausedServer},
 		{"a seal reaches all servers", sealReaches},
 		{"servers are killed while they write", killedServers},
 	} {
@@ -371,6 +372,45 @@ func refusedDuring(t *testing.T, s *server, path string, began time.Time) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Logf("%s refused all else within %v", s.node.name, slowest)
+}
+
+// pausedServer changes secrets while a server is paused: requests that wait for it
+// are answered with what is there when it goes on.
+func pausedServer(t *testing.T, l *lab) {
+	first, s := l.stores[0], l.stores[2]
+	if a := put(first, "paused/a", "1"); a.status != http.StatusCreated {
+		t.Fatal(a)
+	}
+	l.remember("paused/a")
+	for range 2 { // so that the list is kept
+		if names, err := s.get(secrets + "paused?list=true").names(); err != nil || len(names) != 1 {
+			t.Fatal(names, err)
+		}
+	}
+	s.pause()
+	time.Sleep(2 * time.Second)
+	if a := patch(first, "paused/a", "2"); a.status != http.StatusNoContent {
+		t.Error(a)
+	}
+	if a := put(first, "paused/b", "1"); a.status != http.StatusCreated {
+		t.Error(a)
+	}
+	var asking sync.WaitGroup
+	for range 16 {
+		asking.Go(func() {
+			if a := s.get(secrets + "paused/a"); !strings.Contains(a.body, `"2"`) {
+				t.Errorf("an old value: %v", a)
+			}
+		})
+		asking.Go(func() {
+			if a := s.get(secrets + "paused?list=true"); !strings.Contains(a.body, `"b"`) {
+				t.Errorf("an old list: %v", a)
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	s.resume()
+	asking.Wait()
 }
 
 // sealReaches seals through one server while another is there, paused, or cut

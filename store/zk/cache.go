@@ -106,6 +106,15 @@ func (c *cache) drop(i id) {
 	c.entries.Invalidate(i)
 }
 
+// doubt has those who keep a listing that was read before then ask for it again.
+func (c *cache) doubt(then int64) {
+	for e := range c.entries.Values() {
+		if e.read < then {
+			e.left()
+		}
+	}
+}
+
 // flush drops everything. After the loop no earlier ticket can be put any more.
 func (c *cache) flush() {
 	for i := range c.slots {

@@ -71,14 +71,14 @@ func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
 	for name, leave := range map[string]func(*cache){
 		"drop":    func(c *cache) { c.drop(i) },
 		"flush":   func(c *cache) { c.flush() },
-		"replace": func(c *cache) { c.put(i, c.ticket(i), newListing("k", nil)) },
+		"replace": func(c *cache) { c.put(i, c.ticket(i), newListing("k", 0, nil)) },
 		"evict": func(c *cache) {
 			c.entries.SetMaximum(1)
 			c.entries.CleanUp()
 		},
 	} {
 		c := newTestCache(t, 1<<20)
-		e := newListing("k", []string{"a"})
+		e := newListing("k", 0, []string{"a"})
 		c.put(i, c.ticket(i), e)
 		list := e.listing(0)
 		if !list.Current() {
@@ -93,7 +93,7 @@ func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
 		}
 	}
 	c := newTestCache(t, 1<<10)
-	large := newListing("k", make([]string, 1000))
+	large := newListing("k", 0, make([]string, 1000))
 	c.put(i, c.ticket(i), large)
 	c.entries.CleanUp()
 	if list := large.listing(0); list.Current() {

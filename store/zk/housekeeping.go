@@ -27,7 +27,8 @@ const (
 	houseRetry = time.Second
 )
 
-// housekeeping tidies up once after the start, in the background.
+// housekeeping tidies up once after the start, in the background, and then has
+// kept listings looked at again every now and then; see relookAfter.
 func (b *Backend) housekeeping() {
 	for _, job := range []func(context.Context, *link) error{b.removeAbandoned, b.mendACLs} {
 		for b.ctx.Err() == nil {
@@ -43,6 +44,16 @@ func (b *Backend) housekeeping() {
 				break
 			}
 			sleep(b.ctx, houseRetry)
+		}
+	}
+	ticker := time.NewTicker(relookAfter)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case now := <-ticker.C:
+			b.cache.doubt(now.Add(-relookAfter).Sub(clockBase).Nanoseconds())
 		}
 	}
 }

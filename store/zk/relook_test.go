@@ -52,6 +52,15 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	byHand(func(c *zkc.Conn) error { return c.Delete(path, -1) })
 	until("removed", func(_ store.Node, err error) bool { return errors.Is(err, store.ErrNotFound) })
 
+	list, err := b.Children(t.Context(), "", store.Cached)
+	if err != nil || !list.Current() {
+		t.Fatalf("%v, kept: %v", err, list.Current())
+	}
+	b.cache.doubt(sinceBase())
+	if list.Current() {
+		t.Error("a listing that was read long ago is kept without another look")
+	}
+
 	// That it is due is no reason not to serve it while ZooKeeper hangs.
 	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("3"), 0, b.acl); return err })
 	until("made again", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "3" })
