@@ -503,4 +503,18 @@ func killedServers(t *testing.T, l *lab) {
 			t.Errorf("%v, %v", err, r.problems)
 		}
 	}
+	v := newVandal(t, l)
+	announced := func(n int) func() bool {
+		return func() bool {
+			names, _, err := v.conn.Children(root + "/nodes")
+			return err == nil && len(names) == n
+		}
+	}
+	l.eventually("all servers are announced", announced(len(l.stores)))
+	killed := time.Now()
+	undo := l.strike(killServer, 2)
+	l.eventually("one server less is announced", announced(len(l.stores)-1))
+	t.Logf("the znode of a killed server went after %v", time.Since(killed))
+	undo()
+	l.eventually("all servers are announced again", announced(len(l.stores)))
 }

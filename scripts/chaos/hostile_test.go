@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -151,7 +152,6 @@ func (s *siege) attacks() []attack {
 	}
 	for _, name := range []string{"config", "root", "keyring", "seal"} {
 		replaced(name+" is large", store+name, junk)
-		replaced(name+" is short", store+name, []byte("x"))
 		replaced(name+" is empty", store+name, []byte{})
 		replaced(name+" is gone", store+name, nil)
 	}
@@ -165,7 +165,7 @@ func (s *siege) attacks() []attack {
 	replaced("a secret is empty", znode, []byte{})
 	all[len(all)-1].missing = true // it is not told from one that only has children
 	replaced("a folder is junk", folder, junk[:100])
-	all = append(all, s.swap(), s.pieces(junk), s.children(folder, znode), s.feeds(junk), s.crowd(folder))
+	all = append(all, s.swap(), s.pieces(junk), s.children(folder, znode), s.feeds(junk), s.announced(junk), s.crowd(folder))
 	return all
 }
 
@@ -240,6 +240,29 @@ func (s *siege) feeds(junk []byte) attack {
 			for i := range 300 {
 				made = append(made, fmt.Sprintf("%s/changes/%032x", root, i))
 				s.v.set(made[i], junk[:i])
+			}
+		},
+		undo: func() {
+			for _, path := range made {
+				s.v.set(path, nil)
+			}
+		}}
+}
+
+// announced forges servers, and what those that are there say of themselves.
+func (s *siege) announced(junk []byte) attack {
+	var made []string
+	return attack{name: "forged nodes",
+		do: func() {
+			for path := range s.v.tree(root + "/nodes") {
+				if path != root+"/nodes" {
+					s.v.set(path, []byte(`{"url":"http://evil.test/","sealed":false}`))
+				}
+			}
+			for i := range 200 {
+				made = append(made, fmt.Sprintf("%s/nodes/%032x", root, i))
+				_, err := s.v.conn.Create(made[i], junk[:10*i], int32(i%2)*zkc.FlagEphemeral, zkc.AuthACL(zkc.PermAll))
+				must(s.t, err)
 			}
 		},
 		undo: func() {
@@ -347,6 +370,9 @@ func (s *siege) look(a attack) {
 			got.status != http.StatusOK && got.status != http.StatusInternalServerError && got.status != http.StatusServiceUnavailable {
 			s.t.Errorf("list: %v", got)
 		}
+		if got := server.get(api + "/nodes/default"); got.status != http.StatusOK && got.status != http.StatusServiceUnavailable {
+			s.t.Errorf("nodes: %v", got)
+		}
 		if got := server.get("/live"); got.status != http.StatusOK {
 			s.t.Errorf("live: %v", got)
 		}
@@ -359,12 +385,8 @@ func (s *siege) look(a attack) {
 // wiped removes everything under running servers: they are damaged, and make
 // no other store.
 func (s *siege) wiped() {
-	tree := s.v.tree(root)
-	for len(s.v.tree(root)) > 0 { // the servers make ROOT/changes anew
-		paths := make([]string, 0, len(tree))
-		for path := range s.v.tree(root) {
-			paths = append(paths, path)
-		}
+	for len(s.v.tree(root+"/stores")) > 0 { // the servers make what is theirs beside it anew
+		paths := slices.Collect(maps.Keys(s.v.tree(root)))
 		slices.SortFunc(paths, func(a, b string) int { return len(b) - len(a) })
 		for _, path := range paths {
 			if err := s.v.conn.Delete(path, -1); err != nil && !errors.Is(err, zkc.ErrNoNode) && !errors.Is(err, zkc.ErrNotEmpty) {

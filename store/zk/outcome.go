@@ -3,6 +3,8 @@ package zk
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sort"
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
@@ -126,22 +128,29 @@ func (c *committer) judgeParent(l *link, r *request, i int, refusal error) (repa
 
 // missingParents returns the keys above key that have no znode, topmost first.
 func (c *committer) missingParents(l *link, key store.Key) ([]store.Key, error) {
-	var missing []store.Key
+	var above []store.Key
 	for p := parentOf(key); p != ""; p = parentOf(p) {
+		above = append(above, p)
+	}
+	slices.Reverse(above)
+	var failure error
+	// Below a znode that is missing all are, so few questions find the first.
+	first := sort.Search(len(above), func(i int) bool {
+		if failure != nil {
+			return true
+		}
 		exists, err := do(c.b.ctx, l, func(conn *zkc.Conn) (bool, error) {
-			exists, _, err := conn.Exists(c.b.path(p))
+			exists, _, err := conn.Exists(c.b.path(above[i]))
 			return exists, err
 		})
-		if err != nil {
-			return nil, err
-		}
-		if exists {
-			return missing, nil
-		}
-		missing = append([]store.Key{p}, missing...)
+		failure = err
+		return !exists
+	})
+	if failure != nil || first > 0 {
+		return above[first:], failure
 	}
 	// Somebody may have removed ROOT itself.
-	return missing, c.b.makePath(c.b.ctx, l, c.b.cfg.Root)
+	return above, c.b.makePath(c.b.ctx, l, c.b.cfg.Root)
 }
 
 // resolve finds out what became of a transaction whose answer was lost, and
