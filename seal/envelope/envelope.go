@@ -27,9 +27,7 @@ package envelope
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -163,12 +161,10 @@ var zeroNonce [12]byte
 
 // messageCipher derives the key of one envelope.
 func messageCipher(key *Key, salt []byte) cipher.AEAD {
-	derived, err := hkdf.Expand(sha256.New, key.bytes(), label+string(salt), KeySize)
-	if err != nil {
-		panic("internal error: HKDF refused fixed lengths") // unreachable
-	}
-	defer clear(derived)
-	block, err := aes.NewCipher(derived)
+	var derived [KeySize]byte
+	defer clear(derived[:])
+	key.expand(&derived, label, salt)
+	block, err := aes.NewCipher(derived[:])
 	if err != nil {
 		panic("internal error: AES refused a 32-byte key") // unreachable
 	}

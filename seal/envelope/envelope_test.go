@@ -2,6 +2,8 @@ package envelope
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -100,6 +102,38 @@ func TestEmptyKeyRefuses(t *testing.T) {
 		}
 	}()
 	Seal(&Key{}, here, header(), nil)
+}
+
+// TestClearedKeyRefuses also after it was used, when derivations of it may be
+// remembered.
+func TestClearedKeyRefuses(t *testing.T) {
+	key := NewKey()
+	data := Seal(key, here, header(), []byte("value"))
+	key.Clear()
+	defer func() {
+		if recover() == nil {
+			t.Error("a cleared key was used")
+		}
+	}()
+	_, _, err := Open(key, here, data)
+	t.Errorf("a cleared key was tried: %v", err)
+}
+
+// TestDerivationIsHKDF: the shortcut gives what the standard library does.
+func TestDerivationIsHKDF(t *testing.T) {
+	key := NewKey()
+	for range 3 {
+		salt := NewKey().Bytes()
+		want, err := hkdf.Expand(sha256.New, key.Bytes(), label+string(salt), KeySize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got [KeySize]byte
+		key.expand(&got, label, salt)
+		if !bytes.Equal(got[:], want) {
+			t.Errorf("derived %x, want %x", got, want)
+		}
+	}
 }
 
 var update = flag.Bool("update", false, "write a golden envelope of the current format")
