@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -54,9 +55,9 @@ type Log struct {
 // batch is what one write(2) will take.
 type batch struct {
 	buf []byte
-	// lead gets one token when the batch may be written: one of those who wait
-	// takes it and becomes the writer.
-	lead chan struct{}
+	// token gets one when the batch may be written: one of those who wait takes
+	// it and becomes the writer. Nil, as done, while nobody waits.
+	token chan struct{}
 	// done is closed when err is set.
 	done chan struct{}
 	err  error
@@ -92,27 +93,38 @@ func (l *Log) Append(entries ...*Entry) error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	if !l.writing {
-		b := batch{buf: appendAll(l.spare[:0], entries)}
-		l.spare = nil
-		l.writing = true
-		l.mu.Unlock()
-		return l.write(&b)
-	}
 	if l.pending == nil {
-		l.pending = &batch{lead: make(chan struct{}, 1), done: make(chan struct{})}
+		l.pending = &batch{buf: l.spare[:0]}
+		l.spare = nil
 	}
 	b := l.pending
 	b.buf = appendAll(b.buf, entries)
+	if !l.writing {
+		l.writing = true
+		l.mu.Unlock()
+		// Whoever is about to append does so now, and shares the write(2), which
+		// costs as much as the rest of a line put together. Where nobody is, this
+		// returns at once.
+		runtime.Gosched()
+		return l.lead(b)
+	}
+	if b.done == nil {
+		b.token, b.done = make(chan struct{}, 1), make(chan struct{})
+	}
 	l.mu.Unlock()
 
 	select {
 	case <-b.done:
 		return b.err
-	case <-b.lead:
+	case <-b.token: // and writing stays true: it was handed over with the token
+		return l.lead(b)
 	}
+}
+
+// lead closes the batch to others and writes it.
+func (l *Log) lead(b *batch) error {
 	l.mu.Lock()
-	l.pending = nil // writing stays true: it was handed over with the token
+	l.pending = nil
 	l.mu.Unlock()
 	return l.write(b)
 }
@@ -174,7 +186,7 @@ func (l *Log) write(b *batch) error {
 		l.spare = b.buf[:0]
 	}
 	if l.pending != nil {
-		l.pending.lead <- struct{}{} // never blocks: one token a batch
+		l.pending.token <- struct{}{} // never blocks: one token a batch
 	} else {
 		l.writing = false
 		l.idle.Broadcast()
