@@ -30,14 +30,27 @@ type namer struct {
 	// known remembers the keys of paths that were asked for: deriving them is
 	// a third of what a read costs. It goes with the name keys.
 	known *lru.Cache[acl.Path, secretKeys]
+	// knownFolders does the same for folders, which creates share.
+	knownFolders *lru.Cache[string, folderKeys]
 }
 
 // secretKeys are where a secret is kept.
 type secretKeys struct{ folder, secret store.Key }
 
+// folderKeys are where a folder is kept, and what its record holds.
+type folderKeys struct {
+	id     string
+	key    store.Key
+	record []byte
+}
+
 // maxKnown bounds the remembered keys; at some 400 bytes each they stay below
 // 14 MB.
 const maxKnown = 1 << 15
+
+// maxKnownFolders bounds the remembered keys of folders; at some 300 bytes each,
+// and 2,500 if their paths are as long as can be, they stay below 10 MB.
+const maxKnownFolders = 1 << 12
 
 // Names are padded to multiples of namePad bytes, so that their length tells
 // little.
@@ -59,11 +72,15 @@ func newNamer(key *envelope.Key, store string) (*namer, error) {
 	if err != nil {
 		return nil, err
 	}
+	knownFolders, err := lru.New[string, folderKeys](maxKnownFolders)
+	if err != nil {
+		return nil, err
+	}
 	lists, err := newLists()
 	if err != nil {
 		return nil, err
 	}
-	return &namer{known: known, siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store,
+	return &namer{known: known, knownFolders: knownFolders, siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store,
 		folders: new(folderTable), lists: lists}, nil
 }
 
@@ -74,6 +91,7 @@ func (n *namer) clear() {
 	n.folders.clear()
 	n.lists.clear()
 	n.known.Purge()
+	n.knownFolders.Purge()
 }
 
 // folderTable remembers the paths of folders by id while the store is
@@ -147,15 +165,32 @@ func (n *namer) secretKey(p acl.Path) (folder, secret store.Key, err error) {
 	if keys, ok := n.known.Get(p); ok {
 		return keys.folder, keys.secret, nil
 	}
-	id := n.folderID(p.Folder().String())
-	folder = folderKeyFor(id)
-	name, err := n.seal("name", id, p.Name())
+	f, err := n.folder(p.Folder().String())
 	if err != nil {
 		return "", "", err
 	}
-	secret = folder + "/" + base64.RawURLEncoding.EncodeToString(name)
-	n.known.Add(p, secretKeys{folder, secret})
-	return folder, secret, nil
+	name, err := n.seal("name", f.id, p.Name())
+	if err != nil {
+		return "", "", err
+	}
+	secret = f.key + "/" + base64.RawURLEncoding.EncodeToString(name)
+	n.known.Add(p, secretKeys{f.key, secret})
+	return f.key, secret, nil
+}
+
+// folder returns the keys of a folder and the record that it has.
+func (n *namer) folder(path string) (folderKeys, error) {
+	if f, ok := n.knownFolders.Get(path); ok {
+		return f, nil
+	}
+	id := n.folderID(path)
+	sealed, err := n.seal("folder", id, path)
+	if err != nil {
+		return folderKeys{}, err
+	}
+	f := folderKeys{id, folderKeyFor(id), append([]byte{folderFormat}, sealed...)}
+	n.knownFolders.Add(path, f)
+	return f, nil
 }
 
 // openName is the inverse of secretKey for one child of a folder.
@@ -167,13 +202,11 @@ func (n *namer) openName(folderID, child string) (string, error) {
 	return n.open("name", folderID, raw)
 }
 
-// sealFolder encrypts a folder's path, for the record of the folder.
-func (n *namer) sealFolder(folder string) ([]byte, error) {
-	sealed, err := n.seal("folder", n.folderID(folder), folder)
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte{folderFormat}, sealed...), nil
+// sealFolder encrypts a folder's path, for the record of the folder. Callers do
+// not modify it.
+func (n *namer) sealFolder(path string) ([]byte, error) {
+	f, err := n.folder(path)
+	return f.record, err
 }
 
 const folderFormat = 1

@@ -32,10 +32,15 @@ func ValidKey(key Key) error {
 	if len(key) > MaxKey {
 		return fmt.Errorf("%w: longer than %d bytes", ErrInvalidKey, MaxKey)
 	}
-	for component := range strings.SplitSeq(key, "/") {
-		if err := validComponent(component); err != nil {
+	for from := 0; from <= len(key); {
+		end := strings.IndexByte(key[from:], '/')
+		if end < 0 {
+			end = len(key) - from
+		}
+		if err := validComponent(key[from : from+end]); err != nil {
 			return err
 		}
+		from += end + 1
 	}
 	return nil
 }
@@ -50,17 +55,17 @@ func validComponent(c string) error {
 		return fmt.Errorf("%w: component longer than %d bytes", ErrInvalidKey, MaxComponent)
 	}
 	for i := range len(c) {
-		if !keyByte(c[i]) {
+		if !keyBytes[c[i]] {
 			return fmt.Errorf("%w: byte %#02x", ErrInvalidKey, c[i])
 		}
 	}
 	return nil
 }
 
-func keyByte(b byte) bool {
-	switch {
-	case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
-		return true
+// keyBytes are the bytes of a component.
+var keyBytes = func() (ok [256]bool) {
+	for _, b := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") {
+		ok[b] = true
 	}
-	return b == '.' || b == '_' || b == '-'
-}
+	return ok
+}()

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // MaxNaming bounds what one Apply spends on naming its records: the sum over
@@ -31,10 +32,7 @@ var ErrInvalidOp = errors.New("invalid operation")
 // which would turn a conditional write into an unconditional one.
 func CheckOps(ops []Op) error {
 	data, naming := 0, 0
-	var seen map[Key]struct{}
-	if len(ops) > 1 {
-		seen = make(map[Key]struct{}, len(ops))
-	}
+	seen := newKeySet(len(ops))
 	for i := range ops {
 		op := &ops[i]
 		if err := checkOp(op); err != nil {
@@ -45,15 +43,35 @@ func CheckOps(ops []Op) error {
 		if data > MaxTransaction || naming > MaxNaming {
 			return &OpError{Index: i, Key: op.Key, Err: ErrTooLarge}
 		}
-		if seen == nil {
-			continue
-		}
-		if _, twice := seen[op.Key]; twice {
+		if seen.has(ops[:i], op.Key) {
 			return &OpError{Index: i, Key: op.Key, Err: fmt.Errorf("%w: key named twice", ErrInvalidOp)}
 		}
-		seen[op.Key] = struct{}{}
 	}
 	return nil
+}
+
+// fewOps is up to how many operations comparing each with all is quicker than a
+// map; nearly all transactions are as small.
+const fewOps = 12
+
+// keySet is the keys of the operations before one; nil where they are few.
+type keySet map[Key]struct{}
+
+func newKeySet(n int) keySet {
+	if n <= fewOps {
+		return nil
+	}
+	return make(keySet, n)
+}
+
+// has says whether key is one of before, or adds it.
+func (s keySet) has(before []Op, key Key) bool {
+	if s == nil {
+		return slices.ContainsFunc(before, func(op Op) bool { return op.Key == key })
+	}
+	_, there := s[key]
+	s[key] = struct{}{}
+	return there
 }
 
 func checkOp(op *Op) error {

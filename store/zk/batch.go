@@ -51,6 +51,7 @@ func (c *committer) fit(batch []*request) []*request {
 
 // How an operation is to be done, beyond what it asks for.
 type step struct {
+	id         id    // of the record
 	overParent bool  // Create or Ensure: the znode is there, empty, at version at
 	at         int32 // then a Set does it
 	never      bool  // the znode is there, but no record: the operation is to fail
@@ -110,7 +111,7 @@ func (c *committer) build(batch []*request) *tx {
 			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
 				made[op.Key] = true
 			}
-			t.tell(recordID(op.Key))
+			t.tell(r.steps[i].id)
 			if op.Kind != store.OpSet {
 				t.tell(listingID(parentOf(op.Key)))
 			}
@@ -135,7 +136,7 @@ func (t *tx) tell(i id) {
 
 // isKnown says whether an Ensure only has to see that the record is there.
 func (c *committer) isKnown(r *request, i int) bool {
-	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.Contains(recordID(r.ops[i].Key))
+	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.Contains(r.steps[i].id)
 }
 
 // request returns what is sent for one operation.

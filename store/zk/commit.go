@@ -55,8 +55,9 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 		return nil, err
 	}
 	r := &request{ops: append([]store.Op(nil), ops...), steps: make([]step, len(ops)), done: make(chan result, 1)}
-	deletes := make(map[store.Key]bool)
+	var deletes map[store.Key]bool
 	for i, op := range ops {
+		r.steps[i].id = recordID(op.Key)
 		refuse := func(err error) (*request, error) { return nil, &store.OpError{Index: i, Key: op.Key, Err: err} }
 		if err := checkKey(op.Key); err != nil {
 			return refuse(err)
@@ -65,6 +66,9 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 			return refuse(store.ErrTooLarge)
 		}
 		if op.Kind == store.OpDelete {
+			if deletes == nil {
+				deletes = make(map[store.Key]bool)
+			}
 			deletes[op.Key] = true
 		} else if len(deletes) > 0 && underAny(deletes, op.Key) {
 			return refuse(fmt.Errorf("%w: below a record that the same transaction deletes", store.ErrInvalidOp))
@@ -83,7 +87,7 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 // created.
 func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 	for i, op := range r.ops {
-		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || b.known.Contains(recordID(op.Key)) {
+		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || b.known.Contains(r.steps[i].id) {
 			continue
 		}
 		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
@@ -208,12 +212,12 @@ func (c *committer) committed(t *tx) {
 		c.b.cache.drop(id)
 	}
 	for _, r := range t.batch {
-		for _, op := range r.ops {
+		for i, op := range r.ops {
 			switch op.Kind {
 			case store.OpCreate, store.OpEnsure, store.OpSet:
-				c.b.known.Add(recordID(op.Key), struct{}{})
+				c.b.known.Add(r.steps[i].id, struct{}{})
 			case store.OpDelete:
-				c.b.known.Remove(recordID(op.Key))
+				c.b.known.Remove(r.steps[i].id)
 			}
 		}
 		r.answer(r.versions(), nil)

@@ -82,7 +82,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 	op, step := r.ops[i], &r.steps[i]
 	path := c.b.path(op.Key)
 	known := op.Kind == store.OpEnsure && c.isKnown(r, i)
-	c.b.known.Remove(recordID(op.Key))
+	c.b.known.Remove(step.id)
 	switch {
 	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !known:
 		step.parents, err = c.missingParents(l, op.Key)
@@ -108,7 +108,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 			step.overParent, step.at = true, stat.Version
 			return true, nil
 		case op.Kind == store.OpEnsure:
-			c.b.known.Add(recordID(op.Key), struct{}{})
+			c.b.known.Add(step.id, struct{}{})
 			return true, nil
 		}
 		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}

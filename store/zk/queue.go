@@ -176,17 +176,18 @@ func (q *queue) form() []*request {
 // key, except that equal checks, and Ensures, are done once for all. A key
 // under one that is deleted waits: it would need its parent made again.
 type claims struct {
-	by      map[store.Key]store.Op
+	by      map[store.Key]*store.Op
 	deletes map[store.Key]bool
 }
 
 func newClaims() *claims {
-	return &claims{by: make(map[store.Key]store.Op), deletes: make(map[store.Key]bool)}
+	return &claims{by: make(map[store.Key]*store.Op), deletes: make(map[store.Key]bool)}
 }
 
 // add claims the keys of ops, all or none.
 func (c *claims) add(ops []store.Op) bool {
-	for _, op := range ops {
+	for i := range ops {
+		op := &ops[i]
 		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
 			return false
 		}
@@ -194,7 +195,8 @@ func (c *claims) add(ops []store.Op) bool {
 			return false
 		}
 	}
-	for _, op := range ops {
+	for i := range ops {
+		op := &ops[i]
 		c.by[op.Key] = op
 		if op.Kind == store.OpDelete {
 			c.deletes[op.Key] = true
@@ -203,7 +205,7 @@ func (c *claims) add(ops []store.Op) bool {
 	return true
 }
 
-func shared(a, b store.Op) bool {
+func shared(a, b *store.Op) bool {
 	return a.Kind == b.Kind && (a.Kind == store.OpEnsure || a.Kind == store.OpCheck && a.Version == b.Version)
 }
 
