@@ -27,10 +27,14 @@ import (
 const (
 	changeMagic = "scl1"
 	changeHead  = 4 + 8 + 8
-	// maxRecent and recentFor bound the ids that are repeated for readers who
-	// are behind. Readers who are further behind forget everything.
+	// Ids are repeated for readers who are behind by some transactions: all of
+	// the last recentFor, but at least minRecent and at most maxRecent of them.
+	// Readers who are further behind forget everything. What is repeated is part
+	// of every transaction: a thousand ids more than double what a small write
+	// costs ZooKeeper.
+	minRecent = 64
 	maxRecent = 1024
-	recentFor = 5 * time.Second
+	recentFor = 100 * time.Millisecond
 )
 
 var errChange = errors.New("not a change record")
@@ -126,7 +130,7 @@ type publishedID struct {
 // next returns the change record that also tells of ids. Nothing is published
 // until published is called.
 func (o *ownChanges) next(ids []id, now time.Time) change {
-	for len(o.recent) > 0 && now.Sub(o.recent[0].at) > recentFor {
+	for len(o.recent) > minRecent && now.Sub(o.recent[0].at) > recentFor {
 		o.recent = o.recent[1:]
 	}
 	o.nonce++
