@@ -118,10 +118,11 @@ const (
 	OpEnsure
 	OpSet
 	OpDelete
+	OpBump
 )
 
 // Op is one operation of a transaction. Make it with Check, Create, Ensure,
-// Set or Delete.
+// Set, Delete or Bump.
 type Op struct {
 	Kind    OpKind
 	Key     Key
@@ -144,6 +145,12 @@ func Set(key Key, data []byte, v Version) Op {
 	return Op{Kind: OpSet, Key: key, Data: data, Version: v}
 }
 
+// Bump makes a record, or writes over whatever it holds at whatever version: the
+// version is another one afterwards. It is for records that only tell, by their
+// version, that something has happened. Where several do it at the same time,
+// each of them sees it changed, but it may have changed only once.
+func Bump(key Key, data []byte) Op { return Op{Kind: OpBump, Key: key, Data: data} }
+
 // Delete removes the record, which must be at version v and have no children.
 func Delete(key Key, v Version) Op { return Op{Kind: OpDelete, Key: key, Version: v} }
 
@@ -159,8 +166,8 @@ type Backend interface {
 	Children(ctx context.Context, key Key, c Consistency) (Listing, error)
 
 	// Apply does all operations, in order, or none. It returns the version
-	// that each operation left (for Check and for an Ensure that found a
-	// record: unspecified). A refusal is an *OpError. A read on this backend
+	// that each operation left (for Check, for Bump and for an Ensure that found
+	// a record: unspecified). A refusal is an *OpError. A read on this backend
 	// that begins after Apply has returned sees its effect. No two operations
 	// name the same key.
 	Apply(ctx context.Context, ops ...Op) ([]Version, error)

@@ -77,7 +77,7 @@ func (s keySet) has(before []Op, key Key) bool {
 func checkOp(op *Op) error {
 	writes := false
 	switch op.Kind {
-	case OpCreate, OpEnsure, OpSet:
+	case OpCreate, OpEnsure, OpSet, OpBump:
 		writes = true
 	case OpCheck, OpDelete:
 	default:

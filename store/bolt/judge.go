@@ -36,6 +36,8 @@ func (j *judge) op(i int) (verdict, error) {
 		return verdict{}, err
 	}
 	switch {
+	case op.Kind == store.OpBump:
+		return verdict{version: version, writes: true}, nil
 	case op.Kind == store.OpEnsure:
 		return verdict{version: version}, nil
 	case op.Kind == store.OpCreate:
@@ -49,7 +51,7 @@ func (j *judge) op(i int) (verdict, error) {
 }
 
 func (j *judge) absent(op *store.Op) verdict {
-	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 		return verdict{writes: true}
 	}
 	return verdict{refusal: store.ErrNotFound}

@@ -49,7 +49,7 @@ func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 func (r *records) refuses(op store.Op) error {
 	rec, exists := r.byKey[op.Key]
 	switch {
-	case op.Kind == store.OpEnsure:
+	case op.Kind == store.OpEnsure, op.Kind == store.OpBump:
 		return nil
 	case op.Kind == store.OpCreate && exists:
 		return store.ErrExists

@@ -51,6 +51,34 @@ var applyTests = []test{
 		e.apply(store.Ensure("a", y))
 		e.holds("a", "y")
 	}},
+	{"Bump makes a record that is missing", func(e *env) {
+		e.apply(store.Bump("a/b", x))
+		e.holds("a/b", "x")
+		e.lists("a", "b")
+		e.apply(store.Bump("p/q/r", x), store.Create("p/q/s", x))
+		e.holds("p/q/r", "x")
+		e.lists("p/q", "r", "s")
+	}},
+	{"Bump makes a record where there were only children", func(e *env) {
+		e.create("a/b", "x")
+		e.apply(store.Bump("a", y))
+		e.holds("a", "y")
+		e.holds("a/b", "x")
+	}},
+	{"Bump changes the version of a record, whatever it is", func(e *env) {
+		v := e.create("a", "x")
+		for range 3 {
+			e.apply(store.Bump("a", y))
+			e.holds("a", "y")
+			e.refused(store.ErrConflict, 0, store.Check("a", v))
+			e.refused(store.ErrConflict, 1, store.Create("b", x), store.Set("a", x, v))
+			v = e.get("a").Version
+			e.apply(store.Check("a", v))
+		}
+		e.apply(store.Delete("a", v))
+		e.apply(store.Bump("a", x))
+		e.holds("a", "x")
+	}},
 	{"Ensure leaves a record that exists as it is", func(e *env) {
 		v := e.create("a", "x")
 		e.apply(store.Ensure("a", y))
@@ -196,7 +224,9 @@ func everyKind(e *env) {
 		store.Ensure("ensured", y),
 		store.Set("set", y, s),
 		store.Delete("delete", d),
+		store.Bump("bump", y),
 	)
+	e.holds("bump", "y")
 	e.holds("check", "x")
 	e.holds("create/d", "y")
 	e.holds("ensure", "y")
@@ -216,7 +246,7 @@ func refusalAnywhere(e *env) {
 	e.create("full/child", "x")
 	set, del := e.create("set", "x"), e.create("delete", "x")
 	good := []store.Op{
-		store.Create("new", y), store.Set("set", y, set), store.Delete("delete", del), store.Ensure("ensure", y),
+		store.Create("new", y), store.Set("set", y, set), store.Delete("delete", del), store.Ensure("ensure", y), store.Bump("bump", y),
 	}
 	for _, bad := range []struct {
 		op   store.Op
@@ -236,7 +266,7 @@ func refusalAnywhere(e *env) {
 			e.refused(bad.want, at, ops...)
 		}
 	}
-	e.lacks("new", "ensure", "none")
+	e.lacks("new", "ensure", "bump", "none")
 	e.holds("set", "x")
 	e.holds("delete", "x")
 	e.lists("", "delete", "full", "set")

@@ -17,6 +17,7 @@ var concurrencyTests = []test{
 	{"of many that create one record exactly one wins", func(e *env) {
 		exactlyOne(e, e, e, e, e, e, e, e)
 	}},
+	{"of many that bump a record each sees it changed", func(e *env) { bumps(e, e, e, e) }},
 	{"a refused transaction does not disturb the others", refusedAmongOthers},
 	{"two records that are written together are seen together", func(e *env) { together(e, e) }},
 	{"watches, reads and writes of many goroutines", everything},
@@ -87,6 +88,31 @@ func exactlyOne(first *env, all ...*env) {
 			first.Errorf("%s holds %q, but %v won", key, got, winner.Load())
 		}
 	}
+}
+
+// bumps lets everybody bump one record at the same time: each must find the
+// version that it knew from before gone.
+func bumps(all ...*env) {
+	all[0].create("mark", "x")
+	var wg sync.WaitGroup
+	for i, e := range all {
+		wg.Go(func() {
+			for round := range 20 {
+				before, err := e.b.Get(e.ctx, "mark", store.Latest)
+				if err == nil {
+					_, err = e.b.Apply(e.ctx, store.Bump("mark", y), store.Create(fmt.Sprintf("by/%d-%d", i, round), x))
+				}
+				if err != nil {
+					e.Errorf("Bump: %v", err)
+					return
+				}
+				if _, err := e.b.Apply(e.ctx, store.Check("mark", before.Version)); !errors.Is(err, store.ErrConflict) {
+					e.Errorf("at the version of before the Bump: %v, want ErrConflict", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // refusedAmongOthers mixes transactions that must succeed with others that

@@ -72,7 +72,7 @@ func (m *machine) write(t *rapid.T) {
 	deletes := make(map[store.Key]bool)
 	for _, key := range rapid.SliceOfNDistinct(keys(), 1, 4, rapid.ID).Draw(t, "keys") {
 		kind := rapid.SampledFrom([]store.OpKind{
-			store.OpCreate, store.OpCreate, store.OpCreate, store.OpEnsure, store.OpSet, store.OpCheck, store.OpDelete, store.OpDelete,
+			store.OpCreate, store.OpCreate, store.OpCreate, store.OpEnsure, store.OpBump, store.OpSet, store.OpCheck, store.OpDelete, store.OpDelete,
 		}).Draw(t, "kind")
 		if kind == store.OpDelete && m.emptied(key) || madeBelow(deletes, key) {
 			continue // the liberties that backends have
@@ -106,7 +106,7 @@ func (m *machine) op(t *rapid.T, kind store.OpKind, key store.Key) (real, model 
 	real = store.Op{Kind: kind, Key: m.at(key)}
 	model = real
 	switch kind {
-	case store.OpCreate, store.OpEnsure, store.OpSet:
+	case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:
 		real.Data = rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(t, "data")
 		model.Data = real.Data
 	}

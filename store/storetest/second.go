@@ -81,6 +81,7 @@ var secondTests = []struct {
 		a.refused(store.ErrExists, 0, store.Create("k", x))
 	}},
 	{"writers that count in one record lose no update", func(a, b *env) { count(a, a, b, a, b) }},
+	{"of many that bump a record each sees it changed", func(a, b *env) { bumps(a, a, b, b) }},
 	{"of many that create one record exactly one wins", func(a, b *env) { exactlyOne(a, a, b, a, b) }},
 	{"two records that are written together are seen together", func(a, b *env) { together(a, b) }},
 	{"closing one leaves the other", func(a, b *env) {

@@ -51,10 +51,12 @@ func (c *committer) fit(batch []*request) []*request {
 
 // How an operation is to be done, beyond what it asks for.
 type step struct {
-	id         id    // of the record
-	overParent bool  // Create or Ensure: the znode is there, empty, at version at
-	at         int32 // then a Set does it
-	never      bool  // the znode is there, but no record: the operation is to fail
+	id         id     // of the record
+	ticket     uint64 // of the cache, from before the write was sent
+	absent     bool   // Bump: the znode is not there, and is to be made
+	overParent bool   // Create or Ensure: the znode is there, empty, at version at
+	at         int32  // then a Set does it
+	never      bool   // the znode is there, but no record: the operation is to fail
 	// parents are the keys above, topmost first, that have to be made first,
 	// in the same transaction: others learn of them from the same change.
 	parents []store.Key
@@ -70,6 +72,7 @@ type tx struct {
 	batch  []*request
 	change change
 	ids    []id // what change tells anew, without repetition
+	drops  []id // those of ids that leave the memory; the others are written there
 	told   map[id]bool
 }
 
@@ -86,11 +89,11 @@ const impossible = 1<<31 - 1
 // build makes the transaction of batch, whose requests can share one.
 func (c *committer) build(batch []*request) *tx {
 	t := &tx{batch: batch, told: make(map[id]bool)}
-	once := make(map[store.Key]bool) // Checks and Ensures
+	once := make(map[store.Key]bool) // Checks, Ensures and Bumps
 	made := make(map[store.Key]bool) // znodes that the transaction makes
 	for _, r := range batch {
 		for i, op := range r.ops {
-			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure {
+			if sharable(op.Kind) {
 				if once[op.Key] {
 					continue
 				}
@@ -108,11 +111,17 @@ func (c *committer) build(batch []*request) *tx {
 			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure && c.isKnown(r, i) {
 				continue
 			}
-			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 				made[op.Key] = true
 			}
-			t.tell(r.steps[i].id)
-			if op.Kind != store.OpSet {
+			if kept(op) {
+				r.steps[i].ticket = c.b.cache.ticket(r.steps[i].id)
+				t.told[r.steps[i].id] = true
+				t.ids = append(t.ids, r.steps[i].id)
+			} else {
+				t.tell(r.steps[i].id)
+			}
+			if op.Kind != store.OpSet && (op.Kind != store.OpBump || r.steps[i].absent) {
 				t.tell(listingID(parentOf(op.Key)))
 			}
 		}
@@ -131,7 +140,18 @@ func (t *tx) tell(i id) {
 	if !t.told[i] {
 		t.told[i] = true
 		t.ids = append(t.ids, i)
+		t.drops = append(t.drops, i)
 	}
+}
+
+// maxKept bounds the data of writes that are kept in memory: pieces of large
+// values are read once in a while, if at all.
+const maxKept = 16 << 10
+
+// kept says whether what op writes is put into the memory once it is done, so
+// that the next read and the next write of the record need not ask for it.
+func kept(op store.Op) bool {
+	return (op.Kind == store.OpCreate || op.Kind == store.OpSet) && len(op.Data) <= maxKept
 }
 
 // isKnown says whether an Ensure only has to see that the record is there.
@@ -143,7 +163,7 @@ func (c *committer) isKnown(r *request, i int) bool {
 func (c *committer) request(r *request, i int) any {
 	op, step := r.ops[i], r.steps[i]
 	path := c.b.path(op.Key)
-	makes := op.Kind == store.OpCreate || op.Kind == store.OpEnsure
+	makes := op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump
 	switch {
 	case step.never, step.within && !makes:
 		return &zkc.CheckVersionRequest{Path: path, Version: impossible}
@@ -153,6 +173,8 @@ func (c *committer) request(r *request, i int) any {
 		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: step.at}
 	case op.Kind == store.OpEnsure && c.isKnown(r, i):
 		return &zkc.CheckVersionRequest{Path: path, Version: -1}
+	case op.Kind == store.OpBump && !step.absent:
+		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: -1}
 	case makes:
 		return &zkc.CreateRequest{Path: path, Data: op.Data, Acl: c.b.acl}
 	case op.Kind == store.OpSet:

@@ -18,7 +18,7 @@ import (
 // anything with the same slot was dropped since the ticket was drawn.
 type cache struct {
 	entries *otter.Cache[id, *entry]
-	slots   [256]slot
+	slots   [4096]slot
 }
 
 type slot struct {
@@ -96,6 +96,21 @@ func (c *cache) put(i id, ticket uint64, e *entry) (kept bool) {
 	}
 	c.entries.Set(i, e)
 	return true
+}
+
+// wrote puts what has been written by this server. It drops it instead if
+// anything with the same slot was dropped since the ticket was drawn: another
+// server may have written after it.
+func (c *cache) wrote(i id, ticket uint64, e *entry) {
+	s := c.slot(i)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.gen.Add(1) - 1 // what was read before the write is not put any more
+	if last == ticket {
+		c.entries.Set(i, e)
+	} else {
+		c.entries.Invalidate(i)
+	}
 }
 
 func (c *cache) drop(i id) {

@@ -100,3 +100,29 @@ func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
 		t.Error("a listing that is too large to be kept is current")
 	}
 }
+
+func TestAWriteIsKeptUnlessAChangeOvertookIt(t *testing.T) {
+	c := newTestCache(t, 1<<20)
+	i := recordID("k")
+	older := c.ticket(i) // of a read whose answer is from before the write
+	ticket := c.ticket(i)
+	written := &entry{key: "k"}
+	c.wrote(i, ticket, written)
+	if c.put(i, older, &entry{key: "k"}) {
+		t.Error("an older answer was put over a write")
+	}
+	if e, ok := c.get(i, "k"); !ok || e != written {
+		t.Error("the write was not kept")
+	}
+	ticket = c.ticket(i)
+	c.drop(i) // another server has written
+	c.wrote(i, ticket, written)
+	if _, ok := c.get(i, "k"); ok {
+		t.Error("kept, although another write may have come after it")
+	}
+	c.put(i, c.ticket(i), &entry{key: "k"})
+	c.wrote(i, ticket, written)
+	if _, ok := c.get(i, "k"); ok {
+		t.Error("what is kept may be older than the write, or newer: nobody knows")
+	}
+}

@@ -87,7 +87,7 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 // created.
 func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 	for i, op := range r.ops {
-		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || b.known.Contains(r.steps[i].id) {
+		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.Contains(r.steps[i].id) {
 			continue
 		}
 		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
@@ -208,19 +208,24 @@ func keep(batch []*request, step func(*request) bool) []*request {
 // committed answers a batch that took effect.
 func (c *committer) committed(t *tx) {
 	c.own.published(t.ids, time.Now())
-	for _, id := range t.ids {
+	for _, id := range t.drops {
 		c.b.cache.drop(id)
 	}
+	now := sinceBase()
 	for _, r := range t.batch {
+		versions := r.versions()
 		for i, op := range r.ops {
+			if kept(op) {
+				c.b.wrote(&r.steps[i], &entry{key: op.Key, read: now, node: store.Node{Data: op.Data, Version: versions[i]}})
+			}
 			switch op.Kind {
-			case store.OpCreate, store.OpEnsure, store.OpSet:
+			case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:
 				c.b.known.Add(r.steps[i].id, struct{}{})
 			case store.OpDelete:
 				c.b.known.Remove(r.steps[i].id)
 			}
 		}
-		r.answer(r.versions(), nil)
+		r.answer(versions, nil)
 	}
 }
 

@@ -45,7 +45,23 @@ func (c *committer) refused(l *link, t *tx, results []zkc.MultiResponse) []*requ
 		err = fmt.Errorf("%w: %s keeps changing", store.ErrUnavailable, c.b.path(key))
 	}
 	by.r.answer(nil, err)
-	return keep(batch, func(r *request) bool { return r != by.r })
+	return keep(batch, func(r *request) bool { return r != by.r && !sharesRefusal(r, by.r.ops[by.index], err) })
+}
+
+// sharesRefusal answers r if it has asked for the same check as op, which was
+// refused: one attempt for each of many such requests would hold up all others.
+func sharesRefusal(r *request, op store.Op, err error) bool {
+	var refused *store.OpError
+	if op.Kind != store.OpCheck || !errors.As(err, &refused) {
+		return false
+	}
+	for i := range r.ops {
+		if r.ops[i].Key == op.Key && shared(&r.ops[i], &op) {
+			r.answer(nil, &store.OpError{Index: i, Key: op.Key, Err: refused.Err})
+			return true
+		}
+	}
+	return false
 }
 
 // judge finds out why operation i of r was refused. It returns repaired if it
@@ -56,8 +72,11 @@ func (c *committer) judge(l *link, r *request, i int, refusal error) (repaired b
 	if errors.Is(refusal, zkc.ErrNoAuth) {
 		return false, fmt.Errorf("%s: %w", c.b.path(op.Key), refusal)
 	}
-	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure {
+	switch op.Kind {
+	case store.OpCreate, store.OpEnsure:
 		return c.judgeCreate(l, r, i, refusal)
+	case store.OpBump:
+		return c.judgeBump(l, r, i, refusal)
 	}
 	switch {
 	case errors.Is(refusal, zkc.ErrNoNode):
@@ -114,6 +133,22 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}
 	}
 	return false, fmt.Errorf("%s: %w", path, refusal)
+}
+
+// judgeBump is judge for Bump.
+func (c *committer) judgeBump(l *link, r *request, i int, refusal error) (repaired bool, err error) {
+	step := &r.steps[i]
+	c.b.known.Remove(step.id)
+	switch {
+	case errors.Is(refusal, zkc.ErrNoNode):
+		step.absent = true
+		step.parents, err = c.missingParents(l, r.ops[i].Key)
+		return err == nil, err
+	case errors.Is(refusal, zkc.ErrNodeExists), step.within:
+		step.absent, step.parents = false, nil
+		return true, nil
+	}
+	return false, fmt.Errorf("%s: %w", c.b.path(r.ops[i].Key), refusal)
 }
 
 // judgeParent is judge for the znodes above, which are not what they were

@@ -173,7 +173,7 @@ func (q *queue) form() []*request {
 }
 
 // claims says which operations can share a transaction: at most one on each
-// key, except that equal checks, and Ensures, are done once for all. A key
+// key, except that equal checks, Ensures and Bumps are done once for all. A key
 // under one that is deleted waits: it would need its parent made again.
 type claims struct {
 	by      map[store.Key]*store.Op
@@ -191,7 +191,7 @@ func (c *claims) add(ops []store.Op) bool {
 		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
 			return false
 		}
-		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure) && underAny(c.deletes, op.Key) {
+		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump) && underAny(c.deletes, op.Key) {
 			return false
 		}
 	}
@@ -206,7 +206,12 @@ func (c *claims) add(ops []store.Op) bool {
 }
 
 func shared(a, b *store.Op) bool {
-	return a.Kind == b.Kind && (a.Kind == store.OpEnsure || a.Kind == store.OpCheck && a.Version == b.Version)
+	return a.Kind == b.Kind && sharable(a.Kind) && (a.Kind != store.OpCheck || a.Version == b.Version)
+}
+
+// sharable says whether one operation of this kind may do for several requests.
+func sharable(kind store.OpKind) bool {
+	return kind == store.OpCheck || kind == store.OpEnsure || kind == store.OpBump
 }
 
 func underAny(keys map[store.Key]bool, key store.Key) bool {

@@ -188,6 +188,15 @@ func (b *Backend) lastResort(i id, key string, c store.Consistency, failure erro
 	return e, age
 }
 
+// wrote keeps what was written by step, unless nothing tells when it changes.
+func (b *Backend) wrote(s *step, e *entry) {
+	if b.feed.off.Load() {
+		b.cache.drop(s.id)
+		return
+	}
+	b.cache.wrote(s.id, s.ticket, e)
+}
+
 // remember keeps what was read, unless nothing tells when it changes.
 func (b *Backend) remember(i id, ticket uint64, e *entry) {
 	if b.feed.off.Load() || !b.cache.put(i, ticket, e) {
