@@ -27,6 +27,7 @@ import (
 //	zkset PATH FILE          sets the data of a znode, which may be new
 //	zkacl PATH               prints the ACL to standard output
 //	zkrmr PATH               removes a znode and all below
+//	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
 func TestScriptsWithZooKeeper(t *testing.T) {
 	server := zktest.Start(t)
@@ -46,7 +47,7 @@ func TestScriptsWithZooKeeper(t *testing.T) {
 	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
 		env.Setenv("ZK", server.Addr())
 		return nil
-	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep})
+	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
 
 // TestScriptsWithZooKeeperOverTLS: $ZK takes TLS alone, as zk.pem, from whoever
@@ -102,6 +103,14 @@ func (z zookeeper) rmr(ts *testscript.TestScript, _ bool, args []string) {
 	for i := len(all) - 1; i >= 0; i-- {
 		ts.Check(z.conn.Delete(all[i], -1))
 	}
+}
+
+func (z zookeeper) find(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(z.walk(args[0], func(p string, data []byte) {
+		if len(data) > 0 {
+			fmt.Fprintln(ts.Stdout(), p)
+		}
+	}))
 }
 
 func (z zookeeper) grep(ts *testscript.TestScript, neg bool, args []string) {
