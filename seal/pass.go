@@ -297,7 +297,9 @@ func (p *pass) reseal(ctx context.Context, key store.Key, node store.Node, place
 		if err != nil || data == nil {
 			return nil, err
 		}
-		return []store.Op{store.Set(key, data, node.Version)}, nil
+		op := store.Set(key, data, node.Version)
+		op.Quiet = true // the value is the same
+		return []store.Op{op}, nil
 	})
 	var refused *store.OpError
 	switch {

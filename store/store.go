@@ -128,6 +128,9 @@ type Op struct {
 	Key     Key
 	Data    []byte
 	Version Version
+	// Quiet: the record means what it meant before (it was encrypted anew, for
+	// one), so Backend.Changes does not tell of it.
+	Quiet bool
 }
 
 // Check demands that key is at version v.
@@ -178,6 +181,15 @@ type Backend interface {
 	// (after the storage was out of reach). notify must not block. The watch
 	// ends with the context or the backend.
 	Watch(ctx context.Context, keys []Key, notify func())
+
+	// Changes calls notify, from one goroutine of the backend, soon (on
+	// ZooKeeper well within a second) after anything was changed through any
+	// backend on the same records, but for what was Quiet. A read that begins
+	// within notify, or later, sees what is told. Nothing after Changes has
+	// returned goes untold; where it cannot be told what has changed, Missed
+	// is. notify must not block. It ends with the context or the backend. One
+	// costs the same however many records are of interest.
+	Changes(ctx context.Context, notify func(Changes))
 
 	// Ping asks the storage itself whether it answers.
 	Ping(ctx context.Context) error

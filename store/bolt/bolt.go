@@ -129,6 +129,11 @@ func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 	b.hub.Watch(ctx, keys, notify)
 }
 
+// Changes implements store.Backend.
+func (b *Backend) Changes(ctx context.Context, notify func(store.Changes)) {
+	b.hub.Subscribe(ctx, notify)
+}
+
 // Close implements store.Backend. It waits for the transaction under way, and
 // for the reads.
 func (b *Backend) Close() error {

@@ -12,6 +12,7 @@ import (
 	bbolt "go.etcd.io/bbolt"
 
 	"secretstore/store"
+	"secretstore/store/internal/local"
 )
 
 // maxBatch bounds, in bytes of data, what waits in memory for one transaction
@@ -28,6 +29,7 @@ type request struct {
 
 	versions []store.Version
 	changed  []store.Key
+	news     local.News
 	err      error
 }
 
@@ -141,6 +143,7 @@ func (b *Backend) commit(batch []*request) {
 	}
 	for _, r := range b.update(live) {
 		b.hub.Changed(r.changed...)
+		b.hub.Tell(r.news.IDs()...)
 	}
 	for _, r := range live {
 		close(r.done)
@@ -170,7 +173,7 @@ func (b *Backend) update(batch []*request) []*request {
 	return nil
 }
 
-func (r *request) fail(err error) { r.versions, r.changed, r.err = nil, nil, err }
+func (r *request) fail(err error) { r.versions, r.changed, r.news, r.err = nil, nil, local.News{}, err }
 
 // attempt does the batch in one bbolt transaction. On failure it says which
 // request was at fault, or -1 if it was none of them.
@@ -253,7 +256,7 @@ func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
 			err = damage(b.path, p)
 		}
 	}()
-	r.versions, r.changed, r.err = make([]store.Version, len(r.ops)), nil, nil
+	r.versions, r.changed, r.news, r.err = make([]store.Version, len(r.ops)), nil, local.News{}, nil
 	j := judge{records: records, ops: r.ops}
 	writes := make([]bool, len(r.ops))
 	for i := range r.ops {
@@ -272,6 +275,7 @@ func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
 			continue
 		}
 		r.changed = append(r.changed, op.Key)
+		r.news.Add(op)
 		if r.versions[i], err = put(records, op, r.values[i]); err != nil {
 			return fmt.Errorf("%s: record %s: %w", b.path, op.Key, err)
 		}

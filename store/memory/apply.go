@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"secretstore/store"
+	"secretstore/store/internal/local"
 )
 
 // apply does all ops, which store.CheckOps has accepted, or none. Each is
@@ -14,6 +15,7 @@ import (
 func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 	versions := make([]store.Version, len(ops))
 	changed := make([]store.Key, 0, len(ops))
+	var news local.News
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	undo := make([]func(), 0, len(ops))
@@ -31,6 +33,7 @@ func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 		}
 		versions[i] = r.do(op)
 		changed = append(changed, op.Key)
+		news.Add(op)
 		undo = append(undo, func() {
 			if existed {
 				r.put(op.Key, before)
@@ -41,6 +44,7 @@ func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 	}
 	for h := range r.hubs {
 		h.Changed(changed...)
+		h.Tell(news.IDs()...)
 	}
 	return versions, nil
 }

@@ -85,6 +85,11 @@ func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 	b.hub.Watch(ctx, keys, notify)
 }
 
+// Changes implements store.Backend.
+func (b *Backend) Changes(ctx context.Context, notify func(store.Changes)) {
+	b.hub.Subscribe(ctx, notify)
+}
+
 // Ping implements store.Backend.
 func (b *Backend) Ping(ctx context.Context) error { return b.ready(ctx) }
 

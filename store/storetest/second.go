@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 
 	"secretstore/store"
 )
@@ -70,6 +71,28 @@ var secondTests = []struct {
 		b.await(told)
 		a.apply(store.Delete("k", v))
 		b.await(told)
+	}},
+	{"Changes tells of the other's creation, change and deletion", func(a, b *env) {
+		told := b.changes(b.ctx)
+		v := a.create("p/k", "x")
+		told.await(store.RecordID("p/k"), store.ListingID("p"))
+		v = a.apply(store.Set("p/k", y, v))[0]
+		told.await(store.RecordID("p/k"))
+		if n, err := b.b.Get(b.ctx, "p/k", store.Cached); err != nil || n.Version != v {
+			b.Errorf("read version %d, %v, after word of %d", n.Version, err, v)
+		}
+		quiet := store.Set("p/k", x, v)
+		quiet.Quiet = true
+		v = a.apply(quiet)[0]
+		a.create("p/l", "x")
+		if all := told.await(store.RecordID("p/l")); slices.Contains(all, store.RecordID("p/k")) {
+			b.Error("told of a quiet change")
+		}
+		if n, err := b.b.Get(b.ctx, "p/k", store.Cached); err != nil || n.Version != v {
+			b.Errorf("read version %d, %v, after word of what came later than %d", n.Version, err, v)
+		}
+		a.apply(store.Delete("p/k", v))
+		told.await(store.RecordID("p/k"), store.ListingID("p"))
 	}},
 	{"a version that the other has changed is ErrConflict", func(a, b *env) {
 		v := a.create("k", "x")

@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Backend, options ...Option)
 		{"Apply", applyTests},
 		{"Limits", limitTests},
 		{"Watch", watchTests},
+		{"Changes", changesTests},
 		{"Context", contextTests},
 		{"Concurrency", concurrencyTests},
 		{"Close", closeTests},

@@ -114,12 +114,16 @@ func (c *committer) build(batch []*request) *tx {
 			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 				made[op.Key] = true
 			}
+			told := r.steps[i].id
+			if op.Quiet {
+				told |= quiet
+			}
 			if kept(op) {
 				r.steps[i].ticket = c.b.cache.ticket(r.steps[i].id)
-				t.told[r.steps[i].id] = true
-				t.ids = append(t.ids, r.steps[i].id)
+				t.told[told] = true
+				t.ids = append(t.ids, told)
 			} else {
-				t.tell(r.steps[i].id)
+				t.tell(told)
 			}
 			if op.Kind != store.OpSet && (op.Kind != store.OpBump || r.steps[i].absent) {
 				t.tell(listingID(parentOf(op.Key)))

@@ -2,10 +2,10 @@ package zk
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"secretstore/store"
@@ -18,14 +18,16 @@ import (
 //	magic (4) | nonce (8) | count (8) | ids (8 each)
 //
 // big endian. count is how many ids the server has published so far, ids are
-// the last of them, oldest first. nonce is different in each attempt to write,
-// so that the server can recognise which of its attempts took effect.
+// the last of them, oldest first; the lowest bit of one is set where the record
+// is to be dropped from memory but means what it did (store.Op.Quiet). nonce is
+// different in each attempt to write, so that the server can recognise which of
+// its attempts took effect.
 //
 // Whoever can write there can lie, and makes others drop records from memory
 // in vain, or keep them; by writing to the records themselves they could do
 // as much.
 const (
-	changeMagic = "scl1"
+	changeMagic = "scl2"
 	changeHead  = 4 + 8 + 8
 	// Ids are repeated for readers who are behind by some transactions: all of
 	// the last recentFor, but at least minRecent and at most maxRecent of them.
@@ -39,19 +41,18 @@ const (
 
 var errChange = errors.New("not a change record")
 
-// id stands for a record, or for a listing, in change records and as key of
-// the memory. It is not a secret, and a collision costs a read in vain.
-type id uint64
+// id is also the key of the memory.
+type id = store.ID
 
-func recordID(key store.Key) id  { return hashID("r", key) }
-func listingID(key store.Key) id { return hashID("l", key) }
+func recordID(key store.Key) id  { return store.RecordID(key) }
+func listingID(key store.Key) id { return store.ListingID(key) }
 
-func hashID(kind, key string) id {
-	var buf [1 + store.MaxKey]byte
-	n := copy(buf[:], kind)
-	n += copy(buf[n:], key)
-	sum := sha256.Sum256(buf[:n])
-	return id(binary.BigEndian.Uint64(sum[:8]))
+// quiet is the bit of an id that only drops from memory.
+const quiet id = 1
+
+// loud returns those of ids that watchers are told of.
+func loud(ids []id) []id {
+	return slices.DeleteFunc(slices.Clone(ids), func(i id) bool { return i&quiet != 0 })
 }
 
 // newOwnName names a change record, so that no two servers ever share one.

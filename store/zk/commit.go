@@ -209,7 +209,7 @@ func keep(batch []*request, step func(*request) bool) []*request {
 func (c *committer) committed(t *tx) {
 	c.own.published(t.ids, time.Now())
 	for _, id := range t.drops {
-		c.b.cache.drop(id)
+		c.b.cache.drop(id &^ quiet)
 	}
 	now := sinceBase()
 	for _, r := range t.batch {
@@ -227,6 +227,7 @@ func (c *committer) committed(t *tx) {
 		}
 		r.answer(versions, nil)
 	}
+	c.b.hub.Tell(loud(t.ids)...) // last: who is told reads what is in memory by now
 }
 
 // maxOwnVersion is when a new change record is begun, long before the version,

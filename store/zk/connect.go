@@ -221,8 +221,17 @@ func (b *Backend) dropRecord(i id) {
 	b.known.Remove(i)
 }
 
+// told forgets what is said to have changed, and then tells watchers.
+func (b *Backend) told(ids []id) {
+	for _, i := range ids {
+		b.dropRecord(i &^ quiet)
+	}
+	b.hub.Tell(loud(ids)...)
+}
+
 // flush forgets everything that may have changed.
 func (b *Backend) flush() {
 	b.cache.flush()
 	b.known.Purge()
+	b.hub.Missed()
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	zkc "github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
@@ -138,6 +139,27 @@ func (f *feed) list(ctx context.Context, l *link) error {
 	return nil
 }
 
+// untoldEvery is how often watchers are told that they may have missed changes
+// while not all of these are told.
+const untoldEvery = 5 * time.Second
+
+// admit tells readers of changes, while not all of these are told, that they
+// may have missed some.
+func (f *feed) admit(ctx context.Context) {
+	tick := time.NewTicker(untoldEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if f.off.Load() {
+			f.b.hub.Missed()
+		}
+	}
+}
+
 // judge decides whether anything may be kept in memory.
 func (f *feed) judge() {
 	off := f.crowded || len(f.closed) > 0
@@ -196,8 +218,6 @@ func (f *feed) read(ctx context.Context, l *link, name string) error {
 		f.b.flush()
 		return nil
 	}
-	for _, id := range ids {
-		f.b.dropRecord(id)
-	}
+	f.b.told(ids)
 	return nil
 }

@@ -254,9 +254,7 @@ func (c *committer) lookWhich(l *link, t *tx) (done bool, again []*request) {
 // unknown answers the requests of a transaction whose outcome will not be
 // known.
 func (c *committer) unknown(t *tx, why error) []*request {
-	for _, id := range t.ids {
-		c.b.dropRecord(id)
-	}
+	c.b.told(t.ids)
 	c.b.log.Warn("the outcome of a write to ZooKeeper is unknown", zap.Int("requests", len(t.batch)), zap.Error(why))
 	fail(t.batch, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why))
 	return nil

@@ -54,6 +54,12 @@ func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 	b.watchPaths(ctx, paths, notify)
 }
 
+// Changes implements store.Backend with what all servers publish. What is
+// changed by zkCli is not told.
+func (b *Backend) Changes(ctx context.Context, notify func(store.Changes)) {
+	b.hub.Subscribe(ctx, notify)
+}
+
 func (b *Backend) watchPaths(ctx context.Context, paths []string, notify func()) {
 	if b.ready(ctx) != nil {
 		return

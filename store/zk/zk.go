@@ -132,6 +132,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	}
 	b.running.Go(b.connectLoop)
 	b.running.Go(b.housekeeping)
+	b.running.Go(func() { b.feed.admit(b.ctx) })
 	b.writer.Go((&committer{b: b}).run)
 	return b, nil
 }

@@ -17,6 +17,7 @@ type Hub struct {
 	mu       sync.Mutex
 	closed   bool                             // guarded by mu
 	watchers map[string]map[*watcher]struct{} // by key; guarded by mu
+	readers  map[*reader]struct{}             // of changes; guarded by mu
 }
 
 type watcher struct {
@@ -29,7 +30,7 @@ type watcher struct {
 // NewHub returns a hub without watchers. Close it.
 func NewHub() *Hub {
 	ended, end := context.WithCancel(context.Background())
-	return &Hub{end: end, ended: ended, watchers: make(map[string]map[*watcher]struct{})}
+	return &Hub{end: end, ended: ended, watchers: make(map[string]map[*watcher]struct{}), readers: make(map[*reader]struct{})}
 }
 
 // Watch calls notify from a goroutine of the hub after each Changed that names
