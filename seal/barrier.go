@@ -68,6 +68,8 @@ type barrier struct {
 	mu    sync.RWMutex
 	in    *opened // nil is sealed; guarded by mu
 	drops uint64  // how often keys were dropped; guarded by mu
+	// dropped, if set, is called after keys were dropped. It does not block.
+	dropped func()
 }
 
 // use runs fn with the keys, or returns ErrSealed. fn does no I/O and keeps
@@ -162,12 +164,15 @@ func (b *barrier) current() *opened {
 // drop forgets the keys and reports whether there were any.
 func (b *barrier) drop() bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.drops++
-	if b.in == nil {
-		return false
+	open := b.in != nil
+	if open {
+		b.in.clear()
+		b.in = nil
 	}
-	b.in.clear()
-	b.in = nil
-	return true
+	b.mu.Unlock()
+	if open && b.dropped != nil {
+		b.dropped()
+	}
+	return open
 }

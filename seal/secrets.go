@@ -27,11 +27,12 @@ const maxLooks = 8
 
 // Get reads a secret. ErrNotFound, ErrSealed, ErrCorrupt, store.ErrUnavailable.
 func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secret, error) {
-	return s.get(ctx, p, 0, c)
+	return s.get(ctx, p, 0, "", c)
 }
 
-// get reads one value of a secret; version 0 is the current one.
-func (s *Store) get(ctx context.Context, p acl.Path, version uint64, c store.Consistency) (Secret, error) {
+// get reads one value of a secret; version 0 is the current one. Of that it
+// returns no value if its id is known.
+func (s *Store) get(ctx context.Context, p acl.Path, version uint64, known string, c store.Consistency) (Secret, error) {
 	var secret Secret
 	err := s.settle(ctx, c, func(c store.Consistency) error {
 		h, err := s.readHead(ctx, p, c)
@@ -46,6 +47,10 @@ func (s *Store) get(ctx context.Context, p acl.Path, version uint64, c store.Con
 			return nil
 		}
 		secret = h.secret()
+		if secret.ID == known {
+			secret.Value = nil
+			return nil
+		}
 		if h.inPieces() {
 			secret.Value, err = s.readPieces(ctx, p, h, c)
 		}

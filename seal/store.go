@@ -60,6 +60,8 @@ type Store struct {
 	writers    keyQueue
 	listers    keyQueue
 	chores     *chores
+	watchers   *watchers
+	tracker    *tracker
 
 	// Touched only by whoever has the turn:
 	ended    endedSeals
@@ -100,10 +102,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		writers:   newKeyQueue(),
 		listers:   newKeyQueue(),
 		chores:    newChores(),
+		watchers:  newWatchers(),
+		tracker:   newTracker(),
 	}
 	if s.maxSize == 0 {
 		s.maxSize = DefaultMaxSecretSize
 	}
+	s.barrier.dropped = s.keysDropped
 	s.view.Store(&view{kind: storageUnknown, detail: "the storage has not answered yet"})
 	first, done := context.WithTimeout(ctx, startTimeout)
 	defer done()
@@ -117,6 +122,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.backend.Watch(run, []store.Key{keyConfig, keyKeyring, keyIntent}, s.poke)
+	s.backend.Changes(run, s.changed)
+	s.owned.Go(func() { s.track(run) })
 	s.owned.Go(func() { s.follow(run) })
 	s.owned.Go(func() { s.collect(run) })
 	s.owned.Go(func() { s.expire(run) })

@@ -1,0 +1,346 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+func watch(t *testing.T, s *Store, p acl.Path) *Watch {
+	t.Helper()
+	w, err := s.Watch(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+func awaitWake(t *testing.T, what string, woken <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-woken:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s: nobody was woken", what)
+	}
+}
+
+func create(t *testing.T, s *Store, p acl.Path, value string) string {
+	t.Helper()
+	id, err := s.Create(t.Context(), p, text(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func update(t *testing.T, s *Store, p acl.Path, value string) string {
+	t.Helper()
+	id, err := s.Update(t.Context(), p, text(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestWatchIsWokenByEachChangeOfItsSecretAndByASeal(t *testing.T) {
+	s, b, key := unsealed(t)
+	other := open(t, b, false)
+	if _, err := other.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	p := path(t, "group/a")
+	w := watch(t, s, p)
+	if _, err := w.Look(t.Context(), ""); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("Look = %v", err)
+	}
+	id := create(t, other, p, "v")
+	awaitWake(t, "created elsewhere", w.Woken())
+	got, err := w.Look(t.Context(), "")
+	if err != nil || got.ID != id || string(got.Value) != "v" {
+		t.Fatalf("Look = %+v, %v", got, err)
+	}
+	if got, err = w.Look(t.Context(), id); err != nil || got.ID != id || got.Value != nil {
+		t.Fatalf("Look at what is known = %+v, %v", got, err)
+	}
+	create(t, s, path(t, "group/b"), "v") // wakes nobody
+	id = update(t, s, p, "w")
+	awaitWake(t, "updated", w.Woken())
+	if got, err = w.Look(t.Context(), "00"); err != nil || got.ID != id {
+		t.Fatalf("Look = %+v, %v", got, err)
+	}
+	if err := s.Delete(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	awaitWake(t, "deleted", w.Woken())
+	if _, err := w.Look(t.Context(), id); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("Look = %v", err)
+	}
+	if _, err := other.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitWake(t, "sealed elsewhere", w.Woken())
+	if _, err := w.Look(t.Context(), id); !errors.Is(err, ErrSealed) {
+		t.Fatalf("Look = %v", err)
+	}
+	if _, err := s.Watch(p); !errors.Is(err, ErrSealed) {
+		t.Fatalf("Watch = %v", err)
+	}
+}
+
+// TestARotationWakesNobody re-encrypts everything under a watch and a stream:
+// the values are what they were.
+func TestARotationWakesNobody(t *testing.T) {
+	s, _, _ := unsealed(t)
+	p, last := path(t, "group/a"), path(t, "group/last")
+	id := create(t, s, p, "v")
+	w := watch(t, s, p)
+	st := stream(t, s, "")
+	before := path(t, "group/before") // what was told before has arrived
+	create(t, s, before, "v")
+	awaitEvents(t, st, Event{Kind: EventChanged, Path: before})
+	select {
+	case <-w.Woken(): // by its own creation
+	default:
+	}
+	if _, err := s.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		status, err := s.RotationStatus(t.Context())
+		if err == nil && status.State == RotationIdle {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still rotating: %+v, %v", status, err)
+		}
+	}
+	if got, err := s.Get(t.Context(), p, store.Latest); err != nil || got.ID != id {
+		t.Fatalf("after the rotation: %+v, %v", got, err)
+	}
+	create(t, s, last, "v")
+	if all := awaitEvents(t, st, Event{Kind: EventChanged, Path: last}); len(all) != 1 {
+		t.Errorf("told %+v", all)
+	}
+	select {
+	case <-w.Woken():
+		t.Error("the watch was woken")
+	default:
+	}
+}
+
+// TestNoChangeIsMissedBetweenLookingAndWaiting has many watchers look and wait
+// while another server writes: all end with the last value.
+func TestNoChangeIsMissedBetweenLookingAndWaiting(t *testing.T) {
+	s, b, key := unsealed(t)
+	other := open(t, b, false)
+	if _, err := other.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	const readers, writes = 50, 100
+	p := path(t, "a")
+	create(t, s, p, "0")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			w, err := s.Watch(p)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer w.Close()
+			known := ""
+			for {
+				got, err := w.Look(ctx, known)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if known = got.ID; string(got.Value) == fmt.Sprint(writes) {
+					return
+				}
+				select {
+				case <-w.Woken():
+				case <-ctx.Done():
+					t.Error("the last change was missed")
+					return
+				}
+			}
+		})
+	}
+	for i := 1; i <= writes; i++ {
+		update(t, other, p, fmt.Sprint(i))
+	}
+	wg.Wait()
+	if n := len(s.watchers.byID); n != 0 {
+		t.Errorf("%d watches are left", n)
+	}
+}
+
+func stream(t *testing.T, s *Store, folder string) *Stream {
+	t.Helper()
+	f, err := acl.ParseFolder(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Stream(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(st.Close)
+	return st
+}
+
+// awaitEvents returns the events up to the one that is like want in kind and
+// path.
+func awaitEvents(t *testing.T, st *Stream, want Event) (all []Event) {
+	t.Helper()
+	for {
+		awaitWake(t, fmt.Sprintf("waiting for %+v after %+v", want, all), st.Woken())
+		events, err := st.Take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			all = append(all, e)
+			if e.Kind == want.Kind && e.Path == want.Path {
+				return all
+			}
+		}
+	}
+}
+
+func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
+	s, b, key := unsealed(t)
+	other := open(t, b, false)
+	if _, err := other.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, path(t, "group/old"), "v")
+	st, sub := stream(t, s, ""), stream(t, s, "group")
+	for i, p := range []acl.Path{path(t, "new"), path(t, "group/new"), path(t, "group/deep/er/new"), path(t, "groups/new")} {
+		writer := []*Store{s, other}[i%2]
+		id := create(t, writer, p, "v")
+		all := awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
+		if e := all[len(all)-1]; e.ID != id || e.Version != 1 {
+			t.Errorf("told %+v, want version 1 and id %s", e, id)
+		}
+		id = update(t, writer, p, "w")
+		all = awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
+		if e := all[len(all)-1]; e.ID != id || e.Version != 2 {
+			t.Errorf("told %+v, want version 2 and id %s", e, id)
+		}
+		if err := writer.Delete(t.Context(), p, nil); err != nil {
+			t.Fatal(err)
+		}
+		awaitEvents(t, st, Event{Kind: EventDeleted, Path: p})
+		create(t, writer, p, "again")
+		awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
+	}
+	old := path(t, "group/old")
+	if err := other.Delete(t.Context(), old, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range awaitEvents(t, sub, Event{Kind: EventDeleted, Path: old}) {
+		if e.Path.String() == "new" || e.Path.String() == "groups/new" {
+			t.Errorf("told of %s, which is not below", e.Path)
+		}
+	}
+}
+
+func TestASlowReaderOfAStreamIsToldToLookAgain(t *testing.T) {
+	s, _, _ := unsealed(t)
+	slow, fast := stream(t, s, ""), stream(t, s, "")
+	const many = maxQueued + 50
+	for i := range many {
+		p := path(t, fmt.Sprint("a", i))
+		create(t, s, p, "v")
+		awaitEvents(t, fast, Event{Kind: EventChanged, Path: p})
+	}
+	events, err := slow.Take()
+	if err != nil || len(events) > maxQueued || events[0].Kind != EventResync {
+		t.Errorf("%d events, the first %+v, %v", len(events), events[0], err)
+	}
+	if e := events[len(events)-1]; e.Path != path(t, fmt.Sprint("a", many-1)) {
+		t.Errorf("the last event is %+v", e)
+	}
+}
+
+// gappy is a backend that can miss changes.
+type gappy struct {
+	*memory.Backend
+	mu     sync.Mutex
+	notify func(store.Changes)
+	deaf   bool
+}
+
+func (g *gappy) Changes(ctx context.Context, notify func(store.Changes)) {
+	g.mu.Lock()
+	g.notify = notify
+	g.mu.Unlock()
+	g.Backend.Changes(ctx, func(c store.Changes) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !g.deaf {
+			notify(c)
+		}
+	})
+}
+
+func (g *gappy) set(deaf bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.deaf = deaf; !deaf {
+		g.notify(store.Changes{Missed: true})
+	}
+}
+
+func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
+	g := &gappy{Backend: memory.New()}
+	s, _ := unsealedOn(t, g)
+	p, born := path(t, "group/a"), path(t, "group/b")
+	create(t, s, p, "v")
+	w, st := watch(t, s, p), stream(t, s, "group")
+	g.set(true)
+	id := update(t, s, p, "w")
+	create(t, s, born, "v")
+	g.set(false)
+	awaitWake(t, "missed", w.Woken())
+	if got, err := w.Look(t.Context(), ""); err != nil || got.ID != id {
+		t.Errorf("Look = %+v, %v", got, err)
+	}
+	awaitEvents(t, st, Event{Kind: EventResync})
+	// What was born in the gap is known by name now.
+	update(t, s, born, "w")
+	awaitEvents(t, st, Event{Kind: EventChanged, Path: born})
+}
+
+func TestStreamsEndWithASeal(t *testing.T) {
+	s, _, key := unsealed(t)
+	st := stream(t, s, "")
+	if _, err := s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitWake(t, "sealed", st.Woken())
+	if events, err := st.Take(); !errors.Is(err, ErrSealed) || len(events) > 0 {
+		t.Errorf("Take = %+v, %v", events, err)
+	}
+	if _, err := s.Stream(t.Context(), acl.Path{}); !errors.Is(err, ErrSealed) {
+		t.Errorf("Stream = %v", err)
+	}
+	if _, err := s.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	again := stream(t, s, "")
+	create(t, s, path(t, "a"), "v")
+	awaitEvents(t, again, Event{Kind: EventChanged, Path: path(t, "a")})
+}
