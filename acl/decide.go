@@ -19,15 +19,17 @@ const (
 	ResolveSecrets
 	// ReadVersions is about the earlier values of a secret. Whoever may read it may read those, but no service: it gets what is in force.
 	ReadVersions
+	// WatchNames follows the changes of the secrets below a folder.
+	WatchNames
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
-	// Path is the secret, or the folder of ListSecrets; unused by ViewStore, Administer and ResolveSecrets.
+	// Path is the secret, or the folder of ListSecrets and WatchNames; unused by ViewStore, Administer and ResolveSecrets.
 	Path Path
 	// Service is on whose behalf secrets are read, or whose tasks MintTaskToken is for; it counts only if HasService. MintTaskToken needs it,
-	// and any operation but it, ReadSecret and ResolveSecrets is refused with it.
+	// and any operation but it, ReadSecret, ResolveSecrets and WatchNames is refused with it.
 	Service    Service
 	HasService bool
 }
@@ -99,9 +101,12 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 		return d.deny(ReasonNoPermission)
 	case r.isSuperuser():
 		return d.allow(ReasonSuperuser)
-	case req.Op == ListSecrets:
+	case req.Op == ListSecrets, req.Op == WatchNames:
 		if r.allowsList(req.Path) {
 			return d.allow(ReasonGranted)
+		}
+		if req.HasService && r.allows(ResolveResource(req.Service), Read) {
+			return d.allow(ReasonOnBehalf)
 		}
 	case req.Op == Administer:
 	case req.Op == ResolveSecrets:
@@ -137,6 +142,18 @@ func (p *Policy) DecideResolve(who Principal, svc Service, paths []Path) Decisio
 	return d.allow(ReasonGranted)
 }
 
+// MayHear says whether who, who follows the changes below a folder as in req, may know of those of the secret name: each that the list
+// of the folder shows; with a service named, each that could be read on its behalf, and no other.
+func (p *Policy) MayHear(who Principal, req Request, name Path) bool {
+	if req.Op != WatchNames || !name.below(req.Path) || !p.Decide(who, req).Allowed {
+		return false
+	}
+	if req.HasService {
+		return p.Decide(who, Request{Op: ReadSecret, Path: name, Service: req.Service, HasService: true}).Allowed
+	}
+	return p.Decide(who, Request{Op: ListSecrets, Path: name.Folder()}).Allowed
+}
+
 // decideBound is the whole law for tokens that are bound to a service: they read the secrets of its spaces, one by one or all that the
 // service needs, and do nothing else, whatever the grants of their uid, superuser included.
 func decideBound(d Decision, svc Service, req Request) Decision {
@@ -158,6 +175,8 @@ func (r Request) valid() bool {
 	switch r.Op {
 	case ReadSecret:
 		return !r.Path.IsRoot()
+	case WatchNames:
+		return true
 	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
 	case ListSecrets, ViewStore, Administer:
@@ -181,7 +200,7 @@ func (r Request) needs() (Resource, Action) {
 		return SecretResource(r.Path), Update
 	case DeleteSecret:
 		return SecretResource(r.Path), Delete
-	case ListSecrets:
+	case ListSecrets, WatchNames:
 		return ListResource(r.Path), Read
 	case Administer:
 		return SuperuserResource(), Full

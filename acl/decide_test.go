@@ -10,7 +10,7 @@ import (
 	"secretstore/acl"
 )
 
-var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions}
+var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames}
 
 func bound(t testing.TB, uid, service string) acl.Principal {
 	return acl.Principal{UID: uid, Service: acl.BindTo(mustService(t, service))}
@@ -69,7 +69,7 @@ users:
 				t.Errorf("%s, %s: %+v", uid, letter, d)
 			}
 		}
-		for _, op := range []acl.Op{acl.ListSecrets, acl.Administer} {
+		for _, op := range []acl.Op{acl.ListSecrets, acl.WatchNames, acl.Administer} {
 			if p.Decide(acl.Principal{UID: uid}, acl.Request{Op: op}).Allowed {
 				t.Errorf("%s: op %d allowed by a grant on a secret", uid, op)
 			}
@@ -216,6 +216,9 @@ users:
 		}
 	}
 	for _, op := range allOps[1:] {
+		if op == acl.WatchNames {
+			continue // see TestWhoMayHearOfChanges
+		}
 		req := acl.Request{Op: op, Path: mustPath(t, "group/secret"), Service: mustService(t, "/group/a"), HasService: true}
 		for _, uid := range []string{"marathon", "full", "super"} {
 			if d := p.Decide(acl.Principal{UID: uid}, req); d.Allowed {
@@ -226,6 +229,71 @@ users:
 }
 
 // A token that is bound to a service reads the secrets of its spaces and does nothing else, whatever its uid may do.
+func TestWhoMayHearOfChanges(t *testing.T) {
+	p := mustPolicy(t, `
+users:
+  all: {"dcos:secrets:list:default:/": [read]}
+  group: {"dcos:secrets:list:default:/group": [read]}
+  reader: {"dcos:secrets:default:/*": [read]}
+  both: {"dcos:secrets:list:default:/group": [read], "dcos:secrets:default:/group/a": [read]}
+  scheduler: {"dcos:secrets:resolve:default:/group/*": [read]}
+`).WithSuperusers("root")
+	for _, row := range []struct {
+		who, folder, service, name string // service "" names none
+		open, hear                 bool
+	}{
+		{"all", "", "", "group/a", true, true},
+		{"all", "group", "", "group/deep/er/a", true, true},
+		{"all", "group", "", "group2/a", true, false},
+		{"all", "group", "", "group", true, false},
+		{"all", "", "/group/app", "group/a", true, false}, // may list, but read nothing for a service
+		{"group", "group", "", "group/a", true, true},
+		{"group", "group/deep", "", "group/deep/a", true, true},
+		{"group", "group/deep", "", "group/a", true, false},
+		{"group", "", "", "group/a", false, false},
+		{"group", "grou", "", "group/a", false, false},
+		{"reader", "", "", "a", false, false},
+		{"reader", "", "/group/app", "a", false, false},
+		{"both", "group", "", "group/b", true, true},
+		{"both", "group", "/group/app", "group/a", true, true},
+		{"both", "group", "/group/app", "group/b", true, false},
+		{"both", "group", "/other/app", "group/a", true, false},
+		{"scheduler", "", "", "a", false, false},
+		{"scheduler", "", "/group/app", "a", true, true},
+		{"scheduler", "", "/group/app", "group/a", true, true},
+		{"scheduler", "group", "/group/app", "a", true, false},
+		{"scheduler", "", "/group/app", "group/app/a", true, true},
+		{"scheduler", "", "/group/app", "group/other/a", true, false},
+		{"scheduler", "", "/other/app", "a", false, false},
+		{"root", "", "", "a/b", true, true},
+		{"root", "", "/other/app", "group/a", true, false},
+		{"nobody", "", "", "a", false, false},
+	} {
+		folder, err := acl.ParseFolder(row.folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := acl.Request{Op: acl.WatchNames, Path: folder}
+		if row.service != "" {
+			req.Service, req.HasService = mustService(t, row.service), true
+		}
+		who := acl.Principal{UID: row.who}
+		if d := p.Decide(who, req); d.Allowed != row.open {
+			t.Errorf("%+v: %+v", row, d)
+		}
+		if got := p.MayHear(who, req, mustPath(t, row.name)); got != row.hear {
+			t.Errorf("%+v: hears %v", row, got)
+		}
+		who.Service = acl.BindTo(mustService(t, "/group/app"))
+		if d := p.Decide(who, req); d.Allowed || p.MayHear(who, req, mustPath(t, row.name)) {
+			t.Errorf("%+v: allowed to a bound token", row)
+		}
+		if p.MayHear(acl.Principal{UID: row.who}, acl.Request{Op: acl.ReadSecret, Path: mustPath(t, row.name)}, mustPath(t, row.name)) {
+			t.Errorf("%+v: hears without following changes", row)
+		}
+	}
+}
+
 func TestTokensBoundToAService(t *testing.T) {
 	p := mustPolicy(t, `users: {u: {"dcos:secrets:*": [full]}}`).WithSuperusers("root")
 	for _, uid := range []string{"u", "root", "unknown"} {

@@ -70,6 +70,14 @@ func (p Path) Name() string {
 	return p.s[strings.LastIndexByte(p.s, '/')+1:]
 }
 
+// below reports whether p is a secret in folder or deeper, component by component.
+func (p Path) below(folder Path) bool {
+	if folder.IsRoot() {
+		return !p.IsRoot()
+	}
+	return len(p.s) > len(folder.s) && p.s[len(folder.s)] == '/' && p.s[:len(folder.s)] == folder.s
+}
+
 // unescape decodes percent escapes once. Decoding twice would make %252F a separator behind the back of a proxy that checks paths.
 func unescape(s string) (string, bool) {
 	if strings.IndexByte(s, '%') < 0 {

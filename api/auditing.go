@@ -12,8 +12,17 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 	if s.audit == nil || c.open {
 		return nil
 	}
+	e := s.auditEntry(c, rep)
+	if len(c.others) > 0 {
+		return s.audit.Append(withOthers(c, e, rep)...)
+	}
+	return s.audit.Append(&e)
+}
+
+// auditEntry is the line of an answer.
+func (s *Server) auditEntry(c *call, rep *reply) audit.Entry {
 	e := audit.Entry{
-		Time: c.start, RequestID: c.id, UID: c.principal.UID,
+		Time: c.start.Add(c.waited), RequestID: c.id, UID: c.principal.UID,
 		Action: c.decision.Action, Resource: c.decision.Resource, Endpoint: c.endpointName(),
 		Outcome: outcomeOf(rep), Status: rep.status, Reason: c.decision.Reason, Remote: c.remote,
 	}
@@ -25,10 +34,7 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 	} else if svc, bound := c.principal.Service.Get(); bound {
 		e.Service = svc.String()
 	}
-	if len(c.others) > 0 {
-		return s.audit.Append(withOthers(c, e, rep)...)
-	}
-	return s.audit.Append(&e)
+	return e
 }
 
 // withOthers returns the lines of a request with several decisions. It takes a

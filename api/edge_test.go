@@ -61,6 +61,7 @@ type edge struct {
 	audit   string // path of the audit log
 	log     *syncBuffer
 	client  *http.Client
+	policy  *atomic.Pointer[acl.Policy]
 }
 
 type edgeOptions struct {
@@ -70,13 +71,19 @@ type edgeOptions struct {
 	warnings      func() []string
 	auth          api.Authenticator
 	level         zapcore.Level
+	timeouts      time.Duration // of the http.Server
+	storage       store.Backend // instead of a faulty one in memory
 }
 
 func newEdge(t testing.TB, o edgeOptions) *edge {
 	t.Helper()
-	e := &edge{t: t, backend: &faulty{Backend: memory.New()}, log: &syncBuffer{}, audit: filepath.Join(t.TempDir(), "audit.log")}
+	e := &edge{t: t, policy: new(atomic.Pointer[acl.Policy]), backend: &faulty{Backend: memory.New()}, log: &syncBuffer{}, audit: filepath.Join(t.TempDir(), "audit.log")}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), e.log, zapcore.DebugLevel+o.level))
-	st, err := seal.Open(t.Context(), seal.Options{Backend: e.backend, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log})
+	var storage store.Backend = e.backend
+	if o.storage != nil {
+		storage = o.storage
+	}
+	st, err := seal.Open(t.Context(), seal.Options{Backend: storage, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log})
 	must(t, err)
 	e.store = st
 	trail, err := audit.Open(e.audit)
@@ -85,9 +92,9 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	must(t, err)
 	policy, err := acl.ParsePolicy([]byte(policyText))
 	must(t, err)
-	policy = policy.WithSuperusers("root")
+	e.policy.Store(policy.WithSuperusers("root"))
 	cfg := api.Config{
-		Store: st, Driver: "memory", Auth: verifier, Policy: func() *acl.Policy { return policy }, Audit: trail,
+		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: trail,
 		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings,
 	}
 	if o.auth != nil {
@@ -97,6 +104,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	must(t, err)
 	web := httptest.NewUnstartedServer(e.server)
 	web.Config.DisableGeneralOptionsHandler = true
+	web.Config.ReadTimeout, web.Config.WriteTimeout = o.timeouts, o.timeouts
 	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
 	e.client = &http.Client{
@@ -104,6 +112,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(func() {
+		e.server.EndWatches()
 		e.client.CloseIdleConnections()
 		web.Close()
 		must(t, st.Close())

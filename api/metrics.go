@@ -27,7 +27,7 @@ type endpointMetrics struct {
 	byStatus [600]atomic.Pointer[prometheus.Counter]
 }
 
-func newMetrics(cfg Config, storage *prober, table []*endpoint) (*metrics, error) {
+func newMetrics(cfg Config, storage *prober, waiting *waits, table []*endpoint) (*metrics, error) {
 	m := &metrics{registry: cfg.Registry}
 	if m.registry == nil {
 		m.registry = prometheus.NewRegistry()
@@ -42,7 +42,10 @@ func newMetrics(cfg Config, storage *prober, table []*endpoint) (*metrics, error
 	m.auditFailures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "secretstore_audit_failures_total", Help: "Requests refused because the audit log could not be written.",
 	})
-	for _, c := range append(stateGauges(cfg, storage), newKeyMetrics(cfg.Store), m.requests, durations, m.auditFailures) {
+	watches := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "secretstore_watches", Help: "Requests that wait for a secret to change, streams included.",
+	}, func() float64 { return float64(waiting.count()) })
+	for _, c := range append(stateGauges(cfg, storage), watches, newKeyMetrics(cfg.Store), m.requests, durations, m.auditFailures) {
 		if err := m.registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -112,6 +112,7 @@ var problems = []struct {
 	{seal.ErrTooManyTerms, problem{status: http.StatusConflict, text: "too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle"}},
 	{seal.ErrTaskSpent, problem{status: http.StatusUnauthorized, text: "the task token is used up: have the scheduler ask for another one"}},
 	{seal.ErrTaskTerm, problem{status: http.StatusUnauthorized, text: textUnauthorized}},
+	{seal.ErrTooManyNames, problem{status: http.StatusServiceUnavailable, text: "there are too many secrets to follow them by name: watch single ones with GET and ?watch="}},
 	{seal.ErrSealNotRecorded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true,
 		text: "sealed here, not yet recorded: this server holds no keys any more and goes on trying to record the intent in the storage"}},
 	{store.ErrOutcomeUnknown, problem{status: http.StatusServiceUnavailable, retry: true, failed: true, text: textUnknown}},

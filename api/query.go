@@ -22,10 +22,18 @@ type query struct {
 	nonces   int // how often nonce was given
 	version  string
 	versions int // how often version was given
+
+	// What these hold is checked where they count; elsewhere they are unknown.
+	watch    string
+	watches  int // how often watch was given
+	timeout  string
+	timeouts int
+	prefix   string
+	prefixes int
 }
 
 // form is a set of the parameters that ask for something else than the secret
-// itself. Of all but version only the literal value true counts: clients have
+// itself. Of all but version and watch only the literal value true counts: clients have
 // sent nothing else.
 type form uint8
 
@@ -34,12 +42,14 @@ const (
 	formVersion                   // version=N
 	formVersions                  // versions=true
 	formPurge                     // purge=true
+	formWatch                     // watch=ETAG
 )
 
 // nonceParam names the rekey that is to be cancelled.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, limit, after, nonce, service, version, versions, purge) and separate them with &"
+const textBadQuery = "malformed query: percent-encode the parameters (list, limit, after, nonce, service, version, versions, purge, " +
+	"watch, timeout, prefix) and separate them with &"
 
 // parseQuery reads the query string of a URL. Parameters that it does not know
 // are skipped whatever they look like; a known one that does not decode, or is
@@ -88,6 +98,16 @@ func parseQuery(raw string) (query, error) {
 		case nonceParam:
 			q.nonces++
 			q.nonce = value
+		case wire.WatchParam:
+			q.forms |= formWatch
+			q.watches++
+			q.watch = value
+		case wire.TimeoutParam:
+			q.timeouts++
+			q.timeout = value
+		case wire.PrefixParam:
+			q.prefixes++
+			q.prefix = value
 		}
 	}
 	if limits > 1 || afters > 1 {
@@ -143,7 +163,7 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "list", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam:
+	case "list", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
 		return true
 	}
 	return false

@@ -25,6 +25,8 @@ type reply struct {
 	age     time.Duration
 	problem *problem // nil for a success
 	broken  bool     // it could not be sent to its end
+	// stream, if not nil, follows the head of the answer.
+	stream *stream
 }
 
 // empty is a success without a body: clients parse whatever a 201 holds.
@@ -50,13 +52,15 @@ func plain(text string) (reply, error) {
 
 // replyTo gives an error the form that all errors have.
 func replyTo(p *problem) reply {
-	doc := wire.Error{Title: strconv.Itoa(p.status) + " " + http.StatusText(p.status), Description: p.text}
+	doc := wire.Error{Title: title(p.status), Description: p.text}
 	body, err := json.Marshal(doc)
 	if err != nil {
 		body = []byte(`{"title":"500 Internal Server Error","description":"internal error"}`) // unreachable: constant texts
 	}
 	return reply{status: p.status, contentType: wire.TypeJSON, body: body, problem: p}
 }
+
+func title(status int) string { return strconv.Itoa(status) + " " + http.StatusText(status) }
 
 // writeMinRate is the slowest download of a large answer, in bytes a second,
 // beyond writeGrace.
@@ -82,7 +86,7 @@ func (s *Server) send(c *call, rep *reply) {
 	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
 	// body which it spares; everything else whose length is known has one, for
 	// pooled clients are confused by empty chunked bodies.
-	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil {
+	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil && rep.stream == nil {
 		h["Content-Length"] = []string{strconv.Itoa(len(rep.body))}
 	}
 	if rep.age > 0 {
@@ -100,10 +104,13 @@ func (s *Server) send(c *call, rep *reply) {
 		}
 	}
 	switch {
+	case rep.stream != nil:
+		s.runStream(c, rep.stream)
+		return
 	case rep.more != nil:
 		s.sendPieces(c, rep)
 		return
-	case len(rep.body) >= largeAnswer:
+	case len(rep.body) >= largeAnswer, c.waits:
 		s.sendLarge(c, rep)
 		return
 	}
@@ -114,7 +121,8 @@ func (s *Server) send(c *call, rep *reply) {
 }
 
 // sendLarge writes under a deadline: an answer that the kernel's buffers do
-// not hold must not be kept in memory for a client that does not read.
+// not hold must not be kept in memory for a client that does not read. (One that
+// has waited has no deadline any more that would do for a small one.)
 func (s *Server) sendLarge(c *call, rep *reply) {
 	ctl := http.NewResponseController(c.w)
 	allowed := writeGrace + time.Duration(len(rep.body)/writeMinRate)*time.Second

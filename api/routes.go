@@ -57,6 +57,7 @@ func endpoints() []*endpoint {
 		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: formList, op: acl.ListSecrets, unsealed: true, run: (*Server).listSecrets},
 		{name: "secret.version", method: http.MethodGet, path: "/secret/", form: formVersion, op: acl.ReadVersions, unsealed: true, run: (*Server).readVersion},
 		{name: "secret.versions", method: http.MethodGet, path: "/secret/", form: formVersions, op: acl.ReadVersions, unsealed: true, run: (*Server).listVersions},
+		{name: "secret.watch", method: http.MethodGet, path: "/secret/", form: formWatch, op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: (*Server).watchSecret},
 		{name: "secret.create", method: http.MethodPut, path: "/secret/", op: acl.CreateSecret, unsealed: true, run: (*Server).createSecret},
 		{name: "secret.update", method: http.MethodPatch, path: "/secret/", op: acl.UpdateSecret, unsealed: true, run: (*Server).updateSecret},
 		{name: "secret.delete", method: http.MethodDelete, path: "/secret/", op: acl.DeleteSecret, unsealed: true, run: (*Server).deleteSecret},
@@ -66,6 +67,7 @@ func endpoints() []*endpoint {
 
 		{name: "secret.resolve", method: http.MethodPost, path: "/resolve/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, spends: true, run: (*Server).resolveSecrets},
 		{name: "secret.check", method: http.MethodPost, path: "/check/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, run: (*Server).checkDefinitions},
+		{name: "watch", method: http.MethodGet, path: "/watch/{store}", op: acl.WatchNames, unsealed: true, behalf: true, run: (*Server).streamChanges},
 
 		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: (*Server).listStores},
 		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: (*Server).showStore},

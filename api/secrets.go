@@ -81,22 +81,26 @@ func (s *Server) answerSecret(c *call, get func(context.Context, acl.Path, store
 	if err != nil {
 		return reply{}, err
 	}
-	etag := etagOf(secret.ID)
 	switch {
 	case given.match.given && !given.match.strong(secret.ID):
 		return reply{}, seal.ErrChanged
 	case given.noneMatch.given && given.noneMatch.weak(secret.ID):
-		return reply{status: http.StatusNotModified, etag: etag, age: secret.Age}, nil
+		return reply{status: http.StatusNotModified, etag: etagOf(secret.ID), age: secret.Age}, nil
 	}
-	rep := reply{status: http.StatusOK, contentType: form, etag: etag, body: secret.Value, age: secret.Age}
-	if form == wire.TypeJSON {
-		// Room for the value and its metadata; a value full of escapes grows.
-		buf := make([]byte, 0, len(secret.Value)+len(secret.Value)/8+len(secret.Description)+192)
-		if rep.body, err = appendSecret(buf, &secret); err != nil {
-			return reply{}, err
-		}
+	return secretReply(&secret, form)
+}
+
+// secretReply is the answer that holds a secret.
+func secretReply(secret *seal.Secret, form string) (reply, error) {
+	rep := reply{status: http.StatusOK, contentType: form, etag: etagOf(secret.ID), body: secret.Value, age: secret.Age}
+	if form != wire.TypeJSON {
+		return rep, nil
 	}
-	return rep, nil
+	// Room for the value and its metadata; a value full of escapes grows.
+	buf := make([]byte, 0, len(secret.Value)+len(secret.Value)/8+len(secret.Description)+192)
+	body, err := appendSecret(buf, secret)
+	rep.body = body
+	return rep, err
 }
 
 func (s *Server) createSecret(c *call) (reply, error) {

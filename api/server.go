@@ -76,6 +76,7 @@ type Server struct {
 
 	routes  *routes
 	bodies  *bodies
+	waits   *waits
 	metrics *metrics
 	probe   prober
 	headers sharedHeaders
@@ -103,6 +104,7 @@ func New(cfg Config) (*Server, error) {
 		store: cfg.Store, driver: cfg.Driver, dev: cfg.Development, auth: cfg.Auth, policy: cfg.Policy, audit: cfg.Audit,
 		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings, nodes: cfg.Nodes,
 		bodies:   newBodies(jsonFactor*cfg.Store.MaxSecretSize() + jsonSlack),
+		waits:    newWaits(),
 		headers:  newSharedHeaders(),
 		probe:    prober{ping: cfg.Store.Ping},
 		idPrefix: randomPrefix(),
@@ -112,7 +114,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	table := endpoints()
 	s.routes = newRoutes(table)
-	m, err := newMetrics(cfg, &s.probe, table)
+	m, err := newMetrics(cfg, &s.probe, s.waits, table)
 	if err != nil {
 		return nil, fmt.Errorf("api: register metrics: %w", err)
 	}
@@ -152,6 +154,9 @@ type call struct {
 	others []*errandRead
 	// sent, if not nil, is called when the answer has been sent, or given up.
 	sent func()
+	// waits: the request may last; waited is for how long it did.
+	waits  bool
+	waited time.Duration
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
@@ -170,6 +175,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	rep, panicked := s.answerSafely(c)
+	if rep.stream != nil {
+		defer rep.stream.close()
+	}
 	if err := s.writeAudit(c, &rep); err != nil {
 		s.metrics.auditFailures.Inc()
 		rep = replyTo(unaudited(c, err))
@@ -355,7 +363,7 @@ func (c *call) resolve(t target) (err error) {
 		switch {
 		case c.query.forms&v.form == 0:
 		case c.ep != ep:
-			return badRequest("contradictory query: ask for one of list, version, versions and purge at a time")
+			return badRequest("contradictory query: ask for one of list, version, versions, purge and watch at a time")
 		default:
 			c.ep = v
 		}
@@ -369,6 +377,8 @@ func (c *call) resolve(t target) (err error) {
 		c.path, err = acl.ParseFolder(t.rest)
 	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ReadVersions:
 		c.path, err = acl.ParsePath(t.rest)
+	case acl.WatchNames:
+		c.path, err = streamFolder(&c.query)
 	}
 	return err
 }
@@ -413,7 +423,7 @@ func unsealedError(st seal.Status) error {
 
 // record logs and counts a request that has been answered.
 func (s *Server) record(c *call, rep *reply, stack []byte) {
-	took := time.Since(c.start)
+	took := time.Since(c.start) - c.waited
 	s.metrics.observe(c.ep, rep.status, took)
 	p := rep.problem
 	switch {

@@ -9,7 +9,7 @@ import (
 
 const (
 	textServiceTwice     = "the service is named more than once: send either one X-Service-Id header or one query parameter service"
-	textServiceElsewhere = "a service can only be named when a secret is read: leave out the X-Service-Id header and the query parameter service"
+	textServiceElsewhere = "a service can only be named when a secret is read or changes are followed: leave out the X-Service-Id header and the query parameter service"
 )
 
 // namedService returns the service on whose behalf a request asks, and whether

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"errors"
+	"strings"
 	"sync"
 
 	"secretstore/acl"
@@ -102,8 +103,7 @@ func (st *Stream) wake() {
 
 // covers says whether p lies below the stream's folder.
 func (st *Stream) covers(p acl.Path) bool {
-	_, below := relativePrefix(st.under.String(), p.Folder().String())
-	return below
+	return strings.HasPrefix(p.String(), prefixOf(st.under.String()))
 }
 
 // tracker gives the changes, of which the storage tells hashes, the names of the

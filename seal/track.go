@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -177,9 +176,9 @@ func newNameIndex(s *Store) *nameIndex {
 
 // readAll reads the names of all secrets.
 func (n *nameIndex) readAll(ctx context.Context) error {
-	buckets, err := n.store.backend.Children(ctx, keySecrets, store.Cached)
+	buckets, err := n.store.children(ctx, keySecrets, store.Cached)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", keySecrets, err)
+		return err
 	}
 	for _, bucket := range buckets.Names {
 		if err := n.readBucket(ctx, keySecrets+"/"+bucket); err != nil {
@@ -214,9 +213,9 @@ func (n *nameIndex) touched(ctx context.Context, ids map[store.ID]bool) (map[sto
 
 // readBucket adds the folders of a bucket that are new, and their secrets.
 func (n *nameIndex) readBucket(ctx context.Context, bucket store.Key) error {
-	list, err := n.store.backend.Children(ctx, bucket, store.Cached)
+	list, err := n.store.children(ctx, bucket, store.Cached)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", bucket, err)
+		return err
 	}
 	for _, id := range list.Names {
 		f := indexedFolder{key: bucket + "/" + id, id: id}
@@ -241,9 +240,9 @@ func (n *nameIndex) readBucket(ctx context.Context, bucket store.Key) error {
 
 // readFolder adds the secrets of a folder that are new.
 func (n *nameIndex) readFolder(ctx context.Context, f indexedFolder) error {
-	list, err := n.store.backend.Children(ctx, f.key, store.Cached)
+	list, err := n.store.children(ctx, f.key, store.Cached)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", f.key, err)
+		return err
 	}
 	return n.store.use(func(o *opened) error {
 		for _, child := range list.Names {

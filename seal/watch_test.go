@@ -41,7 +41,7 @@ func create(t *testing.T, s *Store, p acl.Path, value string) string {
 	return id
 }
 
-func update(t *testing.T, s *Store, p acl.Path, value string) string {
+func replace(t *testing.T, s *Store, p acl.Path, value string) string {
 	t.Helper()
 	id, err := s.Update(t.Context(), p, text(value))
 	if err != nil {
@@ -71,7 +71,7 @@ func TestWatchIsWokenByEachChangeOfItsSecretAndByASeal(t *testing.T) {
 		t.Fatalf("Look at what is known = %+v, %v", got, err)
 	}
 	create(t, s, path(t, "group/b"), "v") // wakes nobody
-	id = update(t, s, p, "w")
+	id = replace(t, s, p, "w")
 	awaitWake(t, "updated", w.Woken())
 	if got, err = w.Look(t.Context(), "00"); err != nil || got.ID != id {
 		t.Fatalf("Look = %+v, %v", got, err)
@@ -178,7 +178,7 @@ func TestNoChangeIsMissedBetweenLookingAndWaiting(t *testing.T) {
 		})
 	}
 	for i := 1; i <= writes; i++ {
-		update(t, other, p, fmt.Sprint(i))
+		replace(t, other, p, fmt.Sprint(i))
 	}
 	wg.Wait()
 	if n := len(s.watchers.byID); n != 0 {
@@ -234,7 +234,7 @@ func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
 		if e := all[len(all)-1]; e.ID != id || e.Version != 1 {
 			t.Errorf("told %+v, want version 1 and id %s", e, id)
 		}
-		id = update(t, writer, p, "w")
+		id = replace(t, writer, p, "w")
 		all = awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
 		if e := all[len(all)-1]; e.ID != id || e.Version != 2 {
 			t.Errorf("told %+v, want version 2 and id %s", e, id)
@@ -311,7 +311,7 @@ func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
 	create(t, s, p, "v")
 	w, st := watch(t, s, p), stream(t, s, "group")
 	g.set(true)
-	id := update(t, s, p, "w")
+	id := replace(t, s, p, "w")
 	create(t, s, born, "v")
 	g.set(false)
 	awaitWake(t, "missed", w.Woken())
@@ -320,7 +320,7 @@ func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
 	}
 	awaitEvents(t, st, Event{Kind: EventResync})
 	// What was born in the gap is known by name now.
-	update(t, s, born, "w")
+	replace(t, s, born, "w")
 	awaitEvents(t, st, Event{Kind: EventChanged, Path: born})
 }
 

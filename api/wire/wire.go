@@ -15,6 +15,12 @@ const (
 	// query parameter ServiceParam means the same.
 	ServiceHeader = "X-Service-Id"
 	ServiceParam  = "service"
+	// WatchParam holds the ETag of the value that a client knows who waits for
+	// another one, for TimeoutParam at most. PrefixParam is the folder that a
+	// stream of changes tells of.
+	WatchParam   = "watch"
+	TimeoutParam = "timeout"
+	PrefixParam  = "prefix"
 	// TokenCookie carries the token of a browser; it counts only without an
 	// Authorization header.
 	TokenCookie = "dcos-acs-auth-cookie"
@@ -26,6 +32,8 @@ const (
 	// secret, exactly so: clients compare the whole string.
 	TypeJSON   = "application/json"
 	TypeBinary = "application/octet-stream"
+	// TypeEvents is that of a stream of changes.
+	TypeEvents = "text/event-stream"
 )
 
 // MaxListLimit is the largest page of a list.

@@ -98,6 +98,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	for _, e := range endpoints {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
+		e.server.RegisterOnShutdown(handler.EndWatches)
 	}
 	s.warn(endpoints)
 	s.announce(endpoints)
