@@ -1,6 +1,11 @@
 // Package client calls the HTTP API of the Secret Store. It is what the
 // command line uses, and what the server is tested with.
 //
+// Client makes single calls. Store keeps a few secrets in memory, follows their
+// changes, and goes on with the last known values while the server is away: what
+// a service wants that runs for long. Errors match the sentinels of this package
+// with errors.Is, whichever call they come from.
+//
 // It holds a token only for the length of a request, and puts neither tokens
 // nor values into its errors.
 package client
@@ -47,19 +52,27 @@ type Config struct {
 	// by itself repeats a GET or HEAD whose reused connection breaks before an
 	// answer. Of other requests not one byte is ever sent twice.
 	SingleUse bool
+	// Retries is how often a request is repeated that a 503 or 429 says may
+	// succeed soon, or, if it is a read, that got no answer: after a pause that
+	// grows, is partly chance, and is at least what Retry-After says. A change is
+	// only repeated if the store has said that it did not happen; a PUT whose
+	// outcome is unknown is ErrUnknown at once, and who repeats that one may meet
+	// their own secret as ErrExists. 0 repeats nothing.
+	Retries int
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
 }
 
 // Client calls one store of one server. Its methods may be called from many
 // goroutines. They return *Error for what the server refuses, and repeat
-// nothing: whether a request that failed has had an effect is for the caller to
-// look up.
+// nothing unless Config.Retries says so: whether a request that failed has had
+// an effect is for the caller to look up.
 type Client struct {
 	base      *url.URL // without /secrets/v1
 	store     string
 	token     func(context.Context) (string, error)
 	maxAnswer int64
+	retries   int
 	http      *http.Client
 	transport *http.Transport
 }
@@ -76,7 +89,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	base.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), wire.BasePath)
 	base.RawPath = ""
-	c := &Client{base: base, store: cfg.Store, token: cfg.Token, maxAnswer: cfg.MaxAnswer}
+	c := &Client{base: base, store: cfg.Store, token: cfg.Token, maxAnswer: cfg.MaxAnswer, retries: cfg.Retries}
 	if c.store == "" {
 		c.store = "default"
 	}
@@ -131,15 +144,18 @@ type answer struct {
 	body   []byte
 }
 
-// do makes the request. Every status but 2xx is an *Error.
-func (c *Client) do(ctx context.Context, k call) (answer, error) {
+// errNoAnswer: the server could not be reached, or did not answer.
+var errNoAnswer = errors.New("call the secret store")
+
+// once makes the request. Every status but 2xx is an *Error.
+func (c *Client) once(ctx context.Context, k call) (answer, error) {
 	req, err := c.request(ctx, k)
 	if err != nil {
 		return answer{}, err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("call the secret store: %w", err)
+		return answer{}, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 != 2 {

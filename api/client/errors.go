@@ -23,6 +23,7 @@ var (
 	ErrChanged       = errors.New("changed meanwhile")        // 412
 	ErrNotModified   = errors.New("not modified")             // 304
 	ErrUnresolvable  = errors.New("secrets not accessible")   // 422
+	ErrBusy          = errors.New("too many at once")         // 429
 	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
 	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
 	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
@@ -36,7 +37,9 @@ type Error struct {
 	Description string // what to do next, in the server's words
 	// RetryAfter is how long the server asks to wait; 0 if it does not.
 	RetryAfter time.Duration
-	RequestID  string // under which the server's log and audit log know the request
+	age        time.Duration // of a 304: as in Secret
+	own        bool          // it came from a secret store, not from something in its place
+	RequestID  string        // under which the server's log and audit log know the request
 }
 
 func (e *Error) Error() string {
@@ -68,6 +71,8 @@ func (e *Error) Is(target error) bool {
 		return e.Status == http.StatusRequestEntityTooLarge
 	case ErrUnresolvable:
 		return e.Status == http.StatusUnprocessableEntity
+	case ErrBusy:
+		return e.Status == http.StatusTooManyRequests
 	case ErrUnavailable:
 		return e.Status == http.StatusServiceUnavailable
 	case ErrSealed:
@@ -90,11 +95,13 @@ func readError(res *http.Response) *Error {
 		e.RetryAfter = time.Duration(n) * time.Second
 	}
 	if e.Status == http.StatusNotModified {
+		e.age = ageOf(res.Header)
 		return e // has no body
 	}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxError)) // what came is better than nothing
 	var doc wire.Error
 	if json.Unmarshal(body, &doc) == nil && doc.Title != "" {
+		e.own = true
 		e.Title, e.Description = printable(doc.Title), printable(doc.Description)
 		return e
 	}

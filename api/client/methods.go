@@ -47,10 +47,7 @@ type GetOptions struct {
 
 // Get reads a secret.
 func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, error) {
-	h := http.Header{"Accept": {wire.TypeJSON + ", " + wire.TypeBinary}}
-	if o.Service != nil {
-		h.Set(wire.ServiceHeader, *o.Service)
-	}
+	h := readHeader(o.Service)
 	if o.Latest {
 		h.Set("Cache-Control", "no-cache")
 	}
@@ -65,6 +62,20 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	if err != nil {
 		return Secret{}, err
 	}
+	return secretOf(ans)
+}
+
+// readHeader is the head of a read, on behalf of a service if that is not nil.
+func readHeader(service *string) http.Header {
+	h := http.Header{"Accept": {wire.TypeJSON + ", " + wire.TypeBinary}}
+	if service != nil {
+		h.Set(wire.ServiceHeader, *service)
+	}
+	return h
+}
+
+// secretOf reads the answer to a read.
+func secretOf(ans answer) (Secret, error) {
 	age, etag := ageOf(ans.header), ans.header.Get("ETag")
 	switch ans.header.Get("Content-Type") {
 	case wire.TypeBinary:
@@ -79,10 +90,11 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	}
 	s := Secret{Value: []byte(doc.Value), ETag: etag, Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
 	if doc.Created != "" {
-		s.Created, err = time.Parse(time.RFC3339, doc.Created)
+		created, err := time.Parse(time.RFC3339, doc.Created)
 		if err != nil {
 			return Secret{}, errNotJSON
 		}
+		s.Created = created
 	}
 	return s, nil
 }
