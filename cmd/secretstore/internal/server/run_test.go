@@ -422,3 +422,41 @@ func TestFailureOfOneAddressEndsTheOthers(t *testing.T) {
 		t.Errorf("serve returned %v, want net.ErrClosed", err)
 	}
 }
+
+// TestWatchersDoNotHoldUpTheEnd stops a server on which requests wait for
+// minutes: they are answered, and the end is a clean one, within the grace.
+func TestWatchersDoNotHoldUpTheEnd(t *testing.T) {
+	r := start(t, nil)
+	const watchers = 20
+	type answer struct {
+		status int
+		body   string
+		err    error
+	}
+	answers := make(chan answer, watchers+1)
+	ask := func(path string) {
+		status, body, err := r.try("root", "GET", path, nil)
+		answers <- answer{status, body, err}
+	}
+	for range watchers {
+		go ask("/secrets/v1/secret/default/a?watch=&timeout=10m")
+	}
+	go ask("/secrets/v1/watch/default")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if _, metrics := r.request(t, "root", "GET", "/metrics", ""); strings.Contains(metrics, fmt.Sprintf("secretstore_watches %d\n", watchers+1)) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the watchers do not wait")
+		}
+	}
+	r.stop()
+	for range watchers + 1 {
+		if a := <-answers; a.err != nil || !strings.Contains(a.body, "this server stops") {
+			t.Errorf("%d %q, %v", a.status, a.body, a.err)
+		}
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("a clean stop returned %v", err)
+	}
+}
