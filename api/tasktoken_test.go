@@ -205,3 +205,20 @@ func TestTaskTokensStayOutOfLogAndAudit(t *testing.T) {
 	_, err := e.api("alice").TaskToken(t.Context(), wire.TaskTokenRequest{Service: "/x"})
 	wantIs(t, "without permission", err, client.ErrDenied)
 }
+
+func TestAWatchThatHandsOutAValueIsAUseOfATaskToken(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("group/db", "v")
+	id := strings.Trim(e.etag("group/db"), `"`)
+	raw := e.taskToken("/group/app", 1)
+	watch := func(known string, status int) {
+		t.Helper()
+		e.want(req{method: "GET", path: base + "/group/db?timeout=1ms&watch=" + known, header: with(raw)}, status)
+	}
+	watch(id, 304)
+	watch("x", 400)
+	e.want(req{method: "GET", path: "/secrets/v1/watch/default", header: with(raw)}, 403)
+	watch("", 200)
+	watch("", 401)
+	watch(id, 401)
+}

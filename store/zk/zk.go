@@ -17,9 +17,9 @@
 // Known limits. The client library can panic, and end the process, on a reply
 // whose content is malformed (a count of names that is negative, for one): use
 // TLS where the network is not trusted. A record that is changed by hand (zkCli) is not
-// published: memory keeps the old one for up to relookAfter. A server that is cut
-// off notices within maxSilence; until then it serves from memory what may have
-// changed meanwhile, without an Age.
+// published: Changes does not tell of it, and memory keeps the old one for up to
+// relookAfter. A server that is cut off notices within maxSilence; until then it
+// serves from memory what may have changed meanwhile, without an Age.
 package zk
 
 import (
