@@ -157,6 +157,8 @@ type call struct {
 	// waits: the request may last; waited is for how long it did.
 	waits  bool
 	waited time.Duration
+	// free: the answer has come of waiting, and is no use of a task token.
+	free bool
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string

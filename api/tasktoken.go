@@ -105,7 +105,7 @@ func (s *Server) authenticateTask(c *call, raw string) error {
 // out. It does so before the answer leaves: of two servers that are asked at once
 // with the last use, one answers.
 func (s *Server) spendTask(c *call, rep *reply) error {
-	if !c.ep.spends || rep.status != http.StatusOK || c.r.Method == http.MethodHead || c.task.Uses == 0 {
+	if !c.ep.spends || c.free || rep.status != http.StatusOK || c.r.Method == http.MethodHead || c.task.Uses == 0 {
 		return nil
 	}
 	ctx, cancel := s.writeContext(c, 0)

@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,35 @@ func TestTaskTokenFetchesTheSecretsOfItsServiceSoManyTimes(t *testing.T) {
 	last := lines[len(lines)-1]
 	if last["uid"] != "scheduler" || last["service"] != "/group/app" || last["status"] != 200.0 {
 		t.Errorf("audit line %v", last)
+	}
+}
+
+// Waiting costs nothing; a watch that need not wait is a read like any other.
+func TestAWatchIsAUseOnlyIfItAnswersAtOnce(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("top", "one")
+	another := base + "/top?watch=" + strings.Repeat("0", 32)
+	waited := func() bool {
+		raw := e.taskToken("/x", 2)
+		etag := e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 200).header.Get("Etag")
+		changed := make(chan res)
+		go func() {
+			changed <- e.do(req{method: "GET", path: base + "/top?timeout=1m&watch=" + url.QueryEscape(etag), header: with(raw)})
+		}()
+		e.awaitWaiting(1)
+		must(t, e.api("alice").UpdateText(t.Context(), "top", wire.SecretWrite{Value: "two"}))
+		if got := <-changed; got.status != 200 || !strings.Contains(got.body, "two") {
+			t.Errorf("%+v", got)
+		}
+		left := e.do(req{method: "GET", path: another, header: with(raw)}).status == 200
+		e.want(req{method: "GET", path: another, header: with(raw)}, 401, "used up")
+		return left
+	}
+	// The change may come before the watch has looked for the first time.
+	for try := 0; !waited(); try++ {
+		if try == 10 {
+			t.Fatal("a watch that has waited is a use")
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ func (s *Server) awaitChange(c *call, w *seal.Watch, wish watchWish) (reply, err
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
 	last := wish.timeout == 0
-	for {
+	for ; ; c.free = true {
 		rep, done, err := s.lookOnce(c, w, wish.known)
 		switch {
 		case done:
