@@ -224,9 +224,11 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
+const large = "f/g/large"
+
 // secrets of every size that is kept in another way.
 var secrets = map[string][]byte{
-	"a": []byte("value"), "f/b": []byte("another"), "f/g/large": bytes.Repeat([]byte("0123456789abcdef"), 25<<10), "f": {},
+	"a": []byte("value"), "f/b": []byte("another"), large: bytes.Repeat([]byte("0123456789abcdef"), 25<<10), "f": {},
 }
 
 // fill initialises the store for alice and bob, of whom both are needed, unless
@@ -243,12 +245,18 @@ func (s *crashing) fill(t *testing.T) {
 	s.filled = true
 }
 
+// earlier is the first value of each secret; deleted is one that can be undeleted.
+const earlier, deleted = "earlier value", "deleted/large"
+
 func (s *crashing) put(t *testing.T) {
 	t.Helper()
 	for name, value := range secrets {
-		if err := s.api.CreateBinary(t.Context(), name, value); err != nil {
+		if err := errors.Join(s.api.CreateBinary(t.Context(), name, []byte(earlier)), s.api.UpdateBinary(t.Context(), name, value)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(s.api.CreateBinary(t.Context(), deleted, secrets[large]), s.api.Delete(t.Context(), deleted)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -347,11 +355,21 @@ func (s *crashing) recovers(t *testing.T) {
 	if names, err := s.api.List(t.Context(), ""); err != nil || len(names) != len(secrets) {
 		t.Errorf("%q are left, %v", names, err)
 	}
-	for name, value := range secrets {
-		if got, err := s.api.Get(t.Context(), name, client.GetOptions{}); err != nil || !bytes.Equal(got.Value, value) {
-			t.Errorf("%s is lost: %d bytes, %v", name, len(got.Value), err)
+	reads := func(name string, version uint64, value []byte) {
+		if got, err := s.api.Get(t.Context(), name, client.GetOptions{Version: version}); err != nil || !bytes.Equal(got.Value, value) {
+			t.Errorf("%s, version %d, is lost: %d bytes, %v", name, version, len(got.Value), err)
 		}
 	}
+	for name, value := range secrets {
+		reads(name, 0, value)
+		if name != large { // which has no earlier values beside it
+			reads(name, 1, []byte(earlier))
+		}
+	}
+	if err := s.api.Undelete(t.Context(), deleted); err != nil {
+		t.Errorf("the deleted secret is lost: %v", err)
+	}
+	reads(deleted, 0, secrets[large])
 	if err := s.api.CreateBinary(t.Context(), "new", []byte("x")); err != nil {
 		t.Errorf("nothing can be written any more: %v", err)
 	}
