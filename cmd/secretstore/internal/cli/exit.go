@@ -21,6 +21,9 @@ const (
 	exitNotFound = 3
 	exitDenied   = 4
 	exitSealed   = 5
+
+	exitNotExecutable = 126 // of exec, as shells have it
+	exitNoCommand     = 127
 )
 
 // outcomes gives each refusal of the server its exit status, and says what to
@@ -56,8 +59,26 @@ func (f *failure) Error() string { return f.err.Error() }
 // Unwrap returns what failed.
 func (f *failure) Unwrap() error { return f.err }
 
+// ended is no error of a command but the exit status of the program that it ran,
+// or of the signal that stopped it.
+type ended struct{ status int }
+
+func (e *ended) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// cannotRun is a program that is not there or does not start, with the status
+// that shells give it.
+type cannotRun struct {
+	status int
+	err    error
+}
+
+func (c *cannotRun) Error() string { return c.err.Error() }
+
 // report prints the error with what to do next, and returns the exit status.
 func report(w io.Writer, cmd *cobra.Command, err error) int {
+	if e, ok := errors.AsType[*ended](err); ok {
+		return e.status
+	}
 	var problems config.Error
 	if errors.As(err, &problems) {
 		fmt.Fprintf(w, "secretstore: %d problem(s) in the configuration:\n", len(problems))
@@ -71,6 +92,9 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 	if !errors.As(err, &failed) {
 		fmt.Fprintf(w, "See: %s --help\n", cmd.CommandPath())
 		return exitUsage
+	}
+	if c, ok := errors.AsType[*cannotRun](err); ok {
+		return c.status
 	}
 	for _, row := range outcomes {
 		if errors.Is(err, row.is) {

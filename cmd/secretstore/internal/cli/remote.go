@@ -24,6 +24,9 @@ const defaultServer = "http://127.0.0.1:1337"
 type remoteFlags struct {
 	server, tokenFile, store, ca string
 	timeout                      time.Duration
+	// reread: the file with the token is read for each request, because the
+	// command may outlive a token.
+	reread bool
 }
 
 // register adds the flags that all commands of the client have. all is where
@@ -103,8 +106,13 @@ func (r *remoteFlags) clientConfig(p *Process) (client.Config, error) {
 	}
 	return client.Config{
 		Store: r.store, MaxAnswer: 6 * maxValue,
-		Token: func(context.Context) (string, error) { return token, nil },
-		TLS:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		Token: func(context.Context) (string, error) {
+			if r.reread {
+				return r.token(p)
+			}
+			return token, nil
+		},
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 	}, nil
 }
 

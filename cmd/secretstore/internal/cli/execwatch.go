@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"secretstore/cmd/secretstore/internal/supervise"
+)
+
+// watcher asks again and again for the secrets of a program that runs.
+type watcher struct {
+	flags   *execFlags
+	p       *Process
+	q       *question
+	what    *delivery
+	got     *bundle // what the program has
+	changes chan supervise.Change
+	failing bool // it has been said that the secrets cannot be refreshed
+}
+
+// run ends with the context. What goes wrong costs nothing but the news: the
+// program keeps what it has.
+func (w *watcher) run(ctx context.Context) {
+	for {
+		// Programs that were started together should not ask together.
+		pause := w.flags.interval
+		pause += rand.N(pause/5+1) - pause/10
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		change, err := w.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		w.tell(err)
+		if change == nil {
+			continue
+		}
+		select {
+		case w.changes <- *change:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look asks once, replaces the files that have changed, and returns what is to
+// be done to the program; nil if nothing is. A secret that was written again
+// with the same value has not changed.
+func (w *watcher) look(ctx context.Context) (*supervise.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.timeout)
+	defer cancel()
+	answer, err := w.q.once(ctx, w.p)
+	if err != nil {
+		return nil, err
+	}
+	next, err := w.what.take(answer)
+	if err != nil {
+		return nil, err
+	}
+	files := next.changedFiles(w.got)
+	if len(files.List) == 0 && sameVariables(w.got, next) {
+		return nil, nil
+	}
+	if _, err := files.Place(); err != nil {
+		return nil, err
+	}
+	w.got = next
+	if w.flags.restart {
+		return &supervise.Change{Restart: true, Env: next.environment()}, nil
+	}
+	return &supervise.Change{Signal: w.flags.number}, nil
+}
+
+// tell says once that something is wrong, and once that it is over.
+func (w *watcher) tell(err error) {
+	switch {
+	case err != nil && !w.failing:
+		fmt.Fprintf(w.p.Stderr, "secretstore: warning: the secrets cannot be refreshed, and stay as they are: %v\n", err)
+	case err == nil && w.failing:
+		fmt.Fprintln(w.p.Stderr, "secretstore: the secrets are being refreshed again")
+	}
+	w.failing = err != nil
+}

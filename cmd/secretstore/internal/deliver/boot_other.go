@@ -1,0 +1,13 @@
+//go:build !linux
+
+package deliver
+
+import (
+	"errors"
+	"time"
+)
+
+// sinceBoot is not known here, so no copy is kept.
+func sinceBoot() (string, time.Duration, error) {
+	return "", 0, errors.New("--max-stale works on Linux only")
+}

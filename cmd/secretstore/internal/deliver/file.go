@@ -1,0 +1,257 @@
+package deliver
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The refusals of Check and Place.
+var (
+	// ErrDisk: the file would outlive the machine's memory.
+	ErrDisk = errors.New("this folder is on a disk, where deleted bytes can be found again; name one on a tmpfs (/dev/shm, /run), or say --allow-disk")
+	// ErrLink: whoever made the link chose where the secret goes.
+	ErrLink = errors.New("there is a symbolic link on the way; name the real folder")
+	// ErrOccupied: something that is no regular file has the name.
+	ErrOccupied = errors.New("there is something that is not a regular file; remove it first")
+	// ErrTwice: two secrets have the same destination.
+	ErrTwice = errors.New("two secrets cannot be in one file")
+)
+
+// Keep is the UID or GID of a file that stays with the user who runs this.
+const Keep = -1
+
+// File is a secret to be put into a file.
+type File struct {
+	Dest     string // absolute, or relative to the working directory
+	Mode     fs.FileMode
+	UID, GID int // Keep, or who it belongs to
+	Data     []byte
+}
+
+// Files are the secrets of one program, placed together.
+type Files struct {
+	List []File
+	// AllowDisk takes folders that are not on a tmpfs.
+	AllowDisk bool
+}
+
+// Check finds what Place would refuse, as far as that can be seen without the
+// values: a token that counts its uses should not be spent on a mistake. It
+// makes the folders.
+func (f Files) Check() error {
+	seen := map[string]bool{}
+	for _, file := range f.List {
+		name, err := filepath.Abs(file.Dest)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.Dest, err)
+		}
+		if seen[name] {
+			return fmt.Errorf("%s: %w", file.Dest, ErrTwice)
+		}
+		seen[name] = true
+		t, err := f.open(file.Dest)
+		if err != nil {
+			return err
+		}
+		t.close()
+	}
+	return nil
+}
+
+// Place writes every file beside its destination first, and moves them there
+// once all are on the disk. If one fails before that, nothing has changed and
+// nothing is left behind. undo removes the files that were not there before.
+func (f Files) Place() (undo func(), err error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	var all []*target
+	defer func() {
+		for _, t := range all {
+			t.close()
+		}
+	}()
+	for _, file := range f.List {
+		t, err := f.open(file.Dest)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+		if err := t.stage(file); err != nil {
+			return nil, fmt.Errorf("write %s: %w", file.Dest, err)
+		}
+	}
+	for _, t := range all {
+		if err := t.commit(); err != nil {
+			f.remove(all)
+			return nil, fmt.Errorf("write %s: %w", t.dest, err)
+		}
+	}
+	made := append([]*target(nil), all...)
+	return func() { f.remove(made) }, nil
+}
+
+// remove takes away the new files among those that were placed. It opens their
+// folders again, by the same rules.
+func (f Files) remove(all []*target) {
+	for _, old := range all {
+		if old.existed || old.temp != "" {
+			continue
+		}
+		if t, err := f.open(old.dest); err == nil {
+			unix.Unlinkat(t.dir, t.name, 0) // on the way out of a failure that is reported
+			t.close()
+		}
+	}
+}
+
+// target is the place of one file: an open folder, and a name in it.
+type target struct {
+	dest    string
+	dir     int
+	name    string
+	temp    string // the file beside it, while there is one
+	existed bool
+}
+
+func (t *target) close() {
+	if t.temp != "" {
+		unix.Unlinkat(t.dir, t.temp, 0) // what could be done about it?
+	}
+	unix.Close(t.dir)
+}
+
+// open walks to the folder of dest one component after the other, so that
+// nobody can put a link in between, and makes what is missing with mode 0700.
+func (f Files) open(dest string) (*target, error) {
+	clean := filepath.Clean(dest)
+	folder, name := filepath.Split(clean)
+	if dest == "" || strings.HasSuffix(dest, "/") || name == "." || name == ".." || name == "" {
+		return nil, fmt.Errorf("%q is not the name of a file", dest)
+	}
+	start := "."
+	if filepath.IsAbs(clean) {
+		start = "/"
+	}
+	dir, err := openFolder(unix.AT_FDCWD, start)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dest, err)
+	}
+	t := &target{dest: dest, dir: dir, name: name}
+	if err := f.walk(t, folder); err != nil {
+		t.close()
+		return nil, fmt.Errorf("%s: %w", dest, err)
+	}
+	return t, nil
+}
+
+func (f Files) walk(t *target, folder string) error {
+	for part := range strings.SplitSeq(folder, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		next, err := openFolder(t.dir, part)
+		if errors.Is(err, unix.ENOENT) {
+			if err := f.allowed(t.dir); err != nil {
+				return err
+			}
+			if err := unix.Mkdirat(t.dir, part, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+				return fmt.Errorf("make the folder %s: %w", part, err)
+			}
+			next, err = openFolder(t.dir, part)
+		}
+		if err != nil {
+			return err
+		}
+		unix.Close(t.dir)
+		t.dir = next
+	}
+	if err := f.allowed(t.dir); err != nil {
+		return err
+	}
+	var info unix.Stat_t
+	switch err := unix.Fstatat(t.dir, t.name, &info, unix.AT_SYMLINK_NOFOLLOW); {
+	case errors.Is(err, unix.ENOENT):
+		return nil
+	case err != nil:
+		return err
+	}
+	switch info.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		t.existed = true
+		return nil
+	case unix.S_IFLNK:
+		return ErrLink
+	}
+	return ErrOccupied
+}
+
+func openFolder(at int, name string) (int, error) {
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		return fd, nil
+	}
+	// A link is ELOOP, or ENOTDIR because O_DIRECTORY looks at the link itself.
+	var info unix.Stat_t
+	if unix.Fstatat(at, name, &info, unix.AT_SYMLINK_NOFOLLOW) == nil && info.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return -1, ErrLink
+	}
+	return -1, fmt.Errorf("folder %s: %w", name, err)
+}
+
+func (f Files) allowed(dir int) error {
+	if f.AllowDisk {
+		return nil
+	}
+	memory, err := inMemory(dir)
+	if err == nil && !memory {
+		err = ErrDisk
+	}
+	return err
+}
+
+// stage writes the file beside its destination. It gets its owner and its mode
+// before it gets its name.
+func (t *target) stage(file File) error {
+	temp := ".secretstore-" + rand.Text()
+	fd, err := unix.Openat(t.dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	t.temp = temp
+	f := os.NewFile(uintptr(fd), temp)
+	_, err = f.Write(file.Data)
+	if err == nil && (file.UID != Keep || file.GID != Keep) {
+		err = f.Chown(file.UID, file.GID)
+	}
+	if err == nil {
+		err = f.Chmod(file.Mode.Perm())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return plain(errors.Join(err, f.Close()))
+}
+
+func (t *target) commit() error {
+	if err := unix.Renameat(t.dir, t.temp, t.dir, t.name); err != nil {
+		return err
+	}
+	t.temp = ""
+	return unix.Fsync(t.dir)
+}
+
+// plain leaves the name of the temporary file away, which tells nobody anything.
+func plain(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+package supervise
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// onTerminal starts a program as the leader of a session on a terminal of its
+// own. What is written to in is typed there.
+func onTerminal(t *testing.T, cmd *exec.Cmd) *talk {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = side, side, side
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	side.Close()
+	return follow(t, cmd, master, master)
+}
+
+func (k *talk) write(s string) {
+	k.t.Helper()
+	if _, err := io.WriteString(k.in, s); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// TestCtrlCReachesTheProgramOnce, and what is typed reaches it too.
+func TestCtrlCReachesTheProgramOnce(t *testing.T) {
+	k := onTerminal(t, supervised(os.Args[0], "record"))
+	k.until("ready")
+	k.write("hello\n")
+	k.until("read hello") // it has the terminal
+	k.write("\x03")
+	k.until("got 2")
+	k.signal(unix.SIGUSR1)
+	if got := strings.Join(k.until("got 10"), " "); strings.Contains(got, "got 2") {
+		t.Errorf("Ctrl-C came again: %s", got)
+	}
+	k.signal(unix.SIGTERM)
+	if got := k.status(); got != 7 {
+		t.Errorf("status %d, want 7", got)
+	}
+}
+
+// TestCtrlZWithoutAShellStopsNothing: nobody could continue it.
+func TestCtrlZWithoutAShellStopsNothing(t *testing.T) {
+	cmd := supervised(os.Args[0], "record")
+	cmd.Env = append(os.Environ(), "STOPS=1")
+	k := onTerminal(t, cmd)
+	k.until("ready")
+	k.write("hello\n")
+	k.until("read hello")
+	k.write("\x1a")
+	k.until("got 18") // SIGCONT
+	k.write("still here\n")
+	k.until("read still here")
+}
+
+// TestJobControlOfAShell stops and continues the program as a job.
+func TestJobControlOfAShell(t *testing.T) {
+	cmd := exec.Command("sh", "-i")
+	cmd.Env = append(os.Environ(), "STOPS=1", "PS1=", "ENV=")
+	k := onTerminal(t, cmd)
+	k.write("'" + os.Args[0] + "' run '" + os.Args[0] + "' record\n")
+	k.until("ready")
+	k.write("hello\n")
+	k.until("read hello")
+	k.write("\x1a")
+	k.until("Stopped")
+	k.write("echo the shell has $((20+22))\n")
+	k.until("the shell has 42")
+	k.write("fg\n")
+	k.until("got 18")
+	k.write("again\n")
+	k.until("read again")
+	k.write("\x03")
+	k.until("got 2")
+	k.write("\x1a")
+	k.until("Stopped")
+	k.write("kill %1; fg; echo status $?\n")
+	k.until("ending")
+	k.until("status 7")
+}
