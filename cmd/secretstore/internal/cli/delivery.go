@@ -23,6 +23,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/bulk"
 	"secretstore/cmd/secretstore/internal/deliver"
 )
 
@@ -35,14 +36,19 @@ type deliveryFlags struct {
 	allowDisk   bool
 	maxStale    time.Duration // of exec
 	remote      remoteFlags
+	definition  string
+	container   string
 	uid, gid    int
 	perm        fs.FileMode
+	modeGiven   bool
 }
 
 func (d *deliveryFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&d.files, "file", nil, "the secret `DEST=PATH` as a file (may be given again)")
-	f.StringVar(&d.service, "service", "", "the service `ID`, such as /group/app (default: that of the token, DCOS_SPACE or MARATHON_APP_ID)")
+	f.StringVar(&d.definition, "definition", "", "`FILE` with the definition of the app, pod or job: give what it names (- is standard input)")
+	f.StringVar(&d.container, "container", "", "the container `NAME` of a pod's definition")
+	f.StringVar(&d.service, "service", "", "the service `ID`, such as /group/app (default: that of the token, the definition, DCOS_SPACE or MARATHON_APP_ID)")
 	f.StringVar(&d.mode, "file-mode", "0400", "`MODE` of the files, in octal")
 	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: those of whoever runs this)")
 	f.BoolVar(&d.allowDisk, "allow-disk", false, "put files also where they reach a disk")
@@ -67,38 +73,56 @@ type delivery struct {
 }
 
 // read checks the flags as far as that goes without a server.
-func (d *deliveryFlags) read(p *Process) (*delivery, error) {
+func (d *deliveryFlags) read(cmd *cobra.Command, p *Process) (*delivery, error) {
 	if err := d.readOwner(); err != nil {
 		return nil, err
 	}
+	d.modeGiven = cmd.Flags().Changed("file-mode")
 	out := &delivery{disk: d.allowDisk}
-	for _, arg := range d.env {
-		name, source, ok := strings.Cut(arg, "=")
-		if !ok || !isVariable(name) {
-			return nil, usage("--env %s: write NAME=PATH, with a name of letters, digits and underscores", arg)
-		}
-		path, err := secretPath(source)
-		if err != nil {
-			return nil, err
-		}
-		out.env = append(out.env, variable{name, path})
+	if err := d.readDefinition(p, out); err != nil {
+		return nil, err
 	}
-	for _, arg := range d.files {
-		// A path of a secret holds no "=", the name of a file may.
-		i := strings.LastIndexByte(arg, '=')
-		if i < 1 {
-			return nil, usage("--file %s: write DEST=PATH", arg)
-		}
-		path, err := secretPath(arg[i+1:])
-		if err != nil {
-			return nil, err
-		}
-		out.files = append(out.files, placed{deliver.File{Dest: arg[:i], Mode: d.perm, UID: d.uid, GID: d.gid}, path})
+	if err := d.readEnv(out); err != nil {
+		return nil, err
+	}
+	if err := d.readFiles(out); err != nil {
+		return nil, err
 	}
 	if err := out.check(); err != nil {
 		return nil, err
 	}
 	return out, d.findService(p, out)
+}
+
+func (d *deliveryFlags) readEnv(out *delivery) error {
+	for _, arg := range d.env {
+		name, source, ok := strings.Cut(arg, "=")
+		if !ok || !bulk.IsVariable(name) {
+			return usage("--env %s: write NAME=PATH, with a name of letters, digits and underscores", arg)
+		}
+		path, err := secretPath(source)
+		if err != nil {
+			return err
+		}
+		out.env = append(out.env, variable{name, path})
+	}
+	return nil
+}
+
+func (d *deliveryFlags) readFiles(out *delivery) error {
+	for _, arg := range d.files {
+		// A path of a secret holds no "=", the name of a file may.
+		i := strings.LastIndexByte(arg, '=')
+		if i < 1 {
+			return usage("--file %s: write DEST=PATH", arg)
+		}
+		path, err := secretPath(arg[i+1:])
+		if err != nil {
+			return err
+		}
+		out.files = append(out.files, placed{deliver.File{Dest: arg[:i], Mode: d.perm, UID: d.uid, GID: d.gid}, path})
+	}
+	return nil
 }
 
 func (d *deliveryFlags) readOwner() error {
@@ -120,24 +144,11 @@ func (d *deliveryFlags) readOwner() error {
 	return nil
 }
 
-// isVariable reports whether s is a name that shells take for a variable.
-func isVariable(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_':
-		case '0' <= c && c <= '9' && i > 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
-}
-
 // check wants something to do, every variable once, and folders that may hold
 // secrets.
 func (d *delivery) check() error {
 	if len(d.env)+len(d.files) == 0 {
-		return usage("name at least one secret, with --env NAME=PATH or --file DEST=PATH")
+		return usage("name at least one secret, with --env NAME=PATH, --file DEST=PATH or --definition FILE")
 	}
 	seen := map[string]bool{}
 	for _, v := range d.env {

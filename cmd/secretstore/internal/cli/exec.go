@@ -31,11 +31,13 @@ type execFlags struct {
 func execCommand(p *Process) *cobra.Command {
 	var flags execFlags
 	cmd := &cobra.Command{
-		Use:   "exec [--env NAME=PATH]... [--file DEST=PATH]... -- COMMAND [ARGUMENT]...",
+		Use:   "exec [--env NAME=PATH]... [--file DEST=PATH]... [--definition FILE] -- COMMAND [ARGUMENT]...",
 		Short: "Run a program with its secrets",
 		Long: "exec fetches all secrets in one request and runs COMMAND with them: in environment variables, or in files.\n" +
 			"The program takes the place of this one: signals, standard streams, terminal and exit status are its own. The\n" +
 			"store's token is not in its environment. If a secret cannot be had, nothing is run and nothing is written.\n\n" +
+			"--definition gives what a Marathon app or pod, or a Metronome job, names in its JSON. Relative names of files\n" +
+			"count from the working directory.\n\n" +
 			"Files are replaced as a whole, and are put on a tmpfs only (/dev/shm, /run), unless --allow-disk says that\n" +
 			"a disk will do; $MESOS_SANDBOX is one, and its files are shown by Mesos. They stay when the program ends.\n\n" +
 			"--watch asks again every --interval, and when a value has changed replaces the files, then sends --signal, or\n" +
@@ -66,12 +68,12 @@ func execCommand(p *Process) *cobra.Command {
 	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to ask")
 	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --restart: kill a program that has not ended after so long")
 	cmd.MarkFlagsMutuallyExclusive("signal", "restart")
-	cmd.RunE = run(func(_ *cobra.Command, args []string) error { return flags.run(p, args) })
+	cmd.RunE = run(func(cmd *cobra.Command, args []string) error { return flags.run(cmd, p, args) })
 	return cmd
 }
 
-func (e *execFlags) run(p *Process, args []string) error {
-	what, err := e.read(p)
+func (e *execFlags) run(cmd *cobra.Command, p *Process, args []string) error {
+	what, err := e.read(cmd, p)
 	if err != nil {
 		return err
 	}

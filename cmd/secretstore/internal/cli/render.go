@@ -7,7 +7,7 @@ import (
 func renderCommand(p *Process) *cobra.Command {
 	var flags deliveryFlags
 	cmd := &cobra.Command{
-		Use:   "render --file DEST=PATH [--file DEST=PATH]...",
+		Use:   "render [--file DEST=PATH]... [--definition FILE]",
 		Short: "Write secrets to files, all or none",
 		Long: "render fetches all secrets in one request, writes the files as exec does, and ends: each is replaced as a whole,\n" +
 			"with mode 0400, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given. If a secret cannot be had, no\n" +
@@ -17,9 +17,12 @@ func renderCommand(p *Process) *cobra.Command {
 		Args: noArgs,
 	}
 	flags.register(cmd)
-	cmd.RunE = run(func(*cobra.Command, []string) error {
-		what, err := flags.read(p)
+	cmd.RunE = run(func(cmd *cobra.Command, _ []string) error {
+		what, err := flags.read(cmd, p)
 		if err != nil {
+			return err
+		}
+		if err := what.noVariables(); err != nil {
 			return err
 		}
 		q, done, err := flags.question(p, what)

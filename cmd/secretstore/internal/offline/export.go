@@ -23,13 +23,14 @@ type Sink interface {
 	Put(name string, data []byte) error
 }
 
-// taken marks the file of a secret whose path is also a folder, and the index
+// Taken marks the file of a secret whose path is also a folder, and the index
 // where a secret has its name. No path holds this character.
-const taken = "@secret"
+const Taken = "@secret"
 
+// The names that an index can have.
 const (
-	indexName      = "index.json"
-	otherIndexName = "@index.json"
+	IndexName      = "index.json"
+	OtherIndexName = "@index.json"
 )
 
 // Entry is one secret in the index, which holds no values.
@@ -59,17 +60,15 @@ type Index struct {
 // named like its path, and the index at the end. A secret whose path is also a
 // folder gets "@secret" after its name. A damaged record costs that secret alone.
 func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, sink Sink) (Index, error) {
-	out := Index{Store: uuid, Secrets: []Entry{}, File: indexName}
+	out := Index{Store: uuid, Secrets: []Entry{}}
 	paths, err := list(ctx, st, scope)
 	if err != nil {
 		return out, err
 	}
-	folders := foldersOf(paths)
+	out.File = IndexFor(paths)
+	folders := FoldersOf(paths)
 	for _, p := range paths {
-		if first, _, _ := strings.Cut(p, "/"); first == indexName {
-			out.File = otherIndexName
-		}
-		e, err := export(ctx, st, p, fileName(p, folders), sink)
+		e, err := export(ctx, st, p, FileName(p, folders), sink)
 		if err != nil {
 			return out, err
 		}
@@ -107,8 +106,18 @@ func list(ctx context.Context, st *seal.Store, scope acl.Path) ([]string, error)
 	return all, nil
 }
 
-// foldersOf returns every path that has a secret below it.
-func foldersOf(paths []string) map[string]bool {
+// IndexFor returns the name of the index beside these secrets.
+func IndexFor(paths []string) string {
+	for _, p := range paths {
+		if first, _, _ := strings.Cut(p, "/"); first == IndexName {
+			return OtherIndexName
+		}
+	}
+	return IndexName
+}
+
+// FoldersOf returns every path that has a secret below it.
+func FoldersOf(paths []string) map[string]bool {
 	folders := map[string]bool{}
 	for _, p := range paths {
 		for dir := path.Dir(p); dir != "." && !folders[dir]; dir = path.Dir(dir) {
@@ -118,9 +127,10 @@ func foldersOf(paths []string) map[string]bool {
 	return folders
 }
 
-func fileName(p string, folders map[string]bool) string {
+// FileName returns the name of a secret's file in a tree with these folders.
+func FileName(p string, folders map[string]bool) string {
 	if folders[p] {
-		return p + taken
+		return p + Taken
 	}
 	return p
 }

@@ -101,7 +101,7 @@ func TestEverySecretGetsAFileOfItsOwn(t *testing.T) {
 	b, _, share := fill(t, names...)
 	got := files{}
 	index, err := exportTo(t, b, share, acl.Path{}, got)
-	if err != nil || index.Failed != 0 || len(index.Secrets) != len(names) || index.File != otherIndexName {
+	if err != nil || index.Failed != 0 || len(index.Secrets) != len(names) || index.File != OtherIndexName {
 		t.Fatalf("%+v, %v", index, err)
 	}
 	for _, e := range index.Secrets {
