@@ -35,7 +35,8 @@ func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil, nil
 
 // runScripts runs the scripts of a folder against the real program. In each,
 // $WORK holds the HS256 key "key", and root.token for the uid root, which
-// $SECRETSTORE_TOKEN_FILE names; servers listen on a free port.
+// $SECRETSTORE_TOKEN_FILE names; servers listen on a free port. $MEMORY is a
+// folder on a tmpfs.
 //
 //	seeded FILE              puts a bootstrapped bbolt store there
 //	certificate CERT KEY     makes a TLS certificate
@@ -60,7 +61,14 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
 			env.Setenv("SECRETSTORE_TOKEN_FILE", filepath.Join(env.WorkDir, "root.token"))
-			err := errors.Join(
+			memory, err := os.MkdirTemp("/dev/shm", "secretstore-script")
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(memory) })
+			env.Setenv("MEMORY", memory)
+			env.Setenv("XDG_RUNTIME_DIR", memory)
+			err = errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "key"), []byte(fixture.Key+"\n"), 0o600),
 				sign("root", filepath.Join(env.WorkDir, "root.token")))
 			if err == nil && setup != nil {

@@ -325,7 +325,7 @@ func (d *deliveryFlags) question(p *Process, what *delivery) (q *question, done 
 	if err != nil {
 		return nil, nil, err
 	}
-	return newQuestion(c, d, servers[0], body), c.Close, nil
+	return newQuestion(p, c, d, servers[0], body), c.Close, nil
 }
 
 // first asks the server, for as long as --timeout allows, and returns what the

@@ -43,8 +43,9 @@ func execCommand(p *Process) *cobra.Command {
 			"--watch asks again every --interval, and when a value has changed replaces the files, then sends --signal, or\n" +
 			"stops the program with SIGTERM and starts it again with --restart, which variables need. The program still gets\n" +
 			"every signal, and exec ends with its status: 128 and the signal if it was killed by one.\n\n" +
-			"--max-stale keeps a copy of the values in plain text, readable for this user alone, in /dev/shm: while the server\n" +
-			"is out of reach, the same command starts with it. It is not used when the store is sealed or says no.\n\n" +
+			"--max-stale keeps a copy of the values in plain text, for this user alone, in $XDG_RUNTIME_DIR or /dev/shm: while\n" +
+			"the server is out of reach, the same command starts with it, until it is that old or the machine has booted. It is\n" +
+			"not used when the store is sealed or says no.\n\n" +
 			"Exit status: the program's; 127 if there is no such program, 126 if it cannot be run.",
 		Example: "  secretstore exec --env PGPASSWORD=team/app/db-password -- psql -h db\n" +
 			"  secretstore exec --file /dev/shm/app/tls.key=team/app/tls-key --service /team/app -- nginx\n" +
@@ -61,7 +62,7 @@ func execCommand(p *Process) *cobra.Command {
 	f.SetInterspersed(false) // what follows the command is the command's
 	flags.register(cmd)
 	f.StringArrayVar(&flags.env, "env", nil, "the secret `NAME=PATH` as an environment variable (may be given again)")
-	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy in /dev/shm, and use it for so long while the server is away")
+	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy in memory, and use it for so long while the server is away")
 	f.BoolVar(&flags.watch, "watch", false, "stay, and act when a value changes")
 	f.StringVar(&flags.signal, "signal", "", "with --watch: send the program this `SIGNAL`, such as HUP")
 	f.BoolVar(&flags.restart, "restart", false, "with --watch: start the program again")

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -27,13 +30,22 @@ type question struct {
 }
 
 // newQuestion binds the copy to all that the answer depends on.
-func newQuestion(c *client.Client, d *deliveryFlags, server string, body []byte) *question {
+func newQuestion(p *Process, c *client.Client, d *deliveryFlags, server string, body []byte) *question {
 	q := &question{c: c, body: body}
 	if d.maxStale > 0 {
 		about := fmt.Appendf(nil, "%q %q ", server, d.remote.store)
-		q.cache = &deliver.Cache{Question: append(about, body...), MaxAge: d.maxStale}
+		q.cache = &deliver.Cache{Dir: copyFolder(p), Question: append(about, body...), MaxAge: d.maxStale}
 	}
 	return q
+}
+
+// copyFolder is where copies are kept: the folder of this user for things that
+// end with the boot, if there is one.
+func copyFolder(p *Process) string {
+	if dir := p.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "secretstore")
+	}
+	return "/dev/shm/secretstore-" + strconv.Itoa(os.Geteuid())
 }
 
 // The pauses between attempts, and how many there are before a copy is used.

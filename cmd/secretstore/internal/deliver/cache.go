@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +25,7 @@ var ErrNoCache = errors.New("there is no copy to fall back to")
 // question that was asked, is of mode 0600, lies on a tmpfs only, and counts for
 // nothing after its time, after a boot, or when it is not ours.
 type Cache struct {
-	// Dir is the folder, made with mode 0700; "" is one for this user in /dev/shm.
+	// Dir is the folder, on a tmpfs; it is made with mode 0700.
 	Dir string
 	// Question is all that the answer depends on: server, service, arguments.
 	Question []byte
@@ -48,11 +47,7 @@ func (c Cache) digest() string {
 }
 
 func (c Cache) file() File {
-	dir := c.Dir
-	if dir == "" {
-		dir = "/dev/shm/secretstore-" + strconv.Itoa(os.Geteuid())
-	}
-	return File{Dest: filepath.Join(dir, c.digest()), Mode: 0o600, UID: Keep, GID: Keep}
+	return File{Dest: filepath.Join(c.Dir, c.digest()), Mode: 0o600, UID: Keep, GID: Keep}
 }
 
 // Store replaces the copy by an answer that is of this age already.
