@@ -70,7 +70,7 @@ func newRoot(p *Process) *cobra.Command {
 		}
 	}
 	add(groupSecrets, secretCommands(p)...)
-	add(groupSecrets, execCommand(p), renderCommand(p))
+	add(groupSecrets, execCommand(p), renderCommand(p), importCommand(p), exportCommand(p))
 	add(groupStore, serverCommand(p))
 	add(groupStore, storeCommands(p)...)
 	add(groupOther, tokenCommand(p), taskTokenCommand(p), versionCommand(p), completionCommand(p))

@@ -63,3 +63,46 @@ func writeThrough(path string, data []byte) error {
 	}
 	return nil
 }
+
+// output is a document that is written piece by piece: to a file of mode 0600
+// that gets its name once it is complete, or to standard output.
+type output struct {
+	io.Writer
+	f    *os.File // nil: standard output
+	path string
+}
+
+// openOutput begins a document. discard must be called in the end.
+func openOutput(p *Process, path string) (*output, error) {
+	if path == "" || path == "-" {
+		return &output{Writer: p.Stdout}, nil
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, usage("%s is no regular file; name a file that is to be made or replaced", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	return &output{f, f, path}, nil
+}
+
+func (o *output) commit() error {
+	if o.f == nil {
+		return nil
+	}
+	if err := errors.Join(o.f.Sync(), o.f.Close(), os.Rename(o.f.Name(), o.path)); err != nil {
+		return fmt.Errorf("write %s: %w", o.path, err)
+	}
+	o.f = nil
+	return syncFolder(o.path)
+}
+
+// discard removes what was not committed.
+func (o *output) discard() error {
+	if o.f == nil {
+		return nil
+	}
+	o.f.Close() // it is removed
+	return os.Remove(o.f.Name())
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,13 @@ func (l *progress) show(format string, args ...any) {
 	if l.on {
 		fmt.Fprintf(l.p.Stderr, "\r\x1b[K"+format, args...)
 	}
+}
+
+// bar shows how far something is that has an end.
+func (l *progress) bar(done, total int) {
+	const width = 30
+	n := width * done / max(total, 1)
+	l.show("[%s%s] %d of %d", strings.Repeat("#", n), strings.Repeat(" ", width-n), done, total)
 }
 
 func (l *progress) end() {

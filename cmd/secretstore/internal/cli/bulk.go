@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+)
+
+// bulkFlags are those of import and export, which may run for long: --timeout
+// is for each secret.
+type bulkFlags struct{ remote remoteFlags }
+
+// atOnce is how many secrets are under way at the same time.
+const atOnce = 8
+
+// command makes a command of the client without an end in time.
+func (b *bulkFlags) command(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
+	b.remote.register(cmd, nil)
+	cmd.Flags().Lookup("timeout").Usage = "give up on a secret after so long"
+	cmd.RunE = run(func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		b.remote.reread = true
+		c, err := b.remote.connect(p)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return body(ctx, c, cmd, args)
+	})
+	return cmd
+}
+
+// patiently repeats what may be repeated while the server is away.
+func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.remote.timeout)
+	defer cancel()
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := what(ctx)
+		if err == nil || !away(err) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(max(pause/2+rand.N(pause), retryAfter(err))):
+		}
+	}
+}
+
+// hopeless reports whether an error of one secret is one of all.
+func hopeless(err error) bool {
+	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || away(err)
+}
+
+// failed is a secret that could not be read or written.
+type failed struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// printFailed prints a table, and returns the error that there are failures.
+func printFailed(p *Process, all []failed, verb string) error {
+	if len(all) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(p.Stderr, 0, 0, 2, ' ', 0)
+	for _, f := range all {
+		fmt.Fprintf(w, "%s\t%s\n", f.Path, f.Error)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%d secret(s) could not be %s", len(all), verb)
+}
