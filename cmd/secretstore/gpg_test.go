@@ -3,10 +3,8 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -19,11 +17,7 @@ import (
 //	                         public key is NAME.pub, and becomes that person
 //	become NAME              goes on as that person
 func TestScriptsWithGPG(t *testing.T) {
-	runScripts(t, "../../testdata/script/gpg", func(env *testscript.Env) error {
-		scripts, err := filepath.Abs("../../scripts")
-		env.Setenv("SCRIPTS", scripts)
-		return errors.Join(err, gnupgHome(env))
-	}, people)
+	runScripts(t, "../../testdata/script/gpg", gnupgHome, people)
 }
 
 var people = map[string]command{"person": cmdPerson, "become": cmdBecome}

@@ -20,8 +20,7 @@ type Item struct {
 	Path   string
 	Value  []byte
 	Binary bool
-	// Description and Labels are nil where the form does not say anything. The
-	// API has them for text only.
+	// Description and Labels are nil where the form does not say anything.
 	Description *string
 	Labels      *[]string
 }

@@ -82,10 +82,10 @@ func treeSource(root *os.Root, name, secret string, e offline.Entry, known bool)
 			return i, nil
 		}
 		i.Binary = e.Kind == "binary"
-		if !i.Binary && e.Description != "" {
+		if e.Description != "" {
 			i.Description = &e.Description
 		}
-		if !i.Binary && len(e.Labels) > 0 {
+		if len(e.Labels) > 0 {
 			i.Labels = &e.Labels
 		}
 		return i, nil

@@ -207,6 +207,8 @@ func (im *importing) try(ctx context.Context, item bulk.Item) (outcome, error) {
 	switch {
 	case err == nil && same(old, item):
 		return unchanged, nil
+	case err == nil && begun(old, item) && !im.flags.dryRun:
+		return created, im.c.UpdateBinary(ctx, item.Path, item.Value)
 	case err == nil:
 		return im.replace(ctx, item, errDiffers)
 	case !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrDenied):
@@ -229,25 +231,50 @@ func (im *importing) replace(ctx context.Context, item bulk.Item, refusal error)
 		return 0, refusal
 	case im.flags.dryRun:
 		return updated, nil
-	case item.Binary:
-		return updated, im.c.UpdateBinary(ctx, item.Path, item.Value)
+	case !item.Binary:
+		return updated, im.c.UpdateText(ctx, item.Path, document(item))
+	case described(item):
+		if err := im.c.UpdateText(ctx, item.Path, document(item)); err != nil {
+			return 0, err
+		}
 	}
-	return updated, im.c.UpdateText(ctx, item.Path, document(item))
+	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value)
 }
 
 func (im *importing) create(ctx context.Context, item bulk.Item) error {
-	if item.Binary {
+	switch {
+	case !item.Binary:
+		return im.c.CreateText(ctx, item.Path, document(item))
+	case !described(item):
 		return im.c.CreateBinary(ctx, item.Path, item.Value)
 	}
-	return im.c.CreateText(ctx, item.Path, document(item))
+	if err := im.c.CreateText(ctx, item.Path, document(item)); err != nil {
+		return err
+	}
+	return im.c.UpdateBinary(ctx, item.Path, item.Value)
+}
+
+// described reports whether there is metadata. Bytes carry none: such a secret
+// is an empty text first, whose metadata stays.
+func described(item bulk.Item) bool { return item.Description != nil || item.Labels != nil }
+
+// begun reports whether a run was cut off between the two.
+func begun(old client.Secret, item bulk.Item) bool {
+	first := item
+	first.Binary, first.Value = false, nil
+	return item.Binary && described(item) && same(old, first)
 }
 
 func document(item bulk.Item) wire.SecretWrite {
-	return wire.SecretWrite{Value: string(item.Value), Description: item.Description, Labels: item.Labels}
+	doc := wire.SecretWrite{Description: item.Description, Labels: item.Labels}
+	if !item.Binary {
+		doc.Value = string(item.Value)
+	}
+	return doc
 }
 
-// same compares all that the form says. A binary secret has nothing but its
-// value.
+// same compares all that the form says. Of a binary secret the server tells
+// nothing but its value.
 func same(old client.Secret, item bulk.Item) bool {
 	if old.Binary != item.Binary || !bytes.Equal(old.Value, item.Value) {
 		return false
