@@ -1,20 +1,11 @@
 package cli
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -227,144 +218,4 @@ func (d *delivery) paths() []string {
 func nameOf(path string) string {
 	sum := sha256.Sum256([]byte(path))
 	return hex.EncodeToString(sum[:16])
-}
-
-// bundle is what a program gets.
-type bundle struct {
-	env   []string // NAME=value
-	files deliver.Files
-}
-
-// maxVariable is what Linux takes for a variable, name and end included.
-const maxVariable = 128 << 10
-
-// take finds the values in the answer. Errors name paths only.
-func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
-	for _, path := range d.paths() {
-		if _, ok := answer.Secrets[nameOf(path)]; !ok {
-			return nil, fmt.Errorf("the server did not send %s", path)
-		}
-	}
-	out := &bundle{files: d.targets()}
-	for _, v := range d.env {
-		value, err := v.from(answer.Secrets[nameOf(v.path)])
-		if err != nil {
-			return nil, err
-		}
-		out.env = append(out.env, v.name+"="+value)
-	}
-	for i, f := range d.files {
-		s := answer.Secrets[nameOf(f.path)]
-		out.files.List[i].Data = s.Bytes
-		if s.Value != nil {
-			out.files.List[i].Data = []byte(*s.Value)
-		}
-	}
-	return out, nil
-}
-
-// from returns the value of a variable, if one can have it.
-func (v variable) from(s wire.ResolvedSecret) (string, error) {
-	var why string
-	switch {
-	case s.Value == nil:
-		why = "is binary"
-	case strings.ContainsRune(*s.Value, 0):
-		why = "has a NUL byte"
-	case len(v.name)+len(*s.Value)+2 > maxVariable:
-		why = "is larger than 128 KiB"
-	default:
-		return *s.Value, nil
-	}
-	return "", fmt.Errorf("%s %s and cannot be in an environment variable; use --file DEST=%s", v.path, why, v.path)
-}
-
-// changedFiles returns the files of b that differ from those of old, which was
-// made from the same delivery.
-func (b *bundle) changedFiles(old *bundle) deliver.Files {
-	out := deliver.Files{AllowDisk: b.files.AllowDisk}
-	for i, f := range b.files.List {
-		if !bytes.Equal(f.Data, old.files.List[i].Data) {
-			out.List = append(out.List, f)
-		}
-	}
-	return out
-}
-
-func sameVariables(a, b *bundle) bool { return slices.Equal(a.env, b.env) }
-
-// withheld are not passed on to a program: they are for the store alone.
-var withheld = []string{"SECRETSTORE_TOKEN", "SECRETSTORE_TOKEN_FILE"}
-
-// environment is that of this process, without the token, with the secrets.
-func (b *bundle) environment() []string {
-	replaced := slices.Clone(withheld)
-	for _, v := range b.env {
-		name, _, _ := strings.Cut(v, "=")
-		replaced = append(replaced, name)
-	}
-	all := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(replaced, name)
-	})
-	return append(all, b.env...)
-}
-
-// question connects to the server. done ends the use of the connection.
-func (d *deliveryFlags) question(p *Process, what *delivery) (q *question, done func(), err error) {
-	body, err := what.request()
-	if err != nil {
-		return nil, nil, err
-	}
-	d.remote.reread = true
-	servers, err := namedServers(p, []string{d.remote.server})
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := d.remote.connect(p)
-	if err != nil {
-		return nil, nil, err
-	}
-	return newQuestion(p, c, d, servers[0], body), c.Close, nil
-}
-
-// first asks the server, for as long as --timeout allows, and returns what the
-// program gets. A signal ends it with the status that shells give it.
-func (d *deliveryFlags) first(p *Process, q *question, what *delivery) (*bundle, error) {
-	ctx, stop := untilSignal()
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, d.remote.timeout)
-	defer cancel()
-	answer, err := q.ask(ctx, p)
-	if err != nil {
-		if by, ok := errors.AsType[*ended](context.Cause(ctx)); ok {
-			return nil, by
-		}
-		return nil, err
-	}
-	return what.take(answer)
-}
-
-// untilSignal returns a context that a signal ends, whose cause is *ended then.
-func untilSignal() (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		select {
-		case s := <-signals:
-			cancel(&ended{128 + int(s.(syscall.Signal))})
-		case <-ctx.Done():
-		}
-	})
-	return ctx, func() {
-		signal.Stop(signals)
-		cancel(nil)
-		wg.Wait()
-	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -131,16 +130,6 @@ func (i *importFlags) below(all []bulk.Source) ([]bulk.Source, error) {
 	return all, nil
 }
 
-// outcome is what became of a secret.
-type outcome uint8
-
-const (
-	created outcome = iota + 1
-	updated
-	unchanged
-	skipped
-)
-
 // importing is one run.
 type importing struct {
 	flags  *importFlags
@@ -208,9 +197,9 @@ func (im *importing) try(ctx context.Context, item bulk.Item) (outcome, error) {
 	case err == nil && same(old, item):
 		return unchanged, nil
 	case err == nil && begun(old, item) && !im.flags.dryRun:
-		return created, im.c.UpdateBinary(ctx, item.Path, item.Value)
+		return created, im.ifStill(old).UpdateBinary(ctx, item.Path, item.Value)
 	case err == nil:
-		return im.replace(ctx, item, errDiffers)
+		return im.replace(ctx, item, im.ifStill(old), errDiffers)
 	case !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrDenied):
 		return 0, err
 	case im.flags.dryRun:
@@ -218,12 +207,25 @@ func (im *importing) try(ctx context.Context, item bulk.Item) (outcome, error) {
 	}
 	err = im.create(ctx, item)
 	if errors.Is(err, client.ErrExists) {
-		return im.replace(ctx, item, errUnreadable) // or somebody was faster
+		return im.replace(ctx, item, im.c, errUnreadable) // or somebody was faster
 	}
 	return created, err
 }
 
-func (im *importing) replace(ctx context.Context, item bulk.Item, refusal error) (outcome, error) {
+// updater is a client, or one that changes only what nobody else has changed.
+type updater interface {
+	UpdateText(ctx context.Context, path string, s wire.SecretWrite) error
+	UpdateBinary(ctx context.Context, path string, value []byte) error
+}
+
+func (im *importing) ifStill(old client.Secret) updater {
+	if old.ETag == "" { // of a server that has none
+		return im.c
+	}
+	return im.c.IfMatch(old.ETag)
+}
+
+func (im *importing) replace(ctx context.Context, item bulk.Item, by updater, refusal error) (outcome, error) {
 	switch {
 	case im.flags.skip:
 		return skipped, nil
@@ -232,13 +234,14 @@ func (im *importing) replace(ctx context.Context, item bulk.Item, refusal error)
 	case im.flags.dryRun:
 		return updated, nil
 	case !item.Binary:
-		return updated, im.c.UpdateText(ctx, item.Path, document(item))
-	case described(item):
-		if err := im.c.UpdateText(ctx, item.Path, document(item)); err != nil {
-			return 0, err
-		}
+		return updated, by.UpdateText(ctx, item.Path, document(item))
+	case !described(item):
+		return updated, by.UpdateBinary(ctx, item.Path, item.Value)
 	}
-	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value)
+	if err := by.UpdateText(ctx, item.Path, document(item)); err != nil {
+		return 0, err
+	}
+	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value) // it is another one now
 }
 
 func (im *importing) create(ctx context.Context, item bulk.Item) error {
@@ -281,54 +284,4 @@ func same(old client.Secret, item bulk.Item) bool {
 	}
 	return item.Binary || (item.Description == nil || *item.Description == old.Description) &&
 		(item.Labels == nil || slices.Equal(*item.Labels, old.Labels))
-}
-
-// importReport says what was done, or would be.
-type importReport struct {
-	DryRun    bool     `json:"dry_run"`
-	Created   []string `json:"created"`
-	Updated   []string `json:"updated"`
-	Unchanged []string `json:"unchanged"`
-	Skipped   []string `json:"skipped"`
-	Failed    []failed `json:"failed"`
-}
-
-func (r *importReport) add(path string, o outcome, err error) {
-	if err != nil {
-		r.Failed = append(r.Failed, failed{path, err.Error()})
-		return
-	}
-	list := map[outcome]*[]string{created: &r.Created, updated: &r.Updated, unchanged: &r.Unchanged, skipped: &r.Skipped}[o]
-	*list = append(*list, path)
-}
-
-func (r *importReport) sort() {
-	for _, list := range []*[]string{&r.Created, &r.Updated, &r.Unchanged, &r.Skipped} {
-		if *list == nil {
-			*list = []string{}
-		}
-		slices.Sort(*list)
-	}
-	slices.SortFunc(r.Failed, func(a, b failed) int { return strings.Compare(a.Path, b.Path) })
-}
-
-func (r *importReport) print(p *Process, asJSON bool) error {
-	if asJSON {
-		return printJSON(p.Stdout, r)
-	}
-	would := ""
-	if r.DryRun {
-		would = "would be "
-		for _, part := range []struct {
-			verb  string
-			paths []string
-		}{{"create", r.Created}, {"update", r.Updated}, {"skip", r.Skipped}} {
-			for _, path := range part.paths {
-				fmt.Fprintf(p.Stdout, "%s %s\n", part.verb, path)
-			}
-		}
-	}
-	_, err := fmt.Fprintf(p.Stdout, "%[2]d %[1]screated, %[3]d %[1]supdated; %[4]d unchanged, %[5]d skipped, %[6]d failed\n",
-		would, len(r.Created), len(r.Updated), len(r.Unchanged), len(r.Skipped), len(r.Failed))
-	return err
 }

@@ -160,3 +160,38 @@ func retryAfter(err error) time.Duration {
 	}
 	return 0
 }
+
+// question connects to the server. done ends the use of the connection.
+func (d *deliveryFlags) question(p *Process, what *delivery) (q *question, done func(), err error) {
+	body, err := what.request()
+	if err != nil {
+		return nil, nil, err
+	}
+	d.remote.reread = true
+	servers, err := namedServers(p, []string{d.remote.server})
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := d.remote.connect(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newQuestion(p, c, d, servers[0], body), c.Close, nil
+}
+
+// first asks the server, for as long as --timeout allows, and returns what the
+// program gets. A signal ends it with the status that shells give it.
+func (d *deliveryFlags) first(p *Process, q *question, what *delivery) (*bundle, error) {
+	ctx, stop := untilSignal()
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, d.remote.timeout)
+	defer cancel()
+	answer, err := q.ask(ctx, p)
+	if err != nil {
+		if by, ok := errors.AsType[*ended](context.Cause(ctx)); ok {
+			return nil, by
+		}
+		return nil, err
+	}
+	return what.take(answer)
+}
