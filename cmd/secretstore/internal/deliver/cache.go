@@ -63,7 +63,7 @@ func (c Cache) Store(answer []byte, age time.Duration) error {
 	}
 	defer clear(file.Data)
 	files := Files{List: []File{file}}
-	t, err := files.open(file.Dest)
+	t, err := files.open(file)
 	if err == nil {
 		err = t.ours()
 		t.close()
@@ -85,7 +85,7 @@ func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 		return nil, 0, fmt.Errorf("%w: %w", ErrNoCache, err)
 	}
 	file := c.file()
-	t, err := Files{List: []File{file}}.open(file.Dest)
+	t, err := Files{List: []File{file}}.open(file)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrNoCache, err)
 	}
@@ -107,7 +107,7 @@ func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 // Remove takes the copy away, as when the server says no.
 func (c Cache) Remove() {
 	file := c.file()
-	if t, err := (Files{List: []File{file}}).open(file.Dest); err == nil {
+	if t, err := (Files{List: []File{file}}).open(file); err == nil {
 		if t.existed && t.ours() == nil {
 			unix.Unlinkat(t.dir, t.name, 0) // its time ends anyway
 		}

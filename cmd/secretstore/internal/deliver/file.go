@@ -18,6 +18,8 @@ var (
 	ErrDisk = errors.New("this folder is on a disk, where deleted bytes can be found again; name one on a tmpfs (/dev/shm, /run), or say --allow-disk")
 	// ErrLink: whoever made the link chose where the secret goes.
 	ErrLink = errors.New("there is a symbolic link on the way; name the real folder")
+	// ErrForeign: whoever owns the folder can put another file in place.
+	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; name one of your own")
 	// ErrOccupied: something that is no regular file has the name.
 	ErrOccupied = errors.New("there is something that is not a regular file; remove it first")
 	// ErrTwice: two secrets have the same destination.
@@ -56,7 +58,7 @@ func (f Files) Check() error {
 			return fmt.Errorf("%s: %w", file.Dest, ErrTwice)
 		}
 		seen[name] = true
-		t, err := f.open(file.Dest)
+		t, err := f.open(file)
 		if err != nil {
 			return err
 		}
@@ -79,7 +81,7 @@ func (f Files) Place() (undo func(), err error) {
 		}
 	}()
 	for _, file := range f.List {
-		t, err := f.open(file.Dest)
+		t, err := f.open(file)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +93,7 @@ func (f Files) Place() (undo func(), err error) {
 	for _, t := range all {
 		if err := t.commit(); err != nil {
 			f.remove(all)
-			return nil, fmt.Errorf("write %s: %w", t.dest, err)
+			return nil, fmt.Errorf("write %s: %w", t.file.Dest, err)
 		}
 	}
 	made := append([]*target(nil), all...)
@@ -105,7 +107,7 @@ func (f Files) remove(all []*target) {
 		if old.existed || old.temp != "" {
 			continue
 		}
-		if t, err := f.open(old.dest); err == nil {
+		if t, err := f.open(old.file); err == nil {
 			unix.Unlinkat(t.dir, t.name, 0) // on the way out of a failure that is reported
 			t.close()
 		}
@@ -114,7 +116,7 @@ func (f Files) remove(all []*target) {
 
 // target is the place of one file: an open folder, and a name in it.
 type target struct {
-	dest    string
+	file    File // without data
 	dir     int
 	name    string
 	temp    string // the file beside it, while there is one
@@ -128,9 +130,11 @@ func (t *target) close() {
 	unix.Close(t.dir)
 }
 
-// open walks to the folder of dest one component after the other, so that
+// open walks to the folder of the file one component after the other, so that
 // nobody can put a link in between, and makes what is missing with mode 0700.
-func (f Files) open(dest string) (*target, error) {
+func (f Files) open(file File) (*target, error) {
+	file.Data = nil
+	dest := file.Dest
 	clean := filepath.Clean(dest)
 	folder, name := filepath.Split(clean)
 	if dest == "" || strings.HasSuffix(dest, "/") || name == "." || name == ".." || name == "" {
@@ -144,7 +148,7 @@ func (f Files) open(dest string) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dest, err)
 	}
-	t := &target{dest: dest, dir: dir, name: name}
+	t := &target{file: file, dir: dir, name: name}
 	if err := f.walk(t, folder); err != nil {
 		t.close()
 		return nil, fmt.Errorf("%s: %w", dest, err)
@@ -172,6 +176,9 @@ func (f Files) walk(t *target, folder string) error {
 		}
 		unix.Close(t.dir)
 		t.dir = next
+		if err := t.owned(); err != nil {
+			return err
+		}
 	}
 	if err := f.allowed(t.dir); err != nil {
 		return err
@@ -191,6 +198,23 @@ func (f Files) walk(t *target, folder string) error {
 		return ErrLink
 	}
 	return ErrOccupied
+}
+
+// owned wants the folder to be of somebody who may replace the file.
+func (t *target) owned() error {
+	var info unix.Stat_t
+	if err := unix.Fstat(t.dir, &info); err != nil {
+		return err
+	}
+	if !t.file.trusts(int(info.Uid), os.Geteuid()) {
+		return ErrForeign
+	}
+	return nil
+}
+
+// trusts: root, who runs this, and who gets the file.
+func (f File) trusts(uid, self int) bool {
+	return uid == 0 || uid == self || f.UID != Keep && uid == f.UID
 }
 
 func openFolder(at int, name string) (int, error) {

@@ -196,3 +196,21 @@ func TestUndoRemovesWhatWasNotThere(t *testing.T) {
 		t.Errorf("there is %q, want a", got)
 	}
 }
+
+// TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder: in /dev/shm anybody can make a
+// folder of the name that somebody will use.
+func TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder(t *testing.T) {
+	for _, tt := range []struct {
+		owner, self, fileOwner int
+		want                   bool
+	}{
+		{0, 1000, Keep, true}, {1000, 1000, Keep, true}, {1001, 1000, Keep, false}, {1001, 0, Keep, false}, {0, 0, Keep, true}, {1001, 0, 1001, true},
+		{1001, 0, 1002, false},
+	} {
+		f := file("x", "")
+		f.UID = tt.fileOwner
+		if got := f.trusts(tt.owner, tt.self); got != tt.want {
+			t.Errorf("folder of %d, run by %d, file for %d: %v", tt.owner, tt.self, tt.fileOwner, got)
+		}
+	}
+}

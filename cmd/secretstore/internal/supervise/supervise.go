@@ -59,6 +59,10 @@ func Run(cmd Command, o Options) (int, error) {
 	signals := make(chan os.Signal, 128)
 	signal.Notify(signals, forwarded()...)
 	defer signal.Stop(signals)
+	// Without this a warning to a standard error that nobody reads would end us.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGPIPE)
+	defer signal.Stop(broken)
 	if err := r.start(); err != nil {
 		return 0, err
 	}
@@ -193,8 +197,12 @@ func (r *running) change(c Change) {
 }
 
 // stopped has the shell see that its job has stopped: this process is what it
-// knows. Where there is nobody who could continue it, nothing stops.
+// knows. Where there is nobody who could continue it, the terminal stops nothing;
+// whoever sends a SIGSTOP knows what comes after it.
 func (r *running) stopped(by syscall.Signal) {
+	if by == unix.SIGSTOP && alone() {
+		return
+	}
 	fast := by == unix.SIGTTIN || by == unix.SIGTTOU // faster than our handing over the terminal?
 	if alone() || fast && r.tty.give(r.pid) {
 		unix.Kill(-r.pid, unix.SIGCONT)
