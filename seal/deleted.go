@@ -84,7 +84,7 @@ func (s *Store) deleteAt(ctx context.Context, p acl.Path, when Match, now time.T
 			if before != nil {
 				put = store.Set(gone.key, data, before.revision)
 			}
-			return []store.Op{store.Delete(old.key, old.revision), store.Ensure(gone.folder, folderData), put}, nil
+			return append(s.bump(old.folder), store.Delete(old.key, old.revision), store.Ensure(gone.folder, folderData), put), nil
 		})
 		var refused *store.OpError
 		switch {
@@ -213,6 +213,9 @@ func (s *Store) Purge(ctx context.Context, p acl.Path, when Match) error {
 		err = s.commit(ctx, func(*opened) (ops []store.Op, err error) {
 			for _, h := range there {
 				ops = append(ops, store.Delete(h.key, h.revision))
+				if h.deleted.IsZero() {
+					ops = append(ops, s.bump(h.folder)...)
+				}
 			}
 			return ops, nil
 		})

@@ -23,6 +23,7 @@ import (
 //	stores/default/secrets/XX/F/N     a secret: envelope of its payload
 //	stores/default/deleted/XX/F       like the folder of the same name under secrets
 //	stores/default/deleted/XX/F/N     envelope: a deleted secret, and when it was deleted
+//	stores/default/marks/XX           changes its version when a secret below secrets/XX is deleted
 //	stores/default/blobs/ID           envelope: which secret the pieces belong to
 //	stores/default/blobs/ID/NNNN      envelope: a piece of a large value
 //	stores/default/tasks/MINUTE/ID    how often a task token was used, see task.go
@@ -41,6 +42,7 @@ const (
 	keyRotation  store.Key = "stores/default/rotation"
 	keySecrets   store.Key = "stores/default/secrets"
 	keyDeleted   store.Key = "stores/default/deleted"
+	keyMarks     store.Key = "stores/default/marks"
 	keyBlobs     store.Key = "stores/default/blobs"
 )
 

@@ -109,6 +109,7 @@ type head struct {
 	key      store.Key
 	folder   store.Key
 	revision store.Version // of the record, for conditional writes
+	envelope envelope.Identity
 	age      time.Duration
 	deleted  time.Time // when the secret was deleted; zero while it is there
 }
@@ -154,7 +155,7 @@ func (s *Store) readRecord(ctx context.Context, p acl.Path, deleted bool, c stor
 	if absent {
 		return nil, ErrNotFound
 	}
-	h.revision, h.age = node.Version, max(node.Age, age)
+	h.revision, h.envelope, h.age = node.Version, envelope.IdentityOf(node.Data), max(node.Age, age)
 	return h, s.use(func(o *opened) error {
 		if deleted {
 			return h.openDeleted(o, node.Data)
@@ -255,7 +256,12 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 		}
 	}
 	err = s.withPieces(ctx, p, h, func(pieces []store.Op) error {
-		err := s.commit(ctx, func(o *opened) ([]store.Op, error) {
+		folder, _, err := s.keysOf(p)
+		if err != nil {
+			return err
+		}
+		mark, known := s.markOf(ctx, folder)
+		err = s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
 			if err != nil {
 				return nil, err
@@ -306,7 +312,7 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, er
 	}
 	next := &head{payload: payload{kind: c.Kind, written: time.Now().UTC(), value: c.Value}, id: envelope.NewID()}
 	err = s.withPieces(ctx, p, next, func(pieces []store.Op) error {
-		old, err := s.replace(ctx, p, s.readHead, c.If, func(o *opened, old *head) ([]store.Op, error) {
+		old, err := s.update(ctx, p, c.If, func(o *opened, old *head) ([]store.Op, error) {
 			next.created, next.author, next.description, next.labels = old.created, old.author, old.description, old.labels
 			next.count = old.count + 1
 			next.applyMetadata(c)
@@ -338,6 +344,34 @@ func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match
 		return nil, err
 	}
 	defer leave()
+	return s.replaceLatest(ctx, p, read, when, func(old *head) error {
+		return s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
+	})
+}
+
+// update is replace of a secret that is there. The last operation of build writes
+// its record.
+func (s *Store) update(ctx context.Context, p acl.Path, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
+	folder, key, err := s.keysOf(p)
+	if err != nil {
+		return nil, err
+	}
+	leave, err := s.writers.enter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if old, done, err := s.replaceSeen(ctx, p, key, when, build); done {
+		return old, err
+	}
+	mark, known := s.markOf(ctx, folder)
+	return s.replaceLatest(ctx, p, s.readHead, when, func(old *head) error {
+		return s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) { return build(o, old) })
+	})
+}
+
+// replaceLatest reads a record, and writes over it, until nobody else was first.
+func (s *Store) replaceLatest(ctx context.Context, p acl.Path, read reader, when Match, write func(old *head) error) (*head, error) {
 	for {
 		// Not from the cache: after a delete and a create elsewhere the version
 		// may be the same again on ZooKeeper, and the write would bring back the
@@ -353,7 +387,7 @@ func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match
 		if when != nil && !when(idString(old.id)) {
 			return nil, ErrChanged
 		}
-		err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
+		err = write(old)
 		var refused *store.OpError
 		if !errors.As(err, &refused) || refused.Key != old.key {
 			return old, err
@@ -368,16 +402,28 @@ func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match
 }
 
 func (s *Store) keyOf(p acl.Path) (key store.Key, err error) {
+	_, key, err = s.keysOf(p)
+	return key, err
+}
+
+// keysOf returns where a secret and its folder are kept.
+func (s *Store) keysOf(p acl.Path) (folder, key store.Key, err error) {
 	err = s.use(func(o *opened) error {
-		_, key, err = o.names.secretKey(p)
+		folder, key, err = o.names.secretKey(p)
 		return err
 	})
-	return key, err
+	return folder, key, err
 }
 
 // commit applies what build makes under the present keys, in one transaction
 // that holds only while those are the keys and the store is not sealed.
 func (s *Store) commit(ctx context.Context, build func(*opened) ([]store.Op, error)) error {
+	_, err := s.apply(ctx, build)
+	return err
+}
+
+// apply is commit, and returns the versions that the operations of build left.
+func (s *Store) apply(ctx context.Context, build func(*opened) ([]store.Op, error)) ([]store.Version, error) {
 	for range maxLooks {
 		var ops []store.Op
 		err := s.use(func(o *opened) error {
@@ -386,18 +432,21 @@ func (s *Store) commit(ctx context.Context, build func(*opened) ([]store.Op, err
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		_, err = s.backend.Apply(ctx, ops...)
+		versions, err := s.backend.Apply(ctx, ops...)
+		if err == nil {
+			return versions[writeChecks:], nil
+		}
 		var refused *store.OpError
 		if !errors.As(err, &refused) || refused.Index >= writeChecks {
-			return err
+			return nil, err
 		}
 		if err := s.refresh(ctx); errors.Is(err, store.ErrUnavailable) {
-			return err
+			return nil, err
 		}
 	}
-	return fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
+	return nil, fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
 }
 
 func (s *Store) checkChange(c Change) error {

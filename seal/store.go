@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
 	"secretstore/store"
@@ -59,6 +60,7 @@ type Store struct {
 	compactDue atomic.Bool
 	writers    keyQueue
 	listers    keyQueue
+	seen       *lru.Cache[store.Key, seen]
 	chores     *chores
 	watchers   *watchers
 	tracker    *tracker
@@ -101,6 +103,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		rotateNow: make(chan struct{}, 1),
 		writers:   newKeyQueue(),
 		listers:   newKeyQueue(),
+		seen:      newSeen(),
 		chores:    newChores(),
 		watchers:  newWatchers(),
 		tracker:   newTracker(),

@@ -31,6 +31,7 @@ const (
 	keyBootstrap store.Key = "keys/bootstrap_user.key"
 	keySecrets   store.Key = "stores/default/secrets"
 	keyDeleted   store.Key = "stores/default/deleted"
+	keyMarks     store.Key = "stores/default/marks"
 	keyBlobs     store.Key = "stores/default/blobs"
 )
 

@@ -61,7 +61,7 @@ func Freeze(ctx context.Context, b store.Backend) error {
 // the number of records so far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	w := &wiper{b: b, removed: removed}
-	for _, key := range []store.Key{keySecrets, keyDeleted, keyBlobs} {
+	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs} {
 		if err := w.below(ctx, key); err != nil {
 			return err
 		}

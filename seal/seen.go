@@ -1,0 +1,115 @@
+package seal
+
+import (
+	"context"
+	"errors"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"secretstore/acl"
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// An update needs the record that it replaces, as it is at that moment. To read
+// it from the storage first costs two round trips and a write of the quorum, so
+// a server uses what it has in memory and makes the write conditional on it. A
+// version alone is too weak a condition: on ZooKeeper those of a secret that was
+// deleted and created again begin where the old ones did. Hence the marks: every
+// delete of a secret bumps the mark of its bucket in the same transaction, and
+// such an update also checks the mark, at a version that this server knew before
+// it saw the record. If both are what they were, no secret of the bucket was
+// deleted in between, and the record is the very one that was seen.
+
+// markKey returns the mark of the bucket of a folder of secrets.
+func markKey(folder store.Key) store.Key { return keyMarks + folder[len(keySecrets):len(keySecrets)+3] }
+
+// markData is what a mark holds; its version is what tells.
+var markData = []byte{1}
+
+// bump returns what belongs to the delete of a secret in folder.
+func (s *Store) bump(folder store.Key) []store.Op {
+	if s.alone {
+		return nil // no marks: what is read is never old
+	}
+	return []store.Op{store.Bump(markKey(folder), markData)}
+}
+
+// seen is a secret's record as this server has written it.
+type seen struct {
+	mark     store.Version // what the mark was before
+	revision store.Version
+	envelope envelope.Identity
+}
+
+// maxSeen bounds how many records are remembered, at some 250 bytes each.
+const maxSeen = 1 << 15
+
+func newSeen() *lru.Cache[store.Key, seen] {
+	cache, err := lru.New[store.Key, seen](maxSeen)
+	if err != nil {
+		panic("internal error: " + err.Error()) // unreachable: the size is positive
+	}
+	return cache
+}
+
+// markOf returns the version of the mark, which may be an old one. It is not
+// known if there is none and none can be made.
+func (s *Store) markOf(ctx context.Context, folder store.Key) (v store.Version, known bool) {
+	if s.alone || s.offline {
+		return 0, false
+	}
+	key := markKey(folder)
+	node, err := s.backend.Get(ctx, key, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		err = s.commit(ctx, func(*opened) ([]store.Op, error) { return []store.Op{store.Ensure(key, markData)}, nil })
+		if err == nil {
+			node, err = s.backend.Get(ctx, key, store.Cached)
+		}
+	}
+	return node.Version, err == nil
+}
+
+// commitSeen is commit for a transaction that ends with the write of a secret's
+// record, which is remembered as seen. mark is what markOf returned before.
+func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, build func(*opened) ([]store.Op, error)) error {
+	var record store.Op
+	versions, err := s.apply(ctx, func(o *opened) ([]store.Op, error) {
+		ops, err := build(o)
+		if err == nil {
+			record = ops[len(ops)-1]
+		}
+		return ops, err
+	})
+	if err == nil && known {
+		s.seen.Add(record.Key, seen{mark, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
+	}
+	return err
+}
+
+// replaceSeen is replace of a record that this server has seen, in one round
+// trip. If it is not done, nothing has happened, and the storage has to be asked
+// what is there. The caller has the turn of the record.
+func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build func(*opened, *head) ([]store.Op, error)) (old *head, done bool, err error) {
+	was, known := s.seen.Get(key)
+	if !known {
+		return nil, false, nil
+	}
+	old, err = s.readHead(ctx, p, store.Cached)
+	if err != nil || old.revision != was.revision || old.envelope != was.envelope || when != nil && !when(idString(old.id)) {
+		return nil, false, nil
+	}
+	if mark, known := s.markOf(ctx, old.folder); !known || mark != was.mark {
+		return nil, false, nil // it would be refused
+	}
+	err = s.commitSeen(ctx, was.mark, true, func(o *opened) ([]store.Op, error) {
+		ops, err := build(o, old)
+		return append([]store.Op{store.Check(markKey(old.folder), was.mark)}, ops...), err
+	})
+	var refused *store.OpError
+	if errors.As(err, &refused) && (refused.Key == key || refused.Key == markKey(old.folder)) {
+		s.seen.Remove(key)
+		return nil, false, nil
+	}
+	return old, true, err
+}

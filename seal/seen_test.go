@@ -1,0 +1,240 @@
+package seal
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"secretstore/store"
+	"secretstore/store/memory"
+)
+
+// restarting is a storage whose versions begin again at 0 when a record is made
+// anew, as those of ZooKeeper do.
+type restarting struct {
+	store.Backend
+	mu       sync.Mutex
+	versions map[store.Key][]store.Version // of the backend, since each record was made; guarded by mu
+}
+
+func (b *restarting) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	node, err := b.Backend.Get(ctx, key, c)
+	node.Version = store.Version(len(b.versions[key]) - 1)
+	return node, err
+}
+
+func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	real := make([]store.Op, len(ops))
+	for i, op := range ops {
+		real[i] = op
+		if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
+			continue
+		}
+		real[i].Version = 1 << 40 // none has it
+		if known := b.versions[op.Key]; int(op.Version) < len(known) {
+			real[i].Version = known[op.Version]
+		}
+	}
+	versions, err := b.Backend.Apply(ctx, real...)
+	if err != nil {
+		return nil, err
+	}
+	for i, op := range ops {
+		known := b.versions[op.Key]
+		switch {
+		case op.Kind == store.OpDelete:
+			delete(b.versions, op.Key)
+		case op.Kind == store.OpCheck, op.Kind == store.OpEnsure && len(known) > 0:
+		default:
+			b.versions[op.Key] = append(known, versions[i])
+			versions[i] = store.Version(len(known))
+		}
+	}
+	return versions, nil
+}
+
+// stale is the storage as seen by a server to which, once frozen, no word of a
+// change comes: what it has read it answers from memory.
+type stale struct {
+	store.Backend
+	latest atomic.Int64 // reads that asked the storage itself
+
+	mu     sync.Mutex
+	known  map[store.Key]store.Node // guarded by mu
+	frozen bool                     // guarded by mu
+}
+
+func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if c == store.Latest {
+		b.latest.Add(1)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if node, known := b.known[key]; known && b.frozen && c == store.Cached {
+		return node, nil
+	}
+	node, err := b.Backend.Get(ctx, key, c)
+	if err == nil {
+		b.known[key] = node
+	}
+	return node, err
+}
+
+func (b *stale) freeze() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.frozen = true
+}
+
+// twoServers returns two open stores on one storage, the first of which may come
+// to see it as it was.
+func twoServers(t *testing.T) (first *Store, view *stale, second *Store) {
+	t.Helper()
+	b := &restarting{Backend: memory.New(), versions: make(map[store.Key][]store.Version)}
+	view = &stale{Backend: b, known: make(map[store.Key]store.Node)}
+	first, key := unsealedOn(t, view)
+	second = open(t, b, false)
+	if _, err := second.Unseal(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	return first, view, second
+}
+
+func described(value, description string) Change {
+	c := text(value)
+	c.Description = &description
+	return c
+}
+
+// TestAnUpdateNeverContinuesASecretThatWasDeleted, although one with the same
+// version stands in its place and the server has not heard of it.
+func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
+	for name, remove := range map[string]func(*Store, context.Context) error{
+		"delete": func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) },
+		"purge":  func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, view, second := twoServers(t)
+			ctx, p := t.Context(), path(t, "f/a")
+			if _, err := first.Create(ctx, p, described("old", "of the first")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := first.Get(ctx, p, store.Cached); err != nil {
+				t.Fatal(err)
+			}
+			view.freeze()
+			if err := remove(second, ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := second.Create(ctx, p, described("new", "of the second")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := first.Update(ctx, p, text("newer")); err != nil {
+				t.Fatal(err)
+			}
+			got, err := second.Get(ctx, p, store.Latest)
+			if err != nil || string(got.Value) != "newer" || got.Description != "of the second" {
+				t.Errorf("%q, described as %q, %v: the update continues the secret that was deleted", got.Value, got.Description, err)
+			}
+			if before, err := second.GetVersion(ctx, p, 1, store.Latest); err != nil || string(before.Value) != "new" {
+				t.Errorf("the value before is %q, %v, want the one that was replaced", before.Value, err)
+			}
+		})
+	}
+}
+
+// TestAConditionIsJudgedByWhatIsThere, not by what the server has in memory.
+func TestAConditionIsJudgedByWhatIsThere(t *testing.T) {
+	first, view, second := twoServers(t)
+	ctx, p := t.Context(), path(t, "f/a")
+	id, err := first.Create(ctx, p, text("old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view.freeze()
+	newer, err := second.Update(ctx, p, text("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := text("mine")
+	c.If = func(is string) bool { return is == id }
+	_, err = first.Update(ctx, p, c)
+	wantErr(t, "on a value that was replaced", err, ErrChanged)
+	c.If = func(is string) bool { return is == newer }
+	if _, err := first.Update(ctx, p, c); err != nil {
+		t.Errorf("on the present value, which this server has not heard of: %v", err)
+	}
+}
+
+// TestAnUpdateOfASecretThatThisServerWroteReadsNothing from the storage itself,
+// however often, also when others are deleted.
+func TestAnUpdateOfASecretThatThisServerWroteReadsNothing(t *testing.T) {
+	first, view, _ := twoServers(t)
+	ctx, p := t.Context(), path(t, "f/a")
+	for _, name := range []string{"f/a", "f/b"} {
+		if _, err := first.Create(ctx, path(t, name), text("0")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := func(what string, want int64) {
+		t.Helper()
+		before := view.latest.Load()
+		if _, err := first.Update(ctx, p, text(what)); err != nil {
+			t.Fatal(err)
+		}
+		if got := view.latest.Load() - before; got > want {
+			t.Errorf("%s: %d reads of the storage itself, want at most %d", what, got, want)
+		}
+	}
+	reads("the first update", 0)
+	reads("the second", 0)
+	if err := first.Delete(ctx, path(t, "f/b"), nil); err != nil {
+		t.Fatal(err)
+	}
+	reads("the first after a delete beside it", 2) // it has to look once
+	reads("the one after that", 0)
+}
+
+// TestEveryDeleteBumpsTheMark that updates rely on.
+func TestEveryDeleteBumpsTheMark(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx, p := t.Context(), path(t, "f/a")
+	marks := func() map[store.Key]store.Version {
+		t.Helper()
+		found := make(map[store.Key]store.Version)
+		list, err := b.Children(ctx, keyMarks, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range list.Names {
+			node, err := b.Get(ctx, keyMarks+"/"+name, store.Latest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[keyMarks+"/"+name] = node.Version
+		}
+		return found
+	}
+	for name, remove := range map[string]func() error{
+		"delete":         func() error { return s.Delete(ctx, p, nil) },
+		"purge":          func() error { return s.Purge(ctx, p, nil) },
+		"another delete": func() error { return s.Delete(ctx, p, nil) }, // over what the first has left
+	} {
+		if _, err := s.Create(ctx, p, text("v")); err != nil {
+			t.Fatal(err)
+		}
+		before := marks()
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		if maps.Equal(before, marks()) {
+			t.Errorf("%s: no mark has changed", name)
+		}
+	}
+}
