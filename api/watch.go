@@ -119,7 +119,7 @@ func (s *Server) awaitChange(c *call, w *seal.Watch, wish watchWish) (reply, err
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
 	last := wish.timeout == 0
-	for ; ; c.free = true {
+	for {
 		rep, done, err := s.lookOnce(c, w, wish.known)
 		switch {
 		case done:
@@ -132,6 +132,8 @@ func (s *Server) awaitChange(c *call, w *seal.Watch, wish watchWish) (reply, err
 		var retry <-chan time.Time
 		if err != nil {
 			retry = time.After(watchRetry)
+		} else {
+			c.free = true // the client did know the value
 		}
 		for look := false; !look; {
 			select {
