@@ -153,7 +153,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 
 func TestForgedIntentDoesNotUnseal(t *testing.T) {
 	b := memory.New()
-	s := open(t, b, true)
+	s := bootstrapped(t, b)
 	before, err := b.Get(t.Context(), keyIntent, store.Latest)
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistenc
 func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
 	b := memory.New()
 	f := &faulty{Backend: b}
-	s := open(t, f, true)
+	s := bootstrapped(t, f)
 	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}

@@ -215,7 +215,7 @@ func TestForgedRekeyIsNotOfferedToHolders(t *testing.T) {
 
 func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 	b := memory.New()
-	s := open(t, b, true)
+	s := bootstrapped(t, b)
 	ctx := t.Context()
 	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // and waits for the server to unseal itself and write values under them.
 func TestStoreOfAnAttackerUnderTheSameUuidIsNotServed(t *testing.T) {
 	b := memory.New()
-	s := open(t, b, true)
+	s := bootstrapped(t, b)
 	uuid := s.view.Load().config.UUID
 	// The strongest form: the attacker's whole store, made under our uuid.
 	born := rebirth(t, uuid)
@@ -106,7 +106,7 @@ func TestSealDuringAnUnsealWins(t *testing.T) {
 
 func TestSealOfADamagedStoreIsRemembered(t *testing.T) {
 	b := memory.New()
-	s := open(t, b, true)
+	s := bootstrapped(t, b)
 	ctx := t.Context()
 	node, err := b.Get(ctx, keyKeyring, store.Latest)
 	if err != nil {

@@ -52,9 +52,14 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if bootstrap {
-		await(t, s, func(st State) bool { return st != StateUnknown && st != StateUninitialized })
-	}
+	return s
+}
+
+// bootstrapped opens a store that makes its own keys, and waits until it has.
+func bootstrapped(t *testing.T, b store.Backend) *Store {
+	t.Helper()
+	s := open(t, b, true)
+	await(t, s, func(st State) bool { return st == StateUnsealed })
 	return s
 }
 
@@ -375,7 +380,7 @@ func TestEmptyFoldersLeaveNoRecord(t *testing.T) {
 func TestSealIntentSurvivesARestartAndACrashIsNone(t *testing.T) {
 	b := memory.New()
 	ctx := t.Context()
-	s := open(t, b, true)
+	s := bootstrapped(t, b)
 	if st := s.Status(); st.State != StateUnsealed || !st.HoldsBootstrapKey {
 		t.Fatalf("after bootstrap: %+v", st)
 	}
