@@ -122,11 +122,22 @@ func (c *cache) drop(i id) {
 }
 
 // doubt has those who keep a listing that was read before then ask for it again.
+// It stays in memory.
 func (c *cache) doubt(then int64) {
-	for e := range c.entries.Values() {
-		if e.read < then {
-			e.left()
+	for i, e := range c.entries.All() {
+		if e.changed != nil && e.read < then {
+			c.renew(i, e)
 		}
+	}
+}
+
+// renew puts the same listing in the place of e, which thereby has changed.
+func (c *cache) renew(i id, e *entry) {
+	s := c.slot(i)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now, ok := c.entries.GetIfPresent(i); ok && now == e {
+		c.entries.Set(i, newListing(e.key, e.read, e.names))
 	}
 }
 

@@ -36,7 +36,7 @@ const unread = ^uint64(0)
 type dirty struct {
 	mu    sync.Mutex
 	paths map[string]bool // the watch has fired; guarded by mu
-	wake  chan struct{}   // holds a token while paths is not empty
+	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
 func newDirty() *dirty { return &dirty{paths: make(map[string]bool), wake: make(chan struct{}, 1)} }
@@ -45,6 +45,11 @@ func (d *dirty) add(path string, fired bool) {
 	d.mu.Lock()
 	d.paths[path] = d.paths[path] || fired
 	d.mu.Unlock()
+	d.poke()
+}
+
+// poke has whoever follows look.
+func (d *dirty) poke() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
@@ -71,6 +76,7 @@ func (b *Backend) follow(l *link) {
 			return
 		case <-l.dirty.wake:
 		}
+		asked := l.asked.Load() // before take: what was told before that answer is there
 		for path, fired := range l.dirty.take() {
 			var err error
 			switch {
@@ -86,6 +92,7 @@ func (b *Backend) follow(l *link) {
 				return
 			}
 		}
+		l.caughtUp.Store(asked)
 	}
 }
 

@@ -82,12 +82,16 @@ type link struct {
 	lastReply atomic.Int64        // when the server last answered, ns after clockBase
 	ticked    atomic.Int64        // when tend last looked, ns after clockBase
 	naps      atomic.Int64        // how often tend found that the process had been stopped
-	caughtUp  atomic.Int64        // after how many of them the server has answered a question put after it
+	asked     atomic.Int64        // after how many of them the server has answered a question put since
+	caughtUp  atomic.Int64        // after how many of them all that was told before that answer has been followed
 	sessionOn sync.Once
 
 	// Set before the link is published, then constant.
 	barriers *reader          // on this very connection
 	readers  [readers]*reader // on others
+
+	rousing sync.Mutex
+	roused  int64 // after how many naps nobody relies on kept listings; guarded by rousing
 
 	mu     sync.Mutex
 	tcp    net.Conn // guarded by mu
@@ -251,10 +255,14 @@ func (l *link) tend(askFor string) {
 }
 
 // asleep says whether this process was stopped, or got no time to run, and has
-// yet to hear what the server has sent meanwhile. The memory is not to be asked
-// then: a seal may be among it.
-func (l *link) asleep() bool {
-	return sinceBase()-l.ticked.Load() > int64(nap) || l.caughtUp.Load() != l.naps.Load()
+// yet to follow what the server has sent meanwhile. The memory is not to be
+// asked then: a seal may be among it. count tells the naps apart.
+func (l *link) asleep() (yes bool, count int64) {
+	count = l.naps.Load()
+	if sinceBase()-l.ticked.Load() > int64(nap) {
+		return true, count + 1 // tend will count it
+	}
+	return l.caughtUp.Load() != count, count
 }
 
 // overdue says whether a call began at least limit before tick now and has no
@@ -278,8 +286,8 @@ func (l *link) ask(path string) {
 			defer l.end(l.begin())
 			naps := l.naps.Load()
 			_, _, err := l.conn.Exists(path)
-			if l.heard(err) {
-				l.caughtUp.Store(naps)
+			if l.heard(err) && l.asked.Swap(naps) != naps {
+				l.dirty.poke()
 			}
 		}()
 	default:

@@ -154,7 +154,8 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 	}
 	last := b.lastGood.Load()
 	if l := b.live.Load(); l != nil {
-		if l.asleep() {
+		if yes, count := l.asleep(); yes {
+			b.rouse(l, count)
 			return nil, 0, nil
 		}
 		if l.silence() < maxSilence {
@@ -173,6 +174,16 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 		return nil, 0, fmt.Errorf("%w: for longer than %v", store.ErrUnavailable, b.cfg.MaxStale)
 	}
 	return e, age, nil
+}
+
+// rouse has those who keep listings ask for them again, once after each nap.
+func (b *Backend) rouse(l *link, nap int64) {
+	l.rousing.Lock()
+	defer l.rousing.Unlock()
+	if l.roused < nap {
+		b.cache.doubt(sinceBase())
+		l.roused = nap
+	}
 }
 
 // lastResort answers from memory what the storage was asked for in vain, though
