@@ -176,14 +176,20 @@ func deposedLeader(t *testing.T, l *lab) {
 		must(t, l.net.isolate(l.zkNodes[leader], others...))
 		// A leader that is cut off is one for as long as the sync limit; how long the
 		// others then take to elect another is theirs.
-		written, cut, first := 0, time.Now(), time.Duration(0)
+		written, cut := 0, time.Now()
+		var elected, first time.Duration
 		for time.Since(cut) < 7*time.Second || time.Since(cut) < patience && (first == 0 || time.Since(cut) < first+2*time.Second) {
+			for i, m := range l.members {
+				if elected == 0 && i != leader && m.Leader() {
+					elected = time.Since(cut)
+				}
+			}
 			for i := range l.stores {
 				o := op{kind: update, key: path, server: i, value: fmt.Sprintf("w%d", written+1), begin: r.now(), end: never}
 				switch a := patch(l.stores[i], path, o.value); {
 				case a.status == http.StatusNoContent:
 					o.end = r.now()
-					if first == 0 && time.Since(cut) > 3*time.Second {
+					if first == 0 && elected > 0 {
 						first = time.Since(cut)
 					}
 					fallthrough
@@ -197,7 +203,10 @@ func deposedLeader(t *testing.T, l *lab) {
 		l.settle()
 		close(stop)
 		reading.Wait()
-		t.Logf("round %d: %d writes, under another leader after at most %v, %v", round, written, first, r.counts)
+		t.Logf("round %d: another leader after at most %v, a write after %v; %d writes, %v", round, elected, first, written, r.counts)
+		if first == 0 || first-elected > 2*time.Second*slack {
+			t.Errorf("a leader after %v, and a write after %v", elected, first)
+		}
 		history := append(r.history, op{kind: create, key: path, value: "0", begin: -2, end: -1})
 		if err := judgeStrict(history); err != nil || written == 0 {
 			t.Errorf("%d writes, linearizable: %v", written, err)
@@ -383,39 +392,42 @@ func refusedDuring(t *testing.T, s *server, path string, began time.Time) {
 // are answered with what is there when it goes on.
 func pausedServer(t *testing.T, l *lab) {
 	first, s := l.stores[0], l.stores[2]
-	if a := put(first, "paused/a", "1"); a.status != http.StatusCreated {
-		t.Fatal(a)
-	}
-	l.remember("paused/a")
-	for range 2 { // so that the list is kept
-		if names, err := s.get(secrets + "paused?list=true").names(); err != nil || len(names) != 1 {
-			t.Fatal(names, err)
+	for round := range 3 {
+		folder := fmt.Sprintf("paused/%d", round)
+		if a := put(first, folder+"/a", "1"); a.status != http.StatusCreated {
+			t.Fatal(a)
 		}
-	}
-	s.pause()
-	time.Sleep(2 * time.Second)
-	if a := patch(first, "paused/a", "2"); a.status != http.StatusNoContent {
-		t.Error(a)
-	}
-	if a := put(first, "paused/b", "1"); a.status != http.StatusCreated {
-		t.Error(a)
-	}
-	var asking sync.WaitGroup
-	for range 16 {
-		asking.Go(func() {
-			if a := s.get(secrets + "paused/a"); !strings.Contains(a.body, `"2"`) {
-				t.Errorf("an old value: %v", a)
+		l.remember(folder + "/a")
+		for range 2 { // so that the list is kept
+			if names, err := s.get(secrets + folder + "?list=true").names(); err != nil || len(names) != 1 {
+				t.Fatal(names, err)
 			}
-		})
-		asking.Go(func() {
-			if a := s.get(secrets + "paused?list=true"); !strings.Contains(a.body, `"b"`) {
-				t.Errorf("an old list: %v", a)
-			}
-		})
+		}
+		s.pause()
+		time.Sleep(2 * time.Second)
+		if a := patch(first, folder+"/a", "2"); a.status != http.StatusNoContent {
+			t.Error(a)
+		}
+		if a := put(first, folder+"/b", "1"); a.status != http.StatusCreated {
+			t.Error(a)
+		}
+		var asking sync.WaitGroup
+		for range 16 {
+			asking.Go(func() {
+				if a := s.get(secrets + folder + "/a"); !strings.Contains(a.body, `"2"`) {
+					t.Errorf("an old value: %v", a)
+				}
+			})
+			asking.Go(func() {
+				if a := s.get(secrets + folder + "?list=true"); !strings.Contains(a.body, `"b"`) {
+					t.Errorf("an old list: %v", a)
+				}
+			})
+		}
+		time.Sleep(200 * time.Millisecond)
+		s.resume()
+		asking.Wait()
 	}
-	time.Sleep(200 * time.Millisecond)
-	s.resume()
-	asking.Wait()
 }
 
 // sealReaches seals through one server while another is there, paused, or cut
