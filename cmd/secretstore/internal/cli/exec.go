@@ -40,7 +40,7 @@ func execCommand(p *Process) *cobra.Command {
 			"count from the working directory.\n\n" +
 			"Files are replaced as a whole, and are put on a tmpfs only (/dev/shm, /run), unless --allow-disk says that\n" +
 			"a disk will do; $MESOS_SANDBOX is one, and its files are shown by Mesos. They stay when the program ends.\n\n" +
-			"--watch asks again every --interval, and when a value has changed replaces the files, then sends --signal, or\n" +
+			"--watch has the server tell of changes. When a value is another one it replaces the files, then sends --signal, or\n" +
 			"stops the program with SIGTERM and starts it again with --restart, which variables need. The program still gets\n" +
 			"every signal, and exec ends with its status: 128 and the signal if it was killed by one.\n\n" +
 			"--max-stale keeps a copy of the values in plain text, for this user alone, in $XDG_RUNTIME_DIR or /dev/shm: while\n" +
@@ -66,7 +66,7 @@ func execCommand(p *Process) *cobra.Command {
 	f.BoolVar(&flags.watch, "watch", false, "stay, and act when a value changes")
 	f.StringVar(&flags.signal, "signal", "", "with --watch: send the program this `SIGNAL`, such as HUP")
 	f.BoolVar(&flags.restart, "restart", false, "with --watch: start the program again")
-	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to ask")
+	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to ask a server that does not tell")
 	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --restart: kill a program that has not ended after so long")
 	cmd.MarkFlagsMutuallyExclusive("signal", "restart")
 	cmd.RunE = run(func(cmd *cobra.Command, args []string) error { return flags.run(cmd, p, args) })

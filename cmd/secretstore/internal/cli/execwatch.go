@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/supervise"
 )
 
@@ -20,31 +21,74 @@ type watcher struct {
 	failing bool // it has been said that the secrets cannot be refreshed
 }
 
+// quieter is how much less often a server is asked that tells of changes.
+const quieter = 10
+
 // run ends with the context. What goes wrong costs nothing but the news: the
 // program keeps what it has.
 func (w *watcher) run(ctx context.Context) {
+	news := make(chan struct{}, 1)
+	var telling *client.Store
+	defer func() {
+		if telling != nil {
+			telling.Close()
+		}
+	}()
 	for {
-		// Programs that were started together should not ask together.
 		pause := w.flags.interval
+		if telling == nil {
+			telling = w.listen(ctx, news)
+		} else {
+			pause *= quieter
+		}
+		// Programs that were started together should not ask together.
 		pause += rand.N(pause/5+1) - pause/10
 		select {
 		case <-ctx.Done():
 			return
+		case <-news:
 		case <-time.After(pause):
 		}
-		change, err := w.look(ctx)
-		if ctx.Err() != nil {
+		if !w.act(ctx) {
 			return
 		}
-		w.tell(err)
-		if change == nil {
-			continue
-		}
+	}
+}
+
+// listen has the server tell of changes, if it can. What has changed meanwhile
+// is news too.
+func (w *watcher) listen(ctx context.Context, news chan<- struct{}) *client.Store {
+	tell := func(string) {
 		select {
-		case w.changes <- *change:
-		case <-ctx.Done():
-			return
+		case news <- struct{}{}:
+		default: // it has not been heard yet
 		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.timeout)
+	defer cancel()
+	s, err := client.NewStore(ctx, w.q.c, client.StoreConfig{Paths: w.what.paths(), Service: &w.what.service, OnChange: tell})
+	if err != nil {
+		return nil // run asks, and says what is wrong
+	}
+	tell("")
+	return s
+}
+
+// act looks, and passes on what is to be done. It reports whether ctx goes on.
+func (w *watcher) act(ctx context.Context) bool {
+	change, err := w.look(ctx)
+	if ctx.Err() != nil {
+		return false
+	}
+	w.tell(err)
+	if change == nil {
+		return true
+	}
+	select {
+	case w.changes <- *change:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
