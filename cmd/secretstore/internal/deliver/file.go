@@ -161,28 +161,45 @@ func (f Files) walk(t *target, folder string) error {
 		if part == "" || part == "." {
 			continue
 		}
-		next, err := openFolder(t.dir, part)
-		if errors.Is(err, unix.ENOENT) {
-			if err := f.allowed(t.dir); err != nil {
-				return err
-			}
-			if err := unix.Mkdirat(t.dir, part, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-				return fmt.Errorf("make the folder %s: %w", part, err)
-			}
-			next, err = openFolder(t.dir, part)
-		}
-		if err != nil {
-			return err
-		}
-		unix.Close(t.dir)
-		t.dir = next
-		if err := t.owned(); err != nil {
+		if err := f.step(t, part); err != nil {
 			return err
 		}
 	}
 	if err := f.allowed(t.dir); err != nil {
 		return err
 	}
+	return t.free()
+}
+
+// step goes into a folder, which it makes if there is none.
+func (f Files) step(t *target, part string) error {
+	next, err := openFolder(t.dir, part)
+	made := false
+	if errors.Is(err, unix.ENOENT) {
+		if err := f.allowed(t.dir); err != nil {
+			return err
+		}
+		switch err := unix.Mkdirat(t.dir, part, 0o700); {
+		case err == nil:
+			made = true
+		case !errors.Is(err, unix.EEXIST): // else somebody was faster
+			return fmt.Errorf("make the folder %s: %w", part, err)
+		}
+		next, err = openFolder(t.dir, part)
+	}
+	if err != nil {
+		return err
+	}
+	unix.Close(t.dir)
+	t.dir = next
+	if err := t.owned(); err != nil || !made {
+		return err
+	}
+	return t.file.own(next)
+}
+
+// free wants the name to be new, or that of a file to be replaced.
+func (t *target) free() error {
 	var info unix.Stat_t
 	switch err := unix.Fstatat(t.dir, t.name, &info, unix.AT_SYMLINK_NOFOLLOW); {
 	case errors.Is(err, unix.ENOENT):
@@ -210,6 +227,15 @@ func (t *target) owned() error {
 		return ErrForeign
 	}
 	return nil
+}
+
+// own gives a new folder to whoever gets the file, who could not reach it
+// otherwise.
+func (f File) own(dir int) error {
+	if f.UID == Keep && f.GID == Keep {
+		return nil
+	}
+	return unix.Fchown(dir, f.UID, f.GID)
 }
 
 // trusts: root, who runs this, and who gets the file.

@@ -82,8 +82,8 @@ func TestAReaderSeesTheOldFileOrTheNew(t *testing.T) {
 	}
 }
 
-func TestOwnerIsSetBeforeTheFileHasItsName(t *testing.T) {
-	path := filepath.Join(memory(t), "a")
+func TestTheFileAndItsNewFolderAreOfTheOwner(t *testing.T) {
+	path := filepath.Join(memory(t), "new", "a")
 	f := file(path, "x")
 	f.UID, f.GID = os.Getuid(), os.Getgid()
 	if os.Getuid() == 0 {
@@ -92,12 +92,11 @@ func TestOwnerIsSetBeforeTheFileHasItsName(t *testing.T) {
 	if _, err := (Files{List: []File{f}}).Place(); err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != f.UID || int(st.Gid) != f.GID {
-		t.Errorf("owner %d:%d, want %d:%d", st.Uid, st.Gid, f.UID, f.GID)
+	for _, name := range []string{path, filepath.Dir(path)} {
+		var st syscall.Stat_t
+		if err := syscall.Stat(name, &st); err != nil || int(st.Uid) != f.UID || int(st.Gid) != f.GID {
+			t.Errorf("%s: owner %d:%d, %v, want %d:%d", name, st.Uid, st.Gid, err, f.UID, f.GID)
+		}
 	}
 }
 
