@@ -290,7 +290,8 @@ func (w *wiping) finish(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(w.p.Stdout, "The store is made anew, and sealed: %d of %d holders unseal.\n", w.result.Threshold, w.result.Shares)
 	if w.result.Backup != "" {
-		fmt.Fprintf(w.p.Stdout, "The %d secrets from before are in %s; a new holder reads them with:\n  gpg --decrypt %s | tar -x\n",
+		fmt.Fprintf(w.p.Stdout, "The %d secrets from before are in %s; a new holder unpacks them, and puts them into the unsealed store, with:\n"+
+			"  mkdir old && gpg --decrypt %s | tar -x -C old && secretstore import --from-dir old\n",
 			w.result.Removed, w.result.Backup, shellWord(w.result.Backup))
 	}
 	_, err := fmt.Fprintln(w.p.Stdout, "Next: start the servers, and run: secretstore unseal --new-store")
