@@ -75,7 +75,7 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 	if err != nil {
 		return 0, err
 	}
-	l, err := newLink(b.ctx, &b.cfg, server, address, maxPacket+64, b.onEvent)
+	l, err := newLink(b.ctx, &b.cfg, server, address, maxPacket+64, nil, b.onEvent)
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ const (
 )
 
 // reader makes barriers on a connection of its own, one after the other; all
-// that wait for one share it. It needs no order with any other connection, and
+// that wait for one share it. What they read is sent right behind the barrier, and
+// counts once that has passed: a server answers a session in order. It needs no order with any other connection, and
 // may be on another member: what is read after the barrier is at least as new
 // as every write that was acknowledged before the barrier began, wherever that
 // was. It lives as long as the link whose reader it is.
@@ -31,17 +33,35 @@ type reader struct {
 	wake chan struct{} // holds a token when somebody waits
 
 	mu      sync.Mutex
-	up      chan struct{} // closed while there is a connection; guarded by mu
-	serving bool          // guarded by mu
-	waiting []chan *link  // for a barrier; each gets one link, or is closed; guarded by mu
+	up      chan struct{}   // closed while there is a connection; guarded by mu
+	serving bool            // guarded by mu
+	waiting []chan *passage // for a barrier; each gets one, or is closed; guarded by mu
+}
+
+// passage is a connection behind a barrier: what is read there counts once the
+// barrier has passed.
+type passage struct {
+	link *link
+	done chan struct{} // closed when err is set
+	err  error         // why the barrier has not passed; matches errLost
+}
+
+// passed waits for the barrier.
+func (p *passage) passed(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return expired(ctx)
+	}
 }
 
 func newReader() *reader { return &reader{wake: make(chan struct{}, 1), up: make(chan struct{})} }
 
-// barrier returns a connection on which a transaction has been agreed on since
-// the call began, or nil.
-func (r *reader) barrier(ctx context.Context) *link {
-	done := make(chan *link, 1)
+// barrier returns a connection on which a barrier has been made, or is on its
+// way, since the call began, or nil.
+func (r *reader) barrier(ctx context.Context) *passage {
+	done := make(chan *passage, 1)
 	r.mu.Lock()
 	if !r.serving {
 		r.mu.Unlock()
@@ -54,15 +74,15 @@ func (r *reader) barrier(ctx context.Context) *link {
 	default:
 	}
 	select {
-	case l := <-done:
-		return l
+	case p := <-done:
+		return p
 	case <-ctx.Done():
 		return nil
 	}
 }
 
 // awaitBarrier is barrier, and waits a little for a connection.
-func (r *reader) awaitBarrier(ctx context.Context, main *link) *link {
+func (r *reader) awaitBarrier(ctx context.Context, main *link) *passage {
 	timer := time.NewTimer(maxAwait)
 	defer timer.Stop()
 	for {
@@ -78,8 +98,8 @@ func (r *reader) awaitBarrier(ctx context.Context, main *link) *link {
 		case <-ctx.Done():
 			return nil
 		}
-		if l := r.barrier(ctx); l != nil {
-			return l
+		if p := r.barrier(ctx); p != nil {
+			return p
 		}
 	}
 }
@@ -99,7 +119,7 @@ func (r *reader) end() {
 	release(waiting, nil)
 }
 
-func (r *reader) take() []chan *link {
+func (r *reader) take() []chan *passage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	waiting := r.waiting
@@ -107,11 +127,11 @@ func (r *reader) take() []chan *link {
 	return waiting
 }
 
-// release tells those who wait for a barrier; nil is failure.
-func release(waiting []chan *link, l *link) {
+// release lets those go who wait for a barrier; nil is failure.
+func release(waiting []chan *passage, p *passage) {
 	for _, done := range waiting {
-		if l != nil {
-			done <- l
+		if p != nil {
+			done <- p
 		}
 		close(done)
 	}
@@ -135,13 +155,39 @@ func (r *reader) serve(ctx context.Context, main, l *link, path string) {
 		if len(waiting) == 0 {
 			continue
 		}
-		if err := quorum(ctx, l, path); err != nil {
-			l.fail(err)
-			release(waiting, nil)
+		if !pass(ctx, l, path, waiting) {
 			return
 		}
-		release(waiting, l)
 	}
+}
+
+// pass makes a barrier for all who wait. They are let go as soon as it is in its
+// place among the packets of l; where that is not to be seen, once it has passed.
+func pass(ctx context.Context, l *link, path string, waiting []chan *passage) (ok bool) {
+	p := &passage{link: l, done: make(chan struct{})}
+	select {
+	case <-l.sent: // of a barrier whose answer was quicker
+	default:
+	}
+	go func() { // ends with l at the latest, and is waited for below
+		if p.err = quorum(ctx, l, path); p.err != nil {
+			p.err = fmt.Errorf("%w: barrier: %w", errLost, p.err)
+			l.fail(p.err)
+		}
+		close(p.done)
+	}()
+	select {
+	case <-l.sent:
+		release(waiting, p)
+		<-p.done
+	case <-p.done:
+		if p.err != nil {
+			release(waiting, nil)
+		} else {
+			release(waiting, p)
+		}
+	}
+	return p.err == nil
 }
 
 // read keeps r connected until main is down or the backend ends.
@@ -167,7 +213,7 @@ func (b *Backend) read(main *link, r *reader) {
 // serveReads connects r, and returns for how long it could be used, and why
 // that ended.
 func (b *Backend) serveReads(main *link, r *reader) (lasted time.Duration, err error) {
-	l, err := newLink(b.ctx, &b.cfg, main.server, main.address, readerBuffer, func(*link, zkc.Event) {})
+	l, err := newLink(b.ctx, &b.cfg, main.server, main.address, readerBuffer, make(chan struct{}, 1), func(*link, zkc.Event) {})
 	if err != nil {
 		return 0, err
 	}

@@ -244,10 +244,16 @@ func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Co
 	var err error
 	for try := range readTries {
 		var l *link
-		if l, err = b.choose(ctx, way, try); err == nil {
+		var barrier *passage // nil: none is needed
+		if l, barrier, err = b.choose(ctx, way, try); err == nil {
 			// On the connection of the barrier: another member may be behind it.
 			var value T
 			value, err = do(ctx, l, call)
+			if barrier != nil && !errors.Is(err, errLost) {
+				if failed := barrier.passed(ctx); failed != nil {
+					value, err = zero, failed
+				}
+			}
 			if !errors.Is(err, errLost) {
 				return value, err
 			}
@@ -263,29 +269,30 @@ func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Co
 	return zero, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
-// choose returns the connection for a read that has been tried so many times.
-func (b *Backend) choose(ctx context.Context, way route, try int) (*link, error) {
+// choose returns the connection for a read that has been tried so many times, and
+// the barrier that has to have passed before its answer counts.
+func (b *Backend) choose(ctx context.Context, way route, try int) (*link, *passage, error) {
 	main, err := b.await(ctx)
 	if err != nil || way == plain {
-		return main, err
+		return main, nil, err
 	}
-	var l *link
+	var p *passage
 	switch {
 	case way == listing:
 		// Every time: a listing that ends its connection, because it is too
 		// large, shall not end the one that writes.
-		l = main.readers[forListing].awaitBarrier(ctx, main)
+		p = main.readers[forListing].awaitBarrier(ctx, main)
 	case try == 0:
-		l = main.readers[(forListing+1+int(b.turn.Add(1)%(readers-1)))%readers].barrier(ctx)
+		p = main.readers[(forListing+1+int(b.turn.Add(1)%(readers-1)))%readers].barrier(ctx)
 	}
-	if l == nil {
-		l = main.barriers.barrier(ctx)
+	if p == nil {
+		p = main.barriers.barrier(ctx)
 	}
 	switch {
-	case l != nil:
-		return l, nil
+	case p != nil:
+		return p.link, p, nil
 	case ctx.Err() != nil:
-		return nil, expired(ctx)
+		return nil, nil, expired(ctx)
 	}
-	return nil, errLost
+	return nil, nil, errLost
 }
