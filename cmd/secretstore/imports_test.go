@@ -1,0 +1,88 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport says which packages of this module the ones below a folder may use,
+// besides others in the same folder. The longest folder that fits counts.
+var mayImport = map[string][]string{
+	"acl":             {},
+	"acl/token":       {"acl", "internal/watchfile"},
+	"store":           {},
+	"seal":            {"acl", "store"}, // of acl its Path
+	"seal/envelope":   {},
+	"seal/pgp":        {},
+	"seal/shares":     {"seal/envelope"},
+	"api":             {"acl", "seal", "store"}, // of store its errors and Consistency, which pass through seal
+	"api/audit":       {},
+	"api/client":      {"api/wire"},
+	"api/definition":  {"acl"},
+	"api/wire":        {},
+	"internal":        {},
+	"cmd/secretstore": {"acl", "api", "seal", "store", "internal"},
+	"scripts":         {"acl", "api", "seal", "store", "internal"},
+}
+
+// TestImportsGoOneWay: cmd to api to seal to store, and acl knows nobody.
+func TestImportsGoOneWay(t *testing.T) {
+	const root, module = "../..", "secretstore/"
+	files := 0
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		files++
+		dir, err := filepath.Rel(root, filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		folder, allowed := ruleOf(dir)
+		if folder == "" {
+			t.Errorf("%s: no rule says what it may import", dir)
+		}
+		for _, spec := range parsed.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if used, ours := strings.CutPrefix(path, module); ours && !below(used, folder) && !belowAny(used, allowed) {
+				t.Errorf("%s imports %s", name, used)
+			}
+		}
+		return nil
+	})
+	if err != nil || files < 100 {
+		t.Errorf("%d files, %v", files, err)
+	}
+}
+
+func ruleOf(dir string) (folder string, allowed []string) {
+	for f, a := range mayImport {
+		if below(dir, f) && len(f) > len(folder) {
+			folder, allowed = f, a
+		}
+	}
+	return folder, allowed
+}
+
+func below(dir, folder string) bool { return dir == folder || strings.HasPrefix(dir, folder+"/") }
+
+func belowAny(dir string, folders []string) bool {
+	for _, f := range folders {
+		if below(dir, f) {
+			return true
+		}
+	}
+	return false
+}
