@@ -162,7 +162,7 @@ func (c *client) write(o op, method string) {
 	case a.status == refused:
 		o.refused = true
 	case a.status == http.StatusServiceUnavailable && !strings.Contains(a.body, "outcome unknown"):
-		return // it promises that nothing has happened, nor will
+		o.nothing = true // nor will anything ever happen
 	default:
 		o.end = never
 	}

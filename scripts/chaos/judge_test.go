@@ -44,8 +44,11 @@ type op struct {
 	value string
 	// listed: the read was a list, which tells only whether there is a secret.
 	listed bool
-	cached bool // a read without no-cache, which is not linearizable
-	age    time.Duration
+	// nothing: a write was answered with the promise that it has no effect. It is
+	// in the history for those who look for who has broken it.
+	nothing bool
+	cached  bool // a read without no-cache, which is not linearizable
+	age     time.Duration
 }
 
 func (o op) String() string {
@@ -53,6 +56,8 @@ func (o op) String() string {
 	switch {
 	case o.end == never:
 		return what + ", outcome unknown"
+	case o.nothing:
+		return what + fmt.Sprintf(", without effect at %v", o.end)
 	case o.refused:
 		return what + fmt.Sprintf(", refused at %v", o.end)
 	default:
@@ -60,7 +65,7 @@ func (o op) String() string {
 	}
 }
 
-func (o op) writes() bool { return o.kind != read && !o.refused }
+func (o op) writes() bool { return o.kind != read && !o.refused && !o.nothing }
 
 // register is the model of one secret: its state is the value, "" for none.
 //
@@ -108,7 +113,7 @@ const deciding = 3 * time.Minute
 func judgeStrict(history []op) error {
 	keys := make(map[string][]porcupine.Operation)
 	for i, o := range history {
-		if !o.cached {
+		if !o.cached && !o.nothing {
 			keys[o.key] = append(keys[o.key], porcupine.Operation{ClientId: i, Input: o, Call: int64(o.begin), Return: int64(o.end)})
 		}
 	}

@@ -181,6 +181,9 @@ func (s *server) end() {
 			s.t.Errorf("%s: %s", s.node.name, log[max(0, at-200):min(len(log), at+4000)])
 		}
 	}
+	if keep := os.Getenv("CHAOSLOGS"); keep != "" {
+		must(s.t, os.WriteFile(filepath.Join(keep, s.node.name+".log"), log, 0o600))
+	}
 	if s.t.Failed() {
 		s.t.Logf("log of %s:\n%s", s.node.name, log[max(0, len(log)-6000):])
 	}
