@@ -29,7 +29,7 @@ func TestChaos(t *testing.T) {
 	l := newLab(t, 3, "--max-stale", maxStale.String())
 	r := newRun(l.stores, "chaos")
 	end := r.begin(seed)
-	(&nemesis{l, r.start}).run(t, plan(seed, length))
+	(&nemesis{l: l, start: r.start}).run(t, plan(seed, length))
 	healed := time.Now()
 	for _, s := range l.stores {
 		s.await()
