@@ -125,6 +125,7 @@ func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
 	case errors.As(err, &over):
 		return nil, &problem{status: http.StatusRequestEntityTooLarge, text: tooLarge}
 	case err != nil:
+		c.cut = true
 		return nil, badRequest(textBodyBroken)
 	}
 	if limited {

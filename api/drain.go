@@ -23,6 +23,8 @@ func (c *call) drain() {
 	switch {
 	case body == nil || body == http.NoBody || c.r.ContentLength > drainMost:
 		return
+	case c.cut: // it would not come now either
+		return
 	case c.r.ProtoMajor != 1: // HTTP/2 tells the client to stop
 		return
 	case len(c.r.Header["Expect"]) > 0: // the client asks before it sends; to read would be a yes

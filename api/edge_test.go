@@ -72,6 +72,7 @@ type edgeOptions struct {
 	auth          api.Authenticator
 	level         zapcore.Level
 	timeouts      time.Duration // of the http.Server
+	readTimeout   time.Duration // likewise, for reading alone
 	storage       store.Backend // instead of a faulty one in memory
 }
 
@@ -104,7 +105,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	must(t, err)
 	web := httptest.NewUnstartedServer(e.server)
 	web.Config.DisableGeneralOptionsHandler = true
-	web.Config.ReadTimeout, web.Config.WriteTimeout = o.timeouts, o.timeouts
+	web.Config.ReadTimeout, web.Config.WriteTimeout = max(o.timeouts, o.readTimeout), o.timeouts
 	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
 	e.client = &http.Client{

@@ -131,6 +131,27 @@ func TestARefusalDoesNotWaitForARestThatNeverComes(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsIsNotWaitedFor: a watch has no deadlines, and net/http reads the
+// rest of a body before it answers.
+func TestWhoWaitsIsNotWaitedFor(t *testing.T) {
+	e := newEdge(t, edgeOptions{readTimeout: time.Second})
+	e.put("a", "v")
+	alice := " HTTP/1.1\r\nHost: x\r\nAuthorization: token=" + tokenOf(t, "alice", "") + "\r\n"
+	for _, path := range []string{base + "/none?watch=&timeout=1s", base + "/a?watch=&timeout=1s", "/secrets/v1/watch/default"} {
+		for _, body := range []string{"Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\na\r\nhalf"} {
+			if got := e.raw(1, "GET "+path+alice+body)[0]; got.status != 400 {
+				t.Errorf("%s: %d, want 400", path, got.status)
+			}
+		}
+	}
+	// One that comes does no harm: neither to the watch nor to what follows.
+	watch := "GET " + base + "/none?watch=&timeout=1s" + alice + "Content-Length: 5\r\n\r\nwhole"
+	got := e.raw(2, watch+"GET "+base+"/a"+alice+"\r\n")
+	if got[0].status != 304 || got[1].status != 200 {
+		t.Errorf("%d and %d, want 304 and 200", got[0].status, got[1].status)
+	}
+}
+
 // TestWhatIsDroppedIsBounded: nobody is made to read for ever by an announcement.
 func TestWhatIsDroppedIsBounded(t *testing.T) {
 	e := newEdge(t, edgeOptions{maxSize: 1000})

@@ -51,6 +51,9 @@ func (s *Server) streamChanges(c *call) (rep reply, err error) {
 		return reply{}, stopping()
 	default:
 	}
+	if err := c.skipBody(); err != nil {
+		return reply{}, err
+	}
 	leave, err := s.waits.enter(c.principal.UID)
 	if err != nil {
 		return reply{}, err

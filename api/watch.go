@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -83,6 +84,9 @@ func (s *Server) watchSecret(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if err := c.skipBody(); err != nil {
+		return reply{}, err
+	}
 	leave, err := s.waits.enter(c.principal.UID)
 	if err != nil {
 		return reply{}, err
@@ -99,6 +103,20 @@ func (s *Server) watchSecret(c *call) (reply, error) {
 		return reply{}, again
 	}
 	return answer, err
+}
+
+// skipBody reads the body that no GET needs, while there still is a deadline for
+// it: net/http reads what is left of one before it sends an answer, and once wait
+// has taken the deadlines it would read for ever.
+func (c *call) skipBody() error {
+	switch n, err := io.CopyN(io.Discard, c.r.Body, smallBody+1); {
+	case n > smallBody:
+		return &problem{status: http.StatusRequestEntityTooLarge, text: "the body is too large: a watch needs none"}
+	case !errors.Is(err, io.EOF):
+		c.cut = true
+		return badRequest(textBodyBroken)
+	}
+	return nil
 }
 
 // wait takes the deadlines from a request that waits: net/http counts the time
