@@ -54,7 +54,7 @@ func (s *Server) streamChanges(c *call) (rep reply, err error) {
 	if err := c.skipBody(); err != nil {
 		return reply{}, err
 	}
-	leave, err := s.waits.enter(c.principal.UID)
+	leave, err := s.waits.enter(waiterOf(c.principal))
 	if err != nil {
 		return reply{}, err
 	}

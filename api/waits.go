@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"sync"
+
+	"secretstore/acl"
 )
 
 // The bounds on requests that wait for a change. One costs its connection, some
@@ -19,29 +21,39 @@ type waits struct {
 
 	mu    sync.Mutex
 	total int            // guarded by mu
-	byUID map[string]int // guarded by mu
+	byWho map[waiter]int // guarded by mu
 }
 
-func newWaits() *waits { return &waits{ending: make(chan struct{}), byUID: make(map[string]int)} }
+// waiter is a user or, of the tokens that are bound to services, one service:
+// all task tokens that a scheduler has had made are in its name, and the tasks
+// of one service must not use up what the others have.
+type waiter struct {
+	uid     string
+	service acl.Binding
+}
 
-// enter counts one more of uid's, until leave is called.
-func (w *waits) enter(uid string) (leave func(), err error) {
+func waiterOf(who acl.Principal) waiter { return waiter{who.UID, who.Service} }
+
+func newWaits() *waits { return &waits{ending: make(chan struct{}), byWho: make(map[waiter]int)} }
+
+// enter counts one more of who's, until leave is called.
+func (w *waits) enter(who waiter) (leave func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.total >= maxWaits:
 		return nil, &problem{status: http.StatusServiceUnavailable, retry: true, text: textManyWatches}
-	case w.byUID[uid] >= maxUserWaits:
+	case w.byWho[who] >= maxUserWaits:
 		return nil, &problem{status: http.StatusTooManyRequests, retry: true, text: textYourWatches}
 	}
 	w.total++
-	w.byUID[uid]++
+	w.byWho[who]++
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.total--
-		if w.byUID[uid]--; w.byUID[uid] == 0 {
-			delete(w.byUID, uid)
+		if w.byWho[who]--; w.byWho[who] == 0 {
+			delete(w.byWho, who)
 		}
 	}, nil
 }

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+
+	"secretstore/acl"
 )
 
 func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	w := newWaits()
 	refused := func(uid string, status int) {
 		t.Helper()
-		_, err := w.enter(uid)
+		_, err := w.enter(waiter{uid: uid})
 		var p *problem
 		if !errors.As(err, &p) || p.status != status || !p.retry {
 			t.Fatalf("%s: %v, want status %d", uid, err, status)
@@ -20,7 +22,7 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	enter := func(uid string, n int) {
 		t.Helper()
 		for range n {
-			l, err := w.enter(uid)
+			l, err := w.enter(waiter{uid: uid})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -29,6 +31,12 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	}
 	enter("alice", maxUserWaits)
 	refused("alice", http.StatusTooManyRequests)
+	// A task token in her name is not hers.
+	l, err := w.enter(waiterOf(acl.Principal{UID: "alice", Service: acl.BindTo(acl.Service{})}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l()
 	enter("bob", maxWaits-maxUserWaits)
 	refused("carol", http.StatusServiceUnavailable)
 	leave[0]()
@@ -38,8 +46,8 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	for _, l := range leave {
 		l()
 	}
-	if w.count() != 0 || len(w.byUID) != 0 {
-		t.Errorf("%d wait, of %d users", w.count(), len(w.byUID))
+	if w.count() != 0 || len(w.byWho) != 0 {
+		t.Errorf("%d wait, of %d users", w.count(), len(w.byWho))
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Server) watchSecret(c *call) (reply, error) {
 	if err := c.skipBody(); err != nil {
 		return reply{}, err
 	}
-	leave, err := s.waits.enter(c.principal.UID)
+	leave, err := s.waits.enter(waiterOf(c.principal))
 	if err != nil {
 		return reply{}, err
 	}
