@@ -67,11 +67,11 @@ func (r *reader) definition(raw jsontext.Value, where string) (*Definition, erro
 	if raw.Kind() != '{' {
 		return nil, bad(where, "must be an object: an app, a pod or a job")
 	}
-	v, err := pick(raw, where, "service", "run", "containers", "apps", "groups", "pods")
+	v, err := pick(raw, where, "service", "run", "containers", "apps", "groups", "pods", "id", "secrets", "env", "environment", "container")
 	if err != nil {
 		return nil, err
 	}
-	for _, group := range v[3:] {
+	for _, group := range v[3:6] {
 		if !absent(group) {
 			return nil, bad(where, "is a group: send an array of its apps and pods")
 		}
@@ -85,6 +85,15 @@ func (r *reader) definition(raw jsontext.Value, where string) (*Definition, erro
 	}
 	if forms > 1 {
 		return nil, bad(where, `must have only one of "containers" (a pod), "run" (a job) and "service"`)
+	}
+	// Whoever passes a definition on has looked at the id that its scheduler goes
+	// by: no member that the scheduler ignores may make it another service's.
+	id, parts := v[6], v[7:]
+	if !absent(v[0]) && !absent(id) {
+		return nil, bad(where, `must not have both "id" and "service"`)
+	}
+	if !absent(v[1]) && slices.ContainsFunc(parts, func(part jsontext.Value) bool { return !absent(part) }) {
+		return nil, bad(where, `must not be an app or a pod and a job at once: what a job ("run") needs stands inside of "run"`)
 	}
 	return form(r, raw, where)
 }
