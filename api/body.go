@@ -86,6 +86,24 @@ func (b *bodies) read(c *call, limit int64, tooLarge string) (body []byte, relea
 	return body, func() { b.budget.Release(size) }, nil
 }
 
+// readBody is bodies.read, after which is asked again what was asked before it: a
+// client that takes its time with the body gets nothing that it may not have any
+// more.
+func (s *Server) readBody(c *call, limit int64, tooLarge string) (body []byte, release func(), err error) {
+	body, release, err = s.bodies.read(c, limit, tooLarge)
+	if err != nil || c.r.ContentLength == 0 {
+		return body, release, err
+	}
+	if err = s.authenticate(c); err == nil && c.ep.subject == nil {
+		err = s.authorize(c)
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return body, release, nil
+}
+
 // reserve takes a part of the budget for an answer that small requests could
 // make large. It is given back when the answer has been sent.
 func (b *bodies) reserve(c *call, size int64) error {
@@ -139,7 +157,7 @@ func readAll(c *call, size, limit int64, tooLarge string) ([]byte, error) {
 // body it returns the zero T, and an error if one is required.
 func readJSON[T any](s *Server, c *call, limit int64, required bool, otherwise string) (T, error) {
 	var zero, v T
-	body, release, err := s.bodies.read(c, limit, "the body is too large")
+	body, release, err := s.readBody(c, limit, "the body is too large")
 	if err != nil {
 		return zero, err
 	}

@@ -104,7 +104,7 @@ func (s *Server) readDefinitions(c *call) (*errand, error) {
 	if err := jsonOnly(c.r.Header); err != nil {
 		return nil, err
 	}
-	body, release, err := s.bodies.read(c, definitionBody, "the body is too large: send fewer definitions at once")
+	body, release, err := s.readBody(c, definitionBody, "the body is too large: send fewer definitions at once")
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"secretstore/acl"
 )
 
 // raw sends bytes as they are over one connection and returns the answers to
@@ -205,6 +207,43 @@ func TestExpectContinueIsNotGrantedToARefusedBody(t *testing.T) {
 	if got.status != 503 {
 		t.Errorf("status %d", got.status)
 	}
+}
+
+// TestWhoMayNoMoreOnceTheBodyIsThereIsRefused: bodies may take minutes.
+func TestWhoMayNoMoreOnceTheBodyIsThereIsRefused(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "before")
+	alices := e.policy.Load()
+	for _, row := range []struct{ method, path, body string }{
+		{"PUT", base + "/b", `{"value":"v"}`},
+		{"PATCH", base + "/a", `{"value":"after"}`},
+		{"POST", "/secrets/v1/resolve/default", `{"service":"/x","secrets":{"a":{"source":"a"}}}`},
+		{"POST", "/secrets/v1/check/default", `{"service":"/x","secrets":{"a":{"source":"a"}}}`},
+	} {
+		e.policy.Store(alices)
+		conn, err := net.Dial("tcp", e.addr)
+		must(t, err)
+		must(t, conn.SetDeadline(time.Now().Add(patience)))
+		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: token=%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+			row.method, row.path, tokenOf(t, "alice", ""), len(row.body))
+		in := bufio.NewReader(conn)
+		line, err := in.ReadString('\n')
+		if must(t, err); !strings.Contains(line, "100 Continue") { // which is when the body is read
+			t.Fatalf("%s %s: %q", row.method, row.path, line)
+		}
+		_, err = in.ReadString('\n')
+		must(t, err)
+		e.policy.Store((*acl.Policy)(nil).WithSuperusers("root"))
+		_, err = io.WriteString(conn, row.body)
+		must(t, err)
+		answer, err := http.ReadResponse(in, nil)
+		if must(t, err); answer.StatusCode != 403 {
+			t.Errorf("%s %s: %d, want 403", row.method, row.path, answer.StatusCode)
+		}
+		must(t, conn.Close())
+	}
+	e.want(req{method: "GET", path: base + "/b", uid: "root"}, 404)
+	e.want(req{method: "GET", path: base + "/a", uid: "root"}, 200, "before")
 }
 
 func TestATruncatedBodyStoresNothing(t *testing.T) {

@@ -149,7 +149,7 @@ func (s *Server) readChange(c *call) (change seal.Change, release func(), err er
 	if form == wire.TypeJSON {
 		limit = jsonFactor*limit + jsonSlack
 	}
-	body, release, err := s.bodies.read(c, limit, textTooLarge)
+	body, release, err := s.readBody(c, limit, textTooLarge)
 	if err != nil {
 		return seal.Change{}, nil, err
 	}
