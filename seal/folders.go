@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,9 @@ type folderSet struct {
 	root    store.Listing
 	buckets []folderBucket // of root's names, in their order
 	folders []folder       // of all buckets, sorted by prefix
+	// changed is that of the root's listing and of each bucket's; empty if one of
+	// them does not tell.
+	changed []*atomic.Bool
 }
 
 // folderBucket is the folders of one bucket.
@@ -35,16 +39,18 @@ type folderBucket struct {
 }
 
 // current reports, without I/O, that the storage would list the same folders.
-func (s *folderSet) current() bool {
-	if s == nil || !s.root.Current() {
-		return false
-	}
+func (s *folderSet) current() bool { return s != nil && len(s.changed) > 0 && noneSet(s.changed) }
+
+// tellers returns what tells when a set is not current any more.
+func (s *folderSet) tellers() []*atomic.Bool {
+	all := append(make([]*atomic.Bool, 0, 1+len(s.buckets)), s.root.Changed)
 	for i := range s.buckets {
-		if !s.buckets[i].listing.Current() {
-			return false
-		}
+		all = append(all, s.buckets[i].listing.Changed)
 	}
-	return true
+	if slices.Contains(all, nil) {
+		return nil
+	}
+	return all
 }
 
 // below returns the folders at and below one, of which prefix is the prefix.
@@ -130,6 +136,7 @@ func (s *Store) readFolders(ctx context.Context, c store.Consistency, known *fol
 		set.folders = append(set.folders, set.buckets[i].folders...)
 	}
 	slices.SortFunc(set.folders, func(a, b folder) int { return strings.Compare(a.prefix, b.prefix) })
+	set.changed = set.tellers()
 	return set, nil
 }
 

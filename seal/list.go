@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,22 +33,20 @@ type List struct {
 type answer struct {
 	names []string
 	next  string
-	// What it was made of. An answer is good while these are current.
-	set     *folderSet
+	// What it was made of: an answer is good while none of these is set. It does
+	// not keep the folders themselves, which are other ones after each change of
+	// theirs, and may be many times its own size.
+	set     []*atomic.Bool // see folderSet; shared with other answers
 	used    []*atomic.Bool // of the folders' listings; see store.Listing
 	encoded atomic.Pointer[[]byte]
 }
 
 func (a *answer) current() bool {
-	if a == nil || !a.set.current() {
-		return false
-	}
-	for _, changed := range a.used {
-		if changed.Load() {
-			return false
-		}
-	}
-	return true
+	return a != nil && len(a.set) > 0 && noneSet(a.set) && noneSet(a.used)
+}
+
+func noneSet(changed []*atomic.Bool) bool {
+	return !slices.ContainsFunc(changed, (*atomic.Bool).Load)
 }
 
 // listed is what a list was asked for.
@@ -130,7 +129,7 @@ func (s *Store) makeList(ctx context.Context, what listed, c store.Consistency) 
 	if err != nil {
 		return nil, err
 	}
-	l := &List{answer: &answer{names: names, set: set}}
+	l := &List{answer: &answer{names: names, set: set.changed}}
 	switch {
 	case len(names) <= limit:
 	case what.page.Limit > 0:

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -202,6 +204,41 @@ func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	asks("after an update", 0, Page{})
+}
+
+// TestAKeptAnswerDoesNotKeepFoldersThatHaveChanged: each change makes another
+// set of them, and each list that is kept was made of the one of its time.
+func TestAKeptAnswerDoesNotKeepFoldersThatHaveChanged(t *testing.T) {
+	s, _ := unsealedOn(t, newTelling())
+	ctx := t.Context()
+	var sets []weak.Pointer[folderSet]
+	const lists = 10
+	for i := range lists {
+		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.List(ctx, path(t, fmt.Sprintf("f%d", i)), Page{}, store.Cached); err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, weak.Make(s.barrier.current().names.folders.all()))
+	}
+	names := s.barrier.current().names
+	if kept := names.lists.answers.EstimatedSize(); kept != lists {
+		t.Fatalf("%d answers were kept, want %d: the test says nothing", kept, lists)
+	}
+	for range 3 {
+		runtime.GC()
+	}
+	alive := 0
+	for _, set := range sets {
+		if set.Value() != nil {
+			alive++
+		}
+	}
+	if alive > 1 {
+		t.Errorf("%d sets of folders are kept, want the last alone", alive)
+	}
+	runtime.KeepAlive(names)
 }
 
 // TestNamesAreGoneOnceSealIsDone: neither a kept answer nor a list under way
