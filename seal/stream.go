@@ -110,6 +110,7 @@ func (st *Stream) covers(p acl.Path) bool {
 // secrets, for all streams of this server.
 type tracker struct {
 	wakeUp chan struct{} // capacity 1
+	most   int           // names of secrets that are kept, and of folders
 
 	mu      sync.Mutex
 	streams map[*Stream]struct{} // guarded by mu
@@ -121,7 +122,7 @@ type tracker struct {
 const maxUntold = 1 << 16
 
 func newTracker() *tracker {
-	return &tracker{wakeUp: make(chan struct{}, 1), streams: make(map[*Stream]struct{}), untold: make(map[store.ID]bool)}
+	return &tracker{wakeUp: make(chan struct{}, 1), most: maxTracked, streams: make(map[*Stream]struct{}), untold: make(map[store.ID]bool)}
 }
 
 func (t *tracker) poke() {

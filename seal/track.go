@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxTracked bounds the names that are kept for streams; at some 200 bytes
-	// each they stay below 50 MB.
+	// maxTracked bounds the names that are kept for streams, those of secrets and
+	// those of folders; at some 200 bytes each either stay below 50 MB.
 	maxTracked = 1 << 18
 	// trackPace is waited between two looks, so that a burst of changes in a
 	// large folder does not list it for each of them.
@@ -95,9 +95,10 @@ func (s *Store) track(ctx context.Context) {
 
 // trackOnce tells the streams what has changed, and returns the names as they
 // are now. On an error it can be done again.
-func (s *Store) trackOnce(ctx context.Context, names *nameIndex, ids map[store.ID]bool, missed bool) (*nameIndex, error) {
+func (s *Store) trackOnce(ctx context.Context, known *nameIndex, ids map[store.ID]bool, missed bool) (*nameIndex, error) {
 	ctx, cancel := context.WithTimeout(ctx, trackTimeout)
 	defer cancel()
+	names := known
 	if names == nil || missed {
 		fresh := newNameIndex(s)
 		if err := fresh.readAll(ctx); err != nil {
@@ -109,6 +110,11 @@ func (s *Store) trackOnce(ctx context.Context, names *nameIndex, ids map[store.I
 		}
 	}
 	touched, err := names.touched(ctx, ids)
+	if errors.Is(err, ErrTooManyNames) && names == known {
+		// Folders that have gone, and names that no stream covers, are kept until
+		// here. What ids tell of those that go now is lost: hence the resync.
+		return s.trackOnce(ctx, nil, ids, true)
+	}
 	if err != nil {
 		return names, err
 	}
@@ -223,6 +229,9 @@ func (n *nameIndex) readBucket(ctx context.Context, bucket store.Key) error {
 		if _, known := n.folders[listing]; known {
 			continue
 		}
+		if len(n.folders) >= n.store.tracker.most {
+			return ErrTooManyNames
+		}
 		f.path, err = n.store.folderPath(ctx, f.key, id, store.Cached)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // removed meanwhile
@@ -259,7 +268,7 @@ func (n *nameIndex) readFolder(ctx context.Context, f indexedFolder) error {
 			if err != nil {
 				return corrupt(key, err)
 			}
-			if len(n.secrets) >= maxTracked {
+			if len(n.secrets) >= n.store.tracker.most {
 				return ErrTooManyNames
 			}
 			n.secrets[id] = p

@@ -324,6 +324,38 @@ func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
 	awaitEvents(t, st, Event{Kind: EventChanged, Path: born})
 }
 
+// TestStreamsDoNotRunFullOfNamesThatHaveGone: secrets that no stream covers come
+// and go, more of them than are followed, with folders of their own.
+func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
+	s, _, _ := unsealed(t)
+	const most = 4
+	s.tracker.most = most
+	st := stream(t, s, "group")
+	p := path(t, "group/a")
+	create(t, s, p, "v")
+	for i := range 3 * most {
+		gone := path(t, fmt.Sprintf("job%d/s", i))
+		create(t, s, gone, "v")
+		replace(t, s, p, "w")
+		awaitEvents(t, st, Event{Kind: EventChanged, Path: p}) // by when the other is known too
+		if err := s.Delete(t.Context(), gone, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.chores.pending.Wait() // its folder
+	}
+	// More that are there is another matter.
+	for i := range most {
+		create(t, s, path(t, fmt.Sprintf("group/more%d", i)), "v")
+	}
+	for {
+		awaitWake(t, "too many", st.Woken())
+		if _, err := st.Take(); err != nil {
+			wantErr(t, "a stream of too many", err, ErrTooManyNames)
+			return
+		}
+	}
+}
+
 func TestStreamsEndWithASeal(t *testing.T) {
 	s, _, key := unsealed(t)
 	st := stream(t, s, "")
