@@ -33,6 +33,10 @@ func (s *Server) moreNames(c *call, list *seal.List) ([]byte, error) {
 	if list.Whole() {
 		return nil, nil
 	}
+	// It depends on the client how long this takes.
+	if err := s.recheck(c); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), storageTime)
 	defer cancel()
 	names, err := list.More(ctx)

@@ -60,32 +60,38 @@ func TestALongListIsSentWhileItIsRead(t *testing.T) {
 		t.Error("HEAD has a body")
 	}
 
-	// A seal in the middle: what has been sent must not be taken for whole.
-	r := httptest.NewRequest(http.MethodGet, base+"/many?list=true", nil)
-	r.Header.Set("Authorization", "token="+tokenOf(t, "alice", ""))
-	w := &sealingWriter{ResponseRecorder: httptest.NewRecorder(), seal: e.sealStore}
-	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("the connection was not ended: %v", v)
-		}
-		if body := w.Body.String(); strings.HasSuffix(body, "]}") {
-			t.Error("a list that broke off looks whole")
-		}
-		if len(w.Body.String()) >= len(got.body) {
-			t.Error("all of it was sent: the test says nothing")
-		}
-	}()
-	e.server.ServeHTTP(w, r)
+	// What has been sent when it breaks off must not be taken for whole.
+	breakOff := func(what string, happens func()) {
+		r := httptest.NewRequest(http.MethodGet, base+"/many?list=true", nil)
+		r.Header.Set("Authorization", "token="+tokenOf(t, "alice", ""))
+		w := &meanwhileWriter{ResponseRecorder: httptest.NewRecorder(), happens: happens}
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("%s: the connection was not ended: %v", what, v)
+			}
+			if body := w.Body.String(); strings.HasSuffix(body, "]}") {
+				t.Errorf("%s: a list that broke off looks whole", what)
+			}
+			if len(w.Body.String()) >= len(got.body) {
+				t.Errorf("%s: all of it was sent", what)
+			}
+		}()
+		e.server.ServeHTTP(w, r)
+	}
+	before := e.policy.Load()
+	breakOff("no permission any more", func() { e.policy.Store((*acl.Policy)(nil).WithSuperusers("root")) })
+	e.policy.Store(before)
+	breakOff("sealed", e.sealStore)
 }
 
-// sealingWriter seals the store once the answer has begun.
-type sealingWriter struct {
+// meanwhileWriter has something happen once the answer has begun.
+type meanwhileWriter struct {
 	*httptest.ResponseRecorder
-	seal func()
-	once sync.Once
+	happens func()
+	once    sync.Once
 }
 
-func (w *sealingWriter) Write(p []byte) (int, error) {
-	w.once.Do(w.seal)
+func (w *meanwhileWriter) Write(p []byte) (int, error) {
+	w.once.Do(w.happens)
 	return w.ResponseRecorder.Write(p)
 }
