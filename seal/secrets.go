@@ -260,7 +260,10 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 		if err != nil {
 			return err
 		}
-		mark, known := s.markOf(ctx, folder)
+		mark, known, err := s.markOf(ctx, folder)
+		if err != nil {
+			return err
+		}
 		err = s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
 			if err != nil {
@@ -364,7 +367,10 @@ func (s *Store) update(ctx context.Context, p acl.Path, when Match, build func(*
 	if old, done, err := s.replaceSeen(ctx, p, key, when, build); done {
 		return old, err
 	}
-	mark, known := s.markOf(ctx, folder)
+	mark, known, err := s.markOf(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
 	return s.replaceLatest(ctx, p, s.readHead, when, func(old *head) error {
 		return s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) { return build(o, old) })
 	})

@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -54,10 +55,12 @@ func newSeen() *lru.Cache[store.Key, seen] {
 }
 
 // markOf returns the version of the mark, which may be an old one. It is not
-// known if there is none and none can be made.
-func (s *Store) markOf(ctx context.Context, folder store.Key) (v store.Version, known bool) {
+// known if there is none and none can be made. store.ErrUnavailable, of a storage
+// that need not be asked another time for the same request: each question may be
+// waited for.
+func (s *Store) markOf(ctx context.Context, folder store.Key) (v store.Version, known bool, err error) {
 	if s.alone || s.offline {
-		return 0, false
+		return 0, false, nil
 	}
 	key := markKey(folder)
 	node, err := s.backend.Get(ctx, key, store.Cached)
@@ -67,7 +70,11 @@ func (s *Store) markOf(ctx context.Context, folder store.Key) (v store.Version, 
 			node, err = s.backend.Get(ctx, key, store.Cached)
 		}
 	}
-	return node.Version, err == nil
+	if errors.Is(err, store.ErrUnavailable) {
+		// Not that an outcome is unknown: nothing of the secret was written.
+		return 0, false, fmt.Errorf("mark %s: %w", key, store.ErrUnavailable)
+	}
+	return node.Version, err == nil, nil
 }
 
 // commitSeen is commit for a transaction that ends with the write of a secret's
@@ -89,17 +96,25 @@ func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, 
 
 // replaceSeen is replace of a record that this server has seen, in one round
 // trip. If it is not done, nothing has happened, and the storage has to be asked
-// what is there. The caller has the turn of the record.
+// what is there. The caller has the turn of the record. The errors are those of
+// replace.
 func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build func(*opened, *head) ([]store.Op, error)) (old *head, done bool, err error) {
 	was, known := s.seen.Get(key)
 	if !known {
 		return nil, false, nil
 	}
 	old, err = s.readHead(ctx, p, store.Cached)
+	if errors.Is(err, store.ErrUnavailable) {
+		return nil, true, err
+	}
 	if err != nil || old.revision != was.revision || old.envelope != was.envelope || when != nil && !when(idString(old.id)) {
 		return nil, false, nil
 	}
-	if mark, known := s.markOf(ctx, old.folder); !known || mark != was.mark {
+	mark, known, err := s.markOf(ctx, old.folder)
+	if err != nil {
+		return nil, true, err
+	}
+	if !known || mark != was.mark {
 		return nil, false, nil // it would be refused
 	}
 	err = s.commitSeen(ctx, was.mark, true, func(o *opened) ([]store.Op, error) {

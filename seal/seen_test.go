@@ -238,3 +238,65 @@ func TestEveryDeleteBumpsTheMark(t *testing.T) {
 		}
 	}
 }
+
+// silent is a storage that answers nobody once it is down, and counts what was
+// asked for requests: the store itself goes on asking.
+type silent struct {
+	store.Backend
+	down  atomic.Bool
+	asked atomic.Int64
+}
+
+type ofRequest struct{}
+
+func (b *silent) answers(ctx context.Context) bool {
+	if !b.down.Load() {
+		return true
+	}
+	if ctx.Value(ofRequest{}) != nil {
+		b.asked.Add(1)
+	}
+	return false
+}
+
+func (b *silent) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if !b.answers(ctx) {
+		return store.Node{}, store.ErrUnavailable
+	}
+	return b.Backend.Get(ctx, key, c)
+}
+
+func (b *silent) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if !b.answers(ctx) {
+		return nil, store.ErrUnavailable
+	}
+	return b.Backend.Apply(ctx, ops...)
+}
+
+// TestARequestAsksAStorageThatIsAwayOnce: each question may be waited for, and
+// a 503 is due within a second.
+func TestARequestAsksAStorageThatIsAwayOnce(t *testing.T) {
+	b := &silent{Backend: &restarting{Backend: memory.New(), versions: make(map[store.Key][]store.Version)}}
+	s, _ := unsealedOn(t, b)
+	ctx, seen := t.Context(), path(t, "f/seen")
+	if _, err := s.Create(ctx, seen, text("v")); err != nil {
+		t.Fatal(err)
+	}
+	b.down.Store(true)
+	ctx = context.WithValue(ctx, ofRequest{}, true)
+	for what, request := range map[string]func() error{
+		"a read":               func() error { _, err := s.Get(ctx, seen, store.Cached); return err },
+		"a create":             func() error { return errOf(s.Create(ctx, path(t, "f/new"), text("v"))) },
+		"an update":            func() error { return errOf(s.Update(ctx, seen, text("w"))) },
+		"an update of another": func() error { return errOf(s.Update(ctx, path(t, "f/other"), text("w"))) },
+		"a delete":             func() error { return s.Delete(ctx, seen, nil) },
+		"a purge":              func() error { return s.Purge(ctx, seen, nil) },
+		"an undelete":          func() error { return errOf(s.Undelete(ctx, path(t, "f/gone"))) },
+	} {
+		before := b.asked.Load()
+		wantErr(t, what, request(), store.ErrUnavailable)
+		if n := b.asked.Load() - before; n != 1 {
+			t.Errorf("%s asked %d times", what, n)
+		}
+	}
+}
