@@ -186,6 +186,33 @@ func TestDeletedSecretsExpire(t *testing.T) {
 	}
 }
 
+// TestExpiryLeavesALaterDeleteAlone, although it has the version of the earlier
+// and the server has not heard of it.
+func TestExpiryLeavesALaterDeleteAlone(t *testing.T) {
+	first, view, second := twoServers(t)
+	ctx, now, p := t.Context(), time.Now(), path(t, "f/a")
+	create(t, first, p, "v")
+	if err := first.deleteAt(ctx, p, nil, now.Add(time.Hour-UndeleteFor)); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.expireOnce(ctx, map[store.Key]time.Time{}, now); err != nil {
+		t.Fatal(err)
+	}
+	view.freeze()
+	if _, err := second.Undelete(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.deleteAt(ctx, p, nil, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.expireOnce(ctx, map[store.Key]time.Time{}, now.Add(2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Undelete(ctx, p); err != nil {
+		t.Errorf("a secret that was deleted a moment ago: %v", err)
+	}
+}
+
 // TestLaterDeleteTakesThePlaceOfTheEarlier, whose pieces go.
 func TestLaterDeleteTakesThePlaceOfTheEarlier(t *testing.T) {
 	s, b, _ := unsealed(t)

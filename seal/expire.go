@@ -89,19 +89,24 @@ func (s *Store) expireOnce(ctx context.Context, due map[store.Key]time.Time, now
 func (s *Store) expireRecord(ctx context.Context, folder, key store.Key, now time.Time) (due time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
-	node, err := s.backend.Get(ctx, key, store.Cached)
-	if errors.Is(err, store.ErrNotFound) {
-		return now, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	h := &head{key: key, folder: folder, revision: node.Version}
-	if err := s.use(func(o *opened) error { return h.openDeleted(o, node.Data) }); err != nil {
-		return time.Time{}, err
-	}
-	if !h.expired(now) {
-		return h.deleted.Add(UndeleteFor), nil
+	h := &head{key: key, folder: folder}
+	// Before it is removed the storage itself is asked: on ZooKeeper another, which
+	// has taken its place since it was cached, may have the same version.
+	for _, c := range []store.Consistency{store.Cached, store.Latest} {
+		node, err := s.backend.Get(ctx, key, c)
+		if errors.Is(err, store.ErrNotFound) {
+			return now, nil
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		h.revision = node.Version
+		if err := s.use(func(o *opened) error { return h.openDeleted(o, node.Data) }); err != nil {
+			return time.Time{}, err
+		}
+		if !h.expired(now) {
+			return h.deleted.Add(UndeleteFor), nil
+		}
 	}
 	err = s.commit(ctx, func(*opened) ([]store.Op, error) { return []store.Op{store.Delete(key, h.revision)}, nil })
 	var refused *store.OpError
