@@ -16,6 +16,7 @@ import (
 const (
 	textBadTask = `the body must be a JSON object {"service":"/group/app","ttl":"60s","uses":1}; ttl is from 1s to 24h, ` +
 		`uses from 0 (any number while the token lives) to 1000; left out, they are 60s and 1`
+	textMinterGone = "the task token is void: the permission to have it made was withdrawn"
 	// defaultTaskTTL and defaultTaskUses are what a request does not name.
 	defaultTaskTTL  = time.Minute
 	defaultTaskUses = 1
@@ -93,6 +94,12 @@ func (s *Server) authenticateTask(c *call, raw string) error {
 		return err
 	}
 	c.principal, c.task = task.Principal(), &task
+	// Who may have no such token made any more has none: else a scheduler's tokens
+	// would outlive its permission by a day.
+	minter, minting := acl.Principal{UID: task.UID}, acl.Request{Op: acl.MintTaskToken, Service: task.Service, HasService: true}
+	if !s.policy().Decide(minter, minting).Allowed {
+		return unauthorized(textMinterGone)
+	}
 	if task.Uses == 0 {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"secretstore/acl"
 	"secretstore/acl/token"
 	"secretstore/api/client"
 	"secretstore/api/wire"
@@ -182,6 +183,28 @@ func TestForgedTaskTokenIsRefused(t *testing.T) {
 	})
 	e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 401)
 	e.want(req{method: "GET", path: base + "/top", header: with(e.taskToken("/x", 1))}, 200)
+}
+
+// TestTaskTokensGoWithThePermissionOfWhoHadThemMade, also those that wait.
+func TestTaskTokensGoWithThePermissionOfWhoHadThemMade(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("top", "v")
+	raw := e.taskToken("/x", 0)
+	answers := e.beginAs(req{method: "GET", path: base + "/none?watch=&timeout=10m"}, "token="+raw)
+	e.awaitWaiting(1)
+	before := e.policy.Load()
+	other, err := acl.ParsePolicy([]byte(`users: {scheduler: {"dcos:secrets:resolve:default:/other": [read]}, alice: {"dcos:secrets:default:/*": [full]}}`))
+	must(t, err)
+	e.policy.Store(other)
+	e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 401, "withdrawn")
+	e.put("none", "v")
+	e.answered(answers, 401, "withdrawn")
+	lines := e.auditLines()
+	if last := lines[len(lines)-1]; last["uid"] != "scheduler" || last["service"] != "/x" || last["outcome"] != "denied" {
+		t.Errorf("audit line %v", last)
+	}
+	e.policy.Store(before)
+	e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 200)
 }
 
 func TestUsesAreCountedUnderConcurrency(t *testing.T) {

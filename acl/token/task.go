@@ -25,7 +25,8 @@ import (
 type Task struct {
 	// ID names the token where its uses are counted: 32 lower-case hex digits, random.
 	ID string
-	// UID is who had the token made. It is for the audit log: the token gives no right of that user.
+	// UID is who had the token made. It is for the audit log, and for whoever asks whether that user still may: the token gives no right of
+	// that user.
 	UID string
 	// Service is what the token is bound to.
 	Service acl.Service
