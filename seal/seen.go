@@ -43,11 +43,12 @@ type seen struct {
 	envelope envelope.Identity
 }
 
-// maxSeen bounds how many records are remembered, at some 250 bytes each.
-const maxSeen = 1 << 15
+// maxSeen bounds how many records are remembered, at some 150 bytes each. They are
+// kept by hash: a record that is taken for another has another identity.
+const maxSeen = 1 << 16
 
-func newSeen() *lru.Cache[store.Key, seen] {
-	cache, err := lru.New[store.Key, seen](maxSeen)
+func newSeen() *lru.Cache[store.ID, seen] {
+	cache, err := lru.New[store.ID, seen](maxSeen)
 	if err != nil {
 		panic("internal error: " + err.Error()) // unreachable: the size is positive
 	}
@@ -89,7 +90,7 @@ func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, 
 		return ops, err
 	})
 	if err == nil && known {
-		s.seen.Add(record.Key, seen{mark, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
+		s.seen.Add(store.RecordID(record.Key), seen{mark, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
 	}
 	return err
 }
@@ -99,7 +100,7 @@ func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, 
 // what is there. The caller has the turn of the record. The errors are those of
 // replace.
 func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build func(*opened, *head) ([]store.Op, error)) (old *head, done bool, err error) {
-	was, known := s.seen.Get(key)
+	was, known := s.seen.Get(store.RecordID(key))
 	if !known {
 		return nil, false, nil
 	}
@@ -123,7 +124,7 @@ func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when
 	})
 	var refused *store.OpError
 	if errors.As(err, &refused) && (refused.Key == key || refused.Key == markKey(old.folder)) {
-		s.seen.Remove(key)
+		s.seen.Remove(store.RecordID(key))
 		return nil, false, nil
 	}
 	return old, true, err

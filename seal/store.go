@@ -60,7 +60,7 @@ type Store struct {
 	compactDue atomic.Bool
 	writers    keyQueue
 	listers    keyQueue
-	seen       *lru.Cache[store.Key, seen]
+	seen       *lru.Cache[store.ID, seen]
 	chores     *chores
 	watchers   *watchers
 	tracker    *tracker

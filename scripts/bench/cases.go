@@ -26,7 +26,7 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 		}
 		defer raw.close()
 	}
-	s, err := startServer(o, dir, url)
+	s, err := startServer(o, dir, url, true)
 	if err != nil {
 		return err
 	}
@@ -37,13 +37,30 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	if err := fill(ctx, o, s); err != nil {
 		return err
 	}
-	if o.only == "rotate" {
+	switch o.only {
+	case "rotate":
 		return rotateCase(ctx, o, s, dir)
+	case "footprint":
+		return footprintCase(ctx, o, s, dir, url)
+	case "values":
+		return valuesCase(ctx, o, s)
+	}
+	all := cases(o, s, helloURL, raw)
+	if raw != nil { // else only one server can have the storage
+		silent, err := startServer(o, dir, url, false)
+		if err != nil {
+			return err
+		}
+		defer silent.stop()
+		if err := waitFor(ctx, silent.url+"/ready"); err != nil {
+			return fmt.Errorf("%w\n%s", err, silent.errs.String())
+		}
+		all = append(all, auditCase(o, s, silent))
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer out.Flush()
 	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\tZooKeeper CPU\tpackets\ttransactions\treference\tp50\tratio\tof p50\t\n", storage)
-	for _, c := range cases(o, s, helloURL, raw) {
+	for _, c := range all {
 		if o.only != "" && c.name != o.only {
 			continue
 		}
@@ -115,6 +132,8 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 	afterChange := list
 	afterChange.first = &request{method: "PUT", want: 201, token: s.token,
 		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/folder/new%d", n)), body }}
+	signed := read
+	signed.token = s.rsaToken
 	rows := []benchCase{
 		{"read", read, "hello", hello},
 		{"read no-cache", fresh, "hello", hello},
@@ -122,6 +141,7 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		{"create", create, "hello", hello},
 		{"update", update, "hello", hello},
 		{"list after a create", afterChange, "hello", hello},
+		{"read with RS256-4096", signed, "hello", hello},
 	}
 	if raw != nil {
 		rows[1].reference, rows[1].ref = "raw Sync+Get", raw.syncGet
@@ -133,12 +153,32 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 	return rows
 }
 
-func name(o options, n uint64) string { return fmt.Sprintf("bench/folder/s%d", n%uint64(o.secrets)) }
+// auditCase compares reads with those of a server that writes no audit log.
+func auditCase(o options, s, silent *server) benchCase {
+	read := func(s *server) request {
+		return request{method: "GET", want: 200, token: s.token,
+			next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
+	}
+	return benchCase{"read, audited", read(s), "not audited", func(ctx context.Context, conns int) (figure, error) {
+		if _, err := load(ctx, conns, o.duration/4, read(silent)); err != nil { // warm up
+			return figure{}, err
+		}
+		return load(ctx, conns, o.duration, read(silent))
+	}}
+}
+
+func name(o options, n uint64) string {
+	n %= uint64(o.secrets)
+	if o.folders > 0 {
+		return fmt.Sprintf("bench/f%d/s%d", n%uint64(o.folders), n)
+	}
+	return fmt.Sprintf("bench/folder/s%d", n)
+}
 
 // fill stores the secrets that are read.
 func fill(ctx context.Context, o options, s *server) error {
 	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
 	return fillWith(ctx, o.secrets, request{method: "PUT", want: 201, token: s.token, next: func(n uint64) (string, []byte) {
-		return fmt.Sprintf("%s/secrets/v1/secret/default/bench/folder/s%d", s.url, n), body
+		return s.url + "/secrets/v1/secret/default/" + name(o, n), body
 	}})
 }

@@ -105,6 +105,9 @@ func once(client *fasthttp.Client, r request) (time.Duration, error) {
 	if r.token != "" {
 		req.Header.Set("Authorization", "token="+r.token)
 	}
+	if body != nil {
+		req.Header.SetContentType("application/json") // else the library says that it is binary
+	}
 	for k, v := range r.header {
 		req.Header.Set(k, v)
 	}

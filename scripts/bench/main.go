@@ -30,6 +30,7 @@ type options struct {
 	secrets  int
 	size     int
 	conns    []int
+	folders  int    // they are spread over so many; 0 is one
 	only     string // name of the one case to run; "" is all
 }
 
@@ -42,7 +43,8 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 3, "runs; the median is printed")
 	flag.StringVar(&storages, "storage", "bolt,zk", "storages to measure, comma-separated")
 	flag.IntVar(&o.secrets, "secrets", 10000, "secrets stored before the reads")
-	flag.StringVar(&o.only, "case", "", "the one case to run, for example read")
+	flag.IntVar(&o.folders, "folders", 0, "folders that the secrets are spread over; 0 is one")
+	flag.StringVar(&o.only, "case", "", "the one case to run, for example read; rotate, footprint and values run only when they are named")
 	conns := flag.String("conns", "1,16,64", "connections, comma-separated")
 	flag.IntVar(&o.size, "size", 256, "bytes of a value")
 	flag.Parse()

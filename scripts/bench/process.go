@@ -49,8 +49,9 @@ func (p *process) cpu() time.Duration {
 // server is a running Secret Store.
 type server struct {
 	*process
-	url   string
-	token string
+	url      string
+	token    string
+	rsaToken string // the same, signed with RS256 and a key of 4096 bits
 }
 
 const policy = `users:
@@ -58,9 +59,13 @@ const policy = `users:
 `
 
 // startServer runs the binary with everything on that costs time in use.
-func startServer(o options, dir, storage string, extra ...string) (*server, error) {
-	secret := filepath.Join(dir, "auth-secret")
-	files := map[string]string{secret: "0123456789abcdef0123456789abcdef\n", filepath.Join(dir, "policy.yaml"): policy}
+func startServer(o options, dir, storage string, audited bool) (*server, error) {
+	secret, keys := filepath.Join(dir, "auth-secret"), filepath.Join(dir, "keys.json")
+	rsaToken, keySet, err := signRSA()
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{secret: "0123456789abcdef0123456789abcdef\n", filepath.Join(dir, "policy.yaml"): policy, keys: keySet}
 	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			return nil, err
@@ -74,11 +79,14 @@ func startServer(o options, dir, storage string, extra ...string) (*server, erro
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"server", "--listen", addr, "--storage", storage, "--auth-secret-file", secret,
-		"--policy-file", filepath.Join(dir, "policy.yaml"), "--audit-log", filepath.Join(dir, "audit.log"), "--log-level", "error", "--superuser", "operator"}, extra...)
+	args := []string{"server", "--listen", addr, "--storage", storage, "--auth-secret-file", secret, "--auth-jwks", keys,
+		"--policy-file", filepath.Join(dir, "policy.yaml"), "--log-level", "error", "--superuser", "operator"}
+	if audited {
+		args = append(args, "--audit-log", filepath.Join(dir, "audit.log"))
+	}
 	p, err := startProcess(exec.Command(o.binary, args...))
 	if err != nil {
 		return nil, err
 	}
-	return &server{process: p, url: "http://" + addr, token: string(bytes.TrimSpace(token))}, nil
+	return &server{process: p, url: "http://" + addr, token: string(bytes.TrimSpace(token)), rsaToken: rsaToken}, nil
 }

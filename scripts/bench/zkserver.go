@@ -29,7 +29,7 @@ func startZooKeeper(ctx context.Context, dir string) (*zooKeeper, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "scripts/zookeeper", "run", filepath.Join(dir, "zookeeper"), "--port", port)
-	cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS=-Xmx1g -XX:TieredStopAtLevel=4 -Dzookeeper.forceSync=yes")
+	cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS=-Xmx3g -XX:TieredStopAtLevel=4 -Dzookeeper.forceSync=yes")
 	p, err := startProcess(cmd)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type rawZooKeeper struct {
 const rawRoot = "/raw"
 
 func (z *zooKeeper) client(o options) (*rawZooKeeper, error) {
+	o.secrets = min(o.secrets, 10_000) // what the list of names is held against
 	r := &rawZooKeeper{o: o}
 	for range rawSessions {
 		conn, _, err := zk.Connect([]string{z.addr}, 10*time.Second, zk.WithLogInfo(false))
