@@ -204,9 +204,7 @@ func (r Request) needs() (Resource, Action) {
 		return ListResource(r.Path), Read
 	case Administer:
 		return SuperuserResource(), Full
-	case MintTaskToken:
-		return ResolveResource(r.Service), Read
-	case ResolveSecrets:
+	case MintTaskToken, ResolveSecrets:
 		if !r.HasService {
 			return Resource{}, Read
 		}

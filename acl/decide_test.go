@@ -457,7 +457,7 @@ users:
 			t.Errorf("%s for %s: %+v", row.uid, row.service, d)
 		}
 	}
-	if d := p.Decide(acl.Principal{UID: "root"}, acl.Request{Op: acl.MintTaskToken}); d.Allowed {
+	if d := p.Decide(acl.Principal{UID: "root"}, acl.Request{Op: acl.MintTaskToken}); d.Allowed || d.Resource != "" {
 		t.Errorf("for no service: %+v", d)
 	}
 	if d := p.Decide(bound(t, "scheduler", "/group/app"), acl.Request{Op: acl.MintTaskToken, Service: mustService(t, "/group/app"), HasService: true}); d.Allowed {
