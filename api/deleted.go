@@ -8,6 +8,10 @@ import (
 )
 
 func (s *Server) deleteSecret(c *call) (reply, error) {
+	if c.query.oddPurge {
+		// A delete in its place would leave what was to be gone.
+		return reply{}, badRequest("purge must be true or false")
+	}
 	err := s.remove(c, "the secret was deleted", func(ctx context.Context, when seal.Match) error { return s.store.Delete(ctx, c.path, when) })
 	if err != nil {
 		return reply{}, err

@@ -24,6 +24,7 @@ type query struct {
 	versions int // how often version was given
 
 	// What these hold is checked where they count; elsewhere they are unknown.
+	oddPurge bool // purge was given, and is neither true nor false
 	watch    string
 	watches  int // how often watch was given
 	timeout  string
@@ -73,6 +74,7 @@ func parseQuery(raw string) (query, error) {
 			q.ask(formVersions, value)
 		case "purge":
 			q.ask(formPurge, value)
+			q.oddPurge = q.oddPurge || value != "true" && value != "false"
 		case "version":
 			q.forms |= formVersion
 			q.versions++

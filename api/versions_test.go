@@ -101,6 +101,9 @@ func TestUndeleteAndPurgeOverHTTP(t *testing.T) {
 	e.want(put, 201)
 	e.want(req{method: "PUT", path: undelete + "/a", uid: "alice"}, 409, "already exists")
 	e.want(req{method: "DELETE", path: base + "/a?purge=true", uid: "alice", header: http.Header{"If-Match": {etag}}}, 412)
+	for _, odd := range []string{"purge", "purge=True", "purge=1", "purge=false&purge="} {
+		e.want(req{method: "DELETE", path: base + "/a?" + odd, uid: "alice"}, 400, "purge must be")
+	}
 	e.want(req{method: "DELETE", path: base + "/a?purge=true", uid: "alice"}, 204)
 	gone := []req{
 		{method: "GET", path: base + "/a", uid: "alice"},
