@@ -79,7 +79,8 @@ func problemOf(err error) *problem {
 	return &problem{status: http.StatusInternalServerError, text: textInternal, failed: true, cause: err}
 }
 
-// problems is searched from the top: ErrOutcomeUnknown also is ErrUnavailable.
+// problems is searched from the top: ErrOutcomeUnknown and ErrTaskTermAhead also
+// are ErrUnavailable.
 var problems = []struct {
 	is error
 	problem
@@ -112,6 +113,8 @@ var problems = []struct {
 	{seal.ErrTooManyTerms, problem{status: http.StatusConflict, text: "too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle"}},
 	{seal.ErrTaskSpent, problem{status: http.StatusUnauthorized, text: "the task token is used up: have the scheduler ask for another one"}},
 	{seal.ErrTaskTerm, problem{status: http.StatusUnauthorized, text: textUnauthorized}},
+	// Not failed: anybody can make up such a token, and have errors logged.
+	{seal.ErrTaskTermAhead, problem{status: http.StatusServiceUnavailable, retry: true, text: "the key of the task token is not known here yet: try again"}},
 	{seal.ErrTooManyNames, problem{status: http.StatusServiceUnavailable, text: "there are too many secrets to follow them by name: watch single ones with GET and ?watch="}},
 	{seal.ErrSealNotRecorded, problem{status: http.StatusServiceUnavailable, retry: true, failed: true,
 		text: "sealed here, not yet recorded: this server holds no keys any more and goes on trying to record the intent in the storage"}},

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -169,6 +170,15 @@ func TestForgedTaskTokenIsRefused(t *testing.T) {
 	e.put("top", "v")
 	raw := e.taskToken("/x", 1)
 	e.want(req{method: "GET", path: base + "/top", header: with(raw[:len(raw)-4] + "AAAA")}, 401)
+	// Nobody without a token has errors logged.
+	parts := strings.Split(raw, ".")
+	parts[0] = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","kid":"secretstore-task-77","typ":"JWT"}`))
+	if got := e.want(req{method: "GET", path: base + "/top", header: with(strings.Join(parts, "."))}, 503); got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if strings.Contains(e.log.String(), `"level":"error"`) {
+		t.Errorf("logged: %s", e.log.String())
+	}
 	// The tokens of another store are nothing here.
 	other := newEdge(t, edgeOptions{})
 	other.put("top", "v")

@@ -33,6 +33,11 @@ var (
 	// ErrTaskTerm: the term that a task token claims has left the keyring, or
 	// never was in it.
 	ErrTaskTerm = errors.New("no such term in the keyring")
+	// ErrTaskTermAhead: the term that a task token claims is not in the keyring
+	// yet, as far as this server knows: another has rotated a moment ago, or it is
+	// made up, and the word of new keyrings is on its way in any case. It matches
+	// store.ErrUnavailable.
+	ErrTaskTermAhead = fmt.Errorf("a term of a keyring that is not known yet: %w", store.ErrUnavailable)
 )
 
 // TaskTerm returns the term whose key signs new task tokens. ErrSealed.
@@ -42,16 +47,14 @@ func (s *Store) TaskTerm() (term uint32, err error) {
 }
 
 // TaskMAC returns HMAC-SHA-256 of message under the key of task tokens of a
-// term. ErrSealed; ErrTaskTerm; store.ErrUnavailable for a later term than this
-// server knows: another has rotated a moment ago, or it is made up, and the word
-// of new keyrings is on its way in any case.
+// term. ErrSealed, ErrTaskTerm, ErrTaskTermAhead.
 func (s *Store) TaskMAC(term uint32, message []byte) (sum []byte, err error) {
 	err = s.use(func(o *opened) error {
 		key := o.ring.terms[term]
 		switch {
 		case key != nil:
 		case term > o.ring.active:
-			return fmt.Errorf("a term of a keyring that is not known yet: %w", store.ErrUnavailable)
+			return ErrTaskTermAhead
 		default:
 			return ErrTaskTerm
 		}

@@ -96,6 +96,7 @@ func TestTermsOfTaskTokens(t *testing.T) {
 	wantErr(t, "a term that has left", err, ErrTaskTerm)
 	// It may be that of a rotation which this server has not heard of yet.
 	_, err = s.TaskMAC(2, []byte("m"))
+	wantErr(t, "a term to come", err, ErrTaskTermAhead)
 	wantErr(t, "a term to come", err, store.ErrUnavailable)
 }
 
