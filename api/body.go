@@ -29,9 +29,10 @@ const (
 	// smallBody bounds the bodies of all other requests; the largest honest
 	// one holds an encrypted unseal key.
 	smallBody = 1 << 20
-	// bodyBudget bounds the bytes of all bodies, and of all answers of POST
-	// /resolve that are not small, that are in memory at once.
+	// bodyBudget bounds the bytes of all bodies that are in memory at once, and
+	// beside them those of all errands (see errand.go), without the small ones.
 	bodyBudget = 512 << 20
+	smallPart  = 64 << 10
 	// bodyWait is how long a request waits for its part of the budget.
 	bodyWait = 4 * time.Second
 	// bodyMinRate is the slowest upload, in bytes a second, beyond bodyGrace.
@@ -52,13 +53,15 @@ const (
 	textEncoding   = "unsupported Content-Encoding: send the body as it is"
 )
 
-// bodies reads request bodies within one budget of memory.
+// bodies reads request bodies within one budget of memory. Answers have another:
+// who reads them slowly must not keep others from writing.
 type bodies struct {
-	budget *semaphore.Weighted
+	budget, answers *semaphore.Weighted
 }
 
 func newBodies(largest int64) *bodies {
-	return &bodies{semaphore.NewWeighted(max(bodyBudget, 2*largest))}
+	size := max(bodyBudget, 2*largest)
+	return &bodies{semaphore.NewWeighted(size), semaphore.NewWeighted(size)}
 }
 
 // read returns the whole body of at most limit bytes. The caller calls release
@@ -72,6 +75,11 @@ func (b *bodies) read(c *call, limit int64, tooLarge string) (body []byte, relea
 		return []byte{}, func() {}, nil
 	case size < 0:
 		size = limit // chunked: it may become as large
+	}
+	if size <= smallPart {
+		// Less than its connection costs: an unseal does not wait for large values.
+		body, err = readAll(c, size, limit, tooLarge)
+		return body, func() {}, err
 	}
 	wait, cancel := context.WithTimeout(c.r.Context(), bodyWait)
 	defer cancel()
@@ -105,15 +113,25 @@ func (s *Server) readBody(c *call, limit int64, tooLarge string) (body []byte, r
 }
 
 // reserve takes a part of the budget for an answer that small requests could
-// make large. It is given back when the answer has been sent.
+// make large, and for what it is made of. It is given back when the answer has
+// been sent.
 func (b *bodies) reserve(c *call, size int64) error {
 	wait, cancel := context.WithTimeout(c.r.Context(), bodyWait)
 	defer cancel()
-	if b.budget.Acquire(wait, size) != nil {
+	if b.answers.Acquire(wait, size) != nil {
 		return &problem{status: http.StatusServiceUnavailable, text: textBusy, retry: true}
 	}
-	c.sent = func() { b.budget.Release(size) }
+	c.reserved = size
+	c.sent = func() { b.answers.Release(c.reserved) }
 	return nil
+}
+
+// shrink gives back what of the reserved part is not needed any more.
+func (b *bodies) shrink(c *call, size int64) {
+	if over := c.reserved - size; over > 0 {
+		b.answers.Release(over)
+		c.reserved = size
+	}
 }
 
 // readAll reads under a deadline, so that a client that trickles its body does

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ type errand struct {
 	several bool // an array was sent
 	reads   []*errandRead
 	byKey   map[errandKey]*errandRead
+	// claim takes, once, the part of the budget of answers that an errand may need
+	// which is not small, before it has what that is for.
+	claim func() error
 }
 
 type errandKey struct {
@@ -77,6 +81,10 @@ func (s *Server) startErrand(c *call) (*errand, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.claim = sync.OnceValue(func() error {
+		limit := s.errandLimit()
+		return s.bodies.reserve(c, limit+limit*4/3) // the values, and base64 of them
+	})
 	policy := s.policy()
 	for i := range e.defs {
 		if err := c.permit(policy, &e.defs[i], e.several); err != nil {
@@ -170,7 +178,7 @@ func (s *Server) fetch(c *call, e *errand, each func(*errandRead) error) (age ti
 					err = panicError(v)
 				}
 			}()
-			secret, err := s.store.Get(ctx, r.path, consistency(c.r.Header))
+			secret, err := s.store.GetBounded(ctx, r.path, consistency(c.r.Header), e.claim)
 			switch {
 			case errors.Is(err, seal.ErrNotFound):
 				r.missing = true
@@ -207,13 +215,16 @@ func (r *errandRead) take(secret *seal.Secret) {
 // errandLimit is how many bytes of values one answer may hold.
 func (s *Server) errandLimit() int64 { return max(errandBytes, 2*s.store.MaxSecretSize()) }
 
-// budget refuses more than limit bytes of values at once, before all of them
+// bounded refuses more than limit bytes of values at once, before all of them
 // are in memory.
-func budget(limit int64) func(*errandRead) error {
+func (e *errand) bounded(limit int64) func(*errandRead) error {
 	var total atomic.Int64
 	return func(r *errandRead) error {
-		if total.Add(int64(len(r.value.data))) > limit {
+		switch n := total.Add(int64(len(r.value.data))); {
+		case n > limit:
 			return tooMuch(limit)
+		case n > smallPart:
+			return e.claim()
 		}
 		return nil
 	}

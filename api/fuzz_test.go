@@ -221,29 +221,42 @@ func TestABodyWaitsForItsPartOfTheBudget(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	post := func(ctx context.Context) *call {
-		r := httptest.NewRequestWithContext(ctx, http.MethodPut, "/", strings.NewReader("body"))
+	large := strings.Repeat("x", smallPart+1)
+	send := func(ctx context.Context, body string) *call {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPut, "/", strings.NewReader(body))
 		return &call{w: httptest.NewRecorder(), r: r}
 	}
-	_, _, err := b.read(post(ctx), 10, "")
+	post := func(ctx context.Context) *call { return send(ctx, large) }
+	_, _, err := b.read(post(ctx), 1<<20, "")
 	if p := problemOf(err); p.status != http.StatusServiceUnavailable || !p.retry {
 		t.Errorf("%+v", p)
 	}
+	if body, _, err := b.read(send(t.Context(), "small"), 10, ""); err != nil || string(body) != "small" {
+		t.Errorf("a small body waits for large ones: %q, %v", body, err)
+	}
 	b.budget.Release(bodyBudget)
-	body, release, err := b.read(post(t.Context()), 10, "")
-	if err != nil || string(body) != "body" {
-		t.Fatalf("%q, %v", body, err)
+	body, release, err := b.read(post(t.Context()), 1<<20, "")
+	if err != nil || string(body) != large {
+		t.Fatalf("%d bytes, %v", len(body), err)
 	}
 	release()
 	c := post(t.Context())
 	if err := b.reserve(c, 10); err != nil {
 		t.Fatal(err)
 	}
-	if b.budget.TryAcquire(bodyBudget) {
+	if b.answers.TryAcquire(bodyBudget) {
 		t.Error("an answer took nothing of the budget")
 	}
-	c.sent()
 	if !b.budget.TryAcquire(bodyBudget) {
+		t.Error("an answer keeps bodies waiting")
+	}
+	b.shrink(c, 4)
+	if b.shrink(c, 8); !b.answers.TryAcquire(bodyBudget - 4) {
+		t.Error("not all that it did not need was given back")
+	}
+	b.answers.Release(bodyBudget - 4)
+	c.sent()
+	if !b.answers.TryAcquire(bodyBudget) {
 		t.Error("not all of the budget was given back")
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)

@@ -27,7 +27,7 @@ func (s *Server) resolveSecrets(c *call) (reply, error) {
 		}
 	}
 	limit := s.errandLimit()
-	age, err := s.fetch(c, e, budget(limit))
+	age, err := s.fetch(c, e, e.bounded(limit))
 	if err != nil {
 		return reply{}, err
 	}
@@ -45,8 +45,8 @@ func (s *Server) resolveSecrets(c *call) (reply, error) {
 		deliveries = append(deliveries, d)
 	}
 	size += size / 3 // base64
-	if size > largeAnswer {
-		if err := s.bodies.reserve(c, size); err != nil {
+	if size > smallPart {
+		if err := e.claim(); err != nil {
 			return reply{}, err
 		}
 	}
@@ -54,6 +54,7 @@ func (s *Server) resolveSecrets(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.bodies.shrink(c, int64(cap(body)))
 	return reply{status: http.StatusOK, contentType: wire.TypeJSON, body: body, age: age}, nil
 }
 

@@ -665,3 +665,40 @@ func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {
 		t.Errorf("%+v", doc)
 	}
 }
+
+// TestLargeErrandsWaitBeforeTheyHaveTheirValues, and nobody else waits for them.
+func TestLargeErrandsWaitBeforeTheyHaveTheirValues(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, edgeOptions{})
+	octets := http.Header{"Content-Type": {"application/octet-stream"}}
+	e.want(req{method: "PUT", path: base + "/pieces", uid: "alice", header: octets, body: strings.Repeat("x", 200<<10)}, 201)
+	for i := range 3 {
+		e.put(fmt.Sprintf("part%d", i), strings.Repeat("x", 40<<10))
+	}
+	release, taken := e.server.TakeAnswers()
+	if !taken {
+		t.Fatal("the budget is not whole")
+	}
+	post := func(endpoint, secrets string) req {
+		return req{method: "POST", path: "/secrets/v1/" + endpoint + "/default", uid: "scheduler", body: `{"service":"/x","secrets":{` + secrets + `}}`}
+	}
+	const small, pieces = `"a":{"source":"part0"}`, `"a":{"source":"pieces"}`
+	parts := small + `,"b":{"source":"part1"},"c":{"source":"part2"}`
+	answers := make(chan res, 3)
+	for _, q := range []req{post("resolve", pieces), post("resolve", parts), post("check", pieces)} {
+		go func() { answers <- e.do(q) }()
+	}
+	for range cap(answers) {
+		if got := <-answers; got.status != 503 || got.header.Get("Retry-After") == "" {
+			t.Errorf("%d %.100s, want 503", got.status, got.body)
+		}
+	}
+	e.want(post("resolve", small), 200)
+	e.put("more", strings.Repeat("x", 100<<10))
+	release()
+	for _, q := range []req{post("resolve", pieces), post("resolve", parts), post("check", pieces)} {
+		e.want(q, 200)
+	}
+	// An answer gives its part back once it has been sent, which is when it is here.
+	eventually(t, func() bool { _, taken := e.server.TakeAnswers(); return taken })
+}

@@ -154,6 +154,8 @@ type call struct {
 	others []*errandRead
 	// sent, if not nil, is called when the answer has been sent, or given up.
 	sent func()
+	// reserved is how many bytes of the budget of answers it has.
+	reserved int64
 	// cut: the body could not be read to its end.
 	cut bool
 	// waits: the request may last; waited is for how long it did.

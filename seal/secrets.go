@@ -27,12 +27,19 @@ const maxLooks = 8
 
 // Get reads a secret. ErrNotFound, ErrSealed, ErrCorrupt, store.ErrUnavailable.
 func (s *Store) Get(ctx context.Context, p acl.Path, c store.Consistency) (Secret, error) {
-	return s.get(ctx, p, 0, "", c)
+	return s.get(ctx, p, 0, "", c, nil)
+}
+
+// GetBounded is Get for who bounds what is in memory: before a value of more than
+// 128 KiB is read admit is asked, whose error ends the read. It may be asked more
+// than once.
+func (s *Store) GetBounded(ctx context.Context, p acl.Path, c store.Consistency, admit func() error) (Secret, error) {
+	return s.get(ctx, p, 0, "", c, admit)
 }
 
 // get reads one value of a secret; version 0 is the current one. Of that it
-// returns no value if its id is known.
-func (s *Store) get(ctx context.Context, p acl.Path, version uint64, known string, c store.Consistency) (Secret, error) {
+// returns no value if its id is known. admit is as in GetBounded, or nil.
+func (s *Store) get(ctx context.Context, p acl.Path, version uint64, known string, c store.Consistency, admit func() error) (Secret, error) {
 	var secret Secret
 	err := s.settle(ctx, c, func(c store.Consistency) error {
 		h, err := s.readHead(ctx, p, c)
@@ -50,6 +57,11 @@ func (s *Store) get(ctx context.Context, p acl.Path, version uint64, known strin
 		if secret.ID == known {
 			secret.Value = nil
 			return nil
+		}
+		if h.inPieces() && admit != nil {
+			if err := admit(); err != nil {
+				return err
+			}
 		}
 		if h.inPieces() {
 			secret.Value, err = s.readPieces(ctx, p, h, c)

@@ -37,7 +37,7 @@ func (s *Store) GetVersion(ctx context.Context, p acl.Path, version uint64, c st
 	if version == 0 {
 		return Secret{}, ErrNotFound
 	}
-	return s.get(ctx, p, version, "", c)
+	return s.get(ctx, p, version, "", c, nil)
 }
 
 // Versions lists the values of a secret, or of a deleted one. ErrNotFound if

@@ -127,5 +127,5 @@ func (w *Watch) Look(ctx context.Context, known string) (Secret, error) {
 		return Secret{}, store.ErrUnavailable
 	}
 	defer w.store.watchers.looks.Release(1)
-	return w.store.get(ctx, w.path, 0, known, store.Cached)
+	return w.store.get(ctx, w.path, 0, known, store.Cached, nil)
 }
