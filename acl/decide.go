@@ -98,7 +98,7 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	case req.Op == ViewStore:
 		return d.allow(ReasonAnyToken)
 	case !known:
-		return d.deny(ReasonNoPermission)
+		return d.lacks(req)
 	case r.isSuperuser():
 		return d.allow(ReasonSuperuser)
 	case req.Op == ListSecrets, req.Op == WatchNames:
@@ -121,7 +121,7 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	case req.HasService && r.allows(ResolveResource(req.Service), Read):
 		return d.allow(ReasonOnBehalf)
 	}
-	return d.deny(ReasonNoPermission)
+	return d.lacks(req)
 }
 
 // DecideResolve says whether who may fetch secrets for the tasks of svc: with a permission to resolve for it, or with one to read each
@@ -228,6 +228,16 @@ func (r rights) isSuperuser() bool {
 func (d Decision) allow(reason string) Decision {
 	d.Allowed, d.Reason = true, reason
 	return d
+}
+
+// lacks denies for want of a permission.
+func (d Decision) lacks(req Request) Decision {
+	if req.Op == WatchNames && req.HasService {
+		// What a scheduler is to be given: the list of the folder would show it the
+		// names of all.
+		d.Resource = ResolveResource(req.Service).String()
+	}
+	return d.deny(ReasonNoPermission)
 }
 
 func (d Decision) deny(reason string) Decision {

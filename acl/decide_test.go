@@ -278,8 +278,13 @@ users:
 			req.Service, req.HasService = mustService(t, row.service), true
 		}
 		who := acl.Principal{UID: row.who}
-		if d := p.Decide(who, req); d.Allowed != row.open {
+		d := p.Decide(who, req)
+		if d.Allowed != row.open {
 			t.Errorf("%+v: %+v", row, d)
+		}
+		// The list of a folder is not what a scheduler is to ask for.
+		if lacks := "dcos:secrets:resolve:default:" + row.service; row.service != "" && !d.Allowed && d.Resource != lacks {
+			t.Errorf("%+v: lacks %s", row, d.Resource)
 		}
 		if got := p.MayHear(who, req, mustPath(t, row.name)); got != row.hear {
 			t.Errorf("%+v: hears %v", row, got)
