@@ -298,9 +298,18 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 }
 
 // mustExist returns ErrExists or ErrNotFound unless the secret is there as it is
-// wanted.
+// wanted. Memory may be behind what other servers have done, so it is believed
+// only where it spares the caller nothing but an attempt.
 func (s *Store) mustExist(ctx context.Context, p acl.Path, want bool) error {
-	err := s.settle(ctx, store.Cached, func(c store.Consistency) error {
+	err := s.existsAs(ctx, p, want, store.Cached)
+	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) {
+		err = s.existsAs(ctx, p, want, store.Latest)
+	}
+	return err
+}
+
+func (s *Store) existsAs(ctx context.Context, p acl.Path, want bool, c store.Consistency) error {
+	err := s.settle(ctx, c, func(c store.Consistency) error {
 		_, err := s.readHead(ctx, p, c)
 		return err
 	})

@@ -2,11 +2,13 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"secretstore/acl"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -67,6 +69,7 @@ type stale struct {
 
 	mu     sync.Mutex
 	known  map[store.Key]store.Node // guarded by mu
+	absent map[store.Key]bool       // guarded by mu
 	frozen bool                     // guarded by mu
 }
 
@@ -79,10 +82,14 @@ func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (st
 	if node, known := b.known[key]; known && b.frozen && c == store.Cached {
 		return node, nil
 	}
+	if b.absent[key] && b.frozen && c == store.Cached {
+		return store.Node{}, store.ErrNotFound
+	}
 	node, err := b.Backend.Get(ctx, key, c)
 	if err == nil {
 		b.known[key] = node
 	}
+	b.absent[key] = errors.Is(err, store.ErrNotFound)
 	return node, err
 }
 
@@ -97,7 +104,7 @@ func (b *stale) freeze() {
 func twoServers(t *testing.T) (first *Store, view *stale, second *Store) {
 	t.Helper()
 	b := &restarting{Backend: memory.New(), versions: make(map[store.Key][]store.Version)}
-	view = &stale{Backend: b, known: make(map[store.Key]store.Node)}
+	view = &stale{Backend: b, known: make(map[store.Key]store.Node), absent: make(map[store.Key]bool)}
 	first, key := unsealedOn(t, view)
 	second = open(t, b, false)
 	if _, err := second.Unseal(t.Context(), key); err != nil {
@@ -298,5 +305,34 @@ func TestARequestAsksAStorageThatIsAwayOnce(t *testing.T) {
 		if n := b.asked.Load() - before; n != 1 {
 			t.Errorf("%s asked %d times", what, n)
 		}
+	}
+}
+
+// TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds, which may be behind what
+// another server has done.
+func TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds(t *testing.T) {
+	first, view, second := twoServers(t)
+	ctx, there, gone := t.Context(), path(t, "f/there"), path(t, "f/gone")
+	large := Change{Kind: Binary, Value: make([]byte, inlineMax+1)}
+	if _, err := first.Create(ctx, gone, text("v")); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []acl.Path{there, gone} {
+		if _, err := first.Get(ctx, p, store.Cached); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	view.freeze()
+	if _, err := second.Create(ctx, there, text("v")); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Delete(ctx, gone, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Update(ctx, there, large); err != nil {
+		t.Errorf("update of a secret that memory does not know: %v", err)
+	}
+	if _, err := first.Create(ctx, gone, large); err != nil {
+		t.Errorf("create of a secret that memory still knows: %v", err)
 	}
 }
