@@ -28,8 +28,11 @@ type slot struct {
 
 // entry is one record or listing. key is compared, for ids may collide.
 type entry struct {
-	key     string
-	read    int64 // when the storage was asked, ns after clockBase
+	key  string
+	read int64 // when the storage was asked, ns after clockBase
+	// doubted is, once a change may have been missed, until when e was surely what
+	// the storage held, ns after clockBase; 0 before. Then it is for outages alone.
+	doubted atomic.Int64
 	node    store.Node
 	missing bool // the record did not exist
 	names   []string
@@ -137,18 +140,35 @@ func (c *cache) renew(i id, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, ok := c.entries.GetIfPresent(i); ok && now == e {
-		c.entries.Set(i, newListing(e.key, e.read, e.names))
+		same := newListing(e.key, e.read, e.names)
+		same.doubted.Store(e.doubted.Load())
+		c.entries.Set(i, same)
 	}
 }
 
-// flush drops everything. After the loop no earlier ticket can be put any more.
-func (c *cache) flush() {
+// demote keeps everything, which was surely right until then, for outages alone:
+// a change may have been missed since. No earlier ticket can be put any more.
+func (c *cache) demote(then int64) {
+	c.outdate()
+	for _, e := range c.entries.All() {
+		e.doubted.CompareAndSwap(0, max(1, then))
+		e.left() // those who keep a listing have to ask
+	}
+}
+
+// outdate keeps what was asked for before now from being put.
+func (c *cache) outdate() {
 	for i := range c.slots {
 		s := &c.slots[i]
 		s.mu.Lock()
 		s.gen.Add(1)
 		s.mu.Unlock()
 	}
+}
+
+// flush drops everything. No earlier ticket can be put any more.
+func (c *cache) flush() {
+	c.outdate()
 	c.entries.InvalidateAll()
 }
 

@@ -126,3 +126,29 @@ func TestAWriteIsKeptUnlessAChangeOvertookIt(t *testing.T) {
 		t.Error("what is kept may be older than the write, or newer: nobody knows")
 	}
 }
+
+// TestWhatMayBeOldIsKeptForOutages: an answer that was asked for before is not,
+// nobody takes a listing for current, and what is asked for afterwards counts.
+func TestWhatMayBeOldIsKeptForOutages(t *testing.T) {
+	c := newTestCache(t, 1<<20)
+	i := listingID("k")
+	e := newListing("k", 0, []string{"a"})
+	c.put(i, c.ticket(i), e)
+	list, late := e.listing(0), c.ticket(recordID("late"))
+	c.demote(7)
+	c.demote(9)
+	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 7 || list.Current() {
+		t.Errorf("kept %v, current %v", ok, list.Current())
+	}
+	c.doubt(1) // a listing that is put in its own place is no surer for it
+	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 7 {
+		t.Errorf("put again: %v", ok)
+	}
+	if c.put(recordID("late"), late, &entry{key: "late"}) {
+		t.Error("an answer from before was put")
+	}
+	c.put(i, c.ticket(i), newListing("k", 0, []string{"b"}))
+	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 0 {
+		t.Error("an answer from after it is not taken for right")
+	}
+}

@@ -31,7 +31,7 @@ const (
 	changeHead  = 4 + 8 + 8
 	// Ids are repeated for readers who are behind by some transactions: all of
 	// the last recentFor, but at least minRecent and at most maxRecent of them.
-	// Readers who are further behind forget everything. What is repeated is part
+	// Readers who are further behind doubt all that they have in memory. What is repeated is part
 	// of every transaction: a thousand ids more than double what a small write
 	// costs ZooKeeper.
 	minRecent = 64

@@ -272,5 +272,5 @@ func (c *committer) haveOwn(l *link) error {
 func (c *committer) lostOwn(why string) {
 	c.b.log.Warn("this server's change record was touched by somebody else", zap.String("znode", c.own.path), zap.String("found", why))
 	c.own = ownChanges{}
-	c.b.flush()
+	c.b.missed()
 }

@@ -229,7 +229,20 @@ func (b *Backend) told(ids []id) {
 	b.hub.Tell(loud(ids)...)
 }
 
-// flush forgets everything that may have changed.
+// missed is for when changes may have gone untold: from now on what is in memory
+// is for outages alone.
+func (b *Backend) missed() {
+	good := b.lastGood.Load()
+	if b.live.Load() != nil {
+		// They were made within a session at most: what is told sooner is heard of.
+		good = sinceBase() - int64(b.cfg.SessionTimeout)
+	}
+	b.cache.demote(good)
+	b.known.Purge()
+	b.hub.Missed()
+}
+
+// flush forgets everything: it may be of a store that is no more.
 func (b *Backend) flush() {
 	b.cache.flush()
 	b.known.Purge()

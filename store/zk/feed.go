@@ -191,7 +191,7 @@ func (f *feed) read(ctx context.Context, l *link, name string) error {
 		// Its last changes may have gone with it.
 		delete(f.seen, name)
 		delete(f.closed, name)
-		f.b.flush()
+		f.b.missed()
 		f.judge()
 		return nil
 	case errors.Is(err, zkc.ErrNoAuth):
@@ -215,14 +215,14 @@ func (f *feed) read(ctx context.Context, l *link, name string) error {
 	if err != nil {
 		f.b.log.Warn("foreign data in a change record", zap.String("znode", path))
 		f.seen[name] = unread
-		f.b.flush()
+		f.b.missed()
 		return nil
 	}
 	before := f.seen[name] // 0 for one that is new
 	f.seen[name] = c.count
 	ids, ok := c.since(before)
 	if !ok {
-		f.b.flush()
+		f.b.missed()
 		return nil
 	}
 	f.b.told(ids)

@@ -159,12 +159,15 @@ func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
 			return nil, 0, nil
 		}
 		if l.silence() < maxSilence {
-			if sinceBase()-e.read > int64(b.relookAfter) {
+			if e.doubted.Load() != 0 || sinceBase()-e.read > int64(b.relookAfter) {
 				return nil, 0, nil
 			}
 			return e, 0, nil
 		}
 		last = l.lastReply.Load()
+	}
+	if doubted := e.doubted.Load(); doubted != 0 {
+		last = min(last, doubted)
 	}
 	if b.cfg.MaxStale == 0 {
 		return nil, 0, nil

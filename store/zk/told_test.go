@@ -70,3 +70,53 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 		mu.Unlock()
 	}
 }
+
+// TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage: a server that has missed
+// changes, because it was cut off, and then loses ZooKeeper altogether still has
+// what it knew, with the age that it has since the first of the two.
+func TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	p := newProxy(t, server.Addr())
+	cfg := config(t, p.Addr())
+	b := open(t, cfg)
+	cfg.Servers = []string{server.Addr()}
+	a := open(t, cfg)
+	create(t, b, "kept", "1")
+	create(t, a, "other", "1")
+	if _, err := b.Get(t.Context(), "kept", store.Cached); err != nil {
+		t.Fatal(err)
+	}
+	missed := make(chan bool, 1)
+	b.Changes(t.Context(), func(c store.Changes) {
+		if c.Missed {
+			select {
+			case missed <- true:
+			default:
+			}
+		}
+	})
+	p.Refuse(true)
+	eventually(t, "the outage is noticed", func() bool { return b.Ping(t.Context()) != nil })
+	for i := 0; i < 1500; i += 300 {
+		var ops []store.Op
+		for j := i; j < i+300; j++ {
+			ops = append(ops, store.Create(fmt.Sprintf("f/%d", j), []byte("x")))
+		}
+		if _, err := a.Apply(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Refuse(false)
+	<-missed // while it connects again
+	p.Refuse(true)
+	eventually(t, "an answer from memory with an age", func() bool {
+		n, err := b.Get(t.Context(), "kept", store.Cached)
+		return err == nil && string(n.Data) == "1" && n.Age > 0
+	})
+	p.Refuse(false)
+	eventually(t, "an answer of ZooKeeper", func() bool {
+		n, err := b.Get(t.Context(), "kept", store.Cached)
+		return err == nil && n.Age == 0
+	})
+}
