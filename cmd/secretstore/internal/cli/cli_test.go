@@ -293,6 +293,67 @@ func TestWarningsStayOnOneLine(t *testing.T) {
 	}
 }
 
+// TestAnOutputThatDidNotReachTheDiskReplacesNothing closes the file too early,
+// as a full disk is told of at the end.
+func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := openOutput(&Process{}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.commit(); err == nil {
+		t.Error("a failure to write is none")
+	}
+	if err := out.discard(); err != nil {
+		t.Errorf("discard: %v", err)
+	}
+	got, err := os.ReadFile(path)
+	left, err2 := os.ReadDir(filepath.Dir(path))
+	if err != nil || err2 != nil || string(got) != "old" || len(left) != 1 {
+		t.Errorf("the file holds %q, %v; %d files, %v", got, err, len(left), err2)
+	}
+}
+
+// TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere answers with what no
+// Secret Store says.
+func TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		switch {
+		case q.Get("list") == "true" && strings.Contains(r.URL.Path, "escape"):
+			fmt.Fprint(w, `{"array":["a\u001b[2J"]}`)
+		case q.Get("list") == "true":
+			fmt.Fprint(w, `{"array":["../../up"]}`)
+		case q.Get("versions") == "true":
+			fmt.Fprint(w, `{"versions":[],"deleted":null}`)
+		case r.Method == http.MethodPost:
+			fmt.Fprint(w, `{"token":"a.b.c\u001b[2J"}`)
+		default:
+			fmt.Fprint(w, `{"value":"v"}`)
+		}
+	}))
+	defer srv.Close()
+	out := filepath.Join(t.TempDir(), "out")
+	for _, args := range [][]string{
+		{"list", "escape"}, {"list"}, {"history", "a"}, {"rollback", "a", "--to", "1"}, {"task-token", "--service", "/a"},
+		{"export", "--plaintext", "-o", out}, {"export", "--json", "--plaintext", "-o", out}, {"export", "team", "--plaintext", "-o", out},
+	} {
+		got := call(nil, "", append(args, "--server", srv.URL)...)
+		if got.status != exitFailure || got.stdout != "" || !strings.Contains(got.stderr, "is it a Secret Store?") || strings.ContainsRune(got.stderr, 0x1b) {
+			t.Errorf("%q: %+v", args, got)
+		}
+		if _, err := os.Lstat(out); err == nil {
+			t.Errorf("%q wrote something", args)
+		}
+	}
+}
+
 func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")

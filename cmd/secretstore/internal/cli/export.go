@@ -182,7 +182,7 @@ type exporting struct {
 func (ex *exporting) list(ctx context.Context, scope acl.Path) (paths []string, err error) {
 	var names []string
 	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
-		names, err = ex.c.List(ctx, scope.String())
+		names, err = listNames(ctx, ex.c, scope)
 		return err
 	})
 	if err != nil {

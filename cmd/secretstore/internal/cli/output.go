@@ -91,7 +91,11 @@ func (o *output) commit() error {
 	if o.f == nil {
 		return nil
 	}
-	if err := errors.Join(o.f.Sync(), o.f.Close(), os.Rename(o.f.Name(), o.path)); err != nil {
+	err := errors.Join(o.f.Sync(), o.f.Close())
+	if err == nil { // else what was there is better than what may be cut off
+		err = os.Rename(o.f.Name(), o.path)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", o.path, err)
 	}
 	o.f = nil

@@ -160,7 +160,7 @@ func listCommand(p *Process) *cobra.Command {
 				return usage("%s", badPath)
 			}
 		}
-		names, err := c.List(ctx, folder.String())
+		names, err := listNames(ctx, c, folder)
 		if err != nil {
 			return err
 		}
@@ -174,6 +174,22 @@ func listCommand(p *Process) *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// listNames returns the names below a folder, each of which is a path: what a
+// server says becomes lines on a terminal, names of files and further requests,
+// and must not lead out of the folder.
+func listNames(ctx context.Context, c *client.Client, folder acl.Path) ([]string, error) {
+	names, err := c.List(ctx, folder.String())
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if p, err := acl.ParsePath(url.PathEscape(name)); err != nil || p.String() != name {
+			return nil, fmt.Errorf("the server lists %q, which no secret can be called; is it a Secret Store?", name)
+		}
+	}
+	return names, nil
 }
 
 func deleteCommand(p *Process) *cobra.Command {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +40,18 @@ func taskTokenCommand(p *Process) *cobra.Command {
 		if wantJSON(cmd) {
 			return printJSON(p.Stdout, made)
 		}
+		if !isToken(made.Token) {
+			return errors.New("the server answers with something that is no token; is it a Secret Store?")
+		}
 		_, err = fmt.Fprintln(p.Stdout, made.Token)
 		return err
+	})
+}
+
+// isToken keeps what a server says from driving a terminal, or from being more
+// than one word of a script: a token is letters, digits and "-_.".
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
 	})
 }

@@ -30,7 +30,7 @@ func historyCommand(p *Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		versions, err := c.Versions(ctx, path)
+		versions, err := versionsOf(ctx, c, path)
 		if err != nil {
 			return err
 		}
@@ -39,6 +39,15 @@ func historyCommand(p *Process) *cobra.Command {
 		}
 		return printVersions(p.Stdout, path, versions)
 	})
+}
+
+// versionsOf returns the history of a secret, which has one version at least.
+func versionsOf(ctx context.Context, c *client.Client, path string) (wire.Versions, error) {
+	versions, err := c.Versions(ctx, path)
+	if err == nil && len(versions.Versions) == 0 {
+		err = errors.New("the server answers with a history that is empty; is it a Secret Store?")
+	}
+	return versions, err
 }
 
 func printVersions(out io.Writer, path string, versions wire.Versions) error {
@@ -53,7 +62,7 @@ func printVersions(out io.Writer, path string, versions wire.Versions) error {
 		if v.Written != nil {
 			written = v.Written.Format(time.RFC3339)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\n", v.Version, written, v.Kind, v.Bytes, note)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\n", v.Version, written, oneLine(v.Kind), v.Bytes, note)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the history: %w", err)
@@ -91,7 +100,7 @@ func rollbackCommand(p *Process) *cobra.Command {
 }
 
 func rollback(ctx context.Context, c *client.Client, path string, to uint64) error {
-	versions, err := c.Versions(ctx, path)
+	versions, err := versionsOf(ctx, c, path)
 	if err != nil {
 		return err
 	}
