@@ -213,3 +213,21 @@ func TestNothingIsRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestAStatusLineDrivesNoTerminal has a server with control characters where
+// net/http takes any text.
+func TestAStatusLineDrivesNoTerminal(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 404 \x1b[2Jgone\r\nContent-Length: 0\r\n\r\n")
+	})
+	_, err := newClient(t, client.Config{Server: s.URL}).Get(t.Context(), "a", client.GetOptions{})
+	if !errors.Is(err, client.ErrNotFound) || strings.ContainsRune(err.Error(), 0x1b) {
+		t.Errorf("%q", err)
+	}
+}

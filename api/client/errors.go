@@ -90,7 +90,7 @@ func (e *Error) says(words string) bool {
 }
 
 func readError(res *http.Response) *Error {
-	e := &Error{Status: res.StatusCode, Title: res.Status, RequestID: res.Header.Get(wire.RequestIDHeader)}
+	e := &Error{Status: res.StatusCode, Title: printable(res.Status), RequestID: res.Header.Get(wire.RequestIDHeader)}
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 && n < 3600 {
 		e.RetryAfter = time.Duration(n) * time.Second
 	}
