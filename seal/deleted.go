@@ -69,7 +69,7 @@ func (s *Store) Delete(ctx context.Context, p acl.Path, when Match) error {
 func (s *Store) deleteAt(ctx context.Context, p acl.Path, when Match, now time.Time) error {
 	var before *head // what an earlier delete has left
 	for {
-		old, err := s.replace(ctx, p, s.readHead, when, func(o *opened, old *head) ([]store.Op, error) {
+		old, err := s.replace(ctx, p, s.readHead, when, func(o *opened, m mark, old *head) ([]store.Op, error) {
 			gone := *old
 			gone.folder, gone.key, gone.deleted = deletedKey(old.folder), deletedKey(old.key), now
 			data, err := gone.seal(o, p)
@@ -84,7 +84,13 @@ func (s *Store) deleteAt(ctx context.Context, p acl.Path, when Match, now time.T
 			if before != nil {
 				put = store.Set(gone.key, data, before.revision)
 			}
-			return append(s.bump(old.folder), store.Delete(old.key, old.revision), store.Ensure(gone.folder, folderData), put), nil
+			// Deletes without a condition do not hold each other up: were the secret
+			// deleted and made again meanwhile, the tombstone would have changed.
+			bump := s.bump(old.folder)
+			if when != nil {
+				bump = s.bumpIf(m, old.folder)
+			}
+			return append(bump, store.Delete(old.key, old.revision), store.Ensure(gone.folder, folderData), put), nil
 		})
 		var refused *store.OpError
 		switch {
@@ -107,7 +113,7 @@ func (s *Store) deleteAt(ctx context.Context, p acl.Path, when Match, now time.T
 // ErrNotFound if there is none, or none that was deleted within UndeleteFor;
 // ErrExists if another has been created in its place; and the errors of Delete.
 func (s *Store) Undelete(ctx context.Context, p acl.Path) (id string, err error) {
-	key, err := s.keyOf(p)
+	folder, key, err := s.keysOf(p)
 	if err != nil {
 		return "", err
 	}
@@ -116,10 +122,14 @@ func (s *Store) Undelete(ctx context.Context, p acl.Path) (id string, err error)
 		return "", err
 	}
 	defer leave()
-	for {
+	for c := store.Cached; ; c = store.Latest {
+		m, err := s.markOf(ctx, folder, c)
+		if err != nil {
+			return "", err
+		}
 		var gone *head
 		var blob store.Node // of its pieces, if it has any
-		err := s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
+		err = s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
 			if gone, err = s.readDeleted(ctx, p, c); err == nil && gone.inPieces() {
 				blob, err = s.readBlob(ctx, p, gone)
 			}
@@ -134,7 +144,7 @@ func (s *Store) Undelete(ctx context.Context, p acl.Path) (id string, err error)
 		if err != nil {
 			return "", err
 		}
-		err = s.undelete(ctx, p, gone, blob)
+		err = s.undelete(ctx, p, m, gone, blob)
 		var refused *store.OpError
 		switch {
 		case err == nil:
@@ -164,7 +174,7 @@ func (s *Store) readBlob(ctx context.Context, p acl.Path, gone *head) (store.Nod
 }
 
 // undelete moves a tombstone back in one transaction.
-func (s *Store) undelete(ctx context.Context, p acl.Path, gone *head, blob store.Node) error {
+func (s *Store) undelete(ctx context.Context, p acl.Path, m mark, gone *head, blob store.Node) error {
 	return s.commit(ctx, func(o *opened) ([]store.Op, error) {
 		back := *gone
 		back.deleted = time.Time{}
@@ -177,7 +187,7 @@ func (s *Store) undelete(ctx context.Context, p acl.Path, gone *head, blob store
 			return nil, err
 		}
 		data, err := back.seal(o, p)
-		ops := []store.Op{store.Ensure(back.folder, folderData), store.Create(back.key, data), store.Delete(gone.key, gone.revision)}
+		ops := append(m.check(), store.Ensure(back.folder, folderData), store.Create(back.key, data), store.Delete(gone.key, gone.revision))
 		if gone.inPieces() {
 			// Changing the blob keeps the collector from removing it, which may not
 			// have found its secret in either place.
@@ -193,7 +203,7 @@ func (s *Store) undelete(ctx context.Context, p acl.Path, gone *head, blob store
 // left belong to nobody and are collected later. ErrNotFound if there is
 // nothing at all, and the errors of Delete.
 func (s *Store) Purge(ctx context.Context, p acl.Path, when Match) error {
-	key, err := s.keyOf(p)
+	folder, key, err := s.keysOf(p)
 	if err != nil {
 		return err
 	}
@@ -202,7 +212,11 @@ func (s *Store) Purge(ctx context.Context, p acl.Path, when Match) error {
 		return err
 	}
 	defer leave()
-	for {
+	for c := store.Cached; ; c = store.Latest {
+		m, err := s.markOf(ctx, folder, c)
+		if err != nil {
+			return err
+		}
 		there, err := s.bothRecords(ctx, p)
 		if err != nil {
 			return err
@@ -210,12 +224,14 @@ func (s *Store) Purge(ctx context.Context, p acl.Path, when Match) error {
 		if when != nil && !when(idString(there[0].id)) {
 			return ErrChanged
 		}
-		err = s.commit(ctx, func(*opened) (ops []store.Op, err error) {
+		err = s.commit(ctx, func(*opened) ([]store.Op, error) {
+			// Of a secret that was only deleted before, the mark tells already.
+			ops := m.check()
+			if there[0].deleted.IsZero() {
+				ops = s.bumpIf(m, folder)
+			}
 			for _, h := range there {
 				ops = append(ops, store.Delete(h.key, h.revision))
-				if h.deleted.IsZero() {
-					ops = append(ops, s.bump(h.folder)...)
-				}
 			}
 			return ops, nil
 		})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"secretstore/acl"
@@ -272,11 +273,11 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 		if err != nil {
 			return err
 		}
-		mark, known, err := s.markOf(ctx, folder)
+		m, err := s.markOf(ctx, folder, store.Cached)
 		if err != nil {
 			return err
 		}
-		err = s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) {
+		err = s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
 			if err != nil {
 				return nil, err
@@ -336,13 +337,13 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, er
 	}
 	next := &head{payload: payload{kind: c.Kind, written: time.Now().UTC(), value: c.Value}, id: envelope.NewID()}
 	err = s.withPieces(ctx, p, next, func(pieces []store.Op) error {
-		old, err := s.update(ctx, p, c.If, func(o *opened, old *head) ([]store.Op, error) {
+		old, err := s.update(ctx, p, c.If, func(o *opened, m mark, old *head) ([]store.Op, error) {
 			next.created, next.author, next.description, next.labels = old.created, old.author, old.description, old.labels
 			next.count = old.count + 1
 			next.applyMetadata(c)
 			next.remember(old, s.keep)
 			data, err := next.seal(o, p)
-			return append(pieces[:len(pieces):len(pieces)], store.Set(old.key, data, old.revision)), err
+			return slices.Concat(m.check(), pieces, []store.Op{store.Set(old.key, data, old.revision)}), err
 		})
 		if err == nil {
 			s.discardPieces(old)
@@ -355,11 +356,16 @@ func (s *Store) Update(ctx context.Context, p acl.Path, c Change) (id string, er
 // reader is readHead or readDeleted.
 type reader func(context.Context, acl.Path, store.Consistency) (*head, error)
 
+// builder makes the operations that write over a record which is there, on the
+// condition that it still is the one that was read: its revision says so only
+// together with the mark.
+type builder func(o *opened, m mark, old *head) ([]store.Op, error)
+
 // replace writes over a record that exists and that when permits, and returns
-// what it was. build gets the record as it is now; the write is conditional on
-// it, and done again when somebody else was first.
-func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
-	key, err := s.keyOf(p)
+// what it was. build gets the record as it is now, and the write is done again
+// when somebody else was first.
+func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match, build builder) (*head, error) {
+	folder, key, err := s.keysOf(p)
 	if err != nil {
 		return nil, err
 	}
@@ -368,14 +374,14 @@ func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match
 		return nil, err
 	}
 	defer leave()
-	return s.replaceLatest(ctx, p, read, when, func(old *head) error {
-		return s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, old) })
+	return s.replaceLatest(ctx, p, folder, read, when, func(m mark, old *head) error {
+		return s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
 	})
 }
 
 // update is replace of a secret that is there. The last operation of build writes
 // its record.
-func (s *Store) update(ctx context.Context, p acl.Path, when Match, build func(*opened, *head) ([]store.Op, error)) (*head, error) {
+func (s *Store) update(ctx context.Context, p acl.Path, when Match, build builder) (*head, error) {
 	folder, key, err := s.keysOf(p)
 	if err != nil {
 		return nil, err
@@ -388,23 +394,22 @@ func (s *Store) update(ctx context.Context, p acl.Path, when Match, build func(*
 	if old, done, err := s.replaceSeen(ctx, p, key, when, build); done {
 		return old, err
 	}
-	mark, known, err := s.markOf(ctx, folder)
-	if err != nil {
-		return nil, err
-	}
-	return s.replaceLatest(ctx, p, s.readHead, when, func(old *head) error {
-		return s.commitSeen(ctx, mark, known, func(o *opened) ([]store.Op, error) { return build(o, old) })
+	return s.replaceLatest(ctx, p, folder, s.readHead, when, func(m mark, old *head) error {
+		return s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
 	})
 }
 
 // replaceLatest reads a record, and writes over it, until nobody else was first.
-func (s *Store) replaceLatest(ctx context.Context, p acl.Path, read reader, when Match, write func(old *head) error) (*head, error) {
-	for {
-		// Not from the cache: after a delete and a create elsewhere the version
-		// may be the same again on ZooKeeper, and the write would bring back the
-		// metadata of the secret that was deleted.
+// The mark is from before the record was read. From memory it may be so old that
+// the write is refused; then the storage is asked for it as well.
+func (s *Store) replaceLatest(ctx context.Context, p acl.Path, folder store.Key, read reader, when Match, write func(mark, *head) error) (*head, error) {
+	for c := store.Cached; ; c = store.Latest {
+		m, err := s.markOf(ctx, folder, c)
+		if err != nil {
+			return nil, err
+		}
 		var old *head
-		err := s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
+		err = s.settle(ctx, store.Latest, func(c store.Consistency) (err error) {
 			old, err = read(ctx, p, c)
 			return err
 		})
@@ -414,9 +419,9 @@ func (s *Store) replaceLatest(ctx context.Context, p acl.Path, read reader, when
 		if when != nil && !when(idString(old.id)) {
 			return nil, ErrChanged
 		}
-		err = write(old)
+		err = write(m, old)
 		var refused *store.OpError
-		if !errors.As(err, &refused) || refused.Key != old.key {
+		if !errors.As(err, &refused) || refused.Key != old.key && !m.refused(refused) {
 			return old, err
 		}
 		if errors.Is(err, store.ErrNotEmpty) {

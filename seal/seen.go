@@ -12,15 +12,17 @@ import (
 	"secretstore/store"
 )
 
-// An update needs the record that it replaces, as it is at that moment. To read
-// it from the storage first costs two round trips and a write of the quorum, so
-// a server uses what it has in memory and makes the write conditional on it. A
-// version alone is too weak a condition: on ZooKeeper those of a secret that was
-// deleted and created again begin where the old ones did. Hence the marks: every
-// delete of a secret bumps the mark of its bucket in the same transaction, and
-// such an update also checks the mark, at a version that this server knew before
-// it saw the record. If both are what they were, no secret of the bucket was
-// deleted in between, and the record is the very one that was seen.
+// Whoever writes over a record wants it to be the one that was looked at. A version
+// alone is too weak a condition: on ZooKeeper those of a secret that was deleted
+// and created again begin where the old ones did. Hence the marks: every delete of
+// a secret bumps the mark of its bucket in the same transaction, and a write over
+// a record also checks the mark, at a version that this server knew before it
+// looked. If both are what they were, no secret of the bucket was deleted in
+// between, and the record is the very one that was seen.
+//
+// So an update need not read the record from the storage first, which costs two
+// round trips and a write of the quorum: a server uses what it has in memory of
+// what it has written itself.
 
 // markKey returns the mark of the bucket of a folder of secrets.
 func markKey(folder store.Key) store.Key { return keyMarks + folder[len(keySecrets):len(keySecrets)+3] }
@@ -28,12 +30,42 @@ func markKey(folder store.Key) store.Key { return keyMarks + folder[len(keySecre
 // markData is what a mark holds; its version is what tells.
 var markData = []byte{1}
 
-// bump returns what belongs to the delete of a secret in folder.
+// mark is the version of a mark, as this server has known it before it looked at
+// a secret of the bucket. The zero value is not known: then nothing can be made
+// conditional on it.
+type mark struct {
+	key     store.Key
+	version store.Version
+	known   bool
+}
+
+// check makes a write conditional on no secret of the bucket having been deleted
+// since.
+func (m mark) check() []store.Op {
+	if !m.known {
+		return nil
+	}
+	return []store.Op{store.Check(m.key, m.version)}
+}
+
+// refused reports whether a write was refused because of the mark.
+func (m mark) refused(by *store.OpError) bool { return m.known && by.Key == m.key }
+
+// bump belongs to every delete of a secret in folder.
 func (s *Store) bump(folder store.Key) []store.Op {
 	if s.alone {
 		return nil // no marks: what is read is never old
 	}
 	return []store.Op{store.Bump(markKey(folder), markData)}
+}
+
+// bumpIf is bump for a delete that is to happen only if no secret of the bucket
+// was deleted since m.
+func (s *Store) bumpIf(m mark, folder store.Key) []store.Op {
+	if !m.known {
+		return s.bump(folder)
+	}
+	return []store.Op{store.Set(m.key, markData, m.version)}
 }
 
 // seen is a secret's record as this server has written it.
@@ -55,32 +87,32 @@ func newSeen() *lru.Cache[store.ID, seen] {
 	return cache
 }
 
-// markOf returns the version of the mark, which may be an old one. It is not
-// known if there is none and none can be made. store.ErrUnavailable, of a storage
-// that need not be asked another time for the same request: each question may be
-// waited for.
-func (s *Store) markOf(ctx context.Context, folder store.Key) (v store.Version, known bool, err error) {
+// markOf returns the mark of the bucket of a folder; from memory it may be an old
+// one. It is not known if there is none and none can be made.
+// store.ErrUnavailable, of a storage that need not be asked another time for the
+// same request: each question may be waited for.
+func (s *Store) markOf(ctx context.Context, folder store.Key, c store.Consistency) (mark, error) {
 	if s.alone || s.offline {
-		return 0, false, nil
+		return mark{}, nil
 	}
 	key := markKey(folder)
-	node, err := s.backend.Get(ctx, key, store.Cached)
+	node, err := s.backend.Get(ctx, key, c)
 	if errors.Is(err, store.ErrNotFound) {
 		err = s.commit(ctx, func(*opened) ([]store.Op, error) { return []store.Op{store.Ensure(key, markData)}, nil })
 		if err == nil {
-			node, err = s.backend.Get(ctx, key, store.Cached)
+			node, err = s.backend.Get(ctx, key, c)
 		}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		// Not that an outcome is unknown: nothing of the secret was written.
-		return 0, false, fmt.Errorf("mark %s: %w", key, store.ErrUnavailable)
+		return mark{}, fmt.Errorf("mark %s: %w", key, store.ErrUnavailable)
 	}
-	return node.Version, err == nil, nil
+	return mark{key, node.Version, err == nil}, nil
 }
 
 // commitSeen is commit for a transaction that ends with the write of a secret's
-// record, which is remembered as seen. mark is what markOf returned before.
-func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, build func(*opened) ([]store.Op, error)) error {
+// record, which is remembered as seen. m is what markOf returned before.
+func (s *Store) commitSeen(ctx context.Context, m mark, build func(*opened) ([]store.Op, error)) error {
 	var record store.Op
 	versions, err := s.apply(ctx, func(o *opened) ([]store.Op, error) {
 		ops, err := build(o)
@@ -89,8 +121,8 @@ func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, 
 		}
 		return ops, err
 	})
-	if err == nil && known {
-		s.seen.Add(store.RecordID(record.Key), seen{mark, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
+	if err == nil && m.known {
+		s.seen.Add(store.RecordID(record.Key), seen{m.version, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
 	}
 	return err
 }
@@ -99,7 +131,7 @@ func (s *Store) commitSeen(ctx context.Context, mark store.Version, known bool, 
 // trip. If it is not done, nothing has happened, and the storage has to be asked
 // what is there. The caller has the turn of the record. The errors are those of
 // replace.
-func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build func(*opened, *head) ([]store.Op, error)) (old *head, done bool, err error) {
+func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build builder) (old *head, done bool, err error) {
 	was, known := s.seen.Get(store.RecordID(key))
 	if !known {
 		return nil, false, nil
@@ -111,19 +143,16 @@ func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when
 	if err != nil || old.revision != was.revision || old.envelope != was.envelope || when != nil && !when(idString(old.id)) {
 		return nil, false, nil
 	}
-	mark, known, err := s.markOf(ctx, old.folder)
+	m, err := s.markOf(ctx, old.folder, store.Cached)
 	if err != nil {
 		return nil, true, err
 	}
-	if !known || mark != was.mark {
+	if !m.known || m.version != was.mark {
 		return nil, false, nil // it would be refused
 	}
-	err = s.commitSeen(ctx, was.mark, true, func(o *opened) ([]store.Op, error) {
-		ops, err := build(o, old)
-		return append([]store.Op{store.Check(markKey(old.folder), was.mark)}, ops...), err
-	})
+	err = s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
 	var refused *store.OpError
-	if errors.As(err, &refused) && (refused.Key == key || refused.Key == markKey(old.folder)) {
+	if errors.As(err, &refused) && (refused.Key == key || m.refused(refused)) {
 		s.seen.Remove(store.RecordID(key))
 		return nil, false, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,6 +67,9 @@ func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Versio
 type stale struct {
 	store.Backend
 	latest atomic.Int64 // reads that asked the storage itself
+	// between, if set, is called once after the storage itself was asked for a record
+	// of a secret, deleted or not, and before what it said is handed on.
+	between atomic.Pointer[func()]
 
 	mu     sync.Mutex
 	known  map[store.Key]store.Node // guarded by mu
@@ -76,6 +80,13 @@ type stale struct {
 func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
 	if c == store.Latest {
 		b.latest.Add(1)
+	}
+	if c == store.Latest && (strings.HasPrefix(key, keySecrets) || strings.HasPrefix(key, keyDeleted)) {
+		node, err := b.Backend.Get(ctx, key, c)
+		if between := b.between.Swap(nil); between != nil {
+			(*between)()
+		}
+		return node, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,6 +187,80 @@ func TestAConditionIsJudgedByWhatIsThere(t *testing.T) {
 	c.If = func(is string) bool { return is == newer }
 	if _, err := first.Update(ctx, p, c); err != nil {
 		t.Errorf("on the present value, which this server has not heard of: %v", err)
+	}
+}
+
+// TestNothingIsWrittenOverAnotherSecretThanWasRead, although it was made, with
+// the same version, between the read and the write.
+func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
+	p := path(t, "f/a")
+	for name, row := range map[string]struct {
+		write   func(ctx context.Context, s *Store, onlyOld Match) error
+		deleted bool // it is a deleted secret that is written over
+		want    error
+	}{
+		"update": {func(ctx context.Context, s *Store, onlyOld Match) error {
+			c := text("mine")
+			c.If = onlyOld
+			return errOf(s.Update(ctx, p, c))
+		}, false, ErrChanged},
+		"delete":           {func(ctx context.Context, s *Store, onlyOld Match) error { return s.Delete(ctx, p, onlyOld) }, false, ErrChanged},
+		"purge":            {func(ctx context.Context, s *Store, onlyOld Match) error { return s.Purge(ctx, p, onlyOld) }, false, ErrChanged},
+		"delete a version": {func(ctx context.Context, s *Store, _ Match) error { return s.DeleteVersion(ctx, p, 1, nil) }, false, ErrNotFound},
+		"undelete":         {func(ctx context.Context, s *Store, _ Match) error { return errOf(s.Undelete(ctx, p)) }, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, view, second := twoServers(t)
+			ctx := t.Context()
+			make := func(values ...string) (id string) {
+				t.Helper()
+				id, err := second.Create(ctx, p, text(values[0]))
+				for _, value := range values[1:] {
+					if err == nil {
+						id, err = second.Update(ctx, p, text(value))
+					}
+				}
+				if err == nil && row.deleted {
+					err = second.Delete(ctx, p, nil)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return id
+			}
+			// The first server knows the mark.
+			if err := errOf(first.Create(ctx, path(t, "f/b"), text("v"))); err != nil {
+				t.Fatal(err)
+			}
+			old := make("old 1", "old 2")
+			meanwhile := func() {
+				if err := second.Purge(ctx, p, nil); err != nil {
+					t.Error(err)
+				}
+				make("new 1")
+				if row.deleted {
+					return
+				}
+				if row.want == ErrNotFound {
+					second.keep = 0 // nothing earlier is kept of it
+				}
+				// As many writes as before: the record has the same version.
+				if err := errOf(second.Update(ctx, p, text("new 2"))); err != nil {
+					t.Error(err)
+				}
+			}
+			view.between.Store(&meanwhile)
+			if err := row.write(ctx, first, func(id string) bool { return id == old }); !errors.Is(err, row.want) {
+				t.Errorf("%v, want %v", err, row.want)
+			}
+			want := "new 2"
+			if row.deleted {
+				want = "new 1"
+			}
+			if got, err := second.Get(ctx, p, store.Latest); err != nil || string(got.Value) != want {
+				t.Errorf("%q, %v, want %q", got.Value, err, want)
+			}
+		})
 	}
 }
 

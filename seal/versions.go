@@ -67,7 +67,7 @@ func (s *Store) Versions(ctx context.Context, p acl.Path, c store.Consistency) (
 // one stays as it is. ErrNotFound if it is not kept, ErrCurrentVersion, and the
 // errors of Delete.
 func (s *Store) DeleteVersion(ctx context.Context, p acl.Path, version uint64, when Match) error {
-	without := func(o *opened, old *head) ([]store.Op, error) {
+	without := func(o *opened, m mark, old *head) ([]store.Op, error) {
 		rest := *old
 		rest.earlier = slices.DeleteFunc(slices.Clone(old.earlier), func(e earlierValue) bool { return e.version == version })
 		switch {
@@ -77,7 +77,7 @@ func (s *Store) DeleteVersion(ctx context.Context, p acl.Path, version uint64, w
 			return nil, errNoVersion
 		}
 		data, err := rest.seal(o, p)
-		return []store.Op{store.Set(old.key, data, old.revision)}, err
+		return append(m.check(), store.Set(old.key, data, old.revision)), err
 	}
 	_, err := s.replace(ctx, p, s.readHead, when, without)
 	if errors.Is(err, ErrNotFound) && !errors.Is(err, errNoVersion) {
