@@ -198,15 +198,18 @@ func (s *Store) folderPath(ctx context.Context, key store.Key, id string, c stor
 		return path, err
 	}
 	node, err := s.backend.Get(ctx, key, c)
-	if errors.Is(err, store.ErrNotFound) {
-		node, err = s.backend.Get(ctx, key, store.Latest)
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		left, err := s.backend.Children(ctx, key, store.Latest)
-		if err == nil && len(left.Names) > 0 {
+	for look := 0; errors.Is(err, store.ErrNotFound); look++ {
+		left, listErr := s.backend.Children(ctx, key, store.Latest)
+		switch {
+		case listErr != nil:
+			return "", fmt.Errorf("list %s: %w", key, listErr)
+		case len(left.Names) == 0:
+			return "", store.ErrNotFound
+		case look == maxLooks:
 			return "", corrupt(key, store.ErrNotFound)
 		}
-		return "", errors.Join(err, store.ErrNotFound)
+		// A folder that was removed may have been made again between the two.
+		node, err = s.backend.Get(ctx, key, store.Latest)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", key, err)

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -312,4 +313,56 @@ func TestANameOfAnotherFolderIsDamage(t *testing.T) {
 	}
 	_, err = s.List(ctx, acl.Path{}, Page{}, store.Cached)
 	wantErr(t, "a list with a moved name", err, ErrCorrupt)
+}
+
+// hiding is a storage on which folders seem to have no record, a few times each.
+type hiding struct {
+	store.Backend
+	mu    sync.Mutex
+	times map[store.Key]int // guarded by mu
+}
+
+func (b *hiding) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	b.mu.Lock()
+	hide := b.times[key] > 0
+	b.times[key]--
+	b.mu.Unlock()
+	if hide {
+		return store.Node{}, store.ErrNotFound
+	}
+	return b.Backend.Get(ctx, key, c)
+}
+
+// TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged: its record is looked for
+// before, and its secrets after it was.
+func TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged(t *testing.T) {
+	b := &hiding{Backend: memory.New(), times: make(map[store.Key]int)}
+	s, key := unsealedOn(t, b)
+	ctx := t.Context()
+	if _, err := s.Create(ctx, path(t, "f/a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	folder, _, err := s.keysOf(path(t, "f/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		times int
+		want  error
+	}{{2, nil}, {100, ErrCorrupt}} {
+		// What it has read once it remembers.
+		if _, err := s.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Unseal(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+		b.mu.Lock()
+		b.times[folder] = row.times
+		b.mu.Unlock()
+		names, err := s.List(ctx, acl.Path{}, Page{}, store.Latest)
+		if !errors.Is(err, row.want) || row.want == nil && len(names.Names) != 1 {
+			t.Errorf("hidden %d times: %v, %v", row.times, names.Names, err)
+		}
+	}
 }
