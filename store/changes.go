@@ -13,17 +13,31 @@ import (
 type ID uint64
 
 // RecordID returns the id of the record under key.
-func RecordID(key Key) ID { return hashID('r', key) }
+func RecordID(key Key) ID { return RecordDigest(key).ID }
 
 // ListingID returns the id of the listing of what is directly below key.
-func ListingID(key Key) ID { return hashID('l', key) }
+func ListingID(key Key) ID { return ListingDigest(key).ID }
 
-func hashID(kind byte, key Key) ID {
+// Digest is an ID with the next 64 bits of the same hash. Two keys with one
+// Digest are not to be found (it takes some 2^63 tries), so it stands for the
+// key where that is too long to be kept.
+type Digest struct {
+	ID   ID
+	Rest uint64
+}
+
+// RecordDigest returns the digest of the record under key.
+func RecordDigest(key Key) Digest { return digest('r', key) }
+
+// ListingDigest returns the digest of the listing of what is directly below key.
+func ListingDigest(key Key) Digest { return digest('l', key) }
+
+func digest(kind byte, key Key) Digest {
 	var buf [1 + MaxKey]byte
 	buf[0] = kind
 	n := 1 + copy(buf[1:], key)
 	sum := sha256.Sum256(buf[:n])
-	return ID(binary.BigEndian.Uint64(sum[:8]) &^ 1)
+	return Digest{ID(binary.BigEndian.Uint64(sum[:8]) &^ 1), binary.BigEndian.Uint64(sum[8:16])}
 }
 
 // Changes is word of what has changed since the last one.

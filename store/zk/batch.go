@@ -51,12 +51,12 @@ func (c *committer) fit(batch []*request) []*request {
 
 // How an operation is to be done, beyond what it asks for.
 type step struct {
-	id         id     // of the record
-	ticket     uint64 // of the cache, from before the write was sent
-	absent     bool   // Bump: the znode is not there, and is to be made
-	overParent bool   // Create or Ensure: the znode is there, empty, at version at
-	at         int32  // then a Set does it
-	never      bool   // the znode is there, but no record: the operation is to fail
+	store.Digest        // of the record
+	ticket       uint64 // of the cache, from before the write was sent
+	absent       bool   // Bump: the znode is not there, and is to be made
+	overParent   bool   // Create or Ensure: the znode is there, empty, at version at
+	at           int32  // then a Set does it
+	never        bool   // the znode is there, but no record: the operation is to fail
 	// parents are the keys above, topmost first, that have to be made first,
 	// in the same transaction: others learn of them from the same change.
 	parents []store.Key
@@ -114,12 +114,12 @@ func (c *committer) build(batch []*request) *tx {
 			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 				made[op.Key] = true
 			}
-			told := r.steps[i].id
+			told := r.steps[i].ID
 			if op.Quiet {
 				told |= quiet
 			}
 			if kept(op) {
-				r.steps[i].ticket = c.b.cache.ticket(r.steps[i].id)
+				r.steps[i].ticket = c.b.cache.ticket(r.steps[i].ID)
 				t.told[told] = true
 				t.ids = append(t.ids, told)
 			} else {
@@ -160,7 +160,7 @@ func kept(op store.Op) bool {
 
 // isKnown says whether an Ensure only has to see that the record is there.
 func (c *committer) isKnown(r *request, i int) bool {
-	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.Contains(r.steps[i].id)
+	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.has(r.steps[i].ID)
 }
 
 // request returns what is sent for one operation.

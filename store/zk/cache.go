@@ -26,46 +26,61 @@ type slot struct {
 	gen atomic.Uint64 // changed under mu
 }
 
-// entry is one record or listing. key is compared, for ids may collide.
+// entry is one record or listing. There may be a hundred thousand of them: it
+// keeps the digest of its key, for ids may collide and keys are long, and what
+// only listings have is apart.
 type entry struct {
-	key  string
-	read int64 // when the storage was asked, ns after clockBase
+	rest    uint64 // of the digest
+	read    int64  // when the storage was asked, ns after clockBase
+	data    []byte
+	version store.Version
+	missing bool // the record did not exist
 	// doubted is, once a change may have been missed, until when e was surely what
 	// the storage held, ns after clockBase; 0 before. Then it is for outages alone.
 	doubted atomic.Int64
-	node    store.Node
-	missing bool // the record did not exist
-	names   []string
-	// changed is set when a listing leaves the memory, for whatever reason. It
-	// is apart, so that who keeps it does not keep the names. Nil for records.
+	names   *names // nil for a record
+}
+
+// names are those of a listing.
+type names struct {
+	list []string
+	// changed is set when the listing leaves the memory, for whatever reason. It
+	// is apart, so that who keeps it does not keep the names.
 	changed *atomic.Bool
 }
 
-func newListing(key string, read int64, names []string) *entry {
-	return &entry{key: key, read: read, names: names, changed: new(atomic.Bool)}
+func newListing(rest uint64, read int64, list []string) *entry {
+	return &entry{rest: rest, read: read, names: &names{list, new(atomic.Bool)}}
+}
+
+func (e *entry) node(age time.Duration) store.Node {
+	return store.Node{Data: e.data, Version: e.version, Age: age}
 }
 
 func (e *entry) listing(age time.Duration) store.Listing {
-	return store.Listing{Names: e.names, Age: age, Changed: e.changed}
+	return store.Listing{Names: e.names.list, Age: age, Changed: e.names.changed}
 }
 
 // left says that e is not in memory, or no longer.
 func (e *entry) left() {
-	if e.changed != nil {
-		e.changed.Store(true)
+	if e.names != nil {
+		e.names.changed.Store(true)
 	}
 }
 
-// entryOverhead is about what an entry costs besides its bytes.
-const entryOverhead = 200
+// entryOverhead is about what an entry costs besides its bytes: 80 of its own, 48
+// of its node and 20 of the table, and what the bytes are rounded up by.
+const entryOverhead = 160
 
 func newCache(bytes int64) (*cache, error) {
 	entries, err := otter.New(&otter.Options[id, *entry]{
 		MaximumWeight: uint64(bytes),
 		Weigher: func(_ id, e *entry) uint32 {
-			n := entryOverhead + len(e.key) + len(e.node.Data)
-			for _, name := range e.names {
-				n += 16 + len(name)
+			n := entryOverhead + len(e.data)
+			if e.names != nil {
+				for _, name := range e.names.list {
+					n += 16 + len(name)
+				}
 			}
 			return uint32(n) // a reply has at most maxReply bytes
 		},
@@ -77,9 +92,9 @@ func newCache(bytes int64) (*cache, error) {
 	return &cache{entries: entries}, nil
 }
 
-func (c *cache) get(i id, key string) (*entry, bool) {
-	e, ok := c.entries.GetIfPresent(i)
-	if !ok || e.key != key {
+func (c *cache) get(d store.Digest) (*entry, bool) {
+	e, ok := c.entries.GetIfPresent(d.ID)
+	if !ok || e.rest != d.Rest {
 		return nil, false
 	}
 	return e, true
@@ -128,7 +143,7 @@ func (c *cache) drop(i id) {
 // It stays in memory.
 func (c *cache) doubt(then int64) {
 	for i, e := range c.entries.All() {
-		if e.changed != nil && e.read < then {
+		if e.names != nil && e.read < then {
 			c.renew(i, e)
 		}
 	}
@@ -140,7 +155,7 @@ func (c *cache) renew(i id, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, ok := c.entries.GetIfPresent(i); ok && now == e {
-		same := newListing(e.key, e.read, e.names)
+		same := newListing(e.rest, e.read, e.names.list)
 		same.doubted.Store(e.doubted.Load())
 		c.entries.Set(i, same)
 	}

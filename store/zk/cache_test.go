@@ -23,19 +23,20 @@ func TestAnAnswerThatAChangeOvertookIsNotKept(t *testing.T) {
 		"flush": func(c *cache, _ id) { c.flush() },
 	} {
 		c := newTestCache(t, 1<<20)
-		i := recordID("k")
+		d := store.RecordDigest("k")
+		i := d.ID
 		ticket := c.ticket(i)
 		change(c, i)
-		c.put(i, ticket, &entry{key: "k"})
-		if _, ok := c.get(i, "k"); ok {
+		c.put(i, ticket, &entry{rest: d.Rest})
+		if _, ok := c.get(d); ok {
 			t.Errorf("%s: kept", name)
 		}
-		c.put(i, c.ticket(i), &entry{key: "k"})
-		if _, ok := c.get(i, "k"); !ok {
+		c.put(i, c.ticket(i), &entry{rest: d.Rest})
+		if _, ok := c.get(d); !ok {
 			t.Errorf("%s: an answer from after it is not kept", name)
 		}
 		change(c, i)
-		if _, ok := c.get(i, "k"); ok {
+		if _, ok := c.get(d); ok {
 			t.Errorf("%s: still there", name)
 		}
 	}
@@ -43,9 +44,10 @@ func TestAnAnswerThatAChangeOvertookIsNotKept(t *testing.T) {
 
 func TestAnotherKeyWithTheSameIDIsNotServed(t *testing.T) {
 	c := newTestCache(t, 1<<20)
-	i := recordID("k")
-	c.put(i, c.ticket(i), &entry{key: "k"})
-	if _, ok := c.get(i, "l"); ok {
+	d := store.RecordDigest("k")
+	i := d.ID
+	c.put(i, c.ticket(i), &entry{rest: d.Rest})
+	if _, ok := c.get(store.Digest{ID: i, Rest: d.Rest + 1}); ok {
 		t.Error("served for another key")
 	}
 }
@@ -55,9 +57,9 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 	c := newTestCache(t, limit)
 	for i := range 400 {
 		key := fmt.Sprintf("k%d", i)
-		c.put(recordID(key), c.ticket(recordID(key)), &entry{key: key, node: store.Node{Data: make([]byte, 20_000)}})
+		c.put(recordID(key), c.ticket(recordID(key)), &entry{data: make([]byte, 20_000)})
 		key = fmt.Sprintf("l%d", i)
-		c.put(listingID(key), c.ticket(listingID(key)), &entry{key: key, names: make([]string, 1000)})
+		c.put(listingID(key), c.ticket(listingID(key)), newListing(0, 0, make([]string, 1000)))
 	}
 	c.entries.CleanUp()
 	if got := c.entries.WeightedSize(); got > limit {
@@ -67,25 +69,26 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 
 // TestWhatHasLeftTheMemoryIsNotCurrent, or nothing would tell when it changes.
 func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
-	i := listingID("k")
+	d := store.ListingDigest("k")
+	i := d.ID
 	for name, leave := range map[string]func(*cache){
 		"drop":    func(c *cache) { c.drop(i) },
 		"flush":   func(c *cache) { c.flush() },
-		"replace": func(c *cache) { c.put(i, c.ticket(i), newListing("k", 0, nil)) },
+		"replace": func(c *cache) { c.put(i, c.ticket(i), newListing(d.Rest, 0, nil)) },
 		"evict": func(c *cache) {
 			c.entries.SetMaximum(1)
 			c.entries.CleanUp()
 		},
 	} {
 		c := newTestCache(t, 1<<20)
-		e := newListing("k", 0, []string{"a"})
+		e := newListing(d.Rest, 0, []string{"a"})
 		c.put(i, c.ticket(i), e)
 		list := e.listing(0)
 		if !list.Current() {
 			t.Errorf("%s: not current at first", name)
 		}
 		leave(c)
-		if now, kept := c.get(i, "k"); kept && now == e {
+		if now, kept := c.get(d); kept && now == e {
 			t.Fatalf("%s: still there: the test says nothing", name)
 		}
 		if list.Current() {
@@ -93,7 +96,7 @@ func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
 		}
 	}
 	c := newTestCache(t, 1<<10)
-	large := newListing("k", 0, make([]string, 1000))
+	large := newListing(d.Rest, 0, make([]string, 1000))
 	c.put(i, c.ticket(i), large)
 	c.entries.CleanUp()
 	if list := large.listing(0); list.Current() {
@@ -103,26 +106,27 @@ func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
 
 func TestAWriteIsKeptUnlessAChangeOvertookIt(t *testing.T) {
 	c := newTestCache(t, 1<<20)
-	i := recordID("k")
+	d := store.RecordDigest("k")
+	i := d.ID
 	older := c.ticket(i) // of a read whose answer is from before the write
 	ticket := c.ticket(i)
-	written := &entry{key: "k"}
+	written := &entry{rest: d.Rest}
 	c.wrote(i, ticket, written)
-	if c.put(i, older, &entry{key: "k"}) {
+	if c.put(i, older, &entry{rest: d.Rest}) {
 		t.Error("an older answer was put over a write")
 	}
-	if e, ok := c.get(i, "k"); !ok || e != written {
+	if e, ok := c.get(d); !ok || e != written {
 		t.Error("the write was not kept")
 	}
 	ticket = c.ticket(i)
 	c.drop(i) // another server has written
 	c.wrote(i, ticket, written)
-	if _, ok := c.get(i, "k"); ok {
+	if _, ok := c.get(d); ok {
 		t.Error("kept, although another write may have come after it")
 	}
-	c.put(i, c.ticket(i), &entry{key: "k"})
+	c.put(i, c.ticket(i), &entry{rest: d.Rest})
 	c.wrote(i, ticket, written)
-	if _, ok := c.get(i, "k"); ok {
+	if _, ok := c.get(d); ok {
 		t.Error("what is kept may be older than the write, or newer: nobody knows")
 	}
 }
@@ -131,24 +135,25 @@ func TestAWriteIsKeptUnlessAChangeOvertookIt(t *testing.T) {
 // nobody takes a listing for current, and what is asked for afterwards counts.
 func TestWhatMayBeOldIsKeptForOutages(t *testing.T) {
 	c := newTestCache(t, 1<<20)
-	i := listingID("k")
-	e := newListing("k", 0, []string{"a"})
+	d := store.ListingDigest("k")
+	i := d.ID
+	e := newListing(d.Rest, 0, []string{"a"})
 	c.put(i, c.ticket(i), e)
 	list, late := e.listing(0), c.ticket(recordID("late"))
 	c.demote(7)
 	c.demote(9)
-	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 7 || list.Current() {
+	if kept, ok := c.get(d); !ok || kept.doubted.Load() != 7 || list.Current() {
 		t.Errorf("kept %v, current %v", ok, list.Current())
 	}
 	c.doubt(1) // a listing that is put in its own place is no surer for it
-	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 7 {
+	if kept, ok := c.get(d); !ok || kept.doubted.Load() != 7 {
 		t.Errorf("put again: %v", ok)
 	}
-	if c.put(recordID("late"), late, &entry{key: "late"}) {
+	if c.put(recordID("late"), late, &entry{}) {
 		t.Error("an answer from before was put")
 	}
-	c.put(i, c.ticket(i), newListing("k", 0, []string{"b"}))
-	if kept, ok := c.get(i, "k"); !ok || kept.doubted.Load() != 0 {
+	c.put(i, c.ticket(i), newListing(d.Rest, 0, []string{"b"}))
+	if kept, ok := c.get(d); !ok || kept.doubted.Load() != 0 {
 		t.Error("an answer from after it is not taken for right")
 	}
 }

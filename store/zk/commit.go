@@ -57,7 +57,7 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 	r := &request{ops: append([]store.Op(nil), ops...), steps: make([]step, len(ops)), done: make(chan result, 1)}
 	var deletes map[store.Key]bool
 	for i, op := range ops {
-		r.steps[i].id = recordID(op.Key)
+		r.steps[i].Digest = store.RecordDigest(op.Key)
 		refuse := func(err error) (*request, error) { return nil, &store.OpError{Index: i, Key: op.Key, Err: err} }
 		if err := checkKey(op.Key); err != nil {
 			return refuse(err)
@@ -87,7 +87,7 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 // created.
 func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 	for i, op := range r.ops {
-		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.Contains(r.steps[i].id) {
+		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.has(r.steps[i].ID) {
 			continue
 		}
 		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
@@ -216,13 +216,13 @@ func (c *committer) committed(t *tx) {
 		versions := r.versions()
 		for i, op := range r.ops {
 			if kept(op) {
-				c.b.wrote(&r.steps[i], &entry{key: op.Key, read: now, node: store.Node{Data: op.Data, Version: versions[i]}})
+				c.b.wrote(&r.steps[i], &entry{rest: r.steps[i].Rest, read: now, data: op.Data, version: versions[i]})
 			}
 			switch op.Kind {
 			case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:
-				c.b.known.Add(r.steps[i].id, struct{}{})
+				c.b.known.add(r.steps[i].ID)
 			case store.OpDelete:
-				c.b.known.Remove(r.steps[i].id)
+				c.b.known.remove(r.steps[i].ID)
 			}
 		}
 		r.answer(versions, nil)

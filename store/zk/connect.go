@@ -218,7 +218,7 @@ func (b *Backend) onEvent(l *link, ev zkc.Event) {
 
 func (b *Backend) dropRecord(i id) {
 	b.cache.drop(i)
-	b.known.Remove(i)
+	b.known.remove(i)
 }
 
 // told forgets what is said to have changed, and then tells watchers.
@@ -238,13 +238,13 @@ func (b *Backend) missed() {
 		good = sinceBase() - int64(b.cfg.SessionTimeout)
 	}
 	b.cache.demote(good)
-	b.known.Purge()
+	b.known.purge()
 	b.hub.Missed()
 }
 
 // flush forgets everything: it may be of a store that is no more.
 func (b *Backend) flush() {
 	b.cache.flush()
-	b.known.Purge()
+	b.known.purge()
 	b.hub.Missed()
 }

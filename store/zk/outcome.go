@@ -101,7 +101,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 	op, step := r.ops[i], &r.steps[i]
 	path := c.b.path(op.Key)
 	known := op.Kind == store.OpEnsure && c.isKnown(r, i)
-	c.b.known.Remove(step.id)
+	c.b.known.remove(step.ID)
 	switch {
 	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !known:
 		step.parents, err = c.missingParents(l, op.Key)
@@ -127,7 +127,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 			step.overParent, step.at = true, stat.Version
 			return true, nil
 		case op.Kind == store.OpEnsure:
-			c.b.known.Add(step.id, struct{}{})
+			c.b.known.add(step.ID)
 			return true, nil
 		}
 		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}
@@ -138,7 +138,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 // judgeBump is judge for Bump.
 func (c *committer) judgeBump(l *link, r *request, i int, refusal error) (repaired bool, err error) {
 	step := &r.steps[i]
-	c.b.known.Remove(step.id)
+	c.b.known.remove(step.ID)
 	switch {
 	case errors.Is(refusal, zkc.ErrNoNode):
 		step.absent = true

@@ -46,39 +46,35 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 	if err := checkKey(key); err != nil {
 		return store.Node{}, err
 	}
-	i, way := recordID(key), fresh
+	d, way := store.RecordDigest(key), fresh
 	if c == store.Cached {
-		e, age, err := b.remembered(i, key)
+		e, age, err := b.remembered(d)
 		switch {
 		case err != nil:
 			return store.Node{}, err
 		case e != nil && e.missing && age == 0:
 			return store.Node{}, store.ErrNotFound
 		case e != nil && !e.missing: // that it is missing cannot be told with an age
-			node := e.node
-			node.Age = age
-			return node, nil
+			return e.node(age), nil
 		}
 		way = plain
 	}
-	ticket, asked := b.cache.ticket(i), sinceBase()
+	ticket, asked := b.cache.ticket(d.ID), sinceBase()
 	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		b.remember(i, ticket, &entry{key: key, read: asked, missing: true})
+		b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, missing: true})
 		return store.Node{}, store.ErrNotFound
 	case err != nil:
-		if e, age := b.lastResort(i, key, c, err); e != nil && !e.missing {
-			node := e.node
-			node.Age = age
-			return node, nil
+		if e, age := b.lastResort(d, c, err); e != nil && !e.missing {
+			return e.node(age), nil
 		}
 		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
 	}
 	if node.Version == 0 {
-		b.known.Add(i, struct{}{})
+		b.known.add(d.ID)
 	}
-	b.remember(i, ticket, &entry{key: key, read: asked, node: node})
+	b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, data: node.Data, version: node.Version})
 	return node, nil
 }
 
@@ -104,9 +100,9 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 			return store.Listing{}, err
 		}
 	}
-	i := listingID(key)
+	d := store.ListingDigest(key)
 	if c == store.Cached {
-		e, age, err := b.remembered(i, key)
+		e, age, err := b.remembered(d)
 		if err != nil {
 			return store.Listing{}, err
 		}
@@ -114,7 +110,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 			return e.listing(age), nil
 		}
 	}
-	ticket, asked := b.cache.ticket(i), sinceBase()
+	ticket, asked := b.cache.ticket(d.ID), sinceBase()
 	names, err := readOn(ctx, b, listing, func(conn *zkc.Conn) ([]string, error) {
 		names, _, err := conn.Children(b.path(key))
 		if errors.Is(err, zkc.ErrNoNode) {
@@ -123,13 +119,13 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 		return names, err
 	})
 	if err != nil {
-		if e, age := b.lastResort(i, key, c, err); e != nil {
+		if e, age := b.lastResort(d, c, err); e != nil {
 			return e.listing(age), nil
 		}
 		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
 	}
-	e := newListing(key, asked, keepValid(key, names))
-	b.remember(i, ticket, e)
+	e := newListing(d.Rest, asked, keepValid(key, names))
+	b.remember(d.ID, ticket, e)
 	return e.listing(0), nil
 }
 
@@ -147,8 +143,8 @@ func keepValid(parent store.Key, names []string) []string {
 
 // remembered answers from memory: an entry and its age, or nil if the storage
 // has to be asked.
-func (b *Backend) remembered(i id, key string) (*entry, time.Duration, error) {
-	e, ok := b.cache.get(i, key)
+func (b *Backend) remembered(d store.Digest) (*entry, time.Duration, error) {
+	e, ok := b.cache.get(d)
 	if !ok {
 		return nil, 0, nil
 	}
@@ -191,11 +187,11 @@ func (b *Backend) rouse(l *link, nap int64) {
 
 // lastResort answers from memory what the storage was asked for in vain, though
 // there was something in memory.
-func (b *Backend) lastResort(i id, key string, c store.Consistency, failure error) (*entry, time.Duration) {
+func (b *Backend) lastResort(d store.Digest, c store.Consistency, failure error) (*entry, time.Duration) {
 	if c != store.Cached || !errors.Is(failure, store.ErrUnavailable) {
 		return nil, 0
 	}
-	e, age, err := b.remembered(i, key)
+	e, age, err := b.remembered(d)
 	if err != nil || age == 0 {
 		return nil, 0
 	}
@@ -205,10 +201,10 @@ func (b *Backend) lastResort(i id, key string, c store.Consistency, failure erro
 // wrote keeps what was written by step, unless nothing tells when it changes.
 func (b *Backend) wrote(s *step, e *entry) {
 	if b.feed.off.Load() {
-		b.cache.drop(s.id)
+		b.cache.drop(s.ID)
 		return
 	}
-	b.cache.wrote(s.id, s.ticket, e)
+	b.cache.wrote(s.ID, s.ticket, e)
 }
 
 // remember keeps what was read, unless nothing tells when it changes.

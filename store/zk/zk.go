@@ -31,7 +31,6 @@ import (
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
-	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
 	"secretstore/store"
@@ -50,9 +49,6 @@ const (
 	// relookAfter is how long a record in memory is taken for fresh because no
 	// server has told of a change: it may have been changed by hand.
 	relookAfter = time.Minute
-	// maxKnown bounds how many records are remembered to exist (8 bytes each,
-	// and the same again to keep them in order).
-	maxKnown = 1 << 16
 )
 
 var (
@@ -69,7 +65,7 @@ type Backend struct {
 	changes string    // ROOT/changes
 
 	cache *cache
-	known *lru.Cache[id, struct{}] // records that are likely to exist
+	known *known // records that are likely to exist
 	feed  feed
 	hub   *local.Hub
 	watch watched
@@ -111,13 +107,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := lru.New[id, struct{}](maxKnown)
-	if err != nil {
-		return nil, err
-	}
 	b := &Backend{
 		cfg: cfg, log: cfg.Log, acl: zkc.WorldACL(zkc.PermAll), changes: cfg.Root + "/" + changesName,
-		cache: cache, known: known, hub: local.NewHub(), queue: newQueue(),
+		cache: cache, known: new(known), hub: local.NewHub(), queue: newQueue(),
 		closing: make(chan struct{}), changed: make(chan struct{}),
 		abandonedAfter: abandonedAfter, relookAfter: relookAfter,
 	}
