@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -27,15 +28,13 @@ type namer struct {
 	store     string // uuid: names of one store mean nothing in another
 	folders   *folderTable
 	lists     *lists
-	// known remembers the keys of paths that were asked for: deriving them is
-	// a third of what a read costs. It goes with the name keys.
-	known *lru.Cache[acl.Path, secretKeys]
+	// known remembers the keys of paths that were asked for: deriving one takes
+	// 1.7 µs and 14 allocations in a folder that is known. It goes with the name
+	// keys.
+	known *lru.Cache[string, store.Key]
 	// knownFolders does the same for folders, which creates share.
 	knownFolders *lru.Cache[string, folderKeys]
 }
-
-// secretKeys are where a secret is kept.
-type secretKeys struct{ folder, secret store.Key }
 
 // folderKeys are where a folder is kept, and what its record holds.
 type folderKeys struct {
@@ -44,9 +43,9 @@ type folderKeys struct {
 	record []byte
 }
 
-// maxKnown bounds the remembered keys; at some 400 bytes each they stay below
-// 14 MB.
-const maxKnown = 1 << 15
+// maxKnown bounds the remembered keys; at some 350 bytes each, where paths are
+// not long, they stay below 6 MB. Beyond it, a key is derived again.
+const maxKnown = 1 << 14
 
 // maxKnownFolders bounds the remembered keys of folders; at some 300 bytes each,
 // and 2,500 if their paths are as long as can be, they stay below 10 MB.
@@ -68,7 +67,7 @@ func newNamer(key *envelope.Key, store string) (*namer, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := lru.New[acl.Path, secretKeys](maxKnown)
+	known, err := lru.New[string, string](maxKnown)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +161,8 @@ func folderKeyFor(id string) store.Key { return keySecrets + "/" + id[:2] + "/" 
 
 // secretKey returns the keys of a secret's folder and of the secret itself.
 func (n *namer) secretKey(p acl.Path) (folder, secret store.Key, err error) {
-	if keys, ok := n.known.Get(p); ok {
-		return keys.folder, keys.secret, nil
+	if secret, ok := n.known.Get(p.String()); ok {
+		return secret[:strings.LastIndexByte(secret, '/')], secret, nil
 	}
 	f, err := n.folder(p.Folder().String())
 	if err != nil {
@@ -174,7 +173,7 @@ func (n *namer) secretKey(p acl.Path) (folder, secret store.Key, err error) {
 		return "", "", err
 	}
 	secret = f.key + "/" + base64.RawURLEncoding.EncodeToString(name)
-	n.known.Add(p, secretKeys{f.key, secret})
+	n.known.Add(strings.Clone(p.String()), secret) // p may be part of a long line of a request
 	return f.key, secret, nil
 }
 
@@ -189,7 +188,7 @@ func (n *namer) folder(path string) (folderKeys, error) {
 		return folderKeys{}, err
 	}
 	f := folderKeys{id, folderKeyFor(id), append([]byte{folderFormat}, sealed...)}
-	n.knownFolders.Add(path, f)
+	n.knownFolders.Add(strings.Clone(path), f) // as with secrets
 	return f, nil
 }
 
