@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 )
@@ -8,23 +9,28 @@ import (
 const (
 	// heapFloorSize is how much is allocated and never touched. It takes address
 	// space, not memory.
-	heapFloorSize = 64 << 20
+	heapFloorSize = 256 << 20
 	// heapGrowth is by how many percent the heap, the floor included, grows
-	// between two collections. With full caches it is half of what it would be
-	// by default, and so is what is resident beside them.
-	heapGrowth = 50
+	// between two collections: by 32 MB when next to nothing is kept, by 50 with
+	// full caches. It is resident beside what is kept.
+	heapGrowth = 12
 )
 
 // holdHeapFloor keeps the garbage collector from running at every few megabytes
 // of requests: it runs when the heap has grown by a part, and what a server on
 // bbolt keeps is so little that it would run a hundred times a second under load,
 // at a tenth of the CPU. With the floor there are always more than 30 MB between
-// two runs. A GOMEMLIMIT would not do: near the size of what is kept it makes the
-// collector run all the time. An operator's GOGC is left alone.
+// two runs, and not many more. A GOMEMLIMIT would not do: near the size of what
+// is kept it makes the collector run all the time. An operator's GOGC or
+// GOMEMLIMIT is left alone; the floor would count against the latter.
 func holdHeapFloor() (release func()) {
-	floor := make([]byte, heapFloorSize)
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return func() {}
+	}
 	if before := debug.SetGCPercent(heapGrowth); before != 100 {
 		debug.SetGCPercent(before)
+		return func() {}
 	}
+	floor := make([]byte, heapFloorSize)
 	return func() { runtime.KeepAlive(floor) }
 }
