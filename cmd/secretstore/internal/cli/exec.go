@@ -94,8 +94,11 @@ func (e *execFlags) run(cmd *cobra.Command, p *Process, args []string) error {
 	if err != nil {
 		return err
 	}
-	undo, err := got.files.Place()
+	undo, err := placeWhole(got.files.Place)
 	if err != nil {
+		if undo != nil {
+			undo() // nothing is run
+		}
 		return err
 	}
 	if e.watch {

@@ -34,7 +34,7 @@ func renderCommand(p *Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = got.files.Place()
+		_, err = placeWhole(got.files.Place)
 		return err
 	})
 	return cmd

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"sync"
@@ -19,15 +20,27 @@ func untilSignal() (context.Context, func()) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		select {
-		case s := <-signals:
+		if s, ok := <-signals; ok {
 			cancel(&ended{128 + int(s.(syscall.Signal))})
-		case <-ctx.Done():
 		}
 	})
-	return ctx, func() {
-		signal.Stop(signals)
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals) // nothing is sent after this
+		close(signals)
+		wg.Wait() // a signal that came before is not lost
 		cancel(nil)
-		wg.Wait()
+	})
+}
+
+// placeWhole places files. A signal meanwhile counts once they are there: to die
+// in between would leave values in temporary files. It is the error then, and
+// undo is not nil.
+func placeWhole(place func() (undo func(), err error)) (undo func(), err error) {
+	ctx, stop := untilSignal()
+	undo, err = place()
+	stop()
+	if by, ok := errors.AsType[*ended](context.Cause(ctx)); ok && err == nil {
+		err = by
 	}
+	return undo, err
 }
