@@ -29,7 +29,7 @@ type feed struct {
 }
 
 // unread is the count of a server whose change record made no sense. No
-// genuine one comes that far, so the next one flushes.
+// genuine one comes that far, so the next one is taken for a gap.
 const unread = ^uint64(0)
 
 // dirty is the set of znodes whose watch has fired, or has yet to be set.
