@@ -20,6 +20,8 @@ var (
 	ErrLink = errors.New("there is a symbolic link on the way; name the real folder")
 	// ErrForeign: whoever owns the folder can put another file in place.
 	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; name one of your own")
+	// ErrOpen: everybody may write to the folder, and it is not sticky.
+	ErrOpen = errors.New("everybody may replace files in this folder: chmod o-w it, or chmod +t as /tmp has it")
 	// ErrOccupied: something that is no regular file has the name.
 	ErrOccupied = errors.New("there is something that is not a regular file; remove it first")
 	// ErrTwice: two secrets have the same destination.
@@ -217,14 +219,17 @@ func (t *target) free() error {
 	return ErrOccupied
 }
 
-// owned wants the folder to be of somebody who may replace the file.
+// owned wants nobody to be able to replace the file who may not.
 func (t *target) owned() error {
 	var info unix.Stat_t
 	if err := unix.Fstat(t.dir, &info); err != nil {
 		return err
 	}
-	if !t.file.trusts(int(info.Uid), os.Geteuid()) {
+	switch {
+	case !t.file.trusts(int(info.Uid), os.Geteuid()):
 		return ErrForeign
+	case info.Mode&unix.S_IWOTH != 0 && info.Mode&unix.S_ISVTX == 0:
+		return ErrOpen
 	}
 	return nil
 }

@@ -213,3 +213,25 @@ func TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestAFolderInWhichAnybodyReplacesFilesIsRefused, though it is one's own; a
+// sticky one, as /dev/shm is, will do.
+func TestAFolderInWhichAnybodyReplacesFilesIsRefused(t *testing.T) {
+	for mode, want := range map[os.FileMode]error{0o777: ErrOpen, 0o707: ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
+		dir := filepath.Join(t.TempDir(), "d")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Files{AllowDisk: true, List: []File{{Dest: filepath.Join(dir, "f"), Mode: 0o400, UID: Keep, GID: Keep, Data: []byte("v")}}}.Place()
+		if !errors.Is(err, want) {
+			t.Errorf("mode %v: %v, want %v", mode, err, want)
+		}
+		left, err := os.ReadDir(dir)
+		if err != nil || (len(left) > 0) != (want == nil) {
+			t.Errorf("mode %v: %d files, %v", mode, len(left), err)
+		}
+	}
+}
