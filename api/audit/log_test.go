@@ -288,3 +288,11 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	})
 }
+
+func TestTimesHaveMicroseconds(t *testing.T) {
+	for _, at := range []time.Time{time.Unix(0, 0), time.Unix(1, 999_999_999), time.Unix(1_700_000_000, 1_000), time.Unix(1_700_000_000, 50_000_000).In(time.FixedZone("", 3600))} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format("2006-01-02T15:04:05.000000Z"); got != want {
+			t.Errorf("%v: %q, want %q", at, got, want)
+		}
+	}
+}

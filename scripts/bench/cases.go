@@ -45,21 +45,29 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	case "values":
 		return valuesCase(ctx, o, s)
 	}
-	all := cases(o, s, helloURL, raw)
-	if raw != nil { // else only one server can have the storage
-		silent, err := startServer(o, dir, url, false)
-		if err != nil {
-			return err
-		}
-		defer silent.stop()
-		if err := waitFor(ctx, silent.url+"/ready"); err != nil {
-			return fmt.Errorf("%w\n%s", err, silent.errs.String())
-		}
-		all = append(all, auditCase(o, s, silent))
-	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer out.Flush()
+	defer fmt.Fprintln(out)
 	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\tZooKeeper CPU\tpackets\ttransactions\treference\tp50\tratio\tof p50\t\n", storage)
+	if err := measureAll(ctx, o, cases(o, s, helloURL, raw), s, zk, out); err != nil {
+		return err
+	}
+	if raw == nil { // only one server can have the storage
+		return nil
+	}
+	// Last: a second server reads after each write of the first.
+	silent, err := startServer(o, dir, url, false)
+	if err != nil {
+		return err
+	}
+	defer silent.stop()
+	if err := waitFor(ctx, silent.url+"/ready"); err != nil {
+		return fmt.Errorf("%w\n%s", err, silent.errs.String())
+	}
+	return measureAll(ctx, o, []benchCase{auditCase(o, s, silent)}, s, zk, out)
+}
+
+func measureAll(ctx context.Context, o options, all []benchCase, s *server, zk *zooKeeper, out *tabwriter.Writer) error {
 	for _, c := range all {
 		if o.only != "" && c.name != o.only {
 			continue
@@ -70,7 +78,6 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 			}
 		}
 	}
-	fmt.Fprintln(out)
 	return nil
 }
 
@@ -114,12 +121,15 @@ func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKee
 }
 
 func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase {
-	hello := func(ctx context.Context, conns int) (figure, error) {
-		return load(ctx, conns, o.duration, request{method: "GET", want: 200, token: s.token,
-			next: func(n uint64) (string, []byte) {
-				return fmt.Sprintf("%s/secrets/v1/secret/default/%s", helloURL, name(o, n)), nil
-			}})
+	helloTo := func(token string) func(context.Context, int) (figure, error) {
+		return func(ctx context.Context, conns int) (figure, error) {
+			return load(ctx, conns, o.duration, request{method: "GET", want: 200, token: token,
+				next: func(n uint64) (string, []byte) {
+					return fmt.Sprintf("%s/secrets/v1/secret/default/%s", helloURL, name(o, n)), nil
+				}})
+		}
 	}
+	hello := helloTo(s.token)
 	secretURL := func(path string) string { return s.url + "/secrets/v1/secret/default/" + path }
 	read := request{method: "GET", want: 200, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), nil }}
 	fresh := read
@@ -141,7 +151,7 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		{"create", create, "hello", hello},
 		{"update", update, "hello", hello},
 		{"list after a create", afterChange, "hello", hello},
-		{"read with RS256-4096", signed, "hello", hello},
+		{"read with RS256-4096", signed, "hello", helloTo(s.rsaToken)},
 	}
 	if raw != nil {
 		rows[1].reference, rows[1].ref = "raw Sync+Get", raw.syncGet
@@ -149,6 +159,7 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		rows[3].reference, rows[3].ref = "raw Create", raw.create
 		rows[4].reference, rows[4].ref = "raw Set", raw.set
 		rows[5].reference, rows[5].ref = "raw Children", raw.children
+		rows = append(rows, benchCase{"read beside Get", read, "raw Get", raw.get})
 	}
 	return rows
 }

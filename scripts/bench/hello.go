@@ -11,13 +11,16 @@ import (
 	"time"
 )
 
-// serveHello answers every request with the bytes of a secret, and does nothing
-// else: what net/http itself costs.
+// serveHello answers every request with the bytes of a secret, those of its head
+// included, and does nothing else: what net/http itself costs.
 func serveHello(ctx context.Context, addr string, size int) error {
 	body := []byte(`{"value":"` + strings.Repeat("v", size) + `","author":"bench","created":"2026-01-01T00:00:00Z"}`)
+	noStore, noSniff, json := []string{"no-store"}, []string{"nosniff"}, []string{"application/json"}
+	length, etag, id := []string{fmt.Sprint(len(body))}, []string{`"5c97bb22c558b10283175938e7429d8a"`}, []string{"b8a3b24ea4b8-2abc"}
 	server := &http.Server{Addr: addr, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		h := w.Header()
+		h["Cache-Control"], h["Content-Type"], h["Content-Length"] = noStore, json, length
+		h["Etag"], h["X-Content-Type-Options"], h["X-Request-Id"] = etag, noSniff, id
 		w.Write(body)
 	})}
 	go func() {

@@ -71,6 +71,13 @@ func (r *rawZooKeeper) syncGet(ctx context.Context, conns int) (figure, error) {
 	})
 }
 
+func (r *rawZooKeeper) get(ctx context.Context, conns int) (figure, error) {
+	return r.load(ctx, conns, func(c *zk.Conn, n uint64) error {
+		_, _, err := c.Get(r.path(n))
+		return err
+	})
+}
+
 func (r *rawZooKeeper) children(ctx context.Context, conns int) (figure, error) {
 	return r.load(ctx, conns, func(c *zk.Conn, _ uint64) error {
 		_, _, err := c.Children(rawRoot + "/list")

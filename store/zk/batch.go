@@ -93,6 +93,9 @@ func (c *committer) build(batch []*request) *tx {
 	made := make(map[store.Key]bool) // znodes that the transaction makes
 	for _, r := range batch {
 		for i, op := range r.ops {
+			if c.implied(r, i) {
+				continue
+			}
 			if sharable(op.Kind) {
 				if once[op.Key] {
 					continue
@@ -161,6 +164,21 @@ func kept(op store.Op) bool {
 // isKnown says whether an Ensure only has to see that the record is there.
 func (c *committer) isKnown(r *request, i int) bool {
 	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.has(r.steps[i].ID)
+}
+
+// implied says whether an Ensure need not be sent: it would only see that the
+// znode is there, and so does a Create right below it in the same request.
+// (If the znode has gone, judgeCreate has the Ensure sent.)
+func (c *committer) implied(r *request, i int) bool {
+	if r.ops[i].Kind != store.OpEnsure || !c.isKnown(r, i) {
+		return false
+	}
+	for j, op := range r.ops {
+		if op.Kind == store.OpCreate && !r.steps[j].never && parentOf(op.Key) == r.ops[i].Key {
+			return true
+		}
+	}
+	return false
 }
 
 // request returns what is sent for one operation.

@@ -32,9 +32,8 @@ type slot struct {
 type entry struct {
 	rest    uint64 // of the digest
 	read    int64  // when the storage was asked, ns after clockBase
-	data    []byte
+	data    []byte // nil if the record did not exist: one with empty data is none
 	version store.Version
-	missing bool // the record did not exist
 	// doubted is, once a change may have been missed, until when e was surely what
 	// the storage held, ns after clockBase; 0 before. Then it is for outages alone.
 	doubted atomic.Int64
@@ -53,6 +52,9 @@ func newListing(rest uint64, read int64, list []string) *entry {
 	return &entry{rest: rest, read: read, names: &names{list, new(atomic.Bool)}}
 }
 
+// missing says that e is of a record that did not exist.
+func (e *entry) missing() bool { return e.data == nil && e.names == nil }
+
 func (e *entry) node(age time.Duration) store.Node {
 	return store.Node{Data: e.data, Version: e.version, Age: age}
 }
@@ -68,9 +70,9 @@ func (e *entry) left() {
 	}
 }
 
-// entryOverhead is about what an entry costs besides its bytes: 80 of its own, 48
+// entryOverhead is about what an entry costs besides its bytes: 64 of its own, 48
 // of its node and 20 of the table, and what the bytes are rounded up by.
-const entryOverhead = 160
+const entryOverhead = 144
 
 func newCache(bytes int64) (*cache, error) {
 	entries, err := otter.New(&otter.Options[id, *entry]{

@@ -125,17 +125,17 @@ type ownChanges struct {
 
 type publishedID struct {
 	id id
-	at time.Time
+	at int64 // ns since 1970; there are a thousand, which the garbage collector need not look at
 }
 
 // next returns the change record that also tells of ids. Nothing is published
 // until published is called.
 func (o *ownChanges) next(ids []id, now time.Time) change {
-	for len(o.recent) > minRecent && now.Sub(o.recent[0].at) > recentFor {
+	for len(o.recent) > minRecent && now.UnixNano()-o.recent[0].at > int64(recentFor) {
 		o.recent = o.recent[1:]
 	}
 	o.nonce++
-	c := change{nonce: o.nonce, count: o.count + uint64(len(ids))}
+	c := change{nonce: o.nonce, count: o.count + uint64(len(ids)), ids: make([]id, 0, len(o.recent)+len(ids))}
 	for _, p := range o.recent {
 		c.ids = append(c.ids, p.id)
 	}
@@ -152,9 +152,9 @@ func (o *ownChanges) published(ids []id, now time.Time) {
 	o.version++
 	o.count += uint64(len(ids))
 	for _, id := range ids {
-		o.recent = append(o.recent, publishedID{id, now})
+		o.recent = append(o.recent, publishedID{id, now.UnixNano()})
 	}
 	if over := len(o.recent) - maxRecent; over > 0 {
-		o.recent = append([]publishedID(nil), o.recent[over:]...)
+		o.recent = o.recent[over:] // append makes room when it needs some, for more than one
 	}
 }

@@ -34,8 +34,7 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	if len(ops) == 0 {
 		return []store.Version{}, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
-	defer cancel()
+	end := time.Now().Add(maxCall)
 	if err := b.findBareParents(ctx, r); err != nil {
 		return nil, err
 	}
@@ -45,7 +44,7 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	if !b.queue.push(r) {
 		return nil, errClosed
 	}
-	return r.wait(ctx)
+	return r.wait(ctx, time.Until(end))
 }
 
 // newRequest checks ops and copies their data: the caller may be gone, and
@@ -94,7 +93,10 @@ func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 			data, _, err := c.Get(b.path(op.Key))
 			return err == nil && len(data) == 0, err
 		})
-		if err != nil && !errors.Is(err, zkc.ErrNoNode) {
+		switch {
+		case err == nil && !bare:
+			b.known.add(r.steps[i].ID) // else each write would look until one changed it
+		case err != nil && !errors.Is(err, zkc.ErrNoNode):
 			return err
 		}
 		r.steps[i].never = r.steps[i].never || bare

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"secretstore/store"
 )
@@ -50,12 +51,18 @@ func (r *request) unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
 
 func (r *request) answer(versions []store.Version, err error) { r.done <- result{versions, err} }
 
-// wait returns the result, or by the end of ctx what is known then.
-func (r *request) wait(ctx context.Context) ([]store.Version, error) {
+// wait returns the result, or by the end of ctx or of limit what is known then.
+func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Version, error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	var why error
 	select {
 	case res := <-r.done:
 		return res.versions, res.err
 	case <-ctx.Done():
+		why = context.Cause(ctx)
+	case <-timer.C:
+		why = errTooSlow
 	}
 	before := r.state.Swap(left)
 	select {
@@ -64,9 +71,9 @@ func (r *request) wait(ctx context.Context) ([]store.Version, error) {
 	default:
 	}
 	if before == waiting {
-		return nil, expired(ctx)
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, why)
 	}
-	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, context.Cause(ctx))
+	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why)
 }
 
 // queue holds what waits for the committer.

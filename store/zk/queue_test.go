@@ -84,7 +84,7 @@ func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	r := req()
-	if _, err := r.wait(ctx); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.wait(ctx, maxCall); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("never sent: %v", err)
 	}
 	if r.send() {
@@ -92,7 +92,7 @@ func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
 	}
 	r = req()
 	r.send()
-	if _, err := r.wait(ctx); !errors.Is(err, store.ErrOutcomeUnknown) {
+	if _, err := r.wait(ctx, maxCall); !errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("sent: %v", err)
 	}
 	if r.unsend() {
@@ -101,7 +101,7 @@ func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
 	r = req()
 	r.send()
 	r.unsend()
-	if _, err := r.wait(ctx); errors.Is(err, store.ErrOutcomeUnknown) {
+	if _, err := r.wait(ctx, maxCall); errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("known to have had no effect: %v", err)
 	}
 }
@@ -126,7 +126,7 @@ func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
 	go func() { sought <- (&committer{b: b}).awaitLong() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
 	defer cancel()
-	if _, err := r.wait(ctx); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
+	if _, err := r.wait(ctx, maxCall); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("a write: %v, want %v", err, errAway)
 	}
 	close(b.closing)

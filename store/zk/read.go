@@ -52,9 +52,9 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 		switch {
 		case err != nil:
 			return store.Node{}, err
-		case e != nil && e.missing && age == 0:
+		case e != nil && e.missing() && age == 0:
 			return store.Node{}, store.ErrNotFound
-		case e != nil && !e.missing: // that it is missing cannot be told with an age
+		case e != nil && !e.missing(): // that it is missing cannot be told with an age
 			return e.node(age), nil
 		}
 		way = plain
@@ -63,10 +63,10 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, missing: true})
+		b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked})
 		return store.Node{}, store.ErrNotFound
 	case err != nil:
-		if e, age := b.lastResort(d, c, err); e != nil && !e.missing {
+		if e, age := b.lastResort(d, c, err); e != nil && !e.missing() {
 			return e.node(age), nil
 		}
 		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
