@@ -39,10 +39,10 @@ func deletedPlace(o *opened, key store.Key) envelope.Place {
 	return envelope.Place{Store: o.uuid, Kind: envelope.KindDeleted, Path: key}
 }
 
-// withDeleted is the plaintext of a tombstone: uint64, when the secret was
-// deleted, in nanoseconds since 1970; then its payload.
-func withDeleted(when time.Time, payload []byte) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(payload)), nanoseconds(when)), payload...)
+// appendDeleted appends what the plaintext of a tombstone has before the payload:
+// uint64, when the secret was deleted, in nanoseconds since 1970.
+func appendDeleted(b []byte, when time.Time) []byte {
+	return binary.BigEndian.AppendUint64(b, nanoseconds(when))
 }
 
 // openDeleted decrypts a tombstone into h.

@@ -64,7 +64,7 @@ func FuzzPayload(f *testing.F) {
 			if large.size = size; size > 0 {
 				large.value = nil
 			}
-			data, err := large.encode(format)
+			data, err := large.appendTo(nil, format)
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func FuzzPayload(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := p.encode(format)
+		again, err := p.appendTo(nil, format)
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("not canonical: %x became %x (%v)", data, again, err)
 		}
@@ -178,7 +178,7 @@ func TestPayloadComesBack(t *testing.T) {
 			p.earlier = append(p.earlier, earlierValue{id: envelope.NewID(), version: uint64(100 - i), kind: kinds.Draw(t, "kind"),
 				written: times.Draw(t, "written"), value: values.Draw(t, "value")})
 		}
-		data, err := p.encode(payloadFormat)
+		data, err := p.appendTo(nil, payloadFormat)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func (e *earlierValue) addTo(b *cryptobyte.Builder) {
 	b.AddUint64(e.version)
 	b.AddUint8(uint8(e.kind))
 	b.AddUint64(nanoseconds(e.written))
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(e.value) })
+	addString(b, e.value)
 }
 
 // readEarlier reads the history at the end of a payload, of which versions only

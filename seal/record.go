@@ -2,6 +2,7 @@ package seal
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -58,18 +59,28 @@ var errBadPayload = errors.New("the record's content is not well-formed")
 
 func (p *payload) inPieces() bool { return p.size > 0 }
 
-func (p *payload) encode(format uint8) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(p.value)+len(p.description)+encodedSize(p.earlier)+64))
+// encodedSize is at least how many bytes appendTo appends.
+func (p *payload) encodedSize() int {
+	n := 64 + len(p.author) + len(p.description) + len(p.value) + encodedSize(p.earlier)
+	for _, l := range p.labels {
+		n += 2 + len(l)
+	}
+	return n
+}
+
+// appendTo appends the encoding of p.
+func (p *payload) appendTo(to []byte, format uint8) ([]byte, error) {
+	b := cryptobyte.NewBuilder(to)
 	b.AddUint8(uint8(p.kind))
 	b.AddUint64(uint64(p.created.UnixNano()))
 	if format > 1 {
 		b.AddUint64(nanoseconds(p.written))
 	}
-	b.AddUint16LengthPrefixed(addString(p.author))
-	b.AddUint16LengthPrefixed(addString(p.description))
+	addString(b, p.author)
+	addString(b, p.description)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, l := range p.labels {
-			b.AddUint16LengthPrefixed(addString(l))
+			addString(b, l)
 		}
 	})
 	if p.inPieces() {
@@ -77,7 +88,8 @@ func (p *payload) encode(format uint8) ([]byte, error) {
 		b.AddUint64(p.size)
 	} else {
 		b.AddUint8(0)
-		b.AddUint32LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(p.value) })
+		b.AddUint32(uint32(len(p.value))) // at most inlineMax
+		b.AddBytes(p.value)
 	}
 	if format > 1 {
 		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -89,9 +101,18 @@ func (p *payload) encode(format uint8) ([]byte, error) {
 	return b.Bytes()
 }
 
-func addString(s string) cryptobyte.BuilderContinuation {
-	return func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) }
+// addString adds opaque<0..2^16-1>. (AddUint16LengthPrefixed would take two
+// allocations.)
+func addString[T string | []byte](b *cryptobyte.Builder, s T) {
+	if len(s) > math.MaxUint16 {
+		b.SetError(errTooLong)
+		return
+	}
+	b.AddUint16(uint16(len(s)))
+	b.AddBytes([]byte(s))
 }
+
+var errTooLong = errors.New("a part of the record is too long")
 
 // decodePayload reads an authenticated plaintext. The values alias plain.
 func decodePayload(format uint8, plain []byte) (*payload, error) {

@@ -237,19 +237,17 @@ func secretPlace(o *opened, p acl.Path) envelope.Place {
 
 // seal encrypts h's payload as its record, of a secret or of a deleted one.
 func (h *head) seal(o *opened, p acl.Path) ([]byte, error) {
-	plain, err := h.encode(payloadFormat)
+	at, space := secretPlace(o, p), envelope.Space(8+h.encodedSize())
+	if !h.deleted.IsZero() {
+		at = deletedPlace(o, h.key)
+		space = appendDeleted(space, h.deleted)
+	}
+	space, err := h.appendTo(space, payloadFormat)
 	if err != nil {
 		return nil, fmt.Errorf("encode the record: %w", err)
 	}
-	defer clear(plain)
-	at := secretPlace(o, p)
-	if !h.deleted.IsZero() {
-		at = deletedPlace(o, h.key)
-		plain = withDeleted(h.deleted, plain)
-		defer clear(plain)
-	}
-	return envelope.Seal(o.ring.terms[o.ring.active], at,
-		envelope.Header{Kind: at.Kind, Format: payloadFormat, Term: o.ring.active, Version: h.count, ID: h.id}, plain), nil
+	return envelope.SealSpace(o.ring.terms[o.ring.active], at,
+		envelope.Header{Kind: at.Kind, Format: payloadFormat, Term: o.ring.active, Version: h.count, ID: h.id}, space), nil
 }
 
 // Create stores a secret that does not exist yet, and returns its value id.

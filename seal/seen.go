@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/elastic/go-freelru"
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
@@ -75,14 +75,15 @@ type seen struct {
 	envelope envelope.Identity
 }
 
-// maxSeen bounds how many records are remembered, at some 150 bytes each. They are
-// kept by hash: a record that is taken for another has another identity.
+// maxSeen bounds how many records are remembered, at some 100 bytes each, without
+// a pointer that the garbage collector had to follow. They are kept by hash: a
+// record that is taken for another has another identity.
 const maxSeen = 1 << 16
 
-func newSeen() *lru.Cache[store.ID, seen] {
-	cache, err := lru.New[store.ID, seen](maxSeen)
+func newSeen() *freelru.SyncedLRU[store.ID, seen] {
+	cache, err := freelru.NewSynced[store.ID, seen](maxSeen, func(i store.ID) uint32 { return uint32(uint64(i) >> 32) })
 	if err != nil {
-		panic("internal error: " + err.Error()) // unreachable: the size is positive
+		panic("internal error: " + err.Error()) // unreachable: there is a size and a hash
 	}
 	return cache
 }

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/elastic/go-freelru"
 	"go.uber.org/zap"
 
 	"secretstore/store"
@@ -60,7 +60,7 @@ type Store struct {
 	compactDue atomic.Bool
 	writers    keyQueue
 	listers    keyQueue
-	seen       *lru.Cache[store.ID, seen]
+	seen       *freelru.SyncedLRU[store.ID, seen]
 	chores     *chores
 	watchers   *watchers
 	tracker    *tracker

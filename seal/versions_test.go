@@ -259,7 +259,7 @@ func TestRecordsOfTheFirstFormatAreReadAndBecomeHistory(t *testing.T) {
 		}
 		h.value, h.count, h.created = []byte("old"), count, time.Unix(1700000000, 0).UTC()
 		err = s.commit(ctx, func(o *opened) ([]store.Op, error) {
-			plain, err := h.encode(1)
+			plain, err := h.appendTo(nil, 1)
 			data := envelope.Seal(o.ring.terms[o.ring.active], secretPlace(o, p),
 				envelope.Header{Kind: envelope.KindSecret, Term: o.ring.active, Version: h.count, ID: h.id}, plain)
 			return []store.Op{store.Set(h.key, data, h.revision)}, err
@@ -302,7 +302,7 @@ func TestGoldenPayloadsStillDecode(t *testing.T) {
 		}
 		file := fmt.Sprintf("../testdata/payload-format%d.hex", format)
 		if *update && format == payloadFormat {
-			data, err := p.encode(format)
+			data, err := p.appendTo(nil, format)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -172,7 +172,9 @@ type Backend interface {
 	// that each operation left (for Check, for Bump and for an Ensure that found
 	// a record: unspecified). A refusal is an *OpError. A read on this backend
 	// that begins after Apply has returned sees its effect. No two operations
-	// name the same key.
+	// name the same key. ops and their data belong to the backend from now on,
+	// also after an error: a write whose caller is gone may still be on its way.
+	// Callers may read them, and give them again.
 	Apply(ctx context.Context, ops ...Op) ([]Version, error)
 
 	// Watch calls notify, from a goroutine of the backend, soon (on ZooKeeper

@@ -137,17 +137,25 @@ func ParseHeader(data []byte) (Header, error) {
 
 // Seal encrypts plaintext for one place. h.Kind must be the place's.
 func Seal(key *Key, at Place, h Header, plaintext []byte) []byte {
+	return SealSpace(key, at, h, append(Space(len(plaintext)), plaintext...))
+}
+
+// Space returns where a plaintext of size bytes is to be appended for SealSpace.
+func Space(size int) []byte { return make([]byte, headerSize, headerSize+size+tagSize) }
+
+// SealSpace is Seal of what was appended to a Space. It is encrypted where it
+// lies: unless it outgrew its size, no copy of the plaintext is left.
+func SealSpace(key *Key, at Place, h Header, out []byte) []byte {
 	if h.Kind != at.Kind || at.Kind == 0 {
 		panic("internal error: envelope of one kind sealed for a place of another")
 	}
-	out := make([]byte, headerSize, headerSize+len(plaintext)+tagSize)
 	out[0], out[1], out[2], out[3] = magic0, magic1, max(format1, h.Format), byte(h.Kind)
 	binary.BigEndian.PutUint32(out[4:], h.Term)
 	binary.BigEndian.PutUint64(out[8:], h.Version)
 	copy(out[16:], h.ID[:])
 	rand.Read(out[32:headerSize])
 	aad := associatedData(out[:headerSize], at)
-	return messageCipher(key, out[32:headerSize]).Seal(out, zeroNonce[:], plaintext, aad)
+	return messageCipher(key, out[32:headerSize]).Seal(out[:headerSize], zeroNonce[:], out[headerSize:], aad)
 }
 
 // Open decrypts data, which must have been sealed under key for this place.

@@ -47,13 +47,12 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	return r.wait(ctx, time.Until(end))
 }
 
-// newRequest checks ops and copies their data: the caller may be gone, and
-// reuse it, when it is sent.
+// newRequest checks ops.
 func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 	if err := store.CheckOps(ops); err != nil {
 		return nil, err
 	}
-	r := &request{ops: append([]store.Op(nil), ops...), steps: make([]step, len(ops)), done: make(chan result, 1)}
+	r := &request{ops: ops, steps: make([]step, len(ops)), done: make(chan result, 1)}
 	var deletes map[store.Key]bool
 	for i, op := range ops {
 		r.steps[i].Digest = store.RecordDigest(op.Key)
@@ -75,7 +74,6 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 		if op.Version > math.MaxInt32-1 {
 			r.steps[i].never = true // ZooKeeper's versions have 32 bits
 		}
-		r.ops[i].Data = append([]byte(nil), op.Data...)
 	}
 	return r, nil
 }

@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,6 +137,7 @@ func (q *queue) close() {
 func (q *queue) take() (batch []*request, ok bool) {
 	for {
 		_, open := <-q.wake
+		runtime.Gosched()
 		q.mu.Lock()
 		if !open || q.closed {
 			batch, q.requests = q.requests, nil
