@@ -76,18 +76,18 @@ func (s *Server) send(c *call, rep *reply) {
 	h := c.w.Header()
 	h["Cache-Control"] = s.headers.noStore
 	h["X-Content-Type-Options"] = s.headers.noSniff
-	h[wire.RequestIDHeader] = []string{c.id}
+	h[wire.RequestIDHeader] = c.header(0, c.id)
 	if rep.contentType != "" {
-		h["Content-Type"] = []string{rep.contentType}
+		h["Content-Type"] = c.header(1, rep.contentType)
 	}
 	if rep.etag != "" {
-		h["Etag"] = []string{rep.etag}
+		h["Etag"] = c.header(2, rep.etag)
 	}
 	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
 	// body which it spares; everything else whose length is known has one, for
 	// pooled clients are confused by empty chunked bodies.
 	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil && rep.stream == nil {
-		h["Content-Length"] = []string{strconv.Itoa(len(rep.body))}
+		h["Content-Length"] = c.header(3, strconv.Itoa(len(rep.body)))
 	}
 	if rep.age > 0 {
 		h["Age"] = []string{strconv.FormatInt(int64((rep.age+time.Second-1)/time.Second), 10)}
@@ -118,6 +118,13 @@ func (s *Server) send(c *call, rep *reply) {
 	if len(rep.body) > 0 && c.r.Method != http.MethodHead {
 		c.w.Write(rep.body) // an error means that the client has gone
 	}
+}
+
+// header returns value as the one value of a header, in a place that no other
+// header of the answer has: a slice for each would be an allocation for each.
+func (c *call) header(place int, value string) []string {
+	c.headers[place] = value
+	return c.headers[place : place+1 : place+1]
 }
 
 // sendLarge writes under a deadline: an answer that the kernel's buffers do

@@ -166,6 +166,8 @@ type call struct {
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
+
+	headers [4]string // see header
 }
 
 // ServeHTTP serves one request: it finds the answer, has the audit line of the

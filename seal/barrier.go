@@ -52,15 +52,18 @@ func (o *opened) openRecord(key store.Key, at envelope.Place, data []byte) ([]by
 
 // checks opens every write transaction; see writeChecks.
 func (o *opened) checks() []store.Op {
-	return []store.Op{
+	return append(make([]store.Op, 0, writeChecks+usualOps),
 		store.Check(identityKey(o.uuid), o.identityVersion),
 		store.Check(keyIntent, o.intentVersion),
-		store.Check(keyKeyring, o.keyringVersion),
-	}
+		store.Check(keyKeyring, o.keyringVersion))
 }
 
-// writeChecks is how many operations checks puts in front.
-const writeChecks = 3
+const (
+	// writeChecks is how many operations checks puts in front.
+	writeChecks = 3
+	// usualOps is how many mostly follow.
+	usualOps = 3
+)
 
 // barrier holds the keys. Everything that encrypts or decrypts runs inside use,
 // and drop waits for it: once drop has returned, nothing is decrypted.

@@ -3,6 +3,8 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/maphash"
+	"sync/atomic"
 )
 
 // ID stands for a record, or for the listing below a key, wherever it is told
@@ -32,7 +34,30 @@ func RecordDigest(key Key) Digest { return digest('r', key) }
 // ListingDigest returns the digest of the listing of what is directly below key.
 func ListingDigest(key Key) Digest { return digest('l', key) }
 
+// digests remembers digests of late: a write asks for that of each key a few
+// times, and for those of the same few records that all writes check. Any may be
+// forgotten.
+var digests [1 << 13]atomic.Pointer[remembered]
+
+type remembered struct {
+	kind   byte
+	key    Key
+	digest Digest
+}
+
+var seed = maphash.MakeSeed()
+
 func digest(kind byte, key Key) Digest {
+	place := &digests[maphash.String(seed, key)%uint64(len(digests))]
+	if r := place.Load(); r != nil && r.kind == kind && r.key == key {
+		return r.digest
+	}
+	d := hashed(kind, key)
+	place.Store(&remembered{kind, key, d})
+	return d
+}
+
+func hashed(kind byte, key Key) Digest {
 	var buf [1 + MaxKey]byte
 	buf[0] = kind
 	n := 1 + copy(buf[1:], key)

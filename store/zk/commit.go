@@ -87,6 +87,9 @@ func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.has(r.steps[i].ID) {
 			continue
 		}
+		if e, age, err := b.remembered(r.steps[i].Digest); err == nil && age == 0 && e != nil && !e.missing() {
+			continue
+		}
 		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
 			data, _, err := c.Get(b.path(op.Key))
 			return err == nil && len(data) == 0, err
