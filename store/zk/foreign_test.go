@@ -237,3 +237,40 @@ func TestZnodeOutsideRoot(t *testing.T) {
 		t.Errorf("a znode that is not for us: %v", err)
 	}
 }
+
+// TestAFolderThatIsNotThereAnyMoreIsMadeAgain: that it was there is remembered, and
+// the znode then not looked for; who removes it by hand tells nobody. Like all
+// that is written, it gets its data, so that it does not stay a bare parent.
+func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	b := open(t, cfg)
+	create(t, b, "top/x", "x")
+	c := raw(t, server.Addr())
+	put := func(name string) {
+		t.Helper()
+		_, err := b.Apply(t.Context(), store.Check("top/x", 0), store.Ensure("top/f/g", []byte("folder")), store.Create("top/f/g/"+name, []byte(name)))
+		must(t, err)
+		if data, _, err := c.Get(cfg.Root + "/top/f/g"); err != nil || string(data) != "folder" {
+			t.Errorf("after %s: the folder holds %q, %v", name, data, err)
+		}
+		if got := get(b, "top/f/g/"+name, store.Latest); got != name {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	put("a")
+	put("b")
+	for _, step := range []struct {
+		remove []string
+		name   string
+	}{
+		{[]string{"top/f/g/a", "top/f/g/b", "top/f/g"}, "c"},
+		{[]string{"top/f/g/c", "top/f/g", "top/f"}, "d"},
+	} {
+		for _, key := range step.remove {
+			must(t, c.Delete(cfg.Root+"/"+key, -1))
+		}
+		put(step.name)
+	}
+}

@@ -74,3 +74,36 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 		return n.Age > 0
 	})
 }
+
+// TestARecordThatWritesCheckIsLookedAtOnce: every write checks the same few, and
+// at version 0 has to know that they are no bare parents.
+func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	if _, err := b.Apply(t.Context(), store.Create("checked", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	b.flush() // as after a start, or when another record has taken its place
+	if _, err := b.Apply(t.Context(), store.Check("checked", 0), store.Create("k", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if !b.known.has(recordID("checked")) {
+		t.Error("the next write looks again")
+	}
+	b.known.purge()
+	if _, err := b.Get(t.Context(), "checked", store.Cached); err != nil {
+		t.Fatal(err)
+	}
+	b.known.purge()
+	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if b.known.has(recordID("checked")) {
+		t.Error("a record in memory was looked for")
+	}
+}
