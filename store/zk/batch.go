@@ -91,9 +91,10 @@ func (c *committer) build(batch []*request) *tx {
 	t := &tx{batch: batch, told: make(map[id]bool)}
 	once := make(map[store.Key]bool) // Checks, Ensures and Bumps
 	made := make(map[store.Key]bool) // znodes that the transaction makes
+	missing := missingAbove(batch)
 	for _, r := range batch {
 		for i, op := range r.ops {
-			if c.implied(r, i) {
+			if !missing[op.Key] && c.implied(r, i) {
 				continue
 			}
 			if sharable(op.Kind) {
@@ -166,9 +167,26 @@ func (c *committer) isKnown(r *request, i int) bool {
 	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.has(r.steps[i].ID)
 }
 
+// missingAbove returns the keys above operations of batch that have no znode. Who
+// ensures one of them is to make the record: without it, it would be made empty.
+func missingAbove(batch []*request) map[store.Key]bool {
+	var missing map[store.Key]bool // nil as long as there is none, as mostly
+	for _, r := range batch {
+		for i := range r.steps {
+			for _, parent := range r.steps[i].parents {
+				if missing == nil {
+					missing = make(map[store.Key]bool)
+				}
+				missing[parent] = true
+			}
+		}
+	}
+	return missing
+}
+
 // implied says whether an Ensure need not be sent: it would only see that the
 // znode is there, and so does a Create right below it in the same request.
-// (If the znode has gone, judgeCreate has the Ensure sent.)
+// (If the znode has gone, that is refused, and the znode among missingAbove.)
 func (c *committer) implied(r *request, i int) bool {
 	if r.ops[i].Kind != store.OpEnsure || !c.isKnown(r, i) {
 		return false

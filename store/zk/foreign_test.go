@@ -274,3 +274,34 @@ func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
 		put(step.name)
 	}
 }
+
+// TestAFolderIsMadeWithItsDataWhateverElseIsBelowIt: an Ensure that was taken for
+// done, since a Create is below it, does not leave it to the other operations
+// that need the znode, which would make it empty.
+func TestAFolderIsMadeWithItsDataWhateverElseIsBelowIt(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	c := raw(t, server.Addr())
+	ensure, below := store.Ensure("top/f", []byte("folder")), store.Create("top/f/x", []byte("x"))
+	deep, bump := store.Create("top/f/a/b", []byte("x")), store.Bump("top/f/a/b", []byte("x"))
+	for name, ops := range map[string][]store.Op{
+		"the Ensure first": {ensure, deep, below},
+		"the Ensure last":  {deep, below, ensure},
+		"a Bump first":     {bump, ensure, below},
+		"a Bump last":      {ensure, below, bump},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t, server.Addr())
+			b := open(t, cfg)
+			create(t, b, "top/x", "x")
+			_, err := b.Apply(t.Context(), ensure)
+			must(t, err)
+			must(t, c.Delete(cfg.Root+"/top/f", -1))
+			_, err = b.Apply(t.Context(), ops...)
+			must(t, err)
+			if data, _, err := c.Get(cfg.Root + "/top/f"); err != nil || string(data) != "folder" {
+				t.Errorf("the folder holds %q, %v", data, err)
+			}
+		})
+	}
+}

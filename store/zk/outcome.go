@@ -103,8 +103,6 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 	known := op.Kind == store.OpEnsure && c.isKnown(r, i)
 	c.b.known.remove(step.ID)
 	switch {
-	case errors.Is(refusal, zkc.ErrNoNode) && c.forgetEnsured(r, op.Key):
-		return true, nil
 	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !known:
 		step.parents, err = c.missingParents(l, op.Key)
 		return err == nil, err
@@ -135,18 +133,6 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}
 	}
 	return false, fmt.Errorf("%s: %w", path, refusal)
-}
-
-// forgetEnsured says whether r ensures the znode above key, but has not sent that
-// because it was thought to be there. From now on it is not.
-func (c *committer) forgetEnsured(r *request, key store.Key) (yes bool) {
-	for i, op := range r.ops {
-		if op.Key == parentOf(key) && c.implied(r, i) {
-			c.b.known.remove(r.steps[i].ID)
-			yes = true
-		}
-	}
-	return yes
 }
 
 // judgeBump is judge for Bump.

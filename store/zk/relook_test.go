@@ -107,3 +107,28 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 		t.Error("a record in memory was looked for")
 	}
 }
+
+// TestAParentThatHasGoneIsNotWaitedForInItsFolder: what was to be written over an
+// empty znode, and finds none, is made, whatever is known of the folder above it.
+func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	folder := store.Ensure("f", []byte("folder"))
+	if _, err := b.Apply(t.Context(), folder); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.newRequest([]store.Op{folder, store.Create("f/x", []byte("x"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.steps[1].overParent = true // as if it had been there a moment ago
+	b.queue.push(r)
+	if _, err := r.wait(t.Context(), maxCall); err != nil {
+		t.Error(err)
+	}
+}
