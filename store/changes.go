@@ -48,7 +48,7 @@ type remembered struct {
 var seed = maphash.MakeSeed()
 
 func digest(kind byte, key Key) Digest {
-	place := &digests[maphash.String(seed, key)%uint64(len(digests))]
+	place := &digests[(maphash.String(seed, key)+uint64(kind))%uint64(len(digests))]
 	if r := place.Load(); r != nil && r.kind == kind && r.key == key {
 		return r.digest
 	}
