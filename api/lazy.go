@@ -29,10 +29,29 @@ func lazyTimeout(parent context.Context, limit time.Duration) (context.Context, 
 func (l *lazyContext) cancel() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.timed == nil && !l.ended && l.over() {
+		l.start() // it has ended before, for another reason
+	}
 	l.ended = true
 	if l.end != nil {
 		l.end()
 	}
+}
+
+// over says whether it has ended without cancel.
+func (l *lazyContext) over() bool {
+	return l.parent.Err() != nil || !time.Now().Before(l.deadline)
+}
+
+// start makes the context with the timer. The caller holds mu.
+func (l *lazyContext) start() {
+	if !l.ended {
+		l.timed, l.end = context.WithDeadline(l.parent, l.deadline)
+		return
+	}
+	// What has come since cancel, the deadline for one, is not why it ended.
+	l.timed, l.end = context.WithCancel(context.WithoutCancel(l.parent))
+	l.end()
 }
 
 // begun returns the context with the timer, or nil.
@@ -46,10 +65,7 @@ func (l *lazyContext) begin() context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timed == nil {
-		l.timed, l.end = context.WithDeadline(l.parent, l.deadline)
-		if l.ended {
-			l.end()
-		}
+		l.start()
 	}
 	return l.timed
 }
@@ -70,7 +86,7 @@ func (l *lazyContext) Err() error {
 	l.mu.Lock()
 	waits := l.timed != nil || l.ended
 	l.mu.Unlock()
-	if waits || l.parent.Err() != nil || !time.Now().Before(l.deadline) {
+	if waits || l.over() {
 		return l.begin().Err()
 	}
 	return nil

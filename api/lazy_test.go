@@ -13,11 +13,14 @@ import (
 func TestLazyContextIsLikeWithTimeout(t *testing.T) {
 	gone := errors.New("the client is gone")
 	for name, do := range map[string]func(cancel, cancelParent func()){
-		"nothing":            func(_, _ func()) {},
-		"cancelled":          func(cancel, _ func()) { cancel() },
-		"parent cancelled":   func(_, parent func()) { parent() },
-		"late":               func(_, _ func()) { time.Sleep(time.Minute + time.Nanosecond) },
-		"late and cancelled": func(cancel, _ func()) { time.Sleep(time.Hour); cancel() },
+		"nothing":                        func(_, _ func()) {},
+		"cancelled":                      func(cancel, _ func()) { cancel() },
+		"parent cancelled":               func(_, parent func()) { parent() },
+		"late":                           func(_, _ func()) { time.Sleep(time.Minute + time.Nanosecond) },
+		"late and cancelled":             func(cancel, _ func()) { time.Sleep(time.Hour); cancel() },
+		"cancelled and late":             func(cancel, _ func()) { cancel(); time.Sleep(time.Hour) },
+		"cancelled and parent cancelled": func(cancel, parent func()) { cancel(); parent() },
+		"parent cancelled and cancelled": func(cancel, parent func()) { parent(); cancel() },
 	} {
 		for _, waits := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
