@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -103,6 +104,33 @@ func TestACallerKnowsWhetherItsWriteWasSent(t *testing.T) {
 	r.unsend()
 	if _, err := r.wait(ctx, maxCall); errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("known to have had no effect: %v", err)
+	}
+}
+
+// TestACallThatNothingBoundsEnds, and one whose deadline is far away; one whose
+// deadline is near ends by that.
+func TestACallThatNothingBoundsEnds(t *testing.T) {
+	for until, want := range map[time.Duration]error{
+		0:                   errTooSlow,
+		maxCall + 2*grace:   errTooSlow,
+		maxCall + grace/2:   context.DeadlineExceeded,
+		maxCall - grace/2:   context.DeadlineExceeded,
+		-time.Second:        context.DeadlineExceeded,
+		maxCall + time.Hour: errTooSlow,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, began := t.Context(), time.Now()
+			if until != 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, until)
+				defer cancel()
+			}
+			r := &request{done: make(chan result, 1)}
+			_, err := r.wait(ctx, maxCall)
+			if !errors.Is(err, want) || !errors.Is(err, store.ErrUnavailable) || time.Since(began) > maxCall+grace {
+				t.Errorf("a deadline in %v: %v after %v, want %v", until, err, time.Since(began), want)
+			}
+		})
 	}
 }
 

@@ -39,7 +39,8 @@ import (
 
 const (
 	// maxCall is how long a call of a Backend may last whatever its context
-	// says. It leaves time for one connection to be given up as unanswered.
+	// says, but for a write whose context ends within grace after it. It leaves
+	// time for one connection to be given up as unanswered.
 	maxCall = 4 * time.Second
 	// maxAwait is how long a call waits for a connection that is away.
 	maxAwait = 800 * time.Millisecond
