@@ -77,8 +77,8 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	}
 }
 
-// newRequest copies everything: a caller that gave up may go on to use its ops
-// while the writer still does.
+// newRequest lays the values out as they are stored. ops stay as they are: a
+// caller may give them again.
 func newRequest(ops []store.Op) *request {
 	r := &request{
 		ops:    append([]store.Op(nil), ops...),

@@ -22,6 +22,7 @@ import (
 	"secretstore/store"
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
+	"secretstore/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -224,7 +225,7 @@ func TestAWipeThatIsCutOffGoesOn(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for at := 1; ; at++ {
 			b := copyOf(t, original)
-			err := Wipe(t.Context(), &bare{&faulty{b, at, after}, map[string]map[string]bool{}}, func(int) {})
+			err := Wipe(t.Context(), &bare{&faulty{storetest.Given(t, b), at, after}, map[string]map[string]bool{}}, func(int) {})
 			if err == nil {
 				break
 			}

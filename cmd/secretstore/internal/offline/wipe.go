@@ -135,7 +135,7 @@ func (w *wiper) flush(ctx context.Context) error {
 		return fmt.Errorf("remove records: %w", err)
 	}
 	w.count(len(w.ops))
-	w.ops = w.ops[:0]
+	w.ops = nil // they belong to the storage
 	return nil
 }
 
