@@ -35,7 +35,7 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 		return []store.Version{}, nil
 	}
 	end := time.Now().Add(maxCall)
-	if err := b.findBareParents(ctx, r); err != nil {
+	if err := b.findBareParents(ctx, r, end); err != nil {
 		return nil, err
 	}
 	if _, err := b.await(ctx); err != nil {
@@ -81,8 +81,9 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 // findBareParents looks at the znodes that operations want at version 0 and
 // that are not known to be records: a znode that only has children is at
 // version 0 too, and ZooKeeper cannot tell it from a record that was just
-// created.
-func (b *Backend) findBareParents(ctx context.Context, r *request) error {
+// created. It ends by end.
+func (b *Backend) findBareParents(ctx context.Context, r *request, end time.Time) error {
+	var bounded context.Context // from the first look on, which most do without
 	for i, op := range r.ops {
 		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.has(r.steps[i].ID) {
 			continue
@@ -90,7 +91,12 @@ func (b *Backend) findBareParents(ctx context.Context, r *request) error {
 		if e, age, err := b.remembered(r.steps[i].Digest); err == nil && age == 0 && e != nil && !e.missing() {
 			continue
 		}
-		bare, err := readOn(ctx, b, plain, func(c *zkc.Conn) (bool, error) {
+		if bounded == nil {
+			var cancel context.CancelFunc
+			bounded, cancel = context.WithDeadlineCause(ctx, end, errTooSlow)
+			defer cancel()
+		}
+		bare, err := readOn(bounded, b, plain, func(c *zkc.Conn) (bool, error) {
 			data, _, err := c.Get(b.path(op.Key))
 			return err == nil && len(data) == 0, err
 		})

@@ -134,6 +134,24 @@ func TestACallThatNothingBoundsEnds(t *testing.T) {
 	}
 }
 
+// TestTheLooksOfACallEndWithIt: each has a limit of its own besides.
+func TestTheLooksOfACallEndWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := newCache(1 << 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer memory.close()
+		b := &Backend{cache: memory, known: new(known), closing: make(chan struct{}), changed: make(chan struct{})}
+		r := &request{ops: []store.Op{store.Check("k", 0)}, steps: []step{{Digest: store.RecordDigest("k")}}}
+		began := time.Now()
+		err = b.findBareParents(t.Context(), r, began.Add(maxAwait/2))
+		if took := time.Since(began); took > maxAwait/2 || !errors.Is(err, errTooSlow) || !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
 func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 	q := newQueue()
 	q.push(req())

@@ -100,7 +100,7 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.known.purge()
-	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}); err != nil {
+	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}, time.Now().Add(maxCall)); err != nil {
 		t.Fatal(err)
 	}
 	if b.known.has(recordID("checked")) {
