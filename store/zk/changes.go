@@ -125,13 +125,13 @@ type ownChanges struct {
 
 type publishedID struct {
 	id id
-	at int64 // ns since 1970; there are a thousand, which the garbage collector need not look at
+	at int64 // ns after clockBase; there are a thousand, which the garbage collector need not look at
 }
 
 // next returns the change record that also tells of ids. Nothing is published
 // until published is called.
 func (o *ownChanges) next(ids []id, now time.Time) change {
-	for len(o.recent) > minRecent && now.UnixNano()-o.recent[0].at > int64(recentFor) {
+	for len(o.recent) > minRecent && now.Sub(clockBase)-time.Duration(o.recent[0].at) > recentFor {
 		o.recent = o.recent[1:]
 	}
 	o.nonce++
@@ -152,7 +152,7 @@ func (o *ownChanges) published(ids []id, now time.Time) {
 	o.version++
 	o.count += uint64(len(ids))
 	for _, id := range ids {
-		o.recent = append(o.recent, publishedID{id, now.UnixNano()})
+		o.recent = append(o.recent, publishedID{id, now.Sub(clockBase).Nanoseconds()})
 	}
 	if over := len(o.recent) - maxRecent; over > 0 {
 		o.recent = o.recent[over:] // append makes room when it needs some, for more than one
