@@ -182,6 +182,9 @@ func TestPayloadComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(data) > p.encodedSize() { // else plaintext is left behind where it was begun
+			t.Fatalf("%d bytes, expected to be at most %d", len(data), p.encodedSize())
+		}
 		back, err := decodePayload(payloadFormat, data)
 		if err != nil || !reflect.DeepEqual(*back, p) {
 			t.Fatalf("%+v came back as %+v, %v", p, back, err)
