@@ -275,6 +275,24 @@ func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestAFolderThatWasMadeEmptyIsNotTakenForOne: it was known as a record before it
+// went, and is again what an operation below it needed.
+func TestAFolderThatWasMadeEmptyIsNotTakenForOne(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	b := open(t, cfg)
+	c := raw(t, server.Addr())
+	create(t, b, "top/f", "folder")
+	must(t, c.Delete(cfg.Root+"/top/f", -1))
+	create(t, b, "top/f/a", "x")
+	_, err := b.Apply(t.Context(), store.Ensure("top/f", []byte("folder")), store.Create("top/f/x", []byte("x")))
+	must(t, err)
+	if data, _, err := c.Get(cfg.Root + "/top/f"); err != nil || string(data) != "folder" {
+		t.Errorf("the folder holds %q, %v", data, err)
+	}
+}
+
 // TestAFolderIsMadeWithItsDataWhateverElseIsBelowIt: an Ensure that was taken for
 // done, since a Create is below it, does not leave it to the other operations
 // that need the znode, which would make it empty.

@@ -181,6 +181,9 @@ func (c *committer) missingParents(l *link, key store.Key) ([]store.Key, error) 
 		failure = err
 		return !exists
 	})
+	for _, missing := range above[first:] {
+		c.b.known.remove(recordID(missing)) // who ensures it shall not find it made, and empty
+	}
 	if failure != nil || first > 0 {
 		return above[first:], failure
 	}
