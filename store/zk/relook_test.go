@@ -132,3 +132,31 @@ func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnEnsureIsSentForWhatIsMissing, though it was seen as a record since: it may
+// come and go while a write is repaired.
+func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	if _, err := b.Apply(t.Context(), store.Create("root", []byte("is there"))); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.newRequest([]store.Op{store.Create("f/x", []byte("x")), store.Ensure("f", []byte("folder"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.steps[0].parents = []store.Key{"f"}
+	b.known.add(r.steps[1].ID)
+	b.queue.push(r)
+	if _, err := r.wait(t.Context(), maxCall); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Get(t.Context(), "f", store.Latest); err != nil || string(n.Data) != "folder" {
+		t.Errorf("the folder holds %q, %v", n.Data, err)
+	}
+}
