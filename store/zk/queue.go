@@ -52,14 +52,10 @@ func (r *request) unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
 
 func (r *request) answer(versions []store.Version, err error) { r.done <- result{versions, err} }
 
-// grace is by how much a deadline may be later than a limit and do in its place: a
-// timer less.
-const grace = time.Second
-
 // wait returns the result, or by the end of ctx or of limit what is known then.
 func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Version, error) {
 	var over <-chan time.Time
-	if end, ok := ctx.Deadline(); !ok || time.Until(end) > limit+grace {
+	if !boundBy(ctx, limit) {
 		timer := time.NewTimer(limit)
 		defer timer.Stop()
 		over = timer.C

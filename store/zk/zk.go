@@ -39,7 +39,7 @@ import (
 
 const (
 	// maxCall is how long a call of a Backend may last whatever its context
-	// says, but for a write whose context ends within grace after it. It leaves
+	// says, but for one whose context ends within grace after it. It leaves
 	// time for one connection to be given up as unanswered.
 	maxCall = 4 * time.Second
 	// maxAwait is how long a call waits for a connection that is away.
@@ -216,6 +216,24 @@ func (b *Backend) await(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
+// grace is by how much a deadline may be later than a limit and do in its place: a
+// timer less.
+const grace = time.Second
+
+// withinCall bounds a call by maxCall, unless ctx does about as much.
+func withinCall(ctx context.Context) (context.Context, context.CancelFunc) {
+	if boundBy(ctx, maxCall) {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, maxCall, errTooSlow)
+}
+
+// boundBy says whether ctx ends within about limit.
+func boundBy(ctx context.Context, limit time.Duration) bool {
+	end, ok := ctx.Deadline()
+	return ok && time.Until(end) <= limit+grace
+}
+
 // readTries bounds how many connections one read may outlive.
 const readTries = 3
 
@@ -231,7 +249,7 @@ const (
 // readOn reads with call. An error is what the server said, or matches
 // store.ErrUnavailable.
 func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Conn) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
+	ctx, cancel := withinCall(ctx)
 	defer cancel()
 	var zero T
 	var err error
