@@ -49,13 +49,17 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	defer out.Flush()
 	defer fmt.Fprintln(out)
 	fmt.Fprintf(out, "%s\tconns\treq/s\tp50\tp99\tserver CPU\tZooKeeper CPU\tpackets\ttransactions\treference\tp50\tratio\tof p50\t\n", storage)
-	if err := measureAll(ctx, o, cases(o, s, helloURL, raw), s, zk, out); err != nil {
-		return err
+	if raw != nil { // else only one server can have the storage
+		if err := measureAudit(ctx, o, s, zk, dir, url, out); err != nil {
+			return err
+		}
 	}
-	if raw == nil { // only one server can have the storage
-		return nil
-	}
-	// Last: a second server reads after each write of the first.
+	return measureAll(ctx, o, cases(o, s, helloURL, raw), s, zk, out)
+}
+
+// measureAudit stops the second server that it needs: that one would read after
+// each write of the first.
+func measureAudit(ctx context.Context, o options, s *server, zk *zooKeeper, dir, url string, out *tabwriter.Writer) error {
 	silent, err := startServer(o, dir, url, false)
 	if err != nil {
 		return err
@@ -146,22 +150,24 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 	signed.token = s.rsaToken
 	rows := []benchCase{
 		{"read", read, "hello", hello},
-		{"read no-cache", fresh, "hello", hello},
-		{"list of all", list, "hello", hello},
-		{"update", update, "hello", hello}, // before many creates, which a server remembers in place of these
-		{"create", create, "hello", hello},
-		{"list after a create", afterChange, "hello", hello},
 		{"read with RS256-4096", signed, "hello", helloTo(s.rsaToken)},
 	}
-	if raw != nil {
-		rows[1].reference, rows[1].ref = "raw Sync+Get", raw.syncGet
-		rows[2].reference, rows[2].ref = "raw Children", raw.children
-		rows[3].reference, rows[3].ref = "raw Set", raw.set
-		rows[4].reference, rows[4].ref = "raw Create", raw.create
-		rows[5].reference, rows[5].ref = "raw Children", raw.children
-		rows = append(rows, benchCase{"read beside Get", read, "raw Get", raw.get})
+	if raw == nil {
+		return append(rows,
+			benchCase{"read no-cache", fresh, "hello", hello},
+			benchCase{"list of all", list, "hello", hello},
+			benchCase{"update", update, "hello", hello},
+			benchCase{"create", create, "hello", hello},
+			benchCase{"list after a create", afterChange, "hello", hello})
 	}
-	return rows
+	return append(rows,
+		benchCase{"read beside Get", read, "raw Get", raw.get},
+		benchCase{"read no-cache", fresh, "raw Sync+Get", raw.syncGet},
+		benchCase{"list of all", list, "raw Children", raw.children},
+		// Before many creates, which a server remembers in place of these.
+		benchCase{"update", update, "raw Set", raw.set},
+		benchCase{"create", create, "raw Create", raw.create},
+		benchCase{"list after a create", afterChange, "raw Children", raw.children})
 }
 
 // auditCase compares reads with those of a server that writes no audit log.
