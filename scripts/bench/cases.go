@@ -26,14 +26,11 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 		}
 		defer raw.close()
 	}
-	s, err := startServer(o, dir, url, true)
+	s, err := startReady(ctx, o, dir, url, true)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	if err := waitFor(ctx, s.url+"/ready"); err != nil {
-		return fmt.Errorf("%w\n%s", err, s.errs.String())
-	}
 	if err := fill(ctx, o, s); err != nil {
 		return err
 	}
@@ -60,14 +57,11 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 // measureAudit stops the second server that it needs: that one would read after
 // each write of the first.
 func measureAudit(ctx context.Context, o options, s *server, zk *zooKeeper, dir, url string, out *tabwriter.Writer) error {
-	silent, err := startServer(o, dir, url, false)
+	silent, err := startReady(ctx, o, dir, url, false)
 	if err != nil {
 		return err
 	}
 	defer silent.stop()
-	if err := waitFor(ctx, silent.url+"/ready"); err != nil {
-		return fmt.Errorf("%w\n%s", err, silent.errs.String())
-	}
 	return measureAll(ctx, o, []benchCase{auditCase(o, s, silent)}, s, zk, out)
 }
 

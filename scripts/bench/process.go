@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -89,4 +90,17 @@ func startServer(o options, dir, storage string, audited bool) (*server, error) 
 		return nil, err
 	}
 	return &server{process: p, url: "http://" + addr, token: string(bytes.TrimSpace(token)), rsaToken: rsaToken}, nil
+}
+
+// startReady is startServer, and waits until it serves.
+func startReady(ctx context.Context, o options, dir, storage string, audited bool) (*server, error) {
+	s, err := startServer(o, dir, storage, audited)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitFor(ctx, s.url+"/ready"); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("%w\n%s", err, s.errs.String())
+	}
+	return s, nil
 }

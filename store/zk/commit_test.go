@@ -1,0 +1,93 @@
+//go:build zookeeper
+
+package zk
+
+import (
+	"testing"
+	"time"
+
+	"secretstore/internal/zktest"
+	"secretstore/store"
+)
+
+// openAlone returns a backend on a server of the test's own.
+func openAlone(t *testing.T) *Backend {
+	t.Helper()
+	b, err := Open(t.Context(), Config{Servers: []string{zktest.Start(t).Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// TestARecordThatWritesCheckIsLookedAtOnce: every write checks the same few, and
+// at version 0 has to know that they are no bare parents.
+func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	if _, err := b.Apply(t.Context(), store.Create("checked", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	b.flush() // as after a start, or when another record has taken its place
+	if _, err := b.Apply(t.Context(), store.Check("checked", 0), store.Create("k", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if !b.known.has(recordID("checked")) {
+		t.Error("the next write looks again")
+	}
+	b.known.purge()
+	if _, err := b.Get(t.Context(), "checked", store.Cached); err != nil {
+		t.Fatal(err)
+	}
+	b.known.purge()
+	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}, time.Now().Add(maxCall)); err != nil {
+		t.Fatal(err)
+	}
+	if b.known.has(recordID("checked")) {
+		t.Error("a record in memory was looked for")
+	}
+}
+
+// TestAParentThatHasGoneIsNotWaitedForInItsFolder: what was to be written over an
+// empty znode, and finds none, is made, whatever is known of the folder above it.
+func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	folder := store.Ensure("f", []byte("folder"))
+	if _, err := b.Apply(t.Context(), folder); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.newRequest([]store.Op{folder, store.Create("f/x", []byte("x"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.steps[1].overParent = true // as if it had been there a moment ago
+	b.queue.push(r)
+	if _, err := r.wait(t.Context(), maxCall); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAnEnsureIsSentForWhatIsMissing, though it was seen as a record since: it may
+// come and go while a write is repaired.
+func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	if _, err := b.Apply(t.Context(), store.Create("root", []byte("is there"))); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.newRequest([]store.Op{store.Create("f/x", []byte("x")), store.Ensure("f", []byte("folder"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.steps[0].parents = []store.Key{"f"}
+	b.known.add(r.steps[1].ID)
+	b.queue.push(r)
+	if _, err := r.wait(t.Context(), maxCall); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Get(t.Context(), "f", store.Latest); err != nil || string(n.Data) != "folder" {
+		t.Errorf("the folder holds %q, %v", n.Data, err)
+	}
+}
