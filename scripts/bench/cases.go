@@ -62,6 +62,10 @@ func measureAudit(ctx context.Context, o options, s *server, zk *zooKeeper, dir,
 		return err
 	}
 	defer silent.stop()
+	// It has written nothing, so it remembers nothing yet.
+	if err := fillWith(ctx, o.secrets, readOf(o, silent)); err != nil {
+		return err
+	}
 	return measureAll(ctx, o, []benchCase{auditCase(o, s, silent)}, s, zk, out)
 }
 
@@ -129,7 +133,7 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 	}
 	hello := helloTo(s.token)
 	secretURL := func(path string) string { return s.url + "/secrets/v1/secret/default/" + path }
-	read := request{method: "GET", want: 200, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), nil }}
+	read := readOf(o, s)
 	fresh := read
 	fresh.header = map[string]string{"Cache-Control": "no-cache"}
 	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
@@ -166,16 +170,15 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 
 // auditCase compares reads with those of a server that writes no audit log.
 func auditCase(o options, s, silent *server) benchCase {
-	read := func(s *server) request {
-		return request{method: "GET", want: 200, token: s.token,
-			next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
-	}
-	return benchCase{"read, audited", read(s), "not audited", func(ctx context.Context, conns int) (figure, error) {
-		if _, err := load(ctx, conns, o.duration/4, read(silent)); err != nil { // warm up
-			return figure{}, err
-		}
-		return load(ctx, conns, o.duration, read(silent))
+	return benchCase{"read, audited", readOf(o, s), "not audited", func(ctx context.Context, conns int) (figure, error) {
+		return load(ctx, conns, o.duration, readOf(o, silent))
 	}}
+}
+
+// readOf reads the secrets in turn.
+func readOf(o options, s *server) request {
+	return request{method: "GET", want: 200, token: s.token,
+		next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
 }
 
 func name(o options, n uint64) string {
