@@ -89,6 +89,8 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 	l.barriers = newReader()
 	l.barriers.begin()
 	b.running.Go(func() { l.barriers.serve(b.ctx, l, l, b.changes) })
+	l.confirms = newConfirmer()
+	b.running.Go(func() { l.confirms.serve(b.ctx, l) })
 	for i := range l.readers {
 		l.readers[i] = newReader()
 		b.running.Go(func() { b.read(l, l.readers[i]) })
@@ -207,6 +209,7 @@ func (b *Backend) makePath(ctx context.Context, l *link, path string) error {
 func (b *Backend) onEvent(l *link, ev zkc.Event) {
 	if ev.Path == b.changes || strings.HasPrefix(ev.Path, b.changes+"/") {
 		l.dirty.add(ev.Path, true)
+		l.told.Add(1) // last: who sees it finds the path among dirty
 		return
 	}
 	if key, ok := b.key(ev.Path); ok {

@@ -76,7 +76,8 @@ func (b *Backend) follow(l *link) {
 			return
 		case <-l.dirty.wake:
 		}
-		asked := l.asked.Load() // before take: what was told before that answer is there
+		// Before take: what was told until then is there.
+		asked, told := l.asked.Load(), l.told.Load()
 		for path, fired := range l.dirty.take() {
 			var err error
 			switch {
@@ -92,6 +93,7 @@ func (b *Backend) follow(l *link) {
 				return
 			}
 		}
+		l.followed.Store(told)
 		l.caughtUp.Store(asked)
 	}
 }
