@@ -131,7 +131,7 @@ func answer(ctx context.Context, l *link, batch []confirmation) {
 		}
 		results, err := transact(ctx, l, ops...)
 		if err == nil {
-			answerAll(batch, l.followed.Load() >= l.told.Load())
+			answerAll(batch, l.followed.Load() >= l.dirty.told.Load())
 			return
 		}
 		if !errors.Is(err, errRefused) {

@@ -29,7 +29,7 @@ func mark(t *testing.T, b *Backend, key store.Key) {
 func followed(t *testing.T, b *Backend) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if l := b.live.Load(); l != nil && l.followed.Load() >= l.told.Load() {
+		if l := b.live.Load(); l != nil && l.followed.Load() >= l.dirty.told.Load() {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -71,9 +71,9 @@ func TestALinearizableReadIsAnsweredFromMemoryWhereThatIsConfirmed(t *testing.T)
 	expect("in memory", latest("k0"), "from memory")
 
 	l := b.live.Load()
-	l.told.Add(1)
+	l.dirty.told.Add(1)
 	expect("while there is word of changes to follow", latest("k0"), "stored")
-	l.told.Add(^uint64(0))
+	l.dirty.told.Add(^uint64(0))
 
 	mark(t, b, "k0")
 	e, _ := b.cache.get(store.RecordDigest("k0"))

@@ -209,7 +209,6 @@ func (b *Backend) makePath(ctx context.Context, l *link, path string) error {
 func (b *Backend) onEvent(l *link, ev zkc.Event) {
 	if ev.Path == b.changes || strings.HasPrefix(ev.Path, b.changes+"/") {
 		l.dirty.add(ev.Path, true)
-		l.told.Add(1) // last: who sees it finds the path among dirty
 		return
 	}
 	if key, ok := b.key(ev.Path); ok {

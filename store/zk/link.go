@@ -83,8 +83,7 @@ type link struct {
 	ticked    atomic.Int64        // when tend last looked, ns after clockBase
 	naps      atomic.Int64        // how often tend found that the process had been stopped
 	asked     atomic.Int64        // after how many of them the server has answered a question put since
-	told      atomic.Uint64       // how often a change record, or their folder, was said to have changed
-	followed  atomic.Uint64       // how much of that has been followed
+	followed  atomic.Uint64       // how many of the watches that have fired were followed
 	caughtUp  atomic.Int64        // after how many of them all that was told before that answer has been followed
 	sessionOn sync.Once
 	// For a connection of reads: the packets go through a sender, and sent gets a
