@@ -57,6 +57,7 @@ type step struct {
 	overParent   bool   // Create or Ensure: the znode is there, empty, at version at
 	at           int32  // then a Set does it
 	never        bool   // the znode is there, but no record: the operation is to fail
+	there        bool   // Ensure: the record was found to be there, whatever is still known of it
 	// parents are the keys above, topmost first, that have to be made first,
 	// in the same transaction: others learn of them from the same change.
 	parents []store.Key
@@ -164,7 +165,7 @@ func kept(op store.Op) bool {
 
 // isKnown says whether an Ensure only has to see that the record is there.
 func (c *committer) isKnown(r *request, i int) bool {
-	return !r.steps[i].overParent && !r.steps[i].within && c.b.known.has(r.steps[i].ID)
+	return !r.steps[i].overParent && !r.steps[i].within && (r.steps[i].there || c.b.known.has(r.steps[i].ID))
 }
 
 // missingAbove returns the keys above operations of batch that have no znode. Who

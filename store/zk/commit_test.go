@@ -3,6 +3,7 @@
 package zk
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,5 +90,28 @@ func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
 	}
 	if n, err := b.Get(t.Context(), "f", store.Latest); err != nil || string(n.Data) != "folder" {
 		t.Errorf("the folder holds %q, %v", n.Data, err)
+	}
+}
+
+// TestManyFoundRecordsOfOnePlaceAreEnsured: there is room for a few of them among
+// what is known. What one transaction has found out of each is enough for it.
+func TestManyFoundRecordsOfOnePlaceAreEnsured(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	var ops []store.Op
+	for n := 0; len(ops) < ways+1; n++ {
+		key := fmt.Sprint("f", n)
+		if b.known.place(recordID(key)) == &b.known[0] {
+			ops = append(ops, store.Ensure(key, []byte("folder")))
+		}
+	}
+	for _, op := range ops {
+		if _, err := b.Apply(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.flush()
+	if _, err := b.Apply(t.Context(), ops...); err != nil {
+		t.Error(err)
 	}
 }

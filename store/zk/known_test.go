@@ -4,18 +4,38 @@ import "testing"
 
 func TestKnownForgetsRatherThanTakesOneForAnother(t *testing.T) {
 	var k known
-	a, b := id(7)<<48|2, id(7)<<48|4 // in one place
-	k.add(a)
-	if !k.has(a) || k.has(b) {
-		t.Errorf("after one was added: %v, the other %v", k.has(a), k.has(b))
+	in := func(n uint64) id { return id(n*2*places + 2) } // all in one place
+	for n := range uint64(ways) {
+		k.add(in(n))
 	}
-	k.add(b)
-	k.remove(a)
-	if k.has(a) || !k.has(b) {
-		t.Errorf("after the other took its place: %v, the other %v", k.has(a), k.has(b))
+	k.add(in(0))
+	for n := range uint64(ways) {
+		if !k.has(in(n)) {
+			t.Errorf("number %d of %d was forgotten", n, ways)
+		}
+	}
+	last := in(ways)
+	if k.has(last) {
+		t.Error("one that was never added is known")
+	}
+	k.add(last)
+	forgotten := 0
+	for n := range uint64(ways) {
+		if !k.has(in(n)) {
+			forgotten++
+		}
+	}
+	if !k.has(last) || forgotten != 1 {
+		t.Errorf("the last is known: %v, and %d others were forgotten", k.has(last), forgotten)
+	}
+	k.remove(last)
+	if k.has(last) {
+		t.Error("still there after it was removed")
 	}
 	k.purge()
-	if k.has(b) {
-		t.Error("still there after a purge")
+	for n := range uint64(ways) {
+		if k.has(in(n)) {
+			t.Error("still there after a purge")
+		}
 	}
 }

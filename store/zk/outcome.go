@@ -108,7 +108,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 		return err == nil, err
 	case step.overParent || known || step.within:
 		// It is no longer what it was taken for.
-		step.overParent, step.parents = false, nil
+		step.overParent, step.there, step.parents = false, false, nil
 		return true, nil
 	case errors.Is(refusal, zkc.ErrNodeExists):
 		stat, err := do(c.b.ctx, l, func(conn *zkc.Conn) (*zkc.Stat, error) {
@@ -127,6 +127,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 			step.overParent, step.at = true, stat.Version
 			return true, nil
 		case op.Kind == store.OpEnsure:
+			step.there = true
 			c.b.known.add(step.ID)
 			return true, nil
 		}
