@@ -110,7 +110,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 		"cut":     func(d []byte) []byte { return d[:len(d)/2+1] },
 		"flipped": func(d []byte) []byte { d = bytes.Clone(d); d[len(d)-1] ^= 1; return d },
 		"longer":  func(d []byte) []byte { return append(bytes.Clone(d), 0) },
-		"newer":   func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] = 99; return d },
+		"newer":   func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] ^= 96; return d },
 		"term":    func(d []byte) []byte { d = bytes.Clone(d); d[min(7, len(d)-1)] ^= 8; return d },
 		"huge":    func([]byte) []byte { return make([]byte, store.MaxData) },
 	}
