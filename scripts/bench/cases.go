@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 )
 
@@ -101,12 +100,12 @@ func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKee
 	var rates, p50s []float64
 	var spent usage
 	for range o.runs {
-		before := use(s, zk)
+		before := use(zk, s)
 		fig, err := load(ctx, conns, o.duration, c.req)
 		if err != nil {
 			return err
 		}
-		spent = spent.plus(use(s, zk).minus(before))
+		spent = spent.plus(use(zk, s).minus(before))
 		ref, err := c.ref(ctx, conns)
 		if err != nil {
 			return err
@@ -132,18 +131,12 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		}
 	}
 	hello := helloTo(s.token)
-	secretURL := func(path string) string { return s.url + "/secrets/v1/secret/default/" + path }
-	read := readOf(o, s)
-	fresh := read
-	fresh.header = map[string]string{"Cache-Control": "no-cache"}
-	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
-	create := request{method: "PUT", want: 201, token: s.token,
-		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/new%d/s%d", n%100, n)), body }}
-	update := request{method: "PATCH", want: 204, token: s.token, next: func(n uint64) (string, []byte) { return secretURL(name(o, n)), body }}
-	list := request{method: "GET", want: 200, token: s.token, next: func(uint64) (string, []byte) { return secretURL("bench/folder?list=true"), nil }}
+	read, fresh, update, create := readOf(o, s), freshOf(o, s), updateOf(o, s), createOf(o, s)
+	list := request{method: "GET", want: 200, token: s.token, next: func(uint64) (string, []byte) { return s.secret("bench/folder?list=true"), nil }}
 	afterChange := list
+	body := bodyOf(o)
 	afterChange.first = &request{method: "PUT", want: 201, token: s.token,
-		next: func(n uint64) (string, []byte) { return secretURL(fmt.Sprintf("bench/folder/new%d", n)), body }}
+		next: func(n uint64) (string, []byte) { return s.secret(fmt.Sprintf("bench/folder/new%d", n)), body }}
 	signed := read
 	signed.token = s.rsaToken
 	rows := []benchCase{
@@ -173,26 +166,4 @@ func auditCase(o options, s, silent *server) benchCase {
 	return benchCase{"read, audited", readOf(o, s), "not audited", func(ctx context.Context, conns int) (figure, error) {
 		return load(ctx, conns, o.duration, readOf(o, silent))
 	}}
-}
-
-// readOf reads the secrets in turn.
-func readOf(o options, s *server) request {
-	return request{method: "GET", want: 200, token: s.token,
-		next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
-}
-
-func name(o options, n uint64) string {
-	n %= uint64(o.secrets)
-	if o.folders > 0 {
-		return fmt.Sprintf("bench/f%d/s%d", n%uint64(o.folders), n)
-	}
-	return fmt.Sprintf("bench/folder/s%d", n)
-}
-
-// fill stores the secrets that are read.
-func fill(ctx context.Context, o options, s *server) error {
-	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
-	return fillWith(ctx, o.secrets, request{method: "PUT", want: 201, token: s.token, next: func(n uint64) (string, []byte) {
-		return s.url + "/secrets/v1/secret/default/" + name(o, n), body
-	}})
 }

@@ -9,6 +9,13 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// fill stores the secrets that are read.
+func fill(ctx context.Context, o options, s *server) error {
+	body := bodyOf(o)
+	return fillWith(ctx, o.secrets, request{method: "PUT", want: 201, token: s.token,
+		next: func(n uint64) (string, []byte) { return s.secret(name(o, n)), body }})
+}
+
 // fillWith sends the request for the numbers 0 to count-1 once each, over 64
 // connections.
 func fillWith(ctx context.Context, count int, r request) error {

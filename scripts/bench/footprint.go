@@ -23,9 +23,7 @@ func footprintCase(ctx context.Context, o options, s *server, dir, storage strin
 		return err
 	}
 	fmt.Printf("%d secrets in %d folders: ready %v after the start, %d MiB\n", o.secrets, max(1, o.folders), took.Round(time.Millisecond), s.memory())
-	read := request{method: "GET", want: 200, token: s.token,
-		next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
-	if err := fillWith(ctx, min(o.secrets, 100_000), read); err != nil {
+	if err := fillWith(ctx, min(o.secrets, 100_000), readOf(o, s)); err != nil {
 		return err
 	}
 	fmt.Printf("after %d different secrets were read: %d MiB\n", min(o.secrets, 100_000), s.memory())
@@ -80,7 +78,7 @@ func restart(ctx context.Context, o options, s *server, dir, storage string) (*s
 
 // timed reads an answer to its end, which must be that of a list.
 func timed(ctx context.Context, s *server, path string) (took time.Duration, size int64, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/secrets/v1/secret/default/"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.secret(path), nil)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -129,7 +127,7 @@ func (p *process) status(field string) (kib int64) {
 func valuesCase(ctx context.Context, o options, s *server) error {
 	value := bytes.Repeat([]byte{0xff}, 1<<20)
 	binary := map[string]string{"Content-Type": "application/octet-stream"}
-	url := func(n uint64) string { return fmt.Sprintf("%s/secrets/v1/secret/default/bench/large/s%d", s.url, n%32) }
+	url := func(n uint64) string { return s.secret(fmt.Sprintf("bench/large/s%d", n%32)) }
 	put := request{method: "PUT", want: 201, token: s.token, header: binary, next: func(n uint64) (string, []byte) { return url(n), value }}
 	if err := fillWith(ctx, 32, put); err != nil {
 		return err

@@ -40,6 +40,12 @@ var sent atomic.Uint64
 // load drives conns connections in a closed loop for a while. Any unexpected
 // status is an error: a bench of failures measures nothing.
 func load(ctx context.Context, conns int, d time.Duration, r request) (figure, error) {
+	return loadEach(ctx, d, slices.Repeat([]request{r}, conns))
+}
+
+// loadEach is load, with one connection for each request of all.
+func loadEach(ctx context.Context, d time.Duration, all []request) (figure, error) {
+	conns := len(all)
 	client := &fasthttp.Client{MaxConnsPerHost: conns, ReadTimeout: 30 * time.Second, DisablePathNormalizing: true,
 		Dial: func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }}
 	defer client.CloseIdleConnections()
@@ -48,7 +54,7 @@ func load(ctx context.Context, conns int, d time.Duration, r request) (figure, e
 	failures := make([]error, conns)
 	start := time.Now()
 	var workers sync.WaitGroup
-	for w := range conns {
+	for w, r := range all {
 		workers.Go(func() {
 			for time.Now().Before(deadline) && ctx.Err() == nil {
 				if r.first != nil {

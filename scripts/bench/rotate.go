@@ -44,9 +44,7 @@ func rotateCase(ctx context.Context, o options, s *server, dir string) error {
 			break
 		}
 	}
-	read := request{method: "GET", want: 200, token: s.token, header: map[string]string{"Cache-Control": "no-cache"},
-		next: func(n uint64) (string, []byte) { return s.url + "/secrets/v1/secret/default/" + name(o, n), nil }}
-	if err := fillWith(ctx, o.secrets, read); err != nil {
+	if err := fillWith(ctx, o.secrets, freshOf(o, s)); err != nil {
 		return fmt.Errorf("a secret does not read after the rotation: %w", err)
 	}
 	fmt.Printf("all %d secrets read after it\n", o.secrets)
@@ -55,9 +53,9 @@ func rotateCase(ctx context.Context, o options, s *server, dir string) error {
 
 // mixed reads, and updates every tenth time.
 func mixed(o options, s *server) request {
-	body := []byte(`{"value":"` + strings.Repeat("v", o.size) + `"}`)
+	body := bodyOf(o)
 	return request{token: s.token, next: func(n uint64) (string, []byte) {
-		url := s.url + "/secrets/v1/secret/default/" + name(o, n*7919)
+		url := s.secret(name(o, n*7919))
 		if n%10 == 0 {
 			return url, body
 		}

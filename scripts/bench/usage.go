@@ -15,9 +15,12 @@ type usage struct {
 	packets, transactions float64 // that ZooKeeper has got from its clients, and made
 }
 
-// use reads the counters. zk may be nil.
-func use(s *server, zk *zooKeeper) usage {
-	u := usage{requests: float64(sent.Load()), server: float64(s.cpu().Microseconds())}
+// use reads the counters, those of the servers as their sum. zk may be nil.
+func use(zk *zooKeeper, servers ...*server) usage {
+	u := usage{requests: float64(sent.Load())}
+	for _, s := range servers {
+		u.server += float64(s.cpu().Microseconds())
+	}
 	if zk != nil {
 		u.zooKeeper = float64(zk.cpu().Microseconds())
 		u.packets, u.transactions = zk.counters()
