@@ -38,6 +38,8 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 		return rotateCase(ctx, o, s, dir)
 	case "footprint":
 		return footprintCase(ctx, o, s, dir, url)
+	case "servers":
+		return serversCase(ctx, o, s, zk, dir)
 	case "values":
 		return valuesCase(ctx, o, s)
 	}
@@ -114,9 +116,9 @@ func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKee
 		rates = append(rates, fig.perSecond/ref.perSecond)
 		p50s = append(p50s, float64(fig.p50)/float64(max(1, ref.p50)))
 	}
-	fig, ref, n := median(figs), median(refs), max(1, spent.requests)
+	fig, ref, each := median(figs), median(refs), spent.each()
 	fmt.Fprintf(out, "%s\t%d\t%.0f\t%d µs\t%d µs\t%.0f µs\t%.0f µs\t%.2f\t%.2f\t%s %.0f\t%d µs\t%.2f\t%.2f\t\n", c.name, conns, fig.perSecond,
-		fig.p50.Microseconds(), fig.p99.Microseconds(), spent.server/n, spent.zooKeeper/n, spent.packets/n, spent.transactions/n,
+		fig.p50.Microseconds(), fig.p99.Microseconds(), each.server, each.zooKeeper, each.packets, each.transactions,
 		c.reference, ref.perSecond, ref.p50.Microseconds(), middle(rates), middle(p50s))
 	return nil
 }

@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&storages, "storage", "bolt,zk", "storages to measure, comma-separated")
 	flag.IntVar(&o.secrets, "secrets", 10000, "secrets stored before the reads")
 	flag.IntVar(&o.folders, "folders", 0, "folders that the secrets are spread over; 0 is one")
-	flag.StringVar(&o.only, "case", "", "the one case to run, for example read; rotate, footprint and values run only when they are named")
+	flag.StringVar(&o.only, "case", "", "the one case to run, for example read; rotate, footprint, values and servers (three against one, with -storage zk -conns 64) run only when they are named")
 	conns := flag.String("conns", "1,16,64", "connections, comma-separated")
 	flag.IntVar(&o.size, "size", 256, "bytes of a value")
 	flag.Parse()

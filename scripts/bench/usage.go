@@ -36,6 +36,12 @@ func (u usage) minus(v usage) usage {
 	return u.plus(usage{-v.requests, -v.server, -v.zooKeeper, -v.packets, -v.transactions})
 }
 
+// each returns what one request has of it.
+func (u usage) each() usage {
+	n := max(1, u.requests)
+	return usage{1, u.server / n, u.zooKeeper / n, u.packets / n, u.transactions / n}
+}
+
 // counters asks for how many packets were received and what the last transaction
 // was; zero if there is no answer.
 func (z *zooKeeper) counters() (packets, transactions float64) {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+)
+
+// serversCase holds three servers on one ZooKeeper against one, on the same
+// machine. Both stand all the time, the three in a ROOT of their own, and are
+// loaded in turns. A server follows the change records of its own ROOT alone, so
+// the one is as good as on its own: an idle server sends some ten packets a
+// second. And none has to be started and to fill its memory for each turn, nor
+// leaves a change record behind each time: of those a few hundred would keep the
+// servers from remembering anything.
+func serversCase(ctx context.Context, o options, s *server, zk *zooKeeper, dir string) error {
+	if zk == nil {
+		return errors.New("only on ZooKeeper do servers share a storage: -storage zk")
+	}
+	if few := slices.Min(o.conns); few < 3 {
+		return fmt.Errorf("-conns %d cannot be spread over three servers", few)
+	}
+	one := fleet{s}
+	three, err := startFleet(ctx, o, dir, "zk://"+zk.addr+"/three", 3)
+	if err != nil {
+		return err
+	}
+	defer three.stop()
+	if err := three.fill(ctx, o); err != nil {
+		return err
+	}
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer out.Flush()
+	fmt.Fprint(out, "one / three servers\tconns\treq/s\tratio\tp50\tof p50\tserver CPU\tZooKeeper CPU\tpackets\ttransactions\t\n")
+	for _, row := range []struct {
+		name string
+		of   func(options, *server) request
+	}{
+		{"read", readOf},
+		{"read no-cache", freshOf},
+		{"update", updateOf},
+		{"create", createOf}, // last, for a server remembers these in place of the others
+	} {
+		for _, conns := range o.conns {
+			d := duel{a: one.side(o, conns, row.of), b: three.side(o, conns, row.of)}
+			if err := d.measure(ctx, o, zk); err != nil {
+				return fmt.Errorf("%s at %d connections: %w", row.name, conns, err)
+			}
+			d.print(out, row.name, conns)
+		}
+	}
+	return nil
+}
+
+// fleet is several servers on one storage.
+type fleet []*server
+
+func (f fleet) stop() {
+	for _, s := range f {
+		s.stop()
+	}
+}
+
+func startFleet(ctx context.Context, o options, dir, storage string, size int) (fleet, error) {
+	var f fleet
+	for n := range size {
+		own := filepath.Join(dir, fmt.Sprintf("fleet-%d", n+1)) // each writes an audit log
+		err := os.Mkdir(own, 0o700)
+		var s *server
+		if err == nil {
+			s, err = startReady(ctx, o, own, storage, true)
+		}
+		if err != nil {
+			f.stop()
+			return nil, err
+		}
+		f = append(f, s)
+	}
+	return f, nil
+}
+
+// fill stores the secrets, and has each server remember them, as one does that
+// has stored them alone.
+func (f fleet) fill(ctx context.Context, o options) error {
+	if err := fill(ctx, o, f[0]); err != nil {
+		return err
+	}
+	for _, s := range f {
+		if err := fillWith(ctx, o.secrets, readOf(o, s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// side gives each connection one of the servers, as a load balancer does. All
+// take the secrets from one sequence, so each server comes to ask for every
+// secret, and to update what another one has updated before.
+func (f fleet) side(o options, conns int, of func(options, *server) request) *side {
+	d := &side{servers: f}
+	for n := range conns {
+		d.conns = append(d.conns, of(o, f[n%len(f)]))
+	}
+	return d
+}
