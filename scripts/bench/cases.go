@@ -92,34 +92,22 @@ type benchCase struct {
 	ref       func(ctx context.Context, conns int) (figure, error)
 }
 
-// measure runs the case and its reference in turns, so that each ratio is of two
-// figures of the same seconds.
+// measure runs the reference and the case in turns.
 func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKeeper, conns int, out *tabwriter.Writer) error {
 	if _, err := load(ctx, conns, o.duration/4, c.req); err != nil { // warm up
 		return err
 	}
-	var figs, refs []figure
-	var rates, p50s []float64
-	var spent usage
-	for range o.runs {
-		before := use(zk, s)
-		fig, err := load(ctx, conns, o.duration, c.req)
-		if err != nil {
-			return err
-		}
-		spent = spent.plus(use(zk, s).minus(before))
-		ref, err := c.ref(ctx, conns)
-		if err != nil {
-			return err
-		}
-		figs, refs = append(figs, fig), append(refs, ref)
-		rates = append(rates, fig.perSecond/ref.perSecond)
-		p50s = append(p50s, float64(fig.p50)/float64(max(1, ref.p50)))
+	d := duel{
+		a: &side{run: func(ctx context.Context) (figure, error) { return c.ref(ctx, conns) }},
+		b: &side{run: func(ctx context.Context) (figure, error) { return load(ctx, conns, o.duration, c.req) }, servers: []*server{s}},
 	}
-	fig, ref, each := median(figs), median(refs), spent.each()
+	if err := d.measure(ctx, o.runs, zk); err != nil {
+		return err
+	}
+	fig, ref, each := median(d.b.figs), median(d.a.figs), d.b.spent.each()
 	fmt.Fprintf(out, "%s\t%d\t%.0f\t%d µs\t%d µs\t%.0f µs\t%.0f µs\t%.2f\t%.2f\t%s %.0f\t%d µs\t%.2f\t%.2f\t\n", c.name, conns, fig.perSecond,
 		fig.p50.Microseconds(), fig.p99.Microseconds(), each.server, each.zooKeeper, each.packets, each.transactions,
-		c.reference, ref.perSecond, ref.p50.Microseconds(), middle(rates), middle(p50s))
+		c.reference, ref.perSecond, ref.p50.Microseconds(), middle(d.rates), middle(d.medians))
 	return nil
 }
 

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"context"
-	"fmt"
-	"io"
-)
+import "context"
 
 // duel measures two sides in turns, so that each ratio is of two figures of the
 // same seconds.
@@ -13,18 +9,21 @@ type duel struct {
 	rates, medians []float64 // b's of a's, one for each turn
 }
 
-func (d *duel) measure(ctx context.Context, o options, zk *zooKeeper) error {
-	for _, s := range []*side{d.a, d.b} {
-		if err := s.warmUp(ctx, o); err != nil {
-			return err
-		}
-	}
-	for range o.runs {
-		a, err := d.a.turn(ctx, o, zk)
+// side is one of the two.
+type side struct {
+	run     func(ctx context.Context) (figure, error) // one turn
+	servers []*server                                 // that work in it
+	figs    []figure
+	spent   usage
+}
+
+func (d *duel) measure(ctx context.Context, turns int, zk *zooKeeper) error {
+	for range turns {
+		a, err := d.a.turn(ctx, zk)
 		if err != nil {
 			return err
 		}
-		b, err := d.b.turn(ctx, o, zk)
+		b, err := d.b.turn(ctx, zk)
 		if err != nil {
 			return err
 		}
@@ -34,36 +33,9 @@ func (d *duel) measure(ctx context.Context, o options, zk *zooKeeper) error {
 	return nil
 }
 
-func (d *duel) print(out io.Writer, name string, conns int) {
-	a, b := median(d.a.figs), median(d.b.figs)
-	x, y := d.a.spent.each(), d.b.spent.each()
-	fmt.Fprintf(out, "%s\t%d\t%.0f / %.0f\t%.2f\t%d / %d µs\t%.2f\t%.0f / %.0f µs\t%.0f / %.0f µs\t%.2f / %.2f\t%.2f / %.2f\t\n", name, conns,
-		a.perSecond, b.perSecond, middle(d.rates), a.p50.Microseconds(), b.p50.Microseconds(), middle(d.medians),
-		x.server, y.server, x.zooKeeper, y.zooKeeper, x.packets, y.packets, x.transactions, y.transactions)
-}
-
-// side is one of the two.
-type side struct {
-	servers []*server
-	conns   []request // what each connection sends
-	figs    []figure
-	spent   usage
-}
-
-// warmUp lasts until each secret had its turn: what others have done to it
-// before is part of what the next request costs.
-func (s *side) warmUp(ctx context.Context, o options) error {
-	for before := sent.Load(); sent.Load()-before < uint64(o.secrets); {
-		if _, err := loadEach(ctx, o.duration/4, s.conns); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *side) turn(ctx context.Context, o options, zk *zooKeeper) (figure, error) {
+func (s *side) turn(ctx context.Context, zk *zooKeeper) (figure, error) {
 	before := use(zk, s.servers...)
-	fig, err := loadEach(ctx, o.duration, s.conns)
+	fig, err := s.run(ctx)
 	if err != nil {
 		return figure{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,11 +47,16 @@ func serversCase(ctx context.Context, o options, s *server, zk *zooKeeper, dir s
 		{"create", createOf}, // last, for a server remembers these in place of the others
 	} {
 		for _, conns := range o.conns {
-			d := duel{a: one.side(o, conns, row.of), b: three.side(o, conns, row.of)}
-			if err := d.measure(ctx, o, zk); err != nil {
+			all, spread := one.requests(o, conns, row.of), three.requests(o, conns, row.of)
+			err := errors.Join(warmUp(ctx, o, all), warmUp(ctx, o, spread))
+			d := duel{a: one.side(o, all), b: three.side(o, spread)}
+			if err == nil {
+				err = d.measure(ctx, o.runs, zk)
+			}
+			if err != nil {
 				return fmt.Errorf("%s at %d connections: %w", row.name, conns, err)
 			}
-			d.print(out, row.name, conns)
+			printBoth(out, row.name, conns, d)
 		}
 	}
 	return nil
@@ -97,13 +103,36 @@ func (f fleet) fill(ctx context.Context, o options) error {
 	return nil
 }
 
-// side gives each connection one of the servers, as a load balancer does. All
+// requests gives each connection one of the servers, as a load balancer does. All
 // take the secrets from one sequence, so each server comes to ask for every
 // secret, and to update what another one has updated before.
-func (f fleet) side(o options, conns int, of func(options, *server) request) *side {
-	d := &side{servers: f}
+func (f fleet) requests(o options, conns int, of func(options, *server) request) []request {
+	var all []request
 	for n := range conns {
-		d.conns = append(d.conns, of(o, f[n%len(f)]))
+		all = append(all, of(o, f[n%len(f)]))
 	}
-	return d
+	return all
+}
+
+func (f fleet) side(o options, all []request) *side {
+	return &side{servers: f, run: func(ctx context.Context) (figure, error) { return loadEach(ctx, o.duration, all) }}
+}
+
+// warmUp lasts until each secret had its turn: what others have done to it
+// before is part of what the next request costs.
+func warmUp(ctx context.Context, o options, all []request) error {
+	for before := sent.Load(); sent.Load()-before < uint64(o.secrets); {
+		if _, err := loadEach(ctx, o.duration/4, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printBoth(out io.Writer, name string, conns int, d duel) {
+	a, b := median(d.a.figs), median(d.b.figs)
+	x, y := d.a.spent.each(), d.b.spent.each()
+	fmt.Fprintf(out, "%s\t%d\t%.0f / %.0f\t%.2f\t%d / %d µs\t%.2f\t%.0f / %.0f µs\t%.0f / %.0f µs\t%.2f / %.2f\t%.2f / %.2f\t\n", name, conns,
+		a.perSecond, b.perSecond, middle(d.rates), a.p50.Microseconds(), b.p50.Microseconds(), middle(d.medians),
+		x.server, y.server, x.zooKeeper, y.zooKeeper, x.packets, y.packets, x.transactions, y.transactions)
 }
