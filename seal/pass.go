@@ -171,7 +171,7 @@ func (p *pass) walkDeleted(ctx context.Context, workers *errgroup.Group) error {
 		for _, child := range names {
 			key := folder + "/" + child
 			workers.Go(func() error {
-				return p.visit(ctx, key, func(o *opened) (envelope.Place, error) { return deletedPlace(o, key), nil })
+				return p.visitSecret(ctx, key, keySecrets+folder[len(keyDeleted):], func(o *opened) (envelope.Place, error) { return deletedPlace(o, key), nil })
 			})
 		}
 	}
@@ -197,7 +197,7 @@ func (p *pass) walkFolder(ctx context.Context, workers *errgroup.Group, folder s
 	for _, child := range names {
 		key := folder + "/" + child
 		workers.Go(func() error {
-			return p.visit(ctx, key, func(o *opened) (envelope.Place, error) {
+			return p.visitSecret(ctx, key, folder, func(o *opened) (envelope.Place, error) {
 				name, err := o.names.openName(id, child)
 				if err != nil {
 					return envelope.Place{}, corrupt(key, err)
@@ -266,9 +266,25 @@ func (p *pass) children(ctx context.Context, key store.Key) ([]string, error) {
 	return list.Names, err
 }
 
+// visitSecret is visit for the record of a secret, deleted or not, that is or was
+// in folder: it may be removed and made again, to the same version, before it is
+// written.
+func (p *pass) visitSecret(ctx context.Context, key, folder store.Key, place func(*opened) (envelope.Place, error)) error {
+	m, err := p.store.markOf(ctx, folder, store.Cached)
+	if err != nil {
+		return err
+	}
+	return p.visitIf(ctx, key, m, place)
+}
+
 // visit re-encrypts one record if it is under an old term. Whoever changes the
 // record meanwhile has written it under the active term.
 func (p *pass) visit(ctx context.Context, key store.Key, place func(*opened) (envelope.Place, error)) error {
+	return p.visitIf(ctx, key, mark{}, place)
+}
+
+// visitIf is visit, which writes only if no secret of the bucket was deleted since m.
+func (p *pass) visitIf(ctx context.Context, key store.Key, m mark, place func(*opened) (envelope.Place, error)) error {
 	node, err := p.store.backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -284,10 +300,10 @@ func (p *pass) visit(ctx context.Context, key store.Key, place func(*opened) (en
 	if err := p.limit.Wait(ctx); err != nil {
 		return err
 	}
-	return p.reseal(ctx, key, node, place)
+	return p.reseal(ctx, key, m, node, place)
 }
 
-func (p *pass) reseal(ctx context.Context, key store.Key, node store.Node, place func(*opened) (envelope.Place, error)) error {
+func (p *pass) reseal(ctx context.Context, key store.Key, m mark, node store.Node, place func(*opened) (envelope.Place, error)) error {
 	err := p.store.commit(ctx, func(o *opened) ([]store.Op, error) {
 		at, err := place(o)
 		if err != nil {
@@ -299,7 +315,7 @@ func (p *pass) reseal(ctx context.Context, key store.Key, node store.Node, place
 		}
 		op := store.Set(key, data, node.Version)
 		op.Quiet = true // the value is the same
-		return []store.Op{op}, nil
+		return append(m.check(), op), nil
 	})
 	var refused *store.OpError
 	switch {

@@ -9,7 +9,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/time/rate"
+
 	"secretstore/acl"
+	"secretstore/seal/envelope"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -419,5 +422,77 @@ func TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds(t *testing.T) {
 	}
 	if _, err := first.Create(ctx, gone, large); err != nil {
 		t.Errorf("create of a secret that memory still knows: %v", err)
+	}
+}
+
+// TestARotationNeverBringsBackASecretThatWasDeleted: between the look and the
+// write of a pass, a secret or what a delete has left is removed and made again.
+func TestARotationNeverBringsBackASecretThatWasDeleted(t *testing.T) {
+	for name, again := range map[string]func(*testing.T, *Store, acl.Path){
+		"secret": func(t *testing.T, s *Store, p acl.Path) {
+			succeeds(t, s.Purge(t.Context(), p, nil))
+			_, err := s.Create(t.Context(), p, text("new"))
+			succeeds(t, err)
+		},
+		"deleted": func(t *testing.T, s *Store, p acl.Path) {
+			_, err := s.Undelete(t.Context(), p)
+			succeeds(t, err)
+			succeeds(t, s.Purge(t.Context(), p, nil))
+			_, err = s.Create(t.Context(), p, text("new"))
+			succeeds(t, err)
+			succeeds(t, s.Delete(t.Context(), p, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, view, second := twoServers(t)
+			ctx, p := t.Context(), path(t, "f/a")
+			// Somebody else does the rotation: neither of the two in the background.
+			if _, err := view.Apply(ctx, store.Create(keyRotation, []byte(`{"format":1,"owner":"another"}`))); err != nil {
+				t.Fatal(err)
+			}
+			if r, _, err := first.readRotation(ctx); err != nil || r.Owner != "another" {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if _, err := first.Create(ctx, p, text("old")); err != nil {
+				t.Fatal(err)
+			}
+			folder, key, err := first.keysOf(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			place := func(o *opened) (envelope.Place, error) { return secretPlace(o, p), nil }
+			if name == "deleted" {
+				succeeds(t, first.Delete(ctx, p, nil))
+				key = deletedKey(key)
+				place = func(o *opened) (envelope.Place, error) { return deletedPlace(o, key), nil }
+			}
+			info, err := first.Rotate(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			between := func() { again(t, second, p) }
+			view.between.Store(&between)
+			pass := &pass{store: first, term: info.Term, limit: rate.NewLimiter(rate.Inf, 1)}
+			if err := pass.visitSecret(ctx, key, folder, place); err != nil {
+				t.Fatal(err)
+			}
+			if view.between.Load() != nil {
+				t.Fatal("the record was not looked at")
+			}
+			if name == "deleted" {
+				_, err := second.Undelete(ctx, p)
+				succeeds(t, err)
+			}
+			if got, err := second.Get(ctx, p, store.Latest); err != nil || string(got.Value) != "new" {
+				t.Errorf("%q, %v: the rotation has brought back what was deleted", got.Value, err)
+			}
+		})
+	}
+}
+
+func succeeds(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
