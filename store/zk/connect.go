@@ -89,6 +89,8 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 	l.barriers = newReader()
 	l.barriers.begin()
 	b.running.Go(func() { l.barriers.serve(b.ctx, l, l, b.changes) })
+	l.confirms = newConfirmer()
+	b.running.Go(func() { l.confirms.serve(b.ctx, l) })
 	for i := range l.readers {
 		l.readers[i] = newReader()
 		b.running.Go(func() { b.read(l, l.readers[i]) })

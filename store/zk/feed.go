@@ -36,6 +36,7 @@ const unread = ^uint64(0)
 type dirty struct {
 	mu    sync.Mutex
 	paths map[string]bool // the watch has fired; guarded by mu
+	told  atomic.Uint64   // how many have fired so far; changed under mu
 	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
@@ -44,6 +45,9 @@ func newDirty() *dirty { return &dirty{paths: make(map[string]bool), wake: make(
 func (d *dirty) add(path string, fired bool) {
 	d.mu.Lock()
 	d.paths[path] = d.paths[path] || fired
+	if fired {
+		d.told.Add(1)
+	}
 	d.mu.Unlock()
 	d.poke()
 }
@@ -56,12 +60,13 @@ func (d *dirty) poke() {
 	}
 }
 
-func (d *dirty) take() map[string]bool {
+// take returns the paths, and how many watches had fired by then.
+func (d *dirty) take() (paths map[string]bool, told uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paths := d.paths
+	paths = d.paths
 	d.paths = make(map[string]bool)
-	return paths
+	return paths, d.told.Load()
 }
 
 // follow answers events until l is down or the backend ends.
@@ -77,7 +82,8 @@ func (b *Backend) follow(l *link) {
 		case <-l.dirty.wake:
 		}
 		asked := l.asked.Load() // before take: what was told before that answer is there
-		for path, fired := range l.dirty.take() {
+		paths, told := l.dirty.take()
+		for path, fired := range paths {
 			var err error
 			switch {
 			case path == b.changes:
@@ -92,6 +98,7 @@ func (b *Backend) follow(l *link) {
 				return
 			}
 		}
+		l.followed.Store(told)
 		l.caughtUp.Store(asked)
 	}
 }

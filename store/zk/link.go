@@ -83,6 +83,7 @@ type link struct {
 	ticked    atomic.Int64        // when tend last looked, ns after clockBase
 	naps      atomic.Int64        // how often tend found that the process had been stopped
 	asked     atomic.Int64        // after how many of them the server has answered a question put since
+	followed  atomic.Uint64       // how many of the watches that have fired were followed
 	caughtUp  atomic.Int64        // after how many of them all that was told before that answer has been followed
 	sessionOn sync.Once
 	// For a connection of reads: the packets go through a sender, and sent gets a
@@ -92,6 +93,7 @@ type link struct {
 
 	// Set before the link is published, then constant.
 	barriers *reader          // on this very connection
+	confirms *confirmer       // on this one as well
 	readers  [readers]*reader // on others
 
 	rousing sync.Mutex

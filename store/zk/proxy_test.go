@@ -24,6 +24,7 @@ type proxy struct {
 	silent  bool              // new connections get no answer; guarded by mu
 	onReply int               // so many bytes of a reply still pass, then its connection is cut; -1 is never; guarded by mu
 	large   time.Duration     // what a large piece of a reply takes; -1 cuts its connection; guarded by mu
+	slow    time.Duration     // what each piece of a reply takes; guarded by mu
 	count   int               // of connections let in; guarded by mu
 	running sync.WaitGroup
 }
@@ -96,6 +97,13 @@ func (p *proxy) Large(takes time.Duration) {
 	p.large = takes
 }
 
+// Slow delays each piece of a reply, however many replies it holds.
+func (p *proxy) Slow(by time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = by
+}
+
 // Complete waits until a backend has all its connections.
 func (p *proxy) Complete() {
 	p.t.Helper()
@@ -162,15 +170,18 @@ func (p *proxy) pass(from, to net.Conn, reply bool) {
 			n = min(n, p.onReply)
 			p.onReply = -1
 		}
-		large := time.Duration(0)
+		late := time.Duration(0)
 		if reply && n == len(buf) {
-			large = p.large
+			late = p.large
+		}
+		if reply {
+			late += p.slow
 		}
 		p.mu.Unlock()
-		if large < 0 {
+		if late < 0 {
 			return
 		}
-		time.Sleep(large)
+		time.Sleep(late)
 		if _, err := to.Write(buf[:n]); err != nil || cut {
 			return
 		}

@@ -18,7 +18,8 @@
 // whose content is malformed (a count of names that is negative, for one): use
 // TLS where the network is not trusted. A record that is changed by hand (zkCli) is not
 // published: Changes does not tell of it, and memory keeps the old one for up to
-// relookAfter. A server that is cut off notices within maxSilence; until then it
+// relookAfter; a linearizable read sees it at once, unless the znode was deleted and
+// made again to the same version. A server that is cut off notices within maxSilence; until then it
 // serves from memory what may have changed meanwhile, without an Age.
 package zk
 
