@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
+	"time"
 )
 
 // benchStorage prints the table of one storage.
@@ -75,6 +77,9 @@ func measureAll(ctx context.Context, o options, all []benchCase, s *server, zk *
 		if o.only != "" && c.name != o.only {
 			continue
 		}
+		if err := c.warmUp(ctx, o); err != nil {
+			return fmt.Errorf("%s: warm up: %w", c.name, err)
+		}
 		for _, conns := range o.conns {
 			if err := c.measure(ctx, o, s, zk, conns, out); err != nil {
 				return fmt.Errorf("%s at %d connections: %w", c.name, conns, err)
@@ -92,11 +97,26 @@ type benchCase struct {
 	ref       func(ctx context.Context, conns int) (figure, error)
 }
 
+// warmUpFor is how long the reference and the case have ZooKeeper to themselves
+// before they are measured: its compiler has seen neither before, and a ZooKeeper
+// that clients wait for has long been running.
+const warmUpFor = 6 * time.Second
+
+func (c benchCase) warmUp(ctx context.Context, o options) error {
+	conns := slices.Max(o.conns)
+	for start := time.Now(); time.Since(start) < warmUpFor; {
+		if _, err := c.ref(ctx, conns); err != nil {
+			return err
+		}
+		if _, err := load(ctx, conns, o.duration, c.req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // measure runs the reference and the case in turns.
 func (c benchCase) measure(ctx context.Context, o options, s *server, zk *zooKeeper, conns int, out *tabwriter.Writer) error {
-	if _, err := load(ctx, conns, o.duration/4, c.req); err != nil { // warm up
-		return err
-	}
 	d := duel{
 		a: &side{run: func(ctx context.Context) (figure, error) { return c.ref(ctx, conns) }},
 		b: &side{run: func(ctx context.Context) (figure, error) { return load(ctx, conns, o.duration, c.req) }, servers: []*server{s}},

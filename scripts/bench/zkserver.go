@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// zooKeeper is a server of the bench's own, configured as an operator would:
-// writes reach the disk, and the compiler may optimise.
+// zooKeeper is a server of the bench's own, as an operator has it: writes reach
+// the disk, the compiler may optimise, and the garbage collector is the one that
+// java chooses. (The serial one that scripts/zookeeper takes, for it needs little
+// memory, was seen to stop the process for up to 95 ms twice a second.)
 type zooKeeper struct {
 	*process
 	addr string
@@ -29,7 +31,7 @@ func startZooKeeper(ctx context.Context, dir string) (*zooKeeper, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "scripts/zookeeper", "run", filepath.Join(dir, "zookeeper"), "--port", port)
-	cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS=-Xmx3g -XX:TieredStopAtLevel=4 -Dzookeeper.forceSync=yes")
+	cmd.Env = append(os.Environ(), "ZOOKEEPER_OPTS=-Xmx3g -XX:-UseSerialGC -XX:TieredStopAtLevel=4 -Dzookeeper.forceSync=yes")
 	p, err := startProcess(cmd)
 	if err != nil {
 		return nil, err
