@@ -28,12 +28,12 @@ type network struct {
 	nodes []node
 
 	mu   sync.Mutex
-	cuts map[[2]string]bool // from, to; guarded by mu
+	cuts map[[2]string]int // how often from, to is cut: faults overlap; guarded by mu
 }
 
 // theNetwork is made once: a namespace outlives the test that made it.
 var theNetwork = sync.OnceValues(func() (*network, error) {
-	w := &network{cuts: make(map[[2]string]bool)}
+	w := &network{cuts: make(map[[2]string]int)}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return nil, err
 	}
@@ -71,49 +71,93 @@ func newNetwork(t testing.TB) *network {
 }
 
 // cut drops, without a word, what from sends to any of to, from now on.
-func (w *network) cut(from node, to ...node) error { return w.rule("add", from, to) }
+func (w *network) cut(from node, to ...node) error { return w.change(1, from, to) }
+
+// uncut undoes one cut.
+func (w *network) uncut(from node, to ...node) error { return w.change(-1, from, to) }
 
 // isolate cuts n off from others, both ways.
-func (w *network) isolate(n node, others ...node) error {
+func (w *network) isolate(n node, others ...node) error { return both(w.cut, n, others) }
+
+// rejoin undoes one isolate.
+func (w *network) rejoin(n node, others ...node) error { return both(w.uncut, n, others) }
+
+func both(do func(from node, to ...node) error, n node, others []node) error {
 	for _, other := range others {
-		if err := w.cut(other, n); err != nil {
+		if err := do(other, n); err != nil {
 			return err
 		}
 	}
-	return w.cut(n, others...)
+	return do(n, others...)
 }
 
 // heal undoes all cuts.
 func (w *network) heal() error {
 	w.mu.Lock()
-	var cuts [][2]string
+	defer w.mu.Unlock()
 	for cut := range w.cuts {
-		cuts = append(cuts, cut)
-	}
-	w.mu.Unlock()
-	for _, cut := range cuts {
-		if err := w.rule("del", node{address: cut[0]}, []node{{address: cut[1]}}); err != nil {
+		if err := w.set(cut, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rule has the router throw packets away, or pass them again.
-func (w *network) rule(what string, from node, to []node) error {
+func (w *network) change(by int, from node, to []node) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, n := range to {
 		cut := [2]string{from.address, n.address}
-		if n.address == from.address || w.cuts[cut] == (what == "add") {
+		if n.address == from.address {
 			continue
 		}
+		if err := w.set(cut, w.cuts[cut]+by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set has the router throw packets away that are cut at all. The caller holds mu.
+func (w *network) set(cut [2]string, times int) error {
+	if was := w.cuts[cut] > 0; was != (times > 0) {
+		what := map[bool]string{true: "del", false: "add"}[was]
 		if err := ip("rule", what, "from", cut[0], "to", cut[1], "blackhole"); err != nil {
 			return err
 		}
-		w.cuts[cut] = what == "add"
 	}
+	w.cuts[cut] = times
 	return nil
+}
+
+// TestTheEndOfOneFaultDoesNotEndAnother looks at what the router would do.
+func TestTheEndOfOneFaultDoesNotEndAnother(t *testing.T) {
+	w := newNetwork(t)
+	server, member, other := w.nodes[3], w.nodes[0], w.nodes[1]
+	passes := func(from, to node) bool {
+		return ip("route", "get", to.address, "from", from.address, "iif", "v"+from.name[1:]) == nil
+	}
+	for _, step := range []struct {
+		name              string
+		do                func() error
+		toServer, toOther bool // from the member
+	}{
+		{"nothing", func() error { return nil }, true, true},
+		{"cut server from member", func() error { return w.isolate(server, member) }, false, true},
+		{"isolate member", func() error { return w.isolate(member, w.nodes...) }, false, false},
+		{"the member is back", func() error { return w.rejoin(member, w.nodes...) }, false, true},
+		{"mute member", func() error { return w.cut(member, w.nodes...) }, false, false},
+		{"the server is back", func() error { return w.rejoin(server, member) }, false, false},
+		{"heal", w.heal, true, true},
+	} {
+		must(t, step.do())
+		if toServer, toOther := passes(member, server), passes(member, other); toServer != step.toServer || toOther != step.toOther {
+			t.Errorf("%s: to the server %v, to another member %v", step.name, toServer, toOther)
+		}
+	}
+	if !passes(server, member) {
+		t.Error("not healed")
+	}
 }
 
 func ip(args ...string) error {
