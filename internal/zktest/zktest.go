@@ -172,10 +172,10 @@ func (s *Server) Launch() {
 }
 
 // Serves says whether the server answers clients.
-func (s *Server) Serves() bool { return s.mode() != "" }
+func (s *Server) Serves() bool { return s.Status().Mode != "" }
 
 // Leader says whether the server leads its ensemble.
-func (s *Server) Leader() bool { return s.mode() == "leader" }
+func (s *Server) Leader() bool { return s.Status().Mode == "leader" }
 
 func newServer(t testing.TB, host Host, port int) *Server {
 	t.Helper()
@@ -262,7 +262,7 @@ func script(t testing.TB) string {
 
 func (s *Server) await() {
 	s.t.Helper()
-	for deadline := time.Now().Add(startup); s.mode() == ""; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(startup); !s.Serves(); time.Sleep(20 * time.Millisecond) {
 		if s.hasEnded() {
 			s.t.Fatalf("zktest: ZooKeeper did not start:\n%s", s.LogTail())
 		}
@@ -272,25 +272,35 @@ func (s *Server) await() {
 	}
 }
 
-// mode returns what the server says that it is (standalone, leader, follower),
-// or "" if it does not serve. (One that is about to serve may keep the
-// connection open for ever.)
-func (s *Server) mode() string {
+// Status is what a server says of itself. One that was paused or cut off
+// goes on saying what it was until it notices.
+type Status struct {
+	Mode string // standalone, leader or follower; empty if it does not serve
+	Zxid uint64 // of the last transaction that it has applied; the upper half is the epoch of a leader
+}
+
+// Status asks the server. (One that is about to serve may keep the connection
+// open for ever.)
+func (s *Server) Status() Status {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
-		return ""
+		return Status{}
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte("srvr")); err != nil {
-		return ""
+		return Status{}
 	}
+	var status Status
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		if mode, found := strings.CutPrefix(lines.Text(), "Mode: "); found {
-			return mode
+		switch name, value, _ := strings.Cut(lines.Text(), ": "); name {
+		case "Mode":
+			status.Mode = value
+		case "Zxid":
+			status.Zxid, _ = strconv.ParseUint(value, 0, 64) // none is 0
 		}
 	}
-	return ""
+	return status
 }
 
 // LogTail returns the end of the server's log.
