@@ -6,7 +6,8 @@
 //
 // TestChaos does it at random and has the history judged (judge_test.go);
 // `make chaos CHAOSTIME=10m SEED=7` runs it for longer, and a seed repeats the
-// schedule of faults. The other tests make one fault each, and demand what
+// faults, though not to the second: those of members wait until the ensemble has
+// recovered from the one before. The other tests make one fault each, and demand what
 // docs/architecture.md promises for it.
 //
 // The tests need Linux with network namespaces and the tool ip, as root or as

@@ -3,10 +3,12 @@
 package chaos
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,9 +17,18 @@ import (
 
 // fault is one thing that goes wrong, and is put right again.
 type fault struct {
-	at, until time.Duration // since the start of the run
-	what      what
-	target    int // a member or a server; of leaders, who leads then
+	after  time.Duration // the end of the one before it of its part
+	lasts  time.Duration
+	what   what
+	target int  // a member or a server
+	leader bool // it is the member that leads then
+}
+
+func (f fault) String() string {
+	if f.leader {
+		return fmt.Sprintf("%v %d, the leader", f.what, f.target)
+	}
+	return fmt.Sprintf("%v %d", f.what, f.target)
 }
 
 type what int
@@ -25,12 +36,13 @@ type what int
 const (
 	killMember what = iota
 	pauseMember
-	killLeader
-	pauseLeader
 	isolateMember
-	isolateLeader
 	muteMember // it hears the others, and is not heard
 	splitOff   // a member and a server on one side, all others on the other
+	// pauseOthers leaves one member, which is no quorum. It is the only fault of two
+	// members, and no worse for ZooKeeper than one of one (see steady): no leader can
+	// be elected while it lasts, and the next is left alone until all follow it.
+	pauseOthers
 	killServer
 	pauseServer
 	isolateServer
@@ -39,34 +51,42 @@ const (
 )
 
 func (w what) String() string {
-	return [kinds]string{"kill member", "pause member", "kill the leader", "pause the leader", "isolate member", "isolate the leader",
-		"mute member", "split off member and server", "kill server", "pause server", "isolate server", "cut server from member"}[w]
+	return [kinds]string{"kill member", "pause member", "isolate member", "mute member", "split off member and server",
+		"pause all members but", "kill server", "pause server", "isolate server", "cut server from member"}[w]
 }
 
-// part says what a fault is about, so that no two at a time are about the same:
-// the processes of one kind, or the network.
-func (w what) part() string {
-	switch w {
-	case killMember, pauseMember, killLeader, pauseLeader:
-		return "members"
-	case killServer, pauseServer:
-		return "servers"
-	}
-	return "network"
+// disturbs says whether the fault is one of a member, as seen by the others.
+func (w what) disturbs() bool { return w < killServer }
+
+// parts are the kinds of which there is one fault at a time: those of members, of
+// the processes of servers, and of the network between the two. Faults of different
+// parts overlap.
+var parts = []struct {
+	first, last what
+	rest        time.Duration // at most, between two
+}{
+	{killMember, pauseOthers, 2 * time.Second},
+	{killServer, pauseServer, 20 * time.Second},
+	{isolateServer, loseMember, 20 * time.Second},
 }
 
-// plan makes the schedule of a run from its seed.
-func plan(seed uint64, length time.Duration) []fault {
+// plan makes, for each part, the faults of a run from its seed, and nothing else.
+func plan(seed uint64, length time.Duration) (faults [][]fault) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	free := make(map[string]time.Duration)
-	var faults []fault
-	for at := 2 * time.Second; at < length; at += span(random, 200*time.Millisecond, 3*time.Second) {
-		f := fault{at: at, what: what(random.IntN(int(kinds))), target: random.IntN(3)}
-		f.until = at + span(random, 300*time.Millisecond, 8*time.Second)
-		if part := f.what.part(); free[part] <= at {
-			free[part] = f.until + 300*time.Millisecond
-			faults = append(faults, f)
+	for _, part := range parts {
+		var row []fault
+		for at := time.Duration(0); at < length; {
+			f := fault{
+				after:  span(random, 300*time.Millisecond, part.rest),
+				lasts:  span(random, 300*time.Millisecond, 8*time.Second),
+				what:   part.first + what(random.IntN(int(part.last-part.first)+1)),
+				target: random.IntN(3),
+			}
+			f.leader = f.what.disturbs() && random.IntN(2) == 0
+			row = append(row, f)
+			at += f.after + f.lasts
 		}
+		faults = append(faults, row)
 	}
 	return faults
 }
@@ -75,97 +95,137 @@ func span(random *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
-// nemesis carries out a plan. It has one goroutine.
+// nemesis carries out a plan.
 type nemesis struct {
-	l     *lab
-	start time.Time
-	down  [3]bool // members that are killed, paused or cut off now
+	l      *lab
+	start  time.Time
+	length time.Duration   // no fault begins later
+	waited []time.Duration // for the members to recover, each time
 }
 
-// step is the beginning or the end of a fault.
-type step struct {
-	at time.Duration
-	do func() error
-}
+func (n *nemesis) now() time.Duration { return time.Since(n.start) }
 
 // run returns when all faults have ended.
-func (n *nemesis) run(t testing.TB, faults []fault) {
-	var steps []step
-	for _, f := range faults {
-		undo := func() error { return nil }
-		steps = append(steps, step{f.at, func() (err error) {
-			if f.what.disturbs() && !n.whole() {
-				t.Logf("%6.2fs: no %v %d: a member is still catching up", f.at.Seconds(), f.what, f.target)
-				return nil
-			}
-			t.Logf("%6.2fs to %6.2fs: %v %d", f.at.Seconds(), f.until.Seconds(), f.what, f.target)
-			undo, err = n.begin(f)
-			return err
-		}}, step{f.until, func() error { return undo() }})
+func (n *nemesis) run(t testing.TB, faults [][]fault) {
+	var others sync.WaitGroup
+	defer others.Wait()
+	for _, row := range faults[1:] {
+		others.Go(func() { n.play(t, row) })
 	}
-	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
-	for _, s := range steps {
-		time.Sleep(s.at - time.Since(n.start))
-		if err := s.do(); err != nil {
-			t.Errorf("nemesis: %v", err)
+	n.play(t, faults[0]) // in the goroutine of the test, which it may end
+	t.Logf("the members had to recover %d times, which took up to %v", len(n.waited), slices.Max(n.waited).Round(time.Millisecond))
+}
+
+// play carries out the faults of one part.
+func (n *nemesis) play(t testing.TB, faults []fault) {
+	for _, f := range faults {
+		time.Sleep(min(f.after, n.length-n.now()))
+		if f.what.disturbs() {
+			asked := n.now()
+			leader := n.l.steady()
+			n.waited = append(n.waited, n.now()-asked)
+			if f.leader {
+				f.target = leader
+			}
+		}
+		if n.now() >= n.length {
+			return
+		}
+		t.Logf("%6.2fs, for %.2fs: %v", n.now().Seconds(), f.lasts.Seconds(), f)
+		undo, err := n.begin(f)
+		if err == nil {
+			time.Sleep(f.lasts)
+			err = undo()
+		}
+		if err != nil {
+			t.Errorf("nemesis: %v: %v", f, err)
+			return
 		}
 	}
 }
 
-// disturbs says whether the fault is one of a member, as seen by the others.
-func (w what) disturbs() bool { return w < killServer }
-
-// whole says whether every member serves that is not being disturbed. Where one
-// is still catching up, ZooKeeper itself may lose what it has acknowledged if its
-// leader goes now: the member has taken over the leader's epoch, but not yet its
-// transactions, wins the election, and has the others drop theirs (seen with
-// 3.8.0; no client can help it).
-func (n *nemesis) whole() bool {
-	for i, m := range n.l.members {
-		if !n.down[i] && !m.Serves() {
+// steady waits until the ensemble may lose any member, and returns who leads.
+//
+// ZooKeeper 3.8.0 itself loses what it has acknowledged if members fail one
+// shortly after the other (no client can help it): when the others have elected
+// a leader in place of the first, one that follows takes over the new epoch
+// before it has written down the transactions of the one before (ZOOKEEPER-4643
+// and others like it). If that leader goes now, the follower wins the next
+// election, by its epoch, over the first, which has them and must drop them.
+//
+// So each member must have applied a transaction of one epoch: then it has all
+// that came before. Members that have not noticed yet that they are about to
+// elect another leader say the same, so the transaction must also be one that no
+// member had applied when the wait began: then the leader reaches both others, and
+// one of them it, since the fault before.
+func (l *lab) steady() (leader int) {
+	l.t.Helper()
+	var seen uint64
+	l.eventually("members that follow one leader", func() bool {
+		var behind, ahead uint64
+		leader, behind, ahead = look(l.members)
+		if leader < 0 || epochOf(seen) != epochOf(ahead) {
+			seen = ahead
 			return false
 		}
+		return behind > seen
+	})
+	return leader
+}
+
+func epochOf(zxid uint64) uint64 { return zxid >> 32 }
+
+// look returns who leads, and the last transactions of the member that is
+// furthest behind and of the one that is furthest ahead; no leader (-1) unless
+// all serve, in one epoch.
+func look(members []*zktest.Server) (leader int, behind, ahead uint64) {
+	leader, behind = -1, math.MaxUint64
+	for i, m := range members {
+		s := m.Status()
+		if s.Mode == "" {
+			return -1, 0, 0
+		}
+		if s.Mode == "leader" {
+			leader = i
+		}
+		behind, ahead = min(behind, s.Zxid), max(ahead, s.Zxid)
 	}
-	return true
+	if epochOf(behind) != epochOf(ahead) {
+		return -1, 0, 0
+	}
+	return leader, behind, ahead
 }
 
 // begin makes a fault, and returns what ends it.
 func (n *nemesis) begin(f fault) (undo func() error, err error) {
 	l := n.l
-	target := f.target
+	member, at, server := l.members[f.target], l.zkNodes[f.target], l.stores[f.target%len(l.stores)]
 	switch f.what {
-	case killLeader, pauseLeader, isolateLeader:
-		if i := slices.IndexFunc(l.members, (*zktest.Server).Leader); i >= 0 {
-			target = i
-		}
-	}
-	member, server := l.members[target], l.stores[target%len(l.stores)]
-	if f.what.disturbs() {
-		n.down[target] = true
-		defer func() {
-			end := undo
-			undo = func() error { n.down[target] = false; return end() }
-		}()
-	}
-	heal := l.net.heal
-	switch f.what {
-	case killMember, killLeader:
+	case killMember:
 		member.Kill()
 		return func() error { member.Launch(); return nil }, nil
-	case pauseMember, pauseLeader:
+	case pauseMember:
 		member.Pause()
 		return func() error { member.Resume(); return nil }, nil
-	case isolateMember, isolateLeader:
-		return heal, l.net.isolate(l.zkNodes[target], l.net.nodes...)
+	case isolateMember:
+		return func() error { return l.net.rejoin(at, l.net.nodes...) }, l.net.isolate(at, l.net.nodes...)
 	case muteMember:
-		return heal, l.net.cut(l.zkNodes[target], l.net.nodes...)
+		return func() error { return l.net.uncut(at, l.net.nodes...) }, l.net.cut(at, l.net.nodes...)
 	case splitOff:
-		a, b := l.zkNodes[target], server.node
-		rest := slices.DeleteFunc(slices.Clone(l.net.nodes), func(n node) bool { return n == a || n == b })
-		if err := l.net.isolate(a, rest...); err != nil {
-			return heal, err
+		rest := slices.DeleteFunc(slices.Clone(l.net.nodes), func(n node) bool { return n == at || n == server.node })
+		undo = func() error { return errors.Join(l.net.rejoin(at, rest...), l.net.rejoin(server.node, rest...)) }
+		return undo, errors.Join(l.net.isolate(at, rest...), l.net.isolate(server.node, rest...))
+	case pauseOthers:
+		others := slices.Delete(slices.Clone(l.members), f.target, f.target+1)
+		for _, m := range others {
+			m.Pause()
 		}
-		return heal, l.net.isolate(b, rest...)
+		return func() error {
+			for _, m := range others {
+				m.Resume()
+			}
+			return nil
+		}, nil
 	case killServer:
 		server.touched.Add(1)
 		server.kill()
@@ -176,9 +236,9 @@ func (n *nemesis) begin(f fault) (undo func() error, err error) {
 		server.pause()
 		return func() error { defer server.touched.Add(1); server.resume(); return nil }, nil
 	case isolateServer:
-		return heal, l.net.isolate(server.node, l.zkNodes...)
+		return func() error { return l.net.rejoin(server.node, l.zkNodes...) }, l.net.isolate(server.node, l.zkNodes...)
 	case loseMember:
-		return heal, l.net.isolate(server.node, l.zkNodes[target])
+		return func() error { return l.net.rejoin(server.node, at) }, l.net.isolate(server.node, at)
 	}
 	return nil, fmt.Errorf("no such fault: %d", f.what)
 }
