@@ -198,7 +198,7 @@ func TestExpiryLeavesALaterDeleteAlone(t *testing.T) {
 	if err := first.expireOnce(ctx, map[store.Key]time.Time{}, now); err != nil {
 		t.Fatal(err)
 	}
-	view.freeze()
+	view.freeze("")
 	if _, err := second.Undelete(ctx, p); err != nil {
 		t.Fatal(err)
 	}

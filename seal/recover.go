@@ -18,7 +18,7 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 	s := &Store{
 		id: newNonce(), backend: backend, keeper: newInStorage(backend), log: zap.NewNop(), maxSize: maxSize,
 		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), writers: newKeyQueue(), listers: newKeyQueue(), chores: newChores(), cancel: func() {}, offline: true,
-		watchers: newWatchers(), tracker: newTracker(), seen: newSeen(),
+		watchers: newWatchers(), tracker: newTracker(),
 	}
 	v, err := s.look(ctx)
 	if err != nil {

@@ -122,7 +122,7 @@ type head struct {
 	key      store.Key
 	folder   store.Key
 	revision store.Version // of the record, for conditional writes
-	envelope envelope.Identity
+	moment   store.Moment  // when the record was written
 	age      time.Duration
 	deleted  time.Time // when the secret was deleted; zero while it is there
 }
@@ -168,7 +168,7 @@ func (s *Store) readRecord(ctx context.Context, p acl.Path, deleted bool, c stor
 	if absent {
 		return nil, ErrNotFound
 	}
-	h.revision, h.envelope, h.age = node.Version, envelope.IdentityOf(node.Data), max(node.Age, age)
+	h.revision, h.moment, h.age = node.Version, node.Written, max(node.Age, age)
 	return h, s.use(func(o *opened) error {
 		if deleted {
 			return h.openDeleted(o, node.Data)
@@ -271,11 +271,12 @@ func (s *Store) Create(ctx context.Context, p acl.Path, c Change) (id string, er
 		if err != nil {
 			return err
 		}
-		m, err := s.markOf(ctx, folder, store.Cached)
-		if err != nil {
+		// The mark is to be there before the record: what is older than its mark has
+		// to be looked at again before it is written over.
+		if _, err := s.markOf(ctx, folder, store.Cached); err != nil {
 			return err
 		}
-		err = s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) {
+		err = s.commit(ctx, func(o *opened) ([]store.Op, error) {
 			folder, key, err := o.names.secretKey(p)
 			if err != nil {
 				return nil, err
@@ -372,13 +373,11 @@ func (s *Store) replace(ctx context.Context, p acl.Path, read reader, when Match
 		return nil, err
 	}
 	defer leave()
-	return s.replaceLatest(ctx, p, folder, read, when, func(m mark, old *head) error {
-		return s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
-	})
+	return s.replaceLatest(ctx, p, folder, read, when, build)
 }
 
-// update is replace of a secret that is there. The last operation of build writes
-// its record.
+// update is replace of a secret that is there, as this server remembers it if that
+// will do.
 func (s *Store) update(ctx context.Context, p acl.Path, when Match, build builder) (*head, error) {
 	folder, key, err := s.keysOf(p)
 	if err != nil {
@@ -389,18 +388,16 @@ func (s *Store) update(ctx context.Context, p acl.Path, when Match, build builde
 		return nil, err
 	}
 	defer leave()
-	if old, done, err := s.replaceSeen(ctx, p, key, when, build); done {
+	if old, done, err := s.replaceRemembered(ctx, p, folder, when, build); done {
 		return old, err
 	}
-	return s.replaceLatest(ctx, p, folder, s.readHead, when, func(m mark, old *head) error {
-		return s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
-	})
+	return s.replaceLatest(ctx, p, folder, s.readHead, when, build)
 }
 
 // replaceLatest reads a record, and writes over it, until nobody else was first.
 // The mark is from before the record was read. From memory it may be so old that
 // the write is refused; then the storage is asked for it as well.
-func (s *Store) replaceLatest(ctx context.Context, p acl.Path, folder store.Key, read reader, when Match, write func(mark, *head) error) (*head, error) {
+func (s *Store) replaceLatest(ctx context.Context, p acl.Path, folder store.Key, read reader, when Match, build builder) (*head, error) {
 	for c := store.Cached; ; c = store.Latest {
 		m, err := s.markOf(ctx, folder, c)
 		if err != nil {
@@ -417,7 +414,7 @@ func (s *Store) replaceLatest(ctx context.Context, p acl.Path, folder store.Key,
 		if when != nil && !when(idString(old.id)) {
 			return nil, ErrChanged
 		}
-		err = write(m, old)
+		err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
 		var refused *store.OpError
 		if !errors.As(err, &refused) || refused.Key != old.key && !m.refused(refused) {
 			return old, err
@@ -448,12 +445,6 @@ func (s *Store) keysOf(p acl.Path) (folder, key store.Key, err error) {
 // commit applies what build makes under the present keys, in one transaction
 // that holds only while those are the keys and the store is not sealed.
 func (s *Store) commit(ctx context.Context, build func(*opened) ([]store.Op, error)) error {
-	_, err := s.apply(ctx, build)
-	return err
-}
-
-// apply is commit, and returns the versions that the operations of build left.
-func (s *Store) apply(ctx context.Context, build func(*opened) ([]store.Op, error)) ([]store.Version, error) {
 	for range maxLooks {
 		var ops []store.Op
 		err := s.use(func(o *opened) error {
@@ -462,21 +453,18 @@ func (s *Store) apply(ctx context.Context, build func(*opened) ([]store.Op, erro
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		versions, err := s.backend.Apply(ctx, ops...)
-		if err == nil {
-			return versions[writeChecks:], nil
-		}
+		_, err = s.backend.Apply(ctx, ops...)
 		var refused *store.OpError
 		if !errors.As(err, &refused) || refused.Index >= writeChecks {
-			return nil, err
+			return err
 		}
 		if err := s.refresh(ctx); errors.Is(err, store.ErrUnavailable) {
-			return nil, err
+			return err
 		}
 	}
-	return nil, fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
+	return fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
 }
 
 func (s *Store) checkChange(c Change) error {

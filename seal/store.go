@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/elastic/go-freelru"
 	"go.uber.org/zap"
 
 	"secretstore/store"
@@ -60,7 +59,6 @@ type Store struct {
 	compactDue atomic.Bool
 	writers    keyQueue
 	listers    keyQueue
-	seen       *freelru.SyncedLRU[store.ID, seen]
 	chores     *chores
 	watchers   *watchers
 	tracker    *tracker
@@ -103,7 +101,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		rotateNow: make(chan struct{}, 1),
 		writers:   newKeyQueue(),
 		listers:   newKeyQueue(),
-		seen:      newSeen(),
 		chores:    newChores(),
 		watchers:  newWatchers(),
 		tracker:   newTracker(),

@@ -81,18 +81,6 @@ func NewID() ID {
 	return id
 }
 
-// Identity tells one envelope from every other: it is random, and new each time
-// something is sealed, be it the same.
-type Identity [saltSize]byte
-
-// IdentityOf returns the identity of an envelope, of other data the zero one.
-func IdentityOf(data []byte) (id Identity) {
-	if len(data) >= Overhead {
-		copy(id[:], data[32:headerSize])
-	}
-	return id
-}
-
 // Place is where an envelope belongs. All of it is authenticated: an envelope
 // that is moved, renumbered or put into another store does not open.
 type Place struct {

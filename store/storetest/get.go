@@ -44,6 +44,34 @@ var getTests = []test{
 			e.Errorf("read version %d, Set returned %d", n.Version, v)
 		}
 	}},
+	{"a record that was written later has the greater moment, if any has one", func(e *env) {
+		v := e.create("a", "x")
+		e.create("b", "x")
+		e.apply(store.Delete("a", v))
+		e.create("a", "x")
+		moments := func(c store.Consistency) (a, b store.Moment) {
+			for key, to := range map[store.Key]*store.Moment{"a": &a, "b": &b} {
+				n, err := e.b.Get(e.ctx, key, c)
+				if err != nil {
+					e.Fatal(err)
+				}
+				*to = n.Written
+			}
+			return a, b
+		}
+		for _, c := range []store.Consistency{store.Cached, store.Latest} {
+			if a, b := moments(c); a <= b && (a != 0 || b != 0) {
+				e.Errorf("%s: a was made anew after b and has %d, b %d", name(c), a, b)
+			}
+		}
+		written, _ := moments(store.Latest)
+		e.apply(store.Set("b", []byte("y"), e.get("b").Version), store.Set("a", []byte("y"), e.get("a").Version))
+		for _, c := range []store.Consistency{store.Cached, store.Latest} {
+			if a, b := moments(c); (a <= written || b <= written) && (a != 0 || b != 0) {
+				e.Errorf("%s: written over together after %d, and have %d and %d", name(c), written, a, b)
+			}
+		}
+	}},
 	{"the age is zero while the storage is in reach", func(e *env) {
 		e.create("a", "x")
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {

@@ -34,6 +34,7 @@ type entry struct {
 	read    int64  // when the storage was asked, ns after clockBase
 	data    []byte // nil if the record did not exist: one with empty data is none
 	version store.Version
+	written store.Moment
 	// doubted is, once a change may have been missed, until when e was surely what
 	// the storage held, ns after clockBase; 0 before. Then it is for outages alone.
 	doubted atomic.Int64
@@ -56,7 +57,7 @@ func newListing(rest uint64, read int64, list []string) *entry {
 func (e *entry) missing() bool { return e.data == nil && e.names == nil }
 
 func (e *entry) node(age time.Duration) store.Node {
-	return store.Node{Data: e.data, Version: e.version, Age: age}
+	return store.Node{Data: e.data, Version: e.version, Written: e.written, Age: age}
 }
 
 func (e *entry) listing(age time.Duration) store.Listing {
@@ -70,9 +71,9 @@ func (e *entry) left() {
 	}
 }
 
-// entryOverhead is about what an entry costs besides its bytes: 64 of its own, 48
+// entryOverhead is about what an entry costs besides its bytes: 80 of its own, 48
 // of its node and 20 of the table, and what the bytes are rounded up by.
-const entryOverhead = 144
+const entryOverhead = 160
 
 func newCache(bytes int64) (*cache, error) {
 	entries, err := otter.New(&otter.Options[id, *entry]{

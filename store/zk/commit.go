@@ -184,7 +184,7 @@ func (c *committer) commit(batch []*request) {
 		results, err := transact(c.b.ctx, l, t.ops...)
 		switch {
 		case err == nil:
-			c.committed(t)
+			c.committed(t, writtenAt(results))
 			return
 		case errors.Is(err, errRefused):
 			batch = c.refused(l, t, results)
@@ -214,8 +214,17 @@ func keep(batch []*request, step func(*request) bool) []*request {
 	return kept
 }
 
+// writtenAt returns where in the order of all writes a transaction is, as the
+// last of its results says, which is of our change record; 0 if it does not.
+func writtenAt(results []zkc.MultiResponse) store.Moment {
+	if len(results) == 0 || results[len(results)-1].Stat == nil {
+		return 0
+	}
+	return store.Moment(results[len(results)-1].Stat.Mzxid)
+}
+
 // committed answers a batch that took effect.
-func (c *committer) committed(t *tx) {
+func (c *committer) committed(t *tx, written store.Moment) {
 	c.own.published(t.ids, time.Now())
 	for _, id := range t.drops {
 		c.b.cache.drop(id &^ quiet)
@@ -225,7 +234,7 @@ func (c *committer) committed(t *tx) {
 		versions := r.versions()
 		for i, op := range r.ops {
 			if kept(op) {
-				c.b.wrote(&r.steps[i], &entry{rest: r.steps[i].Rest, read: now, data: op.Data, version: versions[i]})
+				c.b.wrote(&r.steps[i], &entry{rest: r.steps[i].Rest, read: now, data: op.Data, version: versions[i], written: written})
 			}
 			switch op.Kind {
 			case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:

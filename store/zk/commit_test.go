@@ -115,3 +115,29 @@ func TestManyFoundRecordsOfOnePlaceAreEnsured(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhatIsWrittenIsKeptWithItsMoment, which is that of the storage.
+func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x")), store.Create("b", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Apply(t.Context(), store.Set("b", []byte("y"), 0), store.Check("a", 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []store.Key{"a", "b"} {
+		kept, ok := b.cache.get(store.RecordDigest(key))
+		if !ok {
+			t.Fatalf("%s is not in memory", key)
+		}
+		b.cache.drop(recordID(key))
+		read, err := b.Get(t.Context(), key, store.Cached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept.written == 0 || kept.written != read.Written {
+			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.written, read.Written)
+		}
+	}
+}

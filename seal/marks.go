@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/elastic/go-freelru"
-
 	"secretstore/acl"
-	"secretstore/seal/envelope"
 	"secretstore/store"
 )
 
@@ -16,13 +13,14 @@ import (
 // alone is too weak a condition: on ZooKeeper those of a secret that was deleted
 // and created again begin where the old ones did. Hence the marks: every delete of
 // a secret bumps the mark of its bucket in the same transaction, and a write over
-// a record also checks the mark, at a version that this server knew before it
-// looked. If both are what they were, no secret of the bucket was deleted in
-// between, and the record is the very one that was seen.
+// a record also checks the mark. If that was bumped last before the record was
+// written (the storage tells of both when that was), and still is at that version,
+// no secret of the bucket has been deleted since, and the record is the very one
+// that was looked at, however old the memory is that it was found in. The same
+// holds if the mark was known before the record was looked at.
 //
 // So an update need not read the record from the storage first, which costs two
-// round trips and a write of the quorum: a server uses what it has in memory of
-// what it has written itself.
+// round trips and a write of the quorum: a server uses what it has in memory.
 
 // markKey returns the mark of the bucket of a folder of secrets.
 func markKey(folder store.Key) store.Key { return keyMarks + folder[len(keySecrets):len(keySecrets)+3] }
@@ -36,8 +34,13 @@ var markData = []byte{1}
 type mark struct {
 	key     store.Key
 	version store.Version
+	bumped  store.Moment // when it was last; 0 if the storage does not tell
 	known   bool
 }
+
+// before reports whether the mark was bumped last before h was written, or with
+// it.
+func (m mark) before(h *head) bool { return m.bumped != 0 && m.bumped <= h.moment }
 
 // check makes a write conditional on no secret of the bucket having been deleted
 // since.
@@ -68,26 +71,6 @@ func (s *Store) bumpIf(m mark, folder store.Key) []store.Op {
 	return []store.Op{store.Set(m.key, markData, m.version)}
 }
 
-// seen is a secret's record as this server has written it.
-type seen struct {
-	mark     store.Version // what the mark was before
-	revision store.Version
-	envelope envelope.Identity
-}
-
-// maxSeen bounds how many records are remembered, at some 100 bytes each, without
-// a pointer that the garbage collector had to follow. They are kept by hash: a
-// record that is taken for another has another identity.
-const maxSeen = 1 << 16
-
-func newSeen() *freelru.SyncedLRU[store.ID, seen] {
-	cache, err := freelru.NewSynced[store.ID, seen](maxSeen, func(i store.ID) uint32 { return uint32(uint64(i) >> 32) })
-	if err != nil {
-		panic("internal error: " + err.Error()) // unreachable: there is a size and a hash
-	}
-	return cache
-}
-
 // markOf returns the mark of the bucket of a folder; from memory it may be an old
 // one. It is not known if there is none and none can be made.
 // store.ErrUnavailable, of a storage that need not be asked another time for the
@@ -108,53 +91,31 @@ func (s *Store) markOf(ctx context.Context, folder store.Key, c store.Consistenc
 		// Not that an outcome is unknown: nothing of the secret was written.
 		return mark{}, fmt.Errorf("mark %s: %w", key, store.ErrUnavailable)
 	}
-	return mark{key, node.Version, err == nil}, nil
+	return mark{key, node.Version, node.Written, err == nil}, nil
 }
 
-// commitSeen is commit for a transaction that ends with the write of a secret's
-// record, which is remembered as seen. m is what markOf returned before.
-func (s *Store) commitSeen(ctx context.Context, m mark, build func(*opened) ([]store.Op, error)) error {
-	var record store.Op
-	versions, err := s.apply(ctx, func(o *opened) ([]store.Op, error) {
-		ops, err := build(o)
-		if err == nil {
-			record = ops[len(ops)-1]
-		}
-		return ops, err
-	})
-	if err == nil && m.known {
-		s.seen.Add(store.RecordID(record.Key), seen{m.version, versions[len(versions)-1], envelope.IdentityOf(record.Data)})
+// replaceRemembered is replace of a record as this server has it in memory, or
+// as any member of the ensemble has it: in one round trip, mostly. If it is not
+// done, nothing has happened, and the storage has to be asked what is there. The
+// caller has the turn of the record. The errors are those of replace.
+func (s *Store) replaceRemembered(ctx context.Context, p acl.Path, folder store.Key, when Match, build builder) (old *head, done bool, err error) {
+	m, err := s.markOf(ctx, folder, store.Cached)
+	if err != nil {
+		return nil, true, err
 	}
-	return err
-}
-
-// replaceSeen is replace of a record that this server has seen, in one round
-// trip. If it is not done, nothing has happened, and the storage has to be asked
-// what is there. The caller has the turn of the record. The errors are those of
-// replace.
-func (s *Store) replaceSeen(ctx context.Context, p acl.Path, key store.Key, when Match, build builder) (old *head, done bool, err error) {
-	was, known := s.seen.Get(store.RecordID(key))
-	if !known {
+	if !m.known {
 		return nil, false, nil
 	}
 	old, err = s.readHead(ctx, p, store.Cached)
 	if errors.Is(err, store.ErrUnavailable) {
 		return nil, true, err
 	}
-	if err != nil || old.revision != was.revision || old.envelope != was.envelope || when != nil && !when(idString(old.id)) {
+	if err != nil || !m.before(old) || when != nil && !when(idString(old.id)) {
 		return nil, false, nil
 	}
-	m, err := s.markOf(ctx, old.folder, store.Cached)
-	if err != nil {
-		return nil, true, err
-	}
-	if !m.known || m.version != was.mark {
-		return nil, false, nil // it would be refused
-	}
-	err = s.commitSeen(ctx, m, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
+	err = s.commit(ctx, func(o *opened) ([]store.Op, error) { return build(o, m, old) })
 	var refused *store.OpError
-	if errors.As(err, &refused) && (refused.Key == key || m.refused(refused)) {
-		s.seen.Remove(store.RecordID(key))
+	if errors.As(err, &refused) && (refused.Key == old.key || m.refused(refused)) {
 		return nil, false, nil
 	}
 	return old, true, err

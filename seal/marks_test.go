@@ -70,36 +70,32 @@ func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Versio
 type stale struct {
 	store.Backend
 	latest atomic.Int64 // reads that asked the storage itself
-	// between, if set, is called once after the storage itself was asked for a record
-	// of a secret, deleted or not, and before what it said is handed on.
+	// between, if set, is called once after the storage was asked for a record of a
+	// secret, deleted or not, and before what it said is handed on.
 	between atomic.Pointer[func()]
 
 	mu     sync.Mutex
 	known  map[store.Key]store.Node // guarded by mu
 	absent map[store.Key]bool       // guarded by mu
 	frozen bool                     // guarded by mu
+	thawed store.Key                // see freeze; guarded by mu
 }
 
 func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
 	if c == store.Latest {
 		b.latest.Add(1)
 	}
-	if c == store.Latest && (strings.HasPrefix(key, keySecrets) || strings.HasPrefix(key, keyDeleted)) {
-		node, err := b.Backend.Get(ctx, key, c)
+	if node, err, known := b.inMemory(key); known && c == store.Cached {
+		return node, err
+	}
+	node, err := b.Backend.Get(ctx, key, c)
+	if strings.HasPrefix(key, keySecrets) || strings.HasPrefix(key, keyDeleted) {
 		if between := b.between.Swap(nil); between != nil {
 			(*between)()
 		}
-		return node, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if node, known := b.known[key]; known && b.frozen && c == store.Cached {
-		return node, nil
-	}
-	if b.absent[key] && b.frozen && c == store.Cached {
-		return store.Node{}, store.ErrNotFound
-	}
-	node, err := b.Backend.Get(ctx, key, c)
 	if err == nil {
 		b.known[key] = node
 	}
@@ -107,10 +103,25 @@ func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (st
 	return node, err
 }
 
-func (b *stale) freeze() {
+func (b *stale) inMemory(key store.Key) (node store.Node, err error, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.frozen = true
+	if !b.frozen || b.thawed != "" && strings.HasPrefix(key, b.thawed) {
+		return store.Node{}, nil, false
+	}
+	if b.absent[key] {
+		return store.Node{}, store.ErrNotFound, true
+	}
+	node, known = b.known[key]
+	return node, nil, known
+}
+
+// freeze keeps word of all changes away, but of those below keys that begin with
+// but, if there is one.
+func (b *stale) freeze(but store.Key) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.frozen, b.thawed = true, but
 }
 
 // twoServers returns two open stores on one storage, the first of which may come
@@ -136,9 +147,14 @@ func described(value, description string) Change {
 // TestAnUpdateNeverContinuesASecretThatWasDeleted, although one with the same
 // version stands in its place and the server has not heard of it.
 func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
-	for name, remove := range map[string]func(*Store, context.Context) error{
-		"delete": func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) },
-		"purge":  func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) },
+	for name, row := range map[string]struct {
+		remove func(*Store, context.Context) error
+		thawed store.Key // word of this has come all the same
+	}{
+		"delete":             {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, ""},
+		"purge":              {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, ""},
+		"delete, mark known": {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, keyMarks},
+		"purge, mark known":  {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, keyMarks},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, view, second := twoServers(t)
@@ -149,8 +165,8 @@ func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
 			if _, err := first.Get(ctx, p, store.Cached); err != nil {
 				t.Fatal(err)
 			}
-			view.freeze()
-			if err := remove(second, ctx); err != nil {
+			view.freeze(row.thawed)
+			if err := row.remove(second, ctx); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := second.Create(ctx, p, described("new", "of the second")); err != nil {
@@ -178,7 +194,7 @@ func TestAConditionIsJudgedByWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view.freeze()
+	view.freeze("")
 	newer, err := second.Update(ctx, p, text("new"))
 	if err != nil {
 		t.Fatal(err)
@@ -267,10 +283,10 @@ func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
 	}
 }
 
-// TestAnUpdateOfASecretThatThisServerWroteReadsNothing from the storage itself,
-// however often, also when others are deleted.
-func TestAnUpdateOfASecretThatThisServerWroteReadsNothing(t *testing.T) {
-	first, view, _ := twoServers(t)
+// TestAnUpdateDoesWithWhatIsInMemory, whichever server has written it, also when
+// others are deleted.
+func TestAnUpdateDoesWithWhatIsInMemory(t *testing.T) {
+	first, view, second := twoServers(t)
 	ctx, p := t.Context(), path(t, "f/a")
 	for _, name := range []string{"f/a", "f/b"} {
 		if _, err := first.Create(ctx, path(t, name), text("0")); err != nil {
@@ -294,6 +310,10 @@ func TestAnUpdateOfASecretThatThisServerWroteReadsNothing(t *testing.T) {
 	}
 	reads("the first after a delete beside it", 2) // it has to look once
 	reads("the one after that", 0)
+	if _, err := second.Update(ctx, p, text("of another")); err != nil {
+		t.Fatal(err)
+	}
+	reads("one of what another server has written", 0)
 }
 
 // TestEveryDeleteBumpsTheMark that updates rely on.
@@ -410,7 +430,7 @@ func TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	view.freeze()
+	view.freeze("")
 	if _, err := second.Create(ctx, there, text("v")); err != nil {
 		t.Fatal(err)
 	}
