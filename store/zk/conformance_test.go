@@ -41,23 +41,32 @@ func open(t testing.TB, cfg zk.Config) *zk.Backend {
 	return b
 }
 
+// openReady is open, and waits for the connection: on a machine with much else to
+// do it may take longer than a call waits for it.
+func openReady(t testing.TB, cfg zk.Config) *zk.Backend {
+	t.Helper()
+	b := open(t, cfg)
+	eventually(t, "a connection to ZooKeeper", func() bool { return b.Ping(t.Context()) == nil })
+	return b
+}
+
 func TestZooKeeperKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	configs := make(map[store.Backend]zk.Config)
 	first := func(t *testing.T) store.Backend {
 		cfg := config(t, server.Addr())
-		b := open(t, cfg)
+		b := openReady(t, cfg)
 		configs[b] = cfg
 		return b
 	}
 	storetest.Run(t, first, storetest.Second(func(t *testing.T, first store.Backend) store.Backend {
-		return open(t, configs[first])
+		return openReady(t, configs[first])
 	}))
 }
 
 func TestZooKeeperDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	storetest.RunModel(t, func(t *testing.T) store.Backend { return open(t, config(t, server.Addr())) })
+	storetest.RunModel(t, func(t *testing.T) store.Backend { return openReady(t, config(t, server.Addr())) })
 }
