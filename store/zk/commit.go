@@ -132,18 +132,21 @@ func (o *ownNames) add(name string) {
 	o.names[name] = true
 }
 
-// committer is the one goroutine that writes. Whatever has arrived during the
-// last round trip is the next transaction, the last operation of which sets
-// this server's change record at the version that it is known to have. So at
-// most one of several attempts takes effect, and which one is seen there.
+// committer is one of the goroutines that write, one transaction at a time.
+// Whatever has arrived meanwhile is the next one, the last operation of which sets
+// the committer's change record at the version that it is known to have. So at
+// most one of several attempts takes effect, and which one is seen there. What
+// two committers have under way touches no record in ways that would matter
+// in their order; see claims.
 type committer struct {
-	b   *Backend
-	own ownChanges
+	b      *Backend
+	number int // below committers
+	own    ownChanges
 }
 
 func (c *committer) run() {
 	for {
-		batch, ok := c.b.queue.take()
+		batch, ok := c.b.queue.take(c.number)
 		if !ok {
 			fail(batch, errClosed)
 			return
@@ -252,7 +255,7 @@ func (c *committer) committed(t *tx, written store.Moment) {
 // of 32 bits, becomes negative and means "any" to ZooKeeper.
 const maxOwnVersion = 1 << 30
 
-// haveOwn makes the znode of this server's change record unless it is there.
+// haveOwn makes the znode of the committer's change record unless it is there.
 func (c *committer) haveOwn(l *link) error {
 	if c.own.version >= maxOwnVersion {
 		c.own = ownChanges{}

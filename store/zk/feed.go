@@ -13,9 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxFeeds bounds how many servers are followed. With more of them in
-// ROOT/changes nothing is kept in memory.
-const maxFeeds = 256
+// maxFeeds bounds how many change records are followed, of which a server has
+// up to two. With more of them in ROOT/changes nothing is kept in memory.
+const maxFeeds = 512
 
 // feed follows what the other servers publish in ROOT/changes. It belongs to
 // the goroutine that connects.

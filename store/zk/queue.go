@@ -81,15 +81,27 @@ func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Versio
 	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why)
 }
 
-// queue holds what waits for the committer.
+// committers is how many transactions can be under way. While ZooKeeper works on
+// one, it can read the next, and one write to its disk does for both; with more,
+// each is smaller, and costs ZooKeeper more than is gained.
+const committers = 2
+
+// queue holds what waits for a committer.
 type queue struct {
 	mu       sync.Mutex
-	closed   bool       // guarded by mu
-	requests []*request // guarded by mu
-	wake     chan struct{}
+	closed   bool                   // guarded by mu
+	requests []*request             // guarded by mu
+	underWay [committers][]*request // what each committer has taken last; guarded by mu
+	// changed is for committers that wait. push tells it only if there is
+	// something to take: most requests wait for the end of a transaction.
+	changed *sync.Cond
 }
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+func newQueue() *queue {
+	q := &queue{}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
 
 func (q *queue) push(r *request) bool {
 	q.mu.Lock()
@@ -98,9 +110,8 @@ func (q *queue) push(r *request) bool {
 		return false
 	}
 	q.requests = append(q.requests, r)
-	select {
-	case q.wake <- struct{}{}:
-	default:
+	if q.due() {
+		q.changed.Signal()
 	}
 	return true
 }
@@ -110,13 +121,7 @@ func (q *queue) putBack(requests []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.requests = append(append(make([]*request, 0, len(requests)+len(q.requests)), requests...), q.requests...)
-	if q.closed {
-		return // take gives back what is left
-	}
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.changed.Signal() // once closed, take gives back what is left
 }
 
 // refuse answers all that wait.
@@ -132,33 +137,49 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	close(q.wake)
+	q.changed.Broadcast()
 }
 
-// take waits for work and returns the next batch: the oldest request and all
-// that can share a transaction with it. When the queue is closed it is not ok,
-// and returns all that is left.
-func (q *queue) take() (batch []*request, ok bool) {
+// due says whether the next batch is to be formed. What is under way lasts longer
+// the more there is of it, so the next transaction follows it at once only if it is
+// no smaller: many small ones cost more. The caller holds mu.
+func (q *queue) due() bool {
+	n := 0
+	for _, batch := range q.underWay {
+		n += len(batch)
+	}
+	return len(q.requests) > 0 && len(q.requests) >= n
+}
+
+// take waits for work and returns the next batch of a committer: the oldest
+// request and all that can share a transaction with it, and with what the others
+// have under way. What the committer took before is done. When the queue is closed
+// it is not ok, and returns all that is left.
+func (q *queue) take(committer int) (batch []*request, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.underWay[committer] = nil
 	for {
-		_, open := <-q.wake
-		runtime.Gosched()
-		q.mu.Lock()
-		if !open || q.closed {
-			batch, q.requests = q.requests, nil
+		if q.due() && !q.closed {
 			q.mu.Unlock()
+			runtime.Gosched() // who has been answered may be about to ask again
+			q.mu.Lock()
+		}
+		switch {
+		case q.closed:
+			batch, q.requests = q.requests, nil
 			return batch, false
-		}
-		batch = q.form()
-		if len(q.requests) > 0 {
-			select {
-			case q.wake <- struct{}{}:
-			default:
+		case q.due():
+			if batch = q.form(); len(batch) == 0 {
+				break // all of them have to wait for what is under way
 			}
-		}
-		q.mu.Unlock()
-		if len(batch) > 0 {
+			q.underWay[committer] = batch
+			if q.due() { // it had no room for all
+				q.changed.Signal()
+			}
 			return batch, true
 		}
+		q.changed.Wait()
 	}
 }
 
@@ -166,6 +187,11 @@ func (q *queue) take() (batch []*request, ok bool) {
 func (q *queue) form() []*request {
 	var batch []*request
 	claims := newClaims()
+	for _, others := range q.underWay {
+		for _, r := range others {
+			claims.add(r.ops)
+		}
+	}
 	bytes, ops := 0, 0
 	kept := q.requests[:0]
 	for i, r := range q.requests {

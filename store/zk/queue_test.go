@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,7 +62,7 @@ func TestBatchesAreBoundedAndNothingIsLeftBehind(t *testing.T) {
 	q.push(huge)
 	got := 0
 	for got < n+1 {
-		batch, ok := q.take()
+		batch, ok := q.take(0)
 		if !ok || len(batch) == 0 {
 			t.Fatalf("after %d of %d: %d, %v", got, n+1, len(batch), ok)
 		}
@@ -152,11 +153,88 @@ func TestTheLooksOfACallEndWithIt(t *testing.T) {
 	})
 }
 
+// takes returns what a committer takes, nil if that has to wait.
+func takes(q *queue, committer int) chan []*request {
+	taken := make(chan []*request, 1)
+	go func() {
+		if batch, ok := q.take(committer); ok {
+			taken <- batch
+		}
+		close(taken)
+	}()
+	synctest.Wait()
+	return taken
+}
+
+func wantTaken(t *testing.T, what string, taken chan []*request, want int) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case batch := <-taken:
+		if len(batch) != want {
+			t.Errorf("%s: takes %d, want %d", what, len(batch), want)
+		}
+	default:
+		if want != 0 {
+			t.Errorf("%s: waits, want %d", what, want)
+		}
+	}
+}
+
+// TestASecondTransactionFollowsAtOnceIfItIsNoSmaller than the one under way, and
+// otherwise at the end of that.
+func TestASecondTransactionFollowsAtOnceIfItIsNoSmaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, key := newQueue(), 0
+		push := func(n int) {
+			for range n {
+				key++
+				q.push(req(store.Check("all", 1), store.Create(fmt.Sprint(key), []byte("x"))))
+			}
+			synctest.Wait()
+		}
+		push(3)
+		wantTaken(t, "the first", takes(q, 0), 3)
+		second := takes(q, 1)
+		push(2)
+		wantTaken(t, "of fewer than are under way, the second", second, 0)
+		push(1)
+		wantTaken(t, "of as many, the second", second, 3)
+		first := takes(q, 0)
+		push(2)
+		wantTaken(t, "of fewer again, the first", first, 0)
+		wantTaken(t, "once its transaction has ended, the second", takes(q, 1), 2)
+		wantTaken(t, "of none, the first", first, 0)
+		q.close()
+		if _, more := <-first; more {
+			t.Error("a closed queue goes on")
+		}
+	})
+}
+
+// TestWhatIsUnderWayIsNotTouched by the transaction beside it: the order in which
+// the two take effect is not known.
+func TestWhatIsUnderWayIsNotTouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, x := newQueue(), []byte("x")
+		q.push(req(store.Set("a", x, 1)))
+		wantTaken(t, "the first", takes(q, 0), 1)
+		second := takes(q, 1)
+		q.push(req(store.Set("a", x, 2)))
+		q.push(req(store.Create("a/below", x)))
+		wantTaken(t, "of the two, what does not touch it", second, 1)
+		second = takes(q, 1)
+		wantTaken(t, "the other one, meanwhile,", second, 0)
+		wantTaken(t, "the other one, once that has ended,", takes(q, 0), 1)
+		q.close()
+	})
+}
+
 func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 	q := newQueue()
 	q.push(req())
 	q.close()
-	batch, ok := q.take()
+	batch, ok := q.take(0)
 	if ok || len(batch) != 1 || q.push(req()) {
 		t.Error("a closed queue goes on")
 	}

@@ -83,7 +83,7 @@ type Backend struct {
 	closing chan struct{} // closed first: no new work
 	close   sync.Once
 	running sync.WaitGroup
-	writer  sync.WaitGroup // the committer, which ends before the connection does
+	writer  sync.WaitGroup // the committers, which end before the connection does
 
 	mu      sync.Mutex
 	current *link         // nil while there is none; guarded by mu
@@ -127,7 +127,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	b.running.Go(b.connectLoop)
 	b.running.Go(b.housekeeping)
 	b.running.Go(func() { b.feed.admit(b.ctx) })
-	b.writer.Go((&committer{b: b}).run)
+	for i := range committers {
+		b.writer.Go((&committer{b: b, number: i}).run)
+	}
 	return b, nil
 }
 
