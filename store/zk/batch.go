@@ -26,8 +26,11 @@ func (b *Backend) maxOwnSize() int {
 }
 
 // size returns at most how large a request is that does nothing but r.
-func (b *Backend) size(r *request) int {
-	n := b.maxOwnSize() + r.bytes
+func (b *Backend) size(r *request) int { return b.maxOwnSize() + b.need(r) }
+
+// need returns at most what r takes of a request, with what has to be made above it.
+func (b *Backend) need(r *request) int {
+	n := r.bytes
 	for _, step := range r.steps {
 		for _, parent := range step.parents {
 			n += b.opSize(store.Op{Key: parent})
@@ -39,10 +42,10 @@ func (b *Backend) size(r *request) int {
 // fit returns the first requests of batch that fit into one packet with what
 // has to be made above them, and puts the others back.
 func (c *committer) fit(batch []*request) []*request {
-	total := 0
+	total := c.b.maxOwnSize()
 	for i, r := range batch {
-		if total += c.b.size(r); i > 0 && total > maxPacket {
-			c.b.queue.putBack(batch[i:])
+		if total += c.b.need(r); i > 0 && total > maxPacket {
+			c.b.queue.putBack(c.number, batch[:i], batch[i:])
 			return batch[:i]
 		}
 	}

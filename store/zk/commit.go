@@ -135,9 +135,9 @@ func (o *ownNames) add(name string) {
 // committer is one of the goroutines that write, one transaction at a time.
 // Whatever has arrived meanwhile is the next one, the last operation of which sets
 // the committer's change record at the version that it is known to have. So at
-// most one of several attempts takes effect, and which one is seen there. What
-// two committers have under way touches no record in ways that would matter
-// in their order; see claims.
+// most one of several attempts takes effect, and which one is seen there. No two
+// of what committers have under way name the same key, but for what requests may
+// share (see claims), so what is put into memory does not depend on their order.
 type committer struct {
 	b      *Backend
 	number int // below committers

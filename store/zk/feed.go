@@ -121,7 +121,7 @@ type listed struct {
 	made  int64 // see feed.dir
 }
 
-// list looks for servers that are new.
+// list looks for change records that are new.
 func (f *feed) list(ctx context.Context, l *link) error {
 	now, err := do(ctx, l, func(c *zkc.Conn) (listed, error) {
 		names, stat, _, err := c.ChildrenW(f.b.changes)
@@ -181,7 +181,7 @@ func (f *feed) judge() {
 		return
 	}
 	f.b.flush()
-	f.b.log.Warn("keeping records in memory", zap.Bool("off", off), zap.Bool("too many servers have published changes", f.crowded),
+	f.b.log.Warn("keeping records in memory", zap.Bool("off", off), zap.Bool("too many change records", f.crowded),
 		zap.Int("change records that may not be read", len(f.closed)), zap.String("znode", f.b.changes))
 }
 

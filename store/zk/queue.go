@@ -34,7 +34,7 @@ type request struct {
 	state atomic.Int32
 	done  chan result // gets one result
 
-	// What follows belongs to the committer.
+	// What follows belongs to the committer that has taken it.
 	steps   []step
 	repairs int
 }
@@ -92,6 +92,7 @@ type queue struct {
 	closed   bool                   // guarded by mu
 	requests []*request             // guarded by mu
 	underWay [committers][]*request // what each committer has taken last; guarded by mu
+	blocked  bool                   // all that waits has to wait for what is under way; guarded by mu
 	// changed is for committers that wait. push tells it only if there is
 	// something to take: most requests wait for the end of a transaction.
 	changed *sync.Cond
@@ -116,11 +117,12 @@ func (q *queue) push(r *request) bool {
 	return true
 }
 
-// putBack makes requests the next ones again.
-func (q *queue) putBack(requests []*request) {
+// putBack makes the rest of what a committer has taken the next ones again.
+func (q *queue) putBack(committer int, kept, rest []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.requests = append(append(make([]*request, 0, len(requests)+len(q.requests)), requests...), q.requests...)
+	q.underWay[committer] = kept
+	q.requests = append(append(make([]*request, 0, len(rest)+len(q.requests)), rest...), q.requests...)
 	q.changed.Signal() // once closed, take gives back what is left
 }
 
@@ -148,17 +150,17 @@ func (q *queue) due() bool {
 	for _, batch := range q.underWay {
 		n += len(batch)
 	}
-	return len(q.requests) > 0 && len(q.requests) >= n
+	return len(q.requests) > 0 && len(q.requests) >= n && !q.blocked
 }
 
-// take waits for work and returns the next batch of a committer: the oldest
-// request and all that can share a transaction with it, and with what the others
-// have under way. What the committer took before is done. When the queue is closed
-// it is not ok, and returns all that is left.
+// take waits for work and returns the next batch of a committer: of all that can
+// share a transaction, also with what the others have under way, the oldest. What
+// the committer took before is done. When the queue is closed it is not ok, and
+// returns all that is left.
 func (q *queue) take(committer int) (batch []*request, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.underWay[committer] = nil
+	q.underWay[committer], q.blocked = nil, false
 	for {
 		if q.due() && !q.closed {
 			q.mu.Unlock()
@@ -171,7 +173,8 @@ func (q *queue) take(committer int) (batch []*request, ok bool) {
 			return batch, false
 		case q.due():
 			if batch = q.form(); len(batch) == 0 {
-				break // all of them have to wait for what is under way
+				q.blocked = len(q.requests) > 0 // else their callers had left
+				break
 			}
 			q.underWay[committer] = batch
 			if q.due() { // it had no room for all
@@ -186,25 +189,31 @@ func (q *queue) take(committer int) (batch []*request, ok bool) {
 // form takes a batch out of requests. The caller holds mu.
 func (q *queue) form() []*request {
 	var batch []*request
-	claims := newClaims()
-	for _, others := range q.underWay {
-		for _, r := range others {
-			claims.add(r.ops)
+	others, older, ours := newClaims(), newClaims(), newClaims()
+	for _, taken := range q.underWay {
+		for _, r := range taken {
+			others.add(r.ops)
 		}
 	}
-	bytes, ops := 0, 0
+	bytes, ops, looked := 0, 0, 0
 	kept := q.requests[:0]
-	for i, r := range q.requests {
+	for _, r := range q.requests {
 		if r.state.Load() == left {
 			continue
 		}
-		fits := len(batch) == 0 || bytes+r.bytes <= maxBatchBytes && ops+len(r.ops) <= maxBatchOps
-		if i >= maxScan || !fits || !claims.add(r.ops) {
-			kept = append(kept, r)
+		looked++
+		switch {
+		case looked > maxScan, len(batch) > 0 && (bytes+r.bytes > maxBatchBytes || ops+len(r.ops) > maxBatchOps):
+		case !others.fit(r.ops):
+			// Nothing newer goes before it that it would have to wait for as well: there
+			// would always be some of that under way.
+			older.add(r.ops)
+		case older.fit(r.ops) && ours.add(r.ops):
+			batch = append(batch, r)
+			bytes, ops = bytes+r.bytes, ops+len(r.ops)
 			continue
 		}
-		batch = append(batch, r)
-		bytes, ops = bytes+r.bytes, ops+len(r.ops)
+		kept = append(kept, r)
 	}
 	clear(q.requests[len(kept):])
 	q.requests = kept
@@ -225,6 +234,24 @@ func newClaims() *claims {
 
 // add claims the keys of ops, all or none.
 func (c *claims) add(ops []store.Op) bool {
+	if !c.fit(ops) {
+		return false
+	}
+	for i := range ops {
+		op := &ops[i]
+		c.by[op.Key] = op
+		if op.Kind == store.OpDelete {
+			c.deletes[op.Key] = true
+		}
+	}
+	return true
+}
+
+// fit says whether add would claim the keys of ops.
+func (c *claims) fit(ops []store.Op) bool {
+	if len(c.by) == 0 {
+		return true
+	}
 	for i := range ops {
 		op := &ops[i]
 		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
@@ -232,13 +259,6 @@ func (c *claims) add(ops []store.Op) bool {
 		}
 		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump) && underAny(c.deletes, op.Key) {
 			return false
-		}
-	}
-	for i := range ops {
-		op := &ops[i]
-		c.by[op.Key] = op
-		if op.Kind == store.OpDelete {
-			c.deletes[op.Key] = true
 		}
 	}
 	return true

@@ -230,6 +230,92 @@ func TestWhatIsUnderWayIsNotTouched(t *testing.T) {
 	})
 }
 
+// TestWhatWaitsForBothTransactionsHasItsTurn, though there is always something
+// newer that can go beside the one that is under way.
+func TestWhatWaitsForBothTransactionsHasItsTurn(t *testing.T) {
+	q, n := newQueue(), 0
+	push := func() {
+		for range 10 {
+			n++
+			q.push(req(store.Check("keyring", 1), store.Create(fmt.Sprint(n), []byte("x"))))
+		}
+	}
+	for committer := range committers {
+		push()
+		q.take(committer)
+	}
+	patient := req(store.Set("keyring", []byte("x"), 1))
+	q.push(patient)
+	for turn := range 10 {
+		push()
+		taken := make(chan []*request, 1)
+		go func() {
+			batch, _ := q.take(turn % committers)
+			taken <- batch
+		}()
+		select {
+		case batch := <-taken:
+			if batch[0] == patient {
+				q.close()
+				return
+			}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	q.close()
+	t.Error("it was never taken")
+}
+
+// TestOnlyThoseWhoWaitCount: many whose callers have left hide nobody.
+func TestOnlyThoseWhoWaitCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, n := newQueue(), 0
+		push := func() *request {
+			n++
+			r := req(store.Check("keyring", 1), store.Create(fmt.Sprint(n), []byte("x")))
+			q.push(r)
+			return r
+		}
+		q.push(req(store.Set("keyring", []byte("x"), 1)))
+		wantTaken(t, "what they all wait for", takes(q, 0), 1)
+		second := takes(q, 1)
+		var all []*request
+		for range maxScan {
+			all = append(all, push())
+		}
+		push()
+		for _, r := range all {
+			r.state.Store(left)
+		}
+		wantTaken(t, "the second, meanwhile", second, 0)
+		wantTaken(t, "the one whose caller is there", takes(q, 0), 1)
+		first := takes(q, 0) // nothing is under way
+		push().state.Store(left)
+		wantTaken(t, "nobody", first, 0)
+		push()
+		synctest.Wait()
+		if n := len(q.requests); n > 0 {
+			t.Errorf("%d are left behind", n)
+		}
+		q.close()
+	})
+}
+
+// TestWhatIsPutBackIsNotUnderWay.
+func TestWhatIsPutBackIsNotUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		for _, key := range []store.Key{"a", "b", "c"} {
+			q.push(req(store.Create(key, []byte("x"))))
+		}
+		batch := <-takes(q, 0)
+		second := takes(q, 1)
+		q.putBack(0, batch[:1], batch[1:])
+		wantTaken(t, "the second", second, 2)
+		q.close()
+	})
+}
+
 func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 	q := newQueue()
 	q.push(req())

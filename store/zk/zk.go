@@ -4,14 +4,14 @@
 //
 // The record KEY is the znode ROOT/KEY, its Version the version of the znode.
 // A znode with empty data is no record: it only has children. ROOT/changes
-// belongs to this package; each server publishes there what it wrote last
+// belongs to this package; each server publishes there, in up to two znodes, what it wrote last
 // (see change), which keeps the memory of all others fresh. So does ROOT/nodes,
 // where servers tell people that they are there (see Announce).
 //
 // A Backend has one connection at a time that writes and hears of changes (see
 // link), made by one goroutine (connect.go) that also follows the changes of
 // the others (feed.go) and the watched znodes (watch.go). All writes go through
-// another one (commit.go). A few more connections are for linearizable reads and
+// two others (queue.go, commit.go). A few more connections are for linearizable reads and
 // for listings (reader.go).
 //
 // Known limits. The client library can panic, and end the process, on a reply
