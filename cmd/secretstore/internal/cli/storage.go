@@ -21,8 +21,12 @@ import (
 	"secretstore/store/bolt"
 )
 
-// contactTime is how long a storage may take to answer at first.
-const contactTime = 30 * time.Second
+// contactTime is how long a storage may take to answer at first: one question
+// gives up much sooner, as it should where a server has others to ask.
+const (
+	contactTime  = 10 * time.Second
+	contactPause = 100 * time.Millisecond
+)
 
 // storage is what a command without a server works on.
 type storage struct {
@@ -64,13 +68,29 @@ func openStorage(ctx context.Context, p *Process, flags *config.Flags) (*storage
 	s := &storage{Backend: backend, cfg: cfg}
 	contact, cancel := context.WithTimeout(ctx, contactTime)
 	defer cancel()
-	if err := s.Ping(contact); err != nil {
+	if err := reach(contact, s.Ping); err != nil {
 		return nil, errors.Join(fmt.Errorf("the storage does not answer: %w", err), s.Close())
 	}
 	if s.info, err = offline.Look(ctx, s); err != nil && !errors.Is(err, offline.ErrUnreadable) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// reach asks the storage until it answers or ctx ends, and then returns what it
+// said last.
+func reach(ctx context.Context, ping func(context.Context) error) error {
+	for {
+		err := ping(ctx)
+		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(contactPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // open opens the store of the storage for reading: with the shares that were
