@@ -352,7 +352,10 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 	if err := other.refresh(ctx); err != nil || other.Status().State != StateUnsealed {
 		t.Errorf("%v, %v", other.Status(), err)
 	}
-	// The record that hands the key over goes after a while.
+	// The record that hands the key over goes a while after it was seen.
+	if err := a.refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
 	a.turn <- struct{}{}
 	a.handover.since = time.Now().Add(-2 * handoverLife)
 	<-a.turn
