@@ -54,7 +54,7 @@ func (h *head) openDeleted(o *opened, data []byte) error {
 	if len(plain) < 8 {
 		return corrupt(h.key, errBadPayload)
 	}
-	if h.deleted = moment(binary.BigEndian.Uint64(plain)); h.deleted.IsZero() {
+	if h.deleted = fromNanoseconds(binary.BigEndian.Uint64(plain)); h.deleted.IsZero() {
 		return corrupt(h.key, errBadPayload)
 	}
 	return h.decode(header, plain[8:])

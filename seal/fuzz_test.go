@@ -166,7 +166,7 @@ func TestNamesAreInjectiveAndBoundToTheirFolder(t *testing.T) {
 
 func TestPayloadComesBack(t *testing.T) {
 	kinds := rapid.SampledFrom([]Kind{Text, Binary})
-	times := rapid.Custom(func(t *rapid.T) time.Time { return moment(rapid.Uint64().Draw(t, "time")) })
+	times := rapid.Custom(func(t *rapid.T) time.Time { return fromNanoseconds(rapid.Uint64().Draw(t, "time")) })
 	values := rapid.SliceOfN(rapid.Byte(), 1, 99)
 	rapid.Check(t, func(t *rapid.T) {
 		p := payload{

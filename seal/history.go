@@ -68,7 +68,7 @@ func (p *payload) readEarlier(in *cryptobyte.String) bool {
 			!list.ReadUint16LengthPrefixed(&value) {
 			return false
 		}
-		e.kind, e.written, e.value = Kind(kind), moment(written), value
+		e.kind, e.written, e.value = Kind(kind), fromNanoseconds(written), value
 		n := len(p.earlier)
 		if e.kind != Text && e.kind != Binary || e.version == 0 || n > 0 && e.version >= p.earlier[n-1].version {
 			return false
@@ -104,7 +104,7 @@ func (p *payload) remember(old *head, keep int) {
 // valueSize is the size of the value, wherever it is.
 func (p *payload) valueSize() uint64 { return max(p.size, uint64(len(p.value))) }
 
-// nanoseconds and moment encode a time that may not be known.
+// nanoseconds encodes a time that may not be known, and fromNanoseconds reads it.
 func nanoseconds(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
@@ -112,7 +112,7 @@ func nanoseconds(t time.Time) uint64 {
 	return uint64(t.UnixNano())
 }
 
-func moment(nanoseconds uint64) time.Time {
+func fromNanoseconds(nanoseconds uint64) time.Time {
 	if nanoseconds == 0 {
 		return time.Time{}
 	}

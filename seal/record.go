@@ -149,7 +149,7 @@ func decodePayload(format uint8, plain []byte) (*payload, error) {
 		return nil, errBadPayload
 	}
 	p.kind, p.author, p.description = Kind(kind), string(author), string(description)
-	p.created, p.written = time.Unix(0, int64(created)).UTC(), moment(written)
+	p.created, p.written = time.Unix(0, int64(created)).UTC(), fromNanoseconds(written)
 	if format > 1 && !p.readEarlier(&in) {
 		return nil, errBadPayload
 	}
