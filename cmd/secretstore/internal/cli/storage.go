@@ -77,13 +77,16 @@ func openStorage(ctx context.Context, p *Process, flags *config.Flags) (*storage
 	return s, nil
 }
 
-// reach asks the storage until it answers or ctx ends, and then returns what it
-// said last.
-func reach(ctx context.Context, ping func(context.Context) error) error {
+// reach asks the storage until it answers or ctx ends, and then returns why it
+// did not: what was said last, but for that the time was up.
+func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	for {
-		err := ping(ctx)
-		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			return err
+		now := ping(ctx)
+		if !errors.Is(now, store.ErrUnavailable) {
+			return now
+		}
+		if err == nil || ctx.Err() == nil {
+			err = now
 		}
 		select {
 		case <-time.After(contactPause):
