@@ -14,14 +14,16 @@ run: build
 build:
 	$(GO) build -o secretstore ./cmd/secretstore
 
-# All tests, with a real ZooKeeper and the real gpg.
+# All tests, with a real ZooKeeper and the real gpg. Those that mostly wait come first, beside
+# what needs the processors.
 test: check
 	scripts/test-deps
-	$(GO) test -race -timeout 12m -tags zookeeper,gpg ./...
+	$(GO) test -race -timeout 12m -tags zookeeper,gpg ./scripts/chaos ./...
 
+# With -race, so that the tests find compiled what vet had compiled.
 check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
-	$(GO) vet -tags zookeeper,gpg ./...
+	$(GO) vet -race -tags zookeeper,gpg ./...
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

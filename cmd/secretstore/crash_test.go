@@ -33,17 +33,18 @@ func TestCrashOnZooKeeper(t *testing.T) {
 	for _, op := range []struct {
 		name  string
 		least int // writes that there must be
+		most  int // writes at which it is killed; after those comes what another one does as well. 0: all
 		run   func(s *crashing, t *testing.T) error
 	}{
-		{"init", 1, (*crashing).init},
-		{"rekey", 2, func(s *crashing, t *testing.T) error { return s.rekey(t, false) }},
-		{"rekey with rotation", 5, func(s *crashing, t *testing.T) error { return s.rekey(t, true) }},
-		{"rotation", 3, (*crashing).rotate},
+		{"init", 1, 0, (*crashing).init},
+		{"rekey", 2, 0, func(s *crashing, t *testing.T) error { return s.rekey(t, false) }},
+		{"rekey with rotation", 5, 14, func(s *crashing, t *testing.T) error { return s.rekey(t, true) }},
+		{"rotation", 3, 0, (*crashing).rotate},
 	} {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, after the write %v", op.name, after), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; ; n++ {
+				for n := 1; op.most == 0 || n <= op.most; n++ {
 					a := newAssassin(t, zookeeper.Addr())
 					storage := fmt.Sprintf("zk://%s/crash/%s-%v-%d", a.addr(), strings.ReplaceAll(op.name, " ", "-"), after, n)
 					s := newCrashing(t, people, storage)

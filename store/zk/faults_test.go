@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,18 +152,21 @@ func TestWhatIsReportedIsTrue(t *testing.T) {
 	cfg := config(t, p.Addr())
 	b := open(t, cfg)
 	create(t, b, "shared", "x")
-	stop := make(chan struct{})
+	quiet, stop := make(chan struct{}), make(chan struct{})
 	var trouble, writers sync.WaitGroup
-	trouble.Go(func() { makeTrouble(p, server, stop) })
+	trouble.Go(func() { makeTrouble(p, server, quiet) })
 	const n = 16
+	var done atomic.Bool
 	reports := make([]map[string]error, n)
 	for w := range n {
 		reports[w] = make(map[string]error)
-		writers.Go(func() { write(t, b, w, reports[w], stop) })
+		writers.Go(func() { write(t, b, w, reports[w], &done, stop) })
 	}
 	time.Sleep(8 * time.Second)
-	close(stop)
+	close(quiet)
 	trouble.Wait()
+	eventually(t, "a write takes effect", done.Load) // a busy machine may have been too slow for one between two cuts
+	close(stop)
 	writers.Wait()
 	check := open(t, zk.Config{Servers: []string{server.Addr()}, Root: cfg.Root, Log: cfg.Log})
 	counts := make(map[string]int)
@@ -177,8 +181,9 @@ func TestWhatIsReportedIsTrue(t *testing.T) {
 	}
 }
 
-// write creates keys, every fourth in a transaction that must be refused.
-func write(t *testing.T, b store.Backend, w int, report map[string]error, stop chan struct{}) {
+// write creates keys, every fourth in a transaction that must be refused, and
+// sets done when one is there.
+func write(t *testing.T, b store.Backend, w int, report map[string]error, done *atomic.Bool, stop chan struct{}) {
 	for i := 0; ; i++ {
 		select {
 		case <-stop:
@@ -193,6 +198,9 @@ func write(t *testing.T, b store.Backend, w int, report map[string]error, stop c
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3000))*time.Millisecond)
 		_, report[key] = b.Apply(ctx, ops...)
 		cancel()
+		if report[key] == nil {
+			done.Store(true)
+		}
 		if err := report[key]; len(ops) == 3 && (err == nil || !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrUnavailable)) {
 			t.Errorf("refused transaction: %v", err)
 		}
