@@ -35,9 +35,9 @@ func RecordDigest(key Key) Digest { return digest('r', key) }
 func ListingDigest(key Key) Digest { return digest('l', key) }
 
 // digests remembers digests of late: a write asks for that of each key a few
-// times, and for those of the same few records that all writes check. Any may be
-// forgotten.
-var digests [1 << 13]atomic.Pointer[remembered]
+// times, and for those of the same few records that all writes check. Each has two
+// places, the newer one first. Any may be forgotten.
+var digests [1 << 13][2]atomic.Pointer[remembered]
 
 type remembered struct {
 	kind   byte
@@ -48,12 +48,14 @@ type remembered struct {
 var seed = maphash.MakeSeed()
 
 func digest(kind byte, key Key) Digest {
-	place := &digests[(maphash.String(seed, key)+uint64(kind))%uint64(len(digests))]
-	if r := place.Load(); r != nil && r.kind == kind && r.key == key {
-		return r.digest
+	places := &digests[(maphash.String(seed, key)+uint64(kind))%uint64(len(digests))]
+	for i := range places {
+		if r := places[i].Load(); r != nil && r.kind == kind && r.key == key {
+			return r.digest
+		}
 	}
 	d := hashed(kind, key)
-	place.Store(&remembered{kind, key, d})
+	places[1].Store(places[0].Swap(&remembered{kind, key, d}))
 	return d
 }
 

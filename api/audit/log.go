@@ -2,9 +2,9 @@
 // reports back only when the line is with the operating system. It holds who
 // asked for what and how it ended; it never holds a value, a token or a key.
 //
-// Concurrent callers share one write(2): whoever finds no write under way
-// writes all lines that are waiting. There is no goroutine and no queue that
-// could lose lines in a crash of the process.
+// A caller makes a write(2) of its own, which takes less than to wait for that of
+// another, unless many come at once. There is no goroutine and no queue that could
+// lose lines in a crash of the process.
 package audit
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -36,32 +37,24 @@ const checkEvery = time.Second
 type Log struct {
 	path string // "" for standard output
 
-	mu      sync.Mutex
-	idle    *sync.Cond // on mu: writing became false
-	pending *batch     // guarded by mu: lines that no write has taken yet
-	spare   []byte     // guarded by mu: a buffer to use again
-	writing bool       // guarded by mu: somebody is the writer
-	closed  bool       // guarded by mu
-	failed  error      // guarded by mu: how the last write ended
+	broken atomic.Bool // the last write failed
 
-	// The fields below belong to the writer, the one caller at a time that has
-	// set writing; mu passes them on.
-	file    *os.File
-	info    os.FileInfo // of file
-	checked time.Time   // when path was last compared with file
-	torn    bool        // the last write may have left half a line
+	joining sync.Mutex
+	batch   *batch // that can be joined, or nil; guarded by joining
+
+	mu      sync.Mutex  // held during a write: what follows half a line has to know of it
+	closed  bool        // guarded by mu
+	file    *os.File    // guarded by mu
+	info    os.FileInfo // of file; guarded by mu
+	checked time.Time   // when path was last compared with file; guarded by mu
+	torn    bool        // the last write may have left half a line; guarded by mu
 }
 
-// batch is what one write(2) will take.
-type batch struct {
-	buf []byte
-	// token gets one when the batch may be written: one of those who wait takes
-	// it and becomes the writer. Nil, as done, while nobody waits.
-	token chan struct{}
-	// done is closed when err is set.
-	done chan struct{}
-	err  error
-}
+// buffers are those that lines are made in: one on the stack would not stay there.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxKept bounds a buffer that is kept.
+const maxKept = 64 << 10
 
 // Open opens the log for appending, and creates it with mode 0600 if it does
 // not exist; the mode of an existing file is left alone. A file that is
@@ -69,64 +62,57 @@ type batch struct {
 // begun.
 func Open(path string) (*Log, error) {
 	if path == Stdout {
-		return newLog("", os.Stdout), nil
+		return &Log{file: os.Stdout}, nil
 	}
-	l := newLog(path, nil)
+	l := &Log{path: path}
 	if err := l.open(); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-func newLog(path string, f *os.File) *Log {
-	l := &Log{path: path, file: f}
-	l.idle = sync.NewCond(&l.mu)
-	return l
-}
-
-// Append writes the entries in order, together with those of other callers, and
-// returns when they are written. After an error lines may be missing or torn,
-// and the caller must not let its answer go. The next call tries again.
+// Append writes the entries in order, with nothing between them, and returns when
+// they are written. After an error lines may be missing or torn, and the caller
+// must not let its answer go. The next call tries again.
 func (l *Log) Append(entries ...*Entry) error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return ErrClosed
-	}
-	if l.pending == nil {
-		l.pending = &batch{buf: l.spare[:0]}
-		l.spare = nil
-	}
-	b := l.pending
-	b.buf = appendAll(b.buf, entries)
-	if !l.writing {
-		l.writing = true
-		l.mu.Unlock()
-		// Whoever is about to append does so now, and shares the write(2), which
-		// costs as much as the rest of a line put together. Where nobody is, this
-		// returns at once.
-		runtime.Gosched()
-		return l.lead(b)
-	}
-	if b.done == nil {
-		b.token, b.done = make(chan struct{}, 1), make(chan struct{})
-	}
-	l.mu.Unlock()
-
-	select {
-	case <-b.done:
-		return b.err
-	case <-b.token: // and writing stays true: it was handed over with the token
-		return l.lead(b)
-	}
+	into := buffers.Get().(*[]byte)
+	buf := appendAll((*into)[:0], entries)
+	err := l.write(buf)
+	keep(into, buf)
+	return err
 }
 
-// lead closes the batch to others and writes it.
-func (l *Log) lead(b *batch) error {
-	l.mu.Lock()
-	l.pending = nil
-	l.mu.Unlock()
-	return l.write(b)
+// AppendTogether is Append for a caller beside whom others are about to append,
+// because one transaction has answered all of them: they share a write(2).
+func (l *Log) AppendTogether(entries ...*Entry) error {
+	l.joining.Lock()
+	if b := l.batch; b != nil {
+		b.buf = appendAll(b.buf, entries)
+		l.joining.Unlock()
+		<-b.done
+		return b.err
+	}
+	into := buffers.Get().(*[]byte)
+	b := &batch{buf: appendAll((*into)[:0], entries), done: make(chan struct{})}
+	l.batch = b
+	l.joining.Unlock()
+
+	runtime.Gosched() // let them come
+
+	l.joining.Lock()
+	l.batch = nil
+	l.joining.Unlock()
+	b.err = l.write(b.buf)
+	close(b.done)
+	keep(into, b.buf)
+	return b.err
+}
+
+// batch is what several callers write together.
+type batch struct {
+	buf  []byte
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 func appendAll(b []byte, entries []*Entry) []byte {
@@ -136,37 +122,31 @@ func appendAll(b []byte, entries []*Entry) []byte {
 	return b
 }
 
+// keep makes the room of a buffer that is not needed any more available.
+func keep(into *[]byte, buf []byte) {
+	if cap(buf) <= maxKept {
+		*into = buf
+		buffers.Put(into)
+	}
+}
+
 // Probe returns nil if the last write succeeded. Otherwise it tries to write a
 // line that says so, and returns how that ended. It lets a caller refuse an
 // operation before it has an effect that could not be audited.
 func (l *Log) Probe() error {
-	l.mu.Lock()
-	switch {
-	case l.closed:
-		l.mu.Unlock()
-		return ErrClosed
-	case l.failed == nil:
-		l.mu.Unlock()
+	if !l.broken.Load() {
 		return nil
-	case l.writing:
-		defer l.mu.Unlock()
-		return l.failed
 	}
-	l.writing = true
-	l.mu.Unlock()
-	resumed := Entry{Time: time.Now(), Endpoint: "audit", Outcome: Allowed, Reason: "the audit log can be written again"}
-	return l.write(&batch{buf: resumed.appendTo(nil)})
+	return l.Append(&Entry{Time: time.Now(), Endpoint: "audit", Outcome: Allowed, Reason: "the audit log can be written again"})
 }
 
-// Close waits for the write under way and closes the file. Lines that still
-// wait are written; later ones are refused.
+// Close waits for the write under way and closes the file. Later lines are
+// refused.
 func (l *Log) Close() error {
 	l.mu.Lock()
-	l.closed = true
-	for l.writing {
-		l.idle.Wait()
-	}
 	defer l.mu.Unlock()
+	l.closed = true
+	l.broken.Store(true)
 	if l.path == "" || l.file == nil {
 		return nil
 	}
@@ -175,30 +155,18 @@ func (l *Log) Close() error {
 	return err
 }
 
-// write is run by the writer: it writes one batch, tells its waiters, and
-// hands over to a waiter of the next one.
-func (l *Log) write(b *batch) error {
-	b.err = l.writeFile(b.buf)
-
+func (l *Log) write(buf []byte) error {
 	l.mu.Lock()
-	l.failed = b.err
-	if cap(b.buf) <= 64<<10 {
-		l.spare = b.buf[:0]
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
 	}
-	if l.pending != nil {
-		l.pending.token <- struct{}{} // never blocks: one token a batch
-	} else {
-		l.writing = false
-		l.idle.Broadcast()
-	}
-	l.mu.Unlock()
-
-	if b.done != nil {
-		close(b.done)
-	}
-	return b.err
+	err := l.writeFile(buf)
+	l.broken.Store(err != nil)
+	return err
 }
 
+// writeFile appends the lines. The caller holds mu.
 func (l *Log) writeFile(buf []byte) error {
 	if err := l.reopen(); err != nil {
 		return err
@@ -218,7 +186,7 @@ func (l *Log) writeFile(buf []byte) error {
 }
 
 // reopen compares the path with the open file, at most once a second, and
-// begins a new file if the old one was renamed or removed.
+// begins a new file if the old one was renamed or removed. The caller holds mu.
 func (l *Log) reopen() error {
 	if l.path == "" {
 		return nil
