@@ -3,8 +3,6 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
-	"sync/atomic"
 )
 
 // ID stands for a record, or for the listing below a key, wherever it is told
@@ -29,35 +27,10 @@ type Digest struct {
 }
 
 // RecordDigest returns the digest of the record under key.
-func RecordDigest(key Key) Digest { return digest('r', key) }
+func RecordDigest(key Key) Digest { return hashed('r', key) }
 
 // ListingDigest returns the digest of the listing of what is directly below key.
-func ListingDigest(key Key) Digest { return digest('l', key) }
-
-// digests remembers digests of late: a write asks for that of each key a few
-// times, and for those of the same few records that all writes check. Each has two
-// places, the newer one first. Any may be forgotten.
-var digests [1 << 13][2]atomic.Pointer[remembered]
-
-type remembered struct {
-	kind   byte
-	key    Key
-	digest Digest
-}
-
-var seed = maphash.MakeSeed()
-
-func digest(kind byte, key Key) Digest {
-	places := &digests[(maphash.String(seed, key)+uint64(kind))%uint64(len(digests))]
-	for i := range places {
-		if r := places[i].Load(); r != nil && r.kind == kind && r.key == key {
-			return r.digest
-		}
-	}
-	d := hashed(kind, key)
-	places[1].Store(places[0].Swap(&remembered{kind, key, d}))
-	return d
-}
+func ListingDigest(key Key) Digest { return hashed('l', key) }
 
 func hashed(kind byte, key Key) Digest {
 	var buf [1 + MaxKey]byte
