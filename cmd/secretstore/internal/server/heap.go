@@ -9,11 +9,11 @@ import (
 const (
 	// heapFloorSize is how much is allocated and never touched. It takes address
 	// space, not memory.
-	heapFloorSize = 256 << 20
+	heapFloorSize = 512 << 20
 	// heapGrowth is by how many percent the heap, the floor included, grows
-	// between two collections: by 32 MB when next to nothing is kept, by 50 with
+	// between two collections: by 32 MB when next to nothing is kept, by 40 with
 	// full caches. It is resident beside what is kept.
-	heapGrowth = 12
+	heapGrowth = 6
 )
 
 // holdHeapFloor keeps the garbage collector from running at every few megabytes
