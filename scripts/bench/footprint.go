@@ -64,7 +64,6 @@ func footprintCase(ctx context.Context, o options, s *server, dir, storage strin
 // that took to be ready.
 func restart(ctx context.Context, o options, s *server, dir, storage string) (*server, time.Duration, error) {
 	s.stop()
-	began := time.Now()
 	s, err := startServer(o, dir, storage, true)
 	if err != nil {
 		return nil, 0, err
@@ -73,7 +72,7 @@ func restart(ctx context.Context, o options, s *server, dir, storage string) (*s
 		s.stop()
 		return nil, 0, err
 	}
-	return s, time.Since(began), nil
+	return s, time.Since(s.began), nil
 }
 
 // timed reads an answer to its end, which must be that of a list.

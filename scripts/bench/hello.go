@@ -62,7 +62,7 @@ func freeAddr() (string, error) {
 
 // waitFor waits until url answers 200.
 func waitFor(ctx context.Context, url string) error {
-	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(20 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -50,6 +50,7 @@ func (p *process) cpu() time.Duration {
 // server is a running Secret Store.
 type server struct {
 	*process
+	began    time.Time // when the process was started
 	url      string
 	token    string
 	rsaToken string // the same, signed with RS256 and a key of 4096 bits
@@ -85,11 +86,12 @@ func startServer(o options, dir, storage string, audited bool) (*server, error) 
 	if audited {
 		args = append(args, "--audit-log", filepath.Join(dir, "audit.log"))
 	}
+	began := time.Now()
 	p, err := startProcess(exec.Command(o.binary, args...))
 	if err != nil {
 		return nil, err
 	}
-	return &server{process: p, url: "http://" + addr, token: string(bytes.TrimSpace(token)), rsaToken: rsaToken}, nil
+	return &server{process: p, began: began, url: "http://" + addr, token: string(bytes.TrimSpace(token)), rsaToken: rsaToken}, nil
 }
 
 // startReady is startServer, and waits until it serves.

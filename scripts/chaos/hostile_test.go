@@ -222,7 +222,10 @@ func (s *siege) children(folder, znode string) attack {
 		},
 		undo: func() {
 			for _, path := range made {
-				s.v.set(path, nil)
+				// A server may have taken ff for the bucket of this name, and have put something there.
+				if err := s.v.conn.Delete(path, -1); !errors.Is(err, zkc.ErrNotEmpty) {
+					must(s.t, err)
+				}
 			}
 		}}
 }
