@@ -27,12 +27,12 @@ type Digest struct {
 }
 
 // RecordDigest returns the digest of the record under key.
-func RecordDigest(key Key) Digest { return hashed('r', key) }
+func RecordDigest(key Key) Digest { return digest('r', key) }
 
 // ListingDigest returns the digest of the listing of what is directly below key.
-func ListingDigest(key Key) Digest { return hashed('l', key) }
+func ListingDigest(key Key) Digest { return digest('l', key) }
 
-func hashed(kind byte, key Key) Digest {
+func digest(kind byte, key Key) Digest {
 	var buf [1 + MaxKey]byte
 	buf[0] = kind
 	n := 1 + copy(buf[1:], key)

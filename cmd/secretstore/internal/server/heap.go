@@ -8,7 +8,8 @@ import (
 
 const (
 	// heapFloorSize is how much is allocated and never touched. It takes address
-	// space, not memory.
+	// space, not memory, unless the kernel is told to promise no more than it has
+	// (vm.overcommit_memory=2): there, a GOMEMLIMIT does without it.
 	heapFloorSize = 512 << 20
 	// heapGrowth is by how many percent the heap, the floor included, grows
 	// between two collections: by 32 MB when next to nothing is kept, by 40 with
