@@ -57,7 +57,7 @@ func FuzzIntent(f *testing.F) {
 // in its format.
 func FuzzPayload(f *testing.F) {
 	p := payload{kind: Text, created: time.Unix(1, 2), author: "a", description: "d", labels: []string{"l", ""}, value: []byte("v"),
-		written: time.Unix(3, 4), earlier: []earlierValue{{version: 7, kind: Binary, value: []byte("old")}, {version: 2, kind: Text}}}
+		written: time.Unix(3, 4), earlier: historyOf(earlierValue{version: 7, kind: Binary, value: []byte("old")}, earlierValue{version: 2, kind: Text})}
 	for format := uint8(1); format <= payloadFormat; format++ {
 		for _, size := range []uint64{0, 5 << 20} {
 			large := p
@@ -175,8 +175,9 @@ func TestPayloadComesBack(t *testing.T) {
 			labels: rapid.SliceOfN(rapid.StringN(0, 10, MaxLabel), 1, 5).Draw(t, "labels"), value: values.Draw(t, "value"),
 		}
 		for i := range rapid.IntRange(0, 5).Draw(t, "earlier values") {
-			p.earlier = append(p.earlier, earlierValue{id: envelope.NewID(), version: uint64(100 - i), kind: kinds.Draw(t, "kind"),
-				written: times.Draw(t, "written"), value: values.Draw(t, "value")})
+			e := earlierValue{id: envelope.NewID(), version: uint64(100 - i), kind: kinds.Draw(t, "kind"),
+				written: times.Draw(t, "written"), value: values.Draw(t, "value")}
+			p.earlier.rest = e.appendTo(p.earlier.rest)
 		}
 		data, err := p.appendTo(nil, payloadFormat)
 		if err != nil {

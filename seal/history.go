@@ -1,6 +1,10 @@
 package seal
 
 import (
+	"encoding/binary"
+	"iter"
+	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -37,68 +41,117 @@ const earlierOverhead = len(envelope.ID{}) + 8 + 1 + 8 + 2
 
 func (e *earlierValue) size() int { return earlierOverhead + len(e.value) }
 
-func encodedSize(all []earlierValue) (n int) {
-	for i := range all {
-		n += all[i].size()
-	}
-	return n
+// appendTo appends the encoding of e, whose value has at most maxHistory bytes.
+func (e *earlierValue) appendTo(to []byte) []byte {
+	to = append(to, e.id[:]...)
+	to = binary.BigEndian.AppendUint64(to, e.version)
+	to = append(to, uint8(e.kind))
+	to = binary.BigEndian.AppendUint64(to, nanoseconds(e.written))
+	to = binary.BigEndian.AppendUint16(to, uint16(len(e.value)))
+	return append(to, e.value...)
 }
 
-func (e *earlierValue) addTo(b *cryptobyte.Builder) {
-	b.AddBytes(e.id[:])
-	b.AddUint64(e.version)
-	b.AddUint8(uint8(e.kind))
-	b.AddUint64(nanoseconds(e.written))
-	addString(b, e.value)
-}
-
-// readEarlier reads the history at the end of a payload, of which versions only
-// ever fall.
-func (p *payload) readEarlier(in *cryptobyte.String) bool {
-	var list cryptobyte.String
-	if !in.ReadUint16LengthPrefixed(&list) {
+// read takes the next entry off in. The value aliases it.
+func (e *earlierValue) read(in *cryptobyte.String) bool {
+	var kind uint8
+	var written uint64
+	var value cryptobyte.String
+	if !in.CopyBytes(e.id[:]) || !in.ReadUint64(&e.version) || !in.ReadUint8(&kind) || !in.ReadUint64(&written) ||
+		!in.ReadUint16LengthPrefixed(&value) {
 		return false
 	}
-	for !list.Empty() {
-		var e earlierValue
-		var kind uint8
-		var written uint64
-		var value cryptobyte.String
-		if !list.CopyBytes(e.id[:]) || !list.ReadUint64(&e.version) || !list.ReadUint8(&kind) || !list.ReadUint64(&written) ||
-			!list.ReadUint16LengthPrefixed(&value) {
-			return false
-		}
-		e.kind, e.written, e.value = Kind(kind), fromNanoseconds(written), value
-		n := len(p.earlier)
-		if e.kind != Text && e.kind != Binary || e.version == 0 || n > 0 && e.version >= p.earlier[n-1].version {
-			return false
-		}
-		p.earlier = append(p.earlier, e)
+	e.kind, e.written, e.value = Kind(kind), fromNanoseconds(written), value
+	return e.version > 0 && (e.kind == Text || e.kind == Binary)
+}
+
+// history are earlier values, the newest first. They stay encoded: nearly always
+// they are only passed on. The zero value is empty.
+type history struct {
+	newest []byte // the one that has just been replaced, apart from the rest
+	rest   []byte
+}
+
+func historyOf(values ...earlierValue) (h history) {
+	for i := range values {
+		h.rest = values[i].appendTo(h.rest)
 	}
-	return true
+	return h
+}
+
+// parseHistory reads encoded entries, of which versions only ever fall.
+func parseHistory(in cryptobyte.String) (history, bool) {
+	before := uint64(math.MaxUint64)
+	for left := in; !left.Empty(); {
+		var e earlierValue
+		if !e.read(&left) || e.version >= before {
+			return history{}, false
+		}
+		before = e.version
+	}
+	if in.Empty() {
+		return history{}, true
+	}
+	return history{rest: in}, true
+}
+
+func (h history) size() int { return len(h.newest) + len(h.rest) }
+
+// all are the values. They alias h.
+func (h history) all() iter.Seq[earlierValue] {
+	return func(yield func(earlierValue) bool) {
+		for _, part := range [...]cryptobyte.String{h.newest, h.rest} {
+			for !part.Empty() {
+				var e earlierValue
+				if !e.read(&part) || !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// without returns all values but the one of this version.
+func (h history) without(version uint64) history {
+	var others []earlierValue
+	for e := range h.all() {
+		if e.version != version {
+			others = append(others, e)
+		}
+	}
+	return historyOf(others...)
+}
+
+// first returns the newest values, as many as count, of at most room bytes.
+func (h history) first(count, room int) []byte {
+	encoded := h.rest
+	if len(h.newest) > 0 {
+		encoded = slices.Concat(h.newest, h.rest)
+	}
+	end := 0
+	for e := range h.all() {
+		if count--; count < 0 || end+e.size() > room {
+			break
+		}
+		end += e.size()
+	}
+	return encoded[:end]
 }
 
 // remember makes old and what it remembers the history of p, up to keep values
 // and maxHistory bytes: the oldest leave first, and a value too large for that is
 // not kept.
 func (p *payload) remember(old *head, keep int) {
-	p.earlier = nil
+	p.earlier = history{}
 	if p.valueSize() > historyUpTo {
 		return
 	}
-	all := old.earlier
-	last := earlierValue{id: old.id, version: old.count, kind: old.kind, written: old.written, value: old.value}
-	if !old.inPieces() && last.size() <= maxHistory {
-		all = append([]earlierValue{last}, all...)
-	}
 	room := maxHistory
-	for i := range all {
-		if room -= all[i].size(); i == keep || room < 0 {
-			all = all[:i]
-			break
-		}
+	last := earlierValue{id: old.id, version: old.count, kind: old.kind, written: old.written, value: old.value}
+	if n := last.size(); keep > 0 && !old.inPieces() && n <= room {
+		p.earlier.newest = last.appendTo(make([]byte, 0, n))
+		keep, room = keep-1, room-n
 	}
-	p.earlier = all
+	p.earlier.rest = old.earlier.first(keep, room)
 }
 
 // valueSize is the size of the value, wherever it is.

@@ -39,7 +39,7 @@ type payload struct {
 	labels      []string
 	value       []byte // nil where the value is in pieces
 	size        uint64 // bytes of the value in pieces; 0 where it is inline
-	earlier     []earlierValue
+	earlier     history
 }
 
 const (
@@ -61,7 +61,7 @@ func (p *payload) inPieces() bool { return p.size > 0 }
 
 // encodedSize is at least how many bytes appendTo appends.
 func (p *payload) encodedSize() int {
-	n := 64 + len(p.author) + len(p.description) + len(p.value) + encodedSize(p.earlier)
+	n := 64 + len(p.author) + len(p.description) + len(p.value) + p.earlier.size()
 	for _, l := range p.labels {
 		n += 2 + len(l)
 	}
@@ -92,11 +92,9 @@ func (p *payload) appendTo(to []byte, format uint8) ([]byte, error) {
 		b.AddBytes(p.value)
 	}
 	if format > 1 {
-		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
-			for i := range p.earlier {
-				p.earlier[i].addTo(b)
-			}
-		})
+		b.AddUint16(uint16(p.earlier.size())) // at most maxHistory, or what had been read
+		b.AddBytes(p.earlier.newest)
+		b.AddBytes(p.earlier.rest)
 	}
 	return b.Bytes()
 }
@@ -150,8 +148,15 @@ func decodePayload(format uint8, plain []byte) (*payload, error) {
 	}
 	p.kind, p.author, p.description = Kind(kind), string(author), string(description)
 	p.created, p.written = time.Unix(0, int64(created)).UTC(), fromNanoseconds(written)
-	if format > 1 && !p.readEarlier(&in) {
-		return nil, errBadPayload
+	if format > 1 {
+		var encoded cryptobyte.String
+		ok := in.ReadUint16LengthPrefixed(&encoded)
+		if ok {
+			p.earlier, ok = parseHistory(encoded)
+		}
+		if !ok {
+			return nil, errBadPayload
+		}
 	}
 	if !in.Empty() || (p.kind != Text && p.kind != Binary) {
 		return nil, errBadPayload

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"secretstore/acl"
@@ -57,7 +56,7 @@ func (s *Store) Versions(ctx context.Context, p acl.Path, c store.Consistency) (
 	v := Versions{Deleted: h.deleted, Age: h.age}
 	v.Versions = append(v.Versions, VersionInfo{Version: h.count, ID: idString(h.id), Kind: h.kind, Size: h.valueSize(),
 		Written: h.written, Current: h.deleted.IsZero()})
-	for _, e := range h.earlier {
+	for e := range h.earlier.all() {
 		v.Versions = append(v.Versions, VersionInfo{Version: e.version, ID: idString(e.id), Kind: e.kind, Size: uint64(len(e.value)), Written: e.written})
 	}
 	return v, nil
@@ -69,11 +68,11 @@ func (s *Store) Versions(ctx context.Context, p acl.Path, c store.Consistency) (
 func (s *Store) DeleteVersion(ctx context.Context, p acl.Path, version uint64, when Match) error {
 	without := func(o *opened, m mark, old *head) ([]store.Op, error) {
 		rest := *old
-		rest.earlier = slices.DeleteFunc(slices.Clone(old.earlier), func(e earlierValue) bool { return e.version == version })
+		rest.earlier = old.earlier.without(version)
 		switch {
 		case version == old.count:
 			return nil, ErrCurrentVersion
-		case len(rest.earlier) == len(old.earlier):
+		case rest.earlier.size() == old.earlier.size():
 			return nil, errNoVersion
 		}
 		data, err := rest.seal(o, p)
@@ -91,7 +90,7 @@ var errNoVersion = fmt.Errorf("%w in this version", ErrNotFound)
 
 // version returns one of the values that h holds in itself.
 func (h *head) version(n uint64) (Secret, bool) {
-	for _, e := range h.earlier {
+	for e := range h.earlier.all() {
 		if e.version == n {
 			secret := h.secret()
 			secret.Kind, secret.Value, secret.ID, secret.Version, secret.Written = e.kind, e.value, idString(e.id), n, e.written

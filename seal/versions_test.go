@@ -295,10 +295,10 @@ func TestGoldenPayloadsStillDecode(t *testing.T) {
 	for format := uint8(1); format <= payloadFormat; format++ {
 		if format == 2 {
 			p.written = time.Unix(1700000001, 6).UTC()
-			p.earlier = []earlierValue{
-				{id: envelope.ID{1}, version: 3, kind: Binary, written: time.Unix(1700000000, 7).UTC(), value: []byte{0xff}},
-				{id: envelope.ID{2}, version: 1, kind: Text, value: []byte("older")},
-			}
+			p.earlier = historyOf(
+				earlierValue{id: envelope.ID{1}, version: 3, kind: Binary, written: time.Unix(1700000000, 7).UTC(), value: []byte{0xff}},
+				earlierValue{id: envelope.ID{2}, version: 1, kind: Text, value: []byte("older")},
+			)
 		}
 		file := fmt.Sprintf("../testdata/payload-format%d.hex", format)
 		if *update && format == payloadFormat {
