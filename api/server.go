@@ -70,6 +70,7 @@ type Server struct {
 	policy   func() *acl.Policy
 	audit    *audit.Log
 	log      *zap.Logger
+	failures *failureLog
 	trusted  []netip.Prefix
 	warnings func() []string
 	nodes    func(context.Context) (wire.Nodes, error)
@@ -112,6 +113,7 @@ func New(cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
+	s.failures = newFailureLog(s.log)
 	table := endpoints()
 	s.routes = newRoutes(table)
 	m, err := newMetrics(cfg, &s.probe, s.waits, table)
@@ -438,11 +440,7 @@ func (s *Server) record(c *call, rep *reply, stack []byte) {
 	p := rep.problem
 	switch {
 	case p != nil && p.failed:
-		fields := append(c.logFields(rep, took), zap.NamedError("cause", p.cause))
-		if stack != nil {
-			fields = append(fields, zap.ByteString("stack", stack))
-		}
-		s.log.Error("request failed", fields...)
+		s.failures.write(stack, func() []zap.Field { return append(c.logFields(rep, took), zap.NamedError("cause", p.cause)) })
 	case took > slow:
 		s.log.Warn("slow request", c.logFields(rep, took)...)
 	default:
