@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -8,13 +9,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// failuresLogged is how many failed requests the log is told of in a second. While
-// the storage is away all fail alike, thousands a second, and would fill the disk
-// that it may be away for. The audit log and the metrics have each of them.
+// failuresLogged is how many requests that were answered 503 the log is told of in
+// a second. While the storage is away all fail alike, thousands a second, and would
+// fill the disk that it may be away for. The audit log and the metrics have each.
 const failuresLogged = 20
 
-// failureLog writes a line for failed requests, but for those that are too many:
-// the next line says how many they were.
+// failureLog writes a line for failed requests, but for those 503 that are too
+// many: the next line says how many they were.
 type failureLog struct {
 	all, some *zap.Logger
 	leftOut   atomic.Int64 // since the last line
@@ -28,12 +29,12 @@ func newFailureLog(log *zap.Logger) *failureLog {
 	return f
 }
 
-// write writes fields, which are made only then. What has a stack, of a panic, is
-// never left out.
-func (f *failureLog) write(stack []byte, fields func() []zap.Field) {
-	log := f.some
-	if stack != nil {
-		log = f.all
+// write writes fields, which are made only then. stack is of a panic. What is not
+// a 503 is never left out: it may be the one line that tells of a damaged record.
+func (f *failureLog) write(status int, stack []byte, fields func() []zap.Field) {
+	log := f.all
+	if status == http.StatusServiceUnavailable {
+		log = f.some
 	}
 	ce := log.Check(zapcore.ErrorLevel, "request failed")
 	if ce == nil {

@@ -440,7 +440,7 @@ func (s *Server) record(c *call, rep *reply, stack []byte) {
 	p := rep.problem
 	switch {
 	case p != nil && p.failed:
-		s.failures.write(stack, func() []zap.Field { return append(c.logFields(rep, took), zap.NamedError("cause", p.cause)) })
+		s.failures.write(rep.status, stack, func() []zap.Field { return append(c.logFields(rep, took), zap.NamedError("cause", p.cause)) })
 	case took > slow:
 		s.log.Warn("slow request", c.logFields(rep, took)...)
 	default:

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"iter"
 	"math"
-	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -121,12 +120,9 @@ func (h history) without(version uint64) history {
 	return historyOf(others...)
 }
 
-// first returns the newest values, as many as count, of at most room bytes.
+// first returns the newest values of a history as it was read, as many as count,
+// of at most room bytes.
 func (h history) first(count, room int) []byte {
-	encoded := h.rest
-	if len(h.newest) > 0 {
-		encoded = slices.Concat(h.newest, h.rest)
-	}
 	end := 0
 	for e := range h.all() {
 		if count--; count < 0 || end+e.size() > room {
@@ -134,7 +130,7 @@ func (h history) first(count, room int) []byte {
 		}
 		end += e.size()
 	}
-	return encoded[:end]
+	return h.rest[:end]
 }
 
 // remember makes old and what it remembers the history of p, up to keep values
