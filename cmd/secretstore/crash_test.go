@@ -159,7 +159,8 @@ func (s *crashing) bootstrapped() bool {
 	return err == nil
 }
 
-// start starts a server on the storage, which listens when it returns.
+// start starts a server on the storage, which answers for it when start returns:
+// the server listens before it has a session.
 func (s *crashing) start(t *testing.T) {
 	t.Helper()
 	name := filepath.Join(s.dir, "log")
@@ -188,6 +189,10 @@ func (s *crashing) start(t *testing.T) {
 		}
 		s.api = connect(t, string(m[1]))
 		return true
+	})
+	eventually(t, "the storage is known", func() bool {
+		_, err := s.api.Status(t.Context())
+		return err == nil
 	})
 }
 
@@ -336,12 +341,10 @@ func (s *crashing) rotated(t *testing.T) error {
 func (s *crashing) recovers(t *testing.T) {
 	t.Helper()
 	s.start(t)
-	var status wire.Backend
-	eventually(t, "the storage is known", func() bool {
-		var err error
-		status, err = s.api.Status(t.Context())
-		return err == nil
-	})
+	status, err := s.api.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !status.Initialized && !s.filled { // killed before the one write of init
 		if err := s.init(t); err != nil {
 			t.Fatal(err)
