@@ -3,6 +3,7 @@
 package zk
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -138,6 +139,49 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 		}
 		if kept.written == 0 || kept.written != read.Written {
 			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.written, read.Written)
+		}
+	}
+}
+
+// TestAWriteUnderWayDoesNotWaitForWhatHasStopped: its outcome is unknown to the
+// caller as soon as nothing listens, rather than when its time is up; it is found
+// out later.
+func TestAWriteUnderWayDoesNotWaitForWhatHasStopped(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	for i := range 2 * committers { // each has its change record then
+		written(t, b, store.Key(fmt.Sprintf("before%d", i)))
+	}
+	server.Pause()
+	said := make(chan error)
+	go func() {
+		_, err := b.Apply(t.Context(), store.Create("k", []byte("x")))
+		said <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // it is on its way
+	server.Kill()
+	if err := <-said; !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, errAway) {
+		t.Errorf("%v, want %v, %v", err, store.ErrOutcomeUnknown, errAway)
+	}
+	server.Restart()
+	written(t, b, "k")
+}
+
+// written creates key unless it is there, as soon as ZooKeeper is.
+func written(t *testing.T, b *Backend, key store.Key) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		_, err := b.Apply(t.Context(), store.Create(key, []byte("x")))
+		if err == nil || errors.Is(err, store.ErrExists) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", key, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
@@ -29,7 +30,31 @@ const (
 	// and the next one in turn may have one already. Each round of trying all in
 	// vain doubles it, up to unanswered.
 	firstAdmission = 750 * time.Millisecond
+	// stoppedAfter is for how long every member has refused connections when
+	// nobody waits for one any more, nor for the outcome of a write that was under
+	// way: that nothing listens is no election, which is over in a moment. With
+	// the pauses above it is noticed well within maxAwait.
+	stoppedAfter = 300 * time.Millisecond
 )
+
+// refusals are the turns in a row in which a member refused the connection.
+type refusals struct {
+	count int
+	since time.Time
+}
+
+// add notes how a turn has ended, and says whether all of members have refused
+// for stoppedAfter.
+func (r *refusals) add(err error, now time.Time, members int) bool {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		*r = refusals{}
+		return false
+	}
+	if r.count++; r.count == 1 {
+		r.since = now
+	}
+	return r.count >= members && now.Sub(r.since) >= stoppedAfter
+}
 
 // connectLoop keeps a connection to one member after the other until the
 // backend is closed.
@@ -37,11 +62,15 @@ func (b *Backend) connectLoop() {
 	servers := append([]string(nil), b.cfg.Servers...)
 	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
 	pause, admission, told := minPause, firstAdmission, false
+	var refused refusals
 	for turn := 0; b.ctx.Err() == nil; turn++ {
 		server := servers[turn%len(servers)]
 		lasted, err := b.serve(server, admission)
 		if b.ctx.Err() != nil {
 			return
+		}
+		if stopped := refused.add(err, time.Now(), len(servers)); b.stopped.Swap(stopped) != stopped {
+			b.publish(nil)
 		}
 		if lasted > settled {
 			pause, admission, told = minPause, firstAdmission, false

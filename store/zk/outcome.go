@@ -202,7 +202,7 @@ func (c *committer) missingParents(l *link, key store.Key) ([]store.Key, error) 
 // arrives. Then it is clear which one did.
 func (c *committer) resolve(t *tx) []*request {
 	for {
-		l := c.awaitLong()
+		l := c.awaitLong(t)
 		if l == nil {
 			return c.unknown(t, errClosed)
 		}
@@ -265,16 +265,28 @@ func (c *committer) unknown(t *tx, why error) []*request {
 }
 
 // awaitLong waits for a connection until the backend is closed. Those who wait
-// behind the transaction meanwhile are told that there is none.
-func (c *committer) awaitLong() *link {
+// behind t meanwhile are told that there is none; once nothing listens any more,
+// so are those who wait for its outcome.
+func (c *committer) awaitLong(t *tx) *link {
+	again := time.NewTicker(maxAwait)
+	defer again.Stop()
 	for {
-		l, err := c.b.await(c.b.ctx)
-		if err == nil {
+		l, changed := c.b.link()
+		if l != nil {
 			return l
 		}
-		if !errors.Is(err, errAway) || c.b.ready(c.b.ctx) != nil {
+		if c.b.stopped.Load() {
+			for _, r := range t.batch {
+				r.giveUp(errAway)
+			}
+			c.b.queue.refuse(errAway)
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+			c.b.queue.refuse(errAway)
+		case <-c.b.closing:
 			return nil
 		}
-		c.b.queue.refuse(err)
 	}
 }

@@ -50,7 +50,20 @@ func (r *request) send() bool { return r.state.CompareAndSwap(waiting, sent) }
 // unsend is for a request that was sent and certainly had no effect.
 func (r *request) unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
 
-func (r *request) answer(versions []store.Version, err error) { r.done <- result{versions, err} }
+// answer gives the result. What comes after giveUp is nobody's.
+func (r *request) answer(versions []store.Version, err error) {
+	select {
+	case r.done <- result{versions, err}:
+	default:
+	}
+}
+
+// giveUp has the caller of a request that was sent leave before its time is up.
+func (r *request) giveUp(why error) {
+	if r.state.CompareAndSwap(sent, left) {
+		r.answer(nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why))
+	}
+}
 
 // wait returns the result, or by the end of ctx or of limit what is known then.
 func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Version, error) {

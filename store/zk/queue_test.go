@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -333,7 +336,7 @@ func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
 	r := req()
 	b.queue.push(r)
 	sought := make(chan *link)
-	go func() { sought <- (&committer{b: b}).awaitLong() }()
+	go func() { sought <- (&committer{b: b}).awaitLong(&tx{}) }()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
 	defer cancel()
 	if _, err := r.wait(ctx, maxCall); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
@@ -342,5 +345,81 @@ func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
 	close(b.closing)
 	if l := <-sought; l != nil {
 		t.Error("a connection out of nowhere")
+	}
+}
+
+// TestNothingIsWaitedForOnceNothingListens: neither a connection nor the outcome
+// of a write that was under way, which is still sought.
+func TestNothingIsWaitedForOnceNothingListens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Backend{queue: newQueue(), closing: make(chan struct{}), changed: make(chan struct{}), ctx: context.Background()}
+		began, r := time.Now(), req()
+		r.send()
+		sought := make(chan *link)
+		go func() { sought <- (&committer{b: b}).awaitLong(&tx{batch: []*request{r}}) }()
+		other := make(chan error)
+		go func() {
+			_, err := b.await(t.Context())
+			other <- err
+		}()
+		synctest.Wait()
+		b.stopped.Store(true)
+		b.publish(nil)
+		if _, err := r.wait(t.Context(), maxCall); !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, errAway) {
+			t.Errorf("a write under way: %v", err)
+		}
+		if err := <-other; !errors.Is(err, errAway) {
+			t.Errorf("who had begun to wait: %v", err)
+		}
+		if _, err := b.await(t.Context()); !errors.Is(err, errAway) {
+			t.Errorf("who comes: %v", err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("after %v", took)
+		}
+		for range 2 {
+			r.answer(nil, nil) // the outcome, which nobody waits for any more
+		}
+		if r.unsend() {
+			t.Error("it would be sent again")
+		}
+		back := &link{}
+		b.publish(back)
+		if l := <-sought; l != back || b.stopped.Load() {
+			t.Errorf("once there is a connection: %v, %v", l, b.stopped.Load())
+		}
+	})
+}
+
+func TestAnEnsembleIsStoppedWhenAllHaveRefusedForAWhile(t *testing.T) {
+	no, other := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, errors.New("no session")
+	ms := func(n int) time.Time { return clockBase.Add(time.Duration(n) * time.Millisecond) }
+	late := int(stoppedAfter / time.Millisecond)
+	for name, tt := range map[string]struct {
+		turns   []error
+		members int
+		last    int // when the last turn ended; the others at 0
+		want    bool
+	}{
+		"once":                {[]error{no}, 1, late, false},
+		"for a while":         {[]error{no, no}, 1, late, true},
+		"not for long yet":    {[]error{no, no, no}, 1, late - 1, false},
+		"not all of them":     {[]error{no, no}, 3, late, false},
+		"all of them":         {[]error{no, no, no}, 3, late, true},
+		"one listens":         {[]error{no, other, no, no}, 3, late, false},
+		"all but at last one": {[]error{no, no, no, other}, 3, late, false},
+	} {
+		var r refusals
+		got := false
+		for i, err := range tt.turns {
+			at := 0
+			if i == len(tt.turns)-1 {
+				at = tt.last
+			}
+			got = r.add(err, ms(at), tt.members)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
 	}
 }

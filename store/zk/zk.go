@@ -43,7 +43,8 @@ const (
 	// says, but for one whose context ends within grace after it. It leaves
 	// time for one connection to be given up as unanswered.
 	maxCall = 4 * time.Second
-	// maxAwait is how long a call waits for a connection that is away.
+	// maxAwait is how long a call waits for a connection that is away; see
+	// stoppedAfter for when it does not.
 	maxAwait = 800 * time.Millisecond
 	// maxSilence is how long the memory counts as fresh without word from the
 	// server: the heartbeat, and the time in which it is missed.
@@ -89,6 +90,9 @@ type Backend struct {
 	current *link         // nil while there is none; guarded by mu
 	changed chan struct{} // closed and made anew when current changes; guarded by mu
 
+	// stopped says that no member listens (see stoppedAfter): nobody waits then.
+	// publish(nil) wakes those who have begun to.
+	stopped  atomic.Bool
 	live     atomic.Pointer[link] // current, for readers of the memory
 	lastGood atomic.Int64         // when the feed was last known good while live is nil, ns after clockBase
 }
@@ -179,6 +183,9 @@ func (b *Backend) publish(l *link) {
 	if l == nil && b.current != nil {
 		b.lastGood.Store(b.current.lastReply.Load())
 	}
+	if l != nil {
+		b.stopped.Store(false)
+	}
 	b.current = l
 	b.live.Store(l)
 	close(b.changed)
@@ -205,6 +212,9 @@ func (b *Backend) await(ctx context.Context) (*link, error) {
 	timer := time.NewTimer(maxAwait)
 	defer timer.Stop()
 	for l == nil {
+		if b.stopped.Load() {
+			return nil, errAway
+		}
 		select {
 		case <-changed:
 			l, changed = b.link()
