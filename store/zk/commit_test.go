@@ -15,7 +15,12 @@ import (
 // openAlone returns a backend on a server of the test's own.
 func openAlone(t *testing.T) *Backend {
 	t.Helper()
-	b, err := Open(t.Context(), Config{Servers: []string{zktest.Start(t).Addr()}, MaxStale: time.Minute})
+	return openOn(t, zktest.Start(t))
+}
+
+func openOn(t *testing.T, server *zktest.Server) *Backend {
+	t.Helper()
+	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,11 +154,7 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 func TestAWriteUnderWayDoesNotWaitForWhatHasStopped(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
+	b := openOn(t, server)
 	for i := range 2 * committers { // each has its change record then
 		written(t, b, store.Key(fmt.Sprintf("before%d", i)))
 	}

@@ -17,11 +17,7 @@ import (
 func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
+	b := openOn(t, server)
 	b.relookAfter = time.Second
 	// until reads k from memory, or asks for it, until it is as wanted.
 	until := func(what string, fine func(store.Node, error) bool) {
