@@ -32,12 +32,13 @@ const (
 	firstAdmission = 750 * time.Millisecond
 	// stoppedAfter is for how long every member has refused connections when
 	// nobody waits for one any more, nor for the outcome of a write that was under
-	// way: that nothing listens is no election, which is over in a moment. With
+	// way. During an election, which is worth waiting for, members do listen. With
 	// the pauses above it is noticed well within maxAwait.
 	stoppedAfter = 300 * time.Millisecond
 )
 
-// refusals are the turns in a row in which a member refused the connection.
+// refusals are the turns in a row in which a member refused the connection, as
+// the host of a member that does not run does.
 type refusals struct {
 	count int
 	since time.Time
