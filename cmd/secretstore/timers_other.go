@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// tolerateLateTimers knows of no such setting here.
+func tolerateLateTimers() {}
