@@ -7,15 +7,13 @@ import (
 	"os"
 
 	"secretstore/cmd/secretstore/internal/cli"
+	_ "secretstore/cmd/secretstore/internal/slack" // starts a server anew
 )
 
 func main() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // Main runs the program with the environment and working directory of the
-// process, and returns its exit status. A server may start the process anew.
+// process, and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "server" {
-		tolerateLateTimers()
-	}
 	return cli.Main(cli.Process{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv})
 }

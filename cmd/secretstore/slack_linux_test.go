@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"secretstore/cmd/secretstore/internal/slack"
 )
 
 // TestAServerToleratesLateTimers: all its threads do, those of the Go runtime included;
 // one that was started with a slack of somebody's choice keeps that.
 func TestAServerToleratesLateTimers(t *testing.T) {
-	t.Run("by default", func(t *testing.T) { haveSlack(t, kernelSlack, timerSlack) })
+	t.Run("by default", func(t *testing.T) { haveSlack(t, slack.OfKernel, slack.OfServer) })
 	t.Run("unless told otherwise", func(t *testing.T) { haveSlack(t, 70*time.Microsecond, 70*time.Microsecond) })
 }
 
@@ -44,9 +46,9 @@ func haveSlack(t *testing.T, inherited, want time.Duration) {
 			t.Fatalf("the server does not listen: %v\n%s", cmd.Wait(), text)
 		}
 	}
-	for thread, slack := range slackOf(t, cmd.Process.Pid) {
-		if slack != want.String() {
-			t.Errorf("thread %s has a slack of %s, want %s", thread, slack, want)
+	for thread, has := range slackOf(t, cmd.Process.Pid) {
+		if has != want.String() {
+			t.Errorf("thread %s has a slack of %s, want %s", thread, has, want)
 		}
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -57,14 +59,14 @@ func haveSlack(t *testing.T, inherited, want time.Duration) {
 	}
 }
 
-// startWithSlack starts a program that inherits slack.
-func startWithSlack(cmd *exec.Cmd, slack time.Duration) error {
+// startWithSlack starts a program that inherits a slack.
+func startWithSlack(cmd *exec.Cmd, inherited time.Duration) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(inherited), 0, 0, 0); err != nil {
 		return err
 	}
-	defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(kernelSlack), 0, 0, 0)
+	defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.OfKernel), 0, 0, 0)
 	return cmd.Start()
 }
 
@@ -84,11 +86,11 @@ func slackOf(t *testing.T, pid int) map[string]string {
 		if os.IsPermission(err) {
 			t.Skip("only root may see the slack of another process")
 		}
-		slack, parseErr := time.ParseDuration(strings.TrimSpace(string(ns)) + "ns")
+		has, parseErr := time.ParseDuration(strings.TrimSpace(string(ns)) + "ns")
 		if err != nil || parseErr != nil {
 			t.Fatal(err, parseErr)
 		}
-		all[thread] = slack.String()
+		all[thread] = has.String()
 	}
 	return all
 }
