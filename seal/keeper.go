@@ -78,7 +78,7 @@ func (k inStorage) load(ctx context.Context) (*pgp.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", keyBootstrap, err)
 	}
-	private, err := decodeKeyRecord(node.Data)
+	private, err := k.known.parsed(node.Data, decodeKeyRecord)
 	if err != nil {
 		return nil, corrupt(keyBootstrap, err)
 	}
@@ -97,11 +97,14 @@ func decodeKeyRecord(data []byte) (*pgp.PrivateKey, error) {
 }
 
 // knownKey remembers whose key a record holds, so that it is not parsed at
-// every look: the hash of the record, never the key.
+// every look: 15 ms, in which the numbers of an RSA key are checked. It keeps
+// the hash of the record, and the key itself only from the look that has found
+// it to the unseal that follows, or else to the next look.
 type knownKey struct {
 	mu          sync.Mutex
 	hash        [sha256.Size]byte // guarded by mu
 	fingerprint string            // guarded by mu
+	fresh       *pgp.PrivateKey   // guarded by mu
 }
 
 // of reports whether the record's key has one of the fingerprints.
@@ -109,13 +112,28 @@ func (k *knownKey) of(record []byte, fingerprints []string, parse func([]byte) (
 	hash := sha256.Sum256(record)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.fresh = nil
 	if k.hash != hash {
 		k.hash, k.fingerprint = hash, ""
 		if private, err := parse(record); err == nil {
-			k.fingerprint = private.Fingerprint()
+			k.fingerprint, k.fresh = private.Fingerprint(), private
 		}
 	}
 	return slices.Contains(fingerprints, k.fingerprint)
+}
+
+// parsed returns the key of a record, and forgets it.
+func (k *knownKey) parsed(record []byte, parse func([]byte) (*pgp.PrivateKey, error)) (*pgp.PrivateKey, error) {
+	hash := sha256.Sum256(record)
+	k.mu.Lock()
+	private := k.fresh
+	same := k.hash == hash
+	k.fresh = nil
+	k.mu.Unlock()
+	if same && private != nil {
+		return private, nil
+	}
+	return parse(record)
 }
 
 func (k inStorage) holds(ctx context.Context, fingerprints []string) bool {
@@ -222,7 +240,7 @@ func (k *inFile) load(context.Context) (*pgp.PrivateKey, error) {
 		return nil, fmt.Errorf("read the bootstrap key: %w", err)
 	}
 	defer clear(armored)
-	private, err := pgp.ParsePrivateKey(armored)
+	private, err := k.known.parsed(armored, pgp.ParsePrivateKey)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrCorrupt, k.path)
 	}

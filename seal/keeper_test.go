@@ -5,11 +5,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"secretstore/seal/pgp"
 	"secretstore/store/memory"
 )
 
@@ -58,4 +60,68 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 	if _, logs := start(); !told(logs) {
 		t.Error("nobody is told of a bootstrap key that was left")
 	}
+}
+
+// TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept: parsing takes milliseconds
+// of a start, and the key of a store that stays sealed does not stay in memory.
+func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
+	key, err := pgp.Generate(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	armored, err := key.Armor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := 0
+	parse := func(record []byte) (*pgp.PrivateKey, error) {
+		times++
+		return pgp.ParsePrivateKey(record)
+	}
+	var known knownKey
+	expect := func(what string, want int) {
+		t.Helper()
+		if times != want {
+			t.Errorf("%s: parsed %d times, want %d", what, times, want)
+		}
+		times = 0
+	}
+	look := func() {
+		if !known.of(armored, []string{key.Fingerprint()}, parse) {
+			t.Fatal("the key is not known")
+		}
+	}
+	unseal := func(record []byte) error {
+		private, err := known.parsed(record, parse)
+		if err == nil && private.Fingerprint() != key.Fingerprint() {
+			t.Error("another key")
+		}
+		return err
+	}
+	look()
+	if err := unseal(armored); err != nil {
+		t.Error(err)
+	}
+	expect("a look and an unseal", 1)
+	if err := unseal(armored); err != nil {
+		t.Error(err)
+	}
+	expect("another unseal", 1)
+	look()
+	look()
+	expect("looks at a record that is known", 0)
+
+	known = knownKey{}
+	look()
+	look()
+	if known.fresh != nil {
+		t.Error("a key that unseals nothing is kept")
+	}
+	times = 0
+	known = knownKey{}
+	look()
+	if err := unseal([]byte("another record")); err == nil {
+		t.Error("another record is taken for the one of the look")
+	}
+	expect("a record that has changed since the look", 2)
 }
