@@ -25,6 +25,11 @@ func openOn(t *testing.T, server *zktest.Server) *Backend {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
+	for deadline := time.Now().Add(time.Minute); !b.Hears(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no connection to ZooKeeper that hears of changes")
+		}
+	}
 	return b
 }
 

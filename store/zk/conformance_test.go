@@ -41,12 +41,12 @@ func open(t testing.TB, cfg zk.Config) *zk.Backend {
 	return b
 }
 
-// openReady is open, and waits for the connection: on a machine with much else to
-// do it may take longer than a call waits for it.
+// openReady is open, and waits for the connection, on a machine with much else to do
+// for longer than a call does, and until it hears of changes.
 func openReady(t testing.TB, cfg zk.Config) *zk.Backend {
 	t.Helper()
 	b := open(t, cfg)
-	eventually(t, "a connection to ZooKeeper", func() bool { return b.Ping(t.Context()) == nil })
+	eventually(t, "a connection to ZooKeeper that hears of changes", b.Hears)
 	return b
 }
 

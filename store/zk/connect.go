@@ -123,10 +123,23 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 	b.running.Go(func() { l.confirms.serve(b.ctx, l) })
 	for i := range l.readers {
 		l.readers[i] = newReader()
-		b.running.Go(func() { b.read(l, l.readers[i]) })
+	}
+	defer b.publish(nil)
+	if b.lastGood.Load() == never {
+		// Nothing is in memory, so there is no news to catch up with before anything
+		// is answered: a server that starts need not wait for that.
+		b.lastGood.Store(sinceBase())
+		b.publish(l)
+	}
+	if err := b.catchUp(l); err != nil {
+		l.fail(err)
+		return 0, err
 	}
 	b.publish(l)
-	defer b.publish(nil)
+	b.live.Store(l)
+	for i := range l.readers {
+		b.running.Go(func() { b.read(l, l.readers[i]) })
+	}
 	began := time.Now()
 	b.follow(l)
 	return time.Since(began), l.failure()
@@ -176,8 +189,8 @@ func (b *Backend) admit(ctx context.Context, l *link, limit time.Duration) error
 	return nil
 }
 
-// prepare admits l, makes sure that what is read on it is not older than what
-// was read before, and catches up with the changes of the others.
+// prepare admits l, and makes sure that what is read on it is not older than what
+// was read before.
 func (b *Backend) prepare(l *link, admission time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
 	defer cancel()
@@ -193,6 +206,14 @@ func (b *Backend) prepare(l *link, admission time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", b.changes, err)
 	}
+	return nil
+}
+
+// catchUp begins to hear of the changes of the others on l, and drops what they
+// have changed meanwhile.
+func (b *Backend) catchUp(l *link) error {
+	ctx, cancel := context.WithTimeoutCause(b.ctx, maxCall, errTooSlow)
+	defer cancel()
 	sleep(ctx, settle)
 	return b.feed.sync(ctx, l)
 }

@@ -22,7 +22,7 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	cfg.MaxStale = 6 * time.Second
-	b := open(t, cfg)
+	b := openReady(t, cfg)
 	create(t, b, "f/k", "x")
 	if got := get(b, "f/k", store.Cached); got != "x" {
 		t.Fatal(got)
@@ -61,12 +61,31 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 	})
 }
 
+// TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges: that takes time, and there
+// is nothing in memory yet that could be old.
+func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	cfg := config(t, server.Addr())
+	create(t, openReady(t, cfg), "k", "x")
+	// More than once, for a machine that has too much else to do.
+	eventually(t, "an answer before it hears of changes", func() bool {
+		b := open(t, cfg)
+		n, err := b.Get(t.Context(), "k", store.Latest)
+		early := !b.Hears()
+		if err == nil && (string(n.Data) != "x" || n.Age != 0) {
+			t.Fatalf("%q, age %v", n.Data, n.Age)
+		}
+		return err == nil && early
+	})
+}
+
 func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
 	cfg.MaxStale = 0
-	b := open(t, cfg)
+	b := openReady(t, cfg)
 	create(t, b, "k", "x")
 	_ = get(b, "k", store.Cached)
 	server.Kill()
@@ -88,9 +107,9 @@ func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
 		t.Run(fmt.Sprint(more, " more changes"), func(t *testing.T) {
 			p := newProxy(t, server.Addr())
 			cfg := config(t, server.Addr())
-			a := open(t, cfg)
+			a := openReady(t, cfg)
 			cfg.Servers = []string{p.Addr()}
-			b := open(t, cfg)
+			b := openReady(t, cfg)
 			v := create(t, a, "f/k", "0")
 			for round := 1; round <= 5; round++ {
 				eventually(t, "remembered", func() bool { return get(b, "f/k", store.Cached) == fmt.Sprint(round-1) })
@@ -155,7 +174,7 @@ func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	cfg := config(t, server.Addr())
-	a, b := open(t, cfg), open(t, cfg)
+	a, b := openReady(t, cfg), openReady(t, cfg)
 	v := create(t, a, "k", "0")
 	done := make(chan struct{})
 	ended := make(chan struct{})

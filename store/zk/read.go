@@ -168,6 +168,8 @@ func (b *Backend) remembered(d store.Digest) (*entry, time.Duration, error) {
 			return e, 0, nil
 		}
 		last = l.lastReply.Load()
+	} else if l, _ := b.link(); l != nil {
+		return nil, 0, nil
 	}
 	if doubted := e.doubted.Load(); doubted != 0 {
 		last = min(last, doubted)

@@ -18,10 +18,10 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
 	cfg := config(t, p.Addr())
-	b := open(t, cfg)
+	b := openReady(t, cfg)
 	cfg.Servers = []string{server.Addr()}
-	a := open(t, cfg)
-	create(t, b, "warm", "x") // both are connected
+	a := openReady(t, cfg)
+	create(t, b, "warm", "x")
 	create(t, a, "warm/too", "x")
 
 	var mu sync.Mutex
@@ -79,9 +79,9 @@ func TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage(t *testing.T) {
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
 	cfg := config(t, p.Addr())
-	b := open(t, cfg)
+	b := openReady(t, cfg)
 	cfg.Servers = []string{server.Addr()}
-	a := open(t, cfg)
+	a := openReady(t, cfg)
 	create(t, b, "kept", "1")
 	create(t, a, "other", "1")
 	if _, err := b.Get(t.Context(), "kept", store.Cached); err != nil {

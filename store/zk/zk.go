@@ -93,8 +93,8 @@ type Backend struct {
 	// stopped says that no member listens (see stoppedAfter): nobody waits then.
 	// publish(nil) wakes those who have begun to.
 	stopped  atomic.Bool
-	live     atomic.Pointer[link] // current, for readers of the memory
-	lastGood atomic.Int64         // when the feed was last known good while live is nil, ns after clockBase
+	live     atomic.Pointer[link] // current, once it hears of changes; for readers of the memory
+	lastGood atomic.Int64         // until when the memory is right while live is nil, ns after clockBase; or never
 }
 
 var _ store.Backend = (*Backend)(nil)
@@ -120,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		abandonedAfter: abandonedAfter, relookAfter: relookAfter,
 	}
 	b.feed.b = b
-	b.lastGood.Store(-1)
+	b.lastGood.Store(never)
 	b.ctx, b.end = context.WithCancel(context.Background())
 	if cfg.User != "" {
 		b.acl = zkc.AuthACL(zkc.PermAll)
@@ -175,19 +175,22 @@ func (b *Backend) ready(ctx context.Context) error {
 	}
 }
 
+// never is lastGood before there has been any connection.
+const never = -1
+
 // publish makes l the connection of all calls, or with nil says that there is
 // none.
 func (b *Backend) publish(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l == nil && b.current != nil {
-		b.lastGood.Store(b.current.lastReply.Load())
+	if live := b.live.Load(); live != nil {
+		b.lastGood.Store(live.lastReply.Load())
+		b.live.Store(nil)
 	}
 	if l != nil {
 		b.stopped.Store(false)
 	}
 	b.current = l
-	b.live.Store(l)
 	close(b.changed)
 	b.changed = make(chan struct{})
 }
