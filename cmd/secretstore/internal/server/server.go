@@ -75,7 +75,6 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 // everything. An error is a failure at run time.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.parts.close()) }()
-	defer holdHeapFloor()()
 	endpoints, err := s.bind(ctx)
 	if err != nil {
 		return err
@@ -252,6 +251,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
+	defer holdHeapFloor()() // takes milliseconds, for which nobody should wait
 	return g.Wait()
 }
 
