@@ -27,9 +27,9 @@ type keyKeeper interface {
 	prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
 	// load returns the key. ErrNoBootstrapKey.
 	load(ctx context.Context) (*pgp.PrivateKey, error)
-	// holds reports whether there is a key that opens a message for one of the
-	// fingerprints. Where it cannot be known it says no.
-	holds(ctx context.Context, fingerprints []string) bool
+	// fingerprint returns that of the key that load would return; "" if there is
+	// none that could be used, or where it cannot be known.
+	fingerprint(ctx context.Context) string
 	// retire returns the operations that remove the key from the storage, for
 	// the transaction after which it opens nothing any more; retired does what
 	// is left to do then.
@@ -71,6 +71,9 @@ func (k inStorage) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error)
 }
 
 func (k inStorage) load(ctx context.Context) (*pgp.PrivateKey, error) {
+	if private := k.known.take(); private != nil {
+		return private, nil
+	}
 	node, err := k.backend.Get(ctx, keyBootstrap, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNoBootstrapKey
@@ -78,7 +81,7 @@ func (k inStorage) load(ctx context.Context) (*pgp.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", keyBootstrap, err)
 	}
-	private, err := k.known.parsed(node.Data, decodeKeyRecord)
+	private, err := decodeKeyRecord(node.Data)
 	if err != nil {
 		return nil, corrupt(keyBootstrap, err)
 	}
@@ -107,8 +110,8 @@ type knownKey struct {
 	fresh       *pgp.PrivateKey   // guarded by mu
 }
 
-// of reports whether the record's key has one of the fingerprints.
-func (k *knownKey) of(record []byte, fingerprints []string, parse func([]byte) (*pgp.PrivateKey, error)) bool {
+// of returns the fingerprint of the record's key; "" if it does not parse.
+func (k *knownKey) of(record []byte, parse func([]byte) (*pgp.PrivateKey, error)) string {
 	hash := sha256.Sum256(record)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,29 +122,26 @@ func (k *knownKey) of(record []byte, fingerprints []string, parse func([]byte) (
 			k.fingerprint, k.fresh = private.Fingerprint(), private
 		}
 	}
-	return slices.Contains(fingerprints, k.fingerprint)
+	return k.fingerprint
 }
 
-// parsed returns the key of a record, and forgets it.
-func (k *knownKey) parsed(record []byte, parse func([]byte) (*pgp.PrivateKey, error)) (*pgp.PrivateKey, error) {
-	hash := sha256.Sum256(record)
+// take returns the key that the last look has parsed, nil if it had not to. It
+// is not kept any longer.
+func (k *knownKey) take() *pgp.PrivateKey {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	private := k.fresh
-	same := k.hash == hash
 	k.fresh = nil
-	k.mu.Unlock()
-	if same && private != nil {
-		return private, nil
-	}
-	return parse(record)
+	return private
 }
 
-func (k inStorage) holds(ctx context.Context, fingerprints []string) bool {
-	node, err := k.backend.Get(ctx, keyBootstrap, store.Cached)
+func (k inStorage) fingerprint(ctx context.Context) string {
+	node, err := k.backend.Get(ctx, keyBootstrap, store.Latest)
 	if err != nil {
-		return false
+		k.known.take() // what was there is not any more
+		return ""
 	}
-	return k.known.of(node.Data, fingerprints, decodeKeyRecord)
+	return k.known.of(node.Data, decodeKeyRecord)
 }
 
 func (k inStorage) retire(ctx context.Context) ([]store.Op, error) {
@@ -232,6 +232,9 @@ func syncDir(path string) error {
 }
 
 func (k *inFile) load(context.Context) (*pgp.PrivateKey, error) {
+	if private := k.known.take(); private != nil {
+		return private, nil
+	}
 	armored, err := os.ReadFile(k.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoBootstrapKey
@@ -240,20 +243,21 @@ func (k *inFile) load(context.Context) (*pgp.PrivateKey, error) {
 		return nil, fmt.Errorf("read the bootstrap key: %w", err)
 	}
 	defer clear(armored)
-	private, err := k.known.parsed(armored, pgp.ParsePrivateKey)
+	private, err := pgp.ParsePrivateKey(armored)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrCorrupt, k.path)
 	}
 	return private, nil
 }
 
-func (k *inFile) holds(_ context.Context, fingerprints []string) bool {
+func (k *inFile) fingerprint(context.Context) string {
 	armored, err := os.ReadFile(k.path)
 	if err != nil {
-		return false
+		k.known.take() // what was there is not any more
+		return ""
 	}
 	defer clear(armored)
-	return k.known.of(armored, fingerprints, pgp.ParsePrivateKey)
+	return k.known.of(armored, pgp.ParsePrivateKey)
 }
 
 func (k *inFile) retire(context.Context) ([]store.Op, error) { return nil, nil }
@@ -268,7 +272,7 @@ func (k *inFile) retired(log *zap.Logger) {
 
 func (k *inFile) warn(log *zap.Logger, fingerprints []string) {
 	info, err := os.Stat(k.path)
-	if err == nil && !k.holds(context.Background(), fingerprints) {
+	if err == nil && !slices.Contains(fingerprints, k.fingerprint(context.Background())) {
 		// A rekey was cut off before retired, or the database is another than the
 		// key is for: then it must not be lost, so that people decide.
 		log.Warn("a bootstrap key is kept that opens nothing of this store; if it was left by a rekey, remove it: older copies of the storage open with it",

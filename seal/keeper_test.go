@@ -1,17 +1,18 @@
 package seal
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"secretstore/seal/pgp"
+	"secretstore/store"
 	"secretstore/store/memory"
 )
 
@@ -65,63 +66,74 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 // TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept: parsing takes milliseconds
 // of a start, and the key of a store that stays sealed does not stay in memory.
 func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
-	key, err := pgp.Generate(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	armored, err := key.Armor()
-	if err != nil {
-		t.Fatal(err)
-	}
-	times := 0
-	parse := func(record []byte) (*pgp.PrivateKey, error) {
-		times++
-		return pgp.ParsePrivateKey(record)
-	}
-	var known knownKey
-	expect := func(what string, want int) {
-		t.Helper()
-		if times != want {
-			t.Errorf("%s: parsed %d times, want %d", what, times, want)
+	file := filepath.Join(t.TempDir(), "bootstrap.key")
+	b := memory.New()
+	inRecord, inFile := newInStorage(b), &inFile{path: file}
+	put := func(k keyKeeper) *pgp.PrivateKey {
+		private, ops, err := k.prepare(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		times = 0
-	}
-	look := func() {
-		if !known.of(armored, []string{key.Fingerprint()}, parse) {
-			t.Fatal("the key is not known")
+		if _, err := b.Apply(t.Context(), ops...); err != nil {
+			t.Fatal(err)
 		}
+		return private
 	}
-	unseal := func(record []byte) error {
-		private, err := known.parsed(record, parse)
-		if err == nil && private.Fingerprint() != key.Fingerprint() {
-			t.Error("another key")
+	for _, k := range []struct {
+		keeper keyKeeper
+		known  *knownKey
+		remove func() error
+	}{
+		{inRecord, inRecord.known, func() error {
+			node, err := b.Get(t.Context(), keyBootstrap, store.Latest)
+			if err == nil {
+				_, err = b.Apply(t.Context(), store.Delete(keyBootstrap, node.Version))
+			}
+			return err
+		}},
+		{inFile, &inFile.known, func() error { return os.Remove(file) }},
+	} {
+		look := func(want string) {
+			t.Helper()
+			if got := k.keeper.fingerprint(t.Context()); got != want {
+				t.Errorf("%T: %q, want %q", k.keeper, got, want)
+			}
 		}
-		return err
-	}
-	look()
-	if err := unseal(armored); err != nil {
-		t.Error(err)
-	}
-	expect("a look and an unseal", 1)
-	if err := unseal(armored); err != nil {
-		t.Error(err)
-	}
-	expect("another unseal", 1)
-	look()
-	look()
-	expect("looks at a record that is known", 0)
+		load := func() *pgp.PrivateKey {
+			t.Helper()
+			private, err := k.keeper.load(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return private
+		}
+		look("")
+		key := put(k.keeper).Fingerprint()
+		look(key)
+		if parsed := k.known.fresh; parsed == nil || load() != parsed {
+			t.Errorf("%T: what the look has parsed is not taken", k.keeper)
+		}
+		if k.known.fresh != nil {
+			t.Errorf("%T: a key that was taken is kept", k.keeper)
+		}
+		if load().Fingerprint() != key {
+			t.Errorf("%T: another key", k.keeper)
+		}
 
-	known = knownKey{}
-	look()
-	look()
-	if known.fresh != nil {
-		t.Error("a key that unseals nothing is kept")
+		*k.known = knownKey{}
+		look(key)
+		look(key)
+		if k.known.fresh != nil {
+			t.Errorf("%T: a key that unseals nothing is kept", k.keeper)
+		}
+		*k.known = knownKey{}
+		look(key)
+		if err := k.remove(); err != nil {
+			t.Fatal(err)
+		}
+		look("")
+		if _, err := k.keeper.load(t.Context()); !errors.Is(err, ErrNoBootstrapKey) {
+			t.Errorf("%T: a key that was removed: %v", k.keeper, err)
+		}
 	}
-	times = 0
-	known = knownKey{}
-	look()
-	if err := unseal([]byte("another record")); err == nil {
-		t.Error("another record is taken for the one of the look")
-	}
-	expect("a record that has changed since the look", 2)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -262,7 +263,7 @@ func (s *Store) putInForce(ctx context.Context, r *rekeyRecord, version store.Ve
 		return fmt.Errorf("encode %s: %w", keyConfig, err)
 	}
 	ops := []store.Op{store.Delete(keyRekey, version), store.Set(keyConfig, config, v.configVersion)}
-	bootstrapped := s.keeper.holds(ctx, v.config.Fingerprints)
+	bootstrapped := slices.Contains(v.config.Fingerprints, s.keeper.fingerprint(ctx))
 	if bootstrapped {
 		retired, err := s.keeper.retire(ctx)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -66,7 +67,7 @@ func (s *Store) look(ctx context.Context) (*view, error) {
 	if r.intent != nil {
 		v.intent, v.intentVersion, v.intentMissing = parseIntent(r.intent.Data), r.intent.Version, false
 	}
-	v.holdsBootstrapKey = s.keeper.holds(ctx, cfg.Fingerprints)
+	v.holdsBootstrapKey = slices.Contains(cfg.Fingerprints, r.bootstrapKey)
 	return v.stamped(r), nil
 }
 
@@ -83,10 +84,13 @@ func (v *view) stamped(r records) *view {
 }
 
 // records are the nodes that make a store; nil where there is none.
-type records struct{ config, root, keyring, intent, handover *store.Node }
+type records struct {
+	config, root, keyring, intent, handover *store.Node
+	bootstrapKey                            string // fingerprint; "" if there is none
+}
 
 // readRecords reads all of them at once, so that they share one round trip to
-// the quorum.
+// the quorum, and beside it a key that is new is parsed.
 func (s *Store) readRecords(ctx context.Context) (records, error) {
 	var r records
 	group, ctx := errgroup.WithContext(ctx)
@@ -105,6 +109,10 @@ func (s *Store) readRecords(ctx context.Context) (records, error) {
 			return nil
 		})
 	}
+	group.Go(func() error {
+		r.bootstrapKey = s.keeper.fingerprint(ctx)
+		return nil
+	})
 	return r, group.Wait()
 }
 
