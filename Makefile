@@ -12,7 +12,7 @@ run: build
 	./secretstore server --dev
 
 build:
-	$(GO) build -o secretstore ./cmd/secretstore
+	CGO_ENABLED=0 $(GO) build -o secretstore ./cmd/secretstore
 
 # All tests, with a real ZooKeeper and the real gpg. Those that mostly wait come first, beside
 # what needs the processors.

@@ -84,6 +84,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
+	defer holdHeapFloor()() // takes milliseconds, in which the storage is being connected to
 	s.log.Info("opening the store; on an empty storage this makes a key, which takes a few seconds",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	st, err := seal.Open(ctx, s.sealOptions(backend))
@@ -251,7 +252,6 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
-	defer holdHeapFloor()() // takes milliseconds, for which nobody should wait
 	return g.Wait()
 }
 
