@@ -19,9 +19,6 @@ func (s *Store) adopt(v *view) {
 	if v.kind == storageDamaged && old.kind != storageDamaged {
 		s.log.Error("the storage is damaged; nothing is served", zap.String("detail", v.detail))
 	}
-	if v.kind == storagePresent && old.kind != storagePresent {
-		s.keeper.warn(s.log, v.config.Fingerprints)
-	}
 	if s.barrier.current() == nil {
 		return
 	}

@@ -28,6 +28,7 @@ func (s *Store) follow(ctx context.Context) {
 	defer tick.Stop()
 	lastErr := ""
 	told, nextTold, toldOf := make(map[string]string), time.Now(), store.Version(-1)
+	warned := false // about the way the bootstrap key is kept
 	for {
 		select {
 		case <-ctx.Done():
@@ -36,10 +37,15 @@ func (s *Store) follow(ctx context.Context) {
 		case <-tick.C:
 		}
 		// Also at once when a rekey has named other holders.
-		if now, v := time.Now(), s.view.Load().configVersion; now.After(nextTold) || v != toldOf {
+		v := s.view.Load()
+		if now := time.Now(); now.After(nextTold) || v.configVersion != toldOf {
 			s.warnAboutHolders(told)
-			nextTold, toldOf = now.Add(holdersEvery), v
+			nextTold, toldOf = now.Add(holdersEvery), v.configVersion
 		}
+		if v.kind == storagePresent && !warned {
+			s.keeper.warn(ctx, s.log, v.config.Fingerprints)
+		}
+		warned = v.kind == storagePresent
 		s.unsealing.expire()
 		s.verifying.expire()
 		if s.sealPending.Load() {

@@ -37,7 +37,7 @@ type keyKeeper interface {
 	retired(log *zap.Logger)
 	// warn logs what is wrong with the way the key is kept, in a store whose
 	// unseal key is wrapped for the fingerprints.
-	warn(log *zap.Logger, fingerprints []string)
+	warn(ctx context.Context, log *zap.Logger, fingerprints []string)
 }
 
 func newKeyKeeper(o Options) keyKeeper {
@@ -164,12 +164,12 @@ type exposer interface {
 	WorldReadable(ctx context.Context, key store.Key) (bool, error)
 }
 
-func (k inStorage) warn(log *zap.Logger, _ []string) {
+func (k inStorage) warn(ctx context.Context, log *zap.Logger, _ []string) {
 	backend, ok := k.backend.(exposer)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	if open, err := backend.WorldReadable(ctx, keyBootstrap); err == nil && open {
 		log.Warn("the bootstrap private key is world-readable in the storage: whoever reaches it can unseal; "+
@@ -270,9 +270,9 @@ func (k *inFile) retired(log *zap.Logger) {
 	}
 }
 
-func (k *inFile) warn(log *zap.Logger, fingerprints []string) {
+func (k *inFile) warn(ctx context.Context, log *zap.Logger, fingerprints []string) {
 	info, err := os.Stat(k.path)
-	if err == nil && !slices.Contains(fingerprints, k.fingerprint(context.Background())) {
+	if err == nil && !slices.Contains(fingerprints, k.fingerprint(ctx)) {
 		// A rekey was cut off before retired, or the database is another than the
 		// key is for: then it must not be lost, so that people decide.
 		log.Warn("a bootstrap key is kept that opens nothing of this store; if it was left by a rekey, remove it: older copies of the storage open with it",
