@@ -18,17 +18,25 @@ import (
 // start, memory, pages and the list of all. Run it with -secrets 1000000
 // -folders 1000, for example; the first minutes are for storing them.
 func footprintCase(ctx context.Context, o options, s *server, dir, storage string) error {
-	s, took, err := restart(ctx, o, s, dir, storage)
-	if err != nil {
-		return err
+	var starts []time.Duration
+	for range o.runs {
+		var took time.Duration
+		var err error
+		if s, took, err = restart(ctx, o, s, dir, storage); err != nil {
+			return err
+		}
+		starts = append(starts, took.Round(time.Millisecond))
 	}
-	fmt.Printf("%d secrets in %d folders: ready %v after the start, %d MiB\n", o.secrets, max(1, o.folders), took.Round(time.Millisecond), s.memory())
+	slices.Sort(starts)
+	fmt.Printf("%d secrets in %d folders: ready %v after the start (at most %v), %d MiB\n",
+		o.secrets, max(1, o.folders), starts[len(starts)/2], starts[len(starts)-1], s.memory())
 	if err := fillWith(ctx, min(o.secrets, 100_000), readOf(o, s)); err != nil {
 		return err
 	}
 	fmt.Printf("after %d different secrets were read: %d MiB\n", min(o.secrets, 100_000), s.memory())
 
-	if s, _, err = restart(ctx, o, s, dir, storage); err != nil {
+	s, _, err := restart(ctx, o, s, dir, storage)
+	if err != nil {
 		return err
 	}
 	defer s.stop()
