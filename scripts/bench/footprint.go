@@ -141,7 +141,7 @@ func valuesCase(ctx context.Context, o options, s *server) error {
 	}
 	patch := request{method: "PATCH", want: 204, token: s.token, header: binary, next: put.next}
 	get := request{method: "GET", want: 200, token: s.token, next: func(n uint64) (string, []byte) { return url(n), nil }}
-	for _, conns := range []int{1, 4} {
+	for _, conns := range []int{1, 4, 64} {
 		for what, r := range map[string]request{"written": patch, "read": get} {
 			var all []figure
 			for range o.runs {
