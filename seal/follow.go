@@ -43,9 +43,9 @@ func (s *Store) follow(ctx context.Context) {
 			nextTold, toldOf = now.Add(holdersEvery), v.configVersion
 		}
 		if v.kind == storagePresent && !warned {
-			s.keeper.warn(ctx, s.log, v.config.Fingerprints)
+			warned = s.keeper.warn(ctx, s.log, v.config.Fingerprints) == nil
 		}
-		warned = v.kind == storagePresent
+		warned = warned && v.kind == storagePresent
 		s.unsealing.expire()
 		s.verifying.expire()
 		if s.sealPending.Load() {

@@ -28,16 +28,17 @@ type keyKeeper interface {
 	// load returns the key. ErrNoBootstrapKey.
 	load(ctx context.Context) (*pgp.PrivateKey, error)
 	// fingerprint returns that of the key that load would return; "" if there is
-	// none that could be used, or where it cannot be known.
-	fingerprint(ctx context.Context) string
+	// none that could be used. store.ErrUnavailable.
+	fingerprint(ctx context.Context) (string, error)
 	// retire returns the operations that remove the key from the storage, for
 	// the transaction after which it opens nothing any more; retired does what
 	// is left to do then.
 	retire(ctx context.Context) ([]store.Op, error)
 	retired(log *zap.Logger)
 	// warn logs what is wrong with the way the key is kept, in a store whose
-	// unseal key is wrapped for the fingerprints.
-	warn(ctx context.Context, log *zap.Logger, fingerprints []string)
+	// unseal key is wrapped for the fingerprints. An error is that it could not
+	// be found out.
+	warn(ctx context.Context, log *zap.Logger, fingerprints []string) error
 }
 
 func newKeyKeeper(o Options) keyKeeper {
@@ -135,13 +136,16 @@ func (k *knownKey) take() *pgp.PrivateKey {
 	return private
 }
 
-func (k inStorage) fingerprint(ctx context.Context) string {
+func (k inStorage) fingerprint(ctx context.Context) (string, error) {
 	node, err := k.backend.Get(ctx, keyBootstrap, store.Latest)
-	if err != nil {
-		k.known.take() // what was there is not any more
-		return ""
+	if err == nil {
+		return k.known.of(node.Data, decodeKeyRecord), nil
 	}
-	return k.known.of(node.Data, decodeKeyRecord)
+	k.known.take() // what was there is not any more
+	if errors.Is(err, store.ErrUnavailable) {
+		return "", fmt.Errorf("read %s: %w", keyBootstrap, err)
+	}
+	return "", nil // not there, or closed to this server
 }
 
 func (k inStorage) retire(ctx context.Context) ([]store.Op, error) {
@@ -164,17 +168,22 @@ type exposer interface {
 	WorldReadable(ctx context.Context, key store.Key) (bool, error)
 }
 
-func (k inStorage) warn(ctx context.Context, log *zap.Logger, _ []string) {
+func (k inStorage) warn(ctx context.Context, log *zap.Logger, _ []string) error {
 	backend, ok := k.backend.(exposer)
 	if !ok {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	if open, err := backend.WorldReadable(ctx, keyBootstrap); err == nil && open {
+	open, err := backend.WorldReadable(ctx, keyBootstrap)
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		return err
+	case open:
 		log.Warn("the bootstrap private key is world-readable in the storage: whoever reaches it can unseal; "+
 			"use --zk-auth-file, or initialise with a PGP key of your own", zap.String("record", keyBootstrap))
 	}
+	return nil
 }
 
 // inFile keeps the armored key in a file of mode 0600.
@@ -250,14 +259,14 @@ func (k *inFile) load(context.Context) (*pgp.PrivateKey, error) {
 	return private, nil
 }
 
-func (k *inFile) fingerprint(context.Context) string {
+func (k *inFile) fingerprint(context.Context) (string, error) {
 	armored, err := os.ReadFile(k.path)
 	if err != nil {
 		k.known.take() // what was there is not any more
-		return ""
+		return "", nil
 	}
 	defer clear(armored)
-	return k.known.of(armored, pgp.ParsePrivateKey)
+	return k.known.of(armored, pgp.ParsePrivateKey), nil
 }
 
 func (k *inFile) retire(context.Context) ([]store.Op, error) { return nil, nil }
@@ -270,16 +279,24 @@ func (k *inFile) retired(log *zap.Logger) {
 	}
 }
 
-func (k *inFile) warn(ctx context.Context, log *zap.Logger, fingerprints []string) {
+func (k *inFile) warn(ctx context.Context, log *zap.Logger, fingerprints []string) error {
 	info, err := os.Stat(k.path)
-	if err == nil && !slices.Contains(fingerprints, k.fingerprint(ctx)) {
+	if err != nil {
+		return nil
+	}
+	held, err := k.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(fingerprints, held) {
 		// A rekey was cut off before retired, or the database is another than the
 		// key is for: then it must not be lost, so that people decide.
 		log.Warn("a bootstrap key is kept that opens nothing of this store; if it was left by a rekey, remove it: older copies of the storage open with it",
 			zap.String("file", k.path))
 	}
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&0o077 != 0 {
 		log.Warn("the bootstrap private key can be read by others: whoever has it and the database can read every secret; chmod 600 it",
 			zap.String("file", k.path), zap.Stringer("mode", info.Mode().Perm()))
 	}
+	return nil
 }

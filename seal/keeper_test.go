@@ -1,6 +1,8 @@
 package seal
 
 import (
+	"context"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -36,7 +38,9 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 	}
 	told := func(s *Store) bool {
 		core, logs := observer.New(zapcore.WarnLevel)
-		s.keeper.warn(t.Context(), zap.New(core), s.view.Load().config.Fingerprints)
+		if err := s.keeper.warn(t.Context(), zap.New(core), s.view.Load().config.Fingerprints); err != nil {
+			t.Fatal(err)
+		}
 		return said(logs)
 	}
 	s, _ := start()
@@ -103,8 +107,8 @@ func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
 	} {
 		look := func(want string) {
 			t.Helper()
-			if got := k.keeper.fingerprint(t.Context()); got != want {
-				t.Errorf("%T: %q, want %q", k.keeper, got, want)
+			if got, err := k.keeper.fingerprint(t.Context()); got != want || err != nil {
+				t.Errorf("%T: %q, %v, want %q", k.keeper, got, err, want)
 			}
 		}
 		load := func() *pgp.PrivateKey {
@@ -143,5 +147,110 @@ func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
 		if _, err := k.keeper.load(t.Context()); !errors.Is(err, ErrNoBootstrapKey) {
 			t.Errorf("%T: a key that was removed: %v", k.keeper, err)
 		}
+	}
+}
+
+// keyReads has the reads of the bootstrap key go through a function.
+type keyReads struct {
+	*memory.Backend
+	read func(get func() (store.Node, error)) (store.Node, error) // nil: as they are
+}
+
+func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	get := func() (store.Node, error) { return b.Backend.Get(ctx, key, c) }
+	if key == keyBootstrap && b.read != nil {
+		return b.read(get)
+	}
+	return get()
+}
+
+// TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile: it may look for the key
+// just before, and for the other records just after it was made.
+func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
+	m := memory.New()
+	first, err := Open(t.Context(), Options{Backend: m, Bootstrap: true, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	early := 1
+	b := &keyReads{Backend: m.Attach(), read: func(get func() (store.Node, error)) (store.Node, error) {
+		if early > 0 {
+			early--
+			return store.Node{}, store.ErrNotFound
+		}
+		return get()
+	}}
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if st := s.Status(); st.State != StateUnsealed || !st.HoldsBootstrapKey {
+		t.Errorf("after the start: %v, holds the key: %v", st.State, st.HoldsBootstrapKey)
+	}
+}
+
+// TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead: it must find out whether
+// there is one to be removed.
+func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
+	b := &keyReads{Backend: memory.New()}
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cancel() // nothing but what the test does
+	s.owned.Wait()
+	info, err := s.StartRekey(t.Context(), RekeyParams{InitParams: sameHolder(t, 1, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := sharesOf(t, info.Keys)[0]
+	reads := 0
+	b.read = func(get func() (store.Node, error)) (store.Node, error) {
+		if reads++; reads == 1 {
+			return get() // the look before
+		}
+		return store.Node{}, store.ErrUnavailable
+	}
+	if _, err := s.VerifyRekey(t.Context(), info.Nonce, share); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("while the key cannot be read: %v", err)
+	}
+	b.read = nil
+	if _, err := s.VerifyRekey(t.Context(), info.Nonce, share); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := b.Get(t.Context(), keyBootstrap, store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the bootstrap key stays: %v", err)
+	}
+}
+
+// TestRecoveringKeepsNoBootstrapKey: nothing would ever take it.
+func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
+	b := memory.New()
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := hex.DecodeString(s.view.Load().config.Keys[0])
+	s.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := newInStorage(b).load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := private.Unwrap(wrapped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Recover(t.Context(), b, []string{string(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if r.keeper.(inStorage).known.fresh != nil {
+		t.Error("it is kept")
 	}
 }

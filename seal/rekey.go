@@ -263,7 +263,11 @@ func (s *Store) putInForce(ctx context.Context, r *rekeyRecord, version store.Ve
 		return fmt.Errorf("encode %s: %w", keyConfig, err)
 	}
 	ops := []store.Op{store.Delete(keyRekey, version), store.Set(keyConfig, config, v.configVersion)}
-	bootstrapped := slices.Contains(v.config.Fingerprints, s.keeper.fingerprint(ctx))
+	held, err := s.keeper.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	bootstrapped := slices.Contains(v.config.Fingerprints, held)
 	if bootstrapped {
 		retired, err := s.keeper.retire(ctx)
 		if err != nil {

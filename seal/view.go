@@ -67,6 +67,12 @@ func (s *Store) look(ctx context.Context) (*view, error) {
 	if r.intent != nil {
 		v.intent, v.intentVersion, v.intentMissing = parseIntent(r.intent.Data), r.intent.Version, false
 	}
+	if r.bootstrapKey == "" && s.bootstrap && !v.intent.Sealed && !s.barrier.isOpen() {
+		// Another server may have made the store after the key was looked for.
+		if r.bootstrapKey, err = s.keeper.fingerprint(ctx); err != nil {
+			return nil, err
+		}
+	}
 	v.holdsBootstrapKey = slices.Contains(cfg.Fingerprints, r.bootstrapKey)
 	return v.stamped(r), nil
 }
@@ -109,10 +115,12 @@ func (s *Store) readRecords(ctx context.Context) (records, error) {
 			return nil
 		})
 	}
-	group.Go(func() error {
-		r.bootstrapKey = s.keeper.fingerprint(ctx)
-		return nil
-	})
+	if !s.offline { // then nothing would take the key that is parsed
+		group.Go(func() (err error) {
+			r.bootstrapKey, err = s.keeper.fingerprint(ctx)
+			return err
+		})
+	}
 	return r, group.Wait()
 }
 
