@@ -115,7 +115,6 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 		l.fail(err)
 		return 0, err
 	}
-	b.log.Info("connected to ZooKeeper", zap.String("server", server))
 	l.barriers = newReader()
 	l.barriers.begin()
 	b.running.Go(func() { l.barriers.serve(b.ctx, l, l, b.changes) })
@@ -125,10 +124,9 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 		l.readers[i] = newReader()
 	}
 	defer b.publish(nil)
-	if b.lastGood.Load() == never {
+	if !b.heard.Load() {
 		// Nothing is in memory, so there is no news to catch up with before anything
 		// is answered: a server that starts need not wait for that.
-		b.lastGood.Store(sinceBase())
 		b.publish(l)
 	}
 	if err := b.catchUp(l); err != nil {
@@ -136,7 +134,9 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 		return 0, err
 	}
 	b.publish(l)
+	b.heard.Store(true)
 	b.live.Store(l)
+	b.log.Info("connected to ZooKeeper", zap.String("server", server))
 	for i := range l.readers {
 		b.running.Go(func() { b.read(l, l.readers[i]) })
 	}

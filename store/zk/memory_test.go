@@ -78,6 +78,23 @@ func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
 		}
 		return err == nil && early
 	})
+	eventually(t, "the first word of a znode before it hears of changes", func() bool {
+		b := open(t, cfg)
+		if b.Ping(t.Context()) != nil {
+			return false
+		}
+		early := make(chan bool, 1)
+		err := b.WatchZnode(t.Context(), cfg.Root+"/k", func([]byte, error) {
+			select {
+			case early <- !b.Hears():
+			default:
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return <-early
+	})
 }
 
 func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {

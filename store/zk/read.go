@@ -155,7 +155,7 @@ func (b *Backend) remembered(d store.Digest) (*entry, time.Duration, error) {
 	if !ok {
 		return nil, 0, nil
 	}
-	last := b.lastGood.Load()
+	var last int64
 	if l := b.live.Load(); l != nil {
 		if yes, count := l.asleep(); yes {
 			b.rouse(l, count)
@@ -168,8 +168,8 @@ func (b *Backend) remembered(d store.Digest) (*entry, time.Duration, error) {
 			return e, 0, nil
 		}
 		last = l.lastReply.Load()
-	} else if l, _ := b.link(); l != nil {
-		return nil, 0, nil
+	} else {
+		last = b.lastGood.Load()
 	}
 	if doubted := e.doubted.Load(); doubted != 0 {
 		last = min(last, doubted)
@@ -209,7 +209,7 @@ func (b *Backend) lastResort(d store.Digest, c store.Consistency, failure error)
 
 // wrote keeps what was written by step, unless nothing tells when it changes.
 func (b *Backend) wrote(s *step, e *entry) {
-	if b.feed.off.Load() {
+	if b.feed.off.Load() || !b.heard.Load() {
 		b.cache.drop(s.ID)
 		return
 	}
@@ -218,7 +218,7 @@ func (b *Backend) wrote(s *step, e *entry) {
 
 // remember keeps what was read, unless nothing tells when it changes.
 func (b *Backend) remember(i id, ticket uint64, e *entry) {
-	if b.feed.off.Load() || !b.cache.put(i, ticket, e) {
+	if b.feed.off.Load() || !b.heard.Load() || !b.cache.put(i, ticket, e) {
 		e.left()
 	}
 }

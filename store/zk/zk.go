@@ -94,7 +94,8 @@ type Backend struct {
 	// publish(nil) wakes those who have begun to.
 	stopped  atomic.Bool
 	live     atomic.Pointer[link] // current, once it hears of changes; for readers of the memory
-	lastGood atomic.Int64         // until when the memory is right while live is nil, ns after clockBase; or never
+	lastGood atomic.Int64         // until when the memory is right while live is nil, ns after clockBase
+	heard    atomic.Bool          // there has been a live connection; before, nothing is kept in memory
 }
 
 var _ store.Backend = (*Backend)(nil)
@@ -120,7 +121,6 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		abandonedAfter: abandonedAfter, relookAfter: relookAfter,
 	}
 	b.feed.b = b
-	b.lastGood.Store(never)
 	b.ctx, b.end = context.WithCancel(context.Background())
 	if cfg.User != "" {
 		b.acl = zkc.AuthACL(zkc.PermAll)
@@ -174,9 +174,6 @@ func (b *Backend) ready(ctx context.Context) error {
 		return local.Expired(ctx)
 	}
 }
-
-// never is lastGood before there has been any connection.
-const never = -1
 
 // publish makes l the connection of all calls, or with nil says that there is
 // none.

@@ -41,5 +41,8 @@ func (b *Backend) WatchZnode(ctx context.Context, path string, notify func([]byt
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	b.watchPaths(ctx, []string{path}, func() { notify(b.ReadZnode(ctx, path)) })
+	if l, _ := b.link(); l != nil && !b.heard.Load() {
+		b.hub.Changed(path) // the watch is set later, but calls are answered already: see serve
+	}
 	return nil
 }
