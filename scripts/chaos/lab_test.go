@@ -51,6 +51,13 @@ func newLab(t testing.TB, n int, flags ...string) *lab {
 		hosts = append(hosts, n.host())
 	}
 	l.members = zktest.StartEnsembleOn(t, hosts...)
+	t.Cleanup(func() {
+		for i, m := range l.members {
+			if t.Failed() { // why they have elected nobody, for one
+				t.Logf("log of member %d:\n%s", i, m.LogTail())
+			}
+		}
+	})
 	dir := t.TempDir()
 	for name, content := range map[string]string{"key": authKey, "zk-auth": zkUser} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content+"\n"), 0o600))
