@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
 	"secretstore/api/client"
@@ -17,13 +19,29 @@ import (
 	"secretstore/store/zk"
 )
 
-// onZooKeeper returns two servers on one storage, both unsealed.
+// onZooKeeper returns two servers on one storage, both unsealed, that hear of each
+// other's changes: streams from before that begin with a resync.
 func onZooKeeper(t *testing.T, addr string) (a, b *edge) {
 	t.Helper()
 	backend := func() store.Backend {
-		z, err := zk.Open(context.Background(), zk.Config{Servers: []string{addr}, Root: "/watch", MaxStale: time.Minute, Log: zaptest.NewLogger(t)})
+		connected := make(chan struct{}, 1)
+		log := zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {
+			if e.Message == "connected to ZooKeeper" {
+				select {
+				case connected <- struct{}{}:
+				default:
+				}
+			}
+			return nil
+		})))
+		z, err := zk.Open(context.Background(), zk.Config{Servers: []string{addr}, Root: "/watch", MaxStale: time.Minute, Log: log})
 		must(t, err)
 		t.Cleanup(func() { must(t, z.Close()) })
+		select {
+		case <-connected:
+		case <-time.After(patience):
+			t.Fatal("no connection to ZooKeeper")
+		}
 		return z
 	}
 	a = newEdge(t, edgeOptions{storage: backend(), level: 2})

@@ -15,7 +15,7 @@ import (
 )
 
 // footprintCase shows what grows with the number of secrets, and what does not:
-// start, memory, pages and the list of all. Run it with -secrets 1000000
+// start, memory, pages, the list of all and reads. Run it with -secrets 1000000
 // -folders 1000, for example; the first minutes are for storing them.
 func footprintCase(ctx context.Context, o options, s *server, dir, storage string) error {
 	var starts []time.Duration
@@ -64,7 +64,29 @@ func footprintCase(ctx context.Context, o options, s *server, dir, storage strin
 	}
 	fmt.Printf("the list of all: %v, %d MB, %.0f names a second; the server has %d MiB afterwards, %d at most so far\n",
 		took.Round(time.Millisecond), size>>20, float64(o.secrets)/took.Seconds(), s.memory(), s.peak())
+	return readSome(ctx, o, s)
+}
 
+// readSome shows what reads of 10,000 of the secrets cost, of all folders; run it
+// with no more than those as well, to compare.
+func readSome(ctx context.Context, o options, s *server) error {
+	const some, spread = 10_000, 97
+	r := readOf(o, s)
+	r.next = func(n uint64) (string, []byte) { return s.secret(name(o, n%some*spread)), nil }
+	if err := fillWith(ctx, some, r); err != nil {
+		return err
+	}
+	var all []figure
+	before := use(nil, s)
+	for range o.runs {
+		fig, err := load(ctx, 64, o.duration, r)
+		if err != nil {
+			return err
+		}
+		all = append(all, fig)
+	}
+	fmt.Printf("cached reads of %d of them, 64 connections: %.0f a second, %.0f µs of the server\n",
+		some, median(all).perSecond, use(nil, s).minus(before).each().server)
 	return nil
 }
 
