@@ -22,6 +22,7 @@ import (
 // TestBootstrapKeyThatARekeyHasLeftIsTold: one that was cut off before the file
 // was removed leaves it for ever, and it opens older copies of the storage.
 func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bootstrap.key")
 	b := memory.New()
 	start := func() (*Store, *observer.ObservedLogs) {
@@ -78,6 +79,7 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 // TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept: parsing takes milliseconds
 // of a start, and the key of a store that stays sealed does not stay in memory.
 func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bootstrap.key")
 	b := memory.New()
 	inRecord, inFile := newInStorage(b), &inFile{path: file}
@@ -167,6 +169,7 @@ func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) 
 // TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile: it may look for the key
 // just before, and for the other records just after it was made.
 func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
+	t.Parallel()
 	m := memory.New()
 	first, err := Open(t.Context(), Options{Backend: m, Bootstrap: true, Log: zap.NewNop()})
 	if err != nil {
@@ -194,6 +197,7 @@ func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
 // TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead: it must find out whether
 // there is one to be removed.
 func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
+	t.Parallel()
 	b := &keyReads{Backend: memory.New()}
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
 	if err != nil {
@@ -227,6 +231,7 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 
 // TestRecoveringKeepsNoBootstrapKey: nothing would ever take it.
 func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
+	t.Parallel()
 	b := memory.New()
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
 	if err != nil {

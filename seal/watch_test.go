@@ -258,6 +258,7 @@ func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
 }
 
 func TestASlowReaderOfAStreamIsToldToLookAgain(t *testing.T) {
+	t.Parallel() // it mostly waits, for trackPace
 	s, _, _ := unsealed(t)
 	slow, fast := stream(t, s, ""), stream(t, s, "")
 	const many = maxQueued + 50
