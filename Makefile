@@ -11,6 +11,7 @@ CHAOSTIME ?= 5m
 run: build
 	./secretstore server --dev
 
+# Static, for containers without libc.
 build:
 	CGO_ENABLED=0 $(GO) build -o secretstore ./cmd/secretstore
 
