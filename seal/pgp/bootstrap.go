@@ -44,17 +44,52 @@ func Generate(now time.Time) (*PrivateKey, error) {
 	return &PrivateKey{entity: entity}, nil
 }
 
-// ParsePrivateKey reads an armored private key without passphrase.
+// What is read as a bootstrap key may have been written by an attacker, and the
+// time to check the numbers of an RSA key grows with the cube of their length: half a
+// minute for the longest that OpenPGP can hold, while nobody can seal. With these
+// bounds it is less than a second.
+const (
+	maxPrivateText   = 16 << 10 // a generated one has 7 KiB
+	maxPrivatePacket = 2560     // bytes; a private key of RSA-4096 has 1.8 KiB
+)
+
+// checkPackets refuses private keys that are larger than any that Generate makes.
+func checkPackets(binary []byte) error {
+	for packets := packet.NewOpaqueReader(bytes.NewReader(binary)); ; {
+		p, err := packets.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case (p.Tag == tagPrivateKey || p.Tag == tagPrivateSubkey) && len(p.Contents) > maxPrivatePacket:
+			return errors.New("the private key is too long")
+		}
+	}
+}
+
+// Of RFC 9580, section 5.
+const (
+	tagPrivateKey    = 5
+	tagPrivateSubkey = 7
+)
+
+// ParsePrivateKey reads an armored private key without passphrase, up to RSA-4096.
 func ParsePrivateKey(armored []byte) (*PrivateKey, error) {
 	errBad := errors.New("the bootstrap key is no armored PGP private key")
-	if len(armored) > maxKeyText {
+	if len(armored) > maxPrivateText {
 		return nil, errBad
 	}
 	block, err := armor.Decode(bytes.NewReader(armored))
 	if err != nil || block.Type != openpgp.PrivateKeyType {
 		return nil, errBad
 	}
-	entity, err := openpgp.ReadEntity(packet.NewReader(block.Body))
+	binary, err := io.ReadAll(block.Body) // no longer than armored
+	if err != nil || checkPackets(binary) != nil {
+		return nil, errBad
+	}
+	defer clear(binary)
+	entity, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(binary)))
 	if err != nil || entity.PrivateKey == nil {
 		return nil, errBad
 	}
