@@ -26,13 +26,13 @@ const (
 // readContext bounds a read, of which nobody knows how large it will be; it
 // ends when the client goes.
 func (s *Server) readContext(c *call) (context.Context, context.CancelFunc) {
-	return lazyTimeout(c.r.Context(), storageAllowance(s.store.MaxSecretSize(), readRate))
+	return context.WithTimeout(c.r.Context(), storageAllowance(s.store.MaxSecretSize(), readRate))
 }
 
 // writeContext bounds a write. It does not end when the client goes: the write
 // may be on its way, and the audit line should tell how it ended.
 func (s *Server) writeContext(c *call, size int) (context.Context, context.CancelFunc) {
-	return lazyTimeout(context.WithoutCancel(c.r.Context()), storageAllowance(int64(size), writeRate))
+	return context.WithTimeout(context.WithoutCancel(c.r.Context()), storageAllowance(int64(size), writeRate))
 }
 
 func storageAllowance(size, rate int64) time.Duration {
