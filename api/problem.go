@@ -23,7 +23,7 @@ type problem struct {
 	// cause is what went wrong inside; for the log alone.
 	cause error
 	// allow is the Allow header of a 405.
-	allow []string
+	allow string
 }
 
 func (p *problem) Error() string { return p.text }

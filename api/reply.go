@@ -70,37 +70,36 @@ const (
 	largeAnswer  = 64 << 10
 )
 
-// send writes the answer. The slices of header values are shared by all
-// answers and must not be changed.
+// send writes the answer.
 func (s *Server) send(c *call, rep *reply) {
 	h := c.w.Header()
-	h["Cache-Control"] = s.headers.noStore
-	h["X-Content-Type-Options"] = s.headers.noSniff
-	h[wire.RequestIDHeader] = c.header(0, c.id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set(wire.RequestIDHeader, c.id)
 	if rep.contentType != "" {
-		h["Content-Type"] = c.header(1, rep.contentType)
+		h.Set("Content-Type", rep.contentType)
 	}
 	if rep.etag != "" {
-		h["Etag"] = c.header(2, rep.etag)
+		h.Set("ETag", rep.etag)
 	}
 	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
 	// body which it spares; everything else whose length is known has one, for
 	// pooled clients are confused by empty chunked bodies.
 	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil && rep.stream == nil {
-		h["Content-Length"] = c.header(3, strconv.Itoa(len(rep.body)))
+		h.Set("Content-Length", strconv.Itoa(len(rep.body)))
 	}
 	if rep.age > 0 {
-		h["Age"] = []string{strconv.FormatInt(int64((rep.age+time.Second-1)/time.Second), 10)}
+		h.Set("Age", strconv.FormatInt(int64((rep.age+time.Second-1)/time.Second), 10))
 	}
 	if p := rep.problem; p != nil {
 		if p.status == http.StatusUnauthorized {
-			h["Www-Authenticate"] = s.headers.challenge
+			h.Set("WWW-Authenticate", "acsjwt")
 		}
 		if p.retry {
-			h["Retry-After"] = s.headers.retryAfter
+			h.Set("Retry-After", "2")
 		}
-		if p.allow != nil {
-			h["Allow"] = p.allow
+		if p.allow != "" {
+			h.Set("Allow", p.allow)
 		}
 	}
 	switch {
@@ -118,13 +117,6 @@ func (s *Server) send(c *call, rep *reply) {
 	if len(rep.body) > 0 && c.r.Method != http.MethodHead {
 		c.w.Write(rep.body) // an error means that the client has gone
 	}
-}
-
-// header returns value as the one value of a header, in a place that no other
-// header of the answer has: a slice for each would be an allocation for each.
-func (c *call) header(place int, value string) []string {
-	c.headers[place] = value
-	return c.headers[place : place+1 : place+1]
 }
 
 // sendLarge writes under a deadline: an answer that the kernel's buffers do
@@ -168,19 +160,5 @@ func (s *Server) sendPieces(c *call, rep *reply) {
 	}
 	if ctl.Flush() == nil {
 		_ = ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
-	}
-}
-
-// sharedHeaders are header values that never change.
-type sharedHeaders struct {
-	noStore, noSniff, challenge, retryAfter []string
-}
-
-func newSharedHeaders() sharedHeaders {
-	return sharedHeaders{
-		noStore:    []string{"no-store"},
-		noSniff:    []string{"nosniff"},
-		challenge:  []string{"acsjwt"},
-		retryAfter: []string{"2"},
 	}
 }

@@ -103,9 +103,9 @@ func endpoints() []*endpoint {
 // resource is one path pattern with the endpoints of its methods.
 type resource struct {
 	methods map[string]*endpoint
-	allow   []string // the Allow header of a 405
-	open    bool     // whether its endpoints are
-	prefix  string   // of a path that is matched by its beginning, or ""
+	allow   string // the Allow header of a 405
+	open    bool   // whether its endpoints are
+	prefix  string // of a path that is matched by its beginning, or ""
 }
 
 // routes finds the resource of a path. Methods are not the router's business,
@@ -148,7 +148,7 @@ func newRoutes(table []*endpoint) *routes {
 			methods = append(methods, m)
 		}
 		slices.Sort(methods)
-		res.allow = []string{strings.Join(methods, ", ")}
+		res.allow = strings.Join(methods, ", ")
 	}
 	return rt
 }

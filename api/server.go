@@ -80,7 +80,6 @@ type Server struct {
 	waits   *waits
 	metrics *metrics
 	probe   prober
-	headers sharedHeaders
 
 	idPrefix string        // random: ids of two servers never meet
 	requests atomic.Uint64 // counts the ids
@@ -106,7 +105,6 @@ func New(cfg Config) (*Server, error) {
 		log: cfg.Log, trusted: cfg.TrustedProxies, warnings: cfg.Warnings, nodes: cfg.Nodes,
 		bodies:   newBodies(jsonFactor*cfg.Store.MaxSecretSize() + jsonSlack),
 		waits:    newWaits(),
-		headers:  newSharedHeaders(),
 		probe:    prober{ping: cfg.Store.Ping},
 		idPrefix: randomPrefix(),
 	}
@@ -170,8 +168,6 @@ type call struct {
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string
-
-	headers [4]string // see header
 }
 
 // ServeHTTP serves one request: it finds the answer, has the audit line of the
@@ -402,7 +398,7 @@ func (c *call) request() acl.Request {
 
 func methodNotAllowed(res *resource) *problem {
 	return &problem{status: http.StatusMethodNotAllowed, allow: res.allow,
-		text: "method not allowed: use one of " + res.allow[0] + " (secrets are created with PUT and changed with PATCH)"}
+		text: "method not allowed: use one of " + res.allow + " (secrets are created with PUT and changed with PATCH)"}
 }
 
 func (s *Server) authorize(c *call) error {
