@@ -34,7 +34,7 @@ var markData = []byte{1}
 type mark struct {
 	key     store.Key
 	version store.Version
-	bumped  store.Moment // when it was last; 0 if the storage does not tell
+	bumped  store.Revision // when it was last; 0 if the storage does not tell
 	known   bool
 }
 
@@ -91,7 +91,7 @@ func (s *Store) markOf(ctx context.Context, folder store.Key, c store.Consistenc
 		// Not that an outcome is unknown: nothing of the secret was written.
 		return mark{}, fmt.Errorf("mark %s: %w", key, store.ErrUnavailable)
 	}
-	return mark{key, node.Version, node.Written, err == nil}, nil
+	return mark{key, node.Version, node.Revision, err == nil}, nil
 }
 
 // replaceRemembered is replace of a record as this server has it in memory, or

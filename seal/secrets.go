@@ -121,8 +121,8 @@ type head struct {
 	count    uint64 // version of the value
 	key      store.Key
 	folder   store.Key
-	revision store.Version // of the record, for conditional writes
-	moment   store.Moment  // when the record was written
+	revision store.Version  // of the record, for conditional writes
+	moment   store.Revision // when the record was written
 	age      time.Duration
 	deleted  time.Time // when the secret was deleted; zero while it is there
 }
@@ -168,7 +168,7 @@ func (s *Store) readRecord(ctx context.Context, p acl.Path, deleted bool, c stor
 	if absent {
 		return nil, ErrNotFound
 	}
-	h.revision, h.moment, h.age = node.Version, node.Written, max(node.Age, age)
+	h.revision, h.moment, h.age = node.Version, node.Revision, max(node.Age, age)
 	return h, s.use(func(o *opened) error {
 		if deleted {
 			return h.openDeleted(o, node.Data)

@@ -48,19 +48,19 @@ const (
 	Latest
 )
 
-// Moment is a place in the one order in which a storage has taken its writes; it
-// is no time. What was written at a greater one was written later, also across a
-// deletion; operations of one transaction may have the same. (ZooKeeper's zxid.)
-type Moment int64
+// Revision is a write's position in the storage's total order of writes
+// (ZooKeeper's zxid). It is not a timestamp. A greater one is a later write, also
+// across a deletion; operations of one transaction may share one.
+type Revision int64
 
 // Node is one record as it was read. Data belongs to the backend: callers do
 // not modify it.
 type Node struct {
 	Data    []byte
 	Version Version
-	// Written is when the record was last written. Zero where the backend does
-	// not tell.
-	Written Moment
+	// Revision is that of the last write of the record. Zero if the backend
+	// does not report it.
+	Revision Revision
 	// Age is zero for an answer that the storage stands behind; otherwise how
 	// long ago it last did (the storage is out of reach).
 	Age time.Duration

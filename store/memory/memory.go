@@ -144,7 +144,7 @@ func (r *records) get(key store.Key) (store.Node, error) {
 	if !ok {
 		return store.Node{}, store.ErrNotFound
 	}
-	return store.Node{Data: rec.data, Version: rec.version, Written: store.Moment(rec.version)}, nil
+	return store.Node{Data: rec.data, Version: rec.version, Revision: store.Revision(rec.version)}, nil
 }
 
 func (r *records) names(key store.Key) []string {

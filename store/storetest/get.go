@@ -49,25 +49,25 @@ var getTests = []test{
 		e.create("b", "x")
 		e.apply(store.Delete("a", v))
 		e.create("a", "x")
-		moments := func(c store.Consistency) (a, b store.Moment) {
-			for key, to := range map[store.Key]*store.Moment{"a": &a, "b": &b} {
+		revisions := func(c store.Consistency) (a, b store.Revision) {
+			for key, to := range map[store.Key]*store.Revision{"a": &a, "b": &b} {
 				n, err := e.b.Get(e.ctx, key, c)
 				if err != nil {
 					e.Fatal(err)
 				}
-				*to = n.Written
+				*to = n.Revision
 			}
 			return a, b
 		}
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
-			if a, b := moments(c); a <= b && (a != 0 || b != 0) {
+			if a, b := revisions(c); a <= b && (a != 0 || b != 0) {
 				e.Errorf("%s: a was made anew after b and has %d, b %d", name(c), a, b)
 			}
 		}
-		written, _ := moments(store.Latest)
+		written, _ := revisions(store.Latest)
 		e.apply(store.Set("b", []byte("y"), e.get("b").Version), store.Set("a", []byte("y"), e.get("a").Version))
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
-			if a, b := moments(c); (a <= written || b <= written) && (a != 0 || b != 0) {
+			if a, b := revisions(c); (a <= written || b <= written) && (a != 0 || b != 0) {
 				e.Errorf("%s: written over together after %d, and have %d and %d", name(c), written, a, b)
 			}
 		}

@@ -30,11 +30,11 @@ type slot struct {
 // keeps the digest of its key, for ids may collide and keys are long, and what
 // only listings have is apart.
 type entry struct {
-	rest    uint64 // of the digest
-	read    int64  // when the storage was asked, ns after clockBase
-	data    []byte // nil if the record did not exist: one with empty data is none
-	version store.Version
-	written store.Moment
+	rest     uint64 // of the digest
+	read     int64  // when the storage was asked, ns after clockBase
+	data     []byte // nil if the record did not exist: one with empty data is none
+	version  store.Version
+	revision store.Revision
 	// doubted is, once a change may have been missed, until when e was surely what
 	// the storage held, ns after clockBase; 0 before. Then it is for outages alone.
 	doubted atomic.Int64
@@ -57,7 +57,7 @@ func newListing(rest uint64, read int64, list []string) *entry {
 func (e *entry) missing() bool { return e.data == nil && e.names == nil }
 
 func (e *entry) node(age time.Duration) store.Node {
-	return store.Node{Data: e.data, Version: e.version, Written: e.written, Age: age}
+	return store.Node{Data: e.data, Version: e.version, Revision: e.revision, Age: age}
 }
 
 func (e *entry) listing(age time.Duration) store.Listing {

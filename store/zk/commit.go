@@ -219,15 +219,15 @@ func keep(batch []*request, step func(*request) bool) []*request {
 
 // writtenAt returns where in the order of all writes a transaction is, as the
 // last of its results says, which is of our change record; 0 if it does not.
-func writtenAt(results []zkc.MultiResponse) store.Moment {
+func writtenAt(results []zkc.MultiResponse) store.Revision {
 	if len(results) == 0 || results[len(results)-1].Stat == nil {
 		return 0
 	}
-	return store.Moment(results[len(results)-1].Stat.Mzxid)
+	return store.Revision(results[len(results)-1].Stat.Mzxid)
 }
 
 // committed answers a batch that took effect.
-func (c *committer) committed(t *tx, written store.Moment) {
+func (c *committer) committed(t *tx, revision store.Revision) {
 	c.own.published(t.ids, time.Now())
 	for _, id := range t.drops {
 		c.b.cache.drop(id &^ quiet)
@@ -237,7 +237,7 @@ func (c *committer) committed(t *tx, written store.Moment) {
 		versions := r.versions()
 		for i, op := range r.ops {
 			if kept(op) {
-				c.b.wrote(&r.steps[i], &entry{rest: r.steps[i].Rest, read: now, data: op.Data, version: versions[i], written: written})
+				c.b.wrote(&r.steps[i], &entry{rest: r.steps[i].Rest, read: now, data: op.Data, version: versions[i], revision: revision})
 			}
 			switch op.Kind {
 			case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:

@@ -147,8 +147,8 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kept.written == 0 || kept.written != read.Written {
-			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.written, read.Written)
+		if kept.revision == 0 || kept.revision != read.Revision {
+			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.revision, read.Revision)
 		}
 	}
 }

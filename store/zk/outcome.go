@@ -247,7 +247,7 @@ func (c *committer) lookWhich(l *link, t *tx) (done bool, again []*request) {
 		c.lostOwn("another version or content")
 		return true, c.unknown(t, errors.New("the change record was touched by somebody else"))
 	case found.nonce == t.change.nonce:
-		c.committed(t, store.Moment(now.stat.Mzxid))
+		c.committed(t, store.Revision(now.stat.Mzxid))
 		return true, nil
 	}
 	// One of the fences.

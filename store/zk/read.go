@@ -81,7 +81,7 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 	if node.Version == 0 {
 		b.known.add(d.ID)
 	}
-	b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, data: node.Data, version: node.Version, written: node.Written})
+	b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, data: node.Data, version: node.Version, revision: node.Revision})
 	return node, nil
 }
 
@@ -94,7 +94,7 @@ func getNode(conn *zkc.Conn, path string) (store.Node, error) {
 	if err != nil {
 		return store.Node{}, err
 	}
-	return store.Node{Data: data, Version: store.Version(stat.Version), Written: store.Moment(stat.Mzxid)}, nil
+	return store.Node{Data: data, Version: store.Version(stat.Version), Revision: store.Revision(stat.Mzxid)}, nil
 }
 
 // Children implements store.Backend. Names that no key can have are left out.
