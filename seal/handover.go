@@ -17,16 +17,9 @@ import (
 // before, and the documentation says so. A server that was away for longer is
 // sealed when it returns.
 
-// solitary is what a backend offers that serves one server at a time. Then there
-// is nobody to hand anything over to, and no trace of it may be left.
-type solitary interface {
-	// SingleServer reports that no other process has the storage open.
-	SingleServer() bool
-}
-
 func isAlone(b store.Backend) bool {
-	s, ok := b.(solitary)
-	return ok && s.SingleServer()
+	s, ok := b.(store.Exclusive)
+	return ok && s.Exclusive()
 }
 
 // handoverOps returns the operation that leaves the next root key for the other

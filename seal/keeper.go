@@ -161,15 +161,8 @@ func (k inStorage) retire(ctx context.Context) ([]store.Op, error) {
 
 func (k inStorage) retired(*zap.Logger) {}
 
-// exposer is what a backend offers whose records can be readable for others.
-type exposer interface {
-	// WorldReadable reports whether anybody who reaches the storage can read
-	// the record. ErrNotFound, ErrUnavailable.
-	WorldReadable(ctx context.Context, key store.Key) (bool, error)
-}
-
 func (k inStorage) warn(ctx context.Context, log *zap.Logger, _ []string) error {
-	backend, ok := k.backend.(exposer)
+	backend, ok := k.backend.(store.ExposureReporter)
 	if !ok {
 		return nil
 	}

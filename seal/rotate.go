@@ -335,15 +335,9 @@ func (s *Store) forgetOldTerms(ctx context.Context, term uint32) error {
 	return s.compact(ctx)
 }
 
-// compacter is what a backend offers whose storage keeps what was overwritten.
-type compacter interface {
-	// Compact rewrites the storage into a fresh one.
-	Compact(ctx context.Context) error
-}
-
 // compact leaves nothing under the old keys behind, where the backend can.
 func (s *Store) compact(ctx context.Context) error {
-	if backend, ok := s.backend.(compacter); ok {
+	if backend, ok := s.backend.(store.Compacter); ok {
 		if err := backend.Compact(ctx); err != nil {
 			return fmt.Errorf("rewrite the storage: %w", err)
 		}

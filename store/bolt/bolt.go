@@ -75,7 +75,14 @@ type Backend struct {
 	takeover sync.Mutex
 }
 
-var _ store.Backend = (*Backend)(nil)
+var (
+	_ store.Backend   = (*Backend)(nil)
+	_ store.Exclusive = (*Backend)(nil)
+	_ store.Compacter = (*Backend)(nil)
+)
+
+// Exclusive implements store.Exclusive: the file is locked while it is in use.
+func (b *Backend) Exclusive() bool { return true }
 
 // Warnings returns what Open has mended and an operator should know: that
 // others could read or write the file.

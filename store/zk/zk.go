@@ -98,7 +98,10 @@ type Backend struct {
 	heard    atomic.Bool          // there has been a live connection; before, nothing is kept in memory
 }
 
-var _ store.Backend = (*Backend)(nil)
+var (
+	_ store.Backend          = (*Backend)(nil)
+	_ store.ExposureReporter = (*Backend)(nil)
+)
 
 // Open begins to connect and returns at once: ZooKeeper may be started later.
 // A wrong Config is ErrConfig, with all that is wrong.

@@ -23,6 +23,7 @@ import (
 	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
+	"secretstore/store"
 )
 
 // wiping is one run of reinit --wipe. The order of its steps is what makes it
@@ -231,11 +232,6 @@ func (h holder) opens(ctx context.Context, name string, sum []byte) error {
 	return nil
 }
 
-// compacter is a backend that can forget what was deleted.
-type compacter interface {
-	Compact(ctx context.Context) error
-}
-
 func (w *wiping) remove(ctx context.Context) error {
 	line := newProgress(w.p)
 	defer line.end()
@@ -247,7 +243,7 @@ func (w *wiping) remove(ctx context.Context) error {
 			return fmt.Errorf("remove the bootstrap key: %w", err)
 		}
 	}
-	if c, ok := w.s.Backend.(compacter); ok {
+	if c, ok := w.s.Backend.(store.Compacter); ok {
 		if err := c.Compact(ctx); err != nil {
 			return fmt.Errorf("rewrite the file, so that nothing deleted stays in it: %w", err)
 		}
