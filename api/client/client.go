@@ -52,12 +52,11 @@ type Config struct {
 	// by itself repeats a GET or HEAD whose reused connection breaks before an
 	// answer. Of other requests not one byte is ever sent twice.
 	SingleUse bool
-	// Retries is how often a request is repeated that a 503 or 429 says may
-	// succeed soon, or, if it is a read, that got no answer: after a pause that
-	// grows, is partly chance, and is at least what Retry-After says. A change is
-	// only repeated if the store has said that it did not happen; a PUT whose
-	// outcome is unknown is ErrUnknown at once, and who repeats that one may meet
-	// their own secret as ErrExists. 0 repeats nothing.
+	// Retries is how often a request is repeated after a Temporary error, with
+	// the pauses of Retry; 0 repeats nothing. A read is repeated after each such
+	// error, a change only if the store says that it did not happen. A PUT with
+	// an unknown outcome is ErrUnknown at once: a caller that repeats it may
+	// find its own secret as ErrExists.
 	Retries int
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
@@ -136,6 +135,7 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   []byte
+	reads  bool // it changes nothing, though its method is POST
 }
 
 // answer is a success.
@@ -143,9 +143,6 @@ type answer struct {
 	header http.Header
 	body   []byte
 }
-
-// errNoAnswer: the server could not be reached, or did not answer.
-var errNoAnswer = errors.New("call the secret store")
 
 // once makes the request. Every status but 2xx is an *Error.
 func (c *Client) once(ctx context.Context, k call) (answer, error) {
@@ -155,7 +152,7 @@ func (c *Client) once(ctx context.Context, k call) (answer, error) {
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", errNoAnswer, err)
+		return answer{}, fmt.Errorf("call the secret store: %w", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 != 2 {

@@ -79,5 +79,5 @@ func (c *Client) errand(path string, definition []byte, latest bool) call {
 	if definition == nil {
 		definition = []byte{}
 	}
-	return call{method: http.MethodPost, path: c.ofStore(path), header: h, body: definition}
+	return call{method: http.MethodPost, path: c.ofStore(path), header: h, body: definition, reads: true}
 }

@@ -2,72 +2,132 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
+// The pause before a repetition doubles each time, from firstPause to
+// maxPause. It is half to one and a half of that at random, so that many
+// clients do not come back at once.
 const (
-	// firstPause and maxPause bound the wait before a repetition; it doubles
-	// each time, and half of it is chance, so that many clients do not come
-	// back at once.
 	firstPause = 200 * time.Millisecond
 	maxPause   = 10 * time.Second
 )
 
-// do makes the request, and again as Config.Retries permits.
-func (c *Client) do(ctx context.Context, k call) (answer, error) {
-	for try := 0; ; try++ {
-		ans, err := c.once(ctx, k)
-		if err == nil || try >= c.retries || ctx.Err() != nil || !repeatable(k.method, err) {
-			return ans, err
-		}
-		pause := pauseFor(try, err)
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause {
-			return ans, err // which says more than that the time is up
-		}
-		if !sleep(ctx, pause) {
-			return ans, err
-		}
-	}
+// Retries says how Retry repeats a call. The zero value repeats it until it
+// succeeds, fails with an error that is not Temporary, or the context ends.
+type Retries struct {
+	// Tries is the most calls to make, the first included; 0 is no limit.
+	Tries int
+	// Again reports whether the call may be repeated after err. Nil is
+	// Temporary.
+	Again func(err error) bool
+	// Notify, if not nil, is called before each pause.
+	Notify func(err error, pause time.Duration)
 }
 
-// repeatable says whether a request that failed with err may be sent again: a
-// read that may succeed soon, and a change of which the store has said that it
-// did not happen. A sealed store waits for people.
-func repeatable(method string, err error) bool {
-	if errors.Is(err, ErrSealed) || errors.Is(err, ErrUninitialized) {
-		return false
+// Retry calls do, repeats it as r says, and returns the result of the last
+// call. The pauses grow, are partly random, and last at least as long as the
+// server asked with Retry-After. If the next pause would outlast the deadline
+// of ctx, Retry returns the error at once.
+func Retry[T any](ctx context.Context, r Retries, do func(context.Context) (T, error)) (T, error) {
+	p := pauses{ExponentialBackOff: newBackOff(), ctx: ctx, again: r.Again}
+	if p.again == nil {
+		p.again = Temporary
 	}
-	read := method == http.MethodGet || method == http.MethodHead
-	var e *Error
-	if !errors.As(err, &e) {
-		return read && errors.Is(err, errNoAnswer)
+	opts := []backoff.RetryOption{backoff.WithBackOff(&p), backoff.WithMaxTries(uint(r.Tries)), backoff.WithMaxElapsedTime(0)}
+	if r.Notify != nil {
+		opts = append(opts, backoff.WithNotify(r.Notify))
 	}
-	busy := e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests
-	return busy && (read || e.own && e.RetryAfter > 0 && !errors.Is(err, ErrUnknown))
+	result, err := backoff.Retry(ctx, func() (result T, err error) {
+		result, err = do(ctx)
+		p.last = err
+		return result, err
+	}, opts...)
+	if err != nil {
+		err = p.last // if ctx has ended, err says only that
+	}
+	return result, err
 }
 
-// pauseFor returns how long to wait after so many tries, at least as long as
-// the server asks.
-func pauseFor(try int, err error) time.Duration {
-	pause := min(maxPause, firstPause<<min(try, 16))
+// Temporary reports whether a call that failed with err may succeed later
+// without anybody's help: there was no answer, or the server, or a proxy in
+// front of it, is busy or cut off. A sealed store needs people to unseal it,
+// and an unknown certificate needs an administrator.
+//
+// It does not say whether repeating the call is safe: the call may have had its
+// effect.
+func Temporary(err error) bool {
 	var e *Error
 	if errors.As(err, &e) {
-		pause = max(pause, 2*e.RetryAfter)
-	}
-	return pause/2 + rand.N(pause/2)
-}
-
-// sleep reports whether the time has passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
+		switch e.Status {
+		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return !errors.Is(err, ErrSealed) && !errors.Is(err, ErrUninitialized)
+		}
 		return false
 	}
+	var certificate *tls.CertificateVerificationError
+	var unanswered *url.Error
+	return !errors.As(err, &certificate) && errors.As(err, &unanswered)
+}
+
+// pauses is the backoff.BackOff of Retry.
+type pauses struct {
+	*backoff.ExponentialBackOff
+	ctx   context.Context
+	again func(error) bool
+	last  error // of the last call
+}
+
+// NextBackOff implements backoff.BackOff.
+func (p *pauses) NextBackOff() time.Duration {
+	if !p.again(p.last) {
+		return backoff.Stop
+	}
+	pause := pauseAfter(p.ExponentialBackOff, p.last)
+	if deadline, ok := p.ctx.Deadline(); ok && time.Until(deadline) < pause {
+		return backoff.Stop
+	}
+	return pause
+}
+
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = firstPause, maxPause, 2
+	return b
+}
+
+// pauseAfter returns the next pause, at least as long as the server asked for
+// in err.
+func pauseAfter(b *backoff.ExponentialBackOff, err error) time.Duration {
+	pause := b.NextBackOff()
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		pause = max(pause, e.RetryAfter+rand.N(e.RetryAfter))
+	}
+	return pause
+}
+
+// do makes the request, and repeats it as Config.Retries permits.
+func (c *Client) do(ctx context.Context, k call) (answer, error) {
+	again := func(err error) bool { return Temporary(err) && k.repeatable(err) }
+	return Retry(ctx, Retries{Tries: max(0, c.retries) + 1, Again: again}, func(ctx context.Context) (answer, error) {
+		return c.once(ctx, k)
+	})
+}
+
+// repeatable reports whether it is safe to send the request again after err:
+// any read, and a change if the store itself says that it did not happen.
+func (k *call) repeatable(err error) bool {
+	if k.reads || k.method == http.MethodGet || k.method == http.MethodHead {
+		return true
+	}
+	var e *Error
+	return errors.As(err, &e) && e.own && e.RetryAfter > 0 && !errors.Is(err, ErrUnknown)
 }

@@ -2,11 +2,16 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"secretstore/api/client"
@@ -19,6 +24,10 @@ const ownProblem = `{"title":"503 Service Unavailable","description":"`
 // store says that they did not happen.
 func TestWhatIsRepeated(t *testing.T) {
 	get := func(c *client.Client) error { _, err := c.Get(t.Context(), "a", client.GetOptions{}); return err }
+	resolve := func(c *client.Client) error {
+		_, err := c.Check(t.Context(), []byte("{}"))
+		return err
+	}
 	put := func(c *client.Client) error { return c.CreateText(t.Context(), "a", wire.SecretWrite{Value: "v"}) }
 	for name, row := range map[string]struct {
 		call       func(*client.Client) error
@@ -29,6 +38,8 @@ func TestWhatIsRepeated(t *testing.T) {
 	}{
 		"GET, storage away":         {get, 503, "1", ownProblem + `storage unreachable"}`, true},
 		"GET, a proxy":              {get, 503, "", "busy", true},
+		"GET, a proxy, cut off":     {get, 502, "", "bad gateway", true},
+		"POST that reads, cut off":  {resolve, 0, "", "", true},
 		"GET, too many":             {get, 429, "1", `{"title":"429 Too Many Requests","description":"too many watches"}`, true},
 		"GET, sealed":               {get, 503, "", ownProblem + `the secret store is sealed"}`, false},
 		"GET, not initialized":      {get, 503, "", ownProblem + `the secret store is not initialized"}`, false},
@@ -51,6 +62,7 @@ func TestWhatIsRepeated(t *testing.T) {
 				bodies <- string(body)
 				if received.Add(1) > 1 {
 					w.Header().Set("Content-Type", wire.TypeBinary)
+					io.WriteString(w, `{"findings":[]}`)
 					return
 				}
 				if row.status == 0 {
@@ -80,6 +92,86 @@ func TestWhatIsRepeated(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRetry compares the calls of Retry, and the time they take, with what its
+// options say.
+func TestRetry(t *testing.T) {
+	busy := &client.Error{Status: 503, RetryAfter: 5 * time.Second}
+	denied := &client.Error{Status: 403}
+	odd := errors.New("odd")
+	for name, row := range map[string]struct {
+		retries  client.Retries
+		timeout  time.Duration
+		fail     []error // of the calls, in order; then they succeed
+		calls    int
+		want     error
+		min, max time.Duration
+	}{
+		"at once":                {client.Retries{}, time.Hour, nil, 1, nil, 0, 0},
+		"after a pause":          {client.Retries{}, time.Hour, []error{busy}, 2, nil, 5 * time.Second, 10 * time.Second},
+		"not after a refusal":    {client.Retries{}, time.Hour, []error{denied}, 1, denied, 0, 0},
+		"as Again says":          {client.Retries{Again: func(err error) bool { return err == odd }}, time.Hour, []error{odd, odd, busy}, 3, busy, 300 * time.Millisecond, 900 * time.Millisecond},
+		"as often as Tries says": {client.Retries{Tries: 2}, time.Hour, []error{busy, busy, busy}, 2, busy, 5 * time.Second, 10 * time.Second},
+		"not beyond a deadline":  {client.Retries{}, 4 * time.Second, []error{busy, busy}, 1, busy, 0, 0},
+		"growing pauses": {client.Retries{Tries: 9, Again: func(error) bool { return true }}, time.Hour,
+			slices.Repeat([]error{odd}, 20), 9, odd, 16 * time.Second, 49 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), row.timeout)
+				defer cancel()
+				calls, notified := 0, 0
+				row.retries.Notify = func(err error, _ time.Duration) {
+					if err != row.fail[notified] {
+						t.Errorf("notified of %v", err)
+					}
+					notified++
+				}
+				began := time.Now()
+				got, err := client.Retry(ctx, row.retries, func(context.Context) (int, error) {
+					calls++
+					if calls <= len(row.fail) {
+						return 0, row.fail[calls-1]
+					}
+					return 7, nil
+				})
+				if took := time.Since(began); calls != row.calls || notified != calls-1 || err != row.want || (err == nil) != (got == 7) || took < row.min || took > row.max {
+					t.Errorf("%d calls, %d notified, %v, %d, after %v", calls, notified, err, got, took)
+				}
+			})
+		})
+	}
+}
+
+// TestRetryEndsWithItsContext and returns the error of the last call.
+func TestRetryEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	away := &client.Error{Status: 503}
+	_, err := client.Retry(ctx, client.Retries{Notify: func(error, time.Duration) { cancel() }}, func(context.Context) (int, error) { return 0, away })
+	if err != away {
+		t.Error(err)
+	}
+}
+
+func TestTemporary(t *testing.T) {
+	for err, want := range map[error]bool{
+		&client.Error{Status: 503}: true,
+		&client.Error{Status: 429}: true,
+		&client.Error{Status: 502}: true,
+		&client.Error{Status: 504}: true,
+		&client.Error{Status: 500}: false,
+		&client.Error{Status: 404}: false,
+		&client.Error{Status: 503, Description: "the secret store is sealed: …"}:         false,
+		&client.Error{Status: 503, Description: "not initialized: …"}:                    false,
+		&url.Error{Op: "Get", URL: "http://x", Err: io.EOF}:                              true,
+		&url.Error{Op: "Get", URL: "http://x", Err: &tls.CertificateVerificationError{}}: false,
+		errors.New("odd"): false,
+	} {
+		if got := client.Temporary(fmt.Errorf("wrapped: %w", err)); got != want {
+			t.Errorf("%#v: %v", err, got)
+		}
 	}
 }
 

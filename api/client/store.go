@@ -136,7 +136,8 @@ func (s *Store) Away(path string) error {
 
 // follow watches one secret until ctx ends.
 func (s *Store) follow(ctx context.Context, path string, h *held) {
-	for failures := 0; ; {
+	backOff := newBackOff()
+	for {
 		known, away := s.known(h)
 		o := WatchOptions{Service: s.cfg.Service}
 		if away {
@@ -155,15 +156,17 @@ func (s *Store) follow(ctx context.Context, path string, h *held) {
 		var pause time.Duration
 		switch {
 		case failed != nil:
-			pause = pauseFor(failures, failed)
-			failures++
+			pause = pauseAfter(backOff, failed)
 		case changed || errors.Is(err, ErrNotModified):
-			failures = 0
+			backOff.Reset()
 			continue
-		default: // it says nothing new, and did not wait
-			failures, pause = 0, pollEvery
+		default: // the server said nothing new, and did not wait
+			backOff.Reset()
+			pause = pollEvery
 		}
-		if !sleep(ctx, pause) {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
 			return
 		}
 	}
