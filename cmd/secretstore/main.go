@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"secretstore/cmd/secretstore/internal/cli"
-	_ "secretstore/cmd/secretstore/internal/slack" // starts a server anew
 )
 
 func main() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
