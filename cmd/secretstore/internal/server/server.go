@@ -84,7 +84,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
-	defer holdHeapFloor()() // takes milliseconds, in which ZooKeeper is being connected to
+	defer tuneCollector()()
 	s.log.Info("opening the store; on an empty storage this makes a key, which takes a few seconds",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	st, err := seal.Open(ctx, s.sealOptions(backend))

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// addressSpace is what "ulimit -v 1000000" allows. The Go runtime alone takes
+// about 700 MB of it.
+const addressSpace = 1_000_000 << 10
+
+// TestServesWithLimitedAddressSpace builds the program as it is shipped: this
+// test binary may have the race detector, which needs terabytes.
+func TestServesWithLimitedAddressSpace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// The shell sets the limit, so that no moment of the process is without it.
+	limited := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("sh", append([]string{"-c", `ulimit -v 1000000 && exec "$0" "$@"`, program}, args...)...)
+		cmd.Dir = dir
+		return cmd
+	}
+	server := limited("server", "--dev", "--listen", "127.0.0.1:0")
+	log, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.AfterFunc(patience, func() { server.Process.Kill() })
+	defer timeout.Stop()
+	url, text := untilListening(log)
+	if url == "" {
+		t.Fatalf("the server does not listen: %v\n%s", server.Wait(), text)
+	}
+	var limit unix.Rlimit
+	if err := unix.Prlimit(server.Process.Pid, unix.RLIMIT_AS, nil, &limit); err != nil || limit.Cur != addressSpace {
+		t.Errorf("the limit is %d, %v", limit.Cur, err)
+	}
+	value := strings.Repeat("0123456789abcdef", 1<<20/16)
+	for _, c := range []struct {
+		args        []string
+		stdin, want string
+	}{
+		{args: []string{"put", "a/b"}, stdin: value},
+		{args: []string{"get", "a/b"}, want: value},
+	} {
+		cmd := limited(append(c.args, "--server", url, "--token-file", ".secretstore-dev/token")...)
+		cmd.Stdin = strings.NewReader(c.stdin)
+		if got, err := cmd.Output(); err != nil || string(got) != c.want {
+			t.Errorf("%q: %v, %d bytes, want %d", c.args, err, len(got), len(c.want))
+		}
+	}
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	rest, _ := io.ReadAll(log) // until it has ended
+	if err := server.Wait(); err != nil {
+		t.Errorf("the server, asked to end: %v\n%s", err, rest)
+	}
+}
+
+// untilListening reads a log until the server says where it listens.
+func untilListening(log io.Reader) (url, text string) {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		text += lines.Text() + "\n"
+		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+			return m[1], text
+		}
+	}
+	return "", text
+}
