@@ -196,25 +196,17 @@ func (r *running) change(c Change) {
 	unix.Kill(-r.pid, unix.SIGCONT) // a stopped program does not hear
 }
 
-// stopped has the shell see that its job has stopped: this process is what it
-// knows. Where there is nobody who could continue it, the terminal stops nothing;
-// whoever sends a SIGSTOP knows what comes after it.
+// stopped continues a program that the terminal has stopped. A shell does not see
+// that its job has stopped, so it could not continue it. A program that reads the
+// terminal in the background stays stopped until this process gets a SIGCONT, and
+// a SIGSTOP is meant.
 func (r *running) stopped(by syscall.Signal) {
-	if by == unix.SIGSTOP && alone() {
-		return
-	}
-	fast := by == unix.SIGTTIN || by == unix.SIGTTOU // faster than our handing over the terminal?
-	if alone() || fast && r.tty.give(r.pid) {
+	switch by {
+	case unix.SIGTTIN, unix.SIGTTOU: // perhaps faster than start, which gives it the terminal
+		if r.tty.give(r.pid) {
+			unix.Kill(-r.pid, unix.SIGCONT)
+		}
+	case unix.SIGTSTP:
 		unix.Kill(-r.pid, unix.SIGCONT)
-		return
 	}
-	r.tty.take(r.pid)
-	unix.Kill(os.Getpid(), unix.SIGSTOP)
-	// Here we are continued; the SIGCONT that did it is passed on.
-}
-
-// alone reports whether no shell with job control is above this process.
-func alone() bool {
-	session, err := unix.Getsid(0)
-	return err != nil || session == os.Getpid()
 }

@@ -65,42 +65,47 @@ func TestCtrlCReachesTheProgramOnce(t *testing.T) {
 	}
 }
 
-// TestCtrlZWithoutAShellStopsNothing: nobody could continue it.
-func TestCtrlZWithoutAShellStopsNothing(t *testing.T) {
-	cmd := supervised(os.Args[0], "record")
-	cmd.Env = append(os.Environ(), "STOPS=1")
-	k := onTerminal(t, cmd)
-	k.until("ready")
-	k.write("hello\n")
-	k.until("read hello")
-	k.write("\x1a")
-	k.until("got 18") // SIGCONT
-	k.write("still here\n")
-	k.until("read still here")
+// TestCtrlZStopsNothing: a shell could not continue the program, for it does not
+// see it stop.
+func TestCtrlZStopsNothing(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) *talk{
+		"as the leader of the session": func(t *testing.T) *talk {
+			cmd := supervised(os.Args[0], "record")
+			cmd.Env = append(os.Environ(), "STOPS=1")
+			return onTerminal(t, cmd)
+		},
+		"as the job of a shell": func(t *testing.T) *talk {
+			cmd := exec.Command("sh", "-i")
+			cmd.Env = append(os.Environ(), "STOPS=1", "PS1=", "ENV=")
+			k := onTerminal(t, cmd)
+			k.write("'" + os.Args[0] + "' run '" + os.Args[0] + "' record; echo status $?; exit\n")
+			return k
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := start(t)
+			k.until("ready")
+			k.write("hello\n")
+			k.until("read hello")
+			k.write("\x1a")
+			k.until("got 18") // SIGCONT
+			k.write("still here\n")
+			k.until("read still here")
+			k.write("\x03")
+			k.until("got 2")
+		})
+	}
 }
 
-// TestJobControlOfAShell stops and continues the program as a job.
-func TestJobControlOfAShell(t *testing.T) {
+// TestShellGetsItsTerminalBack once the program has ended.
+func TestShellGetsItsTerminalBack(t *testing.T) {
 	cmd := exec.Command("sh", "-i")
-	cmd.Env = append(os.Environ(), "STOPS=1", "PS1=", "ENV=")
+	cmd.Env = append(os.Environ(), "PS1=", "ENV=")
 	k := onTerminal(t, cmd)
-	k.write("'" + os.Args[0] + "' run '" + os.Args[0] + "' record\n")
+	k.write("'" + os.Args[0] + "' run sh -c 'echo rea\"\"dy; read line; exit 7'; echo status $?\n")
 	k.until("ready")
-	k.write("hello\n")
-	k.until("read hello")
-	k.write("\x1a")
-	k.until("Stopped")
+	k.write("\n")
+	k.until("status 7")
 	k.write("echo the shell has $((20+22))\n")
 	k.until("the shell has 42")
-	k.write("fg\n")
-	k.until("got 18")
-	k.write("again\n")
-	k.until("read again")
-	k.write("\x03")
-	k.until("got 2")
-	k.write("\x1a")
-	k.until("Stopped")
-	k.write("kill %1; fg; echo status $?\n")
-	k.until("ending")
-	k.until("status 7")
 }
