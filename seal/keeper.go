@@ -42,24 +42,33 @@ type keyKeeper interface {
 }
 
 func newKeyKeeper(o Options) keyKeeper {
-	if o.BootstrapKeyFile != "" {
-		return &inFile{path: o.BootstrapKeyFile}
+	generate := o.GenerateKey
+	if generate == nil {
+		generate = newBootstrapKey
 	}
-	return newInStorage(o.Backend)
+	if o.BootstrapKeyFile != "" {
+		return &inFile{path: o.BootstrapKeyFile, generate: generate}
+	}
+	return newInStorage(o.Backend, generate)
 }
+
+func newBootstrapKey() (*pgp.PrivateKey, error) { return pgp.Generate(time.Now()) }
 
 // inStorage keeps the key as the record keys/bootstrap_user.key: in double
 // quotes, the base64 of the armored private key. DC/OS documented it so for
 // zkCli.sh, and its procedure (`base64 -d`, `gpg --import`) has to work.
 type inStorage struct {
-	backend store.Backend
-	known   *knownKey
+	backend  store.Backend
+	generate func() (*pgp.PrivateKey, error)
+	known    *knownKey
 }
 
-func newInStorage(b store.Backend) inStorage { return inStorage{backend: b, known: new(knownKey)} }
+func newInStorage(b store.Backend, generate func() (*pgp.PrivateKey, error)) inStorage {
+	return inStorage{backend: b, generate: generate, known: new(knownKey)}
+}
 
 func (k inStorage) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
-	private, err := pgp.Generate(time.Now())
+	private, err := k.generate()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -181,8 +190,9 @@ func (k inStorage) warn(ctx context.Context, log *zap.Logger, _ []string) error 
 
 // inFile keeps the armored key in a file of mode 0600.
 type inFile struct {
-	path  string
-	known knownKey
+	path     string
+	generate func() (*pgp.PrivateKey, error)
+	known    knownKey
 }
 
 // prepare reuses a key that is there already: it was made for a store that was
@@ -192,7 +202,7 @@ func (k *inFile) prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
 	if private, err := k.load(context.Background()); !errors.Is(err, ErrNoBootstrapKey) {
 		return private, nil, err
 	}
-	private, err := pgp.Generate(time.Now())
+	private, err := k.generate()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"secretstore/seal/pgp"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -27,7 +28,7 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 	b := memory.New()
 	start := func() (*Store, *observer.ObservedLogs) {
 		core, logs := observer.New(zapcore.WarnLevel)
-		s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, BootstrapKeyFile: file, Log: zap.New(core)})
+		s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, BootstrapKeyFile: file, Log: zap.New(core)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,6 +46,7 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 		return said(logs)
 	}
 	s, _ := start()
+	await(t, s, isUnsealed)
 	kept, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +84,7 @@ func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bootstrap.key")
 	b := memory.New()
-	inRecord, inFile := newInStorage(b), &inFile{path: file}
+	inRecord, inFile := newInStorage(b, sealtest.GenerateKey), &inFile{path: file, generate: sealtest.GenerateKey}
 	put := func(k keyKeeper) *pgp.PrivateKey {
 		private, ops, err := k.prepare(t.Context())
 		if err != nil {
@@ -171,11 +173,12 @@ func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) 
 func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
 	t.Parallel()
 	m := memory.New()
-	first, err := Open(t.Context(), Options{Backend: m, Bootstrap: true, Log: zap.NewNop()})
+	first, err := Open(t.Context(), Options{Backend: m, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
+	await(t, first, isUnsealed)
 	early := 1
 	b := &keyReads{Backend: m.Attach(), read: func(get func() (store.Node, error)) (store.Node, error) {
 		if early > 0 {
@@ -184,7 +187,7 @@ func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
 		}
 		return get()
 	}}
-	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,10 +202,11 @@ func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
 func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 	t.Parallel()
 	b := &keyReads{Backend: memory.New()}
-	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	await(t, s, isUnsealed)
 	s.cancel() // nothing but what the test does
 	s.owned.Wait()
 	info, err := s.StartRekey(t.Context(), RekeyParams{InitParams: sameHolder(t, 1, 1)})
@@ -233,16 +237,17 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
 	t.Parallel()
 	b := memory.New()
-	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	await(t, s, isUnsealed)
 	wrapped, err := hex.DecodeString(s.view.Load().config.Keys[0])
 	s.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := newInStorage(b).load(t.Context())
+	private, err := newInStorage(b, nil).load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
 func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
 	s := &Store{
-		id: newNonce(), backend: backend, keeper: newInStorage(backend), log: zap.NewNop(), maxSize: maxSize,
+		id: newNonce(), backend: backend, keeper: newInStorage(backend, newBootstrapKey), log: zap.NewNop(), maxSize: maxSize,
 		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), writers: newKeyQueue(), listers: newKeyQueue(), chores: newChores(), cancel: func() {}, offline: true,
 		watchers: newWatchers(), tracker: newTracker(),
 	}

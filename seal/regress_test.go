@@ -9,6 +9,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/pgp"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -39,7 +40,7 @@ func TestStoreOfAnAttackerUnderTheSameUuidIsNotServed(t *testing.T) {
 func rebirth(t *testing.T, uuid string) map[store.Key][]byte {
 	t.Helper()
 	b := memory.New()
-	private, keep, err := newInStorage(b).prepare(t.Context())
+	private, keep, err := newInStorage(b, func() (*pgp.PrivateKey, error) { return sealtest.Key(sealtest.Other), nil }).prepare(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

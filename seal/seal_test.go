@@ -17,6 +17,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/pgp"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 	"secretstore/store/storetest"
@@ -24,14 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// holder is a key holder whose key pair is made once: RSA-4096 takes a second.
-var holder = func() *pgp.PrivateKey {
-	k, err := pgp.Generate(time.Now())
-	if err != nil {
-		panic(err)
-	}
-	return k
-}()
+// holder is a key holder.
+var holder = sealtest.Key(sealtest.Holder)
 
 func holderPublic(t *testing.T) string {
 	t.Helper()
@@ -51,7 +46,7 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 	if _, plain := b.(*memory.Backend); plain { // the others have more methods, or are tests' own
 		b = storetest.Given(t, b)
 	}
-	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, KeepVersions: DefaultKeepVersions, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, KeepVersions: DefaultKeepVersions, GenerateKey: sealtest.GenerateKey, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +58,11 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 func bootstrapped(t *testing.T, b store.Backend) *Store {
 	t.Helper()
 	s := open(t, b, true)
-	await(t, s, func(st State) bool { return st == StateUnsealed })
+	await(t, s, isUnsealed)
 	return s
 }
+
+func isUnsealed(st State) bool { return st == StateUnsealed }
 
 // await waits for a state: on a busy machine a bootstrap takes longer than Open
 // waits for it.
@@ -437,9 +434,10 @@ func TestSealReachesEveryServerAndOldKeysAreDropped(t *testing.T) {
 func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {
 	b := memory.New()
 	stores := make(chan *Store, 3)
-	for range cap(stores) {
+	for number := range cap(stores) {
 		go func() {
-			s, err := Open(context.Background(), Options{Backend: b, Bootstrap: true, Log: zap.NewNop()})
+			generate := func() (*pgp.PrivateKey, error) { return sealtest.Key(number), nil } // each has a key of its own
+			s, err := Open(context.Background(), Options{Backend: b, Bootstrap: true, GenerateKey: generate, Log: zap.NewNop()})
 			if err != nil {
 				t.Error(err)
 			}
@@ -450,7 +448,7 @@ func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {
 	for range cap(stores) {
 		s := <-stores
 		defer s.Close()
-		await(t, s, func(st State) bool { return st == StateUnsealed })
+		await(t, s, isUnsealed)
 		ids[s.view.Load().config.UUID] = true
 	}
 	if len(ids) != 1 {

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/seal/pgp"
 	"secretstore/store"
 )
 
@@ -25,7 +26,10 @@ type Options struct {
 	MaxSecretSize int64
 	// KeepVersions is how many earlier values of each secret are kept.
 	KeepVersions int
-	Log          *zap.Logger
+	// GenerateKey makes the bootstrap key. Nil makes a new RSA-4096 key, as every
+	// command does; tests that open many stores give one that takes no time.
+	GenerateKey func() (*pgp.PrivateKey, error)
+	Log         *zap.Logger
 }
 
 // DefaultMaxSecretSize is the largest value in bytes where none is configured.

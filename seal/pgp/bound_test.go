@@ -3,7 +3,6 @@ package pgp
 import (
 	"bytes"
 	"testing"
-	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -28,7 +27,7 @@ func TestAForgedBootstrapKeyCostsNoTime(t *testing.T) {
 
 // TestAPrivateKeyBeyondTheBoundIsNotParsed: the generated one is within it.
 func TestAPrivateKeyBeyondTheBoundIsNotParsed(t *testing.T) {
-	key, err := Generate(time.Now())
+	key, err := generated[0]()
 	if err != nil {
 		t.Fatal(err)
 	}

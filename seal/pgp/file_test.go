@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// fileKey makes a key pair once for the tests of this file.
-func fileKey(t *testing.T) (*PrivateKey, *PublicKey) {
+// fileKey returns one of the generated key pairs.
+func fileKey(t *testing.T, number int) (*PrivateKey, *PublicKey) {
 	t.Helper()
-	private, err := Generate(time.Now())
+	private, err := generated[number]()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +41,8 @@ func writeTo(t *testing.T, plain []byte, to ...*PublicKey) (*FileWriter, []byte)
 }
 
 func TestAFileOpensForEachOfItsKeys(t *testing.T) {
-	a, toA := fileKey(t)
-	b, toB := fileKey(t)
+	a, toA := fileKey(t, 0)
+	b, toB := fileKey(t, 1)
 	for _, plain := range [][]byte{{}, []byte("CANARY\nand more"), bytes.Repeat([]byte("0123456789\n"), 5000)} {
 		w, file := writeTo(t, plain, toA, toB)
 		if err := w.Verify(bytes.NewReader(file)); err != nil {
@@ -64,7 +64,7 @@ func TestAFileOpensForEachOfItsKeys(t *testing.T) {
 
 // TestAFileThatWasCutOrChangedDoesNotVerify tries every tenth byte.
 func TestAFileThatWasCutOrChangedDoesNotVerify(t *testing.T) {
-	_, to := fileKey(t)
+	_, to := fileKey(t, 0)
 	plain := []byte(strings.Repeat("secret ", 100))
 	for i := 0; ; i += 10 {
 		w, file := writeTo(t, plain, to)

@@ -221,7 +221,7 @@ func (g *gnupg) genFromParameters(parameters string) {
 // `gpg --import`, and gpg then opens what was wrapped for the key.
 func TestGpgImportsTheBootstrapKey(t *testing.T) {
 	t.Parallel()
-	private, err := Generate(time.Now())
+	private, err := generated[0]()
 	if err != nil {
 		t.Fatal(err)
 	}

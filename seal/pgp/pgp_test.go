@@ -5,17 +5,23 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
+// generated are key pairs as Generate makes them, each made once for all tests.
+var generated = [2]func() (*PrivateKey, error){sync.OnceValues(generateNow), sync.OnceValues(generateNow)}
+
+func generateNow() (*PrivateKey, error) { return Generate(time.Now()) }
+
 func TestGeneratedKeyOpensWhatItsPublicHalfWraps(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	k, err := Generate(now)
+	k, err := generated[0]()
 	if err != nil {
 		t.Fatal(err)
 	}
+	now := time.Now()
 	armored, err := k.Armor()
 	if err != nil {
 		t.Fatal(err)

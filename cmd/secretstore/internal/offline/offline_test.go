@@ -19,6 +19,7 @@ import (
 	"secretstore/acl"
 	"secretstore/cmd/secretstore/internal/fixture"
 	"secretstore/seal"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
@@ -50,10 +51,11 @@ func fill(t *testing.T, names ...string) (*bolt.Backend, Info, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	st, err := seal.Open(ctx, seal.Options{Backend: b, Bootstrap: true, BootstrapKeyFile: file + ".bootstrap.key", Log: zap.NewNop()})
+	st, err := seal.Open(ctx, seal.Options{Backend: b, Bootstrap: true, BootstrapKeyFile: file + ".bootstrap.key", GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	await(t, st, seal.StateUnsealed)
 	for _, name := range names {
 		if _, err := st.Create(ctx, parse(t, name), seal.Change{Kind: seal.Text, Value: []byte("value of " + name)}); err != nil {
 			t.Fatal(err)
@@ -71,6 +73,17 @@ func fill(t *testing.T, names ...string) (*bolt.Backend, Info, string) {
 		t.Fatal(err)
 	}
 	return b, info, share
+}
+
+// await waits for a state: on a busy machine Open returns before the storage has
+// answered.
+func await(t *testing.T, st *seal.Store, want seal.State) {
+	t.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); st.Status().State != want; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still %+v", st.Status())
+		}
+	}
 }
 
 func exportTo(t *testing.T, b store.Backend, share string, scope acl.Path, sink Sink) (Index, error) {
@@ -286,6 +299,7 @@ func TestAFrozenStoreTakesNoWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
+	await(t, st, seal.StateSealed)
 	if _, err := st.Unseal(t.Context(), share); err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +369,7 @@ func TestWipeTakesDeletedSecretsAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
+	await(t, st, seal.StateSealed)
 	if _, err := st.Unseal(ctx, share); err != nil {
 		t.Fatal(err)
 	}
