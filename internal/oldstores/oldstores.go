@@ -1,0 +1,224 @@
+// Package oldstores reads the stores in testdata/stores, which an earlier
+// release made: their records, the test keys of their holders, and what they
+// must hold. It is for tests. Another package opens them with the present code;
+// this one imports nothing of the module, so that the program that makes the
+// stores can use it as well.
+package oldstores
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/go-zookeeper/zk"
+)
+
+// Folder is where the stores are, below the root of the module.
+const Folder = "testdata/stores"
+
+// Names of the files of a store. A store on bbolt has BoltFile, and
+// BootstrapFile where there is a bootstrap key; one on ZooKeeper has DumpFile.
+const (
+	ExpectedFile  = "expected.json"
+	BoltFile      = "store.db.gz"
+	BootstrapFile = "store.db.bootstrap.key"
+	DumpFile      = "znodes.jsonl"
+)
+
+// Store is what a store must hold.
+type Store struct {
+	UUID      string `json:"uuid"`
+	Bootstrap bool   `json:"bootstrap"` // it keeps a bootstrap key
+	Holders   []int  `json:"holders,omitempty"`
+	Threshold int    `json:"threshold"`
+	// SealedOnPurpose: an operator sealed it, so a bootstrap key must not
+	// open it by itself.
+	SealedOnPurpose bool     `json:"sealed_on_purpose"`
+	Rekey           *Rekey   `json:"rekey,omitempty"` // under way
+	Terms           int      `json:"terms"`           // data keys in the keyring
+	Task            Task     `json:"task"`
+	Secrets         []Secret `json:"secrets"`
+	Deleted         []Secret `json:"deleted"`
+}
+
+// Rekey is a rekey that was begun and not verified.
+type Rekey struct {
+	Nonce     string `json:"nonce"`
+	Holders   []int  `json:"holders"`
+	Threshold int    `json:"threshold"`
+	Rotate    bool   `json:"rotate"`
+}
+
+// Task is a task token, of whose uses some are spent.
+type Task struct {
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
+	Uses    int       `json:"uses"`
+	Spent   int       `json:"spent"`
+}
+
+// Secret is a secret and all its values, newest first.
+type Secret struct {
+	Path        string    `json:"path"`
+	Description string    `json:"description"`
+	Labels      []string  `json:"labels"`
+	Author      string    `json:"author"`
+	Created     time.Time `json:"created"`
+	Values      []Value   `json:"values"`
+}
+
+// Value is one value of a secret.
+type Value struct {
+	Version uint64    `json:"version"`
+	ID      string    `json:"id"`
+	Kind    int       `json:"kind"` // 1 text, 2 binary
+	Written time.Time `json:"written"`
+	Size    int       `json:"size"`
+	SHA256  string    `json:"sha256"`
+	Text    string    `json:"text,omitempty"` // of a short text, for readers of the file
+}
+
+// Load reads what the store in a folder must hold.
+func Load(dir string) (Store, error) {
+	data, err := os.ReadFile(filepath.Join(dir, ExpectedFile))
+	if err != nil {
+		return Store{}, err
+	}
+	var s Store
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Store{}, fmt.Errorf("%s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// UnpackBolt writes the bbolt file of the store in dir to path, and its
+// bootstrap key, if there is one, to path + ".bootstrap.key".
+func UnpackBolt(dir, path string) error {
+	packed, err := os.Open(filepath.Join(dir, BoltFile))
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	if err != nil {
+		return err
+	}
+	file, err := io.ReadAll(unpacked)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(dir, BootstrapFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path+".bootstrap.key", key, 0o600)
+}
+
+// Znode is a line of a ZooKeeper dump. Path is relative to the root of the
+// store, without a leading slash; a parent comes before its children.
+type Znode struct {
+	Path string `json:"path"`
+	Data []byte `json:"data"` // base64
+}
+
+// ReadDump reads the ZooKeeper dump of the store in dir.
+func ReadDump(dir string) ([]Znode, error) {
+	file, err := os.Open(filepath.Join(dir, DumpFile))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var all []Znode
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var z Znode
+		if err := json.Unmarshal(lines.Bytes(), &z); err != nil {
+			return nil, fmt.Errorf("%s: %w", dir, err)
+		}
+		all = append(all, z)
+	}
+	return all, lines.Err()
+}
+
+// PutZnodes makes the znodes of a dump, and their root, in a ZooKeeper server.
+// They get the ACL that admits everyone, as a server without a password makes
+// them.
+func PutZnodes(conn *zk.Conn, root string, all []Znode) error {
+	parent := ""
+	for name := range strings.SplitSeq(strings.TrimPrefix(root, "/"), "/") {
+		parent += "/" + name
+		if _, err := conn.Create(parent, nil, 0, zk.WorldACL(zk.PermAll)); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+			return fmt.Errorf("%s: %w", parent, err)
+		}
+	}
+	for _, z := range all {
+		if _, err := conn.Create(root+"/"+z.Path, z.Data, 0, zk.WorldACL(zk.PermAll)); err != nil {
+			return fmt.Errorf("%s: %w", z.Path, err)
+		}
+	}
+	return nil
+}
+
+// HolderFile returns the file with the private test key of a holder, numbered
+// from 1, below the folder of the stores.
+func HolderFile(holder int) string {
+	return filepath.Join("holders", fmt.Sprintf("test-key-%d.asc", holder))
+}
+
+// Share decrypts a wrapped share, as the store gives it, with the private test
+// key of a holder.
+func Share(stores string, holder int, wrapped string) (string, error) {
+	key, err := readHolder(stores, holder)
+	if err != nil {
+		return "", err
+	}
+	message, err := hex.DecodeString(wrapped)
+	if err != nil {
+		return "", err
+	}
+	opened, err := openpgp.ReadMessage(bytes.NewReader(message), key, nil, nil)
+	if err != nil {
+		return "", err
+	}
+	share, err := io.ReadAll(opened.UnverifiedBody)
+	return string(share), err
+}
+
+// PublicKey returns the public key of a holder in the form that an init takes.
+func PublicKey(stores string, holder int) (string, error) {
+	key, err := readHolder(stores, holder)
+	if err != nil {
+		return "", err
+	}
+	var public bytes.Buffer
+	if err := key[0].Serialize(&public); err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(public.Bytes()), nil
+}
+
+func readHolder(stores string, holder int) (openpgp.EntityList, error) {
+	armored, err := os.ReadFile(filepath.Join(stores, HolderFile(holder)))
+	if err != nil {
+		return nil, err
+	}
+	return openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
+}
