@@ -32,7 +32,7 @@ const Folder = "testdata/stores"
 const (
 	ExpectedFile  = "expected.json"
 	BoltFile      = "store.db.gz"
-	BootstrapFile = "store.db.bootstrap.key"
+	BootstrapFile = "bootstrap-test-key.txt"
 	DumpFile      = "znodes.jsonl"
 )
 
