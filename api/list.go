@@ -19,7 +19,7 @@ func (s *Server) listSecrets(c *call) (reply, error) {
 	}
 	rep := reply{status: http.StatusOK, contentType: wire.TypeJSON, age: list.Age}
 	if list.Whole() {
-		rep.body = list.Encoded(encodeList)
+		rep.body = encodeList(list.First())
 		return rep, nil
 	}
 	names, _ := list.First()

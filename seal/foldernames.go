@@ -52,12 +52,12 @@ func (s *Store) namesOf(ctx context.Context, f folder, c store.Consistency) (*fo
 	if err != nil {
 		return nil, err
 	}
-	return names, s.use(func(o *opened) error { o.names.lists.names.Set(f.id, names); return nil })
+	return names, s.use(func(o *opened) error { o.names.names.Set(f.id, names); return nil })
 }
 
 func (s *Store) knownNames(f folder) (names *folderNames, err error) {
 	err = s.use(func(o *opened) error {
-		names, _ = o.names.lists.names.GetIfPresent(f.id)
+		names, _ = o.names.names.GetIfPresent(f.id)
 		return nil
 	})
 	return names, err
@@ -153,23 +153,22 @@ func merged(a, b []string) []string {
 	return append(append(all, a...), b...)
 }
 
-// lists remembers names that were decrypted, and answers that were made of them,
-// bounded in bytes. It leaves with the name keys.
-type lists struct {
-	names   *otter.Cache[string, *folderNames] // by the id of the folder
-	answers *otter.Cache[listed, *answer]
+// nameCache remembers the decrypted names of folders by the folder's id. It is
+// cleared together with the name keys.
+type nameCache struct {
+	*otter.Cache[string, *folderNames]
 }
 
 const (
-	namesBytes   = 32 << 20
-	answersBytes = 16 << 20
+	// nameCacheBytes bounds the cache.
+	nameCacheBytes = 32 << 20
 	// stringSize is what a string takes besides its bytes.
 	stringSize = 16
 )
 
-func newLists() (*lists, error) {
-	names, err := otter.New(&otter.Options[string, *folderNames]{
-		MaximumWeight: namesBytes,
+func newNameCache() (nameCache, error) {
+	cache, err := otter.New(&otter.Options[string, *folderNames]{
+		MaximumWeight: nameCacheBytes,
 		Weigher: func(_ string, n *folderNames) uint32 {
 			weight := 200
 			for i, child := range n.listing.Names {
@@ -178,28 +177,10 @@ func newLists() (*lists, error) {
 			return uint32(weight) // a listing is bounded by what one reply may hold
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	answers, err := otter.New(&otter.Options[listed, *answer]{
-		MaximumWeight: answersBytes,
-		Weigher: func(l listed, a *answer) uint32 {
-			weight := 200 + len(l.prefix) + len(l.page.After) + 8*len(a.used)
-			for _, name := range a.names {
-				weight += stringSize + 2*len(name) + 3 // the name, and the name in quotes
-			}
-			return uint32(weight)
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &lists{names, answers}, nil
+	return nameCache{cache}, err
 }
 
-func (l *lists) clear() {
-	l.names.InvalidateAll()
-	l.names.StopAllGoroutines()
-	l.answers.InvalidateAll()
-	l.answers.StopAllGoroutines()
+func (c nameCache) clear() {
+	c.InvalidateAll()
+	c.StopAllGoroutines()
 }

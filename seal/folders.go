@@ -39,7 +39,9 @@ type folderBucket struct {
 }
 
 // current reports, without I/O, that the storage would list the same folders.
-func (s *folderSet) current() bool { return s != nil && len(s.changed) > 0 && noneSet(s.changed) }
+func (s *folderSet) current() bool {
+	return s != nil && len(s.changed) > 0 && !slices.ContainsFunc(s.changed, (*atomic.Bool).Load)
+}
 
 // tellers returns what tells when a set is not current any more.
 func (s *folderSet) tellers() []*atomic.Bool {

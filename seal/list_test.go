@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"weak"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -207,43 +205,8 @@ func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
 	asks("after an update", 0, Page{})
 }
 
-// TestAKeptAnswerDoesNotKeepFoldersThatHaveChanged: each change makes another
-// set of them, and each list that is kept was made of the one of its time.
-func TestAKeptAnswerDoesNotKeepFoldersThatHaveChanged(t *testing.T) {
-	s, _ := unsealedOn(t, newTelling())
-	ctx := t.Context()
-	var sets []weak.Pointer[folderSet]
-	const lists = 10
-	for i := range lists {
-		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v"))); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.List(ctx, path(t, fmt.Sprintf("f%d", i)), Page{}, store.Cached); err != nil {
-			t.Fatal(err)
-		}
-		sets = append(sets, weak.Make(s.barrier.current().names.folders.all()))
-	}
-	names := s.barrier.current().names
-	if kept := names.lists.answers.EstimatedSize(); kept != lists {
-		t.Fatalf("%d answers were kept, want %d: the test says nothing", kept, lists)
-	}
-	for range 3 {
-		runtime.GC()
-	}
-	alive := 0
-	for _, set := range sets {
-		if set.Value() != nil {
-			alive++
-		}
-	}
-	if alive > 1 {
-		t.Errorf("%d sets of folders are kept, want the last alone", alive)
-	}
-	runtime.KeepAlive(names)
-}
-
-// TestNamesAreGoneOnceSealIsDone: neither a kept answer nor a list under way
-// tells names afterwards.
+// TestNamesAreGoneOnceSealIsDone: neither what is remembered nor a list under way
+// shows names afterwards.
 func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 	s, key := unsealedOn(t, newTelling())
 	ctx := t.Context()
@@ -257,7 +220,7 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := s.barrier.current().names
-	if set := names.folders.all(); set == nil || names.lists.names.EstimatedSize() == 0 || names.lists.answers.EstimatedSize() == 0 {
+	if set := names.folders.all(); set == nil || names.names.EstimatedSize() == 0 {
 		t.Fatal("nothing was kept: the test says nothing")
 	}
 	list.rest = newMerge(s, names.folders.all().folders, listed{}, store.Cached)
@@ -275,7 +238,7 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 	wantErr(t, "the rest of a list", err, ErrSealed)
 	_, err = s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
 	wantErr(t, "a list", err, ErrSealed)
-	if names.folders.all() != nil || names.lists.names.EstimatedSize() != 0 || names.lists.answers.EstimatedSize() != 0 {
+	if names.folders.all() != nil || names.names.EstimatedSize() != 0 {
 		t.Error("names were kept over a seal")
 	}
 	if _, err := s.Unseal(ctx, key); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,12 +24,7 @@ type merge struct {
 	ready       []*folderNames // of the first of folders, which have been read
 	batch       int            // how many are read at once
 	open        []cursor
-	used        []*atomic.Bool // of the listings of all that were opened; see store.Listing
-	untold      bool           // some listings do not tell when they change, or they are too many
 }
-
-// maxUsed bounds used: of a list that is kept, most folders hold a name.
-const maxUsed = 2 * wholeNames
 
 // cursor is a folder whose names are under way.
 type cursor struct {
@@ -106,11 +100,6 @@ func (m *merge) openNext(ctx context.Context) error {
 	}
 	f, names := m.folders[0], m.ready[0]
 	m.folders, m.ready = m.folders[1:], m.ready[1:]
-	if changed := names.listing.Changed; changed == nil || len(m.used) == maxUsed {
-		m.untold = true
-	} else {
-		m.used = append(m.used, changed)
-	}
 	c := cursor{prefix: m.prefix(f), names: names.sorted}
 	if rest, within := strings.CutPrefix(m.after, c.prefix); within {
 		from, found := slices.BinarySearch(c.names, rest)
