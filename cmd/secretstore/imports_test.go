@@ -16,7 +16,7 @@ var mayImport = map[string][]string{
 	"acl":             {},
 	"acl/token":       {"acl", "internal/watchfile"},
 	"store":           {},
-	"seal":            {"acl", "store"}, // of acl its Path
+	"seal":            {"acl", "store", "internal/atomicfile"}, // of acl its Path
 	"seal/envelope":   {},
 	"seal/pgp":        {},
 	"seal/sealtest":   {"seal/pgp"},

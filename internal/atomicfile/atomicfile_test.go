@@ -1,0 +1,403 @@
+package atomicfile
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// inDir returns a function that names things in a new folder.
+func inDir(t *testing.T) func(string) string {
+	dir := t.TempDir()
+	return func(name string) string { return filepath.Join(dir, name) }
+}
+
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range all {
+		out = append(out, e.Name())
+	}
+	return strings.Join(out, " ")
+}
+
+func want(t *testing.T, path, content string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != content {
+		t.Errorf("%s holds %q, %v; want %q", filepath.Base(path), got, err, content)
+	}
+}
+
+func TestFileIsCreatedAndReplacedWhole(t *testing.T) {
+	at := inDir(t)
+	for _, content := range []string{"first and longer", "second", ""} {
+		if err := WriteFile(at("a"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want(t, at("a"), content)
+		if got := names(t, at("")); got != "a" {
+			t.Errorf("the folder has %s", got)
+		}
+	}
+}
+
+// TestOpenReaderKeepsTheOldContent: the old file is not written to.
+func TestOpenReaderKeepsTheOldContent(t *testing.T) {
+	at := inDir(t)
+	if err := WriteFile(at("a"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.Open(at("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := WriteFile(at("a"), []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if n, err := old.Read(got); err != nil || string(got[:n]) != "old" {
+		t.Errorf("the old file holds %q, %v", got[:n], err)
+	}
+}
+
+func TestModeIsExact(t *testing.T) {
+	for _, umask := range []int{0, 0o022, 0o777} {
+		at := inDir(t)
+		old := syscall.Umask(umask)
+		for _, mode := range []fs.FileMode{0o600, 0o400, 0o644, 0o666, 0} {
+			err := WriteFile(at("a"), []byte("x"), mode)
+			info, statErr := os.Stat(at("a"))
+			if err := errors.Join(err, statErr); err != nil || info.Mode() != mode {
+				t.Errorf("umask %o: %v, %v, want %v", umask, err, info, mode)
+			}
+		}
+		syscall.Umask(old)
+	}
+}
+
+// TestContentIsPrivateBeforeItIsFinished, whatever the mode of the file will be.
+func TestContentIsPrivateBeforeItIsFinished(t *testing.T) {
+	at := inDir(t)
+	f, err := Create(at("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if info, err := f.f.Stat(); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestPlainNameIsInTheWorkingDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := WriteFile("a", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "a", "x")
+}
+
+func TestWhatIsNotARegularFileIsRefusedAndStays(t *testing.T) {
+	at := inDir(t)
+	err := errors.Join(
+		os.WriteFile(at("target"), []byte("old"), 0o600),
+		os.Symlink(at("target"), at("link")),
+		os.Symlink(at("nowhere"), at("dangling")),
+		os.Mkdir(at("folder"), 0o700),
+		os.Symlink(at("folder"), at("to-folder")),
+		syscall.Mkfifo(at("pipe"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := names(t, at(""))
+	for path, want := range map[string]error{
+		at("link"): ErrLink, at("dangling"): ErrLink, at("to-folder"): ErrLink,
+		at("folder"): ErrNotRegular, at("pipe"): ErrNotRegular,
+		at("dangling/a"): unix.ENOENT, at("target/a"): unix.ENOTDIR, at("missing/a"): unix.ENOENT,
+		at("folder") + "/": ErrNoName, "": ErrNoName, "/": ErrNoName, ".": ErrNoName, at("folder") + "/..": ErrNoName,
+	} {
+		if err := WriteFile(path, []byte("x"), 0o600); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+	want(t, at("target"), "old")
+	if got := names(t, at("")); got != before {
+		t.Errorf("the folder has %s, want %s", got, before)
+	}
+}
+
+// TestLinkThatTakesTheNameLateIsNotFollowed: it is refused while the content is
+// being written, and replaced if it comes even later.
+func TestLinkThatTakesTheNameLateIsNotFollowed(t *testing.T) {
+	at := inDir(t)
+	f, err := Create(at("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if err := errors.Join(os.WriteFile(at("target"), []byte("old"), 0o600), os.Symlink(at("target"), at("a"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(0o600); !errors.Is(err, ErrLink) {
+		t.Errorf("%v, want ErrLink", err)
+	}
+	f.Discard()
+	want(t, at("target"), "old")
+	if got := names(t, at("")); got != "a target" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+// TestFolderIsUsedAsItWasOpened: a link that takes its name meanwhile does not
+// lead the content elsewhere.
+func TestFolderIsUsedAsItWasOpened(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(os.Mkdir(at("folder"), 0o700), os.Mkdir(at("elsewhere"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(at("folder/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if err := errors.Join(os.Rename(at("folder"), at("moved")), os.Symlink(at("elsewhere"), at("folder"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(0o600); err != nil {
+		t.Fatal(err)
+	}
+	if elsewhere, moved := names(t, at("elsewhere")), names(t, at("moved")); elsewhere != "" || moved != "a" {
+		t.Errorf("elsewhere has %q, the folder that was opened %q", elsewhere, moved)
+	}
+}
+
+// TestLinksOfOthersInThePathAreRefused, for they could lead anywhere; one's own
+// are followed. As root the link is given to somebody else; any other user is
+// looked at as if somebody else ran this.
+func TestLinksOfOthersInThePathAreRefused(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(
+		os.MkdirAll(at("real/deep"), 0o700),
+		os.Symlink("real", at("relative")), os.Symlink(at("real"), at("absolute")),
+		os.Symlink("relative/deep/../../absolute", at("chain")),
+		os.Symlink("loop", at("loop")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	self := os.Geteuid()
+	open := func(path string) (uint64, error) {
+		d, err := openFolder(path, self)
+		if err != nil {
+			return 0, err
+		}
+		defer d.Close()
+		var info unix.Stat_t
+		if err := unix.Fstat(d.Fd(), &info); err != nil {
+			t.Fatal(err)
+		}
+		return info.Ino, nil
+	}
+	deep, err := open(at("real/deep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"relative/deep", "absolute/deep", "chain/deep", "relative//./deep/", "real/../absolute/deep"} {
+		if got, err := open(at("") + "/" + path); err != nil || got != deep {
+			t.Errorf("%s: inode %d, %v, want %d", path, got, err, deep)
+		}
+	}
+	if _, err := open(at("loop/a")); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a loop: %v", err)
+	}
+	if self != 0 {
+		self++
+	}
+	for _, path := range []string{"relative", "absolute", "chain"} {
+		if self == 0 {
+			if err := os.Lchown(at(path), 12345, 12345); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := open(at(path) + "/deep"); !errors.Is(err, ErrLink) {
+			t.Errorf("%s: %v, want ErrLink", path, err)
+		}
+	}
+}
+
+// TestFolderOnTheWayNeedsNotBeReadable: only passing through is needed, as in
+// /home on many machines. For root every folder is readable.
+func TestFolderOnTheWayNeedsNotBeReadable(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(os.MkdirAll(at("way/folder"), 0o700), os.Chmod(at("way"), 0o100), os.Chmod(at("way/folder"), 0o300)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(at("way"), 0o700)
+	if err := WriteFile(at("way/folder/a"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at("way/folder/a"), "x")
+	if err := os.Chmod(at("way/folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestForeignTemporaryFileIsNotTouched: its name is taken, be it by a file or by a
+// link, and nothing is written to it.
+func TestForeignTemporaryFileIsNotTouched(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(
+		os.WriteFile(at(tempPrefix+"A"), []byte("foreign"), 0o666),
+		os.WriteFile(at("target"), []byte("old"), 0o600),
+		os.Symlink("target", at(tempPrefix+"B")),
+		os.Symlink("nowhere", at(tempPrefix+"C")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenFolder(at(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, temp := range []string{"A", "B", "C"} {
+		if f, err := d.create("a", tempPrefix+temp); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: %v, %v, want fs.ErrExist", temp, f, err)
+		}
+	}
+	if err := WriteFile(at("a"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at(tempPrefix+"A"), "foreign")
+	want(t, at("target"), "old")
+	if got := names(t, at("")); got != tempPrefix+"A "+tempPrefix+"B "+tempPrefix+"C a target" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+// TestCrashLeavesTheOldFileWhole kills a process after it has written new content
+// and before it renames it.
+func TestCrashLeavesTheOldFileWhole(t *testing.T) {
+	const variable = "ATOMICFILE_CRASH"
+	if path := os.Getenv(variable); path != "" {
+		f, err := Create(path)
+		if err == nil {
+			_, err = f.Write([]byte("new"))
+		}
+		if err == nil {
+			err = f.Finish(Keep, Keep, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	at := inDir(t)
+	if err := WriteFile(at("a"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), variable+"="+at("a"))
+	out, err := cmd.CombinedOutput()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want(t, at("a"), "old")
+	left := strings.Fields(names(t, at("")))
+	if len(left) != 2 || !strings.HasPrefix(left[0], tempPrefix) || left[1] != "a" {
+		t.Errorf("the folder has %q", left)
+	}
+	if err := WriteFile(at("a"), []byte("newer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at("a"), "newer")
+}
+
+func TestDiscardLeavesNothing(t *testing.T) {
+	at := inDir(t)
+	if err := WriteFile(at("a"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, finished := range []bool{false, true} {
+		f, err := Create(at("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if finished {
+			if err := f.Finish(Keep, Keep, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.Discard()
+		f.Discard() // again does nothing
+		want(t, at("a"), "old")
+		if got := names(t, at("")); got != "a" {
+			t.Errorf("the folder has %s", got)
+		}
+	}
+}
+
+// TestFailedWriteLeavesTheOldFile: the content is larger than this process may
+// write. The error names neither it nor the temporary file.
+func TestFailedWriteLeavesTheOldFile(t *testing.T) {
+	at := inDir(t)
+	if err := WriteFile(at("a"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = 1 << 20
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &low); err != nil {
+		t.Fatal(err)
+	}
+	err := WriteFile(at("a"), bytes.Repeat([]byte("canary"), 1<<20), 0o600)
+	if e := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); e != nil {
+		t.Fatal(e)
+	}
+	if !errors.Is(err, unix.EFBIG) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), tempPrefix) {
+		t.Errorf("%v", err)
+	}
+	want(t, at("a"), "old")
+	if got := names(t, at("")); got != "a" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+// TestDescriptorsAreClosed, those of failures too.
+func TestDescriptorsAreClosed(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(os.Symlink(at(""), at("self")), os.Symlink("loop", at("loop"))); err != nil {
+		t.Fatal(err)
+	}
+	count := func() int { return len(strings.Fields(names(t, "/dev/fd"))) }
+	before := count()
+	for range 20 {
+		if err := WriteFile(at("self/self/a"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"missing/a", "self", "loop/a", "a/b"} {
+			if err := WriteFile(at(path), []byte("x"), 0o600); err == nil {
+				t.Errorf("%s was written", path)
+			}
+		}
+	}
+	if after := count(); after > before+5 {
+		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+}
