@@ -1,0 +1,95 @@
+// Package docs_test checks the Markdown of this repository: its links and its width.
+package docs_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+const root = ".."
+
+// pages returns the content of every Markdown file by its path below root.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.Type().IsRegular() && strings.HasSuffix(path, ".md"):
+			content, err := os.ReadFile(filepath.Join(root, path))
+			found[path] = string(content)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found["README.md"] == "" || found["docs/architecture.md"] == "" {
+		t.Fatal("the pages were not found")
+	}
+	return found
+}
+
+var (
+	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	codeSpan  = regexp.MustCompile("`[^`]+`")
+	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInID   = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors returns the ids that GitHub gives to the headings of a page.
+func anchors(page string) map[string]bool {
+	ids := make(map[string]bool)
+	for _, m := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
+		id := notInID.ReplaceAllString(strings.ToLower(strings.ReplaceAll(m[1], "`", "")), "")
+		ids[strings.ReplaceAll(id, " ", "-")] = true
+	}
+	return ids
+}
+
+func TestLinksBetweenPagesResolve(t *testing.T) {
+	all := pages(t)
+	links := 0
+	for path, page := range all {
+		text := codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(page, ""), "")
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s: %s: %v", path, m[1], err)
+			} else if anchor != "" && !anchors(all[target])[anchor] {
+				t.Errorf("%s: %s: no such heading", path, m[1])
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+func TestLinesOfPagesAreAtMost100Wide(t *testing.T) {
+	for path, page := range pages(t) {
+		for i, line := range strings.Split(page, "\n") {
+			if n := utf8.RuneCountInString(line); n > 100 {
+				t.Errorf("%s:%d: %d columns", path, i+1, n)
+			}
+		}
+	}
+}
