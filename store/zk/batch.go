@@ -60,13 +60,16 @@ type step struct {
 	overParent   bool   // Create or Ensure: the znode is there, empty, at version at
 	at           int32  // then a Set does it
 	never        bool   // the znode is there, but no record: the operation is to fail
-	there        bool   // Ensure: the record was found to be there, whatever is still known of it
+	there        bool   // Ensure: the record was found to be there, whatever is still remembered of it
 	// parents are the keys above, topmost first, that have to be made first,
 	// in the same transaction: others learn of them from the same change.
 	parents []store.Key
 	// within says that this transaction makes the znode empty before, as one
 	// of the parents of another operation. Set by build.
 	within bool
+	// assumed says that this transaction takes the record of an Ensure for being
+	// there. Set by build.
+	assumed bool
 }
 
 // tx is one transaction for a batch of requests.
@@ -115,8 +118,9 @@ func (c *committer) build(batch []*request) *tx {
 				}
 			}
 			r.steps[i].within = made[op.Key]
+			r.steps[i].assumed = c.assumes(r, i)
 			t.add(c.request(r, i), owner{r, i, false})
-			if op.Kind == store.OpCheck || op.Kind == store.OpEnsure && c.isKnown(r, i) {
+			if op.Kind == store.OpCheck || r.steps[i].assumed {
 				continue
 			}
 			if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
@@ -166,9 +170,10 @@ func kept(op store.Op) bool {
 	return (op.Kind == store.OpCreate || op.Kind == store.OpSet) && len(op.Data) <= maxKept
 }
 
-// isKnown says whether an Ensure only has to see that the record is there.
-func (c *committer) isKnown(r *request, i int) bool {
-	return !r.steps[i].overParent && !r.steps[i].within && (r.steps[i].there || c.b.known.has(r.steps[i].ID))
+// assumes says whether an operation is an Ensure that only has to see that the
+// record is there.
+func (c *committer) assumes(r *request, i int) bool {
+	return r.ops[i].Kind == store.OpEnsure && !r.steps[i].overParent && !r.steps[i].within && (r.steps[i].there || c.b.existing.has(r.steps[i].ID))
 }
 
 // missingAbove returns the keys above operations of batch that have no znode. Who
@@ -192,7 +197,7 @@ func missingAbove(batch []*request) map[store.Key]bool {
 // znode is there, and so does a Create right below it in the same request.
 // (If the znode has gone, that is refused, and the znode among missingAbove.)
 func (c *committer) implied(r *request, i int) bool {
-	if r.ops[i].Kind != store.OpEnsure || !c.isKnown(r, i) {
+	if !c.assumes(r, i) {
 		return false
 	}
 	for j, op := range r.ops {
@@ -215,7 +220,7 @@ func (c *committer) request(r *request, i int) any {
 		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: 0}
 	case step.overParent:
 		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: step.at}
-	case op.Kind == store.OpEnsure && c.isKnown(r, i):
+	case step.assumed:
 		return &zkc.CheckVersionRequest{Path: path, Version: -1}
 	case op.Kind == store.OpBump && !step.absent:
 		return &zkc.SetDataRequest{Path: path, Data: op.Data, Version: -1}

@@ -85,7 +85,7 @@ func (b *Backend) newRequest(ops []store.Op) (*request, error) {
 func (b *Backend) findBareParents(ctx context.Context, r *request, end time.Time) error {
 	var bounded context.Context // from the first look on, which most do without
 	for i, op := range r.ops {
-		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.known.has(r.steps[i].ID) {
+		if op.Version != 0 || op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump || b.existing.has(r.steps[i].ID) {
 			continue
 		}
 		if e, age, err := b.remembered(r.steps[i].Digest); err == nil && age == 0 && e != nil && !e.missing() {
@@ -102,7 +102,7 @@ func (b *Backend) findBareParents(ctx context.Context, r *request, end time.Time
 		})
 		switch {
 		case err == nil && !bare:
-			b.known.add(r.steps[i].ID) // else each write would look until one changed it
+			b.existing.add(r.steps[i].ID) // else each write would look until one changed it
 		case err != nil && !errors.Is(err, zkc.ErrNoNode):
 			return err
 		}
@@ -241,9 +241,9 @@ func (c *committer) committed(t *tx, revision store.Revision) {
 			}
 			switch op.Kind {
 			case store.OpCreate, store.OpEnsure, store.OpSet, store.OpBump:
-				c.b.known.add(r.steps[i].ID)
+				c.b.existing.add(r.steps[i].ID)
 			case store.OpDelete:
-				c.b.known.remove(r.steps[i].ID)
+				c.b.existing.remove(r.steps[i].ID)
 			}
 		}
 		r.answer(versions, nil)

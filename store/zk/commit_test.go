@@ -45,18 +45,18 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 	if _, err := b.Apply(t.Context(), store.Check("checked", 0), store.Create("k", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if !b.known.has(recordID("checked")) {
+	if !b.existing.has(recordID("checked")) {
 		t.Error("the next write looks again")
 	}
-	b.known.purge()
+	b.existing.purge()
 	if _, err := b.Get(t.Context(), "checked", store.Cached); err != nil {
 		t.Fatal(err)
 	}
-	b.known.purge()
+	b.existing.purge()
 	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}, time.Now().Add(maxCall)); err != nil {
 		t.Fatal(err)
 	}
-	if b.known.has(recordID("checked")) {
+	if b.existing.has(recordID("checked")) {
 		t.Error("a record in memory was looked for")
 	}
 }
@@ -94,7 +94,7 @@ func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.steps[0].parents = []store.Key{"f"}
-	b.known.add(r.steps[1].ID)
+	b.existing.add(r.steps[1].ID)
 	b.queue.push(r)
 	if _, err := r.wait(t.Context(), maxCall); err != nil {
 		t.Fatal(err)
@@ -104,23 +104,21 @@ func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestManyFoundRecordsOfOnePlaceAreEnsured: there is room for a few of them among
-// what is known. What one transaction has found out of each is enough for it.
-func TestManyFoundRecordsOfOnePlaceAreEnsured(t *testing.T) {
+// TestARecordThatIsForgottenAtOnceIsEnsured: what one transaction has found out
+// about each is enough for it.
+func TestARecordThatIsForgottenAtOnceIsEnsured(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	var ops []store.Op
-	for n := 0; len(ops) < ways+1; n++ {
-		key := fmt.Sprint("f", n)
-		if b.known.place(recordID(key)) == &b.known[0] {
-			ops = append(ops, store.Ensure(key, []byte("folder")))
-		}
+	for n := range 8 {
+		ops = append(ops, store.Ensure(fmt.Sprint("f", n), []byte("folder")))
 	}
 	for _, op := range ops {
 		if _, err := b.Apply(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}
 	}
+	b.existing.ids.SetMaximum(0)
 	b.flush()
 	if _, err := b.Apply(t.Context(), ops...); err != nil {
 		t.Error(err)

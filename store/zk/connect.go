@@ -271,7 +271,7 @@ func (b *Backend) onEvent(l *link, ev zkc.Event) {
 
 func (b *Backend) dropRecord(i id) {
 	b.cache.drop(i)
-	b.known.remove(i)
+	b.existing.remove(i)
 }
 
 // told forgets what is said to have changed, and then tells watchers.
@@ -291,13 +291,13 @@ func (b *Backend) missed() {
 		good = sinceBase() - int64(b.cfg.SessionTimeout)
 	}
 	b.cache.demote(good)
-	b.known.purge()
+	b.existing.purge()
 	b.hub.Missed()
 }
 
 // flush forgets everything: it may be of a store that is no more.
 func (b *Backend) flush() {
 	b.cache.flush()
-	b.known.purge()
+	b.existing.purge()
 	b.hub.Missed()
 }

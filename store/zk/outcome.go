@@ -100,13 +100,12 @@ func (c *committer) judge(l *link, r *request, i int, refusal error) (repaired b
 func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repaired bool, err error) {
 	op, step := r.ops[i], &r.steps[i]
 	path := c.b.path(op.Key)
-	known := op.Kind == store.OpEnsure && c.isKnown(r, i)
-	c.b.known.remove(step.ID)
+	c.b.existing.remove(step.ID)
 	switch {
-	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !known:
+	case errors.Is(refusal, zkc.ErrNoNode) && !step.overParent && !step.assumed:
 		step.parents, err = c.missingParents(l, op.Key)
 		return err == nil, err
-	case step.overParent || known || step.within:
+	case step.overParent || step.assumed || step.within:
 		// It is no longer what it was taken for.
 		step.overParent, step.there, step.parents = false, false, nil
 		return true, nil
@@ -128,7 +127,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 			return true, nil
 		case op.Kind == store.OpEnsure:
 			step.there = true
-			c.b.known.add(step.ID)
+			c.b.existing.add(step.ID)
 			return true, nil
 		}
 		return false, &store.OpError{Index: i, Key: op.Key, Err: store.ErrExists}
@@ -139,7 +138,7 @@ func (c *committer) judgeCreate(l *link, r *request, i int, refusal error) (repa
 // judgeBump is judge for Bump.
 func (c *committer) judgeBump(l *link, r *request, i int, refusal error) (repaired bool, err error) {
 	step := &r.steps[i]
-	c.b.known.remove(step.ID)
+	c.b.existing.remove(step.ID)
 	switch {
 	case errors.Is(refusal, zkc.ErrNoNode):
 		step.absent = true
@@ -183,7 +182,7 @@ func (c *committer) missingParents(l *link, key store.Key) ([]store.Key, error) 
 		return !exists
 	})
 	for _, missing := range above[first:] {
-		c.b.known.remove(recordID(missing)) // who ensures it shall not find it made, and empty
+		c.b.existing.remove(recordID(missing)) // who ensures it shall not find it made, and empty
 	}
 	if failure != nil || first > 0 {
 		return above[first:], failure

@@ -146,7 +146,12 @@ func TestTheLooksOfACallEndWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer memory.close()
-		b := &Backend{cache: memory, known: new(known), closing: make(chan struct{}), changed: make(chan struct{})}
+		existing, err := newExisting()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer existing.close()
+		b := &Backend{cache: memory, existing: existing, closing: make(chan struct{}), changed: make(chan struct{})}
 		r := &request{ops: []store.Op{store.Check("k", 0)}, steps: []step{{Digest: store.RecordDigest("k")}}}
 		began := time.Now()
 		err = b.findBareParents(t.Context(), r, began.Add(maxAwait/2))

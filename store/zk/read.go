@@ -79,7 +79,7 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
 	}
 	if node.Version == 0 {
-		b.known.add(d.ID)
+		b.existing.add(d.ID)
 	}
 	b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, data: node.Data, version: node.Version, revision: node.Revision})
 	return node, nil

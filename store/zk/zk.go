@@ -67,14 +67,14 @@ type Backend struct {
 	acl     []zkc.ACL // of every znode that is made
 	changes string    // ROOT/changes
 
-	cache *cache
-	known *known // records that are likely to exist
-	feed  feed
-	hub   *local.Hub
-	watch watched
-	queue *queue
-	own   ownNames
-	turn  atomic.Uint32 // of the readers
+	cache    *cache
+	existing *existing
+	feed     feed
+	hub      *local.Hub
+	watch    watched
+	queue    *queue
+	own      ownNames
+	turn     atomic.Uint32 // of the readers
 
 	abandonedAfter time.Duration // see there
 	relookAfter    time.Duration // see there
@@ -117,9 +117,13 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	existing, err := newExisting()
+	if err != nil {
+		return nil, err
+	}
 	b := &Backend{
 		cfg: cfg, log: cfg.Log, acl: zkc.WorldACL(zkc.PermAll), changes: cfg.Root + "/" + changesName,
-		cache: cache, known: new(known), hub: local.NewHub(), queue: newQueue(),
+		cache: cache, existing: existing, hub: local.NewHub(), queue: newQueue(),
 		closing: make(chan struct{}), changed: make(chan struct{}),
 		abandonedAfter: abandonedAfter, relookAfter: relookAfter,
 	}
@@ -151,6 +155,7 @@ func (b *Backend) Close() error {
 		b.hub.Close()
 		b.running.Wait()
 		b.cache.close()
+		b.existing.close()
 	})
 	return nil
 }
