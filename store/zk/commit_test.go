@@ -5,6 +5,7 @@ package zk
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,6 +149,39 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 		if kept.revision == 0 || kept.revision != read.Revision {
 			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.revision, read.Revision)
 		}
+	}
+}
+
+// TestNothingIsInMemoryBeforeAServerHearsOfChanges: it would not be told when that
+// changes.
+func TestNothingIsInMemoryBeforeAServerHearsOfChanges(t *testing.T) {
+	t.Parallel()
+	b := openAlone(t)
+	use := func(key store.Key) (kept []bool) {
+		t.Helper()
+		if _, err := b.Apply(t.Context(), store.Create(key, []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+		_, wrote := b.cache.get(store.RecordDigest(key))
+		b.dropRecord(recordID(key))
+		if _, err := b.Get(t.Context(), key, store.Latest); err != nil {
+			t.Fatal(err)
+		}
+		_, read := b.cache.get(store.RecordDigest(key))
+		list, err := b.Children(t.Context(), "f", store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, listed := b.cache.get(store.ListingDigest("f"))
+		return []bool{wrote, read, listed, list.Current()}
+	}
+	if kept := use("f/k"); slices.Contains(kept, false) {
+		t.Errorf("a server that hears of changes keeps %v", kept)
+	}
+	b.heard.Store(false)
+	b.flush()
+	if kept := use("f/other"); slices.Contains(kept, true) {
+		t.Errorf("before it hears of changes it keeps %v", kept)
 	}
 }
 

@@ -105,7 +105,7 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 	if err != nil {
 		return 0, err
 	}
-	l, err := newLink(b.ctx, &b.cfg, server, address, maxPacket+64, nil, b.onEvent)
+	l, err := newLink(b.ctx, &b.cfg, server, address, maxPacket+64, b.onEvent)
 	if err != nil {
 		return 0, err
 	}
@@ -115,11 +115,9 @@ func (b *Backend) serve(server string, admission time.Duration) (lasted time.Dur
 		l.fail(err)
 		return 0, err
 	}
-	l.barriers = newReader()
-	l.barriers.begin()
-	b.running.Go(func() { l.barriers.serve(b.ctx, l, l, b.changes) })
-	l.confirms = newConfirmer()
-	b.running.Go(func() { l.confirms.serve(b.ctx, l) })
+	l.syncs = newReader()
+	l.syncs.begin()
+	b.running.Go(func() { l.syncs.serve(b.ctx, l, l, b.changes) })
 	for i := range l.readers {
 		l.readers[i] = newReader()
 	}

@@ -36,7 +36,6 @@ const unread = ^uint64(0)
 type dirty struct {
 	mu    sync.Mutex
 	paths map[string]bool // the watch has fired; guarded by mu
-	told  atomic.Uint64   // how many have fired so far; changed under mu
 	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
@@ -45,9 +44,6 @@ func newDirty() *dirty { return &dirty{paths: make(map[string]bool), wake: make(
 func (d *dirty) add(path string, fired bool) {
 	d.mu.Lock()
 	d.paths[path] = d.paths[path] || fired
-	if fired {
-		d.told.Add(1)
-	}
 	d.mu.Unlock()
 	d.poke()
 }
@@ -60,13 +56,13 @@ func (d *dirty) poke() {
 	}
 }
 
-// take returns the paths, and how many watches had fired by then.
-func (d *dirty) take() (paths map[string]bool, told uint64) {
+// take returns the paths.
+func (d *dirty) take() map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paths = d.paths
+	paths := d.paths
 	d.paths = make(map[string]bool)
-	return paths, d.told.Load()
+	return paths
 }
 
 // follow answers events until l is down or the backend ends.
@@ -82,8 +78,7 @@ func (b *Backend) follow(l *link) {
 		case <-l.dirty.wake:
 		}
 		asked := l.asked.Load() // before take: what was told before that answer is there
-		paths, told := l.dirty.take()
-		for path, fired := range paths {
+		for path, fired := range l.dirty.take() {
 			var err error
 			switch {
 			case path == b.changes:
@@ -98,7 +93,6 @@ func (b *Backend) follow(l *link) {
 				return
 			}
 		}
-		l.followed.Store(told)
 		l.caughtUp.Store(asked)
 	}
 }

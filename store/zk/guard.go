@@ -27,19 +27,10 @@ type guarded struct {
 	buffer   *bufio.Reader
 	left     int           // bytes of the present reply that have yet to be read
 	received *atomic.Int64 // bytes so far
-	sender   *sender       // nil: each packet is written by itself
 }
 
 func guard(conn net.Conn, received *atomic.Int64) *guarded {
 	return &guarded{Conn: conn, buffer: bufio.NewReaderSize(conn, readAhead), received: received}
-}
-
-func (g *guarded) Write(p []byte) (int, error) {
-	if g.sender == nil {
-		return g.Conn.Write(p)
-	}
-	g.sender.put(p)
-	return len(p), nil
 }
 
 func (g *guarded) Read(p []byte) (int, error) {

@@ -83,18 +83,12 @@ type link struct {
 	ticked    atomic.Int64        // when tend last looked, ns after clockBase
 	naps      atomic.Int64        // how often tend found that the process had been stopped
 	asked     atomic.Int64        // after how many of them the server has answered a question put since
-	followed  atomic.Uint64       // how many of the watches that have fired were followed
 	caughtUp  atomic.Int64        // after how many of them all that was told before that answer has been followed
 	sessionOn sync.Once
-	// For a connection of reads: the packets go through a sender, and sent gets a
-	// token when a transaction is in its place among them. Nil for others.
-	sent    chan struct{}
-	writing sync.WaitGroup // the sender
 
 	// Set before the link is published, then constant.
-	barriers *reader          // on this very connection
-	confirms *confirmer       // on this one as well
-	readers  [readers]*reader // on others
+	syncs   *reader          // on this very connection
+	readers [readers]*reader // on others
 
 	rousing sync.Mutex
 	roused  int64 // after how many naps nobody relies on kept listings; guarded by rousing
@@ -112,9 +106,8 @@ func sinceBase() int64 { return time.Since(clockBase).Nanoseconds() }
 // newLink begins to connect. The caller waits for session or down, and retires
 // the link in every case. ctx is for dialling only. Requests may have up to
 // sendBuffer bytes, which are allocated.
-func newLink(ctx context.Context, cfg *Config, server, address string, sendBuffer int, sent chan struct{}, onEvent func(*link, zkc.Event)) (*link, error) {
+func newLink(ctx context.Context, cfg *Config, server, address string, sendBuffer int, onEvent func(*link, zkc.Event)) (*link, error) {
 	l := &link{
-		sent:   sent,
 		server: server, address: address, tls: cfg.TLS, log: cfg.Log,
 		session: make(chan struct{}), down: make(chan struct{}), slots: make(chan struct{}, maxCalls), dirty: newDirty(),
 	}
@@ -160,24 +153,14 @@ func (l *link) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 		return nil, errLost
 	}
 	if l.tls == nil {
-		return l.guard(conn), nil
+		return guard(conn, &l.received), nil
 	}
 	secure := tls.Client(conn, l.tlsConfig())
 	if err := secure.HandshakeContext(l.dialing); err != nil {
 		l.fail(fmt.Errorf("TLS with %s: %w", l.server, err))
 		return nil, err
 	}
-	return l.guard(secure), nil
-}
-
-func (l *link) guard(conn net.Conn) net.Conn {
-	g := guard(conn, &l.received)
-	if l.sent != nil {
-		g.sender = newSender(conn)
-		g.sender.multi = l.sent
-		l.writing.Go(func() { g.sender.run(l.down, l.fail) })
-	}
-	return g
+	return guard(secure, &l.received), nil
 }
 
 func (l *link) tlsConfig() *tls.Config {
@@ -231,7 +214,6 @@ func (l *link) retire() {
 	l.fail(errLost)
 	for range l.events { // closed when the library's goroutines have ended
 	}
-	l.writing.Wait()
 	for range maxCalls {
 		l.slots <- struct{}{} // never given back: no call begins any more
 	}

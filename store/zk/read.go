@@ -58,13 +58,6 @@ func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (
 			return e.node(age), nil
 		}
 		way = plain
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = withinCall(ctx) // both questions together
-		defer cancel()
-		if node, ok := b.confirmed(ctx, key, d); ok {
-			return node, nil
-		}
 	}
 	ticket, asked := b.cache.ticket(d.ID), sinceBase()
 	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })

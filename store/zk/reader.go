@@ -12,7 +12,7 @@ import (
 
 const (
 	// readers is how many connections there are beside the one that writes,
-	// for reads that begin with a barrier. A connection does one thing after
+	// for reads that begin with a sync point. A connection does one thing after
 	// the other, and one alone stops at about 15,000 reads a second. The first
 	// is for listings: a large reply keeps everything behind it waiting.
 	readers    = 4
@@ -23,45 +23,28 @@ const (
 	maxReaderPause = 5 * time.Second
 )
 
-// reader makes barriers on a connection of its own, one after the other; all
-// that wait for one share it. What they read is sent right behind the barrier, and
-// counts once that has passed: a server answers a session in order. It needs no order with any other connection, and
-// may be on another member: what is read after the barrier is at least as new
-// as every write that was acknowledged before the barrier began, wherever that
-// was. It lives as long as the link whose reader it is.
+// reader makes sync points on a connection of its own, one after the other; all
+// that wait for one share it. A read that is sent once a sync point has passed is
+// at least as new as every write that was acknowledged, wherever that was, before
+// the sync point began. So it needs no order with any other connection, which may
+// be to another member. It lives as long as the link whose reader it is.
 type reader struct {
 	wake chan struct{} // holds a token when somebody waits
 
 	mu      sync.Mutex
-	up      chan struct{}   // closed while there is a connection; guarded by mu
-	serving bool            // guarded by mu
-	waiting []chan *passage // for a barrier; each gets one, or is closed; guarded by mu
-}
-
-// passage is a connection behind a barrier: what is read there counts once the
-// barrier has passed.
-type passage struct {
-	link *link
-	done chan struct{} // closed when err is set
-	err  error         // why the barrier has not passed; matches errLost
-}
-
-// passed waits for the barrier.
-func (p *passage) passed(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return p.err
-	case <-ctx.Done():
-		return expired(ctx)
-	}
+	up      chan struct{} // closed while there is a connection; guarded by mu
+	serving bool          // guarded by mu
+	// waiting are for a sync point: each gets the connection, or nil. Guarded
+	// by mu.
+	waiting []chan *link
 }
 
 func newReader() *reader { return &reader{wake: make(chan struct{}, 1), up: make(chan struct{})} }
 
-// barrier returns a connection on which a barrier has been made, or is on its
-// way, since the call began, or nil.
-func (r *reader) barrier(ctx context.Context) *passage {
-	done := make(chan *passage, 1)
+// sync returns a connection on which a sync point has passed that began after
+// the call did, or nil.
+func (r *reader) sync(ctx context.Context) *link {
+	done := make(chan *link, 1)
 	r.mu.Lock()
 	if !r.serving {
 		r.mu.Unlock()
@@ -74,15 +57,15 @@ func (r *reader) barrier(ctx context.Context) *passage {
 	default:
 	}
 	select {
-	case p := <-done:
-		return p
+	case l := <-done:
+		return l
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// awaitBarrier is barrier, and waits a little for a connection.
-func (r *reader) awaitBarrier(ctx context.Context, main *link) *passage {
+// awaitSync is sync, and waits a little for a connection.
+func (r *reader) awaitSync(ctx context.Context, main *link) *link {
 	timer := time.NewTimer(maxAwait)
 	defer timer.Stop()
 	for {
@@ -98,8 +81,8 @@ func (r *reader) awaitBarrier(ctx context.Context, main *link) *passage {
 		case <-ctx.Done():
 			return nil
 		}
-		if p := r.barrier(ctx); p != nil {
-			return p
+		if l := r.sync(ctx); l != nil {
+			return l
 		}
 	}
 }
@@ -119,7 +102,7 @@ func (r *reader) end() {
 	release(waiting, nil)
 }
 
-func (r *reader) take() []chan *passage {
+func (r *reader) take() []chan *link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	waiting := r.waiting
@@ -127,17 +110,14 @@ func (r *reader) take() []chan *passage {
 	return waiting
 }
 
-// release lets those go who wait for a barrier; nil is failure.
-func release(waiting []chan *passage, p *passage) {
+// release gives l to all that wait for a sync point; nil is failure.
+func release(waiting []chan *link, l *link) {
 	for _, done := range waiting {
-		if p != nil {
-			done <- p
-		}
-		close(done)
+		done <- l
 	}
 }
 
-// serve makes barriers on l, after begin, until it is down, or the link is
+// serve makes sync points on l, after begin, until it is down, or the link is
 // whose reader r is.
 func (r *reader) serve(ctx context.Context, main, l *link, path string) {
 	defer r.end()
@@ -155,39 +135,13 @@ func (r *reader) serve(ctx context.Context, main, l *link, path string) {
 		if len(waiting) == 0 {
 			continue
 		}
-		if !pass(ctx, l, path, waiting) {
+		if err := quorum(ctx, l, path); err != nil {
+			l.fail(fmt.Errorf("%w: sync point: %w", errLost, err))
+			release(waiting, nil)
 			return
 		}
+		release(waiting, l)
 	}
-}
-
-// pass makes a barrier for all who wait. They are let go as soon as it is in its
-// place among the packets of l; where that is not to be seen, once it has passed.
-func pass(ctx context.Context, l *link, path string, waiting []chan *passage) (ok bool) {
-	p := &passage{link: l, done: make(chan struct{})}
-	select {
-	case <-l.sent: // of a barrier whose answer was quicker
-	default:
-	}
-	go func() { // ends with l at the latest, and is waited for below
-		if p.err = quorum(ctx, l, path); p.err != nil {
-			p.err = fmt.Errorf("%w: barrier: %w", errLost, p.err)
-			l.fail(p.err)
-		}
-		close(p.done)
-	}()
-	select {
-	case <-l.sent:
-		release(waiting, p)
-		<-p.done
-	case <-p.done:
-		if p.err != nil {
-			release(waiting, nil)
-		} else {
-			release(waiting, p)
-		}
-	}
-	return p.err == nil
 }
 
 // read keeps r connected until main is down or the backend ends.
@@ -213,7 +167,7 @@ func (b *Backend) read(main *link, r *reader) {
 // serveReads connects r, and returns for how long it could be used, and why
 // that ended.
 func (b *Backend) serveReads(main *link, r *reader) (lasted time.Duration, err error) {
-	l, err := newLink(b.ctx, &b.cfg, main.server, main.address, readerBuffer, make(chan struct{}, 1), func(*link, zkc.Event) {})
+	l, err := newLink(b.ctx, &b.cfg, main.server, main.address, readerBuffer, func(*link, zkc.Event) {})
 	if err != nil {
 		return 0, err
 	}

@@ -18,8 +18,7 @@
 // whose content is malformed (a count of names that is negative, for one): use
 // TLS where the network is not trusted. A record that is changed by hand (zkCli) is not
 // published: Changes does not tell of it, and memory keeps the old one for up to
-// relookAfter; a linearizable read sees it at once, unless the znode was deleted and
-// made again to the same version. A server that is cut off notices within maxSilence; until then it
+// relookAfter; a linearizable read sees it at once. A server that is cut off notices within maxSilence; until then it
 // serves from memory what may have changed meanwhile, without an Age.
 package zk
 
@@ -263,7 +262,7 @@ type route int
 
 const (
 	plain   route = iota // the connection that writes, and hears of changes
-	fresh                // one on which a barrier was made for it
+	fresh                // one on which a sync point was made for it
 	listing              // the same, but one that is for large replies
 )
 
@@ -276,16 +275,10 @@ func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Co
 	var err error
 	for try := range readTries {
 		var l *link
-		var barrier *passage // nil: none is needed
-		if l, barrier, err = b.choose(ctx, way, try); err == nil {
-			// On the connection of the barrier: another member may be behind it.
+		if l, err = b.choose(ctx, way, try); err == nil {
+			// On the connection of the sync point: another member may be behind it.
 			var value T
 			value, err = do(ctx, l, call)
-			if barrier != nil && !errors.Is(err, errLost) {
-				if failed := barrier.passed(ctx); failed != nil {
-					value, err = zero, failed
-				}
-			}
 			if !errors.Is(err, errLost) {
 				return value, err
 			}
@@ -301,30 +294,29 @@ func readOn[T any](ctx context.Context, b *Backend, way route, call func(*zkc.Co
 	return zero, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
-// choose returns the connection for a read that has been tried so many times, and
-// the barrier that has to have passed before its answer counts.
-func (b *Backend) choose(ctx context.Context, way route, try int) (*link, *passage, error) {
+// choose returns the connection for a read that has been tried so many times.
+func (b *Backend) choose(ctx context.Context, way route, try int) (*link, error) {
 	main, err := b.await(ctx)
 	if err != nil || way == plain {
-		return main, nil, err
+		return main, err
 	}
-	var p *passage
+	var l *link
 	switch {
 	case way == listing:
 		// Every time: a listing that ends its connection, because it is too
 		// large, shall not end the one that writes.
-		p = main.readers[forListing].awaitBarrier(ctx, main)
+		l = main.readers[forListing].awaitSync(ctx, main)
 	case try == 0:
-		p = main.readers[(forListing+1+int(b.turn.Add(1)%(readers-1)))%readers].barrier(ctx)
+		l = main.readers[(forListing+1+int(b.turn.Add(1)%(readers-1)))%readers].sync(ctx)
 	}
-	if p == nil {
-		p = main.barriers.barrier(ctx)
+	if l == nil {
+		l = main.syncs.sync(ctx)
 	}
 	switch {
-	case p != nil:
-		return p.link, p, nil
+	case l != nil:
+		return l, nil
 	case ctx.Err() != nil:
-		return nil, nil, expired(ctx)
+		return nil, expired(ctx)
 	}
-	return nil, nil, errLost
+	return nil, errLost
 }
