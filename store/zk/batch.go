@@ -45,7 +45,7 @@ func (c *committer) fit(batch []*request) []*request {
 	total := c.b.maxOwnSize()
 	for i, r := range batch {
 		if total += c.b.need(r); i > 0 && total > maxPacket {
-			c.b.queue.putBack(c.number, batch[:i], batch[i:])
+			c.b.queue.putBack(batch[i:])
 			return batch[:i]
 		}
 	}

@@ -11,9 +11,8 @@ import (
 	"secretstore/store"
 )
 
-// A change record is the data of ROOT/changes/NODE: what a server wrote last, or
-// one of its committers, each of which has its own. It is set in each write
-// transaction of that, so that all other servers learn from a watch on it which
+// A change record is the data of ROOT/changes/NODE: what a server wrote last. It
+// is set in each write transaction, so that all other servers learn from a watch on it which
 // records to drop from memory:
 //
 //	magic (4) | nonce (8) | count (8) | ids (8 each)
@@ -114,7 +113,7 @@ func (c change) since(seen uint64) (ids []id, ok bool) {
 	return c.ids[uint64(len(c.ids))-(c.count-seen):], true
 }
 
-// ownChanges is what a committer publishes. It belongs to that.
+// ownChanges is what this server publishes. It belongs to the committer.
 type ownChanges struct {
 	path    string // of the znode; "" before there is one
 	exists  bool   // the znode is known to be there, at version

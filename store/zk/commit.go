@@ -132,21 +132,18 @@ func (o *ownNames) add(name string) {
 	o.names[name] = true
 }
 
-// committer is one of the goroutines that write, one transaction at a time.
-// Whatever has arrived meanwhile is the next one, the last operation of which sets
-// the committer's change record at the version that it is known to have. So at
-// most one of several attempts takes effect, and which one is seen there. No two
-// of what committers have under way name the same key, but for what requests may
-// share (see claims), so what is put into memory does not depend on their order.
+// committer is the goroutine that writes, one transaction at a time. Whatever has
+// arrived meanwhile is the next one, the last operation of which sets the server's
+// change record at the version that it is known to have. So at most one of several
+// attempts takes effect, and the record shows which one.
 type committer struct {
-	b      *Backend
-	number int // below committers
-	own    ownChanges
+	b   *Backend
+	own ownChanges
 }
 
 func (c *committer) run() {
 	for {
-		batch, ok := c.b.queue.take(c.number)
+		batch, ok := c.b.queue.take()
 		if !ok {
 			fail(batch, errClosed)
 			return
@@ -255,7 +252,7 @@ func (c *committer) committed(t *tx, revision store.Revision) {
 // of 32 bits, becomes negative and means "any" to ZooKeeper.
 const maxOwnVersion = 1 << 30
 
-// haveOwn makes the znode of the committer's change record unless it is there.
+// haveOwn makes the znode of the server's change record unless it is there.
 func (c *committer) haveOwn(l *link) error {
 	if c.own.version >= maxOwnVersion {
 		c.own = ownChanges{}

@@ -13,8 +13,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxFeeds bounds how many change records are followed, of which a server has
-// up to two. With more of them in ROOT/changes nothing is kept in memory.
+// maxFeeds bounds how many change records are followed. With more of them in ROOT/changes nothing is kept in memory.
 const maxFeeds = 512
 
 // feed follows what the other servers publish in ROOT/changes. It belongs to

@@ -34,7 +34,7 @@ type request struct {
 	state atomic.Int32
 	done  chan result // gets one result
 
-	// What follows belongs to the committer that has taken it.
+	// What follows belongs to the committer once it has taken the request.
 	steps   []step
 	repairs int
 }
@@ -94,21 +94,12 @@ func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Versio
 	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why)
 }
 
-// committers is how many transactions can be under way. While ZooKeeper works on
-// one, it can read the next, and one write to its disk does for both; with more,
-// each is smaller, and costs ZooKeeper more than is gained.
-const committers = 2
-
-// queue holds what waits for a committer.
+// queue holds what waits for the committer.
 type queue struct {
 	mu       sync.Mutex
-	closed   bool                   // guarded by mu
-	requests []*request             // guarded by mu
-	underWay [committers][]*request // what each committer has taken last; guarded by mu
-	blocked  bool                   // all that waits has to wait for what is under way; guarded by mu
-	// changed is for committers that wait. push tells it only if there is
-	// something to take: most requests wait for the end of a transaction.
-	changed *sync.Cond
+	closed   bool       // guarded by mu
+	requests []*request // guarded by mu
+	changed  *sync.Cond // there is something to take, or closed is set
 }
 
 func newQueue() *queue {
@@ -124,19 +115,15 @@ func (q *queue) push(r *request) bool {
 		return false
 	}
 	q.requests = append(q.requests, r)
-	if q.due() {
-		q.changed.Signal()
-	}
+	q.changed.Signal()
 	return true
 }
 
-// putBack makes the rest of what a committer has taken the next ones again.
-func (q *queue) putBack(committer int, kept, rest []*request) {
+// putBack makes the rest of what the committer has taken the next ones again.
+func (q *queue) putBack(rest []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.underWay[committer] = kept
 	q.requests = append(append(make([]*request, 0, len(rest)+len(q.requests)), rest...), q.requests...)
-	q.changed.Signal() // once closed, take gives back what is left
 }
 
 // refuse answers all that wait.
@@ -152,81 +139,45 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.changed.Broadcast()
+	q.changed.Signal()
 }
 
-// due says whether the next batch is to be formed. What is under way lasts longer
-// the more there is of it, so the next transaction follows it at once only if it is
-// no smaller: many small ones cost more. The caller holds mu.
-func (q *queue) due() bool {
-	n := 0
-	for _, batch := range q.underWay {
-		n += len(batch)
-	}
-	return len(q.requests) > 0 && len(q.requests) >= n && !q.blocked
-}
-
-// take waits for work and returns the next batch of a committer: of all that can
-// share a transaction, also with what the others have under way, the oldest. What
-// the committer took before is done. When the queue is closed it is not ok, and
-// returns all that is left.
-func (q *queue) take(committer int) (batch []*request, ok bool) {
+// take waits for requests and returns the next batch: of those that can share a
+// transaction, the oldest. When the queue is closed it is not ok, and returns all
+// that is left.
+func (q *queue) take() (batch []*request, ok bool) {
+	runtime.Gosched() // callers that were just answered may be about to ask again
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.underWay[committer], q.blocked = nil, false
-	for {
-		if q.due() && !q.closed {
-			q.mu.Unlock()
-			runtime.Gosched() // who has been answered may be about to ask again
-			q.mu.Lock()
-		}
-		switch {
-		case q.closed:
-			batch, q.requests = q.requests, nil
-			return batch, false
-		case q.due():
-			if batch = q.form(); len(batch) == 0 {
-				q.blocked = len(q.requests) > 0 // else their callers had left
-				break
-			}
-			q.underWay[committer] = batch
-			if q.due() { // it had no room for all
-				q.changed.Signal()
-			}
+	for !q.closed {
+		if batch = q.form(); len(batch) > 0 {
 			return batch, true
 		}
 		q.changed.Wait()
 	}
+	batch, q.requests = q.requests, nil
+	return batch, false
 }
 
-// form takes a batch out of requests. The caller holds mu.
+// form takes a batch out of requests, and drops those whose callers have left. The
+// first of the others is always in it. The caller holds mu.
 func (q *queue) form() []*request {
 	var batch []*request
-	others, older, ours := newClaims(), newClaims(), newClaims()
-	for _, taken := range q.underWay {
-		for _, r := range taken {
-			others.add(r.ops)
-		}
-	}
-	bytes, ops, looked := 0, 0, 0
+	claimed := newClaims()
+	bytes, ops, scanned := 0, 0, 0
 	kept := q.requests[:0]
 	for _, r := range q.requests {
 		if r.state.Load() == left {
 			continue
 		}
-		looked++
-		switch {
-		case looked > maxScan, len(batch) > 0 && (bytes+r.bytes > maxBatchBytes || ops+len(r.ops) > maxBatchOps):
-		case !others.fit(r.ops):
-			// Nothing newer goes before it that it would have to wait for as well: there
-			// would always be some of that under way.
-			older.add(r.ops)
-		case older.fit(r.ops) && ours.add(r.ops):
-			batch = append(batch, r)
-			bytes, ops = bytes+r.bytes, ops+len(r.ops)
+		scanned++
+		full := len(batch) > 0 && (bytes+r.bytes > maxBatchBytes || ops+len(r.ops) > maxBatchOps)
+		if full || scanned > maxScan || !claimed.add(r.ops) {
+			kept = append(kept, r)
 			continue
 		}
-		kept = append(kept, r)
+		batch = append(batch, r)
+		bytes, ops = bytes+r.bytes, ops+len(r.ops)
 	}
 	clear(q.requests[len(kept):])
 	q.requests = kept
@@ -247,24 +198,6 @@ func newClaims() *claims {
 
 // add claims the keys of ops, all or none.
 func (c *claims) add(ops []store.Op) bool {
-	if !c.fit(ops) {
-		return false
-	}
-	for i := range ops {
-		op := &ops[i]
-		c.by[op.Key] = op
-		if op.Kind == store.OpDelete {
-			c.deletes[op.Key] = true
-		}
-	}
-	return true
-}
-
-// fit says whether add would claim the keys of ops.
-func (c *claims) fit(ops []store.Op) bool {
-	if len(c.by) == 0 {
-		return true
-	}
 	for i := range ops {
 		op := &ops[i]
 		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
@@ -272,6 +205,13 @@ func (c *claims) fit(ops []store.Op) bool {
 		}
 		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump) && underAny(c.deletes, op.Key) {
 			return false
+		}
+	}
+	for i := range ops {
+		op := &ops[i]
+		c.by[op.Key] = op
+		if op.Kind == store.OpDelete {
+			c.deletes[op.Key] = true
 		}
 	}
 	return true

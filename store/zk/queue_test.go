@@ -65,7 +65,7 @@ func TestBatchesAreBoundedAndNothingIsLeftBehind(t *testing.T) {
 	q.push(huge)
 	got := 0
 	for got < n+1 {
-		batch, ok := q.take(0)
+		batch, ok := q.take()
 		if !ok || len(batch) == 0 {
 			t.Fatalf("after %d of %d: %d, %v", got, n+1, len(batch), ok)
 		}
@@ -161,86 +161,9 @@ func TestTheLooksOfACallEndWithIt(t *testing.T) {
 	})
 }
 
-// takes returns what a committer takes, nil if that has to wait.
-func takes(q *queue, committer int) chan []*request {
-	taken := make(chan []*request, 1)
-	go func() {
-		if batch, ok := q.take(committer); ok {
-			taken <- batch
-		}
-		close(taken)
-	}()
-	synctest.Wait()
-	return taken
-}
-
-func wantTaken(t *testing.T, what string, taken chan []*request, want int) {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case batch := <-taken:
-		if len(batch) != want {
-			t.Errorf("%s: takes %d, want %d", what, len(batch), want)
-		}
-	default:
-		if want != 0 {
-			t.Errorf("%s: waits, want %d", what, want)
-		}
-	}
-}
-
-// TestASecondTransactionFollowsAtOnceIfItIsNoSmaller than the one under way, and
-// otherwise at the end of that.
-func TestASecondTransactionFollowsAtOnceIfItIsNoSmaller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, key := newQueue(), 0
-		push := func(n int) {
-			for range n {
-				key++
-				q.push(req(store.Check("all", 1), store.Create(fmt.Sprint(key), []byte("x"))))
-			}
-			synctest.Wait()
-		}
-		push(3)
-		wantTaken(t, "the first", takes(q, 0), 3)
-		second := takes(q, 1)
-		push(2)
-		wantTaken(t, "of fewer than are under way, the second", second, 0)
-		push(1)
-		wantTaken(t, "of as many, the second", second, 3)
-		first := takes(q, 0)
-		push(2)
-		wantTaken(t, "of fewer again, the first", first, 0)
-		wantTaken(t, "once its transaction has ended, the second", takes(q, 1), 2)
-		wantTaken(t, "of none, the first", first, 0)
-		q.close()
-		if _, more := <-first; more {
-			t.Error("a closed queue goes on")
-		}
-	})
-}
-
-// TestWhatIsUnderWayIsNotTouched by the transaction beside it: the order in which
-// the two take effect is not known.
-func TestWhatIsUnderWayIsNotTouched(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, x := newQueue(), []byte("x")
-		q.push(req(store.Set("a", x, 1)))
-		wantTaken(t, "the first", takes(q, 0), 1)
-		second := takes(q, 1)
-		q.push(req(store.Set("a", x, 2)))
-		q.push(req(store.Create("a/below", x)))
-		wantTaken(t, "of the two, what does not touch it", second, 1)
-		second = takes(q, 1)
-		wantTaken(t, "the other one, meanwhile,", second, 0)
-		wantTaken(t, "the other one, once that has ended,", takes(q, 0), 1)
-		q.close()
-	})
-}
-
-// TestWhatWaitsForBothTransactionsHasItsTurn, though there is always something
-// newer that can go beside the one that is under way.
-func TestWhatWaitsForBothTransactionsHasItsTurn(t *testing.T) {
+// TestTheOldestRequestIsNeverPassedOver, though there are always newer ones that
+// it cannot share a transaction with.
+func TestTheOldestRequestIsNeverPassedOver(t *testing.T) {
 	q, n := newQueue(), 0
 	push := func() {
 		for range 10 {
@@ -248,87 +171,69 @@ func TestWhatWaitsForBothTransactionsHasItsTurn(t *testing.T) {
 			q.push(req(store.Check("keyring", 1), store.Create(fmt.Sprint(n), []byte("x"))))
 		}
 	}
-	for committer := range committers {
-		push()
-		q.take(committer)
-	}
+	push()
 	patient := req(store.Set("keyring", []byte("x"), 1))
 	q.push(patient)
-	for turn := range 10 {
-		push()
-		taken := make(chan []*request, 1)
-		go func() {
-			batch, _ := q.take(turn % committers)
-			taken <- batch
-		}()
-		select {
-		case batch := <-taken:
-			if batch[0] == patient {
-				q.close()
-				return
-			}
-		case <-time.After(20 * time.Millisecond):
+	push()
+	for _, want := range []int{20, 1} {
+		batch, _ := q.take()
+		if len(batch) != want || (want == 1) != (batch[0] == patient) {
+			t.Fatalf("takes %d, want %d", len(batch), want)
 		}
+		push()
 	}
-	q.close()
-	t.Error("it was never taken")
 }
 
-// TestOnlyThoseWhoWaitCount: many whose callers have left hide nobody.
-func TestOnlyThoseWhoWaitCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, n := newQueue(), 0
-		push := func() *request {
-			n++
-			r := req(store.Check("keyring", 1), store.Create(fmt.Sprint(n), []byte("x")))
-			q.push(r)
-			return r
-		}
-		q.push(req(store.Set("keyring", []byte("x"), 1)))
-		wantTaken(t, "what they all wait for", takes(q, 0), 1)
-		second := takes(q, 1)
-		var all []*request
-		for range maxScan {
-			all = append(all, push())
-		}
-		push()
-		for _, r := range all {
-			r.state.Store(left)
-		}
-		wantTaken(t, "the second, meanwhile", second, 0)
-		wantTaken(t, "the one whose caller is there", takes(q, 0), 1)
-		first := takes(q, 0) // nothing is under way
-		push().state.Store(left)
-		wantTaken(t, "nobody", first, 0)
-		push()
-		synctest.Wait()
-		if n := len(q.requests); n > 0 {
-			t.Errorf("%d are left behind", n)
-		}
-		q.close()
-	})
-}
-
-// TestWhatIsPutBackIsNotUnderWay.
-func TestWhatIsPutBackIsNotUnderWay(t *testing.T) {
+// TestRequestsWhoseCallersHaveLeftHideNoOther: those are not counted among the
+// requests that are scanned for one batch.
+func TestRequestsWhoseCallersHaveLeftHideNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
-		for _, key := range []store.Key{"a", "b", "c"} {
-			q.push(req(store.Create(key, []byte("x"))))
+		for n := range maxScan + 1 {
+			r := req(store.Check("keyring", 1), store.Create(fmt.Sprint(n), []byte("x")))
+			q.push(r)
+			if n < maxScan {
+				r.state.Store(left)
+			}
 		}
-		batch := <-takes(q, 0)
-		second := takes(q, 1)
-		q.putBack(0, batch[:1], batch[1:])
-		wantTaken(t, "the second", second, 2)
-		q.close()
+		if batch, _ := q.take(); len(batch) != 1 || len(q.requests) != 0 {
+			t.Errorf("takes %d and leaves %d, want 1, 0", len(batch), len(q.requests))
+		}
+		r := req(store.Create("k", []byte("x")))
+		r.state.Store(left)
+		q.push(r)
+		taken := make(chan []*request)
+		go func() {
+			batch, _ := q.take()
+			taken <- batch
+		}()
+		synctest.Wait() // it waits for one whose caller is there
+		q.push(req(store.Create("k", []byte("x"))))
+		if batch := <-taken; len(batch) != 1 {
+			t.Errorf("takes %d, want 1", len(batch))
+		}
 	})
+}
+
+func TestRequestsThatArePutBackAreTheNextOnes(t *testing.T) {
+	q := newQueue()
+	for _, key := range []store.Key{"a", "b", "c"} {
+		q.push(req(store.Create(key, []byte("x"))))
+	}
+	batch, _ := q.take()
+	q.push(req(store.Create("d", []byte("x"))))
+	q.putBack(batch[1:])
+	next, _ := q.take()
+	if len(next) != 3 || next[0] != batch[1] || next[1] != batch[2] {
+		t.Errorf("takes %d, or in another order", len(next))
+	}
 }
 
 func TestAClosedQueueGivesBackWhatWaits(t *testing.T) {
 	q := newQueue()
 	q.push(req())
 	q.close()
-	batch, ok := q.take(0)
+	batch, ok := q.take()
 	if ok || len(batch) != 1 || q.push(req()) {
 		t.Error("a closed queue goes on")
 	}

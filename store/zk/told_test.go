@@ -11,8 +11,7 @@ import (
 	"secretstore/store"
 )
 
-// tooMany writes are more than the two change records of a server tell, whichever
-// of them it uses for each transaction.
+// tooMany writes are more than the change record of a server repeats.
 const tooMany = 3000
 
 // TestChangesOfAnOutageAreToldOrSaidToBeMissed cuts a server off while another

@@ -4,14 +4,14 @@
 //
 // The record KEY is the znode ROOT/KEY, its Version the version of the znode.
 // A znode with empty data is no record: it only has children. ROOT/changes
-// belongs to this package; each server publishes there, in up to two znodes, what it wrote last
+// belongs to this package; each server publishes there what it wrote last
 // (see change), which keeps the memory of all others fresh. So does ROOT/nodes,
 // where servers tell people that they are there (see Announce).
 //
 // A Backend has one connection at a time that writes and hears of changes (see
 // link), made by one goroutine (connect.go) that also follows the changes of
 // the others (feed.go) and the watched znodes (watch.go). All writes go through
-// two others (queue.go, commit.go). A few more connections are for linearizable reads and
+// another one (queue.go, commit.go). A few more connections are for linearizable reads and
 // for listings (reader.go).
 //
 // Known limits. The client library can panic, and end the process, on a reply
@@ -83,7 +83,7 @@ type Backend struct {
 	closing chan struct{} // closed first: no new work
 	close   sync.Once
 	running sync.WaitGroup
-	writer  sync.WaitGroup // the committers, which end before the connection does
+	writer  sync.WaitGroup // the committer, which ends before the connection does
 
 	mu      sync.Mutex
 	current *link         // nil while there is none; guarded by mu
@@ -137,9 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	b.running.Go(b.connectLoop)
 	b.running.Go(b.housekeeping)
 	b.running.Go(func() { b.feed.admit(b.ctx) })
-	for i := range committers {
-		b.writer.Go((&committer{b: b, number: i}).run)
-	}
+	b.writer.Go((&committer{b: b}).run)
 	return b, nil
 }
 
