@@ -13,7 +13,7 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// bootstrapBits is the size of the generated key (CONTRACT section 1).
+// bootstrapBits is the size of the generated RSA key.
 const bootstrapBits = 4096
 
 // maxMessage bounds a wrapped unseal key: rsa4096 messages are 644 bytes.

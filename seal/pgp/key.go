@@ -5,7 +5,7 @@
 // Keys are chosen and judged by go-crypto's v2 API, which gives exact reasons;
 // messages are put together from packets, because the v2 encrypt function picks
 // the cipher and the packet version from what the key advertises, and GnuPG 2.2
-// must open every message (CONTRACT: SEIPDv1, AES-256).
+// must open every message: SEIPDv1 with AES-256.
 package pgp
 
 import (
