@@ -13,7 +13,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +93,7 @@ type File struct {
 	name  string
 	temp  string // "" once it is renamed or removed
 	f     *os.File
+	named bool // Rename has renamed it
 }
 
 // Create begins to create or replace the file called name. The caller must call
@@ -103,7 +106,7 @@ func (d *Folder) Create(name string) (*File, error) {
 }
 
 func (d *Folder) create(name, temp string) (*File, error) {
-	fd, err := openat(d.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	fd, err := openat(d.fd, temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +118,9 @@ func (f *File) Write(p []byte) (int, error) {
 	n, err := f.f.Write(p)
 	return n, withoutName(err)
 }
+
+// Content returns a reader of what was written so far. It works until Finish.
+func (f *File) Content() io.Reader { return io.NewSectionReader(f.f, 0, math.MaxInt64) }
 
 // Keep, as a UID or GID, leaves the one that the file has.
 const Keep = -1
@@ -145,9 +151,13 @@ func (f *File) Rename() error {
 	if err := unix.Renameat(f.dir.fd, f.temp, f.dir.fd, f.name); err != nil {
 		return err
 	}
-	f.temp = ""
+	f.temp, f.named = "", true
 	return f.dir.sync()
 }
+
+// Renamed reports whether the content has its name, even if Rename could not sync
+// the folder.
+func (f *File) Renamed() bool { return f.named }
 
 // Commit is Finish, with the owner that the file has, and Rename.
 func (f *File) Commit(mode fs.FileMode) error {

@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -321,6 +322,22 @@ func TestCrashLeavesTheOldFileWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, at("a"), "newer")
+}
+
+func TestContentReadsBackWhatWasWritten(t *testing.T) {
+	f, err := Create(inDir(t)("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	for _, part := range []string{"one ", "two"} {
+		if _, err := f.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := io.ReadAll(f.Content()); err != nil || string(got) != "one two" {
+		t.Errorf("%q, %v", got, err)
+	}
 }
 
 func TestDiscardLeavesNothing(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"secretstore/internal/atomicfile"
 )
 
 // result is how a command ended.
@@ -293,8 +295,8 @@ func TestWarningsStayOnOneLine(t *testing.T) {
 	}
 }
 
-// TestAnOutputThatDidNotReachTheDiskReplacesNothing closes the file too early,
-// as a full disk is told of at the end.
+// TestAnOutputThatDidNotReachTheDiskReplacesNothing closes the file too early. A
+// full disk, too, may show only at the end.
 func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backup")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
@@ -304,15 +306,13 @@ func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := out.f.Close(); err != nil {
+	if err := out.f.Finish(atomicfile.Keep, atomicfile.Keep, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := out.commit(); err == nil {
 		t.Error("a failure to write is none")
 	}
-	if err := out.discard(); err != nil {
-		t.Errorf("discard: %v", err)
-	}
+	out.discard()
 	got, err := os.ReadFile(path)
 	left, err2 := os.ReadDir(filepath.Dir(path))
 	if err != nil || err2 != nil || string(got) != "old" || len(left) != 1 {

@@ -96,7 +96,7 @@ func (e *exportFlags) run(ctx context.Context, p *Process, c *client.Client, asJ
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.discard()) }()
+	defer out.discard()
 	sink, finish, err := encrypted(out, to)
 	if err != nil {
 		return err
@@ -152,10 +152,7 @@ func encrypted(out *output, to []*pgp.PublicKey) (sink io.Writer, finish func() 
 		if err := errors.Join(message.Close(), buffered.Flush()); err != nil || out.f == nil {
 			return err
 		}
-		if _, err := out.f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		return message.Verify(bufio.NewReaderSize(out.f, 1<<20))
+		return message.Verify(bufio.NewReaderSize(out.f.Content(), 1<<20))
 	}, nil
 }
 

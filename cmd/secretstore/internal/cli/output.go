@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"secretstore/internal/atomicfile"
 )
 
 // printJSON writes v as one indented document.
@@ -17,32 +18,19 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// writeFile writes a secret to a file of mode 0600. It is complete or absent:
-// an old file stays until the new one is on disk. A pipe or device is written
-// to as it is; to put a file in its place would break the machine. A symbolic
-// link is refused, for whoever made it chose where the secret goes.
+// writeFile writes a secret to a file of mode 0600. It is complete or absent: an
+// old file stays until the new one is on disk. A pipe or device is written to as
+// it is; a file in its place would break the machine.
 func writeFile(path string, data []byte) error {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return writeThrough(path, data)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(f.Name()) // fails once it is renamed
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.WriteFile(path, data, 0o600)
 }
 
+// writeThrough writes to a pipe or device, or to one that a link leads to, as
+// /dev/stdout does. A link to a file is refused: whoever made it would choose
+// where the secret goes.
 func writeThrough(path string, data []byte) error {
 	info, err := os.Stat(path)
 	switch {
@@ -57,6 +45,11 @@ func writeThrough(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	// The link may lead elsewhere by now.
+	if info, err = f.Stat(); err != nil || info.Mode().IsRegular() {
+		f.Close() // nothing was written
+		return fmt.Errorf("write %s: it has become another file", path)
+	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -68,7 +61,7 @@ func writeThrough(path string, data []byte) error {
 // that gets its name once it is complete, or to standard output.
 type output struct {
 	io.Writer
-	f    *os.File // nil: standard output
+	f    *atomicfile.File // nil: standard output
 	path string
 }
 
@@ -77,10 +70,7 @@ func openOutput(p *Process, path string) (*output, error) {
 	if path == "" || path == "-" {
 		return &output{Writer: p.Stdout}, nil
 	}
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, usage("%s is no regular file; name a file that is to be made or replaced", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
+	f, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
@@ -91,22 +81,15 @@ func (o *output) commit() error {
 	if o.f == nil {
 		return nil
 	}
-	err := errors.Join(o.f.Sync(), o.f.Close())
-	if err == nil { // else what was there is better than what may be cut off
-		err = os.Rename(o.f.Name(), o.path)
-	}
-	if err != nil {
+	if err := o.f.Commit(0o600); err != nil {
 		return fmt.Errorf("write %s: %w", o.path, err)
 	}
-	o.f = nil
-	return syncFolder(o.path)
+	return nil
 }
 
 // discard removes what was not committed.
-func (o *output) discard() error {
-	if o.f == nil {
-		return nil
+func (o *output) discard() {
+	if o.f != nil {
+		o.f.Discard()
 	}
-	o.f.Close() // it is removed
-	return os.Remove(o.f.Name())
 }

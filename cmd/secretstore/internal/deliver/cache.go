@@ -98,7 +98,7 @@ func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 	case doc.Boot != boot || doc.Question != c.digest():
 		return nil, 0, fmt.Errorf("%w: it is from before the boot", ErrNoCache)
 	case age < 0 || age > c.MaxAge:
-		unix.Unlinkat(t.dir, t.name, 0) // it is of no use to anybody
+		t.dir.Remove(t.name) // it is of no use to anybody
 		return nil, 0, fmt.Errorf("%w: it is older than %s", ErrNoCache, c.MaxAge)
 	}
 	return doc.Answer, age, nil
@@ -109,7 +109,7 @@ func (c Cache) Remove() {
 	file := c.file()
 	if t, err := (Files{List: []File{file}}).open(file); err == nil {
 		if t.existed && t.ours() == nil {
-			unix.Unlinkat(t.dir, t.name, 0) // its time ends anyway
+			t.dir.Remove(t.name) // its time ends anyway
 		}
 		t.close()
 	}
@@ -121,7 +121,7 @@ var errForeign = errors.New("the folder of the copy, or the copy, is not of this
 // ours checks the folder: in /dev/shm anybody can make one of any name.
 func (t *target) ours() error {
 	var info unix.Stat_t
-	if err := unix.Fstat(t.dir, &info); err != nil {
+	if err := unix.Fstat(t.dir.Fd(), &info); err != nil {
 		return err
 	}
 	if int(info.Uid) != os.Geteuid() || info.Mode&0o077 != 0 {
@@ -137,14 +137,13 @@ func (t *target) read() (cached, error) {
 	if err := t.ours(); err != nil {
 		return cached{}, err
 	}
-	fd, err := unix.Openat(t.dir, t.name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	f, err := t.dir.Open(t.name)
 	if err != nil {
 		return cached{}, err
 	}
-	f := os.NewFile(uintptr(fd), t.name)
 	defer f.Close() // only read
 	var info unix.Stat_t
-	if err := unix.Fstat(fd, &info); err != nil {
+	if err := unix.Fstat(int(f.Fd()), &info); err != nil {
 		return cached{}, err
 	}
 	if int(info.Uid) != os.Geteuid() || info.Mode != unix.S_IFREG|0o600 || info.Nlink != 1 {
@@ -152,7 +151,7 @@ func (t *target) read() (cached, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxCache))
 	if err != nil {
-		return cached{}, plain(err)
+		return cached{}, err
 	}
 	defer clear(data)
 	var doc cached

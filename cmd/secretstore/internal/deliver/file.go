@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,26 +9,29 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"secretstore/internal/atomicfile"
 )
 
 // The refusals of Check and Place.
 var (
 	// ErrDisk: the file would outlive the machine's memory.
 	ErrDisk = errors.New("this folder is on a disk, where deleted bytes can be found again; name one on a tmpfs (/dev/shm, /run), or say --allow-disk")
-	// ErrLink: whoever made the link chose where the secret goes.
-	ErrLink = errors.New("there is a symbolic link on the way; name the real folder")
+	// ErrLink: whoever made the link chose where the secret goes. No link is
+	// followed at all, not even one's own.
+	ErrLink = atomicfile.ErrLink
 	// ErrForeign: whoever owns the folder can put another file in place.
 	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; name one of your own")
 	// ErrOpen: everybody may write to the folder, and it is not sticky.
 	ErrOpen = errors.New("everybody may replace files in this folder: chmod o-w it, or chmod +t as /tmp has it")
-	// ErrOccupied: something that is no regular file has the name.
-	ErrOccupied = errors.New("there is something that is not a regular file; remove it first")
+	// ErrOccupied: something that is not a regular file has the name.
+	ErrOccupied = atomicfile.ErrNotRegular
 	// ErrTwice: two secrets have the same destination.
 	ErrTwice = errors.New("two secrets cannot be in one file")
 )
 
 // Keep is the UID or GID of a file that stays with the user who runs this.
-const Keep = -1
+const Keep = atomicfile.Keep
 
 // File is a secret to be put into a file.
 type File struct {
@@ -93,7 +95,7 @@ func (f Files) Place() (undo func(), err error) {
 		}
 	}
 	for _, t := range all {
-		if err := t.commit(); err != nil {
+		if err := t.staged.Rename(); err != nil {
 			f.remove(all)
 			return nil, fmt.Errorf("write %s: %w", t.file.Dest, err)
 		}
@@ -106,11 +108,11 @@ func (f Files) Place() (undo func(), err error) {
 // folders again, by the same rules.
 func (f Files) remove(all []*target) {
 	for _, old := range all {
-		if old.existed || old.temp != "" {
+		if old.existed || !old.staged.Renamed() {
 			continue
 		}
 		if t, err := f.open(old.file); err == nil {
-			unix.Unlinkat(t.dir, t.name, 0) // on the way out of a failure that is reported
+			t.dir.Remove(t.name) // on the way out of a failure that is reported
 			t.close()
 		}
 	}
@@ -119,17 +121,17 @@ func (f Files) remove(all []*target) {
 // target is the place of one file: an open folder, and a name in it.
 type target struct {
 	file    File // without data
-	dir     int
+	dir     *atomicfile.Folder
 	name    string
-	temp    string // the file beside it, while there is one
 	existed bool
+	staged  *atomicfile.File // the new content; nil before stage
 }
 
 func (t *target) close() {
-	if t.temp != "" {
-		unix.Unlinkat(t.dir, t.temp, 0) // what could be done about it?
+	if t.staged != nil {
+		t.staged.Discard()
 	}
-	unix.Close(t.dir)
+	t.dir.Close()
 }
 
 // open walks to the folder of the file one component after the other, so that
@@ -137,16 +139,14 @@ func (t *target) close() {
 func (f Files) open(file File) (*target, error) {
 	file.Data = nil
 	dest := file.Dest
-	clean := filepath.Clean(dest)
-	folder, name := filepath.Split(clean)
-	if dest == "" || strings.HasSuffix(dest, "/") || name == "." || name == ".." || name == "" {
-		return nil, fmt.Errorf("%q is not the name of a file", dest)
+	if strings.HasSuffix(dest, "/") {
+		return nil, fmt.Errorf("%q: %w", dest, atomicfile.ErrNoName)
 	}
-	start := "."
-	if filepath.IsAbs(clean) {
-		start = "/"
+	folder, name, err := atomicfile.Split(filepath.Clean(dest)) // "" becomes "."
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", dest, err)
 	}
-	dir, err := openFolder(unix.AT_FDCWD, start)
+	dir, err := atomicfile.Start(folder)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dest, err)
 	}
@@ -158,7 +158,7 @@ func (f Files) open(file File) (*target, error) {
 	return t, nil
 }
 
-func (f Files) walk(t *target, folder string) error {
+func (f Files) walk(t *target, folder string) (err error) {
 	for part := range strings.SplitSeq(folder, "/") {
 		if part == "" || part == "." {
 			continue
@@ -170,59 +170,42 @@ func (f Files) walk(t *target, folder string) error {
 	if err := f.allowed(t.dir); err != nil {
 		return err
 	}
-	return t.free()
+	t.existed, err = t.dir.Exists(t.name)
+	return err
 }
 
-// step goes into a folder, which it makes if there is none.
+// step goes into a folder, and makes it if it is missing.
 func (f Files) step(t *target, part string) error {
-	next, err := openFolder(t.dir, part)
+	next, err := t.dir.Enter(part)
 	made := false
 	if errors.Is(err, unix.ENOENT) {
 		if err := f.allowed(t.dir); err != nil {
 			return err
 		}
-		switch err := unix.Mkdirat(t.dir, part, 0o700); {
+		switch err := t.dir.Mkdir(part); {
 		case err == nil:
 			made = true
 		case !errors.Is(err, unix.EEXIST): // else somebody was faster
 			return fmt.Errorf("make the folder %s: %w", part, err)
 		}
-		next, err = openFolder(t.dir, part)
+		next, err = t.dir.Enter(part)
 	}
 	if err != nil {
 		return err
 	}
-	unix.Close(t.dir)
+	t.dir.Close()
 	t.dir = next
 	if err := t.owned(); err != nil || !made {
 		return err
 	}
-	return t.file.own(next)
+	// Whoever gets the file could not reach it otherwise.
+	return t.dir.Chown(t.file.UID, t.file.GID)
 }
 
-// free wants the name to be new, or that of a file to be replaced.
-func (t *target) free() error {
-	var info unix.Stat_t
-	switch err := unix.Fstatat(t.dir, t.name, &info, unix.AT_SYMLINK_NOFOLLOW); {
-	case errors.Is(err, unix.ENOENT):
-		return nil
-	case err != nil:
-		return err
-	}
-	switch info.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		t.existed = true
-		return nil
-	case unix.S_IFLNK:
-		return ErrLink
-	}
-	return ErrOccupied
-}
-
-// owned wants nobody to be able to replace the file who may not.
+// owned checks that nobody else can replace the file.
 func (t *target) owned() error {
 	var info unix.Stat_t
-	if err := unix.Fstat(t.dir, &info); err != nil {
+	if err := unix.Fstat(t.dir.Fd(), &info); err != nil {
 		return err
 	}
 	switch {
@@ -234,38 +217,16 @@ func (t *target) owned() error {
 	return nil
 }
 
-// own gives a new folder to whoever gets the file, who could not reach it
-// otherwise.
-func (f File) own(dir int) error {
-	if f.UID == Keep && f.GID == Keep {
-		return nil
-	}
-	return unix.Fchown(dir, f.UID, f.GID)
-}
-
 // trusts: root, who runs this, and who gets the file.
 func (f File) trusts(uid, self int) bool {
 	return uid == 0 || uid == self || f.UID != Keep && uid == f.UID
 }
 
-func openFolder(at int, name string) (int, error) {
-	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err == nil {
-		return fd, nil
-	}
-	// A link is ELOOP, or ENOTDIR because O_DIRECTORY looks at the link itself.
-	var info unix.Stat_t
-	if unix.Fstatat(at, name, &info, unix.AT_SYMLINK_NOFOLLOW) == nil && info.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return -1, ErrLink
-	}
-	return -1, fmt.Errorf("folder %s: %w", name, err)
-}
-
-func (f Files) allowed(dir int) error {
+func (f Files) allowed(dir *atomicfile.Folder) error {
 	if f.AllowDisk {
 		return nil
 	}
-	memory, err := inMemory(dir)
+	memory, err := inMemory(dir.Fd())
 	if err == nil && !memory {
 		err = ErrDisk
 	}
@@ -274,39 +235,12 @@ func (f Files) allowed(dir int) error {
 
 // stage writes the file beside its destination. It gets its owner and its mode
 // before it gets its name.
-func (t *target) stage(file File) error {
-	temp := ".secretstore-" + rand.Text()
-	fd, err := unix.Openat(t.dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
+func (t *target) stage(file File) (err error) {
+	if t.staged, err = t.dir.Create(t.name); err != nil {
 		return err
 	}
-	t.temp = temp
-	f := os.NewFile(uintptr(fd), temp)
-	_, err = f.Write(file.Data)
-	if err == nil && (file.UID != Keep || file.GID != Keep) {
-		err = f.Chown(file.UID, file.GID)
-	}
-	if err == nil {
-		err = f.Chmod(file.Mode.Perm())
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return plain(errors.Join(err, f.Close()))
-}
-
-func (t *target) commit() error {
-	if err := unix.Renameat(t.dir, t.temp, t.dir, t.name); err != nil {
+	if _, err := t.staged.Write(file.Data); err != nil {
 		return err
 	}
-	t.temp = ""
-	return unix.Fsync(t.dir)
-}
-
-// plain leaves the name of the temporary file away, which tells nobody anything.
-func plain(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
+	return t.staged.Finish(file.UID, file.GID, file.Mode)
 }

@@ -14,6 +14,7 @@ import (
 
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/atomicfile"
 )
 
 // The development setup: everything in one folder, which may simply be removed.
@@ -45,7 +46,7 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w; remove the folder %s to start anew (its secrets are lost with it)", secretFile, err, folder)
 	}
-	if err := replaceFile(filepath.Join(folder, devToken), []byte(raw+"\n")); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(folder, devToken), []byte(raw+"\n"), 0o600); err != nil {
 		return cfg, fmt.Errorf("write the token of --dev: %w", err)
 	}
 	cfg.Storage = config.Storage{Kind: config.Bolt, Path: filepath.Join(folder, devDatabase)}
@@ -67,27 +68,10 @@ func devSecret(path string) ([]byte, error) {
 	var raw [32]byte
 	rand.Read(raw[:]) // never fails
 	secret := []byte(hex.EncodeToString(raw[:]))
-	if err := replaceFile(path, append(secret, '\n')); err != nil {
+	if err := atomicfile.WriteFile(path, append(secret, '\n'), 0o600); err != nil {
 		return nil, fmt.Errorf("write the key of --dev: %w", err)
 	}
 	return secret[:64], nil
-}
-
-// replaceFile writes a file of mode 0600 so that a reader sees the old content
-// or the new, never half.
-func replaceFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once renamed
-	if _, err := f.Write(content); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // devGreeting is what to type next, in a form that can be copied into any
