@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,22 +44,13 @@ func (b *bulkFlags) command(p *Process, cmd *cobra.Command, body func(ctx contex
 func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.remote.timeout)
 	defer cancel()
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := what(ctx)
-		if err == nil || !away(err) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(max(pause/2+rand.N(pause), retryAfter(err))):
-		}
-	}
+	_, err := client.Retry(ctx, client.Retries{}, func(ctx context.Context) (struct{}, error) { return struct{}{}, what(ctx) })
+	return err
 }
 
-// hopeless reports whether an error of one secret is one of all.
+// hopeless reports whether an error of one secret would be one of all.
 func hopeless(err error) bool {
-	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || away(err)
+	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || client.Temporary(err)
 }
 
 // failed is a secret that could not be read or written.

@@ -205,7 +205,7 @@ func TestACopyStandsInForAServerThatIsAwayOnly(t *testing.T) {
 		{401, "no", false}, {403, "no", false}, {404, "no", false}, {422, "Secret /x is not accessible", false},
 	} {
 		err := &client.Error{Status: tt.code, Description: tt.words}
-		if got := away(fmt.Errorf("wrapped: %w", err)); got != tt.away {
+		if got := client.Temporary(fmt.Errorf("wrapped: %w", err)); got != tt.away {
 			t.Errorf("%d %s: %v", tt.code, tt.words, got)
 		}
 	}

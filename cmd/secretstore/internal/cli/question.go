@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,52 +45,46 @@ func copyFolder(p *Process) string {
 	return "/dev/shm/secretstore-" + strconv.Itoa(os.Geteuid())
 }
 
-// The pauses between attempts, and how many there are before a copy is used.
-const (
-	firstPause    = 200 * time.Millisecond
-	longestPause  = 5 * time.Second
-	triesWithCopy = 3
-)
+// triesWithCopy is how often the server is asked before a copy is used.
+const triesWithCopy = 3
 
-// ask asks until there is an answer, a refusal, or no more time. While the
-// server is away, a copy that is fresh enough stands in for the answer.
+// ask asks until there is an answer, a refusal, or no more time. While the server
+// is away, a copy that is fresh enough takes the place of the answer.
 func (q *question) ask(ctx context.Context, p *Process) (wire.Resolved, error) {
-	pause := firstPause
-	for try := 1; ; try++ {
-		answer, err := q.once(ctx, p)
-		if err == nil || !away(err) || errors.Is(ctx.Err(), context.Canceled) {
-			return answer, err
-		}
-		if q.cache != nil && (try >= triesWithCopy || ctx.Err() != nil) {
-			if old, age, ok := q.old(); ok {
-				fmt.Fprintf(p.Stderr, "secretstore: warning: %v\nThe secrets are a copy from %s ago\n", err, age.Round(time.Second))
-				return old, nil
+	tries := 0
+	var old *staleAnswer
+	answer, err := client.Retry(ctx, client.Retries{
+		Again: func(err error) bool {
+			if tries++; tries >= triesWithCopy && client.Temporary(err) {
+				old = q.old()
 			}
-		}
-		if ctx.Err() != nil {
-			return wire.Resolved{}, err
-		}
-		wait := max(pause/2+rand.N(pause), retryAfter(err))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait && q.cache == nil {
-			return wire.Resolved{}, err
-		}
-		if try == 1 {
-			fmt.Fprintf(p.Stderr, "secretstore: %v; trying again\n", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		pause = min(2*pause, longestPause)
+			return client.Temporary(err) && old == nil
+		},
+		Notify: func(err error, _ time.Duration) {
+			if tries == 1 {
+				fmt.Fprintf(p.Stderr, "secretstore: %v; trying again\n", err)
+			}
+		},
+	}, func(ctx context.Context) (wire.Resolved, error) { return q.once(ctx, p) })
+	if err == nil || !client.Temporary(err) || errors.Is(ctx.Err(), context.Canceled) {
+		return answer, err
 	}
+	if old == nil { // the time ended first
+		old = q.old()
+	}
+	if old == nil {
+		return wire.Resolved{}, err
+	}
+	fmt.Fprintf(p.Stderr, "secretstore: warning: %v\nUsing a copy of the secrets from %s ago\n", err, old.age.Round(time.Second))
+	return old.answer, nil
 }
 
 // once asks, and keeps the copy in step with what the server says.
 func (q *question) once(ctx context.Context, p *Process) (wire.Resolved, error) {
 	res, err := q.c.Resolve(ctx, q.body, client.ResolveOptions{})
 	if err != nil {
-		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status/100 == 4 && q.cache != nil {
-			q.cache.Remove() // what the server refuses is not to be had from a copy
+		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status/100 == 4 && !client.Temporary(err) && q.cache != nil {
+			q.cache.Remove() // a copy must not give what the server refuses
 		}
 		return wire.Resolved{}, err
 	}
@@ -119,46 +110,27 @@ func (q *question) keep(p *Process, res client.Resolution) {
 	q.warned = err != nil
 }
 
-// old returns the copy, if there is one that may be used.
-func (q *question) old() (wire.Resolved, time.Duration, bool) {
+// staleAnswer is a copy of an earlier answer.
+type staleAnswer struct {
+	answer wire.Resolved
+	age    time.Duration
+}
+
+// old returns the copy; nil if there is none that may be used.
+func (q *question) old() *staleAnswer {
+	if q.cache == nil {
+		return nil
+	}
 	raw, age, err := q.cache.Load()
 	if err != nil {
-		return wire.Resolved{}, 0, false
+		return nil
 	}
 	defer clear(raw)
-	var answer wire.Resolved
-	if json.Unmarshal(raw, &answer) != nil {
-		return wire.Resolved{}, 0, false
+	out := staleAnswer{age: age}
+	if json.Unmarshal(raw, &out.answer) != nil {
+		return nil
 	}
-	return answer, age, true
-}
-
-// away reports whether the server, or its storage, is out of reach: not if it
-// refuses, is sealed, or is not the one it should be.
-func away(err error) bool {
-	var refused *client.Error
-	if errors.As(err, &refused) {
-		if errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) {
-			return false
-		}
-		switch refused.Status {
-		case 502, 503, 504:
-			return true
-		}
-		return false
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return false
-	}
-	_, ok := errors.AsType[*url.Error](err)
-	return ok
-}
-
-func retryAfter(err error) time.Duration {
-	if refused, ok := errors.AsType[*client.Error](err); ok {
-		return min(refused.RetryAfter, longestPause)
-	}
-	return 0
+	return &out
 }
 
 // question connects to the server. done ends the use of the connection.
