@@ -3,8 +3,12 @@
 GO ?= go
 FUZZTIME ?= 20s
 CHAOSTIME ?= 5m
+TAGS = zookeeper,gpg
 
-.PHONY: run build test check fuzz bench chaos
+# Prints packages as they end, the output of what fails, and a summary.
+GOTEST = $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg --hide-summary skipped --
+
+.PHONY: run build test test-long check compile fuzz bench chaos
 
 # Builds the server and runs it for a newcomer: bbolt in ./.secretstore-dev, a
 # generated token, and the next command to type.
@@ -15,29 +19,53 @@ run: build
 build:
 	CGO_ENABLED=0 $(GO) build -o secretstore ./cmd/secretstore
 
-# All tests, with a real ZooKeeper and the real gpg. Those that mostly wait come first, beside
-# what needs the processors.
-test: check
-	scripts/test-deps
-	$(GO) test -race -timeout 12m -tags zookeeper,gpg ./scripts/chaos ./...
+# All tests but the long ones, with a real ZooKeeper and the real gpg. The
+# timeout, for one package, is for tests that hang.
+test:
+	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg, sq, rnp, ip, curl, jq, xxd;"
+	@echo "   2 GB of free memory and 3 GB of free disk. On Debian, as root, it installs what is missing."
+	@echo "== It takes up to 10 minutes to check and compile the first time, less than one later; then"
+	@echo "   6 minutes to run, on two free processors. Packages are shown as they end."
+	@scripts/test-deps
+	@$(MAKE) --no-print-directory check compile
+	@echo "== running the tests"
+	@$(GOTEST) -race -timeout 30m -tags $(TAGS) ./...
+
+# The tests of files *_long_test.go: faults at random, crashes at every write,
+# thousands of watchers.
+test-long:
+	@echo "== make test-long needs what make test needs, and Linux with network namespaces (root, or user namespaces)."
+	@echo "== It takes up to 30 minutes on two free processors, after compiling."
+	@scripts/test-deps
+	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
+	@echo "== running the long tests"
+	@$(GOTEST) -race -timeout 60m -tags $(TAGS),long $$(scripts/long-tests)
 
 # With -race, so that the tests find compiled what vet had compiled.
 check:
+	@echo "== checking: gofmt, go vet, staticcheck"
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
-	$(GO) vet -race -tags zookeeper,gpg ./...
+	@$(GO) vet -race -tags $(TAGS),long ./...
+	@$(GO) tool staticcheck -tags $(TAGS),long ./...
+
+# Compiles and links the tests without running them.
+compile:
+	@echo "== compiling the tests"
+	@$(GO) tool gotestsum --version >/dev/null
+	@$(GO) test -race -tags $(TAGS) -run '^$$' -exec true ./... >/dev/null
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
 # Requests a second beside a bare net/http server, as ratios; see
-# docs/performance.md.
+# docs/performance.md. BENCHFLAGS="-case herd" runs one case; -help lists them.
 bench: build
 	scripts/test-deps
 	$(GO) run ./scripts/bench $(BENCHFLAGS)
 
 # Clients against three servers on three ZooKeepers that are killed, paused and
 # cut off, and whether what they saw is linearizable. SEED repeats the faults of
-# a run; a short one is part of the tests.
+# a run; a short one is part of the long tests.
 chaos:
 	scripts/test-deps
-	CHAOSTIME=$(CHAOSTIME) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags zookeeper -run '^TestChaos$$' ./scripts/chaos
+	CHAOSTIME=$(CHAOSTIME) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags $(TAGS),long -run '^TestChaos$$' ./scripts/chaos

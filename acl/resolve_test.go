@@ -8,10 +8,6 @@ import (
 	"secretstore/acl"
 )
 
-func resolveFor(t testing.TB, service string) acl.Request {
-	return acl.Request{Op: acl.ResolveSecrets, Service: mustService(t, service), HasService: true}
-}
-
 const resolvePolicy = `
 users:
   marathon: {"dcos:secrets:resolve:default:/*": [read]}

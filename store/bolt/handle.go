@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // handle is one open and locked file. A Backend has one, and for the time of a
@@ -92,7 +93,7 @@ func (h *handle) refused(err error) error {
 	var system *fs.PathError
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return fmt.Errorf("%s: %w by %s", h.path, ErrInUse, holder(h.identity))
 	case errors.As(err, &system):
 		return system // names the file

@@ -152,7 +152,7 @@ func notRun(name string, err error) error {
 	case errors.Is(err, syscall.E2BIG):
 		err = errors.New("its arguments and environment are larger than the system takes; give large secrets with --file")
 	case errors.Is(err, syscall.ENOEXEC):
-		err = errors.New("it is neither a program nor a script that begins with #!")
+		err = errors.New("it is neither a program nor a script that begins with \"#!\"")
 	case errors.Is(err, syscall.ENOENT):
 		err = errors.New("the interpreter that it names is missing")
 	}

@@ -228,7 +228,7 @@ func TestContradictions(t *testing.T) {
 		{"--auth-jwks http://example.com/jwks", "--auth-jwks: a key set comes from an https URL"},
 		{"--auth-jwks https://user:pw@example.com/jwks", "--auth-jwks: a key set comes from an https URL"},
 		{"--storage zk://user:pw@h/x", "--storage: must not hold credentials"},
-		{"--storage postgres://user:pw@h/x", "--storage: is no storage"},
+		{"--storage postgres://user:pw@h/x", "--storage: is not a storage"},
 		{"--security-mode off", "--security-mode: \"off\" is unknown"},
 		{"--max-stale -1s", "--max-stale: -1s is out of range"},
 		{"--superuser=", `--superuser: "" is no user id`},

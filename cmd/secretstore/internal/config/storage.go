@@ -52,7 +52,7 @@ func ParseStorage(s string) (Storage, error) {
 		return parseZooKeeper(rest)
 	}
 	// The text is not repeated: it may be a URL with a password in it.
-	return Storage{}, errors.New("is no storage; write bolt:PATH, zk://HOST:PORT,HOST:PORT/ROOT or memory:")
+	return Storage{}, errors.New("is not a storage; write memory:, bolt:PATH or zk://HOST:PORT,HOST:PORT/ROOT")
 }
 
 func parseZooKeeper(rest string) (Storage, error) {

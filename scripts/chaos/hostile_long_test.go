@@ -1,4 +1,4 @@
-//go:build zookeeper && linux
+//go:build zookeeper && linux && long
 
 package chaos
 
