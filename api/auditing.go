@@ -13,11 +13,8 @@ func (s *Server) writeAudit(c *call, rep *reply) error {
 		return nil
 	}
 	e := s.auditEntry(c, rep)
-	switch {
-	case len(c.others) > 0:
+	if len(c.others) > 0 {
 		return s.audit.Append(withOthers(c, e, rep)...)
-	case c.shared:
-		return s.audit.AppendTogether(&e)
 	}
 	return s.audit.Append(&e)
 }

@@ -74,7 +74,6 @@ func (s *Server) answerSecret(c *call, get func(context.Context, acl.Path, store
 	ctx, cancel := s.readContext(c)
 	defer cancel()
 	how := consistency(c.r.Header)
-	c.shared = how == store.Latest
 	secret, err := get(ctx, c.path, how)
 	if err != nil {
 		return reply{}, err
@@ -133,7 +132,6 @@ func (s *Server) writeSecret(c *call, write func(context.Context, acl.Path, seal
 	}
 	ctx, cancel := s.writeContext(c, len(change.Value))
 	defer cancel()
-	c.shared = true
 	id, err := write(ctx, c.path, change)
 	c.note(err, effect)
 	if err != nil {

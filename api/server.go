@@ -163,8 +163,6 @@ type call struct {
 	waited time.Duration
 	// free: the answer has come of waiting, and is no use of a task token.
 	free bool
-	// shared: the storage has answered others with it.
-	shared bool
 	// effect says what has been done to the store, for a caller who cannot be
 	// told in the usual way.
 	effect string

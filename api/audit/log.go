@@ -2,8 +2,7 @@
 // reports back only when the line is with the operating system. It holds who
 // asked for what and how it ended; it never holds a value, a token or a key.
 //
-// A caller makes a write(2) of its own, which takes less than to wait for that of
-// another, unless many come at once. There is no goroutine and no queue that could
+// Each call makes its own write(2). There is no goroutine and no queue that could
 // lose lines in a crash of the process.
 package audit
 
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,9 +36,6 @@ type Log struct {
 	path string // "" for standard output
 
 	broken atomic.Bool // the last write failed
-
-	joining sync.Mutex
-	batch   *batch // that can be joined, or nil; guarded by joining
 
 	mu      sync.Mutex  // held during a write: what follows half a line has to know of it
 	closed  bool        // guarded by mu
@@ -80,39 +75,6 @@ func (l *Log) Append(entries ...*Entry) error {
 	err := l.write(buf)
 	keep(into, buf)
 	return err
-}
-
-// AppendTogether is Append for a caller beside whom others are about to append,
-// because one transaction has answered all of them: they share a write(2).
-func (l *Log) AppendTogether(entries ...*Entry) error {
-	l.joining.Lock()
-	if b := l.batch; b != nil {
-		b.buf = appendAll(b.buf, entries)
-		l.joining.Unlock()
-		<-b.done
-		return b.err
-	}
-	into := buffers.Get().(*[]byte)
-	b := &batch{buf: appendAll((*into)[:0], entries), done: make(chan struct{})}
-	l.batch = b
-	l.joining.Unlock()
-
-	runtime.Gosched() // let them come
-
-	l.joining.Lock()
-	l.batch = nil
-	l.joining.Unlock()
-	b.err = l.write(b.buf)
-	close(b.done)
-	keep(into, b.buf)
-	return b.err
-}
-
-// batch is what several callers write together.
-type batch struct {
-	buf  []byte
-	done chan struct{} // closed when err is set
-	err  error
 }
 
 func appendAll(b []byte, entries []*Entry) []byte {

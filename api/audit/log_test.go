@@ -49,14 +49,6 @@ func lines(t *testing.T, path string) []map[string]any {
 	return all
 }
 
-// appendOneWay appends alone or together with others.
-func appendOneWay(l *Log, n int, e *Entry) error {
-	if n%2 == 0 {
-		return l.Append(e)
-	}
-	return l.AppendTogether(e)
-}
-
 func TestEveryAppendedLineIsInTheFileOnceWhenAppendReturns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	l := mustOpen(t, path)
@@ -66,7 +58,7 @@ func TestEveryAppendedLineIsInTheFileOnceWhenAppendReturns(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				id := fmt.Sprintf("%d-%d", w, i)
-				if err := appendOneWay(l, w+i, entry(id)); err != nil {
+				if err := l.Append(entry(id)); err != nil {
 					t.Error(err)
 				}
 				if i%50 == 0 {
@@ -231,9 +223,9 @@ func TestFailedWriteIsReportedToItsCallerAndRecovers(t *testing.T) {
 	defer full.Close()
 	l := &Log{file: full}
 	var wg sync.WaitGroup
-	for n := range 20 {
+	for range 20 {
 		wg.Go(func() {
-			if appendOneWay(l, n, entry("x")) == nil {
+			if l.Append(entry("x")) == nil {
 				t.Error("a line that was not written was reported as written")
 			}
 		})
@@ -274,7 +266,7 @@ func TestLineAfterATornOneStandsAlone(t *testing.T) {
 func TestClosedLogRefuses(t *testing.T) {
 	l := mustOpen(t, filepath.Join(t.TempDir(), "audit.log"))
 	l.Close()
-	if l.Append(entry("x")) == nil || l.AppendTogether(entry("x")) == nil || l.Probe() == nil {
+	if l.Append(entry("x")) == nil || l.Probe() == nil {
 		t.Error("a closed log takes lines")
 	}
 }
