@@ -2,50 +2,62 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"net/http"
-	"sync"
-	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"secretstore/api/internal/monitor"
+	"secretstore/api/internal/problem"
+	"secretstore/seal"
 	"secretstore/store"
 )
 
+// health answers the requests that need no token.
+type health struct {
+	store    *seal.Store
+	storage  *monitor.Prober
+	registry *prometheus.Registry
+}
+
 // ping says pong while the storage answers, sealed or not.
-func (s *Server) ping(*call) (reply, error) {
-	if !s.probe.up() {
-		return reply{}, quiet(store.ErrUnavailable)
+func (h *health) ping(*exchange) (reply, error) {
+	if !h.storage.Up() {
+		return reply{}, unlogged(store.ErrUnavailable)
 	}
 	return plain("pong")
 }
 
 // live says that the process serves requests.
-func (s *Server) live(*call) (reply, error) { return plain("live") }
+func (h *health) live(*exchange) (reply, error) { return plain("live") }
 
 // ready says that secrets can be served.
-func (s *Server) ready(*call) (reply, error) {
-	if err := unsealedError(s.store.Status()); err != nil {
-		return reply{}, quiet(err)
+func (h *health) ready(*exchange) (reply, error) {
+	if err := unsealedError(h.store.Status()); err != nil {
+		return reply{}, unlogged(err)
 	}
-	if !s.probe.up() {
-		return reply{}, quiet(store.ErrUnavailable)
+	if !h.storage.Up() {
+		return reply{}, unlogged(store.ErrUnavailable)
 	}
 	return plain("ready")
 }
 
-// quiet keeps the answer to a probe out of the log: one that asks each second
-// is no error each second. What it finds is logged where it happens.
-func quiet(err error) *problem {
-	p := *problemOf(err)
-	p.failed = false
+// unlogged keeps the answer to a probe out of the log, which would have an error
+// each second. The server logs the reason where it happens.
+func unlogged(err error) error {
+	p := *problem.Of(err)
+	p.Failed = false
 	return &p
 }
 
-func (s *Server) serveMetrics(c *call) (reply, error) {
+func (h *health) metrics(x *exchange) (reply, error) {
 	var page capture
-	promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(&page, c.r)
+	promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(&page, x.req.Request)
 	return reply{status: page.code(), contentType: page.Header().Get("Content-Type"), body: page.body.Bytes()}, nil
+}
+
+func nothingHere(*exchange) (reply, error) {
+	return reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
 }
 
 // capture keeps what a handler writes.
@@ -71,55 +83,4 @@ func (w *capture) code() int {
 		return http.StatusOK
 	}
 	return w.status
-}
-
-const (
-	// probeFresh is how long the answer of the storage is remembered: anybody
-	// may ask, without a token, so asking must not load the storage.
-	probeFresh   = 500 * time.Millisecond
-	probeTimeout = 2 * time.Second
-)
-
-// prober asks the storage whether it answers, once for all who want to know.
-type prober struct {
-	ping func(context.Context) error
-
-	mu     sync.Mutex
-	at     time.Time     // guarded by mu: when the last answer came
-	ok     bool          // guarded by mu: what it was
-	flight chan struct{} // guarded by mu: closed when the one under way has ended; nil if none is
-}
-
-// up reports whether the storage answers. It waits at most probeTimeout.
-func (p *prober) up() bool {
-	p.mu.Lock()
-	for {
-		if time.Since(p.at) < probeFresh {
-			defer p.mu.Unlock()
-			return p.ok
-		}
-		if p.flight == nil {
-			break
-		}
-		flight := p.flight
-		p.mu.Unlock()
-		<-flight
-		p.mu.Lock()
-	}
-	flight := make(chan struct{})
-	p.flight = flight
-	p.mu.Unlock()
-
-	ok := false
-	defer func() {
-		p.mu.Lock()
-		p.at, p.ok, p.flight = time.Now(), ok, nil
-		p.mu.Unlock()
-		close(flight)
-	}()
-	// No request's context: others wait for this answer too.
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
-	defer cancel()
-	ok = p.ping(ctx) == nil
-	return ok
 }

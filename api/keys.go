@@ -1,90 +1,135 @@
 package api
 
 import (
+	"context"
+	"errors"
+	"net/http"
 	"time"
 
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
 
-func (s *Server) showRotation(c *call) (reply, error) {
-	ctx, cancel := s.readContext(c)
-	defer cancel()
-	info, err := s.store.RotationStatus(ctx)
+const (
+	textBadRekey    = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false}, the last two where needed`
+	textBadVerify   = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
+	textBadCancel   = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
+	textBadCurrent  = "wrong current share: decrypt the entries of keys of GET /secrets/v1/init/default and send what gpg prints in current; no rekey was started"
+	textBadNewShare = "wrong unseal key: send a share of the new key, decrypted from your own entry of the keys of GET /secrets/v1/rekey/default; the key in force stays"
+	textForgedRekey = "the record of the rekey was not written by this store, or is damaged: remove it with DELETE /secrets/v1/rekey/default?nonce= and start again"
+)
+
+// keys answers the requests about the keys: rekey, rotation, holders.
+type keys struct{ store *seal.Store }
+
+// showRekey answers with a wire.Rekey, or a wire.NoRekey.
+func (h *keys) showRekey(ctx context.Context, _ *exchange) (any, error) {
+	info, err := h.store.RekeyStatus(ctx)
 	if err != nil {
-		return reply{}, err
+		return nil, forgedRekey(err)
 	}
-	return rotationState(info)
+	if !info.Active {
+		return wire.NoRekey{}, nil
+	}
+	return rekeyOf(info), nil
 }
 
-func (s *Server) rotateStore(c *call) (reply, error) {
-	if err := s.auditable(); err != nil {
-		return reply{}, err
+func rekeyOf(info seal.RekeyInfo) wire.Rekey {
+	return wire.Rekey{
+		Nonce: info.Nonce, Shares: info.Shares, Threshold: info.Threshold, Keys: notNil(info.Keys), Fingerprints: notNil(info.Fingerprints),
+		Rotate: info.Rotate, Started: info.Started.UTC().Truncate(time.Second), Progress: info.Progress, Active: info.Active,
 	}
-	ctx, cancel := s.writeContext(c, 0)
-	defer cancel()
-	info, err := s.store.Rotate(ctx)
-	c.note(err, "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation")
-	if err != nil {
-		return reply{}, err
-	}
-	return rotationState(info)
 }
 
-func rotationState(info seal.RotationInfo) (reply, error) {
-	return asJSON(wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, State: info.State, Terms: info.Terms,
-		Damaged: info.Damaged, DamagedRecord: info.DamagedRecord})
+func (h *keys) startRekey(ctx context.Context, _ *exchange, req wire.RekeyRequest) (wire.Rekey, error) {
+	info, err := h.store.StartRekey(ctx, seal.RekeyParams{
+		InitParams: seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys},
+		Current:    req.Current, Rotate: req.Rotate,
+	})
+	return rekeyOf(info), wrongShare(err, textBadCurrent)
 }
 
-// showKeys is what an operator looks at to know that the keys are in order. It
-// works sealed, though it then knows less.
-func (s *Server) showKeys(c *call) (reply, error) {
-	ctx, cancel := s.readContext(c)
-	defer cancel()
-	report, err := s.store.Keys(ctx)
+func (h *keys) verifyRekey(ctx context.Context, _ *exchange, req wire.RekeyVerify) (wire.Rekey, error) {
+	if req.Nonce == "" || req.Key == "" {
+		return wire.Rekey{}, problem.BadRequest(textBadVerify)
+	}
+	info, err := h.store.VerifyRekey(ctx, req.Nonce, req.Key)
+	return rekeyOf(info), wrongShare(err, textBadNewShare)
+}
+
+func (h *keys) cancelRekey(ctx context.Context, x *exchange, req wire.RekeyCancel) (none, error) {
+	nonce, err := nonceToCancel(req, &x.req)
 	if err != nil {
-		return reply{}, forgedRekey(err)
+		return none{}, err
+	}
+	return none{}, forgedRekey(h.store.CancelRekey(ctx, nonce))
+}
+
+// nonceToCancel returns the nonce in the body or in the query. It must be given
+// once, even if it is empty.
+func nonceToCancel(req wire.RekeyCancel, r *request) (string, error) {
+	switch times := r.query.Nonce.Times; {
+	case req.Nonce != nil && times == 0:
+		return *req.Nonce, nil
+	case req.Nonce == nil && times == 1:
+		return r.query.Nonce.Value, nil
+	}
+	return "", problem.BadRequest(textBadCancel)
+}
+
+// wrongShare gives a wrong share the text of a rekey.
+func wrongShare(err error, text string) error {
+	if errors.Is(err, seal.ErrWrongKey) {
+		return &problem.Problem{Status: http.StatusBadRequest, Text: text, Cause: err}
+	}
+	return err
+}
+
+// forgedRekey says how to get rid of a record that does not authenticate.
+// Anybody that can write to the storage may have put it there.
+func forgedRekey(err error) error {
+	if errors.Is(err, seal.ErrCorrupt) {
+		return &problem.Problem{Status: http.StatusInternalServerError, Text: textForgedRekey, Failed: true, Cause: err}
+	}
+	return err
+}
+
+func (h *keys) showRotation(ctx context.Context, _ *exchange) (wire.Rotation, error) {
+	info, err := h.store.RotationStatus(ctx)
+	return rotationOf(info), err
+}
+
+func (h *keys) rotate(ctx context.Context, _ *exchange, _ none) (wire.Rotation, error) {
+	info, err := h.store.Rotate(ctx)
+	return rotationOf(info), err
+}
+
+func rotationOf(info seal.RotationInfo) wire.Rotation {
+	return wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, State: info.State, Terms: info.Terms,
+		Damaged: info.Damaged, DamagedRecord: info.DamagedRecord}
+}
+
+// show answers with the state of all keys. It works while the store is sealed,
+// though less is known then.
+func (h *keys) show(ctx context.Context, _ *exchange) (wire.Keys, error) {
+	report, err := h.store.Keys(ctx)
+	if err != nil {
+		return wire.Keys{}, forgedRekey(err)
 	}
 	doc := wire.Keys{
 		Holders: make([]wire.KeyHolder, 0, len(report.Holders)), Shares: report.Shares, Threshold: report.Threshold,
 		BootstrapKeyHeld: report.HoldsBootstrapKey, RekeyUnderWay: report.RekeyUnderWay,
-		// An unsealed store has one data key at least.
+		// An unsealed store has at least one data key.
 		Sealed: report.Terms == 0, Terms: report.Terms, OldRecords: max(0, report.OldRecords),
 		Damaged: report.Damaged, DamagedRecord: report.DamagedRecord,
 	}
 	now := time.Now()
-	for _, h := range report.Holders {
-		doc.Holders = append(doc.Holders, keyHolder(h, now))
+	for _, holder := range report.Holders {
+		doc.Holders = append(doc.Holders, wire.KeyHolder{
+			Fingerprint: holder.Fingerprint, UserID: holder.UserID, Algorithm: holder.Algorithm,
+			Expires: timeOrNil(holder.Expires), Warning: holder.ExpiryWarning(now), Problem: holder.Problem,
+		})
 	}
-	return asJSON(doc)
-}
-
-// showNodes passes on what servers announce. It works sealed, for it is then
-// that an operator wants to know which servers there are.
-func (s *Server) showNodes(c *call) (reply, error) {
-	doc := wire.Nodes{}
-	if s.nodes != nil {
-		ctx, cancel := s.readContext(c)
-		defer cancel()
-		var err error
-		if doc, err = s.nodes(ctx); err != nil {
-			return reply{}, err
-		}
-	}
-	if doc.Array == nil {
-		doc.Array = []wire.Node{}
-	}
-	return asJSON(doc)
-}
-
-func keyHolder(h seal.Holder, now time.Time) wire.KeyHolder {
-	doc := wire.KeyHolder{
-		Fingerprint: h.Fingerprint, UserID: h.UserID, Algorithm: h.Algorithm,
-		Warning: h.ExpiryWarning(now), Problem: h.Problem,
-	}
-	if !h.Expires.IsZero() {
-		expires := h.Expires.UTC().Truncate(time.Second)
-		doc.Expires = &expires
-	}
-	return doc
+	return doc, nil
 }

@@ -4,40 +4,43 @@ import (
 	"context"
 	"net/http"
 
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/jsondoc"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
 
-// listSecrets answers with all names below a folder, or a page of them. A list
-// that is too long to be held in memory is sent while it is read.
-func (s *Server) listSecrets(c *call) (reply, error) {
-	ctx, cancel := s.readContext(c)
+// list answers with all names below a folder, or a page of them. A list that is
+// too long for the memory is sent while it is read.
+func (h *secrets) list(x *exchange) (reply, error) {
+	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	list, err := s.store.OpenList(ctx, c.path, seal.Page{After: c.query.after, Limit: c.query.limit}, consistency(c.r.Header))
+	page := seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
+	list, err := h.store.OpenList(ctx, x.req.path, page, head.Consistency(x.req.Header))
 	if err != nil {
 		return reply{}, err
 	}
 	rep := reply{status: http.StatusOK, contentType: wire.TypeJSON, age: list.Age}
 	if list.Whole() {
-		rep.body = encodeList(list.First())
+		rep.body = jsondoc.List(list.First())
 		return rep, nil
 	}
 	names, _ := list.First()
-	rep.body = appendNames([]byte(`{"array":[`), names)
-	rep.more = func() ([]byte, error) { return s.moreNames(c, list) }
+	rep.body = jsondoc.AppendNames([]byte(`{"array":[`), names)
+	rep.more = func() ([]byte, error) { return h.moreNames(x, list) }
 	return rep, nil
 }
 
 // moreNames returns the next piece of a list, nil after the last.
-func (s *Server) moreNames(c *call, list *seal.List) ([]byte, error) {
+func (h *secrets) moreNames(x *exchange, list *seal.List) ([]byte, error) {
 	if list.Whole() {
 		return nil, nil
 	}
-	// It depends on the client how long this takes.
-	if err := s.recheck(c); err != nil {
+	// How long this takes is up to the client.
+	if err := h.gate.recheck(x); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), storageTime)
+	ctx, cancel := context.WithTimeout(x.req.Context(), storageTime)
 	defer cancel()
 	names, err := list.More(ctx)
 	if err != nil {
@@ -45,24 +48,10 @@ func (s *Server) moreNames(c *call, list *seal.List) ([]byte, error) {
 	}
 	var piece []byte
 	if len(names) > 0 {
-		piece = appendNames([]byte{','}, names)
+		piece = jsondoc.AppendNames([]byte{','}, names)
 	}
 	if list.Whole() {
 		piece = append(piece, `]}`...)
 	}
 	return piece, nil
-}
-
-// encodeList is the answer for a whole list.
-func encodeList(names []string, next string) []byte {
-	size := 64 + len(next)
-	for _, n := range names {
-		size += len(n) + 3
-	}
-	body := append(make([]byte, 0, size), `{"array":`...)
-	body = appendStrings(body, names)
-	if next != "" {
-		body = appendMember(body, "next", next)
-	}
-	return append(body, '}')
 }

@@ -8,25 +8,27 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 )
 
-// reply is a complete answer, unless it has more. Nothing of it is sent before
-// it is whole. The zero reply is an internal error.
+// reply is a complete answer, unless more or stream follows. Nothing of it is
+// sent before it is whole. The zero reply is an internal error.
 type reply struct {
 	status      int
 	contentType string
 	etag        string // with its quotes; "" is none
 	body        []byte
-	// more returns what follows the body, piece by piece, and nil at the end. It
-	// is for answers that do not fit into memory. Nil for all others.
+	// more returns what follows the body, piece by piece, and nil at the end; for
+	// answers that do not fit into memory. Nil for all others.
 	more func() ([]byte, error)
-	// age is how long ago the storage last stood behind the answer.
+	// stream, if not nil, sends what follows the head, until the stream ends.
+	stream func()
+	// age is how long ago the storage last confirmed the answer.
 	age     time.Duration
-	problem *problem // nil for a success
-	broken  bool     // it could not be sent to its end
-	// stream, if not nil, follows the head of the answer.
-	stream *stream
+	problem *problem.Problem // nil for a success
+	broken  bool             // it could not be sent to its end
 }
 
 // empty is a success without a body: clients parse whatever a 201 holds.
@@ -34,11 +36,14 @@ func empty(status int) (reply, error) { return reply{status: status}, nil }
 
 // written is the answer to a write that left the value id.
 func written(status int, id string) (reply, error) {
-	return reply{status: status, etag: etagOf(id)}, nil
+	return reply{status: status, etag: head.ETag(id)}, nil
 }
 
-// asJSON is a success with a small document.
+// asJSON is a success with a small document, or a 204 for none.
 func asJSON(v any) (reply, error) {
+	if v == any(none{}) {
+		return empty(http.StatusNoContent)
+	}
 	body, err := json.Marshal(v)
 	if err != nil {
 		return reply{}, fmt.Errorf("encode the answer: %w", err)
@@ -50,41 +55,60 @@ func plain(text string) (reply, error) {
 	return reply{status: http.StatusOK, contentType: "text/plain; charset=utf-8", body: []byte(text)}, nil
 }
 
-// replyTo gives an error the form that all errors have.
-func replyTo(p *problem) reply {
-	doc := wire.Error{Title: title(p.status), Description: p.text}
+// replyTo is the answer for a problem.
+func replyTo(p *problem.Problem) reply {
+	doc := wire.Error{Title: title(p.Status), Description: p.Text}
 	body, err := json.Marshal(doc)
 	if err != nil {
 		body = []byte(`{"title":"500 Internal Server Error","description":"internal error"}`) // unreachable: constant texts
 	}
-	return reply{status: p.status, contentType: wire.TypeJSON, body: body, problem: p}
+	return reply{status: p.Status, contentType: wire.TypeJSON, body: body, problem: p}
 }
 
 func title(status int) string { return strconv.Itoa(status) + " " + http.StatusText(status) }
 
-// writeMinRate is the slowest download of a large answer, in bytes a second,
-// beyond writeGrace.
 const (
+	// writeMinRate is the slowest download of a large answer, in bytes a second,
+	// after writeGrace.
 	writeMinRate = 32 << 10
 	writeGrace   = 15 * time.Second
-	largeAnswer  = 64 << 10
+	// largeAnswer is larger than the kernel's buffers may hold, in bytes.
+	largeAnswer = 64 << 10
 )
 
-// send writes the answer.
-func (s *Server) send(c *call, rep *reply) {
-	h := c.w.Header()
+// send sends the answer.
+func send(x *exchange, rep *reply) {
+	setHeader(x.w.Header(), x.req.id, rep)
+	switch {
+	case rep.stream != nil:
+		rep.stream()
+		return
+	case rep.more != nil:
+		sendPieces(x, rep)
+		return
+	case len(rep.body) >= largeAnswer, x.out.noDeadline:
+		sendLarge(x, rep)
+		return
+	}
+	x.w.WriteHeader(rep.status)
+	if len(rep.body) > 0 && x.req.Method != http.MethodHead {
+		x.w.Write(rep.body) // an error means that the client has left
+	}
+}
+
+func setHeader(h http.Header, id string, rep *reply) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set(wire.RequestIDHeader, c.id)
+	h.Set(wire.RequestIDHeader, id)
 	if rep.contentType != "" {
 		h.Set("Content-Type", rep.contentType)
 	}
 	if rep.etag != "" {
 		h.Set("ETag", rep.etag)
 	}
-	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 none but that of the
-	// body which it spares; everything else whose length is known has one, for
-	// pooled clients are confused by empty chunked bodies.
+	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 could only have that of
+	// the body which it saves. All other answers of a known length have one: empty
+	// chunked bodies confuse clients with connection pools.
 	if rep.status != http.StatusNoContent && rep.status != http.StatusNotModified && rep.more == nil && rep.stream == nil {
 		h.Set("Content-Length", strconv.Itoa(len(rep.body)))
 	}
@@ -92,68 +116,53 @@ func (s *Server) send(c *call, rep *reply) {
 		h.Set("Age", strconv.FormatInt(int64((rep.age+time.Second-1)/time.Second), 10))
 	}
 	if p := rep.problem; p != nil {
-		if p.status == http.StatusUnauthorized {
+		if p.Status == http.StatusUnauthorized {
 			h.Set("WWW-Authenticate", "acsjwt")
 		}
-		if p.retry {
+		if p.Retry {
 			h.Set("Retry-After", "2")
 		}
-		if p.allow != "" {
-			h.Set("Allow", p.allow)
+		if p.Allow != "" {
+			h.Set("Allow", p.Allow)
 		}
-	}
-	switch {
-	case rep.stream != nil:
-		s.runStream(c, rep.stream)
-		return
-	case rep.more != nil:
-		s.sendPieces(c, rep)
-		return
-	case len(rep.body) >= largeAnswer, c.waits:
-		s.sendLarge(c, rep)
-		return
-	}
-	c.w.WriteHeader(rep.status)
-	if len(rep.body) > 0 && c.r.Method != http.MethodHead {
-		c.w.Write(rep.body) // an error means that the client has gone
 	}
 }
 
-// sendLarge writes under a deadline: an answer that the kernel's buffers do
-// not hold must not be kept in memory for a client that does not read. (One that
-// has waited has no deadline any more that would do for a small one.)
-func (s *Server) sendLarge(c *call, rep *reply) {
-	ctl := http.NewResponseController(c.w)
+// sendLarge sends an answer under a deadline: one that the kernel's buffers do
+// not hold must not be kept in memory for a client that does not read. (After a
+// wait, a small one needs a deadline too: the connection has none any more.)
+func sendLarge(x *exchange, rep *reply) {
+	ctl := http.NewResponseController(x.w)
 	allowed := writeGrace + time.Duration(len(rep.body)/writeMinRate)*time.Second
 	limited := ctl.SetWriteDeadline(time.Now().Add(allowed)) == nil
-	c.w.WriteHeader(rep.status)
-	if c.r.Method != http.MethodHead {
-		c.w.Write(rep.body)
+	x.w.WriteHeader(rep.status)
+	if x.req.Method != http.MethodHead {
+		x.w.Write(rep.body)
 	}
 	if limited && ctl.Flush() == nil {
 		ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
 	}
 }
 
-// sendPieces sends an answer while it is made. If it does not come to its end,
-// rep is marked as broken: the connection has to end, so that nobody takes for
-// whole what is not.
-func (s *Server) sendPieces(c *call, rep *reply) {
-	c.w.WriteHeader(rep.status)
-	if c.r.Method == http.MethodHead {
+// sendPieces sends an answer while it is made. If that fails, rep is marked as
+// broken: the connection has to end, so that no client takes half an answer for
+// the whole.
+func sendPieces(x *exchange, rep *reply) {
+	x.w.WriteHeader(rep.status)
+	if x.req.Method == http.MethodHead {
 		return
 	}
-	ctl := http.NewResponseController(c.w)
+	ctl := http.NewResponseController(x.w)
 	for piece := rep.body; piece != nil; {
 		allowed := writeGrace + time.Duration(len(piece)/writeMinRate)*time.Second
 		_ = ctl.SetWriteDeadline(time.Now().Add(allowed))
-		if _, err := c.w.Write(piece); err != nil {
-			rep.broken = true // the client has gone
+		if _, err := x.w.Write(piece); err != nil {
+			rep.broken = true // the client has left
 			return
 		}
 		var err error
 		if piece, err = rep.more(); err != nil {
-			*rep = replyTo(c.problemOf(err))
+			*rep = replyTo(x.req.problemOf(err))
 			rep.broken = true
 			return
 		}

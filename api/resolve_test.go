@@ -183,8 +183,8 @@ func TestResolveIsAllOrNothing(t *testing.T) {
 		{file("/group/app", "group/nul"), 200, "value_base64"},
 		{one("/group/app", "group/__dcos_base64__bad"), 422, "is not base64"},
 		{file("/group/app", "group/__dcos_base64__bad"), 422, "is not base64"},
-		{one("/group/app", "group/../db"), 422, `the source of \"n\" is no path`},
-		{one("/group/app", "group%2Fdb"), 422, `the source of \"n\" is no path`},
+		{one("/group/app", "group/../db"), 422, `the source of \"n\" is not a valid secret path`},
+		{one("/group/app", "group%2Fdb"), 422, `the source of \"n\" is not a valid secret path`},
 		{`{"id":"/group/app","env":{"X":{"secret":"none"}},"secrets":{"n":{"source":"group/db"}}}`, 422, `environment variable \"X\" references an undefined secret \"none\"`},
 		{`{"id":"/group/app","env":{"X":{"secret":"n"}}}`, 422, "undefined secret"},
 		{one("../group/app", "group/db"), 400, "invalid service id"},
@@ -624,10 +624,10 @@ func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {
 		{one("/group/app", "group/none"), []string{`error: environment variable "X": /group/none does not exist`}},
 		{one("/group/app", "other/db"), []string{`error: environment variable "X": /other/db is not accessible from service /group/app`}},
 		{one("/group/app", "other/none"), []string{`error: environment variable "X": /other/none is not accessible from service /group/app`}},
-		{one("/group/app", "a b"), []string{`error: environment variable "X":  its source is no path of a secret`}},
-		{one("/group/app", "group/key"), []string{`error: environment variable "X": /group/key is binary, which no environment variable can hold`}},
+		{one("/group/app", "a b"), []string{`error: environment variable "X":  its source is not a valid secret path`}},
+		{one("/group/app", "group/key"), []string{`error: environment variable "X": /group/key is binary, which an environment variable cannot hold`}},
 		{file("/group/app", "group/key"), []string{}},
-		{one("/group/app", "group/nul"), []string{`error: environment variable "X": /group/nul holds a NUL, which no environment variable can`}},
+		{one("/group/app", "group/nul"), []string{`error: environment variable "X": /group/nul holds a NUL, which an environment variable cannot`}},
 		{one("/group/app", "group/__dcos_base64__word"), []string{}},
 		{one("/group/app", "group/__dcos_base64__bad"), []string{`error: environment variable "X": /group/__dcos_base64__bad is to be decoded, as its name begins with __dcos_base64__, and is not base64`}},
 		{`{"id":"/group/app","env":{"X":{"secret":"no"}},"secrets":{"n":{"source":"group/none"}}}`, []string{
@@ -639,7 +639,7 @@ func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {
 		{`{"id":"/group/app","env":{` + strings.Join(large, ",") + `},"secrets":{"n":{"source":"group/long"}}}`, []string{
 			`error: all environment variables:  the secrets in them have 2621600 bytes: a program starts with at most 2097152 of arguments and environment`}},
 		{`{"id":"/group/app","container":{"docker":{"pullConfig":{"secret":"n"}}},"secrets":{"n":{"source":"group/db"}}}`, []string{
-			`warning: pull config: /group/db is no Docker config, which is a JSON object`}},
+			`warning: pull config: /group/db is not a Docker config, which is a JSON object`}},
 		{`{"id":"/group/app","container":{"docker":{"pullConfig":{"secret":"n"}}},"secrets":{"n":{"source":"pull"}}}`, []string{}},
 		{`{"id":"/group/p","volumes":[{"name":"v","secret":"n"}],"containers":[{"name":"c"}],"secrets":{"n":{"source":"group/db"}}}`, []string{
 			`warning: volume "v": /group/db no container mounts the volume, so no task gets it`}},
@@ -675,10 +675,8 @@ func TestLargeErrandsWaitBeforeTheyHaveTheirValues(t *testing.T) {
 	for i := range 3 {
 		e.put(fmt.Sprintf("part%d", i), strings.Repeat("x", 40<<10))
 	}
-	release, taken := e.server.TakeAnswers()
-	if !taken {
-		t.Fatal("the budget is not whole")
-	}
+	release, err := e.server.TakeAnswers(t.Context())
+	must(t, err)
 	post := func(endpoint, secrets string) req {
 		return req{method: "POST", path: "/secrets/v1/" + endpoint + "/default", uid: "scheduler", body: `{"service":"/x","secrets":{` + secrets + `}}`}
 	}
@@ -700,5 +698,5 @@ func TestLargeErrandsWaitBeforeTheyHaveTheirValues(t *testing.T) {
 		e.want(q, 200)
 	}
 	// An answer gives its part back once it has been sent, which is when it is here.
-	eventually(t, func() bool { _, taken := e.server.TakeAnswers(); return taken })
+	eventually(t, func() bool { _, err := e.server.TakeAnswers(t.Context()); return err == nil })
 }

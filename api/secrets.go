@@ -2,174 +2,167 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strings"
-	"time"
 
 	"secretstore/acl"
+	"secretstore/api/internal/body"
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/jsondoc"
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
 	"secretstore/store"
 )
 
-const (
-	// storageTime is how long a request waits for the storage, so that one
-	// that hangs is a 503 within five seconds. Values beyond largeValue get
-	// more, at so many bytes a second.
-	storageTime = 4500 * time.Millisecond
-	largeValue  = 1 << 20
-	writeRate   = 2 << 20
-	readRate    = 16 << 20
-)
+const textPutIf = "PUT creates secrets that do not exist yet, so no If-Match can hold: replace the value of an existing one with PATCH"
 
-// readContext bounds a read, of which nobody knows how large it will be; it
-// ends when the client goes.
-func (s *Server) readContext(c *call) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.r.Context(), storageAllowance(s.store.MaxSecretSize(), readRate))
+// secrets answers the requests about one secret, and the lists of names.
+type secrets struct {
+	store  *seal.Store
+	gate   *gate
+	change *changer
 }
 
-// writeContext bounds a write. It does not end when the client goes: the write
-// may be on its way, and the audit line should tell how it ended.
-func (s *Server) writeContext(c *call, size int) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.r.Context()), storageAllowance(int64(size), writeRate))
-}
+func (h *secrets) read(x *exchange) (reply, error) { return h.answer(x, h.store.Get) }
 
-func storageAllowance(size, rate int64) time.Duration {
-	extra := float64(max(0, size-largeValue)) / float64(rate)
-	return storageTime + time.Duration(extra*float64(time.Second))
-}
-
-// note remembers what a change did to the store.
-func (c *call) note(err error, effect string) {
-	switch {
-	case err == nil, errors.Is(err, seal.ErrSealNotRecorded):
-		c.effect = effect
-	case errors.Is(err, store.ErrOutcomeUnknown):
-		c.effect = "a write was sent whose outcome is unknown"
-	}
-}
-
-// consistency is Latest for a client that says Cache-Control: no-cache.
-func consistency(h http.Header) store.Consistency {
-	for _, v := range h["Cache-Control"] {
-		for directive := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {
-				return store.Latest
-			}
-		}
-	}
-	return store.Cached
-}
-
-func (s *Server) readSecret(c *call) (reply, error) { return s.answerSecret(c, s.store.Get) }
-
-// answerSecret answers with what get reads, in the form that the client takes
-// and under the conditions that it names.
-func (s *Server) answerSecret(c *call, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (reply, error) {
-	given, err := parseConditions(c.r.Header)
+// answer answers with what get reads, in the form that the client accepts and
+// under its conditions.
+func (h *secrets) answer(x *exchange, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (reply, error) {
+	given, err := head.ParseConditions(x.req.Header)
 	if err != nil {
 		return reply{}, err
 	}
-	ctx, cancel := s.readContext(c)
+	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	how := consistency(c.r.Header)
-	secret, err := get(ctx, c.path, how)
+	secret, err := get(ctx, x.req.path, head.Consistency(x.req.Header))
 	if err != nil {
 		return reply{}, err
 	}
-	form, err := negotiate(secret.Kind, c.r.Header["Accept"])
-	if err != nil {
-		return reply{}, err
-	}
+	form, err := head.Negotiate(secret.Kind, x.req.Header)
 	switch {
-	case given.match.given && !given.match.strong(secret.ID):
+	case err != nil:
+		return reply{}, err
+	case given.Changed(secret.ID):
 		return reply{}, seal.ErrChanged
-	case given.noneMatch.given && given.noneMatch.weak(secret.ID):
-		return reply{status: http.StatusNotModified, etag: etagOf(secret.ID), age: secret.Age}, nil
+	case given.Known(secret.ID):
+		return reply{status: http.StatusNotModified, etag: head.ETag(secret.ID), age: secret.Age}, nil
 	}
 	return secretReply(&secret, form)
 }
 
-// secretReply is the answer that holds a secret.
-func secretReply(secret *seal.Secret, form string) (reply, error) {
-	rep := reply{status: http.StatusOK, contentType: form, etag: etagOf(secret.ID), body: secret.Value, age: secret.Age}
-	if form != wire.TypeJSON {
-		return rep, nil
+// secretReply is the answer with a secret.
+func secretReply(secret *seal.Secret, form string) (rep reply, err error) {
+	rep = reply{status: http.StatusOK, contentType: form, etag: head.ETag(secret.ID), body: secret.Value, age: secret.Age}
+	if form == wire.TypeJSON {
+		rep.body, err = jsondoc.Secret(secret)
 	}
-	// Room for the value and its metadata; a value full of escapes grows.
-	buf := make([]byte, 0, len(secret.Value)+len(secret.Value)/8+len(secret.Description)+192)
-	body, err := appendSecret(buf, secret)
-	rep.body = body
 	return rep, err
 }
 
-func (s *Server) createSecret(c *call) (reply, error) {
-	// If-None-Match is what a create always asks for.
-	if len(c.r.Header["If-Match"]) > 0 {
-		return reply{}, &problem{status: http.StatusPreconditionFailed, text: textPutIf}
+const (
+	// jsonFactor is how many bytes of JSON one byte of a value may take: \u0000 is
+	// the longest spelling.
+	jsonFactor = 6
+	// jsonSlack is room for the names, description, labels and other members that
+	// clients send, in bytes.
+	jsonSlack = 256 << 10
+)
+
+// largestBody is the size of the largest body that a client may send, in bytes.
+func largestBody(s *seal.Store) int64 { return jsonFactor*s.MaxSecretSize() + jsonSlack }
+
+func (h *secrets) bodyOfCreate(r *request) (body.Limit, error) {
+	// If-None-Match is what a create always demands.
+	if len(r.Header["If-Match"]) > 0 {
+		return body.Limit{}, &problem.Problem{Status: http.StatusPreconditionFailed, Text: textPutIf}
 	}
-	return s.writeSecret(c, s.store.Create, http.StatusCreated, "the secret was created")
+	return h.bodyOfWrite(r)
 }
 
-func (s *Server) updateSecret(c *call) (reply, error) {
-	return s.writeSecret(c, s.store.Update, http.StatusNoContent, "the secret was changed")
+func (h *secrets) bodyOfWrite(r *request) (limit body.Limit, err error) {
+	if r.conditions, err = head.ParseConditions(r.Header); err != nil {
+		return limit, err
+	}
+	if r.form, err = head.ContentType(r.Header); err != nil {
+		return limit, err
+	}
+	limit = body.Limit{Bytes: h.store.MaxSecretSize(), TooLarge: problem.SecretTooLarge}
+	if r.form == wire.TypeJSON {
+		limit.Bytes = largestBody(h.store)
+	}
+	return limit, nil
 }
 
-func (s *Server) writeSecret(c *call, write func(context.Context, acl.Path, seal.Change) (string, error), status int, effect string) (reply, error) {
-	given, err := parseConditions(c.r.Header)
+func (h *secrets) create(x *exchange) (reply, error) {
+	return h.write(x, h.store.Create, http.StatusCreated)
+}
+
+func (h *secrets) update(x *exchange) (reply, error) {
+	return h.write(x, h.store.Update, http.StatusNoContent)
+}
+
+func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (string, error), status int) (reply, error) {
+	change, err := h.changeOf(&x.req)
 	if err != nil {
 		return reply{}, err
 	}
-	change, release, err := s.readChange(c)
-	if err != nil {
-		return reply{}, err
-	}
-	defer release()
-	change.Author, change.If = c.principal.UID, given.permit()
-	if err := s.auditable(); err != nil {
-		return reply{}, err
-	}
-	ctx, cancel := s.writeContext(c, len(change.Value))
-	defer cancel()
-	id, err := write(ctx, c.path, change)
-	c.note(err, effect)
+	change.Author, change.If = x.who.principal.UID, x.req.conditions.Match()
+	var id string
+	err = h.change.do(x, len(change.Value), func(ctx context.Context) (err error) {
+		id, err = write(ctx, x.req.path, change)
+		return err
+	})
 	if err != nil {
 		return reply{}, err
 	}
 	return written(status, id)
 }
 
-// readChange reads the body of a create or an update.
-func (s *Server) readChange(c *call) (change seal.Change, release func(), err error) {
-	form, err := contentType(c.r.Header)
-	if err != nil {
-		return seal.Change{}, nil, err
+// changeOf reads the body of a create or an update.
+func (h *secrets) changeOf(r *request) (seal.Change, error) {
+	if r.form == wire.TypeBinary {
+		return seal.Change{Kind: seal.Binary, Value: r.content}, nil
 	}
-	limit := s.store.MaxSecretSize()
-	if form == wire.TypeJSON {
-		limit = jsonFactor*limit + jsonSlack
-	}
-	body, release, err := s.readBody(c, limit, textTooLarge)
-	if err != nil {
-		return seal.Change{}, nil, err
-	}
-	if form == wire.TypeBinary {
-		return seal.Change{Kind: seal.Binary, Value: body}, release, nil
-	}
-	change, err = parseSecret(body)
-	if err == nil && int64(len(change.Value)) > s.store.MaxSecretSize() {
+	change, err := jsondoc.ParseSecret(r.content)
+	if err == nil && int64(len(change.Value)) > h.store.MaxSecretSize() {
 		err = seal.ErrTooLarge
 	}
-	if err != nil {
-		release()
-		return seal.Change{}, nil, err
-	}
-	return change, release, nil
+	return change, err
 }
 
-// noLeases answers the calls of leases, which no client uses.
-func (s *Server) noLeases(*call) (reply, error) {
-	return reply{}, &problem{status: http.StatusNotImplemented,
-		text: "leases are not supported: secrets do not expire; change one with PATCH or remove it with DELETE"}
+func (h *secrets) delete(x *exchange) (reply, error) {
+	if x.req.query.OddPurge {
+		// A delete would keep what the client meant to destroy.
+		return reply{}, problem.BadRequest("purge must be true or false")
+	}
+	return h.remove(x, h.store.Delete)
+}
+
+// purge removes a secret, deleted or not, so that nothing is left of it.
+func (h *secrets) purge(x *exchange) (reply, error) { return h.remove(x, h.store.Purge) }
+
+// remove does what a DELETE asks for, under its conditions.
+func (h *secrets) remove(x *exchange, remove func(context.Context, acl.Path, seal.Match) error) (reply, error) {
+	given, err := head.ParseConditions(x.req.Header)
+	if err != nil {
+		return reply{}, err
+	}
+	err = h.change.do(x, 0, func(ctx context.Context) error { return remove(ctx, x.req.path, given.Match()) })
+	if err != nil {
+		return reply{}, err
+	}
+	return empty(http.StatusNoContent)
+}
+
+// undelete brings back a deleted secret as it was.
+func (h *secrets) undelete(x *exchange) (reply, error) {
+	var id string
+	err := h.change.do(x, 0, func(ctx context.Context) (err error) {
+		id, err = h.store.Undelete(ctx, x.req.path)
+		return err
+	})
+	if err != nil {
+		return reply{}, problem.InsteadOfNotFound(err, problem.NoDeleted)
+	}
+	return written(http.StatusNoContent, id)
 }

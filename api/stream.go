@@ -3,22 +3,26 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"secretstore/acl"
-	"secretstore/api/audit"
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
 
 const (
-	// heartbeat is how often a stream says that it lives, for proxies and
-	// clients that wait for it.
+	// heartbeat is how often a stream shows that it is alive, to proxies and
+	// clients that would give up.
 	heartbeat = 15 * time.Second
-	// eventTime is how long the client may take to read what is written.
+	// eventTime is how long the client may take to read an event.
 	eventTime = 15 * time.Second
+	// forever is longer than any token lives.
+	forever time.Duration = 1<<63 - 1
 )
 
 // The reasons in the audit line of the end of a stream.
@@ -28,172 +32,156 @@ const (
 	endedByServer = "stream closed: "
 )
 
-// stream is an answer that goes on. Whoever has one closes it.
-type stream struct {
-	events *seal.Stream
-	leave  func()
-	last   uint64 // id of the last event
-}
-
-func (st *stream) close() {
-	st.events.Close()
-	st.leave()
-}
-
-// streamChanges begins to tell of the secrets below a folder.
-func (s *Server) streamChanges(c *call) (rep reply, err error) {
+// stream sends the changes of the secrets below a folder as they happen.
+func (h *watches) stream(x *exchange) (rep reply, err error) {
 	rep = reply{status: http.StatusOK, contentType: wire.TypeEvents}
-	if c.r.Method == http.MethodHead {
+	if x.req.Method == http.MethodHead {
 		return rep, nil
 	}
 	select {
-	case <-s.waits.ending:
+	case <-h.limits.ending:
 		return reply{}, stopping()
 	default:
 	}
-	if err := c.skipBody(); err != nil {
+	if err := x.body.Skip(); err != nil {
 		return reply{}, err
 	}
-	leave, err := s.waits.enter(waiterOf(c.principal))
+	leave, err := h.limits.enter(watcherOf(x.who.principal))
 	if err != nil {
 		return reply{}, err
 	}
-	ctx, cancel := s.readContext(c)
+	x.out.atEnd(leave)
+	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	events, err := s.store.Stream(ctx, c.path)
+	events, err := h.store.Stream(ctx, x.req.path)
 	if err != nil {
-		leave()
 		return reply{}, err
 	}
-	rep.stream = &stream{events: events, leave: leave}
+	x.out.atEnd(events.Close)
+	rep.stream = func() { h.run(x, events) }
 	return rep, nil
 }
 
-// runStream sends events until one side ends it, and has that written to the
-// audit log.
-func (s *Server) runStream(c *call, st *stream) {
-	c.wait()
+// run sends events until one side ends the stream, and writes that to the audit
+// log.
+func (h *watches) run(x *exchange, events *seal.Stream) {
+	x.liftDeadlines()
 	began := time.Now()
-	reason, end := s.sendEvents(c, st)
-	c.waited = time.Since(began)
+	out := &eventWriter{w: x.w}
+	reason, end := h.sendEvents(x, events, out)
+	x.out.waited = time.Since(began)
+	denied := false
 	if end != nil {
-		reason = endedByServer + end.text
-		st.send(c, wire.EventEnd, wire.Error{Title: title(end.status), Description: end.text}) // what then goes wrong is the client's loss
+		reason = endedByServer + end.Text
+		denied = end.Status == http.StatusUnauthorized || end.Status == http.StatusForbidden
+		_ = out.send(wire.EventEnd, wire.Error{Title: title(end.Status), Description: end.Text}) // nothing more can be done for the client
 	}
-	closed := reply{status: http.StatusOK}
-	if s.audit == nil {
-		return
-	}
-	e := s.auditEntry(c, &closed)
-	e.Reason = reason
-	if end != nil && (end.status == http.StatusUnauthorized || end.status == http.StatusForbidden) {
-		e.Outcome = audit.Denied
-	}
-	if s.audit.Append(&e) != nil {
-		s.metrics.auditFailures.Inc()
-	}
+	h.audit.streamEnded(x, reason, denied)
 }
 
-// sendEvents returns why the stream ends: a reason of the client, or a problem
-// that the client is told.
-func (s *Server) sendEvents(c *call, st *stream) (reason string, end *problem) {
+// sendEvents returns why the stream ends: a reason of the client, or a problem to
+// tell the client.
+func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *eventWriter) (reason string, end *problem.Problem) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
-	expiry := time.NewTimer(c.patience(1<<63 - 1))
+	expiry := time.NewTimer(x.who.atMost(forever))
 	defer expiry.Stop()
-	if err := st.begin(c); err != nil {
+	if err := out.begin(x.req.Header); err != nil {
 		return endedBySlow, nil
 	}
 	for {
 		select {
-		case <-st.events.Woken():
-			events, err := st.events.Take()
-			for _, e := range events {
-				if err := s.recheck(c); err != nil {
-					return "", problemOf(err)
+		case <-events.Woken():
+			batch, err := events.Take()
+			for _, e := range batch {
+				if err := h.gate.recheck(x); err != nil {
+					return "", problem.Of(err)
 				}
-				if err := s.sendEvent(c, st, e); err != nil {
+				if err := h.sendEvent(x, out, e); err != nil {
 					return endedBySlow, nil
 				}
 			}
 			if err != nil {
-				return "", problemOf(err)
+				return "", problem.Of(err)
 			}
 		case <-beat.C:
-			if st.write(c, ": "+wire.EventPing+"\n\n") != nil {
+			if out.write(": "+wire.EventPing+"\n\n") != nil {
 				return endedBySlow, nil
 			}
 		case <-check.C:
-			if err := s.recheck(c); err != nil {
-				return "", problemOf(err)
+			if err := h.gate.recheck(x); err != nil {
+				return "", problem.Of(err)
 			}
 		case <-expiry.C:
-			if err := s.recheck(c); err != nil {
-				return "", problemOf(err)
+			if err := h.gate.recheck(x); err != nil {
+				return "", problem.Of(err)
 			}
-			expiry.Reset(c.patience(1<<63 - 1))
-		case <-s.waits.ending:
+			expiry.Reset(x.who.atMost(forever))
+		case <-h.limits.ending:
 			return "", stopping()
-		case <-c.r.Context().Done():
+		case <-x.req.Context().Done():
 			return endedByClient, nil
 		}
 	}
 }
 
-// begin sends the head. A client that has been told something before may have
-// missed what came since.
-func (st *stream) begin(c *call) error {
-	if len(c.r.Header["Last-Event-Id"]) > 0 {
-		return st.send(c, wire.EventResync, wire.Event{})
-	}
-	return st.write(c, ": open\n\n")
-}
-
-// sendEvent sends an event if the client may know of it.
-func (s *Server) sendEvent(c *call, st *stream, e seal.Event) error {
-	if e.Kind == seal.EventResync {
-		return st.send(c, wire.EventResync, wire.Event{})
-	}
-	if !s.policy().MayHear(c.principal, c.request(), e.Path) {
+// sendEvent sends an event if the client may know about it.
+func (h *watches) sendEvent(x *exchange, out *eventWriter, e seal.Event) error {
+	switch {
+	case e.Kind == seal.EventResync:
+		return out.send(wire.EventResync, wire.Event{})
+	case !h.gate.policy().MayHear(x.who.principal, x.req.question(), e.Path):
 		return nil
+	case e.Kind == seal.EventDeleted:
+		return out.send(wire.EventDeleted, wire.Event{Name: e.Path.String()})
 	}
-	if e.Kind == seal.EventDeleted {
-		return st.send(c, wire.EventDeleted, wire.Event{Name: e.Path.String()})
-	}
-	return st.send(c, wire.EventChanged, wire.Event{Name: e.Path.String(), Version: e.Version, ETag: etagOf(e.ID)})
+	return out.send(wire.EventChanged, wire.Event{Name: e.Path.String(), Version: e.Version, ETag: head.ETag(e.ID)})
 }
 
-// send writes one event. Names of secrets and constant texts hold no line break.
-func (st *stream) send(c *call, kind string, doc any) error {
+// eventWriter writes server-sent events.
+type eventWriter struct {
+	w    http.ResponseWriter
+	last uint64 // id of the last event
+}
+
+// begin sends the head of the answer. A client that comes back may have missed
+// changes.
+func (o *eventWriter) begin(h http.Header) error {
+	if len(h["Last-Event-Id"]) > 0 {
+		return o.send(wire.EventResync, wire.Event{})
+	}
+	return o.write(": open\n\n")
+}
+
+// send writes one event. JSON holds no line break.
+func (o *eventWriter) send(kind string, doc any) error {
 	data, err := json.Marshal(doc)
 	if err != nil {
 		return err
 	}
-	st.last++
-	return st.write(c, "id: "+strconv.FormatUint(st.last, 10)+"\nevent: "+kind+"\ndata: "+string(data)+"\n\n")
+	o.last++
+	return o.write("id: " + strconv.FormatUint(o.last, 10) + "\nevent: " + kind + "\ndata: " + string(data) + "\n\n")
 }
 
-func (st *stream) write(c *call, text string) error {
-	ctl := http.NewResponseController(c.w)
+func (o *eventWriter) write(text string) error {
+	ctl := http.NewResponseController(o.w)
 	_ = ctl.SetWriteDeadline(time.Now().Add(eventTime)) // a writer without deadlines cannot hang for ever either
-	if _, err := c.w.Write([]byte(text)); err != nil {
+	if _, err := o.w.Write([]byte(text)); err != nil {
 		return err
 	}
 	return ctl.Flush()
 }
 
-// streamFolder reads the folder that a stream is about. The parameter is
-// decoded already: an escape in it is no part of any name.
-func streamFolder(q *query) (acl.Path, error) {
-	if q.prefixes > 1 {
-		return acl.Path{}, badRequest("prefix may be given once")
+// streamFolder reads the folder of a stream. The parameter is decoded already: no
+// name contains an escape.
+func streamFolder(q *head.Query) (acl.Path, error) {
+	if q.Prefix.Times > 1 {
+		return acl.Path{}, problem.BadRequest("prefix may be given once")
 	}
-	for i := range len(q.prefix) {
-		if q.prefix[i] == '%' {
-			return acl.Path{}, acl.ErrInvalidPath
-		}
+	if strings.Contains(q.Prefix.Value, "%") {
+		return acl.Path{}, acl.ErrInvalidPath
 	}
-	return acl.ParseFolder(q.prefix)
+	return acl.ParseFolder(q.Prefix.Value)
 }

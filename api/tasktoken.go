@@ -1,75 +1,79 @@
 package api
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"net/http"
 	"time"
 
 	"secretstore/acl"
 	"secretstore/acl/token"
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
+	"secretstore/seal"
 )
 
+const textBadTask = `the body must be a JSON object {"service":"/group/app","ttl":"60s","uses":1}; ttl is from 1s to 24h, ` +
+	`uses from 0 (any number while the token lives) to 1000; left out, they are 60s and 1`
+
+// The values that a request may leave out.
 const (
-	textBadTask = `the body must be a JSON object {"service":"/group/app","ttl":"60s","uses":1}; ttl is from 1s to 24h, ` +
-		`uses from 0 (any number while the token lives) to 1000; left out, they are 60s and 1`
-	textMinterGone = "the task token is void: the permission to have it made was withdrawn"
-	// defaultTaskTTL and defaultTaskUses are what a request does not name.
 	defaultTaskTTL  = time.Minute
 	defaultTaskUses = 1
 )
 
-// taskRequest is what a request for a task token asks for, beside the service.
+// taskRequest is what a request for a task token asks for, besides the service.
 type taskRequest struct {
 	ttl  time.Duration
 	uses int
 }
 
-// taskOf reads the body of a request for a task token.
-func (s *Server) taskOf(c *call) error {
-	req, err := readJSON[wire.TaskTokenRequest](s, c, smallBody, true, textBadTask)
+// readTaskRequest reads the body of a request for a task token, which says what
+// service it is about.
+func readTaskRequest(r *request) error {
+	doc, err := decode[wire.TaskTokenRequest](r)
 	if err != nil {
 		return err
 	}
-	if c.minting, err = parseTaskRequest(req); err != nil {
+	if r.task, err = parseTaskRequest(doc); err != nil {
 		return err
 	}
-	c.service, err = acl.ParseService(req.Service)
-	c.hasService = err == nil
+	r.service, err = acl.ParseService(doc.Service)
+	r.hasService = err == nil
 	return err
 }
 
-func parseTaskRequest(req wire.TaskTokenRequest) (*taskRequest, error) {
-	t := &taskRequest{ttl: defaultTaskTTL, uses: defaultTaskUses}
-	if req.TTL != "" {
-		ttl, err := time.ParseDuration(req.TTL)
+func parseTaskRequest(doc wire.TaskTokenRequest) (taskRequest, error) {
+	t := taskRequest{ttl: defaultTaskTTL, uses: defaultTaskUses}
+	if doc.TTL != "" {
+		ttl, err := time.ParseDuration(doc.TTL)
 		if err != nil {
-			return nil, badRequest(textBadTask)
+			return taskRequest{}, problem.BadRequest(textBadTask)
 		}
 		t.ttl = ttl
 	}
-	if req.Uses != nil {
-		t.uses = *req.Uses
+	if doc.Uses != nil {
+		t.uses = *doc.Uses
 	}
-	if req.Service == "" || t.ttl < time.Second || t.ttl > token.MaxTaskTTL || t.uses < 0 || t.uses > token.MaxTaskUses {
-		return nil, badRequest(textBadTask)
+	if doc.Service == "" || t.ttl < time.Second || t.ttl > token.MaxTaskTTL || t.uses < 0 || t.uses > token.MaxTaskUses {
+		return taskRequest{}, problem.BadRequest(textBadTask)
 	}
 	return t, nil
 }
 
-// mintTaskToken signs a task token. Nothing is stored: a use is, when it comes.
-func (s *Server) mintTaskToken(c *call) (reply, error) {
-	term, err := s.store.TaskTerm()
+// tasks makes task tokens.
+type tasks struct{ store *seal.Store }
+
+// mint signs a task token. It stores nothing: only a use is stored.
+func (h *tasks) mint(x *exchange) (reply, error) {
+	term, err := h.store.TaskTerm()
 	if err != nil {
 		return reply{}, err
 	}
-	// Whole seconds, rounded up: a token never lives shorter than it was asked for.
-	expires := time.Now().Add(c.minting.ttl + time.Second - 1).UTC().Truncate(time.Second)
-	task := token.Task{ID: newTaskID(), UID: c.principal.UID, Service: c.service, Expires: expires, Uses: c.minting.uses}
-	raw, err := token.SignTask(task, term, s.store.TaskMAC)
+	// Whole seconds, rounded up: no token lives shorter than was asked for.
+	expires := time.Now().Add(x.req.task.ttl + time.Second - 1).UTC().Truncate(time.Second)
+	task := token.Task{ID: newTaskID(), UID: x.who.principal.UID, Service: x.req.service, Expires: expires, Uses: x.req.task.uses}
+	raw, err := token.SignTask(task, term, h.store.TaskMAC)
 	if err != nil {
 		return reply{}, err
 	}
@@ -82,42 +86,8 @@ func newTaskID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// authenticateTask checks a task token. A store that cannot check it, because it
-// is sealed or its storage is away, says so (503): a 401 would have the task's
-// scheduler throw away a token that is good.
-func (s *Server) authenticateTask(c *call, raw string) error {
-	task, err := token.VerifyTask(raw, time.Now(), s.store.TaskMAC)
-	if errors.Is(err, token.ErrInvalid) {
-		return &problem{status: http.StatusUnauthorized, text: textUnauthorized, cause: err}
-	}
-	if err != nil {
-		return err
-	}
-	c.principal, c.task = task.Principal(), &task
-	// Who may have no such token made any more has none: else a scheduler's tokens
-	// would outlive its permission by a day.
-	minter, minting := acl.Principal{UID: task.UID}, acl.Request{Op: acl.MintTaskToken, Service: task.Service, HasService: true}
-	if !s.policy().Decide(minter, minting).Allowed {
-		return unauthorized(textMinterGone)
-	}
-	if task.Uses == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), storageTime)
-	defer cancel()
-	return s.store.TaskSpent(ctx, task.ID, task.Expires, task.Uses)
-}
-
-// spendTask records the use of a task token by an answer that hands something
-// out. It does so before the answer leaves: of two servers that are asked at once
-// with the last use, one answers.
-func (s *Server) spendTask(c *call, rep *reply) error {
-	if !c.ep.spends || c.free || rep.status != http.StatusOK || c.r.Method == http.MethodHead || c.task.Uses == 0 {
-		return nil
-	}
-	ctx, cancel := s.writeContext(c, 0)
-	defer cancel()
-	err := s.store.SpendTask(ctx, c.task.ID, c.task.Expires, c.task.Uses)
-	c.note(err, "a use of the task token was recorded")
-	return err
+// noLeases answers the endpoints of leases, which no client uses.
+func noLeases(*exchange) (reply, error) {
+	return reply{}, &problem.Problem{Status: http.StatusNotImplemented,
+		Text: "leases are not supported: secrets do not expire; change one with PATCH or remove it with DELETE"}
 }

@@ -2,70 +2,56 @@ package api
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"time"
 
 	"secretstore/acl"
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
 	"secretstore/store"
 )
 
-// readVersion answers with one value of a secret: GET ?version=N.
-func (s *Server) readVersion(c *call) (reply, error) {
-	version, err := c.query.versionNumber()
+// readVersion answers with one version of a secret.
+func (h *secrets) readVersion(x *exchange) (reply, error) {
+	version, err := x.req.query.Version()
 	if err != nil {
 		return reply{}, err
 	}
-	rep, err := s.answerSecret(c, func(ctx context.Context, p acl.Path, want store.Consistency) (seal.Secret, error) {
-		return s.store.GetVersion(ctx, p, version, want)
+	rep, err := h.answer(x, func(ctx context.Context, p acl.Path, how store.Consistency) (seal.Secret, error) {
+		return h.store.GetVersion(ctx, p, version, how)
 	})
-	return rep, otherwise(err, textNoVersion)
+	return rep, problem.InsteadOfNotFound(err, problem.NoVersion)
 }
 
-// listVersions tells which values of a secret there are: GET ?versions=true.
-func (s *Server) listVersions(c *call) (reply, error) {
-	ctx, cancel := s.readContext(c)
+// listVersions answers with the versions of a secret, without their values.
+func (h *secrets) listVersions(x *exchange) (reply, error) {
+	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	versions, err := s.store.Versions(ctx, c.path, consistency(c.r.Header))
+	versions, err := h.store.Versions(ctx, x.req.path, head.Consistency(x.req.Header))
 	if err != nil {
 		return reply{}, err
 	}
-	doc := wire.Versions{Deleted: whenKnown(versions.Deleted)}
+	doc := wire.Versions{Deleted: timeOrNil(versions.Deleted)}
 	for _, v := range versions.Versions {
-		doc.Versions = append(doc.Versions, wire.Version{Version: v.Version, ETag: etagOf(v.ID), Written: whenKnown(v.Written), Kind: kindWord(v.Kind),
-			Bytes: v.Size, Current: v.Current})
+		doc.Versions = append(doc.Versions, wire.Version{Version: v.Version, ETag: head.ETag(v.ID), Written: timeOrNil(v.Written),
+			Kind: kindWord(v.Kind), Bytes: v.Size, Current: v.Current})
 	}
 	rep, err := asJSON(doc)
-	if err != nil {
-		return reply{}, err
-	}
 	rep.age = versions.Age
-	return rep, nil
+	return rep, err
 }
 
-// deleteVersion removes one earlier value: DELETE ?version=N.
-func (s *Server) deleteVersion(c *call) (reply, error) {
-	version, err := c.query.versionNumber()
+// deleteVersion removes one earlier version.
+func (h *secrets) deleteVersion(x *exchange) (reply, error) {
+	version, err := x.req.query.Version()
 	if err != nil {
 		return reply{}, err
 	}
-	err = s.remove(c, "a version of the secret was removed", func(ctx context.Context, when seal.Match) error {
-		return s.store.DeleteVersion(ctx, c.path, version, when)
+	rep, err := h.remove(x, func(ctx context.Context, p acl.Path, match seal.Match) error {
+		return h.store.DeleteVersion(ctx, p, version, match)
 	})
-	if err != nil {
-		return reply{}, otherwise(err, textNoVersion)
-	}
-	return empty(http.StatusNoContent)
-}
-
-// otherwise gives an absent secret another text.
-func otherwise(err error, text string) error {
-	if errors.Is(err, seal.ErrNotFound) {
-		return notFound(text)
-	}
-	return err
+	return rep, problem.InsteadOfNotFound(err, problem.NoVersion)
 }
 
 func kindWord(k seal.Kind) string {
@@ -75,8 +61,8 @@ func kindWord(k seal.Kind) string {
 	return "binary"
 }
 
-// whenKnown is a time on the wire, to the second; null where it is not known.
-func whenKnown(t time.Time) *time.Time {
+// timeOrNil is a time on the wire, to the second; null if it is not known.
+func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

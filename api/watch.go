@@ -3,11 +3,12 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
 	"secretstore/seal"
 	"secretstore/store"
 )
@@ -16,129 +17,95 @@ const (
 	// defaultWatch and maxWatch are how long a watch waits.
 	defaultWatch = time.Minute
 	maxWatch     = 10 * time.Minute
-	// recheckEvery is how often those who wait are asked again whether they may.
+	// recheckEvery is how often the permission of a waiting request is checked
+	// again.
 	recheckEvery = 5 * time.Second
-	// watchRetry is waited before a watch looks again that could not.
+	// watchRetry is the pause before a watch retries a failed read.
 	watchRetry = time.Second
 )
 
 const (
-	textBadWatch    = "watch must be the ETag of the value that is known, or empty to wait for a secret that does not exist yet; give it once"
-	textBadTimeout  = "timeout must be a duration such as 60s, from 0s to 10m; give it once"
-	textShutdown    = "this server stops: ask another one, or the same again in a moment"
-	textManyWatches = "too many watches on this server: try again later, or ask another server"
-	textYourWatches = "too many watches by this user: end some, or watch a folder with GET /secrets/v1/watch/default"
+	textBadWatch   = "watch must be the ETag of the value that is known, or empty to wait for a secret that does not exist yet; give it once"
+	textBadTimeout = "timeout must be a duration such as 60s, from 0s to 10m; give it once"
 )
 
-// watchWish is what a client says who waits for a secret to change.
-type watchWish struct {
-	known   string // value id; "" is that it does not exist
+// watches answers the requests that wait for changes: a watch of one secret, and
+// a stream of the changes below a folder.
+type watches struct {
+	store  *seal.Store
+	gate   *gate
+	audit  *auditor
+	limits *watchLimits
+}
+
+// watchRequest is what a watch waits for.
+type watchRequest struct {
+	known   string // the value id that the client has; "" is a secret that does not exist
 	timeout time.Duration
 }
 
-// parseWatch reads the parameters of a watch.
-func parseWatch(q *query) (w watchWish, err error) {
-	if w.known = q.watch; len(w.known) >= 2 && w.known[0] == '"' && w.known[len(w.known)-1] == '"' {
+func parseWatch(q *head.Query) (w watchRequest, err error) {
+	if w.known = q.Watch.Value; len(w.known) >= 2 && w.known[0] == '"' && w.known[len(w.known)-1] == '"' {
 		w.known = w.known[1 : len(w.known)-1]
 	}
-	if q.watches > 1 || w.known != "" && !isValueID(w.known) {
-		return watchWish{}, badRequest(textBadWatch)
+	if q.Watch.Times > 1 || w.known != "" && !isValueID(w.known) {
+		return watchRequest{}, problem.BadRequest(textBadWatch)
 	}
 	w.timeout = defaultWatch
-	if q.timeouts == 0 {
+	if q.Timeout.Times == 0 {
 		return w, nil
 	}
-	w.timeout, err = time.ParseDuration(q.timeout)
-	if err != nil || q.timeouts > 1 || w.timeout < 0 || w.timeout > maxWatch {
-		return watchWish{}, badRequest(textBadTimeout)
+	w.timeout, err = time.ParseDuration(q.Timeout.Value)
+	if err != nil || q.Timeout.Times > 1 || w.timeout < 0 || w.timeout > maxWatch {
+		return watchRequest{}, problem.BadRequest(textBadTimeout)
 	}
 	return w, nil
 }
 
-// isValueID reports whether s is written as value ids are.
+// isValueID reports whether s has the form of a value id.
 func isValueID(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// recheck asks everything again that was asked when the request came, and may
-// have changed while it waited: the token and its keys, the policy, the seal.
-func (s *Server) recheck(c *call) error {
-	if err := s.authenticate(c); err != nil {
-		return err
-	}
-	if err := s.authorize(c); err != nil {
-		return err
-	}
-	return unsealedError(s.store.Status())
-}
-
-// passing says whether err is of the storage, for which a watch waits.
-func passing(err error) bool {
-	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// watchSecret answers when the secret is no longer what the client knows, or
-// when its time is up.
-func (s *Server) watchSecret(c *call) (reply, error) {
-	wish, err := parseWatch(&c.query)
+// watch answers when the secret is no longer the one that the client knows, or
+// when its time is over.
+func (h *watches) watch(x *exchange) (reply, error) {
+	want, err := parseWatch(&x.req.query)
 	if err != nil {
 		return reply{}, err
 	}
-	if err := c.skipBody(); err != nil {
+	if err := x.body.Skip(); err != nil {
 		return reply{}, err
 	}
-	leave, err := s.waits.enter(waiterOf(c.principal))
+	leave, err := h.limits.enter(watcherOf(x.who.principal))
 	if err != nil {
 		return reply{}, err
 	}
 	defer leave()
-	w, err := s.store.Watch(c.path)
+	w, err := h.store.Watch(x.req.path)
 	if err != nil {
 		return reply{}, err
 	}
 	defer w.Close()
-	c.wait()
-	answer, err := s.awaitChange(c, w, wish)
-	if again := s.recheck(c); again != nil {
-		return reply{}, again
+	x.liftDeadlines()
+	answer, err := h.awaitChange(x, w, want)
+	if denied := h.gate.recheck(x); denied != nil {
+		return reply{}, denied
 	}
 	return answer, err
 }
 
-// skipBody reads the body that no GET needs, while there still is a deadline for
-// it: net/http reads what is left of one before it sends an answer, and once wait
-// has taken the deadlines it would read for ever.
-func (c *call) skipBody() error {
-	switch n, err := io.CopyN(io.Discard, c.r.Body, smallBody+1); {
-	case n > smallBody:
-		return &problem{status: http.StatusRequestEntityTooLarge, text: "the body is too large: a watch needs none"}
-	case !errors.Is(err, io.EOF):
-		c.cut = true
-		return badRequest(textBodyBroken)
-	}
-	return nil
-}
-
-// wait takes the deadlines from a request that waits: net/http counts the time
-// of the handler, and would end it.
-func (c *call) wait() {
-	c.waits = true
-	ctl := http.NewResponseController(c.w)
-	_ = ctl.SetReadDeadline(time.Time{}) // a writer without deadlines has none to take
-	_ = ctl.SetWriteDeadline(time.Time{})
-}
-
-// awaitChange looks, and looks again whenever there may be something new.
-func (s *Server) awaitChange(c *call, w *seal.Watch, wish watchWish) (reply, error) {
+// awaitChange reads the secret, and reads it again whenever it may have changed.
+func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watchRequest) (reply, error) {
 	began := time.Now()
-	defer func() { c.waited = time.Since(began) }()
-	end := time.NewTimer(c.patience(wish.timeout))
+	defer func() { x.out.waited = time.Since(began) }()
+	end := time.NewTimer(x.who.atMost(want.timeout))
 	defer end.Stop()
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
-	last := wish.timeout == 0
+	last := want.timeout == 0
 	for {
-		rep, done, err := s.lookOnce(c, w, wish.known)
+		rep, done, err := h.readOnce(x, w, want.known)
 		switch {
 		case done:
 			return rep, err
@@ -151,54 +118,56 @@ func (s *Server) awaitChange(c *call, w *seal.Watch, wish watchWish) (reply, err
 		if err != nil {
 			retry = time.After(watchRetry)
 		} else {
-			c.free = true // the client did know the value
+			x.out.unspent = true // the client did have the value
 		}
-		for look := false; !look; {
+		for read := false; !read; {
 			select {
 			case <-w.Woken():
-				look = true
+				read = true
 			case <-retry:
-				look = true
+				read = true
 			case <-end.C:
-				look, last = true, true
+				read, last = true, true
 			case <-check.C:
-				if err := s.recheck(c); err != nil && !passing(err) {
+				if err := h.gate.recheck(x); err != nil && !temporary(err) {
 					return reply{}, err
 				}
-			case <-s.waits.ending:
+			case <-h.limits.ending:
 				return reply{}, stopping()
-			case <-c.r.Context().Done():
-				return reply{}, c.r.Context().Err()
+			case <-x.req.Context().Done():
+				return reply{}, x.req.Context().Err()
 			}
 		}
 	}
 }
 
-// patience is how long a request waits that would wait for d: no longer than
-// its token lasts.
-func (c *call) patience(d time.Duration) time.Duration {
+// temporary reports whether err comes from a storage that is away: a watch waits
+// for it to come back.
+func temporary(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// atMost shortens the wait d of a request to the life of its token.
+func (c *caller) atMost(d time.Duration) time.Duration {
 	if expires := c.principal.Expires; !expires.IsZero() {
 		d = min(d, max(0, time.Until(expires)))
 	}
 	return d
 }
 
-func stopping() *problem {
-	return &problem{status: http.StatusServiceUnavailable, retry: true, text: textShutdown}
-}
-
-// lookOnce is done if the secret is not what is known. Otherwise the reply is
-// the one for a client whose time is up; an error then says that it could not
-// be looked at, which may pass.
-func (s *Server) lookOnce(c *call, w *seal.Watch, known string) (rep reply, done bool, err error) {
-	ctx, cancel := s.readContext(c)
+// readOnce reads the secret. It is done if that is not the known one, or cannot
+// be read for a reason that will not pass. Otherwise the reply is the answer for
+// a client whose time is over, and err says why the secret could not be read, if
+// it could not.
+func (h *watches) readOnce(x *exchange, w *seal.Watch, known string) (rep reply, done bool, err error) {
+	ctx, cancel := readContext(x, h.store)
 	defer cancel()
 	secret, err := w.Look(ctx, known)
 	switch {
 	case err == nil && secret.ID == known:
-		return reply{status: http.StatusNotModified, etag: etagOf(known), age: secret.Age}, false, nil
+		return reply{status: http.StatusNotModified, etag: head.ETag(known), age: secret.Age}, false, nil
 	case err == nil:
-		form, err := negotiate(secret.Kind, c.r.Header["Accept"])
+		form, err := head.Negotiate(secret.Kind, x.req.Header)
 		if err != nil {
 			return reply{}, true, err
 		}
@@ -206,9 +175,7 @@ func (s *Server) lookOnce(c *call, w *seal.Watch, known string) (rep reply, done
 		return rep, true, err
 	case errors.Is(err, seal.ErrNotFound) && known == "":
 		return reply{status: http.StatusNotModified}, false, nil
-	case passing(err):
-		return reply{}, false, err
 	default:
-		return reply{}, true, err
+		return reply{}, !temporary(err), err
 	}
 }

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"secretstore/api/audit"
+	"secretstore/api/internal/batch"
+	"secretstore/api/internal/problem"
+)
+
+const (
+	textUnaudited = "the audit log cannot be written, so nothing is answered: see the server's log"
+	textNoEffect  = "; nothing was changed"
+)
+
+// auditor writes the audit log.
+type auditor struct {
+	log      *audit.Log // nil: none is written
+	failures prometheus.Counter
+}
+
+// ready refuses a change beforehand while the audit log is known to fail: it
+// could not be refused after it has happened.
+func (a *auditor) ready() error {
+	if a.log == nil {
+		return nil
+	}
+	if err := a.log.Probe(); err != nil {
+		a.failures.Inc()
+		return &problem.Problem{Status: http.StatusServiceUnavailable, Retry: true, Failed: true, Cause: err, Text: textUnaudited + textNoEffect}
+	}
+	return nil
+}
+
+// write writes the line of the request's decision, after one for each of the
+// reads of a batch. Open endpoints have none.
+func (a *auditor) write(x *exchange, rep *reply) error {
+	if a.log == nil || x.req.ep != nil && x.req.ep.open {
+		return nil
+	}
+	e := entryOf(x, rep)
+	lines := make([]*audit.Entry, 0, len(x.out.reads)+1)
+	for _, r := range x.out.reads {
+		lines = append(lines, entryOfRead(r, e, rep))
+	}
+	return a.log.Append(append(lines, &e)...)
+}
+
+// failed returns the answer in place of one whose audit line could not be
+// written.
+func (a *auditor) failed(x *exchange, cause error) *problem.Problem {
+	a.failures.Inc()
+	p := &problem.Problem{Status: http.StatusServiceUnavailable, Failed: true, Cause: cause}
+	if x.out.effect == "" {
+		p.Text, p.Retry = textUnaudited+textNoEffect, true
+	} else {
+		p.Text = textUnaudited + "; before that, " + x.out.effect
+	}
+	return p
+}
+
+// streamEnded writes a second line, for the end of a stream.
+func (a *auditor) streamEnded(x *exchange, reason string, denied bool) {
+	if a.log == nil {
+		return
+	}
+	e := entryOf(x, &reply{status: http.StatusOK})
+	e.Reason = reason
+	if denied {
+		e.Outcome = audit.Denied
+	}
+	if a.log.Append(&e) != nil {
+		a.failures.Inc()
+	}
+}
+
+// entryOf returns the line of an answer.
+func entryOf(x *exchange, rep *reply) audit.Entry {
+	e := audit.Entry{
+		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, UID: x.who.principal.UID,
+		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
+		Outcome: outcomeOf(rep), Status: rep.status, Reason: x.who.decision.Reason, Remote: x.req.remote,
+	}
+	if e.Reason == "" && rep.problem != nil {
+		e.Reason = rep.problem.Text // refused before there was a decision; a constant
+	}
+	if x.who.asked.HasService {
+		e.Service = x.who.asked.Service.String()
+	} else if svc, bound := x.who.principal.Service.Get(); bound {
+		e.Service = svc.String()
+	}
+	return e
+}
+
+// entryOfRead returns the line of one read of a batch whose own line is e. Unlike
+// the answer, it tells a missing secret from one that the service may not have.
+func entryOfRead(r *batch.Read, e audit.Entry, rep *reply) *audit.Entry {
+	e.Service, e.Action, e.Resource, e.Reason = r.Service.String(), r.Decision.Action, r.Decision.Resource, r.Decision.Reason
+	switch {
+	case !r.Decision.Allowed:
+		e.Outcome = audit.Denied
+	case r.Missing:
+		e.Outcome, e.Reason = audit.Refused, "the secret does not exist"
+	case rep.problem != nil && e.Outcome != audit.Failed:
+		e.Outcome = audit.Refused // nothing was delivered, because of another secret
+	}
+	return &e
+}
+
+func outcomeOf(rep *reply) audit.Outcome {
+	switch p := rep.problem; {
+	case p == nil:
+		return audit.Allowed
+	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
+		return audit.Denied
+	case p.Failed:
+		return audit.Failed
+	default:
+		return audit.Refused
+	}
+}

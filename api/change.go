@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+
+	"secretstore/api/internal/body"
+	"secretstore/api/internal/jsondoc"
+	"secretstore/seal"
+)
+
+// changer makes changes to the store. All changes that a client asks for go
+// through it.
+type changer struct{ audit *auditor }
+
+// do makes a change of size bytes: it refuses it while the audit log cannot be
+// written, bounds its time, and notes its effect.
+//
+// Sealing is the emergency brake: it works without an audit log, and its answer
+// then says so.
+func (c *changer) do(x *exchange, size int, change func(context.Context) error) error {
+	if !x.req.ep.brake {
+		if err := c.audit.ready(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := writeContext(x, size)
+	defer cancel()
+	err := change(ctx)
+	x.out.note(err, x.req.ep.effect)
+	return err
+}
+
+// none is a request or an answer without a body.
+type none struct{}
+
+// administer returns the run of an endpoint for administrators that changes the
+// store: it decodes the body into Req, makes the change, and answers with Resp.
+func administer[Req, Resp any](c *changer, change func(context.Context, *exchange, Req) (Resp, error)) func(*exchange) (reply, error) {
+	return func(x *exchange) (reply, error) {
+		req, err := decode[Req](&x.req)
+		if err != nil {
+			return reply{}, err
+		}
+		var resp Resp
+		err = c.do(x, 0, func(ctx context.Context) (err error) {
+			resp, err = change(ctx, x, req)
+			return err
+		})
+		if err != nil {
+			return reply{}, err
+		}
+		return asJSON(resp)
+	}
+}
+
+// show returns the run of an endpoint that reads something and answers with it.
+func show[Resp any](from *seal.Store, read func(context.Context, *exchange) (Resp, error)) func(*exchange) (reply, error) {
+	return func(x *exchange) (reply, error) {
+		ctx, cancel := readContext(x, from)
+		defer cancel()
+		resp, err := read(ctx, x)
+		if err != nil {
+			return reply{}, err
+		}
+		return asJSON(resp)
+	}
+}
+
+const (
+	// keysBody bounds the bodies that hold OpenPGP keys, in bytes: 32 of them at
+	// 256 KiB on average, far more than any honest one has.
+	keysBody = 8 << 20
+	// smallBody bounds other JSON bodies; the largest honest one holds an
+	// encrypted unseal key.
+	smallBody = 1 << 20
+)
+
+// document returns the body of an endpoint that takes a JSON document of at most
+// limit bytes.
+func document(limit int64) func(*request) (body.Limit, error) {
+	return func(*request) (body.Limit, error) {
+		return body.Limit{Bytes: limit, TooLarge: "the body is too large"}, nil
+	}
+}
+
+// decode reads the body of a request. If there is none, and the endpoint takes
+// none or does not need it, it returns the zero T.
+func decode[T any](r *request) (T, error) {
+	if len(r.content) == 0 && (r.ep.body == nil || r.ep.optional) {
+		var zero T
+		return zero, nil
+	}
+	return jsondoc.Decode[T](r.content, r.ep.malformed)
+}

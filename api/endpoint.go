@@ -1,0 +1,176 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"secretstore/acl"
+	"secretstore/api/internal/body"
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
+	"secretstore/api/internal/router"
+	"secretstore/api/wire"
+)
+
+// endpoint is one row of the table of endpoints. The zero endpoint permits
+// nothing.
+type endpoint struct {
+	// name is for the audit log, the log and the metrics.
+	name   string
+	method string
+	// path is below the base path, or at the root of the server if root is set. A
+	// path that ends in a slash covers all that begin with it: the name of the
+	// store and a secret follow.
+	path string
+	root bool
+	// open endpoints take no token, and are neither decided about nor audited.
+	open bool
+	// op is what the policy is asked for.
+	op acl.Op
+	// form is the query parameter that asks for this endpoint in place of the one
+	// of the same method and path without a form.
+	form head.Form
+	// variants are the endpoints of the same method and path with a form; set by
+	// newRoutes.
+	variants []*endpoint
+	// unsealed endpoints need the keyring.
+	unsealed bool
+	// behalf: the caller may name a service on whose behalf it asks.
+	behalf bool
+	// body returns the largest body, after it has checked what the head says about
+	// it. Nil: the endpoint takes no body.
+	body func(*request) (body.Limit, error)
+	// malformed is the text of the 400 for a body that is not the JSON document
+	// that it should be; optional: the body may be missing.
+	malformed string
+	optional  bool
+	// subject reads from the body what the request is about, if that is not in the
+	// head; the decision follows. Nil: the head says it.
+	subject func(*request) error
+	// effect says what the endpoint has done to the store when it succeeds, for a
+	// client that cannot be told in the usual way. "": it changes nothing.
+	effect string
+	// brake: it works although the audit log cannot be written.
+	brake bool
+	// spends: a 200 consumes a use of the task token that asked for it.
+	spends bool
+	// reads: it changes nothing, though its method is not GET.
+	reads bool
+	run   func(*exchange) (reply, error)
+}
+
+// resource is one path with the endpoints of its methods.
+type resource struct {
+	methods map[string]*endpoint
+	allow   string // the Allow header of a 405
+	open    bool   // as its endpoints
+}
+
+// routes finds the resource of a path.
+type routes struct {
+	table     []*endpoint
+	router    *router.Router
+	resources map[string]*resource // by pattern
+}
+
+func newRoutes(table []*endpoint) *routes {
+	rt := &routes{table: table, router: router.New(), resources: make(map[string]*resource)}
+	for _, ep := range table {
+		pattern := ep.path
+		if !ep.root {
+			pattern = wire.BasePath + pattern
+		}
+		res := rt.resources[pattern]
+		if res == nil {
+			res = &resource{methods: make(map[string]*endpoint), open: ep.open}
+			rt.resources[pattern] = res
+			rt.router.Add(pattern)
+		}
+		if ep.form != 0 {
+			res.methods[ep.method].variants = append(res.methods[ep.method].variants, ep)
+			continue
+		}
+		res.methods[ep.method] = ep
+		if ep.method == http.MethodGet {
+			res.methods[http.MethodHead] = ep
+		}
+	}
+	for _, res := range rt.resources {
+		methods := make([]string, 0, len(res.methods))
+		for m := range res.methods {
+			methods = append(methods, m)
+		}
+		slices.Sort(methods)
+		res.allow = strings.Join(methods, ", ")
+	}
+	return rt
+}
+
+// target is what the path of a request names.
+type target struct {
+	router.Target
+	res *resource // nil: nothing
+}
+
+func (rt *routes) find(r *http.Request) target {
+	t := rt.router.Find(r)
+	return target{t, rt.resources[t.Pattern]}
+}
+
+const (
+	defaultStore = "default"
+	allStores    = "all" // of a ping
+)
+
+const textServiceElsewhere = "a service can only be named when a secret is read or changes are followed: leave out the X-Service-Id header and the query parameter service"
+
+// readHead reads the query and the named service.
+func (r *request) readHead() (err error) {
+	if r.query, err = head.ParseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	if r.query.Forms&head.FormList != 0 && r.readOnly() && r.query.Paging != nil {
+		return r.query.Paging
+	}
+	r.service, r.hasService, err = head.Service(r.Header, r.query)
+	return err
+}
+
+// resolve finds the endpoint and reads the path.
+func (r *request) resolve(t target) (err error) {
+	if t.res == nil {
+		return problem.NotFound("no such endpoint: the API is below /secrets/v1, see its documentation")
+	}
+	ep := t.res.methods[r.Method]
+	if ep == nil {
+		return methodNotAllowed(t.res)
+	}
+	r.ep = ep
+	for _, v := range ep.variants {
+		switch {
+		case r.query.Forms&v.form == 0:
+		case r.ep != ep:
+			return problem.BadRequest("contradictory query: ask for one of list, version, versions, purge and watch at a time")
+		default:
+			r.ep = v
+		}
+	}
+	if t.HasStore && t.Store != defaultStore {
+		return problem.NotFound(problem.StoreNotFound)
+	}
+	switch r.ep.op {
+	case acl.ListSecrets:
+		r.path, err = acl.ParseFolder(t.Rest)
+	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ReadVersions:
+		r.path, err = acl.ParsePath(t.Rest)
+	case acl.WatchNames:
+		r.path, err = streamFolder(&r.query)
+	}
+	return err
+}
+
+func methodNotAllowed(res *resource) error {
+	return &problem.Problem{Status: http.StatusMethodNotAllowed, Allow: res.allow,
+		Text: "method not allowed: use one of " + res.allow + " (secrets are created with PUT and changed with PATCH)"}
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/acl/token"
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
+	"secretstore/seal"
+	"secretstore/store"
+)
+
+const textMinterGone = "the task token is void: the permission to have it made was withdrawn"
+
+// gate finds out who the caller is and whether it may do what it asks.
+type gate struct {
+	auth   Authenticator
+	policy func() *acl.Policy
+	store  *seal.Store
+}
+
+// authenticate sets the principal of the caller.
+func (g *gate) authenticate(x *exchange) error {
+	raw, err := head.Token(x.req.Request)
+	if err != nil {
+		return err
+	}
+	if token.IsTask(raw) {
+		return g.authenticateTask(x, raw)
+	}
+	who, err := g.auth.Verify(raw)
+	if err != nil {
+		return &problem.Problem{Status: http.StatusUnauthorized, Text: problem.NoToken, Cause: err}
+	}
+	if who.UID == "" {
+		return problem.Unauthorized(problem.NoToken)
+	}
+	x.who.principal = who
+	return nil
+}
+
+// authenticateTask checks a task token. If the store cannot check it, because it
+// is sealed or its storage is away, the answer is a 503: a 401 would make the
+// scheduler throw away a good token.
+func (g *gate) authenticateTask(x *exchange, raw string) error {
+	task, err := token.VerifyTask(raw, time.Now(), g.store.TaskMAC)
+	if errors.Is(err, token.ErrInvalid) {
+		return &problem.Problem{Status: http.StatusUnauthorized, Text: problem.NoToken, Cause: err}
+	}
+	if err != nil {
+		return err
+	}
+	x.who.principal, x.who.task = task.Principal(), &task
+	// Check the minter again: its tokens must not outlive its permission.
+	minter, minting := acl.Principal{UID: task.UID}, acl.Request{Op: acl.MintTaskToken, Service: task.Service, HasService: true}
+	if !g.policy().Decide(minter, minting).Allowed {
+		return problem.Unauthorized(textMinterGone)
+	}
+	if task.Uses == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(x.req.Context(), storageTime)
+	defer cancel()
+	return g.store.TaskSpent(ctx, task.ID, task.Expires, task.Uses)
+}
+
+// authorize asks the policy.
+func (g *gate) authorize(x *exchange) error {
+	x.who.asked = x.req.question()
+	x.who.decision = g.policy().Decide(x.who.principal, x.who.asked)
+	if x.who.decision.Allowed {
+		return nil
+	}
+	return forbidden(x.who.decision)
+}
+
+// recheck repeats, while a request waits, all checks whose result may have
+// changed: the token and its keys, the policy, the seal.
+func (g *gate) recheck(x *exchange) error {
+	if err := g.authenticate(x); err != nil {
+		return err
+	}
+	if err := g.authorize(x); err != nil {
+		return err
+	}
+	return unsealedError(g.store.Status())
+}
+
+// spend records the use of a task token by an answer that gives something away.
+// It does so before the answer leaves: of two servers that get the last use at
+// the same time, one answers.
+func (g *gate) spend(x *exchange, rep *reply) error {
+	task := x.who.task
+	if !x.req.ep.spends || x.out.unspent || rep.status != http.StatusOK || x.req.Method == http.MethodHead || task.Uses == 0 {
+		return nil
+	}
+	ctx, cancel := writeContext(x, 0)
+	defer cancel()
+	err := g.store.SpendTask(ctx, task.ID, task.Expires, task.Uses)
+	x.out.note(err, "a use of the task token was recorded")
+	return err
+}
+
+// forbidden is the 403 of a denied decision. It names the missing permission.
+func forbidden(d acl.Decision) error {
+	text := d.Reason
+	if d.Reason == acl.ReasonNoPermission && d.Resource != "" {
+		text += ": ask an administrator for " + d.Action + " on " + d.Resource
+	}
+	return &problem.Problem{Status: http.StatusForbidden, Text: text}
+}
+
+// unsealedError returns why secrets are out of reach, or nil.
+func unsealedError(st seal.Status) error {
+	switch st.State {
+	case seal.StateUnsealed:
+		return nil
+	case seal.StateSealed:
+		return seal.ErrSealed
+	}
+	return stateError(st)
+}
+
+// stateError returns why a store is neither sealed nor unsealed, or nil.
+func stateError(st seal.Status) error {
+	switch st.State {
+	case seal.StateSealed, seal.StateUnsealed:
+		return nil
+	case seal.StateUninitialized:
+		return seal.ErrUninitialized
+	case seal.StateDamaged:
+		return fmt.Errorf("%w: %s", seal.ErrDamaged, st.Detail)
+	default:
+		return fmt.Errorf("%w: %s", store.ErrUnavailable, st.Detail)
+	}
+}

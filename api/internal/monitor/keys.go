@@ -1,0 +1,72 @@
+package monitor
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"secretstore/seal"
+)
+
+// keyMetrics shows what operators set alarms on: public keys of holders that
+// expire, and old data keys that stay. A metric is absent while its value is not
+// known, so that no made-up number silences an alarm.
+type keyMetrics struct {
+	store  *seal.Store
+	expiry *prometheus.Desc
+	terms  *prometheus.Desc
+
+	// rotation reads last from the storage, at the pace of a Prober: anybody may
+	// scrape.
+	rotation *Prober
+	last     *atomic.Int64 // number of data keys
+}
+
+func newKeyMetrics(store *seal.Store) *keyMetrics {
+	last := new(atomic.Int64)
+	return &keyMetrics{
+		store: store,
+		expiry: prometheus.NewDesc("secretstore_holder_key_expiry_timestamp_seconds",
+			"When the public key of a holder of the unseal key expires, as Unix time; absent if never.", []string{"fingerprint"}, nil),
+		terms: prometheus.NewDesc("secretstore_data_key_terms",
+			"Data keys of the keyring: 1, or more while records are under older ones; absent while sealed.", nil, nil),
+		last: last,
+		rotation: NewProber(func(ctx context.Context) error {
+			info, err := store.RotationStatus(ctx)
+			if err == nil {
+				last.Store(int64(info.Terms))
+			}
+			return err
+		}),
+	}
+}
+
+// Describe sends what the collector may collect.
+func (m *keyMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.expiry
+	to <- m.terms
+}
+
+// Collect sends what is known.
+func (m *keyMetrics) Collect(to chan<- prometheus.Metric) {
+	seen := make(map[string]bool) // one person may hold several shares; a duplicate would fail the whole scrape
+	for _, h := range m.store.Holders() {
+		if h.Expires.IsZero() || seen[h.Fingerprint] {
+			continue
+		}
+		seen[h.Fingerprint] = true
+		m.send(to, m.expiry, float64(h.Expires.Unix()), h.Fingerprint)
+	}
+	if m.store.Status().State == seal.StateUnsealed && m.rotation.Up() {
+		m.send(to, m.terms, float64(m.last.Load()))
+	}
+}
+
+func (m *keyMetrics) send(to chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	metric, err := prometheus.NewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	if err != nil {
+		metric = prometheus.NewInvalidMetric(desc, err) // unreachable: fingerprints are hex
+	}
+	to <- metric
+}

@@ -1,0 +1,210 @@
+// Package problem holds the answers that are not a success: a status, and a
+// text that says what to do next. It maps each error of packages acl, seal and
+// store to one of them.
+//
+// A text is a constant or names only what the client may know. It never repeats
+// a value, a key, a token, or the text of an error from inside: that may quote
+// what was sent, and goes to the log alone.
+package problem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+
+	"secretstore/acl"
+	"secretstore/seal"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+// Problem is an answer that is not a success. It is an error, so that handlers
+// return it like any other.
+type Problem struct {
+	Status int
+	// Text is for the client.
+	Text string
+	// Retry asks for a Retry-After header: the same request may succeed soon.
+	Retry bool
+	// Failed means that the server or its storage is at fault; such answers are
+	// logged as errors.
+	Failed bool
+	// Cause is the error inside; only for the log.
+	Cause error
+	// Allow is the Allow header of a 405.
+	Allow string
+}
+
+// Error returns the text for the client.
+func (p *Problem) Error() string { return p.Text }
+
+// Unwrap returns the cause.
+func (p *Problem) Unwrap() error { return p.Cause }
+
+// BadRequest returns a 400.
+func BadRequest(text string) *Problem { return &Problem{Status: http.StatusBadRequest, Text: text} }
+
+// Unauthorized returns a 401.
+func Unauthorized(text string) *Problem {
+	return &Problem{Status: http.StatusUnauthorized, Text: text}
+}
+
+// NotFound returns a 404.
+func NotFound(text string) *Problem { return &Problem{Status: http.StatusNotFound, Text: text} }
+
+// TooLarge returns a 413.
+func TooLarge(text string) *Problem {
+	return &Problem{Status: http.StatusRequestEntityTooLarge, Text: text}
+}
+
+// Unprocessable returns a 422.
+func Unprocessable(text string) *Problem {
+	return &Problem{Status: http.StatusUnprocessableEntity, Text: text}
+}
+
+// Busy returns a 503 for a server that has too much to do.
+func Busy(text string) *Problem {
+	return &Problem{Status: http.StatusServiceUnavailable, Text: text, Retry: true}
+}
+
+// Panic returns an error for the value of a panic. It leaves the value out
+// unless it comes from the runtime: it could hold what a client sent.
+func Panic(v any) error {
+	if err, ok := v.(runtime.Error); ok {
+		return fmt.Errorf("panic: %w", err)
+	}
+	return fmt.Errorf("panic with a %T", v)
+}
+
+// Internal returns the 500 for an error that nobody foresaw.
+func Internal(cause error) *Problem {
+	return &Problem{Status: http.StatusInternalServerError, Text: textInternal, Failed: true, Cause: cause}
+}
+
+// InsteadOfNotFound returns a 404 with the given text if err is
+// seal.ErrNotFound, and err otherwise.
+func InsteadOfNotFound(err error, text string) error {
+	if errors.Is(err, seal.ErrNotFound) {
+		return NotFound(text)
+	}
+	return err
+}
+
+// The texts that are used in more than one place. Clients match the words at
+// their beginning.
+const (
+	NoVersion      = "the secret, or this version of it, does not exist: ?versions=true lists those that are kept"
+	NoDeleted      = "the secret does not exist among the deleted ones: it was never there, was purged, or was deleted more than 30 days ago"
+	StoreNotFound  = `store not found: there is only the store "default"`
+	NoToken        = "no valid authentication token: send 'Authorization: token=<JWT>' and log in again if yours has expired"
+	SecretTooLarge = "the secret value is too large: see --max-secret-size of the server"
+	InvalidService = "invalid service id: use /group/app or, for a job, group.app"
+)
+
+const (
+	textInvalidPath = "invalid secret path: use 1 to 32 components of letters, digits, '.', '_' and '-', " +
+		"each up to 255 bytes, none of them '.' or '..', 1024 bytes in all"
+	textInternal    = "internal error: the server's log has the reason under the id of the X-Request-Id header"
+	textUnavailable = "the storage of the secret store is unreachable: try again later"
+	textOtherRoot   = "the storage holds the store under another root key than this server has known: " +
+		"if it was replaced (rekey --rotate, reinit) while this server was away, restart this server and unseal it; " +
+		"if not, somebody has put another store in its place"
+	textNotReplaceable = "this init cannot be replaced: only the principal that made it can, on the same server, within 15 minutes, " +
+		"with the first key of its answer in replace, and while nobody has unsealed the store since; " +
+		"otherwise change the holders with PUT /secrets/v1/rekey/default, or start over with secretstore reinit --wipe"
+	textWrongKey = "wrong unseal key: decrypt your own entry of the keys of GET /secrets/v1/init/default and send what gpg prints; " +
+		"the store stays sealed"
+	textNoBootstrapKey = "no bootstrap key is held for this store: decrypt the unseal key with your own GPG key " +
+		"and use PUT /secrets/v1/unseal/default"
+	textBadShares = "unsupported shares or threshold: give 1 to 32 shares, a threshold from 1 to as many, and one pgp_keys entry for each share; " +
+		"where several people hold the present unseal key, a rekey also needs as many different shares of it in current as its threshold"
+)
+
+// Of returns the answer for an error. An error that it does not know is the
+// server's own fault, and gets a constant text.
+func Of(err error) *Problem {
+	var own *Problem
+	if errors.As(err, &own) {
+		return own
+	}
+	var key *pgp.KeyError
+	if errors.As(err, &key) {
+		return BadRequest(key.Error())
+	}
+	var damaged *seal.DamagedRecord
+	if errors.As(err, &damaged) {
+		return &Problem{Status: http.StatusInternalServerError, Failed: true, Cause: err,
+			Text: "a record of the storage is damaged, or was not written by this store: " + damaged.Key + ": restore it from a backup"}
+	}
+	for _, row := range answers {
+		if errors.Is(err, row.is) {
+			p := row.Problem
+			p.Cause = err
+			return &p
+		}
+	}
+	return Internal(err)
+}
+
+// answers is searched from the top: ErrOutcomeUnknown and ErrTaskTermAhead are
+// also ErrUnavailable.
+var answers = []struct {
+	is error
+	Problem
+}{
+	{seal.ErrNotFound, *NotFound("the secret does not exist: create it with PUT, or look for its name in a list")},
+	{seal.ErrExists, conflict("the secret already exists: replace its value with PATCH")},
+	{seal.ErrSealed, waits("the secret store is sealed: a superuser can unseal it with PUT /secrets/v1/unseal/default or /secrets/v1/auto-unseal/default")},
+	{seal.ErrUninitialized, waits("the secret store is not initialized: a superuser can do it with PUT /secrets/v1/init/default")},
+	{seal.ErrOtherRoot, broken(textOtherRoot)},
+	{seal.ErrDamaged, broken("the storage of the secret store is damaged: see the server's log and `secretstore status`; nothing is served and nothing overwritten")},
+	{seal.ErrTooLarge, *TooLarge(SecretTooLarge)},
+	{seal.ErrCurrentVersion, *BadRequest("the newest version can only be removed with the secret: replace it with PATCH, " +
+		"remove the secret with DELETE, or with DELETE ?purge=true if it is deleted already")},
+	{seal.ErrChanged, Problem{Status: http.StatusPreconditionFailed,
+		Text: "the secret was changed since it was read: read it again, and repeat the request with its new ETag"}},
+	{seal.ErrBadMetadata, *BadRequest("description or labels too large: a description has up to 4096 bytes, and a secret up to 64 labels of up to 256 bytes")},
+	{seal.ErrInitialized, *BadRequest("the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys")},
+	{seal.ErrNotReplaceable, *BadRequest(textNotReplaceable)},
+	{seal.ErrBadKey, *BadRequest("the unseal key must be 64 hex digits, or 66 where it has several holders, as printed by gpg --decrypt")},
+	{seal.ErrWrongKey, *BadRequest(textWrongKey)},
+	{seal.ErrNoBootstrapKey, *BadRequest(textNoBootstrapKey)},
+	{seal.ErrBadShares, *BadRequest(textBadShares)},
+	{seal.ErrRekeyUnderWay, conflict("a rekey is already under way: look at GET /secrets/v1/rekey/default; " +
+		"have its holders verify their shares, or cancel it with DELETE and its nonce")},
+	{seal.ErrNoRekey, *NotFound("no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce")},
+	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
+	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
+	{seal.ErrTaskTerm, *Unauthorized(NoToken)},
+	// Not Failed: anybody can make up such a token, and have errors logged.
+	{seal.ErrTaskTermAhead, *Busy("the key of the task token is not known here yet: try again")},
+	{seal.ErrTooManyNames, waits("there are too many secrets to follow them by name: watch single ones with GET and ?watch=")},
+	{seal.ErrSealNotRecorded, unreachable("sealed here, not yet recorded: this server has dropped its keys, and keeps trying to record the intent in the storage")},
+	{store.ErrOutcomeUnknown, unreachable("outcome unknown: the storage did not confirm the write; read before you repeat it")},
+	{store.ErrUnavailable, unreachable(textUnavailable)},
+	{context.DeadlineExceeded, unreachable(textUnavailable)},
+	{context.Canceled, *Busy(textUnavailable)},
+	// Values are cut into pieces: only the record of the holders can be too large.
+	{store.ErrTooLarge, *TooLarge("the public keys are too large for the storage: export them with gpg --export-options export-minimal")},
+	{acl.ErrInvalidPath, *NotFound(textInvalidPath)},
+	{acl.ErrInvalidService, *BadRequest(InvalidService)},
+}
+
+func conflict(text string) Problem { return Problem{Status: http.StatusConflict, Text: text} }
+
+// waits is a 503 that people have to end.
+func waits(text string) Problem {
+	return Problem{Status: http.StatusServiceUnavailable, Text: text}
+}
+
+// broken is a 503 that people have to end, and that an error is logged for.
+func broken(text string) Problem {
+	return Problem{Status: http.StatusServiceUnavailable, Text: text, Failed: true}
+}
+
+// unreachable is a 503 that ends when the storage is back.
+func unreachable(text string) Problem {
+	return Problem{Status: http.StatusServiceUnavailable, Text: text, Retry: true, Failed: true}
+}
