@@ -13,10 +13,9 @@
 //
 // bbolt leaves what was deleted in free pages. Compact makes the file anew.
 //
-// A damaged page is an error of the calls that meet it. One kind of damage
-// still ends the process: a tree of pages that leads back into itself. No disk
-// makes that by accident, and who makes it on purpose could as well delete the
-// file.
+// A damaged page is an error of the calls that meet it. The exception is a page
+// that leads back to itself, which bbolt would follow until the process ends:
+// Open refuses such a file. For that it reads the head of each page in use.
 package bolt
 
 import (

@@ -80,6 +80,9 @@ func (h *handle) openFile(name string, flag int, mode fs.FileMode) (*os.File, er
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("not a regular file")
 	}
+	if err == nil && checkFreelist(file) != nil {
+		err = fmt.Errorf("%w: %w", ErrDamaged, errNoFreelist)
+	}
 	if err != nil {
 		_ = file.Close()
 		return nil, err

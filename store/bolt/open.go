@@ -99,6 +99,9 @@ func (b *Backend) adopt(h *handle) error {
 		} else if size.Size() < tx.Size() {
 			return fmt.Errorf("%s: %w: cut short at %d of %d bytes", b.path, ErrDamaged, size.Size(), tx.Size())
 		}
+		if err := checkReferences(h.file, tx); err != nil {
+			return fmt.Errorf("%s: %w: %w", b.path, ErrDamaged, err)
+		}
 		fresh, err = b.inspect(tx)
 		return err
 	})
