@@ -44,6 +44,12 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 		return serversCase(ctx, o, s, zk, dir)
 	case "values":
 		return valuesCase(ctx, o, s)
+	case "herd":
+		return herdCase(ctx, o, s, dir, helloURL)
+	case "tls":
+		return tlsCase(ctx, o, s)
+	case "failover":
+		return failoverCase(ctx, o, s, zk, dir)
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer out.Flush()

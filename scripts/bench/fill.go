@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
-
-	"github.com/valyala/fasthttp"
 )
 
 // fill stores the secrets that are read.
@@ -19,7 +16,7 @@ func fill(ctx context.Context, o options, s *server) error {
 // fillWith sends the request for the numbers 0 to count-1 once each, over 64
 // connections.
 func fillWith(ctx context.Context, count int, r request) error {
-	client := &fasthttp.Client{MaxConnsPerHost: 64, Dial: func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }}
+	client := newClient(64, nil)
 	defer client.CloseIdleConnections()
 	var next atomic.Int64
 	var failed atomic.Pointer[error]

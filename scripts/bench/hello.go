@@ -13,7 +13,8 @@ import (
 
 // serveHello answers every request with the bytes of a secret, those of its head
 // included, and does nothing else: what net/http itself costs.
-func serveHello(ctx context.Context, addr string, size int) error {
+// With certs it serves HTTPS.
+func serveHello(ctx context.Context, addr string, size int, certs *certificate) error {
 	body := []byte(`{"value":"` + strings.Repeat("v", size) + `","author":"bench","created":"2026-01-01T00:00:00Z"}`)
 	noStore, noSniff, json := []string{"no-store"}, []string{"nosniff"}, []string{"application/json"}
 	length, etag, id := []string{fmt.Sprint(len(body))}, []string{`"5c97bb22c558b10283175938e7429d8a"`}, []string{"b8a3b24ea4b8-2abc"}
@@ -27,14 +28,20 @@ func serveHello(ctx context.Context, addr string, size int) error {
 		<-ctx.Done()
 		server.Close()
 	}()
-	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+	var err error
+	if certs != nil {
+		err = server.ListenAndServeTLS(certs.certFile, certs.keyFile)
+	} else {
+		err = server.ListenAndServe()
+	}
+	if err != http.ErrServerClosed {
 		return err
 	}
 	return nil
 }
 
 // startHello runs the reference as a process of its own, as the server is one.
-func startHello(ctx context.Context, size int) (url string, stop func(), err error) {
+func startHello(ctx context.Context, size int, certs *certificate) (url string, stop func(), err error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return "", nil, err
@@ -43,12 +50,17 @@ func startHello(ctx context.Context, size int) (url string, stop func(), err err
 	if err != nil {
 		return "", nil, err
 	}
-	p, err := startProcess(exec.CommandContext(ctx, self, "-hello", addr, "-size", fmt.Sprint(size)))
+	args := []string{"-hello", addr, "-size", fmt.Sprint(size)}
+	url = "http://" + addr
+	if certs != nil {
+		args = append(args, "-hello-cert", certs.certFile, "-hello-key", certs.keyFile)
+		url = "https://" + addr
+	}
+	p, err := startProcess(exec.CommandContext(ctx, self, args...))
 	if err != nil {
 		return "", nil, err
 	}
-	url = "http://" + addr
-	return url, p.stop, waitFor(ctx, url+"/")
+	return url, p.stop, waitServing(ctx, addr)
 }
 
 func freeAddr() (string, error) {
@@ -58,6 +70,19 @@ func freeAddr() (string, error) {
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
+}
+
+// waitServing waits until something accepts connections.
+func waitServing(ctx context.Context, addr string) error {
+	for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			return conn.Close()
+		}
+	}
+	return fmt.Errorf("nothing listens on %s", addr)
 }
 
 // waitFor waits until url answers 200.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"slices"
@@ -22,7 +23,12 @@ type request struct {
 	token  string
 	header map[string]string
 	next   func(n uint64) (url string, body []byte)
-	want   int // status
+	want   int         // status
+	tls    *tls.Config // of https
+	// fresh gives each request a connection of its own.
+	fresh bool
+	// warm opens each connection, with one more request, before the time starts.
+	warm bool
 	// first is sent before each request, and is not part of its latency.
 	first *request
 }
@@ -46,17 +52,23 @@ func load(ctx context.Context, conns int, d time.Duration, r request) (figure, e
 // loadEach is load, with one connection for each request of all.
 func loadEach(ctx context.Context, d time.Duration, all []request) (figure, error) {
 	conns := len(all)
-	client := &fasthttp.Client{MaxConnsPerHost: conns, ReadTimeout: 30 * time.Second, DisablePathNormalizing: true,
-		Dial: func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }}
+	client := newClient(conns, all[0].tls)
 	defer client.CloseIdleConnections()
-	deadline := time.Now().Add(d)
 	latencies := make([][]time.Duration, conns)
 	failures := make([]error, conns)
+	var warmed sync.WaitGroup
+	for w, r := range all {
+		if r.warm {
+			warmed.Go(func() { _, failures[w] = once(client, r) })
+		}
+	}
+	warmed.Wait()
 	start := time.Now()
+	deadline := start.Add(d)
 	var workers sync.WaitGroup
 	for w, r := range all {
 		workers.Go(func() {
-			for time.Now().Before(deadline) && ctx.Err() == nil {
+			for failures[w] == nil && time.Now().Before(deadline) && ctx.Err() == nil {
 				if r.first != nil {
 					if _, err := once(client, *r.first); err != nil {
 						failures[w] = err
@@ -82,6 +94,21 @@ func loadEach(ctx context.Context, d time.Duration, all []request) (figure, erro
 	return figureOf(ctx, latencies, elapsed)
 }
 
+// newClient returns a client that keeps its connections, up to conns to a server.
+func newClient(conns int, config *tls.Config) *fasthttp.Client {
+	return &fasthttp.Client{MaxConnsPerHost: conns, ReadTimeout: 30 * time.Second, DisablePathNormalizing: true, TLSConfig: config, Dial: dial}
+}
+
+// dial opens a connection that leaves no TIME_WAIT when it is closed: a minute of
+// new connections would use up the ports.
+func dial(addr string) (net.Conn, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.(*net.TCPConn).SetLinger(0)
+}
+
 func figureOf(ctx context.Context, latencies [][]time.Duration, elapsed time.Duration) (figure, error) {
 	all := slices.Concat(latencies...)
 	if len(all) == 0 {
@@ -94,7 +121,14 @@ func figureOf(ctx context.Context, latencies [][]time.Duration, elapsed time.Dur
 	}, nil
 }
 
+// once sends the next request and returns how long the answer took.
 func once(client *fasthttp.Client, r request) (time.Duration, error) {
+	took, _, err := exchange(client, r)
+	return took, err
+}
+
+// exchange is once, and returns the body of the answer.
+func exchange(client *fasthttp.Client, r request) (time.Duration, []byte, error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -118,15 +152,18 @@ func once(client *fasthttp.Client, r request) (time.Duration, error) {
 		req.Header.Set(k, v)
 	}
 	req.SetBodyRaw(body)
+	if r.fresh {
+		req.SetConnectionClose()
+	}
 	start := time.Now()
 	if err := client.Do(req, resp); err != nil {
-		return 0, err
+		return time.Since(start), nil, err
 	}
 	took := time.Since(start)
 	if resp.StatusCode() != want {
-		return 0, fmt.Errorf("%s %s: %d %s", method, url, resp.StatusCode(), bytes.TrimSpace(resp.Body()))
+		return took, nil, fmt.Errorf("%s %s: %d %s", method, url, resp.StatusCode(), bytes.TrimSpace(resp.Body()))
 	}
-	return took, nil
+	return took, bytes.Clone(resp.Body()), nil
 }
 
 // median returns the figure of the middle rate.

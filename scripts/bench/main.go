@@ -30,21 +30,36 @@ type options struct {
 	secrets  int
 	size     int
 	conns    []int
-	folders  int    // they are spread over so many; 0 is one
-	only     string // name of the one case to run; "" is all
+	folders  int          // they are spread over so many; 0 is one
+	only     string       // name of the one case to run; "" is all
+	tasks    int          // of the case herd
+	certs    *certificate // for the cases with TLS; else nil
 }
+
+const caseHelp = `the one case to run, such as read, update or "list of all". These run only when they are named:
+herd       many tasks at once, each with a one-use task token and a definition with 5 secrets; over HTTP and TLS, 64 and 500 connections
+tls        cached reads over TLS, with kept and with new connections
+failover   one of three servers is killed under load (-storage zk)
+servers    three servers against one (-storage zk -conns 64)
+rotate     clients during a rotation
+footprint  start, memory and lists
+values     values of 1 MiB`
 
 func main() {
 	var o options
 	var storages string
 	hello := flag.String("hello", "", "serve the bare reference on this address (used by the bench itself)")
+	var helloCerts certificate
+	flag.StringVar(&helloCerts.certFile, "hello-cert", "", "certificate of the bare reference (used by the bench itself)")
+	flag.StringVar(&helloCerts.keyFile, "hello-key", "", "its key (used by the bench itself)")
 	flag.StringVar(&o.binary, "binary", "./secretstore", "the server to measure")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "time for each figure of each run")
 	flag.IntVar(&o.runs, "runs", 3, "runs; the median is printed")
 	flag.StringVar(&storages, "storage", "bolt,zk", "storages to measure, comma-separated")
 	flag.IntVar(&o.secrets, "secrets", 10000, "secrets stored before the reads")
 	flag.IntVar(&o.folders, "folders", 0, "folders that the secrets are spread over; 0 is one")
-	flag.StringVar(&o.only, "case", "", "the one case to run, for example read; rotate, footprint, values and servers (three against one, with -storage zk -conns 64) run only when they are named")
+	flag.StringVar(&o.only, "case", "", caseHelp)
+	flag.IntVar(&o.tasks, "tasks", 5000, "tasks that start at once in the case herd")
 	conns := flag.String("conns", "1,16,64", "connections, comma-separated")
 	flag.IntVar(&o.size, "size", 256, "bytes of a value")
 	flag.Parse()
@@ -57,7 +72,11 @@ func main() {
 		os.Exit(2)
 	}
 	if *hello != "" {
-		err = serveHello(ctx, *hello, o.size)
+		certs := &helloCerts
+		if certs.certFile == "" {
+			certs = nil
+		}
+		err = serveHello(ctx, *hello, o.size, certs)
 	} else {
 		err = run(ctx, o)
 	}
@@ -84,7 +103,12 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	helloURL, stopHello, err := startHello(ctx, o.size)
+	if o.only == "herd" || o.only == "tls" {
+		if o.certs, err = makeCertificate(dir); err != nil {
+			return err
+		}
+	}
+	helloURL, stopHello, err := startHello(ctx, o.size, nil)
 	if err != nil {
 		return err
 	}

@@ -52,12 +52,14 @@ type server struct {
 	*process
 	began    time.Time // when the process was started
 	url      string
+	tlsURL   string // "" without options.certs
 	token    string
 	rsaToken string // the same, signed with RS256 and a key of 4096 bits
 }
 
 const policy = `users:
   bench: {"dcos:secrets:default:/bench/*": [full], "dcos:secrets:list:default:/bench": [read]}
+  scheduler: {"dcos:secrets:resolve:default:/*": [read]}
 `
 
 // startServer runs the binary with everything on that costs time in use.
@@ -73,9 +75,9 @@ func startServer(o options, dir, storage string, audited bool) (*server, error) 
 			return nil, err
 		}
 	}
-	token, err := exec.Command(o.binary, "token", "--uid", "bench", "--secret-file", secret).Output()
+	token, err := signToken(o, dir, "bench")
 	if err != nil {
-		return nil, fmt.Errorf("sign a token: %w", err)
+		return nil, err
 	}
 	addr, err := freeAddr()
 	if err != nil {
@@ -86,12 +88,30 @@ func startServer(o options, dir, storage string, audited bool) (*server, error) 
 	if audited {
 		args = append(args, "--audit-log", filepath.Join(dir, "audit.log"))
 	}
+	tlsURL := ""
+	if o.certs != nil {
+		addr, err := freeAddr()
+		if err != nil {
+			return nil, err
+		}
+		tlsURL = "https://" + addr
+		args = append(args, "--tls-listen", addr, "--tls-cert-file", o.certs.certFile, "--tls-key-file", o.certs.keyFile)
+	}
 	began := time.Now()
 	p, err := startProcess(exec.Command(o.binary, args...))
 	if err != nil {
 		return nil, err
 	}
-	return &server{process: p, began: began, url: "http://" + addr, token: string(bytes.TrimSpace(token)), rsaToken: rsaToken}, nil
+	return &server{process: p, began: began, url: "http://" + addr, tlsURL: tlsURL, token: token, rsaToken: rsaToken}, nil
+}
+
+// signToken has the program sign a token with the key in dir.
+func signToken(o options, dir, uid string) (string, error) {
+	token, err := exec.Command(o.binary, "token", "--uid", uid, "--secret-file", filepath.Join(dir, "auth-secret")).Output()
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	return string(bytes.TrimSpace(token)), nil
 }
 
 // startReady is startServer, and waits until it serves.

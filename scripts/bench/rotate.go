@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -15,11 +12,10 @@ import (
 // the clients notice of it, and that nothing is lost. It runs alone, with
 // `-case rotate`, and best with -secrets 100000.
 func rotateCase(ctx context.Context, o options, s *server, dir string) error {
-	token, err := exec.Command(o.binary, "token", "--uid", "operator", "--secret-file", filepath.Join(dir, "auth-secret")).Output()
+	admin, err := signToken(o, dir, "operator")
 	if err != nil {
-		return fmt.Errorf("sign a token: %w", err)
+		return err
 	}
-	admin := strings.TrimSpace(string(token))
 	before, err := load(ctx, 16, o.duration, mixed(o, s))
 	if err != nil {
 		return err
