@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"secretstore/api/audit"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/batch"
 	"secretstore/api/internal/problem"
 )
@@ -36,7 +37,7 @@ func (a *auditor) ready() error {
 
 // write writes the line of the request's decision, after one for each of the
 // reads of a batch. Open endpoints have none.
-func (a *auditor) write(x *exchange, rep *reply) error {
+func (a *auditor) write(x *exchange, rep *answer.Reply) error {
 	if a.log == nil || x.req.ep != nil && x.req.ep.open {
 		return nil
 	}
@@ -66,7 +67,7 @@ func (a *auditor) streamEnded(x *exchange, reason string, denied bool) {
 	if a.log == nil {
 		return
 	}
-	e := entryOf(x, &reply{status: http.StatusOK})
+	e := entryOf(x, &answer.Reply{Status: http.StatusOK})
 	e.Reason = reason
 	if denied {
 		e.Outcome = audit.Denied
@@ -77,14 +78,14 @@ func (a *auditor) streamEnded(x *exchange, reason string, denied bool) {
 }
 
 // entryOf returns the line of an answer.
-func entryOf(x *exchange, rep *reply) audit.Entry {
+func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 	e := audit.Entry{
 		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, UID: x.who.principal.UID,
 		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
-		Outcome: outcomeOf(rep), Status: rep.status, Reason: x.who.decision.Reason, Remote: x.req.remote,
+		Outcome: outcomeOf(rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
 	}
-	if e.Reason == "" && rep.problem != nil {
-		e.Reason = rep.problem.Text // refused before there was a decision; a constant
+	if e.Reason == "" && rep.Problem != nil {
+		e.Reason = rep.Problem.Text // refused before there was a decision; a constant
 	}
 	if x.who.asked.HasService {
 		e.Service = x.who.asked.Service.String()
@@ -96,21 +97,21 @@ func entryOf(x *exchange, rep *reply) audit.Entry {
 
 // entryOfRead returns the line of one read of a batch whose own line is e. Unlike
 // the answer, it tells a missing secret from one that the service may not have.
-func entryOfRead(r *batch.Read, e audit.Entry, rep *reply) *audit.Entry {
+func entryOfRead(r *batch.Read, e audit.Entry, rep *answer.Reply) *audit.Entry {
 	e.Service, e.Action, e.Resource, e.Reason = r.Service.String(), r.Decision.Action, r.Decision.Resource, r.Decision.Reason
 	switch {
 	case !r.Decision.Allowed:
 		e.Outcome = audit.Denied
 	case r.Missing:
 		e.Outcome, e.Reason = audit.Refused, "the secret does not exist"
-	case rep.problem != nil && e.Outcome != audit.Failed:
+	case rep.Problem != nil && e.Outcome != audit.Failed:
 		e.Outcome = audit.Refused // nothing was delivered, because of another secret
 	}
 	return &e
 }
 
-func outcomeOf(rep *reply) audit.Outcome {
-	switch p := rep.problem; {
+func outcomeOf(rep *answer.Reply) audit.Outcome {
+	switch p := rep.Problem; {
 	case p == nil:
 		return audit.Allowed
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:

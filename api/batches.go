@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"secretstore/acl"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/batch"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
@@ -40,28 +41,28 @@ func bodyOfDefinitions(r *request) (body.Limit, error) {
 
 // resolve answers with all secrets that the tasks of the definitions need, or
 // with none.
-func (h *batches) resolve(x *exchange) (reply, error) {
-	var answer []byte
+func (h *batches) resolve(x *exchange) (answer.Reply, error) {
+	var doc []byte
 	age, err := h.read(x, func(ctx context.Context, b *batch.Batch, from *batch.Source) (age time.Duration, err error) {
-		answer, age, err = b.Resolve(ctx, from)
+		doc, age, err = b.Resolve(ctx, from)
 		return age, err
 	})
-	return reply{status: http.StatusOK, contentType: wire.TypeJSON, body: answer, age: age}, err
+	return answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Body: doc, Age: age}, err
 }
 
 // check answers with everything that would keep the tasks of the definitions
 // from their secrets, and with what looks like a mistake.
-func (h *batches) check(x *exchange) (reply, error) {
+func (h *batches) check(x *exchange) (answer.Reply, error) {
 	doc := wire.Findings{}
 	age, err := h.read(x, func(ctx context.Context, b *batch.Batch, from *batch.Source) (age time.Duration, err error) {
 		doc.Findings, age, err = b.Check(ctx, from)
 		return age, err
 	})
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	rep, err := asJSON(doc)
-	rep.age = age
+	rep, err := answer.JSON(doc)
+	rep.Age = age
 	return rep, err
 }
 

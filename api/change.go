@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 
+	"secretstore/api/internal/admin"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/jsondoc"
 	"secretstore/seal"
@@ -30,39 +32,40 @@ func (c *changer) do(x *exchange, size int, change func(context.Context) error) 
 	return err
 }
 
-// none is a request or an answer without a body.
-type none struct{}
-
 // administer returns the run of an endpoint for administrators that changes the
 // store: it decodes the body into Req, makes the change, and answers with Resp.
-func administer[Req, Resp any](c *changer, change func(context.Context, *exchange, Req) (Resp, error)) func(*exchange) (reply, error) {
-	return func(x *exchange) (reply, error) {
+func administer[Req, Resp any](c *changer, change func(context.Context, admin.Caller, Req) (Resp, error)) func(*exchange) (answer.Reply, error) {
+	return func(x *exchange) (answer.Reply, error) {
 		req, err := decode[Req](&x.req)
 		if err != nil {
-			return reply{}, err
+			return answer.Reply{}, err
 		}
 		var resp Resp
 		err = c.do(x, 0, func(ctx context.Context) (err error) {
-			resp, err = change(ctx, x, req)
+			resp, err = change(ctx, callerOf(x), req)
 			return err
 		})
 		if err != nil {
-			return reply{}, err
+			return answer.Reply{}, err
 		}
-		return asJSON(resp)
+		return answer.JSON(resp)
 	}
 }
 
+func callerOf(x *exchange) admin.Caller {
+	return admin.Caller{Principal: x.who.principal, Nonce: x.req.query.Nonce}
+}
+
 // show returns the run of an endpoint that reads something and answers with it.
-func show[Resp any](from *seal.Store, read func(context.Context, *exchange) (Resp, error)) func(*exchange) (reply, error) {
-	return func(x *exchange) (reply, error) {
+func show[Resp any](from *seal.Store, read func(context.Context, admin.Caller) (Resp, error)) func(*exchange) (answer.Reply, error) {
+	return func(x *exchange) (answer.Reply, error) {
 		ctx, cancel := readContext(x, from)
 		defer cancel()
-		resp, err := read(ctx, x)
+		resp, err := read(ctx, callerOf(x))
 		if err != nil {
-			return reply{}, err
+			return answer.Reply{}, err
 		}
-		return asJSON(resp)
+		return answer.JSON(resp)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"secretstore/acl"
+	"secretstore/api/internal/admin"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
@@ -57,7 +59,7 @@ type endpoint struct {
 	spends bool
 	// reads: it changes nothing, though its method is not GET.
 	reads bool
-	run   func(*exchange) (reply, error)
+	run   func(*exchange) (answer.Reply, error)
 }
 
 // resource is one path with the endpoints of its methods.
@@ -118,10 +120,8 @@ func (rt *routes) find(r *http.Request) target {
 	return target{t, rt.resources[t.Pattern]}
 }
 
-const (
-	defaultStore = "default"
-	allStores    = "all" // of a ping
-)
+// allStores is a name of the store in a ping.
+const allStores = "all"
 
 const textServiceElsewhere = "a service can only be named when a secret is read or changes are followed: leave out the X-Service-Id header and the query parameter service"
 
@@ -156,7 +156,7 @@ func (r *request) resolve(t target) (err error) {
 			r.ep = v
 		}
 	}
-	if t.HasStore && t.Store != defaultStore {
+	if t.HasStore && t.Store != admin.DefaultStore {
 		return problem.NotFound(problem.StoreNotFound)
 	}
 	switch r.ep.op {

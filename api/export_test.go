@@ -7,7 +7,7 @@ import (
 )
 
 // Waiting is how many requests wait for a change.
-func (s *Server) Waiting() int { return s.watches.count() }
+func (s *Server) Waiting() int { return s.watches.Count() }
 
 // TakeAnswers leaves nothing of the budget of answers to others.
 func (s *Server) TakeAnswers(ctx context.Context) (release func(), err error) {

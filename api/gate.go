@@ -3,16 +3,15 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"secretstore/acl"
 	"secretstore/acl/token"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/seal"
-	"secretstore/store"
 )
 
 const textMinterGone = "the task token is void: the permission to have it made was withdrawn"
@@ -88,15 +87,15 @@ func (g *gate) recheck(x *exchange) error {
 	if err := g.authorize(x); err != nil {
 		return err
 	}
-	return unsealedError(g.store.Status())
+	return problem.Unsealed(g.store.Status())
 }
 
 // spend records the use of a task token by an answer that gives something away.
 // It does so before the answer leaves: of two servers that get the last use at
 // the same time, one answers.
-func (g *gate) spend(x *exchange, rep *reply) error {
+func (g *gate) spend(x *exchange, rep *answer.Reply) error {
 	task := x.who.task
-	if !x.req.ep.spends || x.out.unspent || rep.status != http.StatusOK || x.req.Method == http.MethodHead || task.Uses == 0 {
+	if !x.req.ep.spends || x.out.unspent || rep.Status != http.StatusOK || x.req.Method == http.MethodHead || task.Uses == 0 {
 		return nil
 	}
 	ctx, cancel := writeContext(x, 0)
@@ -113,29 +112,4 @@ func forbidden(d acl.Decision) error {
 		text += ": ask an administrator for " + d.Action + " on " + d.Resource
 	}
 	return &problem.Problem{Status: http.StatusForbidden, Text: text}
-}
-
-// unsealedError returns why secrets are out of reach, or nil.
-func unsealedError(st seal.Status) error {
-	switch st.State {
-	case seal.StateUnsealed:
-		return nil
-	case seal.StateSealed:
-		return seal.ErrSealed
-	}
-	return stateError(st)
-}
-
-// stateError returns why a store is neither sealed nor unsealed, or nil.
-func stateError(st seal.Status) error {
-	switch st.State {
-	case seal.StateSealed, seal.StateUnsealed:
-		return nil
-	case seal.StateUninitialized:
-		return seal.ErrUninitialized
-	case seal.StateDamaged:
-		return fmt.Errorf("%w: %s", seal.ErrDamaged, st.Detail)
-	default:
-		return fmt.Errorf("%w: %s", store.ErrUnavailable, st.Detail)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
 	"secretstore/seal"
@@ -21,25 +22,25 @@ type health struct {
 }
 
 // ping says pong while the storage answers, sealed or not.
-func (h *health) ping(*exchange) (reply, error) {
+func (h *health) ping(*exchange) (answer.Reply, error) {
 	if !h.storage.Up() {
-		return reply{}, unlogged(store.ErrUnavailable)
+		return answer.Reply{}, unlogged(store.ErrUnavailable)
 	}
-	return plain("pong")
+	return answer.Plain("pong")
 }
 
 // live says that the process serves requests.
-func (h *health) live(*exchange) (reply, error) { return plain("live") }
+func (h *health) live(*exchange) (answer.Reply, error) { return answer.Plain("live") }
 
 // ready says that secrets can be served.
-func (h *health) ready(*exchange) (reply, error) {
-	if err := unsealedError(h.store.Status()); err != nil {
-		return reply{}, unlogged(err)
+func (h *health) ready(*exchange) (answer.Reply, error) {
+	if err := problem.Unsealed(h.store.Status()); err != nil {
+		return answer.Reply{}, unlogged(err)
 	}
 	if !h.storage.Up() {
-		return reply{}, unlogged(store.ErrUnavailable)
+		return answer.Reply{}, unlogged(store.ErrUnavailable)
 	}
-	return plain("ready")
+	return answer.Plain("ready")
 }
 
 // unlogged keeps the answer to a probe out of the log, which would have an error
@@ -50,14 +51,14 @@ func unlogged(err error) error {
 	return &p
 }
 
-func (h *health) metrics(x *exchange) (reply, error) {
+func (h *health) metrics(x *exchange) (answer.Reply, error) {
 	var page capture
 	promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(&page, x.req.Request)
-	return reply{status: page.code(), contentType: page.Header().Get("Content-Type"), body: page.body.Bytes()}, nil
+	return answer.Reply{Status: page.code(), ContentType: page.Header().Get("Content-Type"), Body: page.body.Bytes()}, nil
 }
 
-func nothingHere(*exchange) (reply, error) {
-	return reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
+func nothingHere(*exchange) (answer.Reply, error) {
+	return answer.Reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
 }
 
 // capture keeps what a handler writes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/jsondoc"
 	"secretstore/api/wire"
@@ -12,22 +13,28 @@ import (
 
 // list answers with all names below a folder, or a page of them. A list that is
 // too long for the memory is sent while it is read.
-func (h *secrets) list(x *exchange) (reply, error) {
+func (h *secrets) list(x *exchange) (answer.Reply, error) {
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
 	page := seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
 	list, err := h.store.OpenList(ctx, x.req.path, page, head.Consistency(x.req.Header))
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	rep := reply{status: http.StatusOK, contentType: wire.TypeJSON, age: list.Age}
+	rep := answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Age: list.Age}
 	if list.Whole() {
-		rep.body = jsondoc.List(list.First())
+		rep.Body = jsondoc.List(list.First())
 		return rep, nil
 	}
 	names, _ := list.First()
-	rep.body = jsondoc.AppendNames([]byte(`{"array":[`), names)
-	rep.more = func() ([]byte, error) { return h.moreNames(x, list) }
+	rep.Body = jsondoc.AppendNames([]byte(`{"array":[`), names)
+	rep.More = func() ([]byte, error) {
+		piece, err := h.moreNames(x, list)
+		if err != nil {
+			return nil, x.req.problemOf(err)
+		}
+		return piece, nil
+	}
 	return rep, nil
 }
 

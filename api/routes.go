@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"secretstore/acl"
+	"secretstore/api/internal/admin"
 	"secretstore/api/internal/head"
 	"secretstore/seal"
 )
@@ -13,8 +14,8 @@ type handlers struct {
 	store   *seal.Store
 	change  *changer
 	secrets *secrets
-	stores  *stores
-	keys    *keys
+	stores  *admin.Stores
+	keys    *admin.Keys
 	batches *batches
 	watches *watches
 	tasks   *tasks
@@ -50,37 +51,37 @@ func endpoints(h *handlers) []*endpoint {
 			body: bodyOfDefinitions, run: h.batches.check},
 		{name: "watch", method: http.MethodGet, path: "/watch/{store}", op: acl.WatchNames, unsealed: true, behalf: true, run: h.watches.stream},
 
-		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: show(h.store, h.stores.list)},
-		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: show(h.store, h.stores.show)},
-		{name: "seal-status", method: http.MethodGet, path: "/seal-status/{store}", op: acl.ViewStore, run: show(h.store, h.stores.sealStatus)},
-		{name: "init.show", method: http.MethodGet, path: "/init/{store}", op: acl.Administer, run: show(h.store, h.stores.showInit)},
+		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: show(h.store, h.stores.List)},
+		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: show(h.store, h.stores.Show)},
+		{name: "seal-status", method: http.MethodGet, path: "/seal-status/{store}", op: acl.ViewStore, run: show(h.store, h.stores.SealStatus)},
+		{name: "init.show", method: http.MethodGet, path: "/init/{store}", op: acl.Administer, run: show(h.store, h.stores.ShowInit)},
 		{name: "init", method: http.MethodPut, path: "/init/{store}", op: acl.Administer,
 			effect: "the store was initialized: GET /secrets/v1/init/default returns its keys", body: document(keysBody),
-			malformed: textBadInit, run: administer(h.change, h.stores.init)},
+			malformed: admin.BadInit, run: administer(h.change, h.stores.Init)},
 		{name: "unseal", method: http.MethodPut, path: "/unseal/{store}", op: acl.Administer,
 			effect: "the shares entered so far have changed: the seal status says whether the store is unsealed", body: document(smallBody),
-			malformed: textBadUnseal, run: administer(h.change, h.stores.unseal)},
+			malformed: admin.BadUnseal, run: administer(h.change, h.stores.Unseal)},
 		{name: "auto-unseal", method: http.MethodPut, path: "/auto-unseal/{store}", op: acl.Administer,
 			effect: "the store was unsealed", body: document(smallBody), optional: true,
-			malformed: textNoKey, run: administer(h.change, h.stores.autoUnseal)},
+			malformed: admin.BadAutoUnseal, run: administer(h.change, h.stores.AutoUnseal)},
 		{name: "seal", method: http.MethodPut, path: "/seal/{store}", op: acl.Administer,
-			effect: "the store was sealed", brake: true, run: administer(h.change, h.stores.seal)},
-		{name: "nodes.show", method: http.MethodGet, path: "/nodes/{store}", op: acl.Administer, run: show(h.store, h.stores.showNodes)},
+			effect: "the store was sealed", brake: true, run: administer(h.change, h.stores.Seal)},
+		{name: "nodes.show", method: http.MethodGet, path: "/nodes/{store}", op: acl.Administer, run: show(h.store, h.stores.ShowNodes)},
 
-		{name: "rekey.show", method: http.MethodGet, path: "/rekey/{store}", op: acl.Administer, unsealed: true, run: show(h.store, h.keys.showRekey)},
+		{name: "rekey.show", method: http.MethodGet, path: "/rekey/{store}", op: acl.Administer, unsealed: true, run: show(h.store, h.keys.ShowRekey)},
 		{name: "rekey", method: http.MethodPut, path: "/rekey/{store}", op: acl.Administer, unsealed: true,
 			effect: "a rekey was started: GET /secrets/v1/rekey/default returns its keys and nonce", body: document(keysBody),
-			malformed: textBadRekey, run: administer(h.change, h.keys.startRekey)},
+			malformed: admin.BadRekey, run: administer(h.change, h.keys.StartRekey)},
 		{name: "rekey.cancel", method: http.MethodDelete, path: "/rekey/{store}", op: acl.Administer, unsealed: true,
 			effect: "the rekey was cancelled", body: document(smallBody), optional: true,
-			malformed: textBadCancel, run: administer(h.change, h.keys.cancelRekey)},
+			malformed: admin.BadCancel, run: administer(h.change, h.keys.CancelRekey)},
 		{name: "rekey.verify", method: http.MethodPut, path: "/rekey/{store}/verify", op: acl.Administer, unsealed: true,
 			effect: "the share was accepted: GET /secrets/v1/rekey/default says whether the rekey is done", body: document(smallBody),
-			malformed: textBadVerify, run: administer(h.change, h.keys.verifyRekey)},
-		{name: "rotate.show", method: http.MethodGet, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: show(h.store, h.keys.showRotation)},
+			malformed: admin.BadVerify, run: administer(h.change, h.keys.VerifyRekey)},
+		{name: "rotate.show", method: http.MethodGet, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: show(h.store, h.keys.ShowRotation)},
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true,
-			effect: "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation", run: administer(h.change, h.keys.rotate)},
-		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: show(h.store, h.keys.show)},
+			effect: "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation", run: administer(h.change, h.keys.Rotate)},
+		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: show(h.store, h.keys.Show)},
 		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, body: document(smallBody),
 			malformed: textBadTask, subject: readTaskRequest, run: h.tasks.mint},
 		{name: "revoke", method: http.MethodPut, path: "/revoke", op: acl.ViewStore, run: noLeases},

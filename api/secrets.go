@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"secretstore/acl"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/jsondoc"
@@ -23,38 +24,38 @@ type secrets struct {
 	change *changer
 }
 
-func (h *secrets) read(x *exchange) (reply, error) { return h.answer(x, h.store.Get) }
+func (h *secrets) read(x *exchange) (answer.Reply, error) { return h.answer(x, h.store.Get) }
 
 // answer answers with what get reads, in the form that the client accepts and
 // under its conditions.
-func (h *secrets) answer(x *exchange, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (reply, error) {
+func (h *secrets) answer(x *exchange, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (answer.Reply, error) {
 	given, err := head.ParseConditions(x.req.Header)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
 	secret, err := get(ctx, x.req.path, head.Consistency(x.req.Header))
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	form, err := head.Negotiate(secret.Kind, x.req.Header)
 	switch {
 	case err != nil:
-		return reply{}, err
+		return answer.Reply{}, err
 	case given.Changed(secret.ID):
-		return reply{}, seal.ErrChanged
+		return answer.Reply{}, seal.ErrChanged
 	case given.Known(secret.ID):
-		return reply{status: http.StatusNotModified, etag: head.ETag(secret.ID), age: secret.Age}, nil
+		return answer.Reply{Status: http.StatusNotModified, ETag: head.ETag(secret.ID), Age: secret.Age}, nil
 	}
 	return secretReply(&secret, form)
 }
 
 // secretReply is the answer with a secret.
-func secretReply(secret *seal.Secret, form string) (rep reply, err error) {
-	rep = reply{status: http.StatusOK, contentType: form, etag: head.ETag(secret.ID), body: secret.Value, age: secret.Age}
+func secretReply(secret *seal.Secret, form string) (rep answer.Reply, err error) {
+	rep = answer.Reply{Status: http.StatusOK, ContentType: form, ETag: head.ETag(secret.ID), Body: secret.Value, Age: secret.Age}
 	if form == wire.TypeJSON {
-		rep.body, err = jsondoc.Secret(secret)
+		rep.Body, err = jsondoc.Secret(secret)
 	}
 	return rep, err
 }
@@ -93,18 +94,18 @@ func (h *secrets) bodyOfWrite(r *request) (limit body.Limit, err error) {
 	return limit, nil
 }
 
-func (h *secrets) create(x *exchange) (reply, error) {
+func (h *secrets) create(x *exchange) (answer.Reply, error) {
 	return h.write(x, h.store.Create, http.StatusCreated)
 }
 
-func (h *secrets) update(x *exchange) (reply, error) {
+func (h *secrets) update(x *exchange) (answer.Reply, error) {
 	return h.write(x, h.store.Update, http.StatusNoContent)
 }
 
-func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (string, error), status int) (reply, error) {
+func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (string, error), status int) (answer.Reply, error) {
 	change, err := h.changeOf(&x.req)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	change.Author, change.If = x.who.principal.UID, x.req.conditions.Match()
 	var id string
@@ -113,9 +114,9 @@ func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.
 		return err
 	})
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	return written(status, id)
+	return answer.Written(status, id)
 }
 
 // changeOf reads the body of a create or an update.
@@ -130,39 +131,39 @@ func (h *secrets) changeOf(r *request) (seal.Change, error) {
 	return change, err
 }
 
-func (h *secrets) delete(x *exchange) (reply, error) {
+func (h *secrets) delete(x *exchange) (answer.Reply, error) {
 	if x.req.query.OddPurge {
 		// A delete would keep what the client meant to destroy.
-		return reply{}, problem.BadRequest("purge must be true or false")
+		return answer.Reply{}, problem.BadRequest("purge must be true or false")
 	}
 	return h.remove(x, h.store.Delete)
 }
 
 // purge removes a secret, deleted or not, so that nothing is left of it.
-func (h *secrets) purge(x *exchange) (reply, error) { return h.remove(x, h.store.Purge) }
+func (h *secrets) purge(x *exchange) (answer.Reply, error) { return h.remove(x, h.store.Purge) }
 
 // remove does what a DELETE asks for, under its conditions.
-func (h *secrets) remove(x *exchange, remove func(context.Context, acl.Path, seal.Match) error) (reply, error) {
+func (h *secrets) remove(x *exchange, remove func(context.Context, acl.Path, seal.Match) error) (answer.Reply, error) {
 	given, err := head.ParseConditions(x.req.Header)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	err = h.change.do(x, 0, func(ctx context.Context) error { return remove(ctx, x.req.path, given.Match()) })
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	return empty(http.StatusNoContent)
+	return answer.Empty(http.StatusNoContent)
 }
 
 // undelete brings back a deleted secret as it was.
-func (h *secrets) undelete(x *exchange) (reply, error) {
+func (h *secrets) undelete(x *exchange) (answer.Reply, error) {
 	var id string
 	err := h.change.do(x, 0, func(ctx context.Context) (err error) {
 		id, err = h.store.Undelete(ctx, x.req.path)
 		return err
 	})
 	if err != nil {
-		return reply{}, problem.InsteadOfNotFound(err, problem.NoDeleted)
+		return answer.Reply{}, problem.InsteadOfNotFound(err, problem.NoDeleted)
 	}
-	return written(http.StatusNoContent, id)
+	return answer.Written(http.StatusNoContent, id)
 }

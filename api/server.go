@@ -19,10 +19,13 @@ import (
 
 	"secretstore/acl"
 	"secretstore/api/audit"
+	"secretstore/api/internal/admin"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
+	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
@@ -80,7 +83,7 @@ type Server struct {
 	audit   *auditor
 	routes  *routes
 	budget  *body.Budget
-	watches *watchLimits
+	watches *watch.Limits
 	metrics *monitor.Metrics
 
 	idPrefix string        // random: two servers never use the same id
@@ -109,13 +112,13 @@ func New(cfg Config) (*Server, error) {
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
 		gate:     &gate{auth: cfg.Auth, policy: cfg.Policy, store: cfg.Store},
 		budget:   body.NewBudget(largestBody(cfg.Store)),
-		watches:  newWatchLimits(),
+		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),
 	}
 	probe := monitor.NewProber(cfg.Store.Ping)
 	m, err := monitor.New(monitor.Config{
 		Registry: cfg.Registry, Store: cfg.Store, Storage: probe, CertificateExpiry: cfg.CertificateExpiry,
-		Watches: s.watches.count,
+		Watches: s.watches.Count,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -135,9 +138,9 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		store:   cfg.Store,
 		change:  change,
 		secrets: &secrets{store: cfg.Store, gate: s.gate, change: change},
-		stores: &stores{store: cfg.Store, policy: cfg.Policy, driver: cfg.Driver, development: cfg.Development,
-			warnings: cfg.Warnings, nodes: cfg.Nodes},
-		keys:    &keys{store: cfg.Store},
+		stores: &admin.Stores{Store: cfg.Store, Policy: cfg.Policy, Driver: cfg.Driver, Development: cfg.Development,
+			Warnings: cfg.Warnings, Nodes: cfg.Nodes},
+		keys:    &admin.Keys{Store: cfg.Store},
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches},
 		tasks:   &tasks{store: cfg.Store},
@@ -154,7 +157,7 @@ func randomPrefix() string {
 // EndWatches answers all requests that wait for a change, and later ones at once.
 // Register it with http.Server.RegisterOnShutdown: Shutdown waits for requests,
 // and these could last for minutes.
-func (s *Server) EndWatches() { s.watches.end() }
+func (s *Server) EndWatches() { s.watches.End() }
 
 // ServeHTTP serves one request: it finds the answer, writes the audit line of the
 // decision, and sends the answer.
@@ -167,59 +170,59 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.out.end()
 	rep, panicked := s.answerSafely(x)
 	if err := s.audit.write(x, &rep); err != nil {
-		rep = replyTo(s.audit.failed(x, err))
+		rep = answer.Of(s.audit.failed(x, err))
 	}
-	if rep.problem != nil {
+	if rep.Problem != nil {
 		x.body.Drain()
 	}
-	send(x, &rep)
+	answer.Send(w, r, x.req.id, x.out.noDeadline, &rep)
 	s.record(x, &rep, panicked)
-	if rep.broken {
+	if rep.Broken {
 		panic(http.ErrAbortHandler) // how net/http is told to end the connection
 	}
 }
 
 // answerSafely turns a panic into a 500, and returns its stack for the log.
-func (s *Server) answerSafely(x *exchange) (rep reply, stack []byte) {
+func (s *Server) answerSafely(x *exchange) (rep answer.Reply, stack []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			stack = debug.Stack()
 			if x.out.effect == "" && !x.req.readOnly() {
 				x.out.effect = "the request ended in an error whose effect is unknown"
 			}
-			rep = replyTo(problem.Internal(problem.Panic(v)))
+			rep = answer.Of(problem.Internal(problem.Panic(v)))
 		}
 	}()
 	rep, err := s.answer(x)
 	if err == nil {
 		return rep, nil
 	}
-	return replyTo(x.req.problemOf(err)), nil
+	return answer.Of(x.req.problemOf(err)), nil
 }
 
 // answer makes the checks of a request in their order, and has its endpoint
 // answer it.
-func (s *Server) answer(x *exchange) (reply, error) {
+func (s *Server) answer(x *exchange) (answer.Reply, error) {
 	t := s.routes.find(x.req.Request)
 	if t.res != nil && t.res.open {
 		return answerOpen(x, t)
 	}
 	if err := s.admit(x, t); err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	ep := x.req.ep
 	if ep.unsealed {
-		if err := unsealedError(s.store.Status()); err != nil {
-			return reply{}, err
+		if err := problem.Unsealed(s.store.Status()); err != nil {
+			return answer.Reply{}, err
 		}
 	}
 	release, err := s.readBody(x)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	defer release()
 	if err := s.admitAgain(x); err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	rep, err := ep.run(x)
 	if err == nil && x.who.task != nil {
@@ -288,20 +291,20 @@ func (s *Server) admitAgain(x *exchange) error {
 }
 
 // answerOpen answers a request that needs no token.
-func answerOpen(x *exchange, t target) (reply, error) {
+func answerOpen(x *exchange, t target) (answer.Reply, error) {
 	ep := t.res.methods[x.req.Method]
 	if ep == nil {
-		return reply{}, methodNotAllowed(t.res)
+		return answer.Reply{}, methodNotAllowed(t.res)
 	}
 	x.req.ep = ep
-	if t.HasStore && t.Store != defaultStore && t.Store != allStores {
-		return reply{}, problem.NotFound(problem.StoreNotFound)
+	if t.HasStore && t.Store != admin.DefaultStore && t.Store != allStores {
+		return answer.Reply{}, problem.NotFound(problem.StoreNotFound)
 	}
 	if err := x.req.readHead(); err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	if x.req.hasService {
-		return reply{}, problem.BadRequest(textServiceElsewhere)
+		return answer.Reply{}, problem.BadRequest(textServiceElsewhere)
 	}
 	return ep.run(x)
 }
@@ -310,13 +313,13 @@ func answerOpen(x *exchange, t target) (reply, error) {
 const slow = time.Second
 
 // record logs and counts a request that has been answered.
-func (s *Server) record(x *exchange, rep *reply, stack []byte) {
+func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 	took := time.Since(x.req.start) - x.out.waited
-	s.metrics.Observe(x.req.endpointName(), rep.status, took)
-	p := rep.problem
+	s.metrics.Observe(x.req.endpointName(), rep.Status, took)
+	p := rep.Problem
 	switch {
 	case p != nil && p.Failed:
-		s.failures.Write(rep.status, stack, func() []zap.Field { return append(x.logFields(rep, took), zap.NamedError("cause", p.Cause)) })
+		s.failures.Write(rep.Status, stack, func() []zap.Field { return append(x.logFields(rep, took), zap.NamedError("cause", p.Cause)) })
 	case took > slow:
 		s.log.Warn("slow request", x.logFields(rep, took)...)
 	default:
@@ -332,13 +335,13 @@ func (s *Server) record(x *exchange, rep *reply, stack []byte) {
 
 // logFields are all that the log says about a request: no path, no query, no
 // header.
-func (x *exchange) logFields(rep *reply, took time.Duration) []zap.Field {
+func (x *exchange) logFields(rep *answer.Reply, took time.Duration) []zap.Field {
 	return append(make([]zap.Field, 0, 8),
 		zap.String("request_id", x.req.id),
 		zap.String("endpoint", x.req.endpointName()),
 		zap.String("uid", x.who.principal.UID),
 		zap.String("remote", x.req.remote),
-		zap.Int("status", rep.status),
+		zap.Int("status", rep.Status),
 		zap.Duration("took", took),
 	)
 }

@@ -2,15 +2,14 @@ package api
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"secretstore/acl"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
+	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
@@ -19,8 +18,6 @@ const (
 	// heartbeat is how often a stream shows that it is alive, to proxies and
 	// clients that would give up.
 	heartbeat = 15 * time.Second
-	// eventTime is how long the client may take to read an event.
-	eventTime = 15 * time.Second
 	// forever is longer than any token lives.
 	forever time.Duration = 1<<63 - 1
 )
@@ -33,32 +30,32 @@ const (
 )
 
 // stream sends the changes of the secrets below a folder as they happen.
-func (h *watches) stream(x *exchange) (rep reply, err error) {
-	rep = reply{status: http.StatusOK, contentType: wire.TypeEvents}
+func (h *watches) stream(x *exchange) (rep answer.Reply, err error) {
+	rep = answer.Reply{Status: http.StatusOK, ContentType: wire.TypeEvents}
 	if x.req.Method == http.MethodHead {
 		return rep, nil
 	}
 	select {
-	case <-h.limits.ending:
-		return reply{}, stopping()
+	case <-h.limits.Ending():
+		return answer.Reply{}, watch.Stopping()
 	default:
 	}
 	if err := x.body.Skip(); err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	leave, err := h.limits.enter(watcherOf(x.who.principal))
+	leave, err := h.limits.Enter(watch.ByPrincipal(x.who.principal))
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	x.out.atEnd(leave)
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
 	events, err := h.store.Stream(ctx, x.req.path)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	x.out.atEnd(events.Close)
-	rep.stream = func() { h.run(x, events) }
+	rep.Stream = func() { h.run(x, events) }
 	return rep, nil
 }
 
@@ -67,28 +64,28 @@ func (h *watches) stream(x *exchange) (rep reply, err error) {
 func (h *watches) run(x *exchange, events *seal.Stream) {
 	x.liftDeadlines()
 	began := time.Now()
-	out := &eventWriter{w: x.w}
+	out := &watch.Events{W: x.w}
 	reason, end := h.sendEvents(x, events, out)
 	x.out.waited = time.Since(began)
 	denied := false
 	if end != nil {
 		reason = endedByServer + end.Text
 		denied = end.Status == http.StatusUnauthorized || end.Status == http.StatusForbidden
-		_ = out.send(wire.EventEnd, wire.Error{Title: title(end.Status), Description: end.Text}) // nothing more can be done for the client
+		_ = out.Send(wire.EventEnd, wire.Error{Title: answer.Title(end.Status), Description: end.Text}) // nothing more can be done for the client
 	}
 	h.audit.streamEnded(x, reason, denied)
 }
 
 // sendEvents returns why the stream ends: a reason of the client, or a problem to
 // tell the client.
-func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *eventWriter) (reason string, end *problem.Problem) {
+func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *watch.Events) (reason string, end *problem.Problem) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
 	expiry := time.NewTimer(x.who.atMost(forever))
 	defer expiry.Stop()
-	if err := out.begin(x.req.Header); err != nil {
+	if err := out.Begin(x.req.Header); err != nil {
 		return endedBySlow, nil
 	}
 	for {
@@ -107,7 +104,7 @@ func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *eventWriter)
 				return "", problem.Of(err)
 			}
 		case <-beat.C:
-			if out.write(": "+wire.EventPing+"\n\n") != nil {
+			if out.Ping() != nil {
 				return endedBySlow, nil
 			}
 		case <-check.C:
@@ -119,8 +116,8 @@ func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *eventWriter)
 				return "", problem.Of(err)
 			}
 			expiry.Reset(x.who.atMost(forever))
-		case <-h.limits.ending:
-			return "", stopping()
+		case <-h.limits.Ending():
+			return "", watch.Stopping()
 		case <-x.req.Context().Done():
 			return endedByClient, nil
 		}
@@ -128,50 +125,16 @@ func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *eventWriter)
 }
 
 // sendEvent sends an event if the client may know about it.
-func (h *watches) sendEvent(x *exchange, out *eventWriter, e seal.Event) error {
+func (h *watches) sendEvent(x *exchange, out *watch.Events, e seal.Event) error {
 	switch {
 	case e.Kind == seal.EventResync:
-		return out.send(wire.EventResync, wire.Event{})
+		return out.Send(wire.EventResync, wire.Event{})
 	case !h.gate.policy().MayHear(x.who.principal, x.req.question(), e.Path):
 		return nil
 	case e.Kind == seal.EventDeleted:
-		return out.send(wire.EventDeleted, wire.Event{Name: e.Path.String()})
+		return out.Send(wire.EventDeleted, wire.Event{Name: e.Path.String()})
 	}
-	return out.send(wire.EventChanged, wire.Event{Name: e.Path.String(), Version: e.Version, ETag: head.ETag(e.ID)})
-}
-
-// eventWriter writes server-sent events.
-type eventWriter struct {
-	w    http.ResponseWriter
-	last uint64 // id of the last event
-}
-
-// begin sends the head of the answer. A client that comes back may have missed
-// changes.
-func (o *eventWriter) begin(h http.Header) error {
-	if len(h["Last-Event-Id"]) > 0 {
-		return o.send(wire.EventResync, wire.Event{})
-	}
-	return o.write(": open\n\n")
-}
-
-// send writes one event. JSON holds no line break.
-func (o *eventWriter) send(kind string, doc any) error {
-	data, err := json.Marshal(doc)
-	if err != nil {
-		return err
-	}
-	o.last++
-	return o.write("id: " + strconv.FormatUint(o.last, 10) + "\nevent: " + kind + "\ndata: " + string(data) + "\n\n")
-}
-
-func (o *eventWriter) write(text string) error {
-	ctl := http.NewResponseController(o.w)
-	_ = ctl.SetWriteDeadline(time.Now().Add(eventTime)) // a writer without deadlines cannot hang for ever either
-	if _, err := o.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return ctl.Flush()
+	return out.Send(wire.EventChanged, wire.Event{Name: e.Path.String(), Version: e.Version, ETag: head.ETag(e.ID)})
 }
 
 // streamFolder reads the folder of a stream. The parameter is decoded already: no

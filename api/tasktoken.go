@@ -8,6 +8,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/acl/token"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
@@ -65,19 +66,19 @@ func parseTaskRequest(doc wire.TaskTokenRequest) (taskRequest, error) {
 type tasks struct{ store *seal.Store }
 
 // mint signs a task token. It stores nothing: only a use is stored.
-func (h *tasks) mint(x *exchange) (reply, error) {
+func (h *tasks) mint(x *exchange) (answer.Reply, error) {
 	term, err := h.store.TaskTerm()
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	// Whole seconds, rounded up: no token lives shorter than was asked for.
 	expires := time.Now().Add(x.req.task.ttl + time.Second - 1).UTC().Truncate(time.Second)
 	task := token.Task{ID: newTaskID(), UID: x.who.principal.UID, Service: x.req.service, Expires: expires, Uses: x.req.task.uses}
 	raw, err := token.SignTask(task, term, h.store.TaskMAC)
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	return asJSON(wire.TaskToken{Token: raw, Service: task.Service.String(), Expires: expires.Format(time.RFC3339), Uses: task.Uses})
+	return answer.JSON(wire.TaskToken{Token: raw, Service: task.Service.String(), Expires: expires.Format(time.RFC3339), Uses: task.Uses})
 }
 
 func newTaskID() string {
@@ -87,7 +88,7 @@ func newTaskID() string {
 }
 
 // noLeases answers the endpoints of leases, which no client uses.
-func noLeases(*exchange) (reply, error) {
-	return reply{}, &problem.Problem{Status: http.StatusNotImplemented,
+func noLeases(*exchange) (answer.Reply, error) {
+	return answer.Reply{}, &problem.Problem{Status: http.StatusNotImplemented,
 		Text: "leases are not supported: secrets do not expire; change one with PATCH or remove it with DELETE"}
 }

@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"secretstore/acl"
+	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
@@ -13,10 +13,10 @@ import (
 )
 
 // readVersion answers with one version of a secret.
-func (h *secrets) readVersion(x *exchange) (reply, error) {
+func (h *secrets) readVersion(x *exchange) (answer.Reply, error) {
 	version, err := x.req.query.Version()
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	rep, err := h.answer(x, func(ctx context.Context, p acl.Path, how store.Consistency) (seal.Secret, error) {
 		return h.store.GetVersion(ctx, p, version, how)
@@ -25,28 +25,28 @@ func (h *secrets) readVersion(x *exchange) (reply, error) {
 }
 
 // listVersions answers with the versions of a secret, without their values.
-func (h *secrets) listVersions(x *exchange) (reply, error) {
+func (h *secrets) listVersions(x *exchange) (answer.Reply, error) {
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
 	versions, err := h.store.Versions(ctx, x.req.path, head.Consistency(x.req.Header))
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
-	doc := wire.Versions{Deleted: timeOrNil(versions.Deleted)}
+	doc := wire.Versions{Deleted: answer.Time(versions.Deleted)}
 	for _, v := range versions.Versions {
-		doc.Versions = append(doc.Versions, wire.Version{Version: v.Version, ETag: head.ETag(v.ID), Written: timeOrNil(v.Written),
+		doc.Versions = append(doc.Versions, wire.Version{Version: v.Version, ETag: head.ETag(v.ID), Written: answer.Time(v.Written),
 			Kind: kindWord(v.Kind), Bytes: v.Size, Current: v.Current})
 	}
-	rep, err := asJSON(doc)
-	rep.age = versions.Age
+	rep, err := answer.JSON(doc)
+	rep.Age = versions.Age
 	return rep, err
 }
 
 // deleteVersion removes one earlier version.
-func (h *secrets) deleteVersion(x *exchange) (reply, error) {
+func (h *secrets) deleteVersion(x *exchange) (answer.Reply, error) {
 	version, err := x.req.query.Version()
 	if err != nil {
-		return reply{}, err
+		return answer.Reply{}, err
 	}
 	rep, err := h.remove(x, func(ctx context.Context, p acl.Path, match seal.Match) error {
 		return h.store.DeleteVersion(ctx, p, version, match)
@@ -59,13 +59,4 @@ func kindWord(k seal.Kind) string {
 		return "text"
 	}
 	return "binary"
-}
-
-// timeOrNil is a time on the wire, to the second; null if it is not known.
-func timeOrNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC().Truncate(time.Second)
-	return &t
 }

@@ -208,3 +208,28 @@ func broken(text string) Problem {
 func unreachable(text string) Problem {
 	return Problem{Status: http.StatusServiceUnavailable, Text: text, Retry: true, Failed: true}
 }
+
+// Unsealed returns why secrets are out of reach, or nil.
+func Unsealed(st seal.Status) error {
+	switch st.State {
+	case seal.StateUnsealed:
+		return nil
+	case seal.StateSealed:
+		return seal.ErrSealed
+	}
+	return State(st)
+}
+
+// State returns why a store is neither sealed nor unsealed, or nil.
+func State(st seal.Status) error {
+	switch st.State {
+	case seal.StateSealed, seal.StateUnsealed:
+		return nil
+	case seal.StateUninitialized:
+		return seal.ErrUninitialized
+	case seal.StateDamaged:
+		return fmt.Errorf("%w: %s", seal.ErrDamaged, st.Detail)
+	default:
+		return fmt.Errorf("%w: %s", store.ErrUnavailable, st.Detail)
+	}
+}

@@ -1,4 +1,4 @@
-package api
+package watch
 
 import (
 	"net/http"
@@ -18,17 +18,17 @@ func FuzzParseWatch(f *testing.F) {
 		if timed {
 			q.Timeout.Times = 1
 		}
-		w, err := parseWatch(&q)
+		w, err := Parse(&q)
 		if err != nil {
-			if p := problem.Of(err); p.Status != http.StatusBadRequest || w != (watchRequest{}) {
+			if p := problem.Of(err); p.Status != http.StatusBadRequest || w != (Request{}) {
 				t.Fatalf("%+v, %v", w, err)
 			}
 			return
 		}
-		if w.timeout < 0 || w.timeout > maxWatch || w.known != "" && w.known != watch && `"`+w.known+`"` != watch {
+		if w.Timeout < 0 || w.Timeout > maxWatch || w.Known != "" && w.Known != watch && `"`+w.Known+`"` != watch {
 			t.Errorf("%q, %q: %+v", watch, timeout, w)
 		}
-		if w.known != "" && !isValueID(w.known) {
+		if w.Known != "" && !isValueID(w.Known) {
 			t.Errorf("%q was taken", watch)
 		}
 	})

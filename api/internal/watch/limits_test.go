@@ -1,4 +1,4 @@
-package api
+package watch
 
 import (
 	"net/http"
@@ -9,10 +9,10 @@ import (
 )
 
 func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
-	w := newWatchLimits()
+	w := NewLimits()
 	refused := func(uid string, status int) {
 		t.Helper()
-		_, err := w.enter(watcher{uid: uid})
+		_, err := w.Enter(Watcher{uid: uid})
 		if p := problem.Of(err); p.Status != status || !p.Retry {
 			t.Fatalf("%s: %v, want status %d", uid, err, status)
 		}
@@ -21,7 +21,7 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	enter := func(uid string, n int) {
 		t.Helper()
 		for range n {
-			l, err := w.enter(watcher{uid: uid})
+			l, err := w.Enter(Watcher{uid: uid})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +31,7 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	enter("alice", maxUserWatches)
 	refused("alice", http.StatusTooManyRequests)
 	// A task token in her name is not hers.
-	l, err := w.enter(watcherOf(acl.Principal{UID: "alice", Service: acl.BindTo(acl.Service{})}))
+	l, err := w.Enter(ByPrincipal(acl.Principal{UID: "alice", Service: acl.BindTo(acl.Service{})}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
 	for _, l := range leave {
 		l()
 	}
-	if w.count() != 0 || len(w.byUser) != 0 {
-		t.Errorf("%d wait, of %d users", w.count(), len(w.byUser))
+	if w.Count() != 0 || len(w.byUser) != 0 {
+		t.Errorf("%d wait, of %d users", w.Count(), len(w.byUser))
 	}
 }

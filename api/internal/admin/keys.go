@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"context"
@@ -6,26 +6,32 @@ import (
 	"net/http"
 	"time"
 
+	"secretstore/api/internal/answer"
+	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
 )
 
+// The texts of the 400 for a malformed document.
 const (
-	textBadRekey    = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false}, the last two where needed`
-	textBadVerify   = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
-	textBadCancel   = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
+	BadRekey  = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false}, the last two where needed`
+	BadVerify = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
+	BadCancel = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
+)
+
+const (
 	textBadCurrent  = "wrong current share: decrypt the entries of keys of GET /secrets/v1/init/default and send what gpg prints in current; no rekey was started"
 	textBadNewShare = "wrong unseal key: send a share of the new key, decrypted from your own entry of the keys of GET /secrets/v1/rekey/default; the key in force stays"
 	textForgedRekey = "the record of the rekey was not written by this store, or is damaged: remove it with DELETE /secrets/v1/rekey/default?nonce= and start again"
 )
 
-// keys answers the requests about the keys: rekey, rotation, holders.
-type keys struct{ store *seal.Store }
+// Keys answers the requests about the keys: rekey, rotation, holders.
+type Keys struct{ Store *seal.Store }
 
-// showRekey answers with a wire.Rekey, or a wire.NoRekey.
-func (h *keys) showRekey(ctx context.Context, _ *exchange) (any, error) {
-	info, err := h.store.RekeyStatus(ctx)
+// ShowRekey answers with a wire.Rekey, or a wire.NoRekey.
+func (h *Keys) ShowRekey(ctx context.Context, _ Caller) (any, error) {
+	info, err := h.Store.RekeyStatus(ctx)
 	if err != nil {
 		return nil, forgedRekey(err)
 	}
@@ -42,40 +48,43 @@ func rekeyOf(info seal.RekeyInfo) wire.Rekey {
 	}
 }
 
-func (h *keys) startRekey(ctx context.Context, _ *exchange, req wire.RekeyRequest) (wire.Rekey, error) {
-	info, err := h.store.StartRekey(ctx, seal.RekeyParams{
+// StartRekey starts a rekey.
+func (h *Keys) StartRekey(ctx context.Context, _ Caller, req wire.RekeyRequest) (wire.Rekey, error) {
+	info, err := h.Store.StartRekey(ctx, seal.RekeyParams{
 		InitParams: seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys},
 		Current:    req.Current, Rotate: req.Rotate,
 	})
 	return rekeyOf(info), wrongShare(err, textBadCurrent)
 }
 
-func (h *keys) verifyRekey(ctx context.Context, _ *exchange, req wire.RekeyVerify) (wire.Rekey, error) {
+// VerifyRekey takes one share of the new unseal key.
+func (h *Keys) VerifyRekey(ctx context.Context, _ Caller, req wire.RekeyVerify) (wire.Rekey, error) {
 	if req.Nonce == "" || req.Key == "" {
-		return wire.Rekey{}, problem.BadRequest(textBadVerify)
+		return wire.Rekey{}, problem.BadRequest(BadVerify)
 	}
-	info, err := h.store.VerifyRekey(ctx, req.Nonce, req.Key)
+	info, err := h.Store.VerifyRekey(ctx, req.Nonce, req.Key)
 	return rekeyOf(info), wrongShare(err, textBadNewShare)
 }
 
-func (h *keys) cancelRekey(ctx context.Context, x *exchange, req wire.RekeyCancel) (none, error) {
-	nonce, err := nonceToCancel(req, &x.req)
+// CancelRekey cancels the rekey that a nonce names.
+func (h *Keys) CancelRekey(ctx context.Context, who Caller, req wire.RekeyCancel) (answer.None, error) {
+	nonce, err := nonceToCancel(req, who.Nonce)
 	if err != nil {
-		return none{}, err
+		return answer.None{}, err
 	}
-	return none{}, forgedRekey(h.store.CancelRekey(ctx, nonce))
+	return answer.None{}, forgedRekey(h.Store.CancelRekey(ctx, nonce))
 }
 
 // nonceToCancel returns the nonce in the body or in the query. It must be given
 // once, even if it is empty.
-func nonceToCancel(req wire.RekeyCancel, r *request) (string, error) {
-	switch times := r.query.Nonce.Times; {
+func nonceToCancel(req wire.RekeyCancel, inQuery head.Param) (string, error) {
+	switch times := inQuery.Times; {
 	case req.Nonce != nil && times == 0:
 		return *req.Nonce, nil
 	case req.Nonce == nil && times == 1:
-		return r.query.Nonce.Value, nil
+		return inQuery.Value, nil
 	}
-	return "", problem.BadRequest(textBadCancel)
+	return "", problem.BadRequest(BadCancel)
 }
 
 // wrongShare gives a wrong share the text of a rekey.
@@ -95,13 +104,15 @@ func forgedRekey(err error) error {
 	return err
 }
 
-func (h *keys) showRotation(ctx context.Context, _ *exchange) (wire.Rotation, error) {
-	info, err := h.store.RotationStatus(ctx)
+// ShowRotation returns how far the rotation has come.
+func (h *Keys) ShowRotation(ctx context.Context, _ Caller) (wire.Rotation, error) {
+	info, err := h.Store.RotationStatus(ctx)
 	return rotationOf(info), err
 }
 
-func (h *keys) rotate(ctx context.Context, _ *exchange, _ none) (wire.Rotation, error) {
-	info, err := h.store.Rotate(ctx)
+// Rotate adds a data key.
+func (h *Keys) Rotate(ctx context.Context, _ Caller, _ answer.None) (wire.Rotation, error) {
+	info, err := h.Store.Rotate(ctx)
 	return rotationOf(info), err
 }
 
@@ -110,10 +121,10 @@ func rotationOf(info seal.RotationInfo) wire.Rotation {
 		Damaged: info.Damaged, DamagedRecord: info.DamagedRecord}
 }
 
-// show answers with the state of all keys. It works while the store is sealed,
+// Show answers with the state of all keys. It works while the store is sealed,
 // though less is known then.
-func (h *keys) show(ctx context.Context, _ *exchange) (wire.Keys, error) {
-	report, err := h.store.Keys(ctx)
+func (h *Keys) Show(ctx context.Context, _ Caller) (wire.Keys, error) {
+	report, err := h.Store.Keys(ctx)
 	if err != nil {
 		return wire.Keys{}, forgedRekey(err)
 	}
@@ -128,7 +139,7 @@ func (h *keys) show(ctx context.Context, _ *exchange) (wire.Keys, error) {
 	for _, holder := range report.Holders {
 		doc.Holders = append(doc.Holders, wire.KeyHolder{
 			Fingerprint: holder.Fingerprint, UserID: holder.UserID, Algorithm: holder.Algorithm,
-			Expires: timeOrNil(holder.Expires), Warning: holder.ExpiryWarning(now), Problem: holder.Problem,
+			Expires: answer.Time(holder.Expires), Warning: holder.ExpiryWarning(now), Problem: holder.Problem,
 		})
 	}
 	return doc, nil

@@ -1,4 +1,6 @@
-package api
+// Package watch holds what requests that wait for changes need besides the store:
+// their limits, their parameters, and the form of the events of a stream.
+package watch
 
 import (
 	"net/http"
@@ -21,33 +23,35 @@ const (
 	textYourWatches = "too many watches by this user: end some, or watch a folder with GET /secrets/v1/watch/default"
 )
 
-// watchLimits counts the requests that wait for a change, and ends them when the
+// Limits counts the requests that wait for a change, and ends them when the
 // server stops.
-type watchLimits struct {
-	ending chan struct{} // closed by end
+type Limits struct {
+	ending chan struct{} // closed by End
 	once   sync.Once
 
 	mu     sync.Mutex
 	total  int             // guarded by mu
-	byUser map[watcher]int // guarded by mu
+	byUser map[Watcher]int // guarded by mu
 }
 
-// watcher is a user or, of tokens that are bound to services, one service: all
+// Watcher is a user or, of tokens that are bound to services, one service: all
 // task tokens that a scheduler has had made are in its name, and the tasks of one
 // service must not use up the watches of the others.
-type watcher struct {
+type Watcher struct {
 	uid     string
 	service acl.Binding
 }
 
-func watcherOf(who acl.Principal) watcher { return watcher{who.UID, who.Service} }
+func ByPrincipal(who acl.Principal) Watcher { return Watcher{who.UID, who.Service} }
 
-func newWatchLimits() *watchLimits {
-	return &watchLimits{ending: make(chan struct{}), byUser: make(map[watcher]int)}
+// NewLimits returns the limits of a server.
+func NewLimits() *Limits {
+	return &Limits{ending: make(chan struct{}), byUser: make(map[Watcher]int)}
 }
 
-// enter counts one more watch, until leave is called.
-func (l *watchLimits) enter(who watcher) (leave func(), err error) {
+// Enter counts one more watch, until leave is called. It is a 503 or a 429 if
+// there are too many.
+func (l *Limits) Enter(who Watcher) (leave func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -68,14 +72,19 @@ func (l *watchLimits) enter(who watcher) (leave func(), err error) {
 	}, nil
 }
 
-// count returns the number of watches.
-func (l *watchLimits) count() int {
+// Count returns the number of watches.
+func (l *Limits) Count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-func (l *watchLimits) end() { l.once.Do(func() { close(l.ending) }) }
+// End makes Ending ready.
+func (l *Limits) End() { l.once.Do(func() { close(l.ending) }) }
 
-// stopping is the answer of a server that stops.
-func stopping() *problem.Problem { return problem.Busy(textShutdown) }
+// Ending returns a channel that is closed when the server stops. All requests
+// that wait are then answered with Stopping.
+func (l *Limits) Ending() <-chan struct{} { return l.ending }
+
+// Stopping is the answer of a server that stops.
+func Stopping() *problem.Problem { return problem.Busy(textShutdown) }

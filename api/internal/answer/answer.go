@@ -1,0 +1,194 @@
+// Package answer makes and sends answers.
+//
+// An answer is a value until it is complete: nothing of it is sent before its
+// audit line is written.
+package answer
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/internal/head"
+	"secretstore/api/internal/problem"
+	"secretstore/api/wire"
+)
+
+// Reply is a complete answer, unless More or Stream follows. The zero Reply is
+// not one.
+type Reply struct {
+	Status      int
+	ContentType string
+	ETag        string // with its quotes; "" is none
+	Body        []byte
+	// More returns what follows the body, piece by piece, and nil at the end; for
+	// answers that do not fit into memory. Nil for all others.
+	More func() ([]byte, error)
+	// Stream, if not nil, sends what follows the head, until the stream ends.
+	Stream func()
+	// Age is how long ago the storage last confirmed the answer.
+	Age     time.Duration
+	Problem *problem.Problem // nil for a success
+	// Broken: it could not be sent to its end. The connection has to end too.
+	Broken bool
+}
+
+// Empty is a success without a body: clients parse whatever a 201 holds.
+func Empty(status int) (Reply, error) { return Reply{Status: status}, nil }
+
+// Written is the answer to a write that left the value id.
+func Written(status int, id string) (Reply, error) {
+	return Reply{Status: status, ETag: head.ETag(id)}, nil
+}
+
+// None is a document that is not there.
+type None struct{}
+
+// JSON is a success with a small document, or a 204 for None.
+func JSON(v any) (Reply, error) {
+	if v == any(None{}) {
+		return Empty(http.StatusNoContent)
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		return Reply{}, fmt.Errorf("encode the answer: %w", err)
+	}
+	return Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Body: body}, nil
+}
+
+// Plain is a success with a text.
+func Plain(text string) (Reply, error) {
+	return Reply{Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(text)}, nil
+}
+
+// Of is the answer for a problem.
+func Of(p *problem.Problem) Reply {
+	doc := wire.Error{Title: Title(p.Status), Description: p.Text}
+	body, err := json.Marshal(doc)
+	if err != nil {
+		body = []byte(`{"title":"500 Internal Server Error","description":"internal error"}`) // unreachable: constant texts
+	}
+	return Reply{Status: p.Status, ContentType: wire.TypeJSON, Body: body, Problem: p}
+}
+
+// Title is the title of an error: its status in digits and words.
+func Title(status int) string { return strconv.Itoa(status) + " " + http.StatusText(status) }
+
+const (
+	// writeMinRate is the slowest download of a large answer, in bytes a second,
+	// after writeGrace.
+	writeMinRate = 32 << 10
+	writeGrace   = 15 * time.Second
+	// largeAnswer is larger than the kernel's buffers may hold, in bytes.
+	largeAnswer = 64 << 10
+)
+
+// Send sends the answer to r. A connection whose deadlines were lifted needs one
+// for any answer. If the answer is sent while it is made, and that fails, Send
+// changes rep to the failure and marks it as broken.
+func Send(w http.ResponseWriter, r *http.Request, id string, noDeadline bool, rep *Reply) {
+	setHeader(w.Header(), id, rep)
+	switch {
+	case rep.Stream != nil:
+		rep.Stream()
+		return
+	case rep.More != nil:
+		sendPieces(w, r, rep)
+		return
+	case len(rep.Body) >= largeAnswer, noDeadline:
+		sendLarge(w, r, rep)
+		return
+	}
+	w.WriteHeader(rep.Status)
+	if len(rep.Body) > 0 && r.Method != http.MethodHead {
+		w.Write(rep.Body) // an error means that the client has left
+	}
+}
+
+func setHeader(h http.Header, id string, rep *Reply) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set(wire.RequestIDHeader, id)
+	if rep.ContentType != "" {
+		h.Set("Content-Type", rep.ContentType)
+	}
+	if rep.ETag != "" {
+		h.Set("ETag", rep.ETag)
+	}
+	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 could only have that of
+	// the body which it saves. All other answers of a known length have one: empty
+	// chunked bodies confuse clients with connection pools.
+	if rep.Status != http.StatusNoContent && rep.Status != http.StatusNotModified && rep.More == nil && rep.Stream == nil {
+		h.Set("Content-Length", strconv.Itoa(len(rep.Body)))
+	}
+	if rep.Age > 0 {
+		h.Set("Age", strconv.FormatInt(int64((rep.Age+time.Second-1)/time.Second), 10))
+	}
+	if p := rep.Problem; p != nil {
+		if p.Status == http.StatusUnauthorized {
+			h.Set("WWW-Authenticate", "acsjwt")
+		}
+		if p.Retry {
+			h.Set("Retry-After", "2")
+		}
+		if p.Allow != "" {
+			h.Set("Allow", p.Allow)
+		}
+	}
+}
+
+// sendLarge sends an answer under a deadline: one that the kernel's buffers do
+// not hold must not be kept in memory for a client that does not read. (After a
+// wait, a small one needs a deadline too: the connection has none any more.)
+func sendLarge(w http.ResponseWriter, r *http.Request, rep *Reply) {
+	ctl := http.NewResponseController(w)
+	allowed := writeGrace + time.Duration(len(rep.Body)/writeMinRate)*time.Second
+	limited := ctl.SetWriteDeadline(time.Now().Add(allowed)) == nil
+	w.WriteHeader(rep.Status)
+	if r.Method != http.MethodHead {
+		w.Write(rep.Body)
+	}
+	if limited && ctl.Flush() == nil {
+		ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	}
+}
+
+// sendPieces sends an answer while it is made. If that fails, rep is marked as
+// broken: the connection has to end, so that no client takes half an answer for
+// the whole.
+func sendPieces(w http.ResponseWriter, r *http.Request, rep *Reply) {
+	w.WriteHeader(rep.Status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	ctl := http.NewResponseController(w)
+	for piece := rep.Body; piece != nil; {
+		allowed := writeGrace + time.Duration(len(piece)/writeMinRate)*time.Second
+		_ = ctl.SetWriteDeadline(time.Now().Add(allowed))
+		if _, err := w.Write(piece); err != nil {
+			rep.Broken = true // the client has left
+			return
+		}
+		var err error
+		if piece, err = rep.More(); err != nil {
+			*rep = Of(problem.Of(err))
+			rep.Broken = true
+			return
+		}
+	}
+	if ctl.Flush() == nil {
+		_ = ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	}
+}
+
+// Time is a time on the wire, to the second; null if it is not known.
+func Time(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
