@@ -64,7 +64,7 @@ func TestWithAUserEveryZnodeIsForThatUserOnly(t *testing.T) {
 	}
 	create(t, b, "after/k", "x")
 	want := zkc.DigestACL(zkc.PermAll, "store", "a password")[0]
-	eventually(t, "mended", func() bool {
+	eventually(t, "repaired", func() bool {
 		acl, _, err := user.GetACL(cfg.Root + "/weak/x")
 		return err == nil && len(acl) == 1 && acl[0] == want
 	})
@@ -251,17 +251,17 @@ func TestOwnACLsAreKnownAgain(t *testing.T) {
 			log, logged := observer.New(zap.WarnLevel)
 			cfg.Log = zap.New(log)
 			b := open(t, cfg)
-			eventually(t, "mended", func() bool {
+			eventually(t, "repaired", func() bool {
 				open, err := b.WorldReadable(t.Context(), "weak")
 				return err == nil && !open
 			})
-			must(t, b.MendACLs(t.Context()))
-			mended := int64(0) // in both walks
-			for _, entry := range logged.FilterFieldKey("mended").All() {
-				mended += entry.ContextMap()["mended"].(int64)
+			must(t, b.RepairACLs(t.Context()))
+			repaired := int64(0) // in both walks
+			for _, entry := range logged.FilterFieldKey("repaired").All() {
+				repaired += entry.ContextMap()["repaired"].(int64)
 			}
-			if mended != 1 {
-				t.Errorf("%d were mended, want 1: %v", mended, logged.All())
+			if repaired != 1 {
+				t.Errorf("%d were repaired, want 1: %v", repaired, logged.All())
 			}
 		})
 	}

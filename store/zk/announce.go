@@ -10,27 +10,26 @@ import (
 
 	zkc "github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
+
+	"secretstore/store/zk/internal/changes"
+	"secretstore/store/zk/internal/session"
+	"secretstore/store/zk/internal/tree"
 )
 
-// nodesName is the child of ROOT where servers tell of themselves: in an
-// ephemeral znode each, which goes with its session. Like changesName it
-// belongs to this package. Whoever can write to ZooKeeper can announce servers
-// that there are not: what stands there is for people to read, and no reason to
-// connect to anything.
-const nodesName = "nodes"
-
 const (
-	// MaxAnnouncement bounds what one server says of itself, in bytes, and
-	// maxAnnounced how many are read: who writes more is no server of ours.
+	// MaxAnnouncement bounds the announcement of one server, in bytes.
 	MaxAnnouncement = 2 << 10
-	maxAnnounced    = 64
+	// maxAnnounced bounds how many announcements are read.
+	maxAnnounced = 64
 	// announceEvery is how often a server makes sure that its znode is there.
 	announceEvery = 5 * time.Second
-	// announceTries bounds the attempts while somebody else changes the znode.
+	// announceTries bounds the attempts while another program changes the znode.
 	announceTries = 3
 )
 
-// Announcement is what a server, or somebody in its name, has announced.
+// Announcement is what a server, or someone in its name, has announced. Everyone
+// who can write to ZooKeeper can announce servers that do not exist: it is for
+// people to read, and never a reason to connect to anything.
 type Announcement struct {
 	ID   string // of the process: 32 lower-case hex digits
 	Data []byte // nil if it was longer than MaxAnnouncement
@@ -38,19 +37,19 @@ type Announcement struct {
 
 // Announce keeps the last of content in an ephemeral znode until ctx or the
 // backend ends, across connections, each of which has a session of its own. id
-// is 32 lower-case hex digits that no other process has. The error is for an id
-// that is none; a failure to write is logged, once an outage, and tried again.
+// is 32 lower-case hex digits that no other process has. The error is for another
+// id; a failure to write is logged, once an outage, and tried again.
 func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte) error {
-	if !isOwnName(id) {
-		return fmt.Errorf("%w: %q is no id to be announced under", ErrConfig, id)
+	if !changes.IsName(id) {
+		return fmt.Errorf("%w: %q is not an id of 32 hex digits", ErrConfig, id)
 	}
-	a := &announcer{b: b, path: b.nodes() + "/" + id}
+	a := &announcer{tree: b.tree, log: b.log, path: b.tree.Nodes() + "/" + id}
 	again := time.NewTicker(announceEvery)
 	defer again.Stop()
 	for {
-		l, changed := b.link()
-		if l != nil && a.data != nil {
-			a.report(a.put(ctx, l))
+		c, changed := b.conns.now()
+		if c != nil && a.data != nil {
+			a.report(a.put(ctx, c.Session))
 		}
 		select {
 		case a.data = <-content:
@@ -58,43 +57,42 @@ func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte
 		case <-again.C:
 		case <-ctx.Done():
 			return nil
-		case <-b.closing:
+		case <-b.life.closing:
 			return nil
 		}
 	}
 }
 
-func (b *Backend) nodes() string { return b.cfg.Root + "/" + nodesName }
-
 // announcer keeps one znode. It belongs to one goroutine.
 type announcer struct {
-	b      *Backend
+	tree   tree.Tree
+	log    *zap.Logger
 	path   string
 	data   []byte
 	failed bool
 }
 
-// report logs the first of several failures. One of the connection is logged
-// by whoever makes connections.
+// report logs the first of several failures. A failure of the connection is
+// logged by connections.
 func (a *announcer) report(err error) {
-	if err != nil && !a.failed && answered(err) {
-		a.b.log.Warn("this server cannot be announced to people who look at the others", zap.String("znode", a.path), zap.Error(err))
+	if err != nil && !a.failed && session.Answered(err) {
+		a.log.Warn("cannot announce this server to the users of others", zap.String("znode", a.path), zap.Error(err))
 	}
 	a.failed = err != nil
 }
 
-// put makes sure that the znode holds data and belongs to the session of l.
-func (a *announcer) put(ctx context.Context, l *link) error {
+// put makes sure that the znode holds data and belongs to s.
+func (a *announcer) put(ctx context.Context, s *session.Session) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
 	defer cancel()
 	var err error
 	for range announceTries {
-		if err = a.tryPut(ctx, l); err == nil || !answered(err) {
+		if err = a.tryPut(ctx, s); err == nil || !session.Answered(err) {
 			return err
 		}
 		if errors.Is(err, zkc.ErrNoNode) {
-			// The folder is missing, or the znode has just gone.
-			if err := a.b.makePath(ctx, l, a.b.nodes()); err != nil {
+			// The folder is missing, or the znode was just removed.
+			if err := s.MakePath(ctx, a.tree.Nodes(), a.tree.ACL); err != nil {
 				return err
 			}
 		}
@@ -102,68 +100,53 @@ func (a *announcer) put(ctx context.Context, l *link) error {
 	return err
 }
 
-func (a *announcer) tryPut(ctx context.Context, l *link) error {
-	found, err := readZnode(ctx, l, a.path)
-	create := &zkc.CreateRequest{Path: a.path, Data: a.data, Acl: a.b.acl, Flags: zkc.FlagEphemeral}
+func (a *announcer) tryPut(ctx context.Context, s *session.Session) error {
+	found, err := s.Get(ctx, a.path)
+	create := &zkc.CreateRequest{Path: a.path, Data: a.data, Acl: a.tree.ACL, Flags: zkc.FlagEphemeral}
 	switch {
 	case errors.Is(err, zkc.ErrNoNode):
-		_, err = transact(ctx, l, create)
+		_, err = s.Transact(ctx, create)
 	case err != nil:
-	case found.stat.EphemeralOwner != l.conn.SessionID():
+	case found.Stat.EphemeralOwner != s.ID():
 		// Of the session before, which ZooKeeper has not ended yet: the znode
 		// would go with it.
-		_, err = transact(ctx, l, &zkc.DeleteRequest{Path: a.path, Version: found.stat.Version}, create)
-	case !bytes.Equal(found.data, a.data):
-		_, err = transact(ctx, l, &zkc.SetDataRequest{Path: a.path, Data: a.data, Version: found.stat.Version})
+		_, err = s.Transact(ctx, &zkc.DeleteRequest{Path: a.path, Version: found.Stat.Version}, create)
+	case !bytes.Equal(found.Data, a.data):
+		_, err = s.Transact(ctx, &zkc.SetDataRequest{Path: a.path, Data: a.data, Version: found.Stat.Version})
 	}
 	return err
 }
 
-// znode is one as it was read.
-type znode struct {
-	data []byte
-	stat *zkc.Stat
-}
-
-func getZnode(c *zkc.Conn, path string) (znode, error) {
-	data, stat, err := c.Get(path)
-	return znode{data, stat}, err
-}
-
-func readZnode(ctx context.Context, l *link, path string) (znode, error) {
-	return do(ctx, l, func(c *zkc.Conn) (znode, error) { return getZnode(c, path) })
-}
-
-// Announced returns what servers, or others in their name, have announced, by
+// Announced returns the announcements of servers, or of others in their name, by
 // id; at most maxAnnounced of them. store.ErrUnavailable.
 func (b *Backend) Announced(ctx context.Context) ([]Announcement, error) {
-	if err := b.ready(ctx); err != nil {
+	if err := b.life.ready(ctx); err != nil {
 		return nil, err
 	}
-	names, err := readOn(ctx, b, listing, func(c *zkc.Conn) ([]string, error) {
-		names, _, err := c.Children(b.nodes())
+	names, err := readOn(ctx, b.conns, listing, func(c *zkc.Conn) ([]string, error) {
+		names, _, err := c.Children(b.tree.Nodes())
 		return names, err
 	})
 	if errors.Is(err, zkc.ErrNoNode) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("children of %s: %w", b.nodes(), err)
+		return nil, fmt.Errorf("children of %s: %w", b.tree.Nodes(), err)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !isOwnName(name) })
+	names = slices.DeleteFunc(names, func(name string) bool { return !changes.IsName(name) })
 	slices.Sort(names)
 	var all []Announcement
 	for _, name := range names[:min(len(names), maxAnnounced)] {
-		node, err := readOn(ctx, b, plain, func(c *zkc.Conn) (znode, error) { return getZnode(c, b.nodes()+"/"+name) })
+		node, err := readOn(ctx, b.conns, plain, func(c *zkc.Conn) (session.Znode, error) { return session.Get(c, b.tree.Nodes()+"/"+name) })
 		switch {
-		case errors.Is(err, zkc.ErrNoNode), errors.Is(err, zkc.ErrNoAuth), err == nil && node.stat.EphemeralOwner == 0:
-			continue // gone, not for us, or nothing that goes with its server
+		case errors.Is(err, zkc.ErrNoNode), errors.Is(err, zkc.ErrNoAuth), err == nil && node.Stat.EphemeralOwner == 0:
+			continue // removed, not for us, or not tied to a session
 		case err != nil:
-			return nil, fmt.Errorf("get %s/%s: %w", b.nodes(), name, err)
+			return nil, fmt.Errorf("get %s/%s: %w", b.tree.Nodes(), name, err)
 		}
 		a := Announcement{ID: name}
-		if len(node.data) <= MaxAnnouncement {
-			a.Data = node.data
+		if len(node.Data) <= MaxAnnouncement {
+			a.Data = node.Data
 		}
 		all = append(all, a)
 	}

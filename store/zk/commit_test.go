@@ -11,6 +11,7 @@ import (
 
 	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk/internal/memory"
 )
 
 // openAlone returns a backend on a server of the test's own.
@@ -42,22 +43,22 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 	if _, err := b.Apply(t.Context(), store.Create("checked", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	b.flush() // as after a start, or when another record has taken its place
+	b.feed.flush() // as after a start, or when another record has taken its place
 	if _, err := b.Apply(t.Context(), store.Check("checked", 0), store.Create("k", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if !b.existing.has(recordID("checked")) {
+	if !b.cache.existing.Has(store.RecordID("checked")) {
 		t.Error("the next write looks again")
 	}
-	b.existing.purge()
+	b.cache.existing.Purge()
 	if _, err := b.Get(t.Context(), "checked", store.Cached); err != nil {
 		t.Fatal(err)
 	}
-	b.existing.purge()
-	if err := b.findBareParents(t.Context(), &request{ops: []store.Op{store.Check("checked", 0)}, steps: []step{{Digest: store.RecordDigest("checked")}}}, time.Now().Add(maxCall)); err != nil {
+	b.cache.existing.Purge()
+	if err := b.write.findBareParents(t.Context(), newRequest(t, b, store.Check("checked", 0)), time.Now().Add(maxCall)); err != nil {
 		t.Fatal(err)
 	}
-	if b.existing.has(recordID("checked")) {
+	if b.cache.existing.Has(store.RecordID("checked")) {
 		t.Error("a record in memory was looked for")
 	}
 }
@@ -71,13 +72,13 @@ func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
 	if _, err := b.Apply(t.Context(), folder); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.newRequest([]store.Op{folder, store.Create("f/x", []byte("x"))})
+	r, err := b.write.builder.NewRequest([]store.Op{folder, store.Create("f/x", []byte("x"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.steps[1].overParent = true // as if it had been there a moment ago
-	b.queue.push(r)
-	if _, err := r.wait(t.Context(), maxCall); err != nil {
+	r.Steps[1].OverParent = true // as if it had been there a moment ago
+	b.write.queue.Push(r)
+	if _, err := r.Wait(t.Context(), maxCall, errTooSlow); err != nil {
 		t.Error(err)
 	}
 }
@@ -90,14 +91,14 @@ func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
 	if _, err := b.Apply(t.Context(), store.Create("root", []byte("is there"))); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.newRequest([]store.Op{store.Create("f/x", []byte("x")), store.Ensure("f", []byte("folder"))})
+	r, err := b.write.builder.NewRequest([]store.Op{store.Create("f/x", []byte("x")), store.Ensure("f", []byte("folder"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.steps[0].parents = []store.Key{"f"}
-	b.existing.add(r.steps[1].ID)
-	b.queue.push(r)
-	if _, err := r.wait(t.Context(), maxCall); err != nil {
+	r.Steps[0].Parents = []store.Key{"f"}
+	b.cache.existing.Add(r.Steps[1].ID)
+	b.write.queue.Push(r)
+	if _, err := r.Wait(t.Context(), maxCall, errTooSlow); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := b.Get(t.Context(), "f", store.Latest); err != nil || string(n.Data) != "folder" {
@@ -119,8 +120,11 @@ func TestARecordThatIsForgottenAtOnceIsEnsured(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.existing.ids.SetMaximum(0)
-	b.flush()
+	var err error
+	if b.cache.existing, err = memory.NewExisting(1); err != nil {
+		t.Fatal(err)
+	}
+	b.feed.flush()
 	if _, err := b.Apply(t.Context(), ops...); err != nil {
 		t.Error(err)
 	}
@@ -137,17 +141,17 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []store.Key{"a", "b"} {
-		kept, ok := b.cache.get(store.RecordDigest(key))
+		kept, ok := b.cache.entries.Get(store.RecordDigest(key))
 		if !ok {
 			t.Fatalf("%s is not in memory", key)
 		}
-		b.cache.drop(recordID(key))
+		b.cache.entries.Drop(store.RecordID(key))
 		read, err := b.Get(t.Context(), key, store.Cached)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kept.revision == 0 || kept.revision != read.Revision {
-			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.revision, read.Revision)
+		if kept.Revision == 0 || kept.Revision != read.Revision {
+			t.Errorf("%s: kept as written at %d, read as written at %d", key, kept.Revision, read.Revision)
 		}
 	}
 }
@@ -162,24 +166,24 @@ func TestNothingIsInMemoryBeforeAServerHearsOfChanges(t *testing.T) {
 		if _, err := b.Apply(t.Context(), store.Create(key, []byte("x"))); err != nil {
 			t.Fatal(err)
 		}
-		_, wrote := b.cache.get(store.RecordDigest(key))
-		b.dropRecord(recordID(key))
+		_, wrote := b.cache.entries.Get(store.RecordDigest(key))
+		b.cache.dropRecord(store.RecordID(key))
 		if _, err := b.Get(t.Context(), key, store.Latest); err != nil {
 			t.Fatal(err)
 		}
-		_, read := b.cache.get(store.RecordDigest(key))
+		_, read := b.cache.entries.Get(store.RecordDigest(key))
 		list, err := b.Children(t.Context(), "f", store.Latest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, listed := b.cache.get(store.ListingDigest("f"))
+		_, listed := b.cache.entries.Get(store.ListingDigest("f"))
 		return []bool{wrote, read, listed, list.Current()}
 	}
 	if kept := use("f/k"); slices.Contains(kept, false) {
 		t.Errorf("a server that hears of changes keeps %v", kept)
 	}
-	b.heard.Store(false)
-	b.flush()
+	b.cache.followed.Store(false)
+	b.feed.flush()
 	if kept := use("f/other"); slices.Contains(kept, true) {
 		t.Errorf("before it hears of changes it keeps %v", kept)
 	}

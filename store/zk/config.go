@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"secretstore/store"
+	"secretstore/store/zk/internal/tree"
 )
 
 // The defaults for fields of Config that are zero.
@@ -38,7 +38,7 @@ type Config struct {
 	Root string
 	// User and Password are for digest authentication; both or neither. With
 	// them every znode is made with an ACL that admits only this user, and
-	// weaker ACLs found under Root are mended. Without them anyone may do
+	// weaker ACLs found under Root are repaired. Without them anyone may do
 	// anything to the znodes, and a warning is logged.
 	User, Password string
 	// TLS is for connections to the secure client port; nil is plain TCP.
@@ -84,7 +84,7 @@ func (c *Config) check() error {
 		host, port, err := net.SplitHostPort(server)
 		say(err != nil || host == "" || port == "", "server %q is not host:port", server)
 	}
-	err := checkPath(c.Root)
+	err := tree.CheckPath(c.Root)
 	say(err != nil, "root: %v", err)
 	say(len(c.Root) > maxRoot, "root is longer than %d bytes", maxRoot)
 	say((c.User == "") != (c.Password == ""), "user and password belong together")
@@ -93,28 +93,4 @@ func (c *Config) check() error {
 	say(c.MaxStale < 0, "negative staleness")
 	say(c.CacheBytes < 0, "negative cache size")
 	return errors.Join(all...)
-}
-
-// checkPath accepts absolute znode paths of printable ASCII below "/", except
-// ZooKeeper's own. ZooKeeper permits more, but nobody can type it into zkCli.
-func checkPath(path string) error {
-	if !strings.HasPrefix(path, "/") {
-		return fmt.Errorf("%q is not an absolute path", path)
-	}
-	if path == "/" || strings.HasSuffix(path, "/") {
-		return fmt.Errorf("%q ends in a slash", path)
-	}
-	if len(path) > store.MaxKey {
-		return fmt.Errorf("longer than %d bytes", store.MaxKey)
-	}
-	for i, part := range strings.Split(path[1:], "/") {
-		odd := strings.ContainsFunc(part, func(r rune) bool { return r <= ' ' || r > '~' })
-		if part == "" || part == "." || part == ".." || odd {
-			return fmt.Errorf("%q is not a znode path", path)
-		}
-		if i == 0 && part == "zookeeper" {
-			return errors.New("/zookeeper belongs to ZooKeeper itself")
-		}
-	}
-	return nil
 }

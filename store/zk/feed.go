@@ -4,120 +4,146 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
+
+	"secretstore/store"
+	"secretstore/store/internal/local"
+	"secretstore/store/zk/internal/changes"
+	"secretstore/store/zk/internal/session"
+	"secretstore/store/zk/internal/tree"
 )
 
-// maxFeeds bounds how many change records are followed. With more of them in ROOT/changes nothing is kept in memory.
+// maxFeeds bounds how many change records are followed. With more of them in
+// ROOT/changes nothing is kept in memory.
 const maxFeeds = 512
 
-// feed follows what the other servers publish in ROOT/changes. It belongs to
+// feed follows what the other servers publish in ROOT/changes, and the watched
+// znodes. Its methods, but for fired, incomplete, reported and missed, belong to
 // the goroutine that connects.
 type feed struct {
-	b       *Backend
-	dir     int64             // which ROOT/changes that is: the transaction that made it; 0 before there is one
-	seen    map[string]uint64 // counts, by znode name; survives the connection
-	closed  map[string]bool   // change records whose ACL keeps this server out, found on this connection
-	crowded bool              // there are more than maxFeeds
-	off     atomic.Bool       // not all changes are told: nothing may be kept in memory
+	life           *lifetime
+	tree           tree.Tree
+	log            *zap.Logger
+	hub            *local.Hub
+	cache          *recordCache
+	own            *ownNames
+	watches        watchedPaths
+	sessionTimeout time.Duration
+
+	dir        int64             // which ROOT/changes that is: the transaction that made it; 0 before there is one
+	seen       map[string]uint64 // counts, by znode name; survives the connection
+	unreadable map[string]bool   // change records whose ACL keeps this server out, found on this connection
+	crowded    bool              // there are more than maxFeeds
 }
 
-// unread is the count of a server whose change record made no sense. No
-// genuine one comes that far, so the next one is taken for a gap.
+// unread is the count of a server whose change record made no sense. No genuine
+// count is that large, so the next one is taken for a gap.
 const unread = ^uint64(0)
 
-// dirty is the set of znodes whose watch has fired, or has yet to be set.
-type dirty struct {
+// firedWatches is the set of znodes whose watch has fired, or has yet to be set.
+type firedWatches struct {
 	mu    sync.Mutex
-	paths map[string]bool // the watch has fired; guarded by mu
+	paths map[string]bool // whether the watch has fired; guarded by mu
 	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
-func newDirty() *dirty { return &dirty{paths: make(map[string]bool), wake: make(chan struct{}, 1)} }
-
-func (d *dirty) add(path string, fired bool) {
-	d.mu.Lock()
-	d.paths[path] = d.paths[path] || fired
-	d.mu.Unlock()
-	d.poke()
+func newFiredWatches() *firedWatches {
+	return &firedWatches{paths: make(map[string]bool), wake: make(chan struct{}, 1)}
 }
 
-// poke has whoever follows look.
-func (d *dirty) poke() {
+func (f *firedWatches) add(path string, fired bool) {
+	f.mu.Lock()
+	f.paths[path] = f.paths[path] || fired
+	f.mu.Unlock()
+	f.poke()
+}
+
+// poke wakes follow.
+func (f *firedWatches) poke() {
 	select {
-	case d.wake <- struct{}{}:
+	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take returns the paths.
-func (d *dirty) take() map[string]bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	paths := d.paths
-	d.paths = make(map[string]bool)
+func (f *firedWatches) take() map[string]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	paths := f.paths
+	f.paths = make(map[string]bool)
 	return paths
 }
 
-// follow answers events until l is down or the backend ends.
-func (b *Backend) follow(l *link) {
-	b.watch.all(func(path string) { l.dirty.add(path, false) })
+// fired is called for every change of a watched znode, in the order of the
+// replies. The memory is dropped here, so that nothing that is read after this
+// event can be answered with what was before it.
+func (f *feed) fired(c *connection, ev zkc.Event) {
+	if key, ok := f.tree.Key(ev.Path); ok && ev.Path != f.tree.Changes() {
+		if _, ok := f.tree.ChangeRecord(ev.Path); !ok {
+			f.cache.dropRecord(store.RecordID(key))
+			f.cache.entries.Drop(store.ListingID(tree.Parent(key)))
+		}
+	}
+	c.fired.add(ev.Path, true)
+}
+
+// follow answers events until c is down or the backend ends.
+func (f *feed) follow(c *connection) {
+	f.watches.all(func(path string) { c.fired.add(path, false) })
 	armed := make(map[string]bool)
 	for {
 		select {
-		case <-l.down:
+		case <-c.Ended():
 			return
-		case <-b.ctx.Done():
+		case <-f.life.ctx.Done():
 			return
-		case <-l.dirty.wake:
+		case <-c.fired.wake:
 		}
-		asked := l.asked.Load() // before take: what was told before that answer is there
-		for path, fired := range l.dirty.take() {
+		awake := c.Awake() // before take: what was sent before that answer is there
+		for path, fired := range c.fired.take() {
+			name, isRecord := f.tree.ChangeRecord(path)
 			var err error
 			switch {
-			case path == b.changes:
-				err = b.feed.list(b.ctx, l)
-			case strings.HasPrefix(path, b.changes+"/"):
-				err = b.feed.read(b.ctx, l, path[len(b.changes)+1:])
+			case path == f.tree.Changes():
+				err = f.list(f.life.ctx, c.Session)
+			case isRecord:
+				err = f.read(f.life.ctx, c.Session, name)
 			default:
-				err = b.arm(l, armed, path, fired)
+				err = f.arm(c.Session, armed, path, fired)
 			}
 			if err != nil {
-				l.fail(err)
+				c.Fail(err)
 				return
 			}
 		}
-		l.caughtUp.Store(asked)
+		c.caughtUp.Store(awake)
 	}
 }
 
-// sync sets the watches on l, and drops what has changed since the last
+// catchUp sets the watches on c, and drops what has changed since the last
 // connection.
-func (f *feed) sync(ctx context.Context, l *link) error {
-	f.closed = make(map[string]bool)
+func (f *feed) catchUp(ctx context.Context, c *connection) error {
+	f.unreadable = make(map[string]bool)
 	for name := range f.seen {
-		if err := f.read(ctx, l, name); err != nil {
+		if err := f.read(ctx, c.Session, name); err != nil {
 			return err
 		}
 	}
-	return f.list(ctx, l)
+	return f.list(ctx, c.Session)
 }
 
-// listed is an answer about ROOT/changes.
-type listed struct {
-	names []string
-	made  int64 // see feed.dir
-}
-
-// list looks for change records that are new.
-func (f *feed) list(ctx context.Context, l *link) error {
-	now, err := do(ctx, l, func(c *zkc.Conn) (listed, error) {
-		names, stat, _, err := c.ChildrenW(f.b.changes)
+// list finds new change records.
+func (f *feed) list(ctx context.Context, s *session.Session) error {
+	type listed struct {
+		names []string
+		made  int64 // see feed.dir
+	}
+	now, err := session.Do(ctx, s, func(c *zkc.Conn) (listed, error) {
+		names, stat, _, err := c.ChildrenW(f.tree.Changes())
 		if err != nil {
 			return listed{}, err
 		}
@@ -127,33 +153,33 @@ func (f *feed) list(ctx context.Context, l *link) error {
 		return err
 	}
 	if f.dir != now.made {
-		// Somebody has removed ROOT, perhaps with everything in it, and what
-		// our own record told went with it.
+		// ROOT was removed, perhaps with everything in it, and what our own
+		// record had published went with it.
 		f.seen, f.dir = make(map[string]uint64), now.made
-		f.b.flush()
+		f.flush()
 	}
-	names := slices.DeleteFunc(now.names, func(name string) bool { return !isOwnName(name) })
+	names := slices.DeleteFunc(now.names, func(name string) bool { return !changes.IsName(name) })
 	f.crowded = len(names) > maxFeeds
 	for _, name := range names {
-		if _, known := f.seen[name]; f.crowded || known || f.closed[name] || f.b.own.has(name) {
+		if _, seen := f.seen[name]; f.crowded || seen || f.unreadable[name] || f.own.has(name) {
 			continue
 		}
-		if err := f.read(ctx, l, name); err != nil {
+		if err := f.read(ctx, s, name); err != nil {
 			return err
 		}
 	}
-	f.judge()
+	f.checkComplete()
 	return nil
 }
 
-// untoldEvery is how often watchers are told that they may have missed changes
-// while not all of these are told.
-const untoldEvery = 5 * time.Second
+// gapsEvery is how often the readers of changes are told that they may have missed
+// some, while not all changes are published.
+const gapsEvery = 5 * time.Second
 
-// admit tells readers of changes, while not all of these are told, that they
-// may have missed some.
-func (f *feed) admit(ctx context.Context) {
-	tick := time.NewTicker(untoldEvery)
+// reportGaps tells the readers of changes, while not all changes are published,
+// that they may have missed some.
+func (f *feed) reportGaps(ctx context.Context) {
+	tick := time.NewTicker(gapsEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -161,28 +187,28 @@ func (f *feed) admit(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if f.off.Load() {
-			f.b.hub.Missed()
+		if f.cache.incomplete.Load() {
+			f.hub.Missed()
 		}
 	}
 }
 
-// judge decides whether anything may be kept in memory.
-func (f *feed) judge() {
-	off := f.crowded || len(f.closed) > 0
-	if was := f.off.Swap(off); was == off {
+// checkComplete decides whether anything may be kept in memory.
+func (f *feed) checkComplete() {
+	incomplete := f.crowded || len(f.unreadable) > 0
+	if was := f.cache.incomplete.Swap(incomplete); was == incomplete {
 		return
 	}
-	f.b.flush()
-	f.b.log.Warn("keeping records in memory", zap.Bool("off", off), zap.Bool("too many change records", f.crowded),
-		zap.Int("change records that may not be read", len(f.closed)), zap.String("znode", f.b.changes))
+	f.flush()
+	f.log.Warn("keeping records in memory", zap.Bool("off", incomplete), zap.Bool("too many change records", f.crowded),
+		zap.Int("change records that may not be read", len(f.unreadable)), zap.String("znode", f.tree.Changes()))
 }
 
-// read sets the watch on the change record of a server again, and drops what
-// it tells of.
-func (f *feed) read(ctx context.Context, l *link, name string) error {
-	path := f.b.changes + "/" + name
-	data, err := do(ctx, l, func(c *zkc.Conn) ([]byte, error) {
+// read sets the watch on the change record of a server again, and drops what it
+// reports.
+func (f *feed) read(ctx context.Context, s *session.Session, name string) error {
+	path := f.tree.Changes() + "/" + name
+	data, err := session.Do(ctx, s, func(c *zkc.Conn) ([]byte, error) {
 		data, _, _, err := c.GetW(path)
 		return data, err
 	})
@@ -190,41 +216,62 @@ func (f *feed) read(ctx context.Context, l *link, name string) error {
 	case errors.Is(err, zkc.ErrNoNode):
 		// Its last changes may have gone with it.
 		delete(f.seen, name)
-		delete(f.closed, name)
-		f.b.missed()
-		f.judge()
+		delete(f.unreadable, name)
+		f.missed()
+		f.checkComplete()
 		return nil
 	case errors.Is(err, zkc.ErrNoAuth):
-		// Anybody can make such a znode: it must not keep us from connecting.
+		// Anyone can make such a znode: it must not keep us from connecting.
 		delete(f.seen, name)
-		exists, err := do(ctx, l, func(c *zkc.Conn) (bool, error) { // for a watch, which needs no permission
+		exists, err := session.Do(ctx, s, func(c *zkc.Conn) (bool, error) { // for a watch, which needs no permission
 			exists, _, _, err := c.ExistsW(path)
 			return exists, err
 		})
 		if exists {
-			f.closed[name] = true
+			f.unreadable[name] = true
 		}
-		f.judge()
+		f.checkComplete()
 		return err
 	case err != nil:
 		return err
 	}
-	delete(f.closed, name)
-	defer f.judge()
-	c, err := parseChange(data)
+	delete(f.unreadable, name)
+	defer f.checkComplete()
+	record, err := changes.Parse(data)
 	if err != nil {
-		f.b.log.Warn("foreign data in a change record", zap.String("znode", path))
+		f.log.Warn("a change record holds data of another program", zap.String("znode", path))
 		f.seen[name] = unread
-		f.b.missed()
+		f.missed()
 		return nil
 	}
 	before := f.seen[name] // 0 for one that is new
-	f.seen[name] = c.count
-	ids, ok := c.since(before)
+	f.seen[name] = record.Count
+	ids, ok := record.Since(before)
 	if !ok {
-		f.b.missed()
+		f.missed()
 		return nil
 	}
-	f.b.told(ids)
+	f.reported(ids)
 	return nil
+}
+
+// reported drops what is reported as changed, and then notifies watchers.
+func (f *feed) reported(ids []store.ID) {
+	for _, i := range ids {
+		f.cache.dropRecord(i &^ changes.Quiet)
+	}
+	f.hub.Tell(changes.Loud(ids)...)
+}
+
+// missed is for when changes may not have been reported: from now on what is in
+// memory is for outages alone.
+func (f *feed) missed() {
+	f.cache.demote(f.sessionTimeout)
+	f.hub.Missed()
+}
+
+// flush forgets everything: it may be of a store that was removed.
+func (f *feed) flush() {
+	f.cache.flush()
+	f.hub.Missed()
 }

@@ -31,8 +31,8 @@ func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
 		}
 	}
 	names := func() int {
-		n, err := readOn(t.Context(), a, fresh, func(c *zkc.Conn) (int, error) {
-			names, _, err := c.Children(a.changes)
+		n, err := readOn(t.Context(), a.conns, fresh, func(c *zkc.Conn) (int, error) {
+			names, _, err := c.Children(a.tree.Changes())
 			return len(names), err
 		})
 		if err != nil {
@@ -44,12 +44,12 @@ func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
 		after time.Duration
 		stay  int
 	}{{abandonedAfter, 2}, {0, 1}} {
-		b.abandonedAfter = tt.after
-		l, err := b.await(t.Context())
+		b.house.abandonedAfter = tt.after
+		l, err := b.conns.await(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.removeAbandoned(t.Context(), l); err != nil {
+		if err := b.house.removeAbandoned(t.Context(), l.Session); err != nil {
 			t.Fatal(err)
 		}
 		if got := names(); got != tt.stay {

@@ -4,81 +4,65 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	zkc "github.com/go-zookeeper/zk"
 
 	"secretstore/store"
+	"secretstore/store/zk/internal/access"
+	"secretstore/store/zk/internal/memory"
+	"secretstore/store/zk/internal/session"
+	"secretstore/store/zk/internal/tree"
 )
 
-// changesName and nodesName are the children of ROOT that no key may lie under.
-const changesName = "changes"
-
-func reserved(name string) bool { return name == changesName || name == nodesName }
-
-// checkKey is store.ValidKey, and refuses what belongs to this package.
-func checkKey(key store.Key) error {
-	if top, _, _ := strings.Cut(key, "/"); reserved(top) {
-		return fmt.Errorf("%w: %q is reserved", store.ErrInvalidKey, top)
-	}
-	return store.ValidKey(key)
+// reads answers from memory, or asks ZooKeeper.
+type reads struct {
+	life  *lifetime
+	tree  tree.Tree
+	cache *recordCache
+	conns *connections
 }
 
-// path returns the znode of a key; of the empty key, ROOT.
-func (b *Backend) path(key store.Key) string {
-	if key == "" {
-		return b.cfg.Root
-	}
-	return b.cfg.Root + "/" + key
-}
-
-// key returns the key of a znode.
-func (b *Backend) key(path string) (store.Key, bool) {
-	return strings.CutPrefix(path, b.cfg.Root+"/")
-}
-
-// Get implements store.Backend.
-func (b *Backend) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
-	if err := b.ready(ctx); err != nil {
+func (r *reads) get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if err := r.life.ready(ctx); err != nil {
 		return store.Node{}, err
 	}
-	if err := checkKey(key); err != nil {
+	if err := tree.CheckKey(key); err != nil {
 		return store.Node{}, err
 	}
 	d, way := store.RecordDigest(key), fresh
 	if c == store.Cached {
-		e, age, err := b.remembered(d)
+		e, age, err := r.cache.lookup(d)
 		switch {
 		case err != nil:
 			return store.Node{}, err
-		case e != nil && e.missing() && age == 0:
+		case e != nil && e.Missing() && age == 0:
 			return store.Node{}, store.ErrNotFound
-		case e != nil && !e.missing(): // that it is missing cannot be told with an age
-			return e.node(age), nil
+		case e != nil && !e.Missing(): // an Age cannot say that a record is missing
+			return e.Node(age), nil
 		}
 		way = plain
 	}
-	ticket, asked := b.cache.ticket(d.ID), sinceBase()
-	node, err := readOn(ctx, b, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, b.path(key)) })
+	ticket, asked := r.cache.entries.Ticket(d.ID), session.Now()
+	node, err := readOn(ctx, r.conns, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, r.tree.Path(key)) })
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked})
+		r.cache.keep(d.ID, ticket, &memory.Entry{Rest: d.Rest, Read: asked})
 		return store.Node{}, store.ErrNotFound
 	case err != nil:
-		if e, age := b.lastResort(d, c, err); e != nil && !e.missing() {
-			return e.node(age), nil
+		if e, age := r.lastResort(d, c, err); e != nil && !e.Missing() {
+			return e.Node(age), nil
 		}
-		return store.Node{}, fmt.Errorf("get %s: %w", b.path(key), err)
+		return store.Node{}, fmt.Errorf("get %s: %w", r.tree.Path(key), err)
 	}
 	if node.Version == 0 {
-		b.existing.add(d.ID)
+		r.cache.existing.Add(d.ID)
 	}
-	b.remember(d.ID, ticket, &entry{rest: d.Rest, read: asked, data: node.Data, version: node.Version, revision: node.Revision})
+	r.cache.keep(d.ID, ticket, &memory.Entry{Rest: d.Rest, Read: asked, Data: node.Data, Version: node.Version, Revision: node.Revision})
 	return node, nil
 }
 
-// getNode reads a record; one with empty data is none.
+// getNode reads a record. A znode with empty data is not one.
 func getNode(conn *zkc.Conn, path string) (store.Node, error) {
 	data, stat, err := conn.Get(path)
 	if errors.Is(err, zkc.ErrNoNode) || err == nil && len(data) == 0 {
@@ -90,128 +74,117 @@ func getNode(conn *zkc.Conn, path string) (store.Node, error) {
 	return store.Node{Data: data, Version: store.Version(stat.Version), Revision: store.Revision(stat.Mzxid)}, nil
 }
 
-// Children implements store.Backend. Names that no key can have are left out.
-func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
-	if err := b.ready(ctx); err != nil {
+func (r *reads) children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	if err := r.life.ready(ctx); err != nil {
 		return store.Listing{}, err
 	}
 	if key != "" {
-		if err := checkKey(key); err != nil {
+		if err := tree.CheckKey(key); err != nil {
 			return store.Listing{}, err
 		}
 	}
 	d := store.ListingDigest(key)
 	if c == store.Cached {
-		e, age, err := b.remembered(d)
+		e, age, err := r.cache.lookup(d)
 		if err != nil {
 			return store.Listing{}, err
 		}
 		if e != nil {
-			return e.listing(age), nil
+			return e.Listing(age), nil
 		}
 	}
-	ticket, asked := b.cache.ticket(d.ID), sinceBase()
-	names, err := readOn(ctx, b, listing, func(conn *zkc.Conn) ([]string, error) {
-		names, _, err := conn.Children(b.path(key))
+	ticket, asked := r.cache.entries.Ticket(d.ID), session.Now()
+	names, err := readOn(ctx, r.conns, listing, func(conn *zkc.Conn) ([]string, error) {
+		names, _, err := conn.Children(r.tree.Path(key))
 		if errors.Is(err, zkc.ErrNoNode) {
 			return nil, nil
 		}
 		return names, err
 	})
 	if err != nil {
-		if e, age := b.lastResort(d, c, err); e != nil {
-			return e.listing(age), nil
+		if e, age := r.lastResort(d, c, err); e != nil {
+			return e.Listing(age), nil
 		}
-		return store.Listing{}, fmt.Errorf("children of %s: %w", b.path(key), err)
+		return store.Listing{}, fmt.Errorf("children of %s: %w", r.tree.Path(key), err)
 	}
-	e := newListing(d.Rest, asked, keepValid(key, names))
-	b.remember(d.ID, ticket, e)
-	return e.listing(0), nil
+	e := memory.NewListing(d.Rest, asked, tree.KeepValid(key, names))
+	r.cache.keep(d.ID, ticket, e)
+	return e.Listing(0), nil
 }
 
-// keepValid drops names that others have made and that no key can have.
-func keepValid(parent store.Key, names []string) []string {
-	valid := names[:0]
-	for _, name := range names {
-		if strings.Contains(name, "/") || store.ValidKey(name) != nil || parent == "" && reserved(name) {
-			continue
-		}
-		valid = append(valid, name)
-	}
-	return valid
-}
-
-// remembered answers from memory: an entry and its age, or nil if the storage
-// has to be asked.
-func (b *Backend) remembered(d store.Digest) (*entry, time.Duration, error) {
-	e, ok := b.cache.get(d)
-	if !ok {
-		return nil, 0, nil
-	}
-	var last int64
-	if l := b.live.Load(); l != nil {
-		if yes, count := l.asleep(); yes {
-			b.rouse(l, count)
-			return nil, 0, nil
-		}
-		if l.silence() < maxSilence {
-			if e.doubted.Load() != 0 || sinceBase()-e.read > int64(b.relookAfter) {
-				return nil, 0, nil
-			}
-			return e, 0, nil
-		}
-		last = l.lastReply.Load()
-	} else {
-		last = b.lastGood.Load()
-	}
-	if doubted := e.doubted.Load(); doubted != 0 {
-		last = min(last, doubted)
-	}
-	if b.cfg.MaxStale == 0 {
-		return nil, 0, nil
-	}
-	age := time.Since(clockBase) - time.Duration(last)
-	if age > b.cfg.MaxStale {
-		return nil, 0, fmt.Errorf("%w: for longer than %v", store.ErrUnavailable, b.cfg.MaxStale)
-	}
-	return e, age, nil
-}
-
-// rouse has those who keep listings ask for them again, once after each nap.
-func (b *Backend) rouse(l *link, nap int64) {
-	l.rousing.Lock()
-	defer l.rousing.Unlock()
-	if l.roused < nap {
-		b.cache.doubt(sinceBase())
-		l.roused = nap
-	}
-}
-
-// lastResort answers from memory what the storage was asked for in vain, though
-// there was something in memory.
-func (b *Backend) lastResort(d store.Digest, c store.Consistency, failure error) (*entry, time.Duration) {
+// lastResort answers from memory, with an age, after ZooKeeper could not be asked.
+func (r *reads) lastResort(d store.Digest, c store.Consistency, failure error) (*memory.Entry, time.Duration) {
 	if c != store.Cached || !errors.Is(failure, store.ErrUnavailable) {
 		return nil, 0
 	}
-	e, age, err := b.remembered(d)
+	e, age, err := r.cache.lookup(d)
 	if err != nil || age == 0 {
 		return nil, 0
 	}
 	return e, age
 }
 
-// wrote keeps what was written by step, unless nothing tells when it changes.
-func (b *Backend) wrote(s *step, e *entry) {
-	if b.feed.off.Load() || !b.heard.Load() {
-		b.cache.drop(s.ID)
-		return
+// readTries bounds how many connections one read may outlive.
+const readTries = 3
+
+// route is how a read finds its connection.
+type route int
+
+const (
+	plain   route = iota // the connection that writes and follows changes
+	fresh                // one on which a sync point was made for the read
+	listing              // the same, but one that is for large replies
+)
+
+// readOn reads with call. An error is the server's, or matches
+// store.ErrUnavailable.
+func readOn[T any](ctx context.Context, conns *connections, way route, call func(*zkc.Conn) (T, error)) (T, error) {
+	ctx, cancel := withinCall(ctx)
+	defer cancel()
+	var zero T
+	var err error
+	for try := range readTries {
+		var s *session.Session
+		if s, err = conns.choose(ctx, way, try); err == nil {
+			// On the connection of the sync point: another member may be behind it.
+			var value T
+			value, err = session.Do(ctx, s, call)
+			if !errors.Is(err, session.ErrLost) {
+				return value, err
+			}
+			s.Fail(err)
+		}
+		if !errors.Is(err, session.ErrLost) {
+			return zero, err
+		}
+		if err := conns.life.ready(ctx); err != nil {
+			return zero, err
+		}
 	}
-	b.cache.wrote(s.ID, s.ticket, e)
+	return zero, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
-// remember keeps what was read, unless nothing tells when it changes.
-func (b *Backend) remember(i id, ticket uint64, e *entry) {
-	if b.feed.off.Load() || !b.heard.Load() || !b.cache.put(i, ticket, e) {
-		e.left()
+// WorldReadable implements store.ExposureReporter. It always asks the ensemble.
+func (b *Backend) WorldReadable(ctx context.Context, key store.Key) (bool, error) {
+	if err := b.life.ready(ctx); err != nil {
+		return false, err
 	}
+	if err := tree.CheckKey(key); err != nil {
+		return false, err
+	}
+	path := b.tree.Path(key)
+	open, err := readOn(ctx, b.conns, fresh, func(c *zkc.Conn) (bool, error) {
+		acl, stat, err := c.GetACL(path)
+		if errors.Is(err, zkc.ErrNoNode) || err == nil && stat.DataLength == 0 {
+			return false, store.ErrNotFound
+		}
+		return access.WorldReadable(acl), err
+	})
+	switch {
+	case errors.Is(err, zkc.ErrNoAuth):
+		return false, nil // not even this server may read it
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return false, fmt.Errorf("ACL of %s: %w", path, err)
+	}
+	return open, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk/internal/session"
 )
 
 // TestWhatIsChangedByHandIsSeenAfterAWhile: no server publishes it. A linearizable
@@ -19,7 +20,7 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	b := openOn(t, server)
-	b.relookAfter = time.Second
+	b.cache.recheckAfter = time.Second
 	// until reads k from memory, or asks for it, until it is as wanted.
 	until := func(what string, fine func(store.Node, error) bool) {
 		t.Helper()
@@ -35,14 +36,14 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	}
 	byHand := func(do func(*zkc.Conn) error) {
 		t.Helper()
-		_, err := readOn(t.Context(), b, plain, func(c *zkc.Conn) (struct{}, error) { return struct{}{}, do(c) })
+		_, err := readOn(t.Context(), b.conns, plain, func(c *zkc.Conn) (struct{}, error) { return struct{}{}, do(c) })
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	until("connected", func(_ store.Node, err error) bool { return errors.Is(err, store.ErrNotFound) })
-	path := b.path("k")
-	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("1"), 0, b.acl); return err })
+	path := b.tree.Path("k")
+	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("1"), 0, b.tree.ACL); return err })
 	until("made", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "1" })
 	byHand(func(c *zkc.Conn) error { _, err := c.Set(path, []byte("2"), -1); return err })
 	if n, err := b.Get(t.Context(), "k", store.Latest); err != nil || string(n.Data) != "2" {
@@ -57,15 +58,15 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	if err != nil || !list.Current() {
 		t.Fatalf("%v, kept: %v", err, list.Current())
 	}
-	b.cache.doubt(sinceBase())
+	b.cache.entries.Doubt(session.Now())
 	if list.Current() {
 		t.Error("a listing that was read long ago is kept without another look")
 	}
 
 	// That it is due is no reason not to serve it while ZooKeeper hangs.
-	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("3"), 0, b.acl); return err })
+	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("3"), 0, b.tree.ACL); return err })
 	until("made again", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "3" })
-	time.Sleep(b.relookAfter)
+	time.Sleep(b.cache.recheckAfter)
 	server.Pause()
 	defer server.Resume()
 	until("with an age", func(n store.Node, err error) bool {

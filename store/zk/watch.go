@@ -2,20 +2,24 @@ package zk
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	zkc "github.com/go-zookeeper/zk"
 
 	"secretstore/store"
+	"secretstore/store/zk/internal/session"
+	"secretstore/store/zk/internal/tree"
 )
 
-// watched counts the watches on each znode.
-type watched struct {
+// watchedPaths counts the watches on each znode.
+type watchedPaths struct {
 	mu    sync.Mutex
 	paths map[string]int // guarded by mu
 }
 
-func (w *watched) add(path string, n int) {
+func (w *watchedPaths) add(path string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.paths == nil {
@@ -26,13 +30,13 @@ func (w *watched) add(path string, n int) {
 	}
 }
 
-func (w *watched) has(path string) bool {
+func (w *watchedPaths) has(path string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.paths[path] > 0
 }
 
-func (w *watched) all(each func(path string)) {
+func (w *watchedPaths) all(each func(path string)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for path := range w.paths {
@@ -42,49 +46,49 @@ func (w *watched) all(each func(path string)) {
 
 // Watch implements store.Backend with a watch on each of the znodes, so that
 // changes by zkCli are seen as well. It also notifies once when the watches
-// are set, and after each reconnect. Meant for a few keys: each costs a watch
-// on the connection. Keys that are not valid are ignored.
+// are set, and after each reconnect. It is meant for a few keys: each costs a
+// watch on the connection. Keys that are not valid are ignored.
 func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 	var paths []string
 	for _, key := range keys {
-		if checkKey(key) == nil {
-			paths = append(paths, b.path(key))
+		if tree.CheckKey(key) == nil {
+			paths = append(paths, b.tree.Path(key))
 		}
 	}
 	b.watchPaths(ctx, paths, notify)
 }
 
-// Changes implements store.Backend with what all servers publish. What is
-// changed by zkCli is not told.
+// Changes implements store.Backend with what all servers publish. It does not
+// report changes by zkCli.
 func (b *Backend) Changes(ctx context.Context, notify func(store.Changes)) {
 	b.hub.Subscribe(ctx, notify)
 }
 
 func (b *Backend) watchPaths(ctx context.Context, paths []string, notify func()) {
-	if b.ready(ctx) != nil {
+	if b.life.ready(ctx) != nil {
 		return
 	}
 	b.hub.Watch(ctx, paths, notify)
 	for _, path := range paths {
-		b.watch.add(path, 1)
-		context.AfterFunc(ctx, func() { b.watch.add(path, -1) })
-		if l, _ := b.link(); l != nil {
-			l.dirty.add(path, false)
+		b.feed.watches.add(path, 1)
+		context.AfterFunc(ctx, func() { b.feed.watches.add(path, -1) })
+		if c, _ := b.conns.now(); c != nil {
+			c.fired.add(path, false)
 		}
 	}
 }
 
-// arm sets the watch on path if it is not set, and then tells the watchers:
+// arm sets the watch on path if it is not set, and then notifies the watchers:
 // what they read now is not older than the watch.
-func (b *Backend) arm(l *link, armed map[string]bool, path string, fired bool) error {
+func (f *feed) arm(s *session.Session, armed map[string]bool, path string, fired bool) error {
 	if fired {
 		delete(armed, path)
 	}
-	if !b.watch.has(path) {
+	if !f.watches.has(path) {
 		return nil
 	}
 	if !armed[path] {
-		_, err := do(b.ctx, l, func(c *zkc.Conn) (bool, error) {
+		_, err := session.Do(f.life.ctx, s, func(c *zkc.Conn) (bool, error) {
 			exists, _, _, err := c.ExistsW(path)
 			return exists, err
 		})
@@ -93,10 +97,47 @@ func (b *Backend) arm(l *link, armed map[string]bool, path string, fired bool) e
 		}
 		armed[path] = true
 		// What was read before the watch was set may be older than it.
-		if key, ok := b.key(path); ok {
-			b.dropRecord(recordID(key))
+		if key, ok := f.tree.Key(path); ok {
+			f.cache.dropRecord(store.RecordID(key))
 		}
 	}
-	b.hub.Changed(path)
+	f.hub.Changed(path)
+	return nil
+}
+
+// ReadZnode reads a znode outside ROOT, such as one that another program
+// keeps. It always asks the ensemble. The errors are ErrConfig for an invalid
+// path, store.ErrNotFound for a znode that is missing or empty,
+// store.ErrUnavailable, and otherwise ZooKeeper's (that this user may not read it,
+// for one); all name the path.
+func (b *Backend) ReadZnode(ctx context.Context, path string) ([]byte, error) {
+	if err := b.life.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := tree.CheckPath(path); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	node, err := readOn(ctx, b.conns, fresh, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, path) })
+	if errors.Is(err, zkc.ErrNoAuth) {
+		return nil, fmt.Errorf("znode %s: its ACL does not let the configured ZooKeeper user read it: %w", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("znode %s: %w", path, err)
+	}
+	return node.Data, nil
+}
+
+// WatchZnode reads a znode as ReadZnode does and gives the answer to notify,
+// from a goroutine of the backend: once as soon as ZooKeeper is in reach, after
+// every change, and after ZooKeeper was out of reach. It ends with ctx or the
+// backend. The error is for an invalid path.
+func (b *Backend) WatchZnode(ctx context.Context, path string, notify func([]byte, error)) error {
+	if err := tree.CheckPath(path); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	b.watchPaths(ctx, []string{path}, func() { notify(b.ReadZnode(ctx, path)) })
+	if c, _ := b.conns.now(); c != nil && !b.cache.followed.Load() {
+		b.hub.Changed(path) // the watch is set later, but calls are answered already: see connections.serve
+	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package zk
+package session
 
 import (
 	"bytes"

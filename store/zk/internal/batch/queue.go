@@ -1,4 +1,16 @@
-package zk
+// Package batch forms ZooKeeper transactions out of the requests of several
+// callers: Queue collects requests and decides which of them can share a
+// transaction, and Builder makes the operations of one. It does no I/O; package
+// zk sends the transactions and deals with their outcome.
+//
+// A Request is waiting, then sent, and sent or waiting again when it is repeated.
+// From both its caller may leave:
+//
+//	waiting ── Send ──► sent ── Answer
+//	   ▲  │              │ │
+//	   │  └─ caller ─► left ◄─ caller, GiveUp: the outcome is unknown
+//	   └──── Unsend ─────┘
+package batch
 
 import (
 	"context"
@@ -9,12 +21,14 @@ import (
 	"time"
 
 	"secretstore/store"
+	"secretstore/store/internal/local"
+	"secretstore/store/zk/internal/tree"
 )
 
 // The bounds of a batch of writes. One request larger than that travels alone.
 const (
-	maxBatchBytes = 256 << 10
-	maxBatchOps   = 512
+	maxBytes = 256 << 10
+	maxOps   = 512
 	// maxScan bounds how many waiting requests are looked at for one batch.
 	maxScan = 2048
 )
@@ -27,16 +41,19 @@ const (
 	left
 )
 
-// request is one Apply on its way.
-type request struct {
-	ops   []store.Op
+// Request is one call of Apply. Make it with NewRequest.
+type Request struct {
+	Ops []store.Op
+	// Steps says how each operation is to be done. They belong to the committer
+	// once it has taken the request.
+	Steps []Step
+	// Repairs is how often the request was sent again after a refusal. It belongs
+	// to the committer.
+	Repairs int
+
 	bytes int
 	state atomic.Int32
 	done  chan result // gets one result
-
-	// What follows belongs to the committer once it has taken the request.
-	steps   []step
-	repairs int
 }
 
 type result struct {
@@ -44,31 +61,53 @@ type result struct {
 	err      error
 }
 
-// send moves r from waiting to sent. It is not ok if the caller has left.
-func (r *request) send() bool { return r.state.CompareAndSwap(waiting, sent) }
+// Send moves r from waiting to sent. It is not ok if the caller has left.
+func (r *Request) Send() bool { return r.state.CompareAndSwap(waiting, sent) }
 
-// unsend is for a request that was sent and certainly had no effect.
-func (r *request) unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
+// Unsend is for a request that was sent and certainly had no effect. It is not ok
+// if the caller has left.
+func (r *Request) Unsend() bool { return r.state.CompareAndSwap(sent, waiting) }
 
-// answer gives the result. What comes after giveUp is nobody's.
-func (r *request) answer(versions []store.Version, err error) {
+// Answer gives the result. After GiveUp it is ignored.
+func (r *Request) Answer(versions []store.Version, err error) {
 	select {
 	case r.done <- result{versions, err}:
 	default:
 	}
 }
 
-// giveUp has the caller of a request that was sent leave before its time is up.
-func (r *request) giveUp(why error) {
+// GiveUp makes the caller of a request that was sent leave before its time is up.
+func (r *Request) GiveUp(why error) {
 	if r.state.CompareAndSwap(sent, left) {
-		r.answer(nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why))
+		r.Answer(nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why))
 	}
 }
 
-// wait returns the result, or by the end of ctx or of limit what is known then.
-func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Version, error) {
+// Keep returns the requests that take the step; the others are left alone:
+// their callers have left.
+func Keep(batch []*Request, step func(*Request) bool) []*Request {
+	kept := make([]*Request, 0, len(batch))
+	for _, r := range batch {
+		if step(r) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// Fail answers all requests with err.
+func Fail(batch []*Request, err error) {
+	for _, r := range batch {
+		r.Answer(nil, err)
+	}
+}
+
+// Wait returns the result, or by the end of ctx or of limit what is known then:
+// store.ErrUnavailable if the request was not sent, else store.ErrOutcomeUnknown.
+// tooSlow is the reason after limit.
+func (r *Request) Wait(ctx context.Context, limit time.Duration, tooSlow error) ([]store.Version, error) {
 	var over <-chan time.Time
-	if !boundBy(ctx, limit) {
+	if !local.EndsWithin(ctx, limit) {
 		timer := time.NewTimer(limit)
 		defer timer.Stop()
 		over = timer.C
@@ -80,7 +119,7 @@ func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Versio
 	case <-ctx.Done():
 		why = context.Cause(ctx)
 	case <-over:
-		why = errTooSlow
+		why = tooSlow
 	}
 	before := r.state.Swap(left)
 	select {
@@ -94,21 +133,23 @@ func (r *request) wait(ctx context.Context, limit time.Duration) ([]store.Versio
 	return nil, fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, why)
 }
 
-// queue holds what waits for the committer.
-type queue struct {
+// Queue holds the requests that wait for the committer. Make it with NewQueue.
+type Queue struct {
 	mu       sync.Mutex
 	closed   bool       // guarded by mu
-	requests []*request // guarded by mu
+	requests []*Request // guarded by mu
 	changed  *sync.Cond // there is something to take, or closed is set
 }
 
-func newQueue() *queue {
-	q := &queue{}
+// NewQueue returns an empty queue.
+func NewQueue() *Queue {
+	q := &Queue{}
 	q.changed = sync.NewCond(&q.mu)
 	return q
 }
 
-func (q *queue) push(r *request) bool {
+// Push adds a request. It is not ok if the queue is closed.
+func (q *Queue) Push(r *Request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -119,33 +160,37 @@ func (q *queue) push(r *request) bool {
 	return true
 }
 
-// putBack makes the rest of what the committer has taken the next ones again.
-func (q *queue) putBack(rest []*request) {
+// PutBack makes the rest of what the committer has taken the next ones again.
+func (q *Queue) PutBack(rest []*Request) {
+	if len(rest) == 0 {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.requests = append(append(make([]*request, 0, len(rest)+len(q.requests)), rest...), q.requests...)
+	q.requests = append(append(make([]*Request, 0, len(rest)+len(q.requests)), rest...), q.requests...)
 }
 
-// refuse answers all that wait.
-func (q *queue) refuse(err error) {
+// Refuse answers all that wait.
+func (q *Queue) Refuse(err error) {
 	q.mu.Lock()
 	requests := q.requests
 	q.requests = nil
 	q.mu.Unlock()
-	fail(requests, err)
+	Fail(requests, err)
 }
 
-func (q *queue) close() {
+// Close makes Take return what is left.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	q.changed.Signal()
 }
 
-// take waits for requests and returns the next batch: of those that can share a
+// Take waits for requests and returns the next batch: of those that can share a
 // transaction, the oldest. When the queue is closed it is not ok, and returns all
 // that is left.
-func (q *queue) take() (batch []*request, ok bool) {
+func (q *Queue) Take() (batch []*Request, ok bool) {
 	runtime.Gosched() // callers that were just answered may be about to ask again
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -161,8 +206,8 @@ func (q *queue) take() (batch []*request, ok bool) {
 
 // form takes a batch out of requests, and drops those whose callers have left. The
 // first of the others is always in it. The caller holds mu.
-func (q *queue) form() []*request {
-	var batch []*request
+func (q *Queue) form() []*Request {
+	var batch []*Request
 	claimed := newClaims()
 	bytes, ops, scanned := 0, 0, 0
 	kept := q.requests[:0]
@@ -171,13 +216,13 @@ func (q *queue) form() []*request {
 			continue
 		}
 		scanned++
-		full := len(batch) > 0 && (bytes+r.bytes > maxBatchBytes || ops+len(r.ops) > maxBatchOps)
-		if full || scanned > maxScan || !claimed.add(r.ops) {
+		full := len(batch) > 0 && (bytes+r.bytes > maxBytes || ops+len(r.Ops) > maxOps)
+		if full || scanned > maxScan || !claimed.add(r.Ops) {
 			kept = append(kept, r)
 			continue
 		}
 		batch = append(batch, r)
-		bytes, ops = bytes+r.bytes, ops+len(r.ops)
+		bytes, ops = bytes+r.bytes, ops+len(r.Ops)
 	}
 	clear(q.requests[len(kept):])
 	q.requests = kept
@@ -203,7 +248,7 @@ func (c *claims) add(ops []store.Op) bool {
 		if other, taken := c.by[op.Key]; taken && !shared(op, other) {
 			return false
 		}
-		if len(c.deletes) > 0 && (op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump) && underAny(c.deletes, op.Key) {
+		if len(c.deletes) > 0 && makes(op.Kind) && underAny(c.deletes, op.Key) {
 			return false
 		}
 	}
@@ -227,7 +272,7 @@ func sharable(kind store.OpKind) bool {
 }
 
 func underAny(keys map[store.Key]bool, key store.Key) bool {
-	for p := parentOf(key); p != ""; p = parentOf(p) {
+	for p := tree.Parent(key); p != ""; p = tree.Parent(p) {
 		if keys[p] {
 			return true
 		}

@@ -1,4 +1,4 @@
-package zk
+package session
 
 import (
 	"bufio"
@@ -52,7 +52,7 @@ func (g *guarded) Read(p []byte) (int, error) {
 }
 
 // The library sets a deadline, twice, for every packet. Here a link is ended
-// by the one who tends it.
+// by Tend.
 
 func (g *guarded) SetDeadline(time.Time) error      { return nil }
 func (g *guarded) SetReadDeadline(time.Time) error  { return nil }
