@@ -122,8 +122,8 @@ func readOld(t *testing.T, c *client.Client, want oldstores.Secret) {
 	}
 }
 
-// serveOldStore runs a server on a bbolt file until the test ends, and returns a
-// client of its superuser.
+// serveOldStore runs a server on a bbolt file until the test ends, and returns
+// a client of its superuser.
 func serveOldStore(t *testing.T, file string) *client.Client {
 	t.Helper()
 	dir := t.TempDir()

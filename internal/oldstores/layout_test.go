@@ -139,9 +139,9 @@ func oldBolt(t *testing.T, name string) []record {
 	return dumpBackend(t, b)
 }
 
-// TestNewStoreOnBoltHasTheOldLayout: what the present code writes is of the same
-// keys and forms as what the earlier release wrote, so that either reads what the
-// other wrote.
+// TestNewStoreOnBoltHasTheOldLayout: what the present code writes is of the
+// same keys and forms as what the earlier release wrote, so that either reads
+// what the other wrote.
 func TestNewStoreOnBoltHasTheOldLayout(t *testing.T) {
 	var before, now []record
 	for _, dir := range names(t, "bolt") {
@@ -167,7 +167,8 @@ func TestNewStoreOnBoltHasTheOldLayout(t *testing.T) {
 	}
 }
 
-// makeStore makes a store that has records of all forms, and closes its backend.
+// makeStore makes a store that has records of all forms, and closes its
+// backend.
 func makeStore(t *testing.T, b store.Backend, holders []int) {
 	t.Helper()
 	ctx := t.Context()

@@ -98,8 +98,8 @@ type tester struct {
 }
 
 // testStore opens the store in dir, wants everything that the earlier release
-// put there, finishes what that has begun, and opens the result again. raw reads
-// the records while nothing has them open.
+// put there, finishes what that has begun, and opens the result again. raw
+// reads the records while nothing has them open.
 func testStore(t *testing.T, dir string, open func(*testing.T) (*seal.Store, func()), raw func(*testing.T) []record) {
 	want, err := oldstores.Load(dir)
 	if err != nil {
@@ -137,8 +137,8 @@ func testStore(t *testing.T, dir string, open func(*testing.T) (*seal.Store, fun
 	x.checkAll()
 }
 
-// unseal opens the store with the first or, by the bootstrap key, waits until it
-// has opened itself. Fewer shares than the threshold open nothing.
+// unseal opens the store with the first or, by the bootstrap key, waits until
+// it has opened itself. Fewer shares than the threshold open nothing.
 func (x *tester) unseal(holders []int, threshold int, bootstrap bool) {
 	x.Helper()
 	ctx := x.Context()

@@ -63,7 +63,7 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 	return measureAll(ctx, o, cases(o, s, helloURL, raw), s, zk, out)
 }
 
-// measureAudit stops the second server that it needs: that one would read after
+// measureAudit starts a second server and stops it again: it would read after
 // each write of the first.
 func measureAudit(ctx context.Context, o options, s *server, zk *zooKeeper, dir, url string, out *tabwriter.Writer) error {
 	silent, err := startReady(ctx, o, dir, url, false)
@@ -71,7 +71,7 @@ func measureAudit(ctx context.Context, o options, s *server, zk *zooKeeper, dir,
 		return err
 	}
 	defer silent.stop()
-	// It has written nothing, so it remembers nothing yet.
+	// It has written nothing, so its memory is empty.
 	if err := fillWith(ctx, o.secrets, readOf(o, silent)); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func measureAll(ctx context.Context, o options, all []benchCase, s *server, zk *
 	return nil
 }
 
-// benchCase is one row of the table: a request, and what it is held against.
+// benchCase is one row of the table: a request, and its reference.
 type benchCase struct {
 	name      string
 	req       request
@@ -103,9 +103,9 @@ type benchCase struct {
 	ref       func(ctx context.Context, conns int) (figure, error)
 }
 
-// warmUpFor is how long the reference and the case have ZooKeeper to themselves
-// before they are measured: its compiler has seen neither before, and a ZooKeeper
-// that clients wait for has long been running.
+// warmUpFor is how long the reference and the case run before they are
+// measured. Without it, ZooKeeper's compiler would see both for the first time;
+// in production it has been running for long.
 const warmUpFor = 6 * time.Second
 
 func (c benchCase) warmUp(ctx context.Context, o options) error {
@@ -171,7 +171,7 @@ func cases(o options, s *server, helloURL string, raw *rawZooKeeper) []benchCase
 		benchCase{"read beside Get", read, "raw Get", raw.get},
 		benchCase{"read no-cache", fresh, "raw Sync+Get", raw.syncGet},
 		benchCase{"list of all", list, "raw Children", raw.children},
-		// Before many creates, which a server remembers in place of these.
+		// Before the creates, which push these out of the server's memory.
 		benchCase{"update", update, "raw Set", raw.set},
 		benchCase{"create", create, "raw Create", raw.create},
 		benchCase{"list after a create", afterChange, "raw Children", raw.children})

@@ -2,8 +2,8 @@ package main
 
 import "context"
 
-// duel measures two sides in turns, so that each ratio is of two figures of the
-// same seconds.
+// duel measures two sides in turns, so that each ratio compares figures
+// measured within seconds of each other.
 type duel struct {
 	a, b           *side
 	rates, medians []float64 // b's of a's, one for each turn

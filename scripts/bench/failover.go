@@ -14,8 +14,8 @@ import (
 
 // failoverCase loads three servers on one ZooKeeper through a list of their
 // addresses and kills one of them. Each client uses one server, and changes to
-// the next in the list when a request fails; that request is repeated once. Nine
-// requests of ten read, the tenth updates.
+// the next in the list when a request fails; that request is repeated once.
+// Nine requests of ten read, the tenth updates.
 func failoverCase(ctx context.Context, o options, s *server, zk *zooKeeper, dir string) error {
 	if zk == nil {
 		return errors.New("servers share a storage only on ZooKeeper: -storage zk")

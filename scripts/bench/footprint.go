@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// footprintCase shows what grows with the number of secrets, and what does not:
-// start, memory, pages, the list of all and reads. Run it with -secrets 1000000
-// -folders 1000, for example; the first minutes are for storing them.
+// footprintCase measures what may grow with the number of secrets: start,
+// memory, pages, the list of all, and reads. Run it for example with -secrets
+// 1000000 -folders 1000; storing them takes minutes.
 func footprintCase(ctx context.Context, o options, s *server, dir, storage string) error {
 	var starts []time.Duration
 	for range o.runs {
@@ -67,8 +67,8 @@ func footprintCase(ctx context.Context, o options, s *server, dir, storage strin
 	return readSome(ctx, o, s)
 }
 
-// readSome shows what reads of 10,000 of the secrets cost, of all folders; run it
-// with no more than those as well, to compare.
+// readSome measures cached reads of 10,000 of the secrets, taken from all
+// folders. Compare it with a run that stores only 10,000.
 func readSome(ctx context.Context, o options, s *server) error {
 	const some, spread = 10_000, 97
 	r := readOf(o, s)

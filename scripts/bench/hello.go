@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// serveHello answers every request with the bytes of a secret, those of its head
-// included, and does nothing else: what net/http itself costs.
-// With certs it serves HTTPS.
+// serveHello answers every request with the bytes of a secret, headers
+// included, and does nothing else. It measures what net/http itself costs. With
+// certs it serves HTTPS.
 func serveHello(ctx context.Context, addr string, size int, certs *certificate) error {
 	body := []byte(`{"value":"` + strings.Repeat("v", size) + `","author":"bench","created":"2026-01-01T00:00:00Z"}`)
 	noStore, noSniff, json := []string{"no-store"}, []string{"nosniff"}, []string{"application/json"}

@@ -43,8 +43,8 @@ type figure struct {
 // repeat.
 var sent atomic.Uint64
 
-// load drives conns connections in a closed loop for a while. Any unexpected
-// status is an error: a bench of failures measures nothing.
+// load drives conns connections in a closed loop for a while. An unexpected
+// status ends the run: figures of failed requests would mean nothing.
 func load(ctx context.Context, conns int, d time.Duration, r request) (figure, error) {
 	return loadEach(ctx, d, slices.Repeat([]request{r}, conns))
 }
@@ -94,13 +94,14 @@ func loadEach(ctx context.Context, d time.Duration, all []request) (figure, erro
 	return figureOf(ctx, latencies, elapsed)
 }
 
-// newClient returns a client that keeps its connections, up to conns to a server.
+// newClient returns a client that keeps its connections, up to conns to a
+// server.
 func newClient(conns int, config *tls.Config) *fasthttp.Client {
 	return &fasthttp.Client{MaxConnsPerHost: conns, ReadTimeout: 30 * time.Second, DisablePathNormalizing: true, TLSConfig: config, Dial: dial}
 }
 
-// dial opens a connection that leaves no TIME_WAIT when it is closed: a minute of
-// new connections would use up the ports.
+// dial opens a connection that leaves no TIME_WAIT when it is closed: a minute
+// of new connections would use up the ports.
 func dial(addr string) (net.Conn, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Command bench measures requests a second through HTTP, and prints each beside
-// a reference that was measured in the same minute: machines are noisy, ratios
-// carry over. The references are a bare net/http server that answers the same
-// bytes, and the ZooKeeper client alone doing the same operation.
+// a reference that was measured in the same minute: machines are noisy, but
+// ratios are comparable. The references are a bare net/http server that answers
+// the same bytes, and the ZooKeeper client alone doing the same operation.
 //
 // Tokens, permissions and the audit log are on. Server, storage and load share
 // the machine.
@@ -90,7 +90,7 @@ func numbers(list string) (out []int, err error) {
 	for _, s := range strings.Split(list, ",") {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is no number of connections", s)
+			return nil, fmt.Errorf("%q is not a number of connections", s)
 		}
 		out = append(out, n)
 	}

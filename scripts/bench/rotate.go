@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// rotateCase measures a rotation under reads and writes: how long it takes, what
-// the clients notice of it, and that nothing is lost. It runs alone, with
-// `-case rotate`, and best with -secrets 100000.
+// rotateCase measures a rotation under reads and writes: how long it takes, how
+// much it slows the clients down, and that nothing is lost. Best run with
+// -secrets 100000.
 func rotateCase(ctx context.Context, o options, s *server, dir string) error {
 	admin, err := signToken(o, dir, "operator")
 	if err != nil {

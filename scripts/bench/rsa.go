@@ -14,8 +14,8 @@ import (
 
 var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 4096) })
 
-// signRSA returns a token as DC/OS issues them, and the key set that it verifies
-// with.
+// signRSA returns a token as DC/OS issues them, and the key set that it
+// verifies with.
 func signRSA() (token, keySet string, err error) {
 	key, err := rsaKey()
 	if err != nil {

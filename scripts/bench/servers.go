@@ -11,16 +11,16 @@ import (
 	"text/tabwriter"
 )
 
-// serversCase holds three servers on one ZooKeeper against one, on the same
-// machine. Both stand all the time, the three in a ROOT of their own, and are
-// loaded in turns. A server follows the change records of its own ROOT alone, so
-// the one is as good as on its own: an idle server sends some ten packets a
-// second. And none has to be started and to fill its memory for each turn, nor
-// leaves a change record behind each time: of those a few hundred would keep the
-// servers from remembering anything.
+// serversCase compares three servers on one ZooKeeper with one, on the same
+// machine. All run all the time, the three in a ROOT of their own, and the two
+// sides are loaded in turns. An idle server sends about ten packets a second
+// and follows the change records of its own ROOT only, so it hardly disturbs
+// the others. Starting servers for each turn would be worse: each start leaves
+// a change record, and a few hundred of those would keep servers from caching
+// anything.
 func serversCase(ctx context.Context, o options, s *server, zk *zooKeeper, dir string) error {
 	if zk == nil {
-		return errors.New("only on ZooKeeper do servers share a storage: -storage zk")
+		return errors.New("servers share a storage only on ZooKeeper: -storage zk")
 	}
 	if few := slices.Min(o.conns); few < 3 {
 		return fmt.Errorf("-conns %d cannot be spread over three servers", few)
@@ -44,7 +44,7 @@ func serversCase(ctx context.Context, o options, s *server, zk *zooKeeper, dir s
 		{"read", readOf},
 		{"read no-cache", freshOf},
 		{"update", updateOf},
-		{"create", createOf}, // last, for a server remembers these in place of the others
+		{"create", createOf}, // last: these push the others out of the server's memory
 	} {
 		for _, conns := range o.conns {
 			all, spread := one.requests(o, conns, row.of), three.requests(o, conns, row.of)
@@ -89,8 +89,8 @@ func startFleet(ctx context.Context, o options, dir, storage string, size int) (
 	return f, nil
 }
 
-// fill stores the secrets, and has each server remember them, as one does that
-// has stored them alone.
+// fill stores the secrets and has each server read them once, so that all have
+// them in memory.
 func (f fleet) fill(ctx context.Context, o options) error {
 	if err := fill(ctx, o, f[0]); err != nil {
 		return err
@@ -103,9 +103,9 @@ func (f fleet) fill(ctx context.Context, o options) error {
 	return nil
 }
 
-// requests gives each connection one of the servers, as a load balancer does. All
-// take the secrets from one sequence, so each server comes to ask for every
-// secret, and to update what another one has updated before.
+// requests gives each connection one of the servers, as a load balancer does.
+// All take the secrets from one sequence, so each server asks for every secret
+// and updates what another has updated.
 func (f fleet) requests(o options, conns int, of func(options, *server) request) []request {
 	var all []request
 	for n := range conns {
@@ -118,8 +118,8 @@ func (f fleet) side(o options, all []request) *side {
 	return &side{servers: f, run: func(ctx context.Context) (figure, error) { return loadEach(ctx, o.duration, all) }}
 }
 
-// warmUp lasts until each secret had its turn: what others have done to it
-// before is part of what the next request costs.
+// warmUp runs until each secret was requested once: the cost of a request
+// depends on what other servers did to the secret before.
 func warmUp(ctx context.Context, o options, all []request) error {
 	for before := sent.Load(); sent.Load()-before < uint64(o.secrets); {
 		if _, err := loadEach(ctx, o.duration/4, all); err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // tlsCase compares cached reads over TLS with hello over TLS: once with
-// connections that are kept, once with a new connection, and so a full handshake,
-// for each request. Both show the same ECDSA P-256 certificate.
+// connections that are kept, once with a new connection, and so a full
+// handshake, for each request. Both show the same ECDSA P-256 certificate.
 func tlsCase(ctx context.Context, o options, s *server) error {
 	helloURL, stop, err := startHello(ctx, o.size, o.certs)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// usage is what has been spent so far; differences are of interest.
+// usage is what was used so far; only differences are meaningful.
 type usage struct {
 	requests              float64
 	server, zooKeeper     float64 // µs of CPU
-	packets, transactions float64 // that ZooKeeper has got from its clients, and made
+	packets, transactions float64 // received and made by ZooKeeper
 }
 
 // use reads the counters, those of the servers as their sum. zk may be nil.
@@ -36,14 +36,14 @@ func (u usage) minus(v usage) usage {
 	return u.plus(usage{-v.requests, -v.server, -v.zooKeeper, -v.packets, -v.transactions})
 }
 
-// each returns what one request has of it.
+// each returns the share of one request.
 func (u usage) each() usage {
 	n := max(1, u.requests)
 	return usage{1, u.server / n, u.zooKeeper / n, u.packets / n, u.transactions / n}
 }
 
-// counters asks for how many packets were received and what the last transaction
-// was; zero if there is no answer.
+// counters returns how many packets ZooKeeper has received, and the number of
+// its last transaction; zeros if there is no answer.
 func (z *zooKeeper) counters() (packets, transactions float64) {
 	conn, err := net.Dial("tcp", z.addr)
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// zooKeeper is a server of the bench's own, as an operator has it: writes reach
-// the disk, the compiler may optimise, and the garbage collector is the one that
-// java chooses. (The serial one that scripts/zookeeper takes, for it needs little
-// memory, was seen to stop the process for up to 95 ms twice a second.)
+// zooKeeper is a ZooKeeper server configured as in production: writes reach the
+// disk, the compiler optimizes fully, and Java chooses the garbage collector.
+// (The serial collector of scripts/zookeeper needs little memory, but stopped
+// the process for up to 95 ms twice a second.)
 type zooKeeper struct {
 	*process
 	addr string
@@ -46,15 +46,15 @@ func startZooKeeper(ctx context.Context, dir string) (*zooKeeper, error) {
 	return nil, fmt.Errorf("ZooKeeper did not start (run `make bench` from the top of the project)\n%s", p.errs.String())
 }
 
-// serves asks the server with its command srvr, which is answered once clients
-// are, and not as soon as the port is open.
+// serves reports whether the server answers clients. It asks with the command
+// srvr, because the port is open earlier.
 func serves(addr string) bool {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	// A server that is just starting may never answer an early srvr.
+	// A server that is starting may never answer an early srvr.
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte("srvr")); err != nil {
 		return false

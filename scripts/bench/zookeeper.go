@@ -14,8 +14,7 @@ import (
 // 15,000 reads a second.
 const rawSessions = 4
 
-// rawZooKeeper is the ZooKeeper client alone, doing the operation that a request
-// amounts to.
+// rawZooKeeper does with the ZooKeeper client alone what a request does.
 type rawZooKeeper struct {
 	conns   []*zk.Conn
 	o       options
@@ -25,7 +24,7 @@ type rawZooKeeper struct {
 const rawRoot = "/raw"
 
 func (z *zooKeeper) client(o options) (*rawZooKeeper, error) {
-	o.secrets = min(o.secrets, 10_000) // what the list of names is held against
+	o.secrets = min(o.secrets, 10_000) // as many names as the list that it is compared with
 	r := &rawZooKeeper{o: o}
 	for range rawSessions {
 		conn, _, err := zk.Connect([]string{z.addr}, 10*time.Second, zk.WithLogInfo(false))
@@ -99,7 +98,7 @@ func (r *rawZooKeeper) set(ctx context.Context, conns int) (figure, error) {
 	})
 }
 
-// load drives one goroutine for each connection of the case beside it, over the
+// load runs as many goroutines as the case has connections, spread over the
 // sessions.
 func (r *rawZooKeeper) load(ctx context.Context, conns int, op func(*zk.Conn, uint64) error) (figure, error) {
 	var done atomic.Uint64

@@ -26,9 +26,9 @@ func unknown(o op, begin int) op {
 	return o
 }
 
-// TestTheJudgeOfStrictReadsFindsViolations is for the checker itself: histories
-// of which it is known whether they are linearizable.
-func TestTheJudgeOfStrictReadsFindsViolations(t *testing.T) {
+// TestStrictCheckFindsViolations tests the checker itself with histories that
+// are known to be linearizable, or known not to be.
+func TestStrictCheckFindsViolations(t *testing.T) {
 	made := ms(op{kind: create, value: "a"}, 0, 10)
 	changed := ms(op{kind: update, value: "b"}, 20, 30)
 	for name, c := range map[string]struct {
@@ -54,13 +54,13 @@ func TestTheJudgeOfStrictReadsFindsViolations(t *testing.T) {
 		"unknown, and back after a removal": {[]op{made, unknown(op{kind: update, value: "b"}, 15), ms(op{kind: read, value: "b"}, 20, 30),
 			ms(op{kind: remove}, 40, 50), ms(op{kind: read, value: "b"}, 60, 70)}, false},
 	} {
-		if err := judgeStrict(c.history); (err == nil) != c.fine {
+		if err := checkStrict(c.history); (err == nil) != c.fine {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestTheJudgeOfCachedReadsFindsViolations(t *testing.T) {
+func TestCachedCheckFindsViolations(t *testing.T) {
 	made := ms(op{kind: create, value: "a"}, 0, 10)
 	changed := ms(op{kind: update, value: "b", server: 1}, 20, 30)
 	cached := op{kind: read, cached: true}
@@ -90,22 +90,23 @@ func TestTheJudgeOfCachedReadsFindsViolations(t *testing.T) {
 		"removed, and listed":           {[]op{made, ms(op{kind: remove}, 20, 30), ms(op{kind: read, cached: true, listed: true, value: "?", server: 1}, 400, 401)}, errStale},
 		"refused writes change nothing": {[]op{made, ms(op{kind: create, value: "b", refused: true}, 20, 30), ms(of("a", 0, 0), 400, 401)}, nil},
 	} {
-		if err := judgeCached(c.history, b); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+		if err := checkCached(c.history, b); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }
 
-// flaw is what is wrong with a fake server: every so many writes, or a time.
+// flaw is what is wrong with a fake server: something every so many writes, or
+// a delay.
 type flaw struct {
 	lose int           // acknowledged, and not done
 	lie  int           // done, and said to be impossible
 	lag  time.Duration // of reads behind writes
 }
 
-// TestClientsAndJudgesFindABrokenServer runs the whole, but for the nemesis,
-// against servers that are wrong in ways in which real ones could be.
-func TestClientsAndJudgesFindABrokenServer(t *testing.T) {
+// TestClientsAndChecksFindABrokenServer runs clients and checks against servers
+// with the flaws that a real one could have.
+func TestClientsAndChecksFindABrokenServer(t *testing.T) {
 	for name, flaw := range map[string]flaw{
 		"no flaw":                         {},
 		"writes that are lost":            {lose: 40},
@@ -121,7 +122,7 @@ func TestClientsAndJudgesFindABrokenServer(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			end()
-			err := judgeStrict(r.history)
+			err := checkStrict(r.history)
 			if (err == nil) != (name == "no flaw") || len(r.problems) > 0 {
 				t.Errorf("%d operations: %v, %v", len(r.history), err, r.problems)
 			}
@@ -129,7 +130,8 @@ func TestClientsAndJudgesFindABrokenServer(t *testing.T) {
 	}
 }
 
-// enough operations meet a flaw many times; a busy machine takes its time for them.
+// enough is how many operations meet a flaw many times. On a busy machine they
+// take a while.
 const enough = 1200
 
 func (r *run) size() int {
@@ -144,7 +146,7 @@ type fakeStore struct {
 
 	mu     sync.Mutex
 	now    map[string]string // bodies by path; guarded by mu
-	seen   map[string]string // what readers see of it; guarded by mu
+	seen   map[string]string // what readers see; guarded by mu
 	writes int               // guarded by mu
 }
 
@@ -179,7 +181,7 @@ func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// change sets a secret, or with no body removes it.
+// change sets a secret, or removes it without a body.
 func (f *fakeStore) change(path, body string) {
 	set := func(in map[string]string) {
 		in[path] = body

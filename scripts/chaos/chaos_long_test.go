@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// shortRun is how long TestChaos makes trouble unless $CHAOSTIME says more.
+// shortRun is how long TestChaos makes faults unless $CHAOSTIME says otherwise.
 const shortRun = 25 * time.Second
 
-// shortSeed is that of the run among all the other tests, whose faults are the
-// same each time: kills, pauses and cuts of leaders, members and servers, and the
-// loss of the quorum. Others are for `make chaos`.
+// shortSeed is the seed without $CHAOSTIME, so that the faults are the same
+// each time: kills, pauses and cuts of leaders, members and servers, and the
+// loss of the quorum.
 const shortSeed = 15755307542279222898
 
 // The bound of cached reads: the session timeout, and the ensemble's sync limit
@@ -26,8 +26,8 @@ const (
 )
 
 // TestChaos lets clients work while a nemesis kills, pauses and partitions
-// members and servers, and has the history judged. $SEED repeats the faults of
-// a run.
+// members and servers, and checks the history. $SEED repeats the faults of a
+// run.
 func TestChaos(t *testing.T) {
 	length, seed := settings(t)
 	t.Logf("SEED=%d CHAOSTIME=%v", seed, length)
@@ -47,12 +47,12 @@ func TestChaos(t *testing.T) {
 		t.Errorf("SEED=%d: %s", seed, problem)
 	}
 	if r.counts["PUT 201"] < 50 || r.counts["GET 200"] < 100 {
-		t.Errorf("nothing was tried")
+		t.Errorf("too few requests succeeded")
 	}
-	if err := judgeStrict(r.history); err != nil {
+	if err := checkStrict(r.history); err != nil {
 		t.Errorf("SEED=%d: not linearizable: %v", seed, err)
 	}
-	if err := judgeCached(r.history, bounds{stale, maxStale}); err != nil {
+	if err := checkCached(r.history, bounds{stale, maxStale}); err != nil {
 		t.Errorf("SEED=%d: %v", seed, err)
 	}
 }

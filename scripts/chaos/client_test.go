@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// hang is when a request counts as hanging: much longer than the server's own
-// limit for the storage (4.5 s), for machines under load.
+// hang is when a request counts as hanging. It is much longer than the server's
+// own limit for the storage (4.5 s), for machines under load.
 const hang = 15 * time.Second
 
-// web keeps connections, as clients do.
+// web keeps its connections, as clients do.
 var web = &http.Client{Timeout: hang, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
-// answer is what came back for a request.
+// answer is the answer to a request, or its error.
 type answer struct {
-	status int // 0 if nothing came
+	status int // 0 without an answer
 	body   string
 	header http.Header
 	took   time.Duration
@@ -34,13 +34,13 @@ func (a answer) String() string {
 	return fmt.Sprintf("%d %.200q after %v (%v)", a.status, a.body, a.took, a.err)
 }
 
-// age is how old the answer says it is, and whether it says so.
+// age returns the Age of the answer, and whether it has one.
 func (a answer) age() (time.Duration, bool) {
 	seconds, err := strconv.Atoi(a.header.Get("Age"))
 	return time.Duration(seconds) * time.Second, err == nil
 }
 
-// unsent says that the request has never reached a server.
+// unsent reports whether the request never reached a server.
 func (a answer) unsent() bool {
 	var op *net.OpError
 	return errors.As(a.err, &op) && op.Op == "dial"

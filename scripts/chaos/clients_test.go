@@ -16,21 +16,21 @@ import (
 
 const (
 	clients = 9
-	// epoch is how long one set of secrets is worked on: a write whose outcome
-	// is unknown is a possibility for ever, and a history with many of them
-	// takes long to judge.
+	// epoch is how long one set of secrets is used: a write with unknown
+	// outcome may take effect at any later time, and a history with many of
+	// them takes long to check.
 	epoch = 4 * time.Second
-	// perEpoch is how many secrets a set has; few, so that clients meet.
+	// perEpoch is how many secrets a set has: few, so that clients conflict.
 	perEpoch = 4
-	// thinks is what a client waits at most between two requests.
-	thinks = 30 * time.Millisecond
-	// large is how long a value is that is stored in pieces; one write in
+	// pause is the longest wait of a client between two requests.
+	pause = 30 * time.Millisecond
+	// large is the size of a value that is stored in pieces. One write in
 	// oneLarge has such a value.
 	large    = 300 << 10
 	oneLarge = 40
 )
 
-// run is what the clients of one run have in common.
+// run is the state that the clients of one run share.
 type run struct {
 	stores []*server
 	start  time.Time
@@ -38,9 +38,9 @@ type run struct {
 
 	mu       sync.Mutex
 	history  []op           // guarded by mu
-	problems []string       // answers that must not be; guarded by mu
+	problems []string       // wrong answers; guarded by mu
 	counts   map[string]int // of answers; guarded by mu
-	slowest  time.Duration  // answer of a server whose process was left alone; guarded by mu
+	slowest  time.Duration  // slowest answer of a server whose process was not touched; guarded by mu
 }
 
 func (r *run) now() time.Duration { return time.Since(r.start) }
@@ -55,7 +55,8 @@ func newRun(stores []*server, folder string) *run {
 	return &run{stores: stores, start: time.Now(), folder: folder, counts: make(map[string]int)}
 }
 
-// begin starts the clients, and returns what stops them and waits for them.
+// begin starts the clients and returns a function that stops them and waits for
+// them.
 func (r *run) begin(seed uint64) (end func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	var working sync.WaitGroup
@@ -80,7 +81,7 @@ type client struct {
 func (c *client) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.act()
-		time.Sleep(time.Duration(c.random.Int64N(int64(thinks))))
+		time.Sleep(time.Duration(c.random.Int64N(int64(pause))))
 	}
 }
 
@@ -110,8 +111,8 @@ func (c *client) act() {
 	}
 }
 
-// server chooses a server, but not often one that is down or paused: all clients
-// would end up waiting for it.
+// server chooses a server, rarely one that is down or paused: otherwise all
+// clients would wait for it most of the time.
 func (c *client) server() int {
 	i := c.random.IntN(len(c.r.stores))
 	if c.r.stores[i].touched.Load()%2 == 1 && c.random.IntN(4) > 0 {
@@ -122,8 +123,8 @@ func (c *client) server() int {
 
 func (r *run) key(set, i int) string { return fmt.Sprintf("%s/e%d/k%d", r.folder, set, i) }
 
-// expand returns what is stored for a value: a large one is a name and the name
-// again, so that it is seen when it is torn.
+// expand returns what is stored for a value. A large one repeats its name, so
+// that a torn value is noticed.
 func expand(value string) string {
 	if !strings.HasSuffix(value, "L") {
 		return value
@@ -162,7 +163,7 @@ func (c *client) write(o op, method string) {
 	case a.status == refused:
 		o.refused = true
 	case a.status == http.StatusServiceUnavailable && !strings.Contains(a.body, "outcome unknown"):
-		o.nothing = true // nor will anything ever happen
+		o.nothing = true // it must not take effect later either
 	default:
 		o.end = never
 	}
@@ -187,8 +188,8 @@ func (r *run) read(o op) {
 	r.add(o)
 }
 
-// list reads all names of the set of o, and notes for each secret whether it is
-// there.
+// list reads all names of a set and records for each secret whether it is
+// listed.
 func (r *run) list(o op, set int) {
 	folder := fmt.Sprintf("%s/e%d", r.folder, set)
 	o.listed = true
@@ -212,7 +213,7 @@ func (r *run) list(o op, set int) {
 		r.add(o)
 	}
 	if known != len(names) {
-		r.problem("%v: names that nobody has written: %q", o, names)
+		r.problem("%v: names that were never written: %q", o, names)
 	}
 }
 
@@ -222,8 +223,8 @@ func (r *run) add(o op) {
 	r.history = append(r.history, o)
 }
 
-// send makes a request, and notes when it began and ended, and what is wrong
-// with the answer whatever was asked.
+// send makes a request. It records when it began and ended, and answers that
+// would be wrong for any request.
 func (r *run) send(o *op, method, path, body string) answer {
 	s := r.stores[o.server]
 	touched, settled := s.touched.Load(), s.settled.Load()
@@ -234,7 +235,7 @@ func (r *run) send(o *op, method, path, body string) answer {
 	o.begin = r.now()
 	a := s.request(method, secrets+path, body, header...)
 	o.end = r.now()
-	alone := touched%2 == 0 && s.touched.Load() == touched // nobody has touched the process
+	alone := touched%2 == 0 && s.touched.Load() == touched // the process was not touched
 	label := fmt.Sprint(method, " ", a.status)
 	if a.err != nil {
 		label = method + " failed"
@@ -242,7 +243,7 @@ func (r *run) send(o *op, method, path, body string) answer {
 	sealed := strings.Contains(a.body, "is sealed") || strings.Contains(a.body, "not initialized")
 	switch {
 	case a.err != nil && alone && settled:
-		r.problem("%v: no answer from a server that was left alone: %v", *o, a)
+		r.problem("%v: no answer from a server that was not touched: %v", *o, a)
 	case a.status == http.StatusServiceUnavailable && sealed:
 		label += " sealed"
 		if settled && alone {
@@ -266,7 +267,7 @@ func (r *run) send(o *op, method, path, body string) answer {
 	return a
 }
 
-// readAll reads everything from every server, when all is well again.
+// readAll reads everything from every server, after all faults have ended.
 func (r *run) readAll() error {
 	for set := range int(r.now()/epoch) + 1 {
 		for server := range r.stores {
@@ -276,7 +277,7 @@ func (r *run) readAll() error {
 				r.read(op{kind: read, server: server, key: r.key(set, i)})
 			}
 			if got := len(r.history) - before; got != 2*perEpoch {
-				return errors.New("a server does not answer although all is well again")
+				return errors.New("a server does not answer although all faults have ended")
 			}
 		}
 	}

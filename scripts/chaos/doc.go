@@ -4,11 +4,12 @@
 // list over HTTP while processes are killed and paused and the network is
 // partitioned.
 //
-// TestChaos does it at random and has the history judged (judge_test.go);
+// TestChaos does it at random and checks the history (check_test.go);
 // `make chaos CHAOSTIME=10m SEED=7` runs it for longer, and a seed repeats the
-// faults, though not to the second: those of members wait until the ensemble has
-// recovered from the one before. The other tests make one fault each, and demand what
-// docs/architecture.md promises for it.
+// faults, though not to the second: a fault of a member waits until the
+// ensemble has recovered from the one before. The other tests make one fault
+// each and check what docs/architecture.md promises for it. Those that make
+// faults have the build tag long.
 //
 // The tests need Linux with network namespaces and the tool ip, as root or as
 // a user who may make user namespaces.

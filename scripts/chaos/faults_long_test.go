@@ -15,13 +15,13 @@ import (
 )
 
 // What is promised in seconds is measured and logged. The tests fail at several
-// times as much: they also run on machines that do other things.
+// times as much, because they also run on busy machines.
 const slack = 4
 
 // bound is the --max-stale of the servers in these tests.
 const bound = 6 * time.Second
 
-// TestFaults makes one fault after the other, and looks at what is promised for
+// TestFaults makes one fault after the other and checks what is promised for
 // each.
 func TestFaults(t *testing.T) {
 	l := newLab(t, 3, "--max-stale", bound.String())
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 			c.test(t, l)
 		})
 		if !ok {
-			return // in what state it has left everything is not known
+			return // the state of the lab is not known now
 		}
 	}
 }
@@ -65,7 +65,7 @@ func (l *lab) settle() {
 	}
 }
 
-// strike makes a fault of a member, and returns what ends it.
+// strike makes a fault of a member and returns a function that ends it.
 func (l *lab) strike(f what, member int) (undo func()) {
 	l.t.Helper()
 	back, err := (&nemesis{l: l}).begin(fault{what: f, target: member})
@@ -87,7 +87,8 @@ func (l *lab) attach(member int) {
 	must(l.t, l.net.heal())
 }
 
-// losesFollower: no error that one repetition does not cure, no stall over 5 s.
+// losesFollower: one repetition cures every error, and nothing stalls for more
+// than 5 s.
 func losesFollower(t *testing.T, l *lab, f what) {
 	follower := (l.leader() + 1) % len(l.members)
 	l.attach(follower)
@@ -110,10 +111,10 @@ func losesFollower(t *testing.T, l *lab, f what) {
 	}
 }
 
-// losesLeader: writes go on within 4 s after a kill, which is the time that the
-// ensemble takes to elect another leader and the one that the servers take to
-// find it; only the second is ours. While a paused one has not been replaced there
-// may be 503, but nothing hangs.
+// losesLeader: writes succeed again within 4 s after a kill. In that time the
+// ensemble elects another leader and the servers find it; only the second part
+// is measured. Until a paused leader is replaced there may be 503, but nothing
+// hangs.
 func losesLeader(t *testing.T, l *lab, f what) {
 	u := startUsers(l.stores...)
 	time.Sleep(time.Second)
@@ -156,7 +157,7 @@ func losesLeader(t *testing.T, l *lab, f what) {
 }
 
 // deposedLeader cuts the leader off from the other members, but not from the
-// servers: for a while it takes itself for the leader, and answers reads. A
+// servers. For a while it still believes that it leads, and answers reads. A
 // linearizable read must never return what was replaced through the others.
 func deposedLeader(t *testing.T, l *lab) {
 	for round := range 2 {
@@ -185,8 +186,8 @@ func deposedLeader(t *testing.T, l *lab) {
 		}
 		others := slices.Delete(slices.Clone(l.zkNodes), leader, leader+1)
 		must(t, l.net.isolate(l.zkNodes[leader], others...))
-		// A leader that is cut off is one for as long as the sync limit; how long the
-		// others then take to elect another is theirs.
+		// A leader that is cut off stays one for the sync limit. How long the
+		// others then take to elect another is not measured.
 		written, cut := 0, time.Now()
 		var elected, first time.Duration
 		for time.Since(cut) < 7*time.Second || time.Since(cut) < patience && (first == 0 || time.Since(cut) < first+2*time.Second) {
@@ -219,14 +220,14 @@ func deposedLeader(t *testing.T, l *lab) {
 			t.Errorf("a leader after %v, and a write after %v", elected, first)
 		}
 		history := append(r.history, op{kind: create, key: path, value: "0", begin: -2, end: -1})
-		if err := judgeStrict(history); err != nil || written == 0 {
+		if err := checkStrict(history); err != nil || written == 0 {
 			t.Errorf("%d writes, linearizable: %v", written, err)
 		}
 	}
 }
 
-// remember has every server keep a secret in memory. The word of a change drops
-// what is there, so it is given time to arrive first.
+// remember makes every server keep a secret in memory. The notice of a change
+// drops it, so it is given time to arrive first.
 func (l *lab) remember(path string) {
 	l.t.Helper()
 	time.Sleep(500 * time.Millisecond)
@@ -237,8 +238,8 @@ func (l *lab) remember(path string) {
 	}
 }
 
-// cutOffServer: a server without ZooKeeper answers from memory, with an Age
-// that grows, for --max-stale and no longer; and is back to normal within 2 s.
+// cutOffServer: a server without ZooKeeper answers from memory for --max-stale
+// and no longer, with a growing Age. It is back to normal within 2 s.
 func cutOffServer(t *testing.T, l *lab) {
 	s, other := l.stores[1], l.stores[0]
 	path := "cutoff/a"
@@ -283,7 +284,7 @@ func cutOffServer(t *testing.T, l *lab) {
 	l.backToNormal(time.Now(), path, "2")
 }
 
-// backToNormal waits until every server reads and writes, and says how long
+// backToNormal waits until every server reads and writes, and logs how long
 // that took.
 func (l *lab) backToNormal(since time.Time, path, value string) {
 	l.t.Helper()
@@ -306,8 +307,8 @@ func (l *lab) backToNormal(since time.Time, path, value string) {
 	}
 }
 
-// outage takes all of ZooKeeper away for longer than a session and --max-stale
-// last, under load.
+// outage stops all of ZooKeeper, under load, for longer than a session and
+// --max-stale.
 func outage(t *testing.T, l *lab, away, back func(*zktest.Server)) {
 	path := "outage/a"
 	if a := put(l.stores[0], path, "1"); a.status != http.StatusCreated && a.status != http.StatusConflict {
@@ -341,11 +342,11 @@ func outage(t *testing.T, l *lab, away, back func(*zktest.Server)) {
 	}
 }
 
-// known is when an outage is known to everybody, also to those who were waiting
-// for an answer.
+// known is when all servers have noticed an outage, including requests that
+// were waiting for an answer.
 const known = 6 * time.Second
 
-// memoryDuring reads what is in memory for as long as an outage lasts.
+// memoryDuring reads what is in memory during an outage.
 func memoryDuring(t *testing.T, s *server, path string, began time.Time) {
 	var served time.Duration
 	for time.Since(began) < known+bound {
@@ -372,7 +373,7 @@ func memoryDuring(t *testing.T, s *server, path string, began time.Time) {
 	}
 }
 
-// refusedDuring asks for what only ZooKeeper knows.
+// refusedDuring asks during an outage for what only ZooKeeper knows.
 func refusedDuring(t *testing.T, s *server, path string, began time.Time) {
 	var slowest time.Duration
 	for time.Since(began) < known+bound {
@@ -399,8 +400,8 @@ func refusedDuring(t *testing.T, s *server, path string, began time.Time) {
 	t.Logf("%s refused all else within %v", s.node.name, slowest)
 }
 
-// pausedServer changes secrets while a server is paused: requests that wait for it
-// are answered with what is there when it goes on.
+// pausedServer changes secrets while a server is paused. Requests that wait for
+// it must get the new values when it continues.
 func pausedServer(t *testing.T, l *lab) {
 	first, s := l.stores[0], l.stores[2]
 	for round := range 3 {
@@ -409,7 +410,7 @@ func pausedServer(t *testing.T, l *lab) {
 			t.Fatal(a)
 		}
 		l.remember(folder + "/a")
-		for range 2 { // so that the list is kept
+		for range 2 { // so that the names are kept in memory
 			if names, err := s.get(secrets + folder + "?list=true").names(); err != nil || len(names) != 1 {
 				t.Fatal(names, err)
 			}
@@ -441,7 +442,7 @@ func pausedServer(t *testing.T, l *lab) {
 	}
 }
 
-// sealReaches seals through one server while another is there, paused, or cut
+// sealReaches seals through one server while another is running, paused, or cut
 // off.
 func sealReaches(t *testing.T, l *lab) {
 	first, s, path := l.stores[0], l.stores[2], "sealed/a"
@@ -472,7 +473,7 @@ func sealReaches(t *testing.T, l *lab) {
 		}
 		time.Sleep(c.away)
 		var asking sync.WaitGroup
-		for range 16 { // a paused server finds them waiting when it goes on
+		for range 16 { // a paused server finds them waiting when it continues
 			asking.Go(func() {
 				for began := time.Now(); ; {
 					a := s.get(secrets + path)
@@ -513,8 +514,8 @@ func sealReaches(t *testing.T, l *lab) {
 	}
 }
 
-// killedServers kills one server after the other with writes under way: what was
-// acknowledged is there, and nothing is torn.
+// killedServers kills one server after the other during writes. What was
+// acknowledged must be there, and nothing may be torn.
 func killedServers(t *testing.T, l *lab) {
 	for round := range 6 {
 		victim := round % len(l.stores)
@@ -527,11 +528,11 @@ func killedServers(t *testing.T, l *lab) {
 		end()
 		must(t, r.readAll())
 		t.Logf("%d operations: %v", len(r.history), r.counts)
-		if err := judgeStrict(r.history); err != nil || len(r.problems) > 0 {
+		if err := checkStrict(r.history); err != nil || len(r.problems) > 0 {
 			t.Errorf("%v, %v", err, r.problems)
 		}
 	}
-	v := newVandal(t, l)
+	v := newAttacker(t, l)
 	announced := func(n int) func() bool {
 		return func() bool {
 			names, _, err := v.conn.Children(root + "/nodes")

@@ -17,13 +17,13 @@ import (
 	zkc "github.com/go-zookeeper/zk"
 )
 
-// vandal writes to ZooKeeper behind the servers' backs.
-type vandal struct {
+// attacker writes to ZooKeeper directly.
+type attacker struct {
 	t    *testing.T
 	conn *zkc.Conn
 }
 
-func newVandal(t *testing.T, l *lab) *vandal {
+func newAttacker(t *testing.T, l *lab) *attacker {
 	t.Helper()
 	conn, events, err := zkc.Connect([]string{l.members[0].Addr()}, 10*time.Second, zkc.WithLogInfo(false), zkc.WithMaxConnBufferSize(2<<20))
 	must(t, err)
@@ -33,11 +33,11 @@ func newVandal(t *testing.T, l *lab) *vandal {
 		}
 	})
 	must(t, conn.AddAuth("digest", []byte(zkUser)))
-	return &vandal{t, conn}
+	return &attacker{t, conn}
 }
 
-// tree returns the data of all znodes at and below path.
-func (v *vandal) tree(path string) map[string][]byte {
+// tree returns the data of path and all znodes below it.
+func (v *attacker) tree(path string) map[string][]byte {
 	v.t.Helper()
 	all := make(map[string][]byte)
 	data, _, err := v.conn.Get(path)
@@ -57,7 +57,7 @@ func (v *vandal) tree(path string) map[string][]byte {
 }
 
 // set writes a znode, which may be new; with nil data it deletes it.
-func (v *vandal) set(path string, data []byte) {
+func (v *attacker) set(path string, data []byte) {
 	v.t.Helper()
 	_, err := v.conn.Set(path, data, -1)
 	switch {
@@ -78,7 +78,7 @@ func (v *vandal) set(path string, data []byte) {
 type siege struct {
 	t       *testing.T
 	l       *lab
-	v       *vandal
+	v       *attacker
 	secrets map[string]string // by path
 	znodes  map[string]string // of the secrets
 	lists   map[string]bool   // what a list may show
@@ -98,20 +98,20 @@ func (s *siege) put(path, value string) {
 	s.secrets[path], s.lists[path] = value, true
 }
 
-// attack is one thing that somebody does to ZooKeeper.
+// attack is one change that an attacker makes in ZooKeeper.
 type attack struct {
 	name string
 	do   func()
 	undo func()
-	// missing: secrets may be told not to exist, which is then true.
+	// missing: servers may answer that secrets do not exist, because they do not.
 	missing bool
 }
 
-// TestHostileZnodes lets somebody with the password for ZooKeeper write what
-// they like. The servers say so, and answer nothing that is not true.
+// TestHostileZnodes lets an attacker with the password for ZooKeeper write
+// anything. The servers report it, and never give a wrong answer.
 func TestHostileZnodes(t *testing.T) {
 	l := newLab(t, 2)
-	s := &siege{t: t, l: l, v: newVandal(t, l), secrets: make(map[string]string), znodes: make(map[string]string), lists: make(map[string]bool)}
+	s := &siege{t: t, l: l, v: newAttacker(t, l), secrets: make(map[string]string), znodes: make(map[string]string), lists: make(map[string]bool)}
 	s.put("h/a", "value of a")
 	s.put("h/b", "value of b")
 	s.put("other/c", expand("cL"))
@@ -121,7 +121,7 @@ func TestHostileZnodes(t *testing.T) {
 			s.withstand(a)
 		})
 		if !ok {
-			return // in what state it has left everything is not known
+			return // the state of the lab is not known now
 		}
 	}
 	t.Run("ROOT is removed", func(t *testing.T) {
@@ -163,13 +163,13 @@ func (s *siege) attacks() []attack {
 	replaced("a secret is large", znode, junk)
 	replaced("a secret is short", znode, []byte("x"))
 	replaced("a secret is empty", znode, []byte{})
-	all[len(all)-1].missing = true // it is not told from one that only has children
+	all[len(all)-1].missing = true // a server cannot tell it from one that only has children
 	replaced("a folder is junk", folder, junk[:100])
 	all = append(all, s.swap(), s.pieces(junk), s.children(folder, znode), s.feeds(junk), s.announced(junk), s.crowd(folder))
 	return all
 }
 
-// swap exchanges two secrets, and puts one in a place that has none.
+// swap exchanges two secrets.
 func (s *siege) swap() attack {
 	a, b := s.znodes["h/a"], s.znodes["h/b"]
 	exchange := func() {
@@ -183,7 +183,7 @@ func (s *siege) swap() attack {
 	return attack{name: "two secrets are exchanged", do: exchange, undo: exchange}
 }
 
-// pieces makes junk of the pieces of a large value.
+// pieces replaces the pieces of a large value with junk.
 func (s *siege) pieces(junk []byte) attack {
 	var before map[string][]byte
 	return attack{name: "pieces are junk",
@@ -207,7 +207,7 @@ func (s *siege) pieces(junk []byte) attack {
 		}}
 }
 
-// children adds znodes that are not the store's, everywhere.
+// children adds foreign znodes everywhere.
 func (s *siege) children(folder, znode string) attack {
 	var made []string
 	return attack{name: "foreign children",
@@ -222,7 +222,8 @@ func (s *siege) children(folder, znode string) attack {
 		},
 		undo: func() {
 			for _, path := range made {
-				// A server may have taken ff for the bucket of this name, and have put something there.
+				// A server may have used ff as the bucket of this name, and
+				// have put something there.
 				if err := s.v.conn.Delete(path, -1); !errors.Is(err, zkc.ErrNotEmpty) {
 					must(s.t, err)
 				}
@@ -230,7 +231,7 @@ func (s *siege) children(folder, znode string) attack {
 		}}
 }
 
-// feeds forges the change records of servers that are there, and of others.
+// feeds forges the change records of running servers and of others.
 func (s *siege) feeds(junk []byte) attack {
 	var made []string
 	return attack{name: "forged change records",
@@ -252,7 +253,7 @@ func (s *siege) feeds(junk []byte) attack {
 		}}
 }
 
-// announced forges servers, and what those that are there say of themselves.
+// announced forges the records of servers, and what running servers announce.
 func (s *siege) announced(junk []byte) attack {
 	var made []string
 	return attack{name: "forged nodes",
@@ -275,7 +276,7 @@ func (s *siege) announced(junk []byte) attack {
 		}}
 }
 
-// crowd puts so many znodes into a folder that a listing of it has many MB.
+// crowd puts so many znodes into a folder that its listing has many MB.
 func (s *siege) crowd(folder string) attack {
 	const n, batch = 40_000, 500
 	names := make([]string, n)
@@ -301,8 +302,8 @@ func (s *siege) crowd(folder string) attack {
 		undo: func() { multi(func(path string) any { return &zkc.DeleteRequest{Path: path, Version: -1} }) }}
 }
 
-// withstand lets the attack happen, looks what the servers say, seals and
-// unseals, and wants everything back when the attack is undone.
+// withstand makes the attack, checks the answers of the servers, seals and
+// unseals, and checks that everything is back after the attack is undone.
 func (s *siege) withstand(a attack) {
 	a.do()
 	for range 3 {
@@ -332,7 +333,8 @@ func (s *siege) withstand(a attack) {
 	for _, server := range s.l.stores {
 		server.await()
 		for path, value := range s.secrets {
-			// A change by hand is seen at once only by those who ask for it.
+			// A direct change in ZooKeeper is seen at once only by reads with
+			// no-cache.
 			for _, header := range [][]string{{noCache}, nil} {
 				s.l.eventually(path+" is there again", func() bool {
 					got, err := server.get(secrets+path, header...).value()
@@ -347,7 +349,7 @@ func (s *siege) withstand(a attack) {
 	}
 }
 
-// look asks every server for everything.
+// look reads everything from every server.
 func (s *siege) look(a attack) {
 	s.t.Helper()
 	for _, server := range s.l.stores {
@@ -385,10 +387,10 @@ func (s *siege) look(a attack) {
 	}
 }
 
-// wiped removes everything under running servers: they are damaged, and make
-// no other store.
+// wiped removes everything under running servers. They must report damage and
+// make no new store.
 func (s *siege) wiped() {
-	for len(s.v.tree(root+"/stores")) > 0 { // the servers make what is theirs beside it anew
+	for len(s.v.tree(root+"/stores")) > 0 { // the servers make their own znodes beside it again
 		paths := slices.Collect(maps.Keys(s.v.tree(root)))
 		slices.SortFunc(paths, func(a, b string) int { return len(b) - len(a) })
 		for _, path := range paths {
@@ -413,7 +415,7 @@ func (s *siege) wiped() {
 			}
 		}
 		if a := put(server, "new", "x"); a.status != http.StatusServiceUnavailable {
-			s.t.Errorf("a write into a store that is gone: %v", a)
+			s.t.Errorf("a write into a store that was removed: %v", a)
 		}
 	}
 	for path := range s.v.tree(root) {

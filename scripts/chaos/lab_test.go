@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// patience is for what must happen, on a machine that may be slow.
+	// patience bounds waits, for a machine under heavy load.
 	patience = 90 * time.Second
 	authKey  = "0123456789abcdef0123456789abcdef"
 	zkUser   = "admin:secret"
@@ -53,7 +53,7 @@ func newLab(t testing.TB, n int, flags ...string) *lab {
 	l.members = zktest.StartEnsembleOn(t, hosts...)
 	t.Cleanup(func() {
 		for i, m := range l.members {
-			if t.Failed() { // why they have elected nobody, for one
+			if t.Failed() { // for example why no leader was elected
 				t.Logf("log of member %d:\n%s", i, m.LogTail())
 			}
 		}
@@ -72,7 +72,7 @@ func newLab(t testing.TB, n int, flags ...string) *lab {
 		t.Cleanup(s.end)
 		l.stores = append(l.stores, s)
 		if i == 0 {
-			s.await() // it bootstraps, and the others find a store
+			s.await() // it bootstraps; the others find the store
 		}
 	}
 	for _, s := range l.stores {
@@ -83,7 +83,7 @@ func newLab(t testing.TB, n int, flags ...string) *lab {
 
 // program builds the server, with the race detector.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("/run", "secretstore") // which ends with the namespace
+	dir, err := os.MkdirTemp("/run", "secretstore") // removed with the namespace
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +95,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// leader returns which member leads, waiting until one does.
+// leader waits until a member leads, and returns it.
 func (l *lab) leader() int {
 	l.t.Helper()
 	at := -1
@@ -123,10 +123,10 @@ type server struct {
 	log     string
 	url     string
 
-	// touched counts the beginnings and ends of what is done to the process:
-	// odd while something is.
+	// touched counts the beginnings and ends of faults of the process: it is
+	// odd during one.
 	touched atomic.Int64
-	// settled: the process has served since it was started.
+	// settled: the process has answered since it was started.
 	settled atomic.Bool
 
 	mu    sync.Mutex
@@ -148,7 +148,7 @@ func (s *server) start() error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // a signal ends it
+		_ = cmd.Wait() // a signal ended it
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +174,8 @@ func (s *server) kill() {
 func (s *server) pause()  { s.signal(syscall.SIGSTOP) }
 func (s *server) resume() { s.signal(syscall.SIGCONT) }
 
-// end kills the server at the end of a test, and looks for what must never be
-// in its log.
+// end kills the server at the end of a test and searches its log for races and
+// panics.
 func (s *server) end() {
 	s.kill()
 	log, err := os.ReadFile(s.log)

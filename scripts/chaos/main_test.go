@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// inside is set in the environment of the process that the tests run in.
+// inside is an environment variable of the process that runs the tests.
 const inside = "SECRETSTORE_CHAOS_INSIDE"
 
-// TestMain runs the tests in namespaces of their own: what they do to the
-// network is theirs alone, and every process they start ends with them.
+// TestMain runs the tests in namespaces of their own: they change no other
+// network, and every process that they start ends with them.
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 func enter() (status int) {
-	runtime.LockOSThread() // the kernel takes the end of this thread for that of the parent
+	runtime.LockOSThread() // the kernel treats the end of this thread as the end of the parent
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -52,8 +52,8 @@ func enter() (status int) {
 	return 0
 }
 
-// furnish mounts what belongs to the new namespaces: /proc for the new process
-// ids, and a /run in which ip keeps the names of networks.
+// furnish mounts /proc for the new process ids, and a /run in which ip keeps
+// the names of namespaces.
 func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts of our own: %w", err)

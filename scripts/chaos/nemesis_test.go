@@ -15,13 +15,13 @@ import (
 	"secretstore/internal/zktest"
 )
 
-// fault is one thing that goes wrong, and is put right again.
+// fault is one fault, which begins and ends.
 type fault struct {
-	after  time.Duration // the end of the one before it of its part
+	after  time.Duration // after the end of the fault before it in its part
 	lasts  time.Duration
 	what   what
 	target int  // a member or a server
-	leader bool // it is the member that leads then
+	leader bool // the target is the member that leads then
 }
 
 func (f fault) String() string {
@@ -37,16 +37,17 @@ const (
 	killMember what = iota
 	pauseMember
 	isolateMember
-	muteMember // it hears the others, and is not heard
+	muteMember // it receives, but what it sends is dropped
 	splitOff   // a member and a server on one side, all others on the other
-	// pauseOthers leaves one member, which is no quorum. It is the only fault of two
-	// members, and no worse for ZooKeeper than one of one (see steady): no leader can
-	// be elected while it lasts, and the next is left alone until all follow it.
+	// pauseOthers leaves one member, which is not a quorum. It is the only
+	// fault of two members. For ZooKeeper it is no worse than a fault of one
+	// (see steady): no leader can be elected while it lasts, and there is no
+	// other fault until all follow the next leader.
 	pauseOthers
 	killServer
 	pauseServer
 	isolateServer
-	loseMember // one server does not reach one member
+	loseMember // one server cannot reach one member
 	kinds
 )
 
@@ -55,12 +56,12 @@ func (w what) String() string {
 		"pause all members but", "kill server", "pause server", "isolate server", "cut server from member"}[w]
 }
 
-// disturbs says whether the fault is one of a member, as seen by the others.
+// disturbs reports whether it is a fault of a member of the ensemble.
 func (w what) disturbs() bool { return w < killServer }
 
-// parts are the kinds of which there is one fault at a time: those of members, of
-// the processes of servers, and of the network between the two. Faults of different
-// parts overlap.
+// parts are the groups in which there is one fault at a time: faults of
+// members, of the processes of servers, and of the network between them. Faults
+// of different parts overlap.
 var parts = []struct {
 	first, last what
 	rest        time.Duration // at most, between two
@@ -70,7 +71,8 @@ var parts = []struct {
 	{isolateServer, loseMember, 20 * time.Second},
 }
 
-// plan makes, for each part, the faults of a run from its seed, and nothing else.
+// plan returns the faults of a run for each part. They depend only on the seed
+// and the length.
 func plan(seed uint64, length time.Duration) (faults [][]fault) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for _, part := range parts {
@@ -99,7 +101,7 @@ func span(random *rand.Rand, least, most time.Duration) time.Duration {
 type nemesis struct {
 	l      *lab
 	start  time.Time
-	length time.Duration   // no fault begins later
+	length time.Duration   // no fault begins after this time
 	waited []time.Duration // for the members to recover, each time
 }
 
@@ -112,7 +114,7 @@ func (n *nemesis) run(t testing.TB, faults [][]fault) {
 	for _, row := range faults[1:] {
 		others.Go(func() { n.play(t, row) })
 	}
-	n.play(t, faults[0]) // in the goroutine of the test, which it may end
+	n.play(t, faults[0]) // in the goroutine of the test, because it may end the test
 	t.Logf("the members had to recover %d times, which took up to %v", len(n.waited), slices.Max(n.waited).Round(time.Millisecond))
 }
 
@@ -144,20 +146,20 @@ func (n *nemesis) play(t testing.TB, faults []fault) {
 	}
 }
 
-// steady waits until the ensemble may lose any member, and returns who leads.
+// steady waits until the ensemble may lose any member, and returns the leader.
 //
-// ZooKeeper 3.8.0 itself loses what it has acknowledged if members fail one
-// shortly after the other (no client can help it): when the others have elected
-// a leader in place of the first, one that follows takes over the new epoch
-// before it has written down the transactions of the one before (ZOOKEEPER-4643
-// and others like it). If that leader goes now, the follower wins the next
-// election, by its epoch, over the first, which has them and must drop them.
+// ZooKeeper 3.8.0 itself loses acknowledged writes if members fail shortly one
+// after the other, and no client can prevent it: after the others have elected
+// a new leader, a follower takes over the new epoch before it has written the
+// transactions of the epoch before to its disk (ZOOKEEPER-4643 and similar). If
+// the new leader fails now, the follower wins the next election by its epoch.
+// The first leader, which has the transactions, must then drop them.
 //
-// So each member must have applied a transaction of one epoch: then it has all
-// that came before. Members that have not noticed yet that they are about to
-// elect another leader say the same, so the transaction must also be one that no
-// member had applied when the wait began: then the leader reaches both others, and
-// one of them it, since the fault before.
+// So each member must have applied a transaction of the present epoch: then it
+// has everything before it. Members that are about to elect another leader, and
+// have not noticed yet, report such a transaction too. So it must also be one
+// that no member had applied when the wait began: then the leader has reached
+// both others since the last fault.
 func (l *lab) steady() (leader int) {
 	l.t.Helper()
 	var seen uint64
@@ -175,9 +177,9 @@ func (l *lab) steady() (leader int) {
 
 func epochOf(zxid uint64) uint64 { return zxid >> 32 }
 
-// look returns who leads, and the last transactions of the member that is
-// furthest behind and of the one that is furthest ahead; no leader (-1) unless
-// all serve, in one epoch.
+// look returns the leader, and the last transactions of the member furthest
+// behind and of the one furthest ahead. There is no leader (-1) unless all
+// serve, in one epoch.
 func look(members []*zktest.Server) (leader int, behind, ahead uint64) {
 	leader, behind = -1, math.MaxUint64
 	for i, m := range members {
@@ -196,7 +198,7 @@ func look(members []*zktest.Server) (leader int, behind, ahead uint64) {
 	return leader, behind, ahead
 }
 
-// begin makes a fault, and returns what ends it.
+// begin makes a fault and returns a function that ends it.
 func (n *nemesis) begin(f fault) (undo func() error, err error) {
 	l := n.l
 	member, at, server := l.members[f.target], l.zkNodes[f.target], l.stores[f.target%len(l.stores)]

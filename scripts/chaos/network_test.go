@@ -12,8 +12,8 @@ import (
 	"secretstore/internal/zktest"
 )
 
-// node is a network of its own with one address. The test's own network is the
-// router between all of them, and reaches each at all times.
+// node is a network namespace with one address. The test's own namespace routes
+// between all of them, and can always reach each.
 type node struct {
 	name    string
 	address string
@@ -23,15 +23,15 @@ func (n node) host() zktest.Host {
 	return zktest.Host{Address: n.address, Enter: []string{"ip", "netns", "exec", n.name}}
 }
 
-// network is the nodes, and which of them cannot hear one another.
+// network is the nodes, and the cuts between them.
 type network struct {
 	nodes []node
 
 	mu   sync.Mutex
-	cuts map[[2]string]int // how often from, to is cut: faults overlap; guarded by mu
+	cuts map[[2]string]int // number of cuts from, to: faults overlap; guarded by mu
 }
 
-// theNetwork is made once: a namespace outlives the test that made it.
+// theNetwork is made once: namespaces outlive the test that made them.
 var theNetwork = sync.OnceValues(func() (*network, error) {
 	w := &network{cuts: make(map[[2]string]int)}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
@@ -70,7 +70,7 @@ func newNetwork(t testing.TB) *network {
 	return w
 }
 
-// cut drops, without a word, what from sends to any of to, from now on.
+// cut makes the router silently drop what from sends to any of to.
 func (w *network) cut(from node, to ...node) error { return w.change(1, from, to) }
 
 // uncut undoes one cut.
@@ -118,7 +118,8 @@ func (w *network) change(by int, from node, to []node) error {
 	return nil
 }
 
-// set has the router throw packets away that are cut at all. The caller holds mu.
+// set makes the router drop the packets of a cut that is made at least once.
+// The caller holds mu.
 func (w *network) set(cut [2]string, times int) error {
 	if was := w.cuts[cut] > 0; was != (times > 0) {
 		what := map[bool]string{true: "del", false: "add"}[was]
@@ -130,8 +131,9 @@ func (w *network) set(cut [2]string, times int) error {
 	return nil
 }
 
-// TestTheEndOfOneFaultDoesNotEndAnother looks at what the router would do.
-func TestTheEndOfOneFaultDoesNotEndAnother(t *testing.T) {
+// TestEndingOneFaultKeepsAnother asks the router what it would do with a
+// packet.
+func TestEndingOneFaultKeepsAnother(t *testing.T) {
 	w := newNetwork(t)
 	server, member, other := w.nodes[3], w.nodes[0], w.nodes[1]
 	passes := func(from, to node) bool {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// users work on secrets of their own, each through one server, and repeat a
-// request once, after the Retry-After, if it was answered with 503.
+// users work on their own secrets, each through one server. A request that was
+// answered with 503 is repeated once, after the Retry-After.
 type users struct {
 	stop    chan struct{}
 	working sync.WaitGroup
@@ -31,7 +31,7 @@ type try struct {
 	took        time.Duration // until the last answer
 	first, last answer
 	again       bool
-	fine        bool // it did what it was for
+	fine        bool // it succeeded
 }
 
 func (t try) String() string {
@@ -42,10 +42,10 @@ func (t try) String() string {
 	return text
 }
 
-// startUsers starts some for each server.
+// startUsers starts three users for each server.
 func startUsers(servers ...*server) *users {
 	u := &users{stop: make(chan struct{})}
-	id := rand.Text() // secrets of earlier ones may be left
+	id := rand.Text() // secrets of earlier users may be left
 	for _, s := range servers {
 		for i := range 3 {
 			u.working.Go(func() { u.work(s, fmt.Sprintf("users/%s/%s/%d", id, s.node.name, i)) })
@@ -63,8 +63,8 @@ func (u *users) work(s *server, folder string) {
 		for _, step := range []struct {
 			what, method, body string
 			header             []string
-			// done says whether the answer is the one to the request, and
-			// cured whether it is one to its repetition.
+			// done reports whether the request succeeded, cured whether its
+			// repetition did.
 			done, cured func(answer) bool
 		}{
 			{"create", "PUT", `{"value":"a"}`, nil, is(201), is(409)},
@@ -97,7 +97,7 @@ func (u *users) work(s *server, folder string) {
 
 func is(status int) func(answer) bool { return func(a answer) bool { return a.status == status } }
 
-// end stops the users and returns what they have done.
+// end stops the users and returns their requests.
 func (u *users) end() []try {
 	close(u.stop)
 	u.working.Wait()
@@ -114,13 +114,13 @@ func slowest(tries []try) (longest try) {
 	return longest
 }
 
-// ofWhat returns the tries of some kind.
+// ofWhat returns the tries of some kinds.
 func ofWhat(tries []try, words ...string) []try {
 	return slices.DeleteFunc(slices.Clone(tries), func(t try) bool { return !slices.Contains(words, t.what) })
 }
 
-// refused returns the tries that were answered with 503 and a Retry-After at
-// first.
+// refused returns the tries that were first answered with 503 and a
+// Retry-After.
 func refused(tries []try) []try {
 	return slices.DeleteFunc(slices.Clone(tries), func(t try) bool {
 		return t.first.status != http.StatusServiceUnavailable || strings.TrimSpace(t.first.header.Get("Retry-After")) == ""

@@ -26,8 +26,8 @@ const (
 
 func (k kind) String() string { return []string{"create", "update", "remove", "read"}[k] }
 
-// never is the end of a write whose outcome is not known: it may take effect at
-// any time after its begin, or never.
+// never is the end of a write with unknown outcome: it may take effect at any
+// time after its begin, or not at all.
 const never = time.Duration(math.MaxInt64)
 
 // op is one operation on one secret, as a client saw it.
@@ -36,16 +36,15 @@ type op struct {
 	key        string
 	server     int
 	begin, end time.Duration // since the start of the run
-	// refused: a write found a secret where there must be none, or none where
-	// there must be one.
+	// refused: a create found a secret, or another write found none.
 	refused bool
-	// value is what a write writes, or what a read found; "" is no secret. Each
-	// write has a value of its own.
+	// value is what a write writes or a read found; "" means no secret. Each
+	// write has a different value.
 	value string
-	// listed: the read was a list, which tells only whether there is a secret.
+	// listed: the read was a list, which shows only whether there is a secret.
 	listed bool
-	// nothing: a write was answered with the promise that it has no effect. It is
-	// in the history for those who look for who has broken it.
+	// nothing: the answer promised that the write has no effect. It is kept in
+	// the history for people who read it.
 	nothing bool
 	cached  bool // a read without no-cache, which is not linearizable
 	age     time.Duration
@@ -69,8 +68,8 @@ func (o op) writes() bool { return o.kind != read && !o.refused && !o.nothing }
 
 // register is the model of one secret: its state is the value, "" for none.
 //
-// An operation with an unknown outcome needs no branch here: one that took no
-// effect is put after all the others, where nobody sees what it does.
+// An operation with an unknown outcome needs no branch here: if it had no
+// effect, it is placed after all others, where no read sees it.
 var register = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		by := make(map[string][]porcupine.Operation)
@@ -105,12 +104,12 @@ var register = porcupine.Model{
 	},
 }
 
-// deciding bounds how long the checker may think about one history.
-const deciding = 3 * time.Minute
+// checkTime bounds the check of one history.
+const checkTime = 3 * time.Minute
 
-// judgeStrict returns whether the writes, and the reads with no-cache, are
-// linearizable, one secret at a time.
-func judgeStrict(history []op) error {
+// checkStrict checks that writes and reads with no-cache are linearizable, one
+// secret at a time.
+func checkStrict(history []op) error {
 	keys := make(map[string][]porcupine.Operation)
 	for i, o := range history {
 		if !o.cached && !o.nothing {
@@ -119,23 +118,23 @@ func judgeStrict(history []op) error {
 	}
 	var wrong []error
 	for key, ops := range keys {
-		if result := porcupine.CheckOperationsTimeout(register, ops, deciding); result != porcupine.Ok {
-			wrong = append(wrong, fmt.Errorf("%s: linearizable: %v\n%s", key, result, tell(history, key)))
+		if result := porcupine.CheckOperationsTimeout(register, ops, checkTime); result != porcupine.Ok {
+			wrong = append(wrong, fmt.Errorf("%s: linearizable: %v\n%s", key, result, describe(history, key)))
 		}
 	}
 	return errors.Join(wrong...)
 }
 
-// bounds are what cached reads are held to.
+// bounds are the limits for cached reads.
 type bounds struct {
-	stale    time.Duration // how old an answer may be beyond the Age that it tells
+	stale    time.Duration // how old an answer may be beyond its Age
 	maxStale time.Duration // the largest Age
 }
 
-// judgeCached returns which cached reads found what they must not: a value that
-// was never there, one that was replaced through the same server before the read
-// began, or one that was replaced longer ago than the bounds permit.
-func judgeCached(history []op, b bounds) error {
+// checkCached finds cached reads that returned a value that never was there,
+// one that was replaced through the same server before the read began, or one
+// that was replaced longer ago than the bounds allow.
+func checkCached(history []op, b bounds) error {
 	keys := make(map[string][]op)
 	for _, o := range history {
 		keys[o.key] = append(keys[o.key], o)
@@ -146,8 +145,8 @@ func judgeCached(history []op, b bounds) error {
 			if r.kind != read || !r.cached {
 				continue
 			}
-			if err := judgeRead(r, ops, b); err != nil {
-				wrong = append(wrong, fmt.Errorf("%w: %v\n%s", err, r, tell(ops, r.key)))
+			if err := checkCachedRead(r, ops, b); err != nil {
+				wrong = append(wrong, fmt.Errorf("%w: %v\n%s", err, r, describe(ops, r.key)))
 			}
 		}
 	}
@@ -161,11 +160,11 @@ var (
 	errTooLong = errors.New("from memory for too long")
 )
 
-func judgeRead(r op, ops []op, b bounds) error {
+func checkCachedRead(r op, ops []op, b bounds) error {
 	if r.age > b.maxStale {
 		return errTooLong
 	}
-	// What the read found was there for a time that began with one of sources.
+	// What the read found was written by one of sources.
 	sources := slices.DeleteFunc(slices.Clone(ops), func(o op) bool { return !o.writes() || o.begin > r.end || !r.found(o) })
 	if r.value == "" {
 		sources = append(sources, op{begin: -1, end: -1}) // before all
@@ -175,7 +174,7 @@ func judgeRead(r op, ops []op, b bounds) error {
 	}
 	return longest(sources, func(source op) error {
 		for _, w := range ops {
-			// w came after source, and is certain to have replaced it by its end.
+			// w came after source and had replaced it by its end at the latest.
 			if !w.writes() || w.end == never || w.begin <= source.end || r.found(w) {
 				continue
 			}
@@ -190,8 +189,8 @@ func judgeRead(r op, ops []op, b bounds) error {
 	})
 }
 
-// longest returns nil if one of the sources explains the read, else the last
-// reason why none does.
+// longest returns nil if one of the sources explains the read, else the reason
+// why the last does not.
 func longest(sources []op, explain func(op) error) (err error) {
 	for _, source := range sources {
 		if err = explain(source); err == nil {
@@ -201,7 +200,7 @@ func longest(sources []op, explain func(op) error) (err error) {
 	return err
 }
 
-// found says whether a read of what w left answers as r does.
+// found reports whether r read what w left.
 func (r op) found(w op) bool {
 	left := w.value
 	if w.kind == remove {
@@ -213,8 +212,8 @@ func (r op) found(w op) bool {
 	return left == r.value
 }
 
-// tell writes down the history of one secret.
-func tell(history []op, key string) string {
+// describe formats the history of one secret.
+func describe(history []op, key string) string {
 	var lines []string
 	history = slices.Clone(history)
 	slices.SortFunc(history, func(a, b op) int { return cmp.Compare(a.begin, b.begin) })
