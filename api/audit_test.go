@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"os"
@@ -135,13 +136,13 @@ func TestAWriteWhoseAuditLineFailsTellsOfItsEffect(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{})
 	time.Sleep(1100 * time.Millisecond) // so that the path is looked at again
-	e.backend.before.Store(func() {
+	e.backend.before.Store(func(context.Context) {
 		if os.Rename(e.audit, e.audit+".1") == nil {
 			must(t, os.Mkdir(e.audit, 0o700))
 		}
 	})
 	e.want(req{method: "PUT", path: base + "/a", uid: "alice", body: `{"value":"v"}`}, 503, "the secret was created")
-	e.backend.before.Store(func() {})
+	e.backend.before.Store(func(context.Context) {})
 	must(t, os.Remove(e.audit))
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }

@@ -31,6 +31,7 @@ import (
 	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/seal"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -59,6 +60,7 @@ type edge struct {
 	backend *faulty
 	unseal  string // the unseal key
 	audit   string // path of the audit log
+	trail   *audit.Log
 	log     *syncBuffer
 	client  *http.Client
 	policy  *atomic.Pointer[acl.Policy]
@@ -66,6 +68,7 @@ type edge struct {
 
 type edgeOptions struct {
 	uninitialized bool
+	bootstrap     bool // the store unseals itself
 	maxSize       int64
 	trusted       []netip.Prefix
 	warnings      func() []string
@@ -84,10 +87,13 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	if o.storage != nil {
 		storage = o.storage
 	}
-	st, err := seal.Open(t.Context(), seal.Options{Backend: storage, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log})
+	st, err := seal.Open(t.Context(), seal.Options{
+		Backend: storage, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log,
+		Bootstrap: o.bootstrap, GenerateKey: sealtest.GenerateKey,
+	})
 	must(t, err)
 	e.store = st
-	trail, err := audit.Open(e.audit)
+	e.trail, err = audit.Open(e.audit)
 	must(t, err)
 	verifier, err := token.New(token.Config{HMACKey: []byte(hmacKey)})
 	must(t, err)
@@ -95,7 +101,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	must(t, err)
 	e.policy.Store(policy.WithSuperusers("root"))
 	cfg := api.Config{
-		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: trail,
+		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: e.trail,
 		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings,
 	}
 	if o.auth != nil {
@@ -117,10 +123,13 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		e.client.CloseIdleConnections()
 		web.Close()
 		must(t, st.Close())
-		must(t, trail.Close())
+		must(t, e.trail.Close())
 		must(t, e.backend.Close())
 	})
-	if !o.uninitialized {
+	switch {
+	case o.bootstrap:
+		eventually(t, func() bool { return st.Status().State == seal.StateUnsealed })
+	case !o.uninitialized:
 		e.initialize()
 	}
 	return e
@@ -346,7 +355,7 @@ type faulty struct {
 	// onGet, if set, is a func() func() that runs before each Get; what it returns
 	// runs after it.
 	onGet atomic.Value
-	// before, if set, is a func() that runs before each Apply.
+	// before, if set, is a func(context.Context) that runs before each Apply.
 	before atomic.Value
 }
 
@@ -393,8 +402,8 @@ func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, e
 	if err := f.trouble(ctx); err != nil {
 		return nil, err
 	}
-	if before, ok := f.before.Load().(func()); ok {
-		before()
+	if before, ok := f.before.Load().(func(context.Context)); ok {
+		before(ctx)
 	}
 	if f.lost.Load() {
 		return nil, store.ErrOutcomeUnknown

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"net/http"
 
 	"secretstore/api/internal/body"
+	"secretstore/api/wire"
 )
 
 // Waiting is how many requests wait for a change.
@@ -13,4 +15,21 @@ func (s *Server) Waiting() int { return s.watches.Count() }
 func (s *Server) TakeAnswers(ctx context.Context) (release func(), err error) {
 	all, err := s.budget.Reserve(ctx, body.BudgetBytes)
 	return all.Release, err
+}
+
+// Change is an endpoint that changes the store.
+type Change struct {
+	Name, Method, Path, Effect string
+	Brake                      bool
+}
+
+// Changes returns all endpoints that may change the store, as far as their method
+// says.
+func Changes() (all []Change) {
+	for _, ep := range endpoints(&handlers{}) {
+		if ep.method != http.MethodGet && !ep.reads {
+			all = append(all, Change{ep.name, ep.method, wire.BasePath + ep.path, ep.effect, ep.brake})
+		}
+	}
+	return all
 }

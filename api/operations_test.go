@@ -227,11 +227,11 @@ func TestAWriteOfUnknownOutcomeSaysSo(t *testing.T) {
 func TestAWriteGoesOnWhenItsClientHasGone(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	ctx, leave := context.WithCancel(t.Context())
-	e.backend.before.Store(func() { leave(); time.Sleep(50 * time.Millisecond) })
+	e.backend.before.Store(func(context.Context) { leave(); time.Sleep(50 * time.Millisecond) })
 	if err := e.api("alice").CreateText(ctx, "a", wire.SecretWrite{Value: "v"}); err == nil {
 		t.Error("the client heard of it")
 	}
-	e.backend.before.Store(func() {})
+	e.backend.before.Store(func(context.Context) {})
 	eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 200 })
 	eventually(t, func() bool {
 		for _, line := range e.auditLines() {
@@ -244,7 +244,7 @@ func TestAWriteGoesOnWhenItsClientHasGone(t *testing.T) {
 }
 
 // eventually gives a condition far more time than it needs.
-func eventually(t *testing.T, ok func() bool) {
+func eventually(t testing.TB, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
