@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"secretstore/cmd/secretstore/internal/cli"
+	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
 func main() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -14,5 +15,5 @@ func main() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 // Main runs the program with the environment and working directory of the
 // process, and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return cli.Main(cli.Process{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv})
+	return cli.Main(base.Process{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv})
 }

@@ -84,16 +84,3 @@ func TestImportGoesOnAfterAnOutage(t *testing.T) {
 		})
 	}
 }
-
-func TestABarIsForTerminalsOnly(t *testing.T) {
-	var errs strings.Builder
-	(&progress{p: &Process{Stderr: &errs}, on: true}).bar(15, 30)
-	if want := "\r\x1b[K[###############               ] 15 of 30"; errs.String() != want {
-		t.Errorf("%q", errs.String())
-	}
-	errs.Reset()
-	newProgress(&Process{Stderr: &errs}).bar(1, 2)
-	if errs.String() != "" {
-		t.Errorf("%q without a terminal", errs.String())
-	}
-}

@@ -1,29 +1,22 @@
-// Package cli is the command line: one file for each group of commands, one
-// place for exit statuses. Values go to standard output untouched; everything
-// meant for people goes to standard error, an error together with what to do
-// next. It never puts a secret into an argument list or a temporary file.
+// Package cli is the command line. The commands are in the packages below it, by
+// subject; base holds what they share.
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/bulk"
+	"secretstore/cmd/secretstore/internal/cli/keys"
+	"secretstore/cmd/secretstore/internal/cli/secrets"
+	"secretstore/cmd/secretstore/internal/cli/tasks"
 )
 
-// Process is what the program sees of the world around it.
-type Process struct {
-	Args   []string // without the name of the program
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-	Getenv func(string) string
-}
-
 // Main runs one command and returns the exit status.
-func Main(p Process) int {
+func Main(p base.Process) int {
 	root := newRoot(&p)
 	root.SetArgs(p.Args)
 	root.SetIn(p.Stdin)
@@ -31,12 +24,12 @@ func Main(p Process) int {
 	root.SetErr(p.Stderr)
 	cmd, err := root.ExecuteC()
 	if err == nil {
-		return exitOK
+		return base.ExitOK
 	}
-	return report(p.Stderr, cmd, err)
+	return base.Report(p.Stderr, cmd, err)
 }
 
-func newRoot(p *Process) *cobra.Command {
+func newRoot(p *base.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "secretstore",
 		Short: "A store for secrets: passwords, keys, tokens and files",
@@ -50,10 +43,10 @@ func newRoot(p *Process) *cobra.Command {
 		Args:          cobra.ArbitraryArgs, // so that RunE can say it better
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("unknown command %q%s", args[0], meant(cmd, args[0]))
+				return base.Usagef("unknown command %q%s", args[0], meant(cmd, args[0]))
 			}
 			fmt.Fprint(p.Stderr, cmd.UsageString())
-			return usage("a command is needed")
+			return base.Usagef("a command is needed")
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -69,11 +62,12 @@ func newRoot(p *Process) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupSecrets, secretCommands(p)...)
-	add(groupSecrets, execCommand(p), renderCommand(p), importCommand(p), exportCommand(p))
+	add(groupSecrets, secrets.Commands(p)...)
+	add(groupSecrets, tasks.Commands(p)...)
+	add(groupSecrets, bulk.Commands(p)...)
 	add(groupStore, serverCommand(p))
-	add(groupStore, storeCommands(p)...)
-	add(groupOther, tokenCommand(p), taskTokenCommand(p), versionCommand(p), completionCommand(p))
+	add(groupStore, keys.Commands(p)...)
+	add(groupOther, tokenCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	root.SetHelpCommandGroupID(groupOther)
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
@@ -98,16 +92,3 @@ const (
 	groupStore   = "store"
 	groupOther   = "other"
 )
-
-// run adapts the body of a command: what fails in it is no usage error unless
-// it says so.
-func run(body func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		err := body(cmd, args)
-		var bad *usageError
-		if err == nil || errors.As(err, &bad) {
-			return err
-		}
-		return &failure{err}
-	}
-}

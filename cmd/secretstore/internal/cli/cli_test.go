@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,12 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
 
-	"secretstore/internal/atomicfile"
+	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
 // result is how a command ended.
@@ -27,7 +23,7 @@ type result struct {
 
 func call(env map[string]string, stdin string, args ...string) result {
 	var out, errs strings.Builder
-	status := Main(Process{
+	status := Main(base.Process{
 		Args: args, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs,
 		Getenv: func(k string) string { return env[k] },
 	})
@@ -52,7 +48,7 @@ func TestEveryCommandHasAHelpWithAnExample(t *testing.T) {
 			visit(sub, append(path, sub.Name()))
 		}
 	}
-	visit(newRoot(&Process{Getenv: func(string) string { return "" }}), nil)
+	visit(newRoot(&base.Process{Getenv: func(string) string { return "" }}), nil)
 }
 
 // TestBadUsageIsStatus2 never reaches a server: there is none.
@@ -145,41 +141,13 @@ func TestTokenInTheClearIsWarnedAbout(t *testing.T) {
 		{"http://127.0.0.1:1", "x", false}, {"http://localhost:1", "x", false}, {"http://[::1]:1", "x", false},
 	} {
 		var errs strings.Builder
-		p := &Process{Stderr: &errs, Getenv: func(k string) string { return map[string]string{"SECRETSTORE_TOKEN": tt.token}[k] }}
-		if _, err := (&remoteFlags{server: tt.server}).connect(p); err != nil {
+		p := &base.Process{Stderr: &errs, Getenv: func(k string) string { return map[string]string{"SECRETSTORE_TOKEN": tt.token}[k] }}
+		if _, err := (&base.Remote{Server: tt.server}).Connect(p); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(errs.String(), "unencrypted") != tt.warned {
 			t.Errorf("%s with token %q: %s", tt.server, tt.token, errs.String())
 		}
-	}
-}
-
-// TestTokenComesFromTheFirstSource: flag, then the file that the environment
-// names, then the token in the environment.
-func TestTokenComesFromTheFirstSource(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{"flag": "\n  from-flag \nsecond line\n", "file": "from-file"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var got string
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
-	defer srv.Close()
-	env := map[string]string{"SECRETSTORE_SERVER": srv.URL}
-	for _, step := range []struct{ key, value, want string }{
-		{"", "", ""},
-		{"SECRETSTORE_TOKEN", " from-env\n", "token=from-env"},
-		{"SECRETSTORE_TOKEN_FILE", filepath.Join(dir, "file"), "token=from-file"},
-	} {
-		env[step.key] = step.value
-		if call(env, "", "delete", "a"); got != step.want {
-			t.Errorf("with %s: %q, want %q", step.key, got, step.want)
-		}
-	}
-	if call(env, "", "delete", "a", "--token-file", filepath.Join(dir, "flag")); got != "token=from-flag" {
-		t.Errorf("with the flag: %q", got)
 	}
 }
 
@@ -220,106 +188,6 @@ func TestPutWhileSomebodyElseWrites(t *testing.T) {
 	}
 }
 
-func TestOutputFileIsPrivateAndWhole(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "out")
-	if err := os.WriteFile(path, []byte("old and longer"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeFile(path, []byte("new")); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	info, err2 := os.Stat(path)
-	if err != nil || err2 != nil || string(got) != "new" || info.Mode().Perm() != 0o600 {
-		t.Errorf("%q, %v, mode %v", got, err, info.Mode())
-	}
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 1 {
-		t.Errorf("%v is left, %v", left, err)
-	}
-	if err := writeFile(filepath.Join(dir, "nosuch", "out"), []byte("x")); err == nil {
-		t.Error("a missing folder is no error")
-	}
-}
-
-func TestPublicKeysReachTheServerAsBase64(t *testing.T) {
-	p := &Process{}
-	dir := t.TempDir()
-	binary := "\x99\x01\x0d\x04binary"
-	armored := "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc=\n-----END PGP PUBLIC KEY BLOCK-----\n"
-	for name, text := range map[string]string{
-		"binary": binary, "armored": armored,
-		"base64 of binary":  base64.StdEncoding.EncodeToString([]byte(binary)) + " \n",
-		"base64 of armored": base64.StdEncoding.EncodeToString([]byte(armored)),
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		sent, err := readPublicKey(p, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := base64.StdEncoding.DecodeString(strings.TrimSpace(sent))
-		want := binary
-		if strings.Contains(name, "armored") {
-			want = armored
-		}
-		if err != nil || string(got) != want {
-			t.Errorf("%s: %q, %v", name, got, err)
-		}
-	}
-}
-
-// TestGPGOutputNeverReachesTheTerminal runs a stand-in that prints a key: only
-// the caller gets it.
-func TestGPGOutputNeverReachesTheTerminal(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "gpg")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\ncat\necho note >&2\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	var out, errs strings.Builder
-	key, err := gpgDecrypt(context.Background(), &Process{Stdout: &out, Stderr: &errs}, script, "63616e6172790a")
-	if err != nil || key != "canary" || out.String() != "" || errs.String() != "note\n" {
-		t.Errorf("key %q, %v; stdout %q, stderr %q", key, err, out.String(), errs.String())
-	}
-	if _, err := gpgDecrypt(context.Background(), &Process{}, script, "not hex"); err == nil {
-		t.Error("a key that is not hex is accepted")
-	}
-}
-
-func TestWarningsStayOnOneLine(t *testing.T) {
-	if got := oneLine("policy-file: 2 problems:\n\tline 1: x\r\n\x1b[2Jline 2: y"); got != "policy-file: 2 problems:; line 1: x; [2Jline 2: y" {
-		t.Errorf("%q", got)
-	}
-}
-
-// TestAnOutputThatDidNotReachTheDiskReplacesNothing closes the file too early. A
-// full disk, too, may show only at the end.
-func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "backup")
-	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := openOutput(&Process{}, path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := out.f.Finish(atomicfile.Keep, atomicfile.Keep, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.commit(); err == nil {
-		t.Error("a failure to write is none")
-	}
-	out.discard()
-	got, err := os.ReadFile(path)
-	left, err2 := os.ReadDir(filepath.Dir(path))
-	if err != nil || err2 != nil || string(got) != "old" || len(left) != 1 {
-		t.Errorf("the file holds %q, %v; %d files, %v", got, err, len(left), err2)
-	}
-}
-
 // TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere answers with what no
 // Secret Store says.
 func TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere(t *testing.T) {
@@ -345,7 +213,7 @@ func TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere(t *testing.T) {
 		{"export", "--plaintext", "-o", out}, {"export", "--json", "--plaintext", "-o", out}, {"export", "team", "--plaintext", "-o", out},
 	} {
 		got := call(nil, "", append(args, "--server", srv.URL)...)
-		if got.status != exitFailure || got.stdout != "" || !strings.Contains(got.stderr, "is it a Secret Store?") || strings.ContainsRune(got.stderr, 0x1b) {
+		if got.status != base.ExitFailure || got.stdout != "" || !strings.Contains(got.stderr, "is it a Secret Store?") || strings.ContainsRune(got.stderr, 0x1b) {
 			t.Errorf("%q: %+v", args, got)
 		}
 		if _, err := os.Lstat(out); err == nil {
@@ -354,32 +222,30 @@ func TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere(t *testing.T) {
 	}
 }
 
-func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
+// TestTokenComesFromTheFirstSource: flag, then the file that the environment
+// names, then the token in the environment.
+func TestTokenComesFromTheFirstSource(t *testing.T) {
 	dir := t.TempDir()
-	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
-	if err := errors.Join(os.WriteFile(target, []byte("old"), 0o644), os.Symlink(target, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{link, dir, filepath.Join(link, "x")} {
-		if err := writeFile(path, []byte("secret")); err == nil {
-			t.Errorf("%s is written to", path)
+	for name, text := range map[string]string{"flag": "\n  from-flag \nsecond line\n", "file": "from-file"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(target); err != nil || string(got) != "old" {
-		t.Errorf("the target of a link holds %q, %v", got, err)
+	var got string
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
+	defer srv.Close()
+	env := map[string]string{"SECRETSTORE_SERVER": srv.URL}
+	for _, step := range []struct{ key, value, want string }{
+		{"", "", ""},
+		{"SECRETSTORE_TOKEN", " from-env\n", "token=from-env"},
+		{"SECRETSTORE_TOKEN_FILE", filepath.Join(dir, "file"), "token=from-file"},
+	} {
+		env[step.key] = step.value
+		if call(env, "", "delete", "a"); got != step.want {
+			t.Errorf("with %s: %q, want %q", step.key, got, step.want)
+		}
 	}
-	read := make(chan string)
-	go func() {
-		got, err := os.ReadFile(pipe)
-		read <- fmt.Sprint(string(got), err)
-	}()
-	if err := writeFile(pipe, []byte("secret")); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-read; got != "secret<nil>" {
-		t.Errorf("the pipe got %s", got)
-	}
-	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
-		t.Errorf("the pipe has become %v, %v", info, err)
+	if call(env, "", "delete", "a", "--token-file", filepath.Join(dir, "flag")); got != "token=from-flag" {
+		t.Errorf("with the flag: %q", got)
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"secretstore/api/wire"
 )
@@ -316,100 +313,4 @@ func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
 			t.Errorf("%q: %+v", command, got)
 		}
 	}
-}
-
-func TestServersComeFromTheFirstSource(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "secretstore"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	env := map[string]string{}
-	p := &Process{Getenv: func(k string) string { return env[k] }}
-	check := func(flags []string, want ...string) {
-		t.Helper()
-		got, err := namedServers(p, flags)
-		if err != nil || !cmp.Equal(got, want) {
-			t.Errorf("%v, %v; want %v", got, err, want)
-		}
-	}
-	check(nil, defaultServer)
-	env["XDG_CONFIG_HOME"] = dir
-	check(nil, defaultServer)
-	file := filepath.Join(dir, "secretstore", "config.yaml")
-	if err := os.WriteFile(file, []byte("servers:\n- https://a\n- https://b/\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check(nil, "https://a", "https://b")
-	env["SECRETSTORE_SERVER"] = "https://c, https://d,https://c/"
-	check(nil, "https://c", "https://d")
-	check([]string{"https://e", "https://f,https://g"}, "https://e", "https://f", "https://g")
-	if _, err := namedServers(p, []string{"https://e", "nonsense"}); err == nil {
-		t.Error("nonsense is taken")
-	}
-	env["SECRETSTORE_SERVER"] = ""
-	for _, text := range []string{"server: https://a", "servers: {a: b}", "[", "servers: [https://u:pw@a]"} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := namedServers(p, nil); err == nil || strings.Contains(err.Error(), "pw@") {
-			t.Errorf("%q: %v, %v", text, got, err)
-		}
-	}
-}
-
-func TestOnlySharesLeaveTheProgram(t *testing.T) {
-	for text, want := range map[string]bool{
-		shares[0]: true, strings.Repeat("a", 64): true, "": false, "Dear Alice, the password is": false,
-		strings.Repeat("g", 64): false, strings.Repeat("a", 63): false, strings.Repeat("a", 65): false, strings.Repeat("a", 128): false,
-	} {
-		if shareForm(text) != want {
-			t.Errorf("%q: %v", text, !want)
-		}
-	}
-}
-
-func TestThresholdIsMoreThanHalf(t *testing.T) {
-	for n, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 32: 17} {
-		if got := majority(n); got != want {
-			t.Errorf("%d holders: %d, want %d", n, got, want)
-		}
-	}
-}
-
-// FuzzKnownStores: what is read and written again says the same.
-func FuzzKnownStores(f *testing.F) {
-	f.Add([]byte("https://a default 0-1\n# note\n\nhttp://b x y\n"))
-	f.Add([]byte("a b"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		first, err := parseKnown(data)
-		if err != nil {
-			return
-		}
-		again, err := parseKnown((&knownStores{byPlace: first}).text())
-		if err != nil || fmt.Sprint(first) != fmt.Sprint(again) {
-			t.Errorf("%v becomes %v, %v", first, again, err)
-		}
-	})
-}
-
-// FuzzWrappedKeys: a document yields keys or an error, never both or neither.
-func FuzzWrappedKeys(f *testing.F) {
-	f.Add([]byte(`{"keys":["ab"],"pgp_fingerprints":["x"]}`))
-	f.Add([]byte(`{"keys":[]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		keys, err := parseWrapped(data)
-		if (len(keys) > 0) == (err != nil) {
-			t.Errorf("%v, %v", keys, err)
-		}
-	})
-}
-
-// FuzzUserConfig: no text makes the parser panic or yields servers with an error.
-func FuzzUserConfig(f *testing.F) {
-	f.Add([]byte("servers: [https://a]"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if cfg, err := parseUserConfig(data); err != nil && len(cfg.Servers) > 0 {
-			t.Errorf("%v with %v", cfg, err)
-		}
-	})
 }

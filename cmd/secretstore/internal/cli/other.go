@@ -10,9 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"secretstore/acl/token"
+	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-func tokenCommand(p *Process) *cobra.Command {
+func tokenCommand(p *base.Process) *cobra.Command {
 	var uid, secretFile, service string
 	var exp time.Duration
 	cmd := &cobra.Command{
@@ -22,25 +23,25 @@ func tokenCommand(p *Process) *cobra.Command {
 			"No server is asked. Without --exp the token never expires.",
 		Example: "  secretstore token --uid alice --secret-file auth-secret --exp 24h > alice.token\n" +
 			"  secretstore get --token-file alice.token team/db-password",
-		Args: noArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			data, err := readInput(p, secretFile)
+		Args: base.NoArgs,
+		RunE: base.Run(func(cmd *cobra.Command, _ []string) error {
+			data, err := base.ReadInput(p, secretFile)
 			if err != nil {
 				return err
 			}
 			var expires time.Time
 			if cmd.Flags().Changed("exp") {
 				if exp <= 0 {
-					return usage("--exp must be in the future; write for example 24h")
+					return base.Usagef("--exp must be in the future; write for example 24h")
 				}
 				expires = time.Now().Add(exp)
 			}
 			raw, err := token.Sign(uid, expires, service, token.FirstLine(data))
 			if err != nil {
-				return usage("%v", err)
+				return base.Usagef("%v", err)
 			}
-			if wantJSON(cmd) {
-				return printJSON(p.Stdout, map[string]string{"token": raw})
+			if base.WantJSON(cmd) {
+				return base.PrintJSON(p.Stdout, map[string]string{"token": raw})
 			}
 			_, err = fmt.Fprintln(p.Stdout, raw)
 			return err
@@ -52,20 +53,20 @@ func tokenCommand(p *Process) *cobra.Command {
 	f.DurationVar(&exp, "exp", 0, "how long the token is valid")
 	f.StringVar(&service, "service", "", "bind the token to the secrets of this service `ID`")
 	f.BoolP("json", "j", false, "print JSON")
-	required(cmd, "uid", "secret-file")
+	base.Required(cmd, "uid", "secret-file")
 	return cmd
 }
 
-func versionCommand(p *Process) *cobra.Command {
+func versionCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  secretstore version",
-		Args:    noArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
+		Args:    base.NoArgs,
+		RunE: base.Run(func(cmd *cobra.Command, _ []string) error {
 			v := version()
-			if wantJSON(cmd) {
-				return printJSON(p.Stdout, v)
+			if base.WantJSON(cmd) {
+				return base.PrintJSON(p.Stdout, v)
 			}
 			_, err := fmt.Fprintf(p.Stdout, "secretstore %s (%s, %s)\n", v["version"], v["commit"], v["go"])
 			return err
@@ -96,7 +97,7 @@ func version() map[string]string {
 	return out
 }
 
-func completionCommand(p *Process) *cobra.Command {
+func completionCommand(p *base.Process) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion " + strings.Join(shells, "|"),
@@ -105,8 +106,8 @@ func completionCommand(p *Process) *cobra.Command {
 			"  secretstore completion zsh > \"${fpath[1]}/_secretstore\"\n" +
 			"  secretstore completion fish > ~/.config/fish/completions/secretstore.fish",
 		ValidArgs: shells,
-		Args:      exactArgs(1, "name a shell: "+strings.Join(shells, ", ")),
-		RunE: run(func(cmd *cobra.Command, args []string) error {
+		Args:      base.ExactArgs(1, "name a shell: "+strings.Join(shells, ", ")),
+		RunE: base.Run(func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			switch args[0] {
 			case "bash":
@@ -118,7 +119,7 @@ func completionCommand(p *Process) *cobra.Command {
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(p.Stdout)
 			}
-			return usage("unknown shell %q; it can be %s", args[0], strings.Join(shells, ", "))
+			return base.Usagef("unknown shell %q; it can be %s", args[0], strings.Join(shells, ", "))
 		}),
 	}
 }

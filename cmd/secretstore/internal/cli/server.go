@@ -9,11 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/server"
 )
 
-func serverCommand(p *Process) *cobra.Command {
+func serverCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run the Secret Store",
@@ -31,7 +32,7 @@ func serverCommand(p *Process) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	flags := config.Register(cmd.Flags())
-	cmd.RunE = run(func(_ *cobra.Command, args []string) error {
+	cmd.RunE = base.Run(func(_ *cobra.Command, args []string) error {
 		return serve(p, flags, config.Unexpected(args))
 	})
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
@@ -54,7 +55,7 @@ func withoutName(args []string, name string) []string {
 
 // serve runs a server until a signal. It does not start with any problem, in the
 // command line or in the rest of the configuration.
-func serve(p *Process, flags *config.Flags, problems []config.Problem) error {
+func serve(p *base.Process, flags *config.Flags, problems []config.Problem) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

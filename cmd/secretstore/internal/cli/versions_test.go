@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
 // TestRollbackTellsThatSomebodyWasFirst has a server whose secret changes right
@@ -29,7 +31,7 @@ func TestRollbackTellsThatSomebodyWasFirst(t *testing.T) {
 	}))
 	defer server.Close()
 	got := call(nil, "", "rollback", "a", "--to", "1", "--server", server.URL)
-	if got.status != exitFailure || written != 0 || !strings.Contains(got.stderr, "412") || !strings.Contains(got.stderr, "Nothing was written") {
+	if got.status != base.ExitFailure || written != 0 || !strings.Contains(got.stderr, "412") || !strings.Contains(got.stderr, "Nothing was written") {
 		t.Errorf("%+v, %d writes", got, written)
 	}
 	if got := call(nil, "", "history", "a", "--server", server.URL); got.status != 0 || !strings.Contains(got.stdout, "unknown") {

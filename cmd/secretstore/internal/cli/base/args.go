@@ -1,0 +1,49 @@
+package base
+
+import (
+	"github.com/spf13/cobra"
+)
+
+// NoArgs, exactArgs and maxArgs check the arguments with a sentence that says
+// what is missing.
+func NoArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+func ExactArgs(n int, missing string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < n {
+			return Usagef("%s", missing)
+		}
+		if len(args) > n {
+			return Usagef("unexpected argument %q", args[n])
+		}
+		return nil
+	}
+}
+
+func MaxArgs(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > n {
+			return Usagef("unexpected argument %q", args[n])
+		}
+		return nil
+	}
+}
+
+// Required marks flags that a command cannot do without.
+func Required(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic("internal error: " + err.Error()) // the flag was just registered
+		}
+	}
+}
+
+func WantJSON(cmd *cobra.Command) bool {
+	on, err := cmd.Flags().GetBool("json")
+	return err == nil && on
+}

@@ -1,0 +1,164 @@
+package base
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOutputFileIsPrivateAndWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	if err := os.WriteFile(path, []byte("old and longer"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	info, err2 := os.Stat(path)
+	if err != nil || err2 != nil || string(got) != "new" || info.Mode().Perm() != 0o600 {
+		t.Errorf("%q, %v, mode %v", got, err, info.Mode())
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+	if err := WriteFile(filepath.Join(dir, "nosuch", "out"), []byte("x")); err == nil {
+		t.Error("a missing folder is no error")
+	}
+}
+
+func TestPublicKeysReachTheServerAsBase64(t *testing.T) {
+	p := &Process{}
+	dir := t.TempDir()
+	binary := "\x99\x01\x0d\x04binary"
+	armored := "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc=\n-----END PGP PUBLIC KEY BLOCK-----\n"
+	for name, text := range map[string]string{
+		"binary": binary, "armored": armored,
+		"base64 of binary":  base64.StdEncoding.EncodeToString([]byte(binary)) + " \n",
+		"base64 of armored": base64.StdEncoding.EncodeToString([]byte(armored)),
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sent, err := readPublicKey(p, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := base64.StdEncoding.DecodeString(strings.TrimSpace(sent))
+		want := binary
+		if strings.Contains(name, "armored") {
+			want = armored
+		}
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestWarningsStayOnOneLine(t *testing.T) {
+	if got := OneLine("policy-file: 2 problems:\n\tline 1: x\r\n\x1b[2Jline 2: y"); got != "policy-file: 2 problems:; line 1: x; [2Jline 2: y" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.WriteFile(target, []byte("old"), 0o644), os.Symlink(target, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, dir, filepath.Join(link, "x")} {
+		if err := WriteFile(path, []byte("secret")); err == nil {
+			t.Errorf("%s is written to", path)
+		}
+	}
+	if got, err := os.ReadFile(target); err != nil || string(got) != "old" {
+		t.Errorf("the target of a link holds %q, %v", got, err)
+	}
+	read := make(chan string)
+	go func() {
+		got, err := os.ReadFile(pipe)
+		read <- fmt.Sprint(string(got), err)
+	}()
+	if err := WriteFile(pipe, []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-read; got != "secret<nil>" {
+		t.Errorf("the pipe got %s", got)
+	}
+	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("the pipe has become %v, %v", info, err)
+	}
+}
+
+func TestABarIsForTerminalsOnly(t *testing.T) {
+	var errs strings.Builder
+	(&progress{p: &Process{Stderr: &errs}, on: true}).Bar(15, 30)
+	if want := "\r\x1b[K[###############               ] 15 of 30"; errs.String() != want {
+		t.Errorf("%q", errs.String())
+	}
+	errs.Reset()
+	NewProgress(&Process{Stderr: &errs}).Bar(1, 2)
+	if errs.String() != "" {
+		t.Errorf("%q without a terminal", errs.String())
+	}
+}
+
+func TestServersComeFromTheFirstSource(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "secretstore"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	p := &Process{Getenv: func(k string) string { return env[k] }}
+	check := func(flags []string, want ...string) {
+		t.Helper()
+		got, err := NamedServers(p, flags)
+		if err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+	}
+	check(nil, defaultServer)
+	env["XDG_CONFIG_HOME"] = dir
+	check(nil, defaultServer)
+	file := filepath.Join(dir, "secretstore", "config.yaml")
+	if err := os.WriteFile(file, []byte("servers:\n- https://a\n- https://b/\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(nil, "https://a", "https://b")
+	env["SECRETSTORE_SERVER"] = "https://c, https://d,https://c/"
+	check(nil, "https://c", "https://d")
+	check([]string{"https://e", "https://f,https://g"}, "https://e", "https://f", "https://g")
+	if _, err := NamedServers(p, []string{"https://e", "nonsense"}); err == nil {
+		t.Error("nonsense is taken")
+	}
+	env["SECRETSTORE_SERVER"] = ""
+	for _, text := range []string{"server: https://a", "servers: {a: b}", "[", "servers: [https://u:pw@a]"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := NamedServers(p, nil); err == nil || strings.Contains(err.Error(), "pw@") {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+// FuzzUserConfig: no text makes the parser panic or yields servers with an error.
+func FuzzUserConfig(f *testing.F) {
+	f.Add([]byte("servers: [https://a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if cfg, err := parseUserConfig(data); err != nil && len(cfg.Servers) > 0 {
+			t.Errorf("%v with %v", cfg, err)
+		}
+	})
+}

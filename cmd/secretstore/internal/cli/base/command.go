@@ -1,0 +1,35 @@
+// Package base holds what the commands share: flags that name the server and the
+// token, input and output, errors and exit statuses. Values go to standard output
+// untouched. Everything meant for people goes to standard error, errors together
+// with what to do next. No command puts a secret into an argument list or a
+// temporary file.
+package base
+
+import (
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Process is what the program sees of the world around it.
+type Process struct {
+	Args   []string // without the name of the program
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+}
+
+// Run adapts the body of a command: what fails in it is no usage error unless
+// it says so.
+func Run(body func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := body(cmd, args)
+		var bad *usageError
+		if err == nil || errors.As(err, &bad) {
+			return err
+		}
+		return &failure{err}
+	}
+}

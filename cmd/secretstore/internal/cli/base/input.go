@@ -1,0 +1,76 @@
+package base
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// maxValue bounds what is read as a value: more than any server takes.
+const maxValue = 1 << 30
+
+// ReadInput reads a file, or standard input for "-".
+func ReadInput(p *Process, name string) ([]byte, error) {
+	in := p.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, Usagef("%v", err)
+		}
+		defer f.Close() // only read
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxValue+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the value: %w", err)
+	}
+	if len(data) > maxValue {
+		return nil, Usagef("the value is larger than 1 GiB")
+	}
+	return data, nil
+}
+
+// Terminal reports whether r is one, and its descriptor.
+func Terminal(r io.Reader) (int, bool) {
+	f, ok := r.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	return int(f.Fd()), true
+}
+
+// Prompt reads one line without showing it.
+func Prompt(p *Process, fd int, question string) ([]byte, error) {
+	fmt.Fprint(p.Stderr, question)
+	line, err := term.ReadPassword(fd)
+	fmt.Fprintln(p.Stderr)
+	if err != nil {
+		return nil, fmt.Errorf("read from the terminal: %w", err)
+	}
+	if len(line) == 0 {
+		return nil, Usagef("nothing was typed; say -v '' for an empty value")
+	}
+	return line, nil
+}
+
+// ReadKey reads a line of text that is a key or token, from a file or standard
+// input, without the space around it.
+func ReadKey(p *Process, name, what string) (string, error) {
+	if fd, ok := Terminal(p.Stdin); ok && name == "-" {
+		line, err := Prompt(p, fd, what+" (not shown): ")
+		return string(bytes.TrimSpace(line)), err
+	}
+	data, err := ReadInput(p, name)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := bytes.Cut(bytes.TrimSpace(data), []byte{'\n'})
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 {
+		return "", Usagef("%s is empty; it should hold the %s", name, what)
+	}
+	return string(line), nil
+}

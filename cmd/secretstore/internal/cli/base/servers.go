@@ -1,0 +1,126 @@
+package base
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxUserFile bounds the files that the command line keeps for its user.
+const maxUserFile = 1 << 20
+
+// userConfig is the file config.yaml of the person who types.
+type userConfig struct {
+	// Servers are all servers of the store. They are named by the operator and
+	// never learned from the storage: whoever can write there could name a
+	// server of their own, and collect shares and tokens.
+	Servers []string `yaml:"servers"`
+}
+
+// NamedServers returns the URLs of the servers, from the first of: the flags,
+// SECRETSTORE_SERVER (separated by commas), the configuration file, the
+// default. It never returns none.
+func NamedServers(p *Process, flags []string) ([]string, error) {
+	all := splitServers(flags)
+	if len(all) == 0 {
+		all = splitServers([]string{p.Getenv("SECRETSTORE_SERVER")})
+	}
+	if len(all) == 0 {
+		cfg, err := loadUserConfig(p)
+		if err != nil {
+			return nil, err
+		}
+		all = splitServers(cfg.Servers)
+	}
+	if len(all) == 0 {
+		all = []string{defaultServer}
+	}
+	for _, s := range all {
+		if _, err := ParseServer(s); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// splitServers takes lists apart, and drops what is named twice: a share sent
+// twice would do no harm, but the table would be a lie.
+func splitServers(lists []string) []string {
+	var all []string
+	for _, list := range lists {
+		for s := range strings.SplitSeq(list, ",") {
+			if s = strings.TrimRight(strings.TrimSpace(s), "/"); s != "" && !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+func loadUserConfig(p *Process) (userConfig, error) {
+	dir := UserDir(p, "XDG_CONFIG_HOME", ".config")
+	if dir == "" {
+		return userConfig{}, nil
+	}
+	path := filepath.Join(dir, "config.yaml")
+	data, err := ReadUserFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return userConfig{}, nil
+	}
+	if err != nil {
+		return userConfig{}, Usagef("%v", err)
+	}
+	cfg, err := parseUserConfig(data)
+	if err != nil {
+		return userConfig{}, Usagef("%s: %v", path, err)
+	}
+	return cfg, nil
+}
+
+// parseUserConfig reads the text of config.yaml; a key that it does not know
+// is an error, for it may be a slip of "servers".
+func parseUserConfig(data []byte) (cfg userConfig, err error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
+		return userConfig{}, fmt.Errorf("write it as \"servers: [URL, URL]\": %w", err)
+	}
+	return cfg, nil
+}
+
+// UserDir returns the folder of this program below the one that the XDG
+// variable names, or below the home folder; "" if there is neither. A relative
+// XDG folder counts as unset, as its specification says.
+func UserDir(p *Process, variable, inHome string) string {
+	if dir := p.Getenv(variable); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "secretstore")
+	}
+	if home := p.Getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, inHome, "secretstore")
+	}
+	return ""
+}
+
+func ReadUserFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxUserFile {
+		return nil, fmt.Errorf("%s is larger than 1 MiB; is it the right file?", path)
+	}
+	return data, nil
+}

@@ -1,0 +1,82 @@
+// Package bulk holds the commands about many secrets at once, import and export.
+package bulk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// Commands are those about many secrets at once.
+func Commands(p *base.Process) []*cobra.Command {
+	return []*cobra.Command{importCommand(p), exportCommand(p)}
+}
+
+// bulkFlags are those of import and export, which may run for long: --timeout
+// is for each secret.
+type bulkFlags struct{ remote base.Remote }
+
+// atOnce is how many secrets are under way at the same time.
+const atOnce = 8
+
+// command makes a command of the client without an end in time.
+func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
+	b.remote.Register(cmd, nil)
+	cmd.Flags().Lookup("timeout").Usage = "give up on a secret after so long"
+	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		b.remote.Reread = true
+		c, err := b.remote.Connect(p)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return body(ctx, c, cmd, args)
+	})
+	return cmd
+}
+
+// patiently repeats what may be repeated while the server is away.
+func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.remote.Timeout)
+	defer cancel()
+	_, err := client.Retry(ctx, client.Retries{}, func(ctx context.Context) (struct{}, error) { return struct{}{}, what(ctx) })
+	return err
+}
+
+// hopeless reports whether an error of one secret would be one of all.
+func hopeless(err error) bool {
+	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || client.Temporary(err)
+}
+
+// failed is a secret that could not be read or written.
+type failed struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// printFailed prints a table, and returns the error that there are failures.
+func printFailed(p *base.Process, all []failed, verb string) error {
+	if len(all) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(p.Stderr, 0, 0, 2, ' ', 0)
+	for _, f := range all {
+		fmt.Fprintf(w, "%s\t%s\n", f.Path, f.Error)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%d secret(s) could not be %s", len(all), verb)
+}

@@ -1,0 +1,259 @@
+package bulk
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/acl"
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/forms"
+	"secretstore/seal/pgp"
+)
+
+// exportFlags are those of export.
+type exportFlags struct {
+	bulkFlags
+	out       string
+	dotenv    bool
+	plaintext bool
+	keys      []string
+}
+
+func exportCommand(p *base.Process) *cobra.Command {
+	var flags exportFlags
+	cmd := &cobra.Command{
+		Use:   "export [PATH] (--pgp-key FILE... | --plaintext) [--json | --dotenv] [-o DIR|FILE]",
+		Short: "Write all secrets below a path to a folder or file",
+		Long: "export reads the secret PATH and all below it (without PATH: all there are) and writes them for import, encrypted\n" +
+			"to the holders of GPG keys with --pgp-key, or readable for everybody who gets hold of them with --plaintext.\n\n" +
+			"A folder tree:  -o DIR, which must be new or empty; files have mode 0600, folders 0700. Each file is named like its\n" +
+			"                secret, with \"@secret\" after the name of one whose path is also a folder; index.json (@index.json,\n" +
+			"                if a secret is called so) has what else is known. Encrypted it is one file, a tar: gpg -d FILE | tar -x\n" +
+			"--json          one document with everything: {\"team/db\": {\"value\": \"...\"}}, \"value_base64\" for a binary secret\n" +
+			"--dotenv        NAME=VALUE lines, for the text secrets directly in PATH whose names are those of variables\n\n" +
+			"-o FILE has mode 0600, and is there only when it is complete; without it the document goes to standard output.\n" +
+			"Secrets that may not be read are named at the end; the exit status is then 1.",
+		Example: "  gpg --export backup@example.com > backup.pub\n" +
+			"  secretstore export --pgp-key backup.pub -o backup.tar.pgp\n" +
+			"  secretstore export team --json --pgp-key backup.pub | ssh elsewhere 'cat > team.json.pgp'\n" +
+			"  secretstore export team/app --dotenv --plaintext -o /dev/shm/app.env\n" +
+			"  secretstore export team --plaintext -o /dev/shm/team",
+		Args: base.MaxArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVarP(&flags.out, "output", "o", "", "the folder `DIR`, or the file")
+	f.BoolVar(&flags.dotenv, "dotenv", false, "write NAME=VALUE lines")
+	f.BoolVar(&flags.plaintext, "plaintext", false, "write the values as they are")
+	f.StringArrayVar(&flags.keys, "pgp-key", nil, "encrypt to the public key in `FILE`, which is what gpg --export prints (may be given again)")
+	cmd = flags.command(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		return flags.run(ctx, p, c, base.WantJSON(cmd), append(args, "")[0])
+	})
+	cmd.Flags().Lookup("json").Usage = "write one JSON document"
+	cmd.MarkFlagsMutuallyExclusive("json", "dotenv")
+	cmd.MarkFlagsMutuallyExclusive("plaintext", "pgp-key")
+	cmd.MarkFlagsOneRequired("plaintext", "pgp-key")
+	return cmd
+}
+
+func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client, asJSON bool, arg string) (err error) {
+	scope, err := acl.ParseFolder(url.PathEscape(arg))
+	if err != nil {
+		return base.Usagef("%s", base.BadPath)
+	}
+	tree := !asJSON && !e.dotenv
+	if tree && e.plaintext && e.out == "" {
+		return base.Usagef("name the folder with -o DIR, or say --json or --dotenv")
+	}
+	to, err := e.holders(p)
+	if err != nil {
+		return err
+	}
+	ex := &exporting{flags: e, c: c}
+	paths, err := ex.list(ctx, scope)
+	if err != nil {
+		return err
+	}
+	if e.dotenv {
+		if paths, err = variablesIn(scope, paths); err != nil {
+			return err
+		}
+	}
+	if tree && e.plaintext {
+		return ex.toDir(ctx, p, paths)
+	}
+	out, err := openOutput(p, e.out)
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	sink, finish, err := encrypted(out, to)
+	if err != nil {
+		return err
+	}
+	switch {
+	case asJSON:
+		err = ex.toJSON(ctx, p, paths, sink)
+	case e.dotenv:
+		err = ex.toDotenv(ctx, p, paths, sink)
+	default:
+		err = ex.toTar(ctx, p, paths, sink)
+	}
+	if err == nil {
+		err = finish()
+	}
+	if err == nil {
+		err = out.commit()
+	}
+	if err != nil {
+		return err
+	}
+	return printFailed(p, ex.failed, "exported")
+}
+
+func (e *exportFlags) holders(p *base.Process) ([]*pgp.PublicKey, error) {
+	keys, err := base.ReadPublicKeys(p, e.keys)
+	if err != nil {
+		return nil, err
+	}
+	var to []*pgp.PublicKey
+	for i, key := range keys {
+		k, err := pgp.ParsePublicKey(key, time.Now())
+		if err != nil {
+			return nil, base.Usagef("%s: %v", e.keys[i], err)
+		}
+		to = append(to, k)
+	}
+	return to, nil
+}
+
+// encrypted returns a writer to the holders, or to everybody if there are none.
+// finish ends the message, and reads a file back.
+func encrypted(out *output, to []*pgp.PublicKey) (sink io.Writer, finish func() error, err error) {
+	buffered := bufio.NewWriterSize(out, 1<<20)
+	if len(to) == 0 {
+		return buffered, buffered.Flush, nil
+	}
+	message, err := pgp.NewFileWriter(buffered, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return message, func() error {
+		if err := errors.Join(message.Close(), buffered.Flush()); err != nil || out.f == nil {
+			return err
+		}
+		return message.Verify(bufio.NewReaderSize(out.f.Content(), 1<<20))
+	}, nil
+}
+
+// variablesIn wants every path to be NAME directly in the scope.
+func variablesIn(scope acl.Path, paths []string) ([]string, error) {
+	paths = slices.DeleteFunc(paths, func(p string) bool { return p == scope.String() })
+	for _, p := range paths {
+		name := strings.TrimPrefix(strings.TrimPrefix(p, scope.String()), "/")
+		if !forms.IsVariable(name) {
+			return nil, fmt.Errorf("%s cannot be in a dotenv file, which has room for names like DB_PASSWORD only; use --json", p)
+		}
+	}
+	return paths, nil
+}
+
+// exporting is one run.
+type exporting struct {
+	flags  *exportFlags
+	c      *client.Client
+	failed []failed
+}
+
+// list returns the full paths at and below the scope, sorted.
+func (ex *exporting) list(ctx context.Context, scope acl.Path) (paths []string, err error) {
+	var names []string
+	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
+		names, err = base.ListNames(ctx, ex.c, scope)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		paths = append(paths, path.Join(scope.String(), name))
+	}
+	if !scope.IsRoot() {
+		switch _, err := ex.get(ctx, scope.String()); {
+		case err == nil:
+			paths = append(paths, scope.String())
+		case hopeless(err):
+			return nil, err
+		case errors.Is(err, client.ErrNotFound) && len(names) == 0:
+			return nil, fmt.Errorf("there is no secret at or below %s: %w", scope, err)
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+func (ex *exporting) get(ctx context.Context, path string) (s client.Secret, err error) {
+	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
+		s, err = ex.c.Get(ctx, path, client.GetOptions{})
+		return err
+	})
+	return s, err
+}
+
+// inFlight is how many values are in memory at most.
+const inFlight = 4 * atOnce
+
+// each reads the secrets and calls put with each, in order. What is wrong with
+// one secret is noted; what was deleted meanwhile is left out.
+func (ex *exporting) each(ctx context.Context, p *base.Process, paths []string, put func(path string, s client.Secret) error) error {
+	line := base.NewProgress(p)
+	defer line.End()
+	done := 0
+	for part := range slices.Chunk(paths, inFlight) {
+		values := make([]client.Secret, len(part))
+		errs := make([]error, len(part))
+		var g errgroup.Group
+		g.SetLimit(atOnce)
+		for i, path := range part {
+			g.Go(func() error {
+				values[i], errs[i] = ex.get(ctx, path)
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for i, path := range part {
+			if err := ex.one(ctx, path, values[i], errs[i], put); err != nil {
+				return err
+			}
+			clear(values[i].Value)
+			done++
+			line.Bar(done, len(paths))
+		}
+	}
+	return nil
+}
+
+func (ex *exporting) one(ctx context.Context, path string, s client.Secret, err error, put func(path string, s client.Secret) error) error {
+	switch {
+	case err == nil:
+		return put(path, s)
+	case ctx.Err() != nil || hopeless(err):
+		return err
+	case !errors.Is(err, client.ErrNotFound):
+		ex.failed = append(ex.failed, failed{path, err.Error()})
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+package bulk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/acl"
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/forms"
+)
+
+// importFlags are those of import.
+type importFlags struct {
+	bulkFlags
+	dir, json, dotenv    string
+	under                string
+	update, skip, dryRun bool
+}
+
+func importCommand(p *base.Process) *cobra.Command {
+	var flags importFlags
+	cmd := &cobra.Command{
+		Use:   "import (--from-dir DIR | --from-json FILE | --from-dotenv FILE) [--under PATH] [--update | --skip-existing] [--dry-run]",
+		Short: "Create many secrets from a folder, a JSON or a dotenv file",
+		Long: "import creates the secrets of a folder or file. What is in the store with the same value already is left alone, so\n" +
+			"that a run that was cut off is finished by running it again. A secret that is there with another value is an\n" +
+			"error, unless --update replaces it or --skip-existing keeps it. The exit status is 1 if anything failed.\n\n" +
+			"--from-dir    each file is the secret of its path, byte for byte; \"@secret\" at the end of a name is not part of\n" +
+			"              it (a secret team, beside others in team/). With the index that export, recover and reinit --wipe\n" +
+			"              write (index.json or @index.json), kind, description and labels are restored; without it a value\n" +
+			"              is text if it is UTF-8 without NUL.\n" +
+			"--from-json   {\"team/db\": {\"value\": \"...\"}, \"team/key\": {\"value_base64\": \"...\", \"description\": \"...\", \"labels\": []}}\n" +
+			"--from-dotenv NAME=VALUE lines, quoted as for a shell, nothing expanded; each NAME is a secret",
+		Example: "  secretstore import --from-dir secrets --under team --dry-run\n" +
+			"  gpg --decrypt backup.tar.pgp | tar -x -C restored && secretstore import --from-dir restored\n" +
+			"  gpg --decrypt secrets.json.pgp | secretstore import --from-json - --skip-existing\n" +
+			"  secretstore import --from-dotenv .env --under team/app --update",
+		Args: base.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.dir, "from-dir", "", "the secrets are the files of this folder `DIR`")
+	f.StringVar(&flags.json, "from-json", "", "`FILE` with a JSON document (- is standard input)")
+	f.StringVar(&flags.dotenv, "from-dotenv", "", "`FILE` with NAME=VALUE lines (- is standard input)")
+	f.StringVar(&flags.under, "under", "", "put all below this `PATH`")
+	f.BoolVar(&flags.update, "update", false, "replace values that differ")
+	f.BoolVar(&flags.skip, "skip-existing", false, "leave secrets alone that exist")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only say what would be done")
+	cmd.MarkFlagsMutuallyExclusive("from-dir", "from-json", "from-dotenv")
+	cmd.MarkFlagsOneRequired("from-dir", "from-json", "from-dotenv")
+	cmd.MarkFlagsMutuallyExclusive("update", "skip-existing")
+	return flags.command(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+		return flags.run(ctx, p, c, base.WantJSON(cmd))
+	})
+}
+
+func (i *importFlags) run(ctx context.Context, p *base.Process, c *client.Client, asJSON bool) error {
+	all, missing, done, err := i.sources(p)
+	if err != nil {
+		return base.Usagef("%v\nNothing was changed", err)
+	}
+	defer done()
+	if all, err = i.below(all); err != nil {
+		return err
+	}
+	im := &importing{flags: i, c: c, report: importReport{DryRun: i.dryRun, Failed: []failed{}}}
+	for _, path := range missing {
+		im.report.Failed = append(im.report.Failed, failed{path, "is damaged in the backup, which has no value of it"})
+	}
+	err = im.all(ctx, p, all)
+	im.report.sort()
+	if e := im.report.print(p, asJSON); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("%w\nThe rest was not looked at; run the same command again to go on", err)
+	}
+	return printFailed(p, im.report.Failed, "imported")
+}
+
+// sources reads what is to be imported. done ends the use of it.
+func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []string, done func(), err error) {
+	done = func() {}
+	if i.dir != "" {
+		root, err := os.OpenRoot(i.dir)
+		if err != nil {
+			return nil, nil, done, err
+		}
+		all, missing, err = forms.ReadTree(root)
+		return all, missing, func() { root.Close() }, err
+	}
+	parse := forms.ParseJSON
+	if i.dotenv != "" {
+		parse = forms.ParseDotenv
+	}
+	name := base.First(i.json, i.dotenv)
+	data, err := base.ReadInput(p, name)
+	if err != nil {
+		return nil, nil, done, err
+	}
+	all, err = parse(data)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return all, nil, done, err
+}
+
+// below puts the folder of --under before every path.
+func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
+	folder, err := acl.ParseFolder(url.PathEscape(i.under))
+	if err != nil {
+		return nil, base.Usagef("--under: %s", base.BadPath)
+	}
+	for n := range all {
+		all[n].Path = path.Join(folder.String(), all[n].Path)
+		if _, err := base.SecretPath(all[n].Path); err != nil {
+			return nil, base.Usagef("%s is too long for the path of a secret", all[n].Path)
+		}
+	}
+	return all, nil
+}
+
+// importing is one run.
+type importing struct {
+	flags  *importFlags
+	c      *client.Client
+	mu     sync.Mutex // guards report
+	report importReport
+}
+
+// all imports everything. It returns an error for what would be the same for all
+// others; what is wrong with one secret is in the report.
+func (im *importing) all(ctx context.Context, p *base.Process, all []forms.Source) error {
+	line := base.NewProgress(p)
+	defer line.End()
+	g, running := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	n := 0
+	for _, s := range all {
+		if running.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			got, err := im.one(running, s)
+			if hopeless(err) || err != nil && running.Err() != nil {
+				return err
+			}
+			im.mu.Lock()
+			defer im.mu.Unlock()
+			im.report.add(s.Path, got, err)
+			n++
+			line.Bar(n, len(all))
+			return nil
+		})
+	}
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return errors.New("stopped")
+	}
+	return err
+}
+
+func (im *importing) one(ctx context.Context, s forms.Source) (got outcome, err error) {
+	item, err := s.Read()
+	if err != nil {
+		return 0, err
+	}
+	defer clear(item.Value)
+	item.Path = s.Path
+	err = im.flags.patiently(ctx, func(ctx context.Context) error {
+		got, err = im.try(ctx, item)
+		return err
+	})
+	return got, err
+}
+
+// The refusals that are ours.
+var (
+	errDiffers    = errors.New("exists with another value; replace it with --update, or keep it with --skip-existing")
+	errUnreadable = errors.New("exists, and may not be read for comparison; replace it with --update, or keep it with --skip-existing")
+)
+
+// try looks first, so that it can be repeated after an unclear failure.
+func (im *importing) try(ctx context.Context, item forms.Item) (outcome, error) {
+	old, err := im.c.Get(ctx, item.Path, client.GetOptions{Latest: true})
+	switch {
+	case err == nil && same(old, item):
+		return unchanged, nil
+	case err == nil && begun(old, item) && !im.flags.dryRun:
+		return created, im.ifStill(old).UpdateBinary(ctx, item.Path, item.Value)
+	case err == nil:
+		return im.replace(ctx, item, im.ifStill(old), errDiffers)
+	case !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrDenied):
+		return 0, err
+	case im.flags.dryRun:
+		return created, nil
+	}
+	err = im.create(ctx, item)
+	if errors.Is(err, client.ErrExists) {
+		return im.replace(ctx, item, im.c, errUnreadable) // or somebody was faster
+	}
+	return created, err
+}
+
+// updater is a client, or one that changes only what nobody else has changed.
+type updater interface {
+	UpdateText(ctx context.Context, path string, s wire.SecretWrite) error
+	UpdateBinary(ctx context.Context, path string, value []byte) error
+}
+
+func (im *importing) ifStill(old client.Secret) updater {
+	if old.ETag == "" { // of a server that has none
+		return im.c
+	}
+	return im.c.IfMatch(old.ETag)
+}
+
+func (im *importing) replace(ctx context.Context, item forms.Item, by updater, refusal error) (outcome, error) {
+	switch {
+	case im.flags.skip:
+		return skipped, nil
+	case !im.flags.update:
+		return 0, refusal
+	case im.flags.dryRun:
+		return updated, nil
+	case !item.Binary:
+		return updated, by.UpdateText(ctx, item.Path, document(item))
+	case !described(item):
+		return updated, by.UpdateBinary(ctx, item.Path, item.Value)
+	}
+	if err := by.UpdateText(ctx, item.Path, document(item)); err != nil {
+		return 0, err
+	}
+	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value) // it is another one now
+}
+
+func (im *importing) create(ctx context.Context, item forms.Item) error {
+	switch {
+	case !item.Binary:
+		return im.c.CreateText(ctx, item.Path, document(item))
+	case !described(item):
+		return im.c.CreateBinary(ctx, item.Path, item.Value)
+	}
+	if err := im.c.CreateText(ctx, item.Path, document(item)); err != nil {
+		return err
+	}
+	return im.c.UpdateBinary(ctx, item.Path, item.Value)
+}
+
+// described reports whether there is metadata. Bytes carry none: such a secret
+// is an empty text first, whose metadata stays.
+func described(item forms.Item) bool { return item.Description != nil || item.Labels != nil }
+
+// begun reports whether a run was cut off between the two.
+func begun(old client.Secret, item forms.Item) bool {
+	first := item
+	first.Binary, first.Value = false, nil
+	return item.Binary && described(item) && same(old, first)
+}
+
+func document(item forms.Item) wire.SecretWrite {
+	doc := wire.SecretWrite{Description: item.Description, Labels: item.Labels}
+	if !item.Binary {
+		doc.Value = string(item.Value)
+	}
+	return doc
+}
+
+// same compares all that the form says. Of a binary secret the server tells
+// nothing but its value.
+func same(old client.Secret, item forms.Item) bool {
+	if old.Binary != item.Binary || !bytes.Equal(old.Value, item.Value) {
+		return false
+	}
+	return item.Binary || (item.Description == nil || *item.Description == old.Description) &&
+		(item.Labels == nil || slices.Equal(*item.Labels, old.Labels))
+}

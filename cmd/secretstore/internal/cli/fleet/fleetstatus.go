@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// serverStatus is one server in JSON.
+type serverStatus struct {
+	URL      string   `json:"server"`
+	State    string   `json:"state"` // unsealed, sealed, uninitialized, damaged, refuses, unreachable
+	UUID     string   `json:"uuid,omitempty"`
+	Progress int      `json:"progress"` // shares that were entered
+	Warnings []string `json:"warnings,omitempty"`
+	Error    string   `json:"error,omitempty"`
+}
+
+// ServersPart is in the JSON of every command that talks to all servers.
+type ServersPart struct {
+	Servers []serverStatus `json:"servers"`
+}
+
+func (f *Fleet) Statuses() ServersPart {
+	all := make([]serverStatus, 0, len(f.Members))
+	for _, m := range f.Members {
+		s := serverStatus{URL: m.URL, State: m.State()}
+		if m.Err != nil {
+			s.Error = m.Err.Error()
+		} else {
+			s.UUID, s.Progress, s.Warnings = m.UUID(), m.Seal.Progress, m.Seal.Warnings
+		}
+		all = append(all, s)
+	}
+	return ServersPart{all}
+}
+
+// Table writes a line for each server.
+func (f *Fleet) Table(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tSTATE\tSHARES\tSTORE")
+	for _, m := range f.Members {
+		shares, uuid := "-", "-"
+		switch {
+		case m.Err != nil:
+			uuid = base.OneLine(m.Err.Error())
+		case m.Backend.Initialized && m.Seal.Shares > 0:
+			shares, uuid = fmt.Sprintf("%d of %d needed", m.Seal.Threshold, m.Seal.Shares), m.UUID()
+			if m.Seal.Progress > 0 {
+				shares = fmt.Sprintf("%d of %d entered", m.Seal.Progress, m.Seal.Threshold)
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.URL, m.State(), shares, uuid)
+	}
+	for _, m := range f.Members {
+		for _, warning := range m.Seal.Warnings {
+			fmt.Fprintf(w, "Warning of %s: %s\n", m.URL, base.OneLine(warning))
+		}
+	}
+	return w.Flush()
+}
+
+// Finish looks at the servers once more and ends a command: with --json by the
+// document that doc makes, else by a sentence and the table.
+func (f *Fleet) Finish(ctx context.Context, cmd *cobra.Command, sentence string, doc func(ServersPart) any) error {
+	f.Look(ctx)
+	return f.Show(cmd, sentence, doc)
+}
+
+func (f *Fleet) Show(cmd *cobra.Command, sentence string, doc func(ServersPart) any) error {
+	if err := f.Trust(); err != nil {
+		return err
+	}
+	if base.WantJSON(cmd) {
+		return base.PrintJSON(f.P.Stdout, doc(f.Statuses()))
+	}
+	if sentence != "" {
+		if _, err := fmt.Fprintln(f.P.Stdout, sentence); err != nil {
+			return err
+		}
+	}
+	return f.Table(f.P.Stdout)
+}
+
+// Damaged is the state of a store whose holders are not known any more.
+const Damaged = "damaged"
+
+func stateWord(b wire.Backend, st wire.SealStatus) string {
+	switch {
+	case !b.Initialized:
+		return "uninitialized"
+	case st.Shares == 0:
+		return Damaged
+	case b.Sealed:
+		return "sealed"
+	}
+	return "unsealed"
+}

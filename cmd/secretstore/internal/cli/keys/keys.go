@@ -1,0 +1,131 @@
+// Package keys holds the commands about the store and its keys: status, init,
+// seal and unseal, rekey and rotate, and those that work on a storage without a
+// server, recover and reinit --wipe.
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/fleet"
+)
+
+func keysCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "keys doctor",
+		Short:   "Look after the keys of the store and their holders",
+		Example: "  secretstore keys doctor",
+		RunE: base.Run(func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return base.Usagef("unknown command %q; there is: secretstore keys doctor", args[0])
+			}
+			return base.Usagef("name what to do: secretstore keys doctor")
+		}),
+	}
+	cmd.AddCommand(doctorCommand(p))
+	return cmd
+}
+
+func doctorCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Tell whether the holders and keys are in order",
+		Long: "doctor shows each holder of the unseal key with their PGP key, whether the storage still keeps a private key that\n" +
+			"unseals, and how far the data is encrypted with the newest data key. Exit status 1 says that something needs\n" +
+			"attention; a key that expires is told 60, 30 and 7 days before. A user id is what the key says about itself." + fleet.LongHelp,
+		Example: "  secretstore keys doctor\n" +
+			"  secretstore keys doctor --json | jq -r '.attention[]'",
+		Args: base.NoArgs,
+	}
+	cmd.DisableFlagsInUseLine = true
+	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
+		f, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := f.Leader()
+		if err != nil {
+			return err
+		}
+		if err := f.Trust(); err != nil {
+			return err
+		}
+		keys, err := fleet.Ask(ctx, f, m.Client.Keys)
+		if err != nil {
+			return err
+		}
+		needs := attention(keys)
+		if !base.WantJSON(cmd) {
+			if err := printKeys(p, keys, needs); err != nil {
+				return err
+			}
+		}
+		err = f.Finish(ctx, cmd, "", func(s fleet.ServersPart) any { return doctorDocument{keys, needs, s} })
+		if err == nil && len(needs) > 0 {
+			err = errors.New("the keys need attention")
+		}
+		return err
+	})
+}
+
+// doctorDocument is the report in JSON.
+type doctorDocument struct {
+	wire.Keys
+	Attention []string `json:"attention"` // never null
+	fleet.ServersPart
+}
+
+// attention lists what an operator should do something about.
+func attention(k wire.Keys) []string {
+	needs := []string{}
+	for _, h := range k.Holders {
+		for _, text := range []string{h.Warning, h.Problem} {
+			if text != "" {
+				needs = append(needs, fmt.Sprintf("%s: %s", base.OneLine(h.Fingerprint), base.OneLine(text)))
+			}
+		}
+	}
+	if k.BootstrapKeyHeld {
+		needs = append(needs, "the storage keeps the bootstrap key, so whoever copies the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
+	}
+	if k.Damaged > 0 {
+		needs = append(needs, damagedSentence(k.Damaged, k.DamagedRecord))
+	}
+	if k.RekeyUnderWay {
+		needs = append(needs, "a rekey waits for its new holders (secretstore rekey --verify), or to be cancelled (secretstore rekey --cancel)")
+	}
+	return needs
+}
+
+func printKeys(p *base.Process, k wire.Keys, needs []string) error {
+	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FINGERPRINT\tUSER ID\tALGORITHM\tEXPIRES\tPROBLEM")
+	for _, h := range k.Holders {
+		expires, problem := "never", base.First(h.Warning, h.Problem, "-")
+		if h.Expires != nil {
+			expires = h.Expires.Format("2006-01-02")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", base.OneLine(h.Fingerprint), base.First(base.OneLine(h.UserID), "-"), base.First(base.OneLine(h.Algorithm), "-"), expires, base.OneLine(problem))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nUnseal key:\t%d of %d holders\n", k.Threshold, k.Shares)
+	fmt.Fprintf(w, "Bootstrap key:\t%s\n", map[bool]string{true: "kept in the storage", false: "none"}[k.BootstrapKeyHeld])
+	if k.Sealed {
+		fmt.Fprintln(w, "Data keys:\tnot known while the store is sealed")
+	} else {
+		fmt.Fprintf(w, "Data keys:\t%d (%d records under old ones)\n", k.Terms, k.OldRecords)
+	}
+	for _, text := range needs {
+		fmt.Fprintf(w, "Attention:\t%s\n", text)
+	}
+	fmt.Fprintln(w)
+	return w.Flush()
+}

@@ -1,0 +1,283 @@
+package keys
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"secretstore/acl"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/gpg"
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/cmd/secretstore/internal/offline"
+	"secretstore/seal"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+// wiping is one run of reinit --wipe. The order of its steps is what makes it
+// safe: nothing is removed before the backup is on the disk and was opened.
+type wiping struct {
+	p       *base.Process
+	flags   *wipeFlags
+	s       *storage
+	holder  gpg.Holder
+	keys    []string // of the new holders
+	to      []*pgp.PublicKey
+	result  wipeDocument
+	current []string // decrypted shares of the old key
+}
+
+// wipeDocument is the report of reinit --wipe in JSON.
+type wipeDocument struct {
+	Removed      int      `json:"secrets_removed"`
+	Backup       string   `json:"backup"` // "" if none was written
+	OldStore     string   `json:"old_store"`
+	Store        string   `json:"store"`
+	Shares       int      `json:"shares"`
+	Threshold    int      `json:"threshold"`
+	Keys         []string `json:"keys"`
+	Fingerprints []string `json:"pgp_fingerprints"`
+}
+
+func (w *wipeFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process, rekey *rekeyFlags, flags *config.Flags) (err error) {
+	if !cmd.Flags().Changed("storage") {
+		return base.Usagef("name what to wipe with --storage")
+	}
+	job := &wiping{p: p, flags: w, holder: gpg.Holder{P: p, Program: rekey.current.Program}}
+	keys, threshold, err := rekey.holders.read(cmd, p)
+	if err != nil {
+		return err
+	}
+	job.keys, job.result.Shares, job.result.Threshold = keys, len(keys), threshold
+	for i, key := range keys {
+		public, err := pgp.ParsePublicKey(key, time.Now())
+		if err != nil {
+			return base.Usagef("%s: %v", rekey.holders.files[i], err)
+		}
+		job.to = append(job.to, public)
+	}
+	if job.current, err = rekey.current.Read(p, "present unseal key"); err != nil {
+		return err
+	}
+	if job.s, err = openStorage(ctx, p, flags); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, job.s.Close()) }()
+	job.result.OldStore = job.s.info.UUID
+	if err := job.do(ctx); err != nil {
+		return err
+	}
+	return job.finish(cmd)
+}
+
+func (w *wiping) do(ctx context.Context) error {
+	n, err := offline.Count(ctx, w.s)
+	if err != nil {
+		return err
+	}
+	w.result.Removed = n
+	if err := w.confirm(n); err != nil {
+		return err
+	}
+	if w.s.cfg.Storage.Kind == config.ZooKeeper {
+		if err := offline.Freeze(ctx, w.s); err != nil {
+			return err
+		}
+	}
+	if n > 0 && !w.flags.noBackup {
+		if err := w.backup(ctx); err != nil {
+			return fmt.Errorf("%w\nNothing was removed%s", err, w.frozen())
+		}
+	}
+	if err := w.remove(ctx); err != nil {
+		return fmt.Errorf("%w\nThe rest is still there; run the same command again to go on", err)
+	}
+	return w.initialise(ctx)
+}
+
+// frozen reminds of what was done to a store on ZooKeeper.
+func (w *wiping) frozen() string {
+	if w.s.cfg.Storage.Kind == config.ZooKeeper {
+		return "; the store is sealed"
+	}
+	return ""
+}
+
+// storeName is what has to be typed.
+const storeName = "default"
+
+// confirm shows what will be lost and wants the name of the store.
+func (w *wiping) confirm(n int) error {
+	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.name(), storeName, base.First(w.s.info.UUID, "no keys"), n)
+	if w.flags.noBackup && n > 0 {
+		fmt.Fprintln(w.p.Stderr, "Backup:   none, they are lost for ever")
+	}
+	if w.flags.yes {
+		return nil
+	}
+	fmt.Fprint(w.p.Stderr, "Are all servers stopped? Type the name of the store to go on: ")
+	line, err := bufio.NewReader(io.LimitReader(w.p.Stdin, 1024)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(line) != storeName {
+		return errors.New("that is not the name of the store; nothing was changed")
+	}
+	return nil
+}
+
+// backup writes all secrets to a file that only the new holders open.
+func (w *wiping) backup(ctx context.Context) error {
+	st, err := w.openOld(ctx)
+	if err != nil {
+		return fmt.Errorf("the old store does not open for a backup: %w; where its key is lost: --no-backup", err)
+	}
+	defer st.Close() // it only reads
+	name := base.First(w.flags.backup, "secretstore-backup-"+time.Now().UTC().Format("20060102T150405Z")+".tar.pgp")
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	index, sum, err := w.writeBackup(ctx, st, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(name) // it is of no use
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	w.result.Backup = name
+	if index.Failed > 0 {
+		return fmt.Errorf("%d of %d secrets are damaged and are not in the backup %s; its %s names them. Where they may be lost, "+
+			"keep that file and say --no-backup", index.Failed, len(index.Secrets), name, index.File)
+	}
+	if len(index.Secrets) != w.result.Removed {
+		return fmt.Errorf("the backup %s has %d secrets, where %d were counted; is a server still running?", name, len(index.Secrets), w.result.Removed)
+	}
+	fmt.Fprintf(w.p.Stderr, "Backup:   %s\n", name)
+	if w.flags.noVerify {
+		return nil
+	}
+	if err := w.holder.Opens(ctx, name, sum); err != nil {
+		return fmt.Errorf("the backup %s was written, but %w; do this where a private key of the new holders is, or say --no-verify", name, err)
+	}
+	return nil
+}
+
+// openOld opens the old store with what was given, with its bootstrap key, or
+// with gpg.
+func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
+	st, err := w.s.open(ctx, w.current, nil)
+	if errors.Is(err, offline.ErrNoBootstrapKey) {
+		return w.s.open(ctx, nil, &w.holder)
+	}
+	return st, err
+}
+
+// writeBackup returns only when the file is on the disk and reads back.
+func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (offline.Index, []byte, error) {
+	buffered := bufio.NewWriterSize(f, 1<<20)
+	message, err := pgp.NewFileWriter(buffered, w.to)
+	if err != nil {
+		return offline.Index{}, nil, err
+	}
+	archive := tar.NewWriter(message)
+	index, err := offline.Export(ctx, st, w.s.info.UUID, acl.Path{}, offline.Tar{Writer: archive})
+	if err != nil {
+		return index, nil, err
+	}
+	if err := errors.Join(archive.Close(), message.Close(), buffered.Flush(), f.Sync(), syncFolder(f.Name())); err != nil {
+		return index, nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return index, nil, err
+	}
+	return index, message.Sum(), message.Verify(bufio.NewReaderSize(f, 1<<20))
+}
+
+// syncFolder makes the name of a new file outlive a power cut.
+func syncFolder(file string) error {
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (w *wiping) remove(ctx context.Context) error {
+	line := base.NewProgress(w.p)
+	defer line.End()
+	if err := offline.Wipe(ctx, w.s, func(n int) { line.Show("%d records removed", n) }); err != nil {
+		return err
+	}
+	if file := w.s.bootstrapFile(); file != "" {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the bootstrap key: %w", err)
+		}
+	}
+	if c, ok := w.s.Backend.(store.Compacter); ok {
+		if err := c.Compact(ctx); err != nil {
+			return fmt.Errorf("rewrite the file, so that nothing deleted stays in it: %w", err)
+		}
+	}
+	return nil
+}
+
+// initialise makes the new store, and has gpg show that it opens.
+func (w *wiping) initialise(ctx context.Context) error {
+	st, err := seal.Open(ctx, seal.Options{Backend: w.s, BootstrapKeyFile: w.s.bootstrapFile(), Log: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	info, err := st.Init(ctx, seal.InitParams{Shares: len(w.keys), Threshold: w.result.Threshold, PGPKeys: w.keys})
+	w.result.Store = st.Status().UUID
+	if err = errors.Join(err, st.Close()); err != nil {
+		return fmt.Errorf("everything is removed, but the new store could not be made: %w\nRun the same command again", err)
+	}
+	w.result.Keys, w.result.Fingerprints = info.Keys, info.Fingerprints
+	if w.flags.noVerify {
+		return nil
+	}
+	if w.s.info, err = offline.Look(ctx, w.s); err != nil {
+		return err
+	}
+	fresh, err := w.s.open(ctx, nil, &w.holder)
+	if err != nil {
+		fmt.Fprintf(w.p.Stderr, "secretstore: warning: nobody has shown yet that the new store can be opened: %v\n", err)
+		return nil
+	}
+	return fresh.Close()
+}
+
+func (w *wiping) finish(cmd *cobra.Command) error {
+	if base.WantJSON(cmd) {
+		return base.PrintJSON(w.p.Stdout, w.result)
+	}
+	for i, key := range w.result.Keys {
+		fmt.Fprintf(w.p.Stdout, "Unseal key for %s:\n%s\n", w.result.Fingerprints[i], key)
+	}
+	fmt.Fprintf(w.p.Stdout, "The store is made anew, and sealed: %d of %d holders unseal.\n", w.result.Threshold, w.result.Shares)
+	if w.result.Backup != "" {
+		fmt.Fprintf(w.p.Stdout, "The %d secrets from before are in %s; a new holder unpacks them, and puts them into the unsealed store, with:\n"+
+			"  mkdir old && gpg --decrypt %s | tar -x -C old && secretstore import --from-dir old\n",
+			w.result.Removed, w.result.Backup, shellWord(w.result.Backup))
+	}
+	_, err := fmt.Fprintln(w.p.Stdout, "Next: start the servers, and run: secretstore unseal --new-store")
+	return err
+}
+
+// shellWord quotes s for a shell where that is needed.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

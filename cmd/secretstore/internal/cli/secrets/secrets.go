@@ -1,0 +1,227 @@
+// Package secrets holds the commands about one secret and its versions.
+package secrets
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/acl"
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// Commands are those about secrets, and not about the store.
+func Commands(p *base.Process) []*cobra.Command {
+	return []*cobra.Command{
+		writeCommand(p, "create", "Create a secret that does not exist yet",
+			"  secretstore create team/db-password               # asks for the value\n"+
+				"  secretstore create team/tls-key -t tls.key\n"+
+				"  secretstore create team/keytab -f service.keytab", create),
+		writeCommand(p, "update", "Replace the value of a secret that exists",
+			"  secretstore update team/db-password               # asks for the value\n"+
+				"  pwgen -s 32 1 | tr -d '\\n' | secretstore update team/db-password", update),
+		writeCommand(p, "put", "Create a secret, or replace its value",
+			"  secretstore put team/db-password                  # asks for the value\n"+
+				"  secretstore put team/keytab -f service.keytab", put),
+		getCommand(p), listCommand(p), historyCommand(p), rollbackCommand(p), deleteCommand(p), undeleteCommand(p),
+	}
+}
+
+type writer func(ctx context.Context, c *client.Client, path string, v value) error
+
+func create(ctx context.Context, c *client.Client, path string, v value) error {
+	if v.binary {
+		return c.CreateBinary(ctx, path, v.data)
+	}
+	return c.CreateText(ctx, path, wire.SecretWrite{Value: string(v.data)})
+}
+
+func update(ctx context.Context, c *client.Client, path string, v value) error {
+	if v.binary {
+		return c.UpdateBinary(ctx, path, v.data)
+	}
+	return c.UpdateText(ctx, path, wire.SecretWrite{Value: string(v.data)})
+}
+
+// put creates, or updates what exists. Somebody else may create or delete the
+// secret in between, so it changes its mind once more before it gives up. A
+// caller without the permission to create may still have the one to update.
+func put(ctx context.Context, c *client.Client, path string, v value) error {
+	created := create(ctx, c, path, v)
+	denied := errors.Is(created, client.ErrDenied)
+	if !denied && !errors.Is(created, client.ErrExists) {
+		return created
+	}
+	updated := update(ctx, c, path, v)
+	switch {
+	case !errors.Is(updated, client.ErrNotFound):
+		return updated
+	case denied:
+		return created
+	}
+	return create(ctx, c, path, v)
+}
+
+func writeCommand(p *base.Process, name, short, example string, write writer) *cobra.Command {
+	var from valueFlags
+	cmd := &cobra.Command{
+		Use:   name + " PATH [-v VALUE | -t FILE | -f FILE]",
+		Short: short,
+		Long: short + ".\n\n" +
+			"Without -v, -t or -f the value is read from standard input: typed without echo at a terminal,\n" +
+			"otherwise every byte up to its end (echo adds a line end, printf %s does not), kept as text if it is\n" +
+			"valid UTF-8 and as binary if not. -t refuses what is not text, -f always keeps binary.",
+		Example: example,
+		Args:    base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	from.register(cmd)
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		v, err := from.read(cmd, p)
+		if err != nil {
+			return err
+		}
+		return write(ctx, c, path, v)
+	})
+}
+
+func getCommand(p *base.Process) *cobra.Command {
+	var out, service string
+	var version uint64
+	cmd := &cobra.Command{
+		Use:   "get PATH [--version N] [-o FILE]",
+		Short: "Print a secret",
+		Long: "get writes the value exactly as it was stored to standard output, without a line end of its own,\n" +
+			"or to a file of mode 0600. With --json it prints a document; a binary value is in it as base64.",
+		Example: "  secretstore get team/db-password\n" +
+			"  secretstore get team/keytab -o service.keytab\n" +
+			"  secretstore get team/db-password --json | jq -r .value",
+		Args: base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `FILE` (mode 0600) instead of standard output")
+	cmd.Flags().Uint64Var(&version, "version", 0, "print the value of version `N` (see history) instead of the current one")
+	cmd.Flags().StringVar(&service, "service", "", "read on behalf of this service `ID`, such as /group/app")
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		var o client.GetOptions
+		if cmd.Flags().Changed("service") {
+			o.Service = &service
+		}
+		if o.Version = version; version == 0 && cmd.Flags().Changed("version") {
+			return base.Usagef("versions count from 1; see: secretstore history %s", path)
+		}
+		s, err := c.Get(ctx, path, o)
+		if err != nil {
+			return err
+		}
+		data := s.Value
+		if base.WantJSON(cmd) {
+			data, err = secretJSON(s)
+			if err != nil {
+				return err
+			}
+		}
+		if out != "" && out != "-" {
+			return base.WriteFile(out, data)
+		}
+		if _, err := p.Stdout.Write(data); err != nil {
+			return fmt.Errorf("write the value: %w", err)
+		}
+		return nil
+	})
+}
+
+func listCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [PATH]",
+		Short: "List the secrets below a path",
+		Long:  "list prints the names of all secrets below PATH, however deep, relative to it. Without PATH: all there are.",
+		Example: "  secretstore list\n" +
+			"  secretstore list team --json",
+		Args: base.MaxArgs(1),
+	}
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		var folder acl.Path
+		if len(args) > 0 {
+			var err error
+			if folder, err = acl.ParseFolder(url.PathEscape(args[0])); err != nil {
+				return base.Usagef("%s", base.BadPath)
+			}
+		}
+		names, err := base.ListNames(ctx, c, folder)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, names)
+		}
+		for _, name := range names {
+			if _, err := fmt.Fprintln(p.Stdout, name); err != nil {
+				return fmt.Errorf("write the list: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+func deleteCommand(p *base.Process) *cobra.Command {
+	var purge bool
+	cmd := &cobra.Command{
+		Use:   "delete PATH [--purge]",
+		Short: "Delete a secret",
+		Long: "delete removes the secret PATH, which undelete brings back for 30 days. Secrets below a folder of the same name stay.\n" +
+			"With --purge nothing is left to bring back: neither the secret nor its earlier values, also where it is deleted already.",
+		Example: "  secretstore delete team/db-password\n" +
+			"  secretstore delete team/db-password --purge",
+		Args: base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	cmd.Flags().BoolVar(&purge, "purge", false, "leave nothing that could be undeleted")
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		if purge {
+			return c.Purge(ctx, path)
+		}
+		return c.Delete(ctx, path)
+	})
+}
+
+// secretDocument is what get --json prints.
+type secretDocument struct {
+	Value string `json:"value"`
+	// Encoding is "base64" for a binary value, else absent.
+	Encoding    string   `json:"encoding,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Labels      []string `json:"labels,omitempty"`
+	Author      string   `json:"author,omitempty"`
+	Created     string   `json:"created,omitempty"`
+}
+
+func secretJSON(s client.Secret) ([]byte, error) {
+	doc := secretDocument{Value: string(s.Value), Description: s.Description, Labels: s.Labels, Author: s.Author}
+	if s.Binary {
+		doc.Value, doc.Encoding = base64.StdEncoding.EncodeToString(s.Value), "base64"
+	}
+	if !s.Created.IsZero() {
+		doc.Created = s.Created.Format(time.RFC3339)
+	}
+	var b bytes.Buffer
+	err := base.PrintJSON(&b, doc)
+	return b.Bytes(), err
+}

@@ -1,0 +1,146 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/seal"
+)
+
+func historyCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "history PATH",
+		Short: "Show which values of a secret there are",
+		Long: "history lists the present value of the secret PATH and the earlier ones that the server keeps, newest first, without\n" +
+			"showing them. Of a deleted secret it says until when it can be undeleted.",
+		Example: "  secretstore history team/db-password\n" +
+			"  secretstore get team/db-password --version 3",
+		Args: base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		versions, err := versionsOf(ctx, c, path)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, versions)
+		}
+		return printVersions(p.Stdout, path, versions)
+	})
+}
+
+// versionsOf returns the history of a secret, which has one version at least.
+func versionsOf(ctx context.Context, c *client.Client, path string) (wire.Versions, error) {
+	versions, err := c.Versions(ctx, path)
+	if err == nil && len(versions.Versions) == 0 {
+		err = errors.New("the server answers with a history that is empty; is it a Secret Store?")
+	}
+	return versions, err
+}
+
+func printVersions(out io.Writer, path string, versions wire.Versions) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VERSION\tWRITTEN\tKIND\tBYTES\t")
+	for _, v := range versions.Versions {
+		note := ""
+		if v.Current {
+			note = "current"
+		}
+		written := "unknown"
+		if v.Written != nil {
+			written = v.Written.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\n", v.Version, written, base.OneLine(v.Kind), v.Bytes, note)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the history: %w", err)
+	}
+	if d := versions.Deleted; d != nil {
+		fmt.Fprintf(out, "Deleted at %s. Until %s it can be brought back with:\n  secretstore undelete %s\n",
+			d.Format(time.RFC3339), d.Add(seal.UndeleteFor).Format(time.RFC3339), path)
+	}
+	return nil
+}
+
+func rollbackCommand(p *base.Process) *cobra.Command {
+	var to uint64
+	cmd := &cobra.Command{
+		Use:   "rollback PATH --to N",
+		Short: "Put an earlier value of a secret in force again",
+		Long: "rollback writes the value of version N once more, as a new version, so that it can be rolled back itself. Description\n" +
+			"and labels stay as they are. If somebody else writes the secret meanwhile, nothing is changed, and rollback says so.",
+		Example: "  secretstore history team/db-password\n" +
+			"  secretstore rollback team/db-password --to 3",
+		Args: base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	cmd.Flags().Uint64Var(&to, "to", 0, "the version `N` whose value is wanted again")
+	base.Required(cmd, "to")
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		if to == 0 {
+			return base.Usagef("versions count from 1; see: secretstore history %s", path)
+		}
+		return rollback(ctx, c, path, to)
+	})
+}
+
+func rollback(ctx context.Context, c *client.Client, path string, to uint64) error {
+	versions, err := versionsOf(ctx, c, path)
+	if err != nil {
+		return err
+	}
+	current := versions.Versions[0]
+	switch {
+	case versions.Deleted != nil:
+		return fmt.Errorf("the secret is deleted; bring it back with: secretstore undelete %s", path)
+	case current.Version == to:
+		return fmt.Errorf("version %d is the current one already", to)
+	}
+	old, err := c.Get(ctx, path, client.GetOptions{Version: to})
+	if err != nil {
+		return err
+	}
+	write := c.IfMatch(current.ETag)
+	if old.Binary {
+		return write.UpdateBinary(ctx, path, old.Value)
+	}
+	return write.UpdateText(ctx, path, wire.SecretWrite{Value: string(old.Value)})
+}
+
+func undeleteCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "undelete PATH",
+		Short: "Bring back a deleted secret",
+		Long: "undelete brings back the secret PATH with all its versions, as it was when it was deleted, up to 30 days after that.\n" +
+			"It is not possible once another secret has been created under the same name, nor after delete --purge.",
+		Example: "  secretstore undelete team/db-password",
+		Args:    base.ExactArgs(1, "name the PATH of the secret"),
+	}
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[0])
+		if err != nil {
+			return err
+		}
+		err = c.Undelete(ctx, path)
+		if errors.Is(err, client.ErrExists) {
+			return errors.New("there is a secret of that name: it was not deleted, or was created anew since")
+		}
+		return err
+	})
+}

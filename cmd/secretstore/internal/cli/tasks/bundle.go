@@ -1,0 +1,93 @@
+package tasks
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/deliver"
+)
+
+// bundle is what a program gets.
+type bundle struct {
+	env   []string // NAME=value
+	files deliver.Files
+}
+
+// maxVariable is what Linux takes for a variable, name and end included.
+const maxVariable = 128 << 10
+
+// take finds the values in the answer. Errors name paths only.
+func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
+	for _, path := range d.paths() {
+		if _, ok := answer.Secrets[nameOf(path)]; !ok {
+			return nil, fmt.Errorf("the server did not send %s", path)
+		}
+	}
+	out := &bundle{files: d.targets()}
+	for _, v := range d.env {
+		value, err := v.from(answer.Secrets[nameOf(v.path)])
+		if err != nil {
+			return nil, err
+		}
+		out.env = append(out.env, v.name+"="+value)
+	}
+	for i, f := range d.files {
+		s := answer.Secrets[nameOf(f.path)]
+		out.files.List[i].Data = s.Bytes
+		if s.Value != nil {
+			out.files.List[i].Data = []byte(*s.Value)
+		}
+	}
+	return out, nil
+}
+
+// from returns the value of a variable, if one can have it.
+func (v variable) from(s wire.ResolvedSecret) (string, error) {
+	var why string
+	switch {
+	case s.Value == nil:
+		why = "is binary"
+	case strings.ContainsRune(*s.Value, 0):
+		why = "has a NUL byte"
+	case len(v.name)+len(*s.Value)+2 > maxVariable:
+		why = "is larger than 128 KiB"
+	default:
+		return *s.Value, nil
+	}
+	return "", fmt.Errorf("%s %s and cannot be in an environment variable; use --file DEST=%s", v.path, why, v.path)
+}
+
+// changedFiles returns the files of b that differ from those of old, which was
+// made from the same delivery.
+func (b *bundle) changedFiles(old *bundle) deliver.Files {
+	out := deliver.Files{AllowDisk: b.files.AllowDisk}
+	for i, f := range b.files.List {
+		if !bytes.Equal(f.Data, old.files.List[i].Data) {
+			out.List = append(out.List, f)
+		}
+	}
+	return out
+}
+
+func sameVariables(a, b *bundle) bool { return slices.Equal(a.env, b.env) }
+
+// withheld are not passed on to a program: they are for the store alone.
+var withheld = []string{"SECRETSTORE_TOKEN", "SECRETSTORE_TOKEN_FILE"}
+
+// environment is that of this process, without the token, with the secrets.
+func (b *bundle) environment() []string {
+	replaced := slices.Clone(withheld)
+	for _, v := range b.env {
+		name, _, _ := strings.Cut(v, "=")
+		replaced = append(replaced, name)
+	}
+	all := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(replaced, name)
+	})
+	return append(all, b.env...)
+}

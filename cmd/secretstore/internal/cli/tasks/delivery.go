@@ -1,0 +1,222 @@
+package tasks
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/spf13/cobra"
+
+	"secretstore/acl"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/deliver"
+	"secretstore/cmd/secretstore/internal/forms"
+)
+
+// deliveryFlags say which secrets a program gets, and where. exec and render
+// have them.
+type deliveryFlags struct {
+	env, files  []string
+	service     string
+	mode, owner string
+	allowDisk   bool
+	maxStale    time.Duration // of exec
+	remote      base.Remote
+	definition  string
+	container   string
+	uid, gid    int
+	perm        fs.FileMode
+	modeGiven   bool
+}
+
+func (d *deliveryFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&d.files, "file", nil, "the secret `DEST=PATH` as a file (may be given again)")
+	f.StringVar(&d.definition, "definition", "", "`FILE` with the definition of the app, pod or job: give what it names (- is standard input)")
+	f.StringVar(&d.container, "container", "", "the container `NAME` of a pod's definition")
+	f.StringVar(&d.service, "service", "", "the service `ID`, such as /group/app (default: that of the token, the definition, DCOS_SPACE or MARATHON_APP_ID)")
+	f.StringVar(&d.mode, "file-mode", "0400", "`MODE` of the files, in octal")
+	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: those of whoever runs this)")
+	f.BoolVar(&d.allowDisk, "allow-disk", false, "put files also where they reach a disk")
+	d.remote.Register(cmd, nil)
+}
+
+// variable is an environment variable and the path of its secret.
+type variable struct{ name, path string }
+
+// placed is a file and the path of its secret.
+type placed struct {
+	file deliver.File // without data
+	path string
+}
+
+// delivery is what was asked for: the flags, checked. It holds no values.
+type delivery struct {
+	service string
+	env     []variable
+	files   []placed
+	disk    bool
+}
+
+// read checks the flags as far as that goes without a server.
+func (d *deliveryFlags) read(cmd *cobra.Command, p *base.Process) (*delivery, error) {
+	if err := d.readOwner(); err != nil {
+		return nil, err
+	}
+	d.modeGiven = cmd.Flags().Changed("file-mode")
+	out := &delivery{disk: d.allowDisk}
+	if err := d.readDefinition(p, out); err != nil {
+		return nil, err
+	}
+	if err := d.readEnv(out); err != nil {
+		return nil, err
+	}
+	if err := d.readFiles(out); err != nil {
+		return nil, err
+	}
+	if err := out.check(); err != nil {
+		return nil, err
+	}
+	return out, d.findService(p, out)
+}
+
+func (d *deliveryFlags) readEnv(out *delivery) error {
+	for _, arg := range d.env {
+		name, source, ok := strings.Cut(arg, "=")
+		if !ok || !forms.IsVariable(name) {
+			return base.Usagef("--env %s: write NAME=PATH, with a name of letters, digits and underscores", arg)
+		}
+		path, err := base.SecretPath(source)
+		if err != nil {
+			return err
+		}
+		out.env = append(out.env, variable{name, path})
+	}
+	return nil
+}
+
+func (d *deliveryFlags) readFiles(out *delivery) error {
+	for _, arg := range d.files {
+		// A path of a secret holds no "=", the name of a file may.
+		i := strings.LastIndexByte(arg, '=')
+		if i < 1 {
+			return base.Usagef("--file %s: write DEST=PATH", arg)
+		}
+		path, err := base.SecretPath(arg[i+1:])
+		if err != nil {
+			return err
+		}
+		out.files = append(out.files, placed{deliver.File{Dest: arg[:i], Mode: d.perm, UID: d.uid, GID: d.gid}, path})
+	}
+	return nil
+}
+
+func (d *deliveryFlags) readOwner() error {
+	mode, err := strconv.ParseUint(d.mode, 8, 32)
+	if err != nil || mode > 0o777 {
+		return base.Usagef("--file-mode must be an octal number such as 0400")
+	}
+	d.perm, d.uid, d.gid = fs.FileMode(mode), deliver.Keep, deliver.Keep
+	if d.owner == "" {
+		return nil
+	}
+	uid, gid, ok := strings.Cut(d.owner, ":")
+	u, err1 := strconv.ParseUint(uid, 10, 31)
+	g, err2 := strconv.ParseUint(gid, 10, 31)
+	if !ok || err1 != nil || err2 != nil {
+		return base.Usagef("--file-owner must be two numbers such as 1000:1000")
+	}
+	d.uid, d.gid = int(u), int(g)
+	return nil
+}
+
+// check wants something to do, every variable once, and folders that may hold
+// secrets.
+func (d *delivery) check() error {
+	if len(d.env)+len(d.files) == 0 {
+		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH or --definition FILE")
+	}
+	seen := map[string]bool{}
+	for _, v := range d.env {
+		if seen[v.name] {
+			return base.Usagef("the variable %s is given twice", v.name)
+		}
+		seen[v.name] = true
+	}
+	if err := d.targets().Check(); err != nil {
+		return base.Usagef("--file %v", err)
+	}
+	return nil
+}
+
+func (d *delivery) targets() deliver.Files {
+	out := deliver.Files{AllowDisk: d.disk}
+	for _, f := range d.files {
+		out.List = append(out.List, f.file)
+	}
+	return out
+}
+
+// findService takes the first that is named: by the flag, the token, the
+// definition, or the environment of a task.
+func (d *deliveryFlags) findService(p *base.Process, out *delivery) error {
+	token, err := d.remote.Token(p)
+	if err != nil {
+		return err
+	}
+	for _, id := range []string{d.service, boundTo(token), out.service, p.Getenv("DCOS_SPACE"), p.Getenv("MARATHON_APP_ID")} {
+		if id == "" {
+			continue
+		}
+		service, err := acl.ParseService(id)
+		if err != nil {
+			return base.Usagef("%q is no service id; write one like /group/app", id)
+		}
+		out.service = service.String()
+		return nil
+	}
+	return base.Usagef("name the service that the secrets are for with --service /group/app; neither the token nor DCOS_SPACE nor MARATHON_APP_ID names one")
+}
+
+// boundTo returns the service of a token, "" if it names none. Only the server
+// can tell whether the token is genuine.
+func boundTo(token string) string {
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
+		return ""
+	}
+	id, _ := claims["service"].(string)
+	return id
+}
+
+// request is the one question to the server. Each secret is asked for once.
+func (d *delivery) request() ([]byte, error) {
+	req := wire.ResolveRequest{Service: d.service, Secrets: map[string]wire.SecretSource{}}
+	for _, path := range d.paths() {
+		req.Secrets[nameOf(path)] = wire.SecretSource{Source: path}
+	}
+	return json.Marshal(req, json.Deterministic(true))
+}
+
+func (d *delivery) paths() []string {
+	var all []string
+	for _, v := range d.env {
+		all = append(all, v.path)
+	}
+	for _, f := range d.files {
+		all = append(all, f.path)
+	}
+	return all
+}
+
+// nameOf is what a secret is called in a request, where a path may be too long.
+func nameOf(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:16])
+}

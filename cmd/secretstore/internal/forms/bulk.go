@@ -1,0 +1,64 @@
+// Package forms reads and writes many secrets at once, in three forms: a folder
+// tree, a JSON document and a dotenv file. There is one parser for each form,
+// which refuses what could be read in two ways.
+//
+// It does not talk to a server, and puts no value into an error: where something
+// is wrong is said by the number of the line.
+package forms
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"unicode/utf8"
+
+	"secretstore/acl"
+)
+
+// Item is one secret.
+type Item struct {
+	Path   string
+	Value  []byte
+	Binary bool
+	// Description and Labels are nil where the form does not say anything.
+	Description *string
+	Labels      *[]string
+}
+
+// Source is an item whose value is read when it is needed.
+type Source struct {
+	Path string
+	Read func() (Item, error)
+}
+
+// isText is the rule for values of which only the bytes are known: valid UTF-8
+// without NUL is text.
+func isText(data []byte) bool { return utf8.Valid(data) && bytes.IndexByte(data, 0) < 0 }
+
+// cleanPath returns the canonical form of a path that stands for itself, without
+// escapes.
+func cleanPath(s string) (string, error) {
+	p, err := acl.ParsePath(url.PathEscape(s))
+	if err != nil {
+		return "", err
+	}
+	return p.String(), nil
+}
+
+// have makes a source of an item that is in memory.
+func have(i Item) Source {
+	return Source{i.Path, func() (Item, error) { return i, nil }}
+}
+
+// lineError is a mistake in a document.
+type lineError struct {
+	line int
+	what string
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.what) }
+
+// lineAt returns the number of the line in which the byte is.
+func lineAt(data []byte, offset int64) int {
+	return 1 + bytes.Count(data[:max(0, min(offset, int64(len(data))))], []byte{'\n'})
+}

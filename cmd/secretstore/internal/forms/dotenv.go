@@ -1,0 +1,222 @@
+package forms
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// ParseDotenv reads lines NAME=VALUE, with "export " before them if need be,
+// empty lines and comments. A value is
+//
+//	plain       without white space, quotes and \ $ ` #, in which dialects differ
+//	'quoted'    exactly as it stands, over several lines if need be
+//	"quoted"    with \" \\ \$ \` \n \r \t for what they usually mean
+//
+// Nothing is expanded. A name that occurs twice, and all else, is refused. The
+// path of each secret is its name; the order is that of the file.
+func ParseDotenv(data []byte) ([]Source, error) {
+	p := &dotenv{rest: data, line: 1}
+	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+		return nil, p.bad("the file is not UTF-8 text")
+	}
+	seen := map[string]bool{}
+	var all []Source
+	for len(p.rest) > 0 {
+		name, value, err := p.statement()
+		if err != nil {
+			return nil, err
+		}
+		if name == "" {
+			continue
+		}
+		if seen[name] {
+			return nil, p.bad("this name is there twice")
+		}
+		seen[name] = true
+		all = append(all, have(Item{Path: name, Value: value}))
+	}
+	return all, nil
+}
+
+// dotenv is what is left to be read.
+type dotenv struct {
+	rest []byte
+	line int
+}
+
+func (p *dotenv) bad(what string) error { return &lineError{p.line, what} }
+
+// statement reads one line, or more where a quoted value goes on. The name is
+// empty where there is nothing.
+func (p *dotenv) statement() (name string, value []byte, err error) {
+	p.blank()
+	if p.end() || p.peek() == '#' {
+		p.endLine()
+		return "", nil, nil
+	}
+	name = p.word()
+	if name == "export" && !p.end() && (p.peek() == ' ' || p.peek() == '\t') {
+		p.blank()
+		name = p.word()
+	}
+	if !IsVariable(name) || p.end() || p.peek() != '=' {
+		return "", nil, p.bad("write NAME=VALUE, with a name of letters, digits and underscores and no space around the =")
+	}
+	p.rest = p.rest[1:]
+	value, err = p.value()
+	if err != nil {
+		return "", nil, err
+	}
+	if !p.end() && p.peek() != ' ' && p.peek() != '\t' {
+		return "", nil, p.bad("there is more after the value; put all of it into quotes")
+	}
+	p.blank()
+	if !p.end() && p.peek() != '#' {
+		return "", nil, p.bad("there is more after the value; put all of it into quotes")
+	}
+	p.endLine()
+	return name, value, nil
+}
+
+func (p *dotenv) peek() byte { return p.rest[0] }
+
+// end reports whether the line is over.
+func (p *dotenv) end() bool {
+	return len(p.rest) == 0 || p.rest[0] == '\n' || bytes.HasPrefix(p.rest, []byte("\r\n"))
+}
+
+func (p *dotenv) blank() { p.rest = bytes.TrimLeft(p.rest, " \t") }
+
+// endLine drops a comment and the end of the line.
+func (p *dotenv) endLine() {
+	_, rest, more := bytes.Cut(p.rest, []byte{'\n'})
+	p.rest = rest
+	if more {
+		p.line++
+	}
+}
+
+func (p *dotenv) word() string {
+	n := 0
+	for n < len(p.rest) && isNameByte(p.rest[n]) {
+		n++
+	}
+	word := string(p.rest[:n])
+	p.rest = p.rest[n:]
+	return word
+}
+
+func (p *dotenv) value() ([]byte, error) {
+	if p.end() {
+		return []byte{}, nil
+	}
+	switch p.peek() {
+	case '\'':
+		return p.single()
+	case '"':
+		return p.double()
+	}
+	n := 0
+	for n < len(p.rest) && !strings.ContainsRune(" \t\r\n'\"\\$`#", rune(p.rest[n])) {
+		n++
+	}
+	value := bytes.Clone(p.rest[:n])
+	p.rest = p.rest[n:]
+	return value, nil
+}
+
+func (p *dotenv) single() ([]byte, error) {
+	value, rest, ok := bytes.Cut(p.rest[1:], []byte{'\''})
+	if !ok {
+		return nil, p.bad("the quote that begins here is not closed")
+	}
+	p.line += bytes.Count(value, []byte{'\n'})
+	p.rest = rest
+	return bytes.Clone(value), nil
+}
+
+// escapes are what may follow a backslash between double quotes.
+var escapes = map[byte]byte{'"': '"', '\\': '\\', '$': '$', '`': '`', 'n': '\n', 'r': '\r', 't': '\t'}
+
+func (p *dotenv) double() ([]byte, error) {
+	value := []byte{}
+	escaped := false
+	for i, c := range p.rest[1:] {
+		switch plain, known := escapes[c]; {
+		case escaped && !known:
+			return nil, p.bad("a backslash between double quotes means itself only as \\\\")
+		case escaped:
+			value = append(value, plain)
+			escaped = false
+		case c == '"':
+			p.line += bytes.Count(p.rest[:i+1], []byte{'\n'})
+			p.rest = p.rest[i+2:]
+			return value, nil
+		case c == '$', c == '`':
+			return nil, p.bad("nothing is expanded here; write \\$ and \\` between double quotes, or use single ones")
+		case c == '\\':
+			escaped = true
+		default:
+			value = append(value, c)
+		}
+	}
+	return nil, p.bad("the quote that begins here is not closed")
+}
+
+// IsVariable reports whether s is a name that shells take for a variable.
+func IsVariable(s string) bool {
+	for i := range len(s) {
+		if !isNameByte(s[i]) || i == 0 && '0' <= s[0] && s[0] <= '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
+}
+
+// AppendDotenv appends a line that ParseDotenv, and a shell, reads as this
+// value. Binary values, and text with a NUL, have no such line.
+func AppendDotenv(b []byte, name string, i Item) ([]byte, error) {
+	switch {
+	case !IsVariable(name):
+		return nil, fmt.Errorf("%s is no name for a variable", name)
+	case i.Binary || !isText(i.Value):
+		return nil, fmt.Errorf("%s is binary and cannot be in a dotenv file", i.Path)
+	}
+	b = append(b, name...)
+	b = append(b, '=')
+	switch {
+	case isPlain(i.Value):
+		b = append(b, i.Value...)
+	case bytes.IndexByte(i.Value, '\'') < 0:
+		b = append(b, '\'')
+		b = append(b, i.Value...)
+		b = append(b, '\'')
+	default:
+		b = append(b, '"')
+		for _, c := range i.Value {
+			if c == '"' || c == '\\' || c == '$' || c == '`' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+		}
+		b = append(b, '"')
+	}
+	return append(b, '\n'), nil
+}
+
+// isPlain reports whether every dialect, and every shell, reads the value as it
+// is without quotes.
+func isPlain(value []byte) bool {
+	for _, c := range value {
+		if !isNameByte(c) && !strings.ContainsRune("-./:@%+,", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
