@@ -15,9 +15,12 @@ GOTEST = $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg --hide-su
 run: build
 	./secretstore server --dev
 
-# Static, for containers without libc.
+# Static, for containers without libc. VERSION is what "secretstore version"
+# says; outside of a git repository, set it.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+OUT ?= secretstore
 build:
-	CGO_ENABLED=0 $(GO) build -o secretstore ./cmd/secretstore
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X secretstore/cmd/secretstore/internal/version.stamp=$(VERSION)" -o $(OUT) ./cmd/secretstore
 
 # All tests but the long ones, with a real ZooKeeper and the real gpg. The
 # timeout, for one package, is for tests that hang.
@@ -48,10 +51,12 @@ check:
 	@$(GO) vet -race -tags $(TAGS),long ./...
 	@$(GO) tool staticcheck -tags $(TAGS),long ./...
 
-# Compiles and links the tests without running them.
+# Compiles and links the tests without running them, and the program, which one
+# of them builds again.
 compile:
 	@echo "== compiling the tests"
 	@$(GO) tool gotestsum --version >/dev/null
+	@$(MAKE) --no-print-directory -s build OUT=/dev/null
 	@$(GO) test -race -tags $(TAGS) -run '^$$' -exec true ./... >/dev/null
 
 fuzz:

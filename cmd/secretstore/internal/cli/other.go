@@ -2,8 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -11,6 +9,7 @@ import (
 
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/version"
 )
 
 func tokenCommand(p *base.Process) *cobra.Command {
@@ -64,37 +63,16 @@ func versionCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore version",
 		Args:    base.NoArgs,
 		RunE: base.Run(func(cmd *cobra.Command, _ []string) error {
-			v := version()
+			v := version.Get()
 			if base.WantJSON(cmd) {
 				return base.PrintJSON(p.Stdout, v)
 			}
-			_, err := fmt.Fprintf(p.Stdout, "secretstore %s (%s, %s)\n", v["version"], v["commit"], v["go"])
+			_, err := fmt.Fprintf(p.Stdout, "secretstore %s (%s, %s)\n", v.Version, v.Commit, v.Go)
 			return err
 		}),
 	}
 	cmd.Flags().BoolP("json", "j", false, "print JSON")
 	return cmd
-}
-
-// version tells what the Go toolchain recorded in the binary.
-func version() map[string]string {
-	out := map[string]string{"version": "devel", "commit": "unknown", "go": runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return out
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		out["version"] = v
-	}
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			out["commit"] = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			out["commit"] += " with changes"
-		}
-	}
-	return out
 }
 
 func completionCommand(p *base.Process) *cobra.Command {

@@ -12,6 +12,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/server"
+	"secretstore/cmd/secretstore/internal/version"
 )
 
 func serverCommand(p *base.Process) *cobra.Command {
@@ -65,7 +66,7 @@ func serve(p *base.Process, flags *config.Flags, problems []config.Problem) erro
 
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
-		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version()["version"],
+		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,17 +17,26 @@ import (
 // about 700 MB of it.
 const addressSpace = 1_000_000 << 10
 
-// TestServesWithLimitedAddressSpace builds the program as it is shipped: this
-// test binary may have the race detector, which needs terabytes.
-func TestServesWithLimitedAddressSpace(t *testing.T) {
+// TestShippedProgram builds the program as it is shipped. This test binary may
+// have the race detector, which needs terabytes of address space.
+func TestShippedProgram(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "program")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program := filepath.Join(t.TempDir(), "program")
+	out, err := exec.Command("make", "--no-print-directory", "-C", "../..", "build", "OUT="+program, "VERSION=v1.2.3-test").CombinedOutput()
+	if err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
 	}
+	t.Run("says its version", func(t *testing.T) {
+		out, err := exec.Command(program, "version").CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), "secretstore v1.2.3-test (") {
+			t.Errorf("%q, %v", out, err)
+		}
+	})
+	t.Run("serves with limited address space", func(t *testing.T) { servesLimited(t, program) })
+}
+
+func servesLimited(t *testing.T, program string) {
+	dir := t.TempDir()
 	// The shell sets the limit, so that no moment of the process is without it.
 	limited := func(args ...string) *exec.Cmd {
 		cmd := exec.Command("sh", append([]string{"-c", `ulimit -v 1000000 && exec "$0" "$@"`, program}, args...)...)
