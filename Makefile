@@ -22,8 +22,9 @@ OUT ?= secretstore
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X secretstore/cmd/secretstore/internal/version.stamp=$(VERSION)" -o $(OUT) ./cmd/secretstore
 
-# All tests but the long ones, with a real ZooKeeper and the real gpg. The
-# timeout, for one package, is for tests that hang.
+# All tests but the long ones, with a real ZooKeeper and the real gpg. Many of
+# them wait, so four packages run at once. The timeout, for one package, is for
+# tests that hang.
 test:
 	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg, sq, rnp, ip, curl, jq, xxd;"
 	@echo "   2 GB of free memory and 3 GB of free disk. On Debian, as root, it installs what is missing."
@@ -32,7 +33,7 @@ test:
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory check compile
 	@echo "== running the tests"
-	@$(GOTEST) -race -timeout 30m -tags $(TAGS) ./...
+	@$(GOTEST) -p 4 -race -timeout 30m -tags $(TAGS) ./...
 
 # The tests of files *_long_test.go: faults at random, crashes at every write,
 # thousands of watchers.

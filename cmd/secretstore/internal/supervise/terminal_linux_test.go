@@ -84,7 +84,13 @@ func TestCtrlZStopsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := start(t)
-			k.until("ready")
+			lines := k.until("ready")
+			var pid, group int
+			if _, err := fmt.Sscanf(lines[len(lines)-1], "ready %d group %d", &pid, &group); err != nil {
+				t.Fatalf("%q: %v", lines, err)
+			}
+			// A hangup does not end them where it is ignored, as under nohup.
+			t.Cleanup(func() { unix.Kill(pid, unix.SIGTERM) })
 			k.write("hello\n")
 			k.until("read hello")
 			k.write("\x1a")
