@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"secretstore/acl"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/lifecycle"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -86,8 +89,8 @@ func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keyA, _ := s.keyOf(a)
-	keyB, _ := s.keyOf(other)
+	keyA, _ := keyOf(s, a)
+	keyB, _ := keyOf(s, other)
 	records := dump(t, b)
 	put(t, b, keyA, records[keyB].Data)
 	put(t, b, keyB, records[keyA].Data)
@@ -96,7 +99,7 @@ func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
 		if !errors.Is(err, ErrCorrupt) || got.Value != nil {
 			t.Errorf("%s: %q, %v; want ErrCorrupt", p, got.Value, err)
 		}
-		if key, _ := s.keyOf(p); !strings.Contains(err.Error(), key) {
+		if key, _ := keyOf(s, p); !strings.Contains(err.Error(), key) {
 			t.Errorf("the error does not name the record: %v", err)
 		}
 	}
@@ -125,7 +128,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 		}
 		for record, node := range dump(t, b) {
 			put(t, b, record, spoil(node.Data))
-			_ = s.refresh(ctx)
+			_ = lifecycle.Refresh(ctx, s.Lifecycle)
 			told := s.Status().State == StateDamaged
 			for p, v := range values {
 				got, err := s.Get(ctx, path(t, p), store.Latest)
@@ -137,7 +140,7 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 				}
 				told = told || err != nil
 			}
-			_ = s.use(func(o *opened) error { o.names.folders.clear(); return nil }) // as after a restart
+			s.folders.Forget() // as after a restart
 			_, err := s.List(ctx, acl.Path{}, Page{}, store.Latest)
 			if told = told || err != nil; !told && strings.Contains(record, "secrets") {
 				t.Errorf("%s %s: nobody noticed", form, record)
@@ -151,29 +154,49 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 	}
 }
 
+// lastSeal returns the id of the last seal in a record of the seal intent.
+func lastSeal(t *testing.T, record []byte) string {
+	t.Helper()
+	var in struct{ Seal string }
+	if err := json.Unmarshal(record, &in); err != nil {
+		t.Fatal(err)
+	}
+	return in.Seal
+}
+
+// recordedAsSealed reports whether the recorded seal intent is sealed.
+func recordedAsSealed(t *testing.T, b store.Backend) bool {
+	t.Helper()
+	node, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(node.Data, []byte(`"sealed":true`))
+}
+
 func TestForgedIntentDoesNotUnseal(t *testing.T) {
 	b := memory.New()
 	s := bootstrapped(t, b)
-	before, err := b.Get(t.Context(), keyIntent, store.Latest)
+	before, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := b.Get(t.Context(), keyIntent, store.Latest)
+	sealed, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	was, is := parseIntent(before.Data), parseIntent(sealed.Data)
+	was, is := lastSeal(t, before.Data), lastSeal(t, sealed.Data)
 	for _, forged := range [][]byte{
 		before.Data, // the genuine record from before the seal, put back
-		[]byte(`{"format":1,"sealed":false,"seal":"` + is.Seal + `"}`),
-		[]byte(`{"format":1,"sealed":false,"seal":"` + is.Seal + `","mac":"00"}`),
-		bytes.Replace(before.Data, []byte(was.Seal), []byte(is.Seal), 1),
+		[]byte(`{"format":1,"sealed":false,"seal":"` + is + `"}`),
+		[]byte(`{"format":1,"sealed":false,"seal":"` + is + `","mac":"00"}`),
+		bytes.Replace(before.Data, []byte(was), []byte(is), 1),
 	} {
-		put(t, b, keyIntent, forged)
-		if err := s.refresh(t.Context()); err != nil {
+		put(t, b, barrier.KeyIntent, forged)
+		if err := lifecycle.Refresh(t.Context(), s.Lifecycle); err != nil {
 			t.Error(err)
 		}
 		if st := s.Status(); st.State != StateSealed {
@@ -189,7 +212,7 @@ func TestForgedIntentDoesNotUnseal(t *testing.T) {
 }
 
 func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
-	for _, lost := range []store.Key{keyConfig, keyRoot, keyKeyring} {
+	for _, lost := range []store.Key{barrier.KeyConfig, barrier.KeyRoot, barrier.KeyKeyring} {
 		s, b, _ := unsealed(t)
 		if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 			t.Fatal(err)
@@ -203,7 +226,7 @@ func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
 		}
 		restarted := open(t, b, true)
 		for name, s := range map[string]*Store{"running": s, "restarted": restarted} {
-			_ = s.refresh(t.Context())
+			_ = lifecycle.Refresh(t.Context(), s.Lifecycle)
 			if st := s.Status(); st.State != StateDamaged || !strings.Contains(st.Detail, lost) && name == "restarted" {
 				t.Errorf("%s lost, %s: %+v", lost, name, st)
 			}
@@ -222,7 +245,7 @@ func TestRunningServerNeverAdoptsAnotherStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = s.refresh(t.Context())
+	_ = lifecycle.Refresh(t.Context(), s.Lifecycle)
 	if st := s.Status(); st.State != StateDamaged {
 		t.Fatalf("wiped under a running server: %+v", st)
 	}
@@ -277,6 +300,7 @@ func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistenc
 }
 
 func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
+	t.Parallel() // it waits for the server to try again
 	b := memory.New()
 	f := &faulty{Backend: b}
 	s := bootstrapped(t, f)
@@ -291,13 +315,10 @@ func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
 		t.Fatalf("state %v", st.State)
 	}
 	f.away.Store(false)
-	s.poke()
-	deadline := time.Now().Add(20 * time.Second)
-	for s.sealPending.Load() {
+	for deadline := time.Now().Add(time.Minute); !recordedAsSealed(t, b); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the seal was never recorded")
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	if restarted := open(t, b, true); restarted.Status().State != StateSealed {
 		t.Error("the seal did not survive a restart")
@@ -311,7 +332,7 @@ func TestOutageNeitherSealsNorForgets(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.away.Store(true)
-	if err := s.refresh(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+	if err := lifecycle.Refresh(t.Context(), s.Lifecycle); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("refresh: %v", err)
 	}
 	_, err := s.Get(t.Context(), path(t, "a"), store.Cached)
@@ -335,7 +356,7 @@ func TestStorageAwayAtStartIsWaitedFor(t *testing.T) {
 	_, err := s.Get(t.Context(), path(t, "a"), store.Cached)
 	wantErr(t, "Get", err, store.ErrUnavailable)
 	f.away.Store(false)
-	if err := s.refresh(t.Context()); err != nil || s.Status().State != StateUnsealed {
+	if err := lifecycle.Refresh(t.Context(), s.Lifecycle); err != nil || s.Status().State != StateUnsealed {
 		t.Errorf("%+v, %v", s.Status(), err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/records"
 	"secretstore/store"
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
@@ -112,7 +114,7 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 			t.Fatal(err)
 		}
 	}
-	s.chores.pending.Wait()
+	s.cleanup.Wait()
 	var n atomic.Int64
 	decide := func([]store.Op) (bool, error) {
 		if i := n.Add(1); i >= int64(failAt+1) {
@@ -155,7 +157,7 @@ func TestDeletedSecretsExpire(t *testing.T) {
 	ctx, now := t.Context(), time.Now()
 	createAll(t, s, map[string]Change{"f/over": largeValue, "f/soon": largeValue, "g/over": text("v")})
 	for p, ago := range map[string]time.Duration{"f/over": UndeleteFor + time.Hour, "f/soon": UndeleteFor - time.Hour, "g/over": UndeleteFor + time.Hour} {
-		if err := s.deleteAt(ctx, path(t, p), nil, now.Add(-ago)); err != nil {
+		if err := records.DeleteAt(ctx, s.Secrets, path(t, p), nil, now.Add(-ago)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,14 +172,14 @@ func TestDeletedSecretsExpire(t *testing.T) {
 		at      time.Time
 		folders int // with deleted secrets
 	}{{now, 1}, {now.Add(30 * time.Minute), 1}, {now.Add(2 * time.Hour), 0}, {now.Add(3 * time.Hour), 0}} {
-		if err := s.expireOnce(ctx, due, row.at); err != nil {
+		if err := s.collector.Expire(ctx, due, row.at); err != nil {
 			t.Fatal(err)
 		}
-		s.chores.pending.Wait()
-		if n := children(t, b, keyDeleted); n != row.folders {
+		s.cleanup.Wait()
+		if n := children(t, b, barrier.KeyDeleted); n != row.folders {
 			t.Errorf("at %v: %d folders of deleted secrets, want %d", row.at, n, row.folders)
 		}
-		if n := children(t, b, keyBlobs); n != row.folders {
+		if n := children(t, b, barrier.KeyBlobs); n != row.folders {
 			t.Errorf("at %v: %d blobs, want %d", row.at, n, row.folders)
 		}
 	}
@@ -192,20 +194,20 @@ func TestExpiryLeavesALaterDeleteAlone(t *testing.T) {
 	first, view, second := twoServers(t)
 	ctx, now, p := t.Context(), time.Now(), path(t, "f/a")
 	create(t, first, p, "v")
-	if err := first.deleteAt(ctx, p, nil, now.Add(time.Hour-UndeleteFor)); err != nil {
+	if err := records.DeleteAt(ctx, first.Secrets, p, nil, now.Add(time.Hour-UndeleteFor)); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.expireOnce(ctx, map[store.Key]time.Time{}, now); err != nil {
+	if err := first.collector.Expire(ctx, map[store.Key]time.Time{}, now); err != nil {
 		t.Fatal(err)
 	}
 	view.freeze("")
 	if _, err := second.Undelete(ctx, p); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.deleteAt(ctx, p, nil, now); err != nil {
+	if err := records.DeleteAt(ctx, second.Secrets, p, nil, now); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.expireOnce(ctx, map[store.Key]time.Time{}, now.Add(2*time.Hour)); err != nil {
+	if err := first.collector.Expire(ctx, map[store.Key]time.Time{}, now.Add(2*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := second.Undelete(ctx, p); err != nil {
@@ -226,8 +228,8 @@ func TestLaterDeleteTakesThePlaceOfTheEarlier(t *testing.T) {
 		if err := s.Delete(ctx, p, nil); err != nil {
 			t.Fatal(err)
 		}
-		s.chores.pending.Wait()
-		if n := children(t, b, keyBlobs); n != 1 {
+		s.cleanup.Wait()
+		if n := children(t, b, barrier.KeyBlobs); n != 1 {
 			t.Fatalf("round %d: %d blobs", round, n)
 		}
 	}
@@ -248,12 +250,12 @@ func TestCollectorKeepsThePiecesOfDeletedSecrets(t *testing.T) {
 	}
 	seen, now := map[store.Key]time.Time{}, time.Now()
 	for range 3 {
-		if err := s.collectOnce(ctx, seen, now); err != nil {
+		if err := s.collector.CollectBlobs(ctx, seen, now); err != nil {
 			t.Fatal(err)
 		}
-		now = now.Add(collectAfter + time.Second)
+		now = now.Add(records.CollectAfter + time.Second)
 	}
-	if n := children(t, b, keyBlobs); n != 1 {
+	if n := children(t, b, barrier.KeyBlobs); n != 1 {
 		t.Errorf("%d blobs", n)
 	}
 }
@@ -283,7 +285,7 @@ func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := s.keyOf(p)
+	key, err := keyOf(s, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +298,7 @@ func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
 		switch read {
 		case key:
 			err = s.Delete(ctx, p, nil)
-		case deletedKey(key):
+		case barrier.DeletedKey(key):
 			_, err = s.Undelete(ctx, p)
 		default:
 			return
@@ -306,7 +308,8 @@ func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
 		}
 	}
 	b.before.Store(&hook)
-	_ = s.collectBlob(ctx, keyBlobs+"/"+got.ID) // may fail, for it was not alone
+	seen := map[store.Key]time.Time{barrier.KeyBlobs + "/" + got.ID: {}} // long ago
+	_ = s.collector.CollectBlobs(ctx, seen, time.Now())                  // may fail: it was not alone
 	b.before.Store(nil)
 	if moves < 2 {
 		t.Fatalf("%d moves", moves)
@@ -323,10 +326,10 @@ func TestStorageWithDeletedSecretsAloneIsNotEmpty(t *testing.T) {
 	if err := s.Delete(ctx, path(t, "a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	s.chores.pending.Wait()
+	s.cleanup.Wait()
 	s.Close()
 	for key, node := range dump(t, b) {
-		if !strings.HasPrefix(key, keyDeleted) {
+		if !strings.HasPrefix(key, barrier.KeyDeleted) {
 			if _, err := b.Apply(ctx, store.Delete(key, node.Version)); err != nil {
 				t.Fatal(err)
 			}
@@ -346,7 +349,7 @@ func TestDeletedSecretOpensInNoOtherPlace(t *testing.T) {
 	records := dump(t, b)
 	keys := map[string]store.Key{}
 	for _, p := range []string{"a", "b"} {
-		key, err := s.keyOf(path(t, p))
+		key, err := keyOf(s, path(t, p))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,10 +358,10 @@ func TestDeletedSecretOpensInNoOtherPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	deleted := dump(t, b)[deletedKey(keys["a"])].Data
-	put(t, b, deletedKey(keys["b"]), deleted)
+	deleted := dump(t, b)[barrier.DeletedKey(keys["a"])].Data
+	put(t, b, barrier.DeletedKey(keys["b"]), deleted)
 	wantErr(t, "another's", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
-	put(t, b, deletedKey(keys["b"]), records[keys["b"]].Data)
+	put(t, b, barrier.DeletedKey(keys["b"]), records[keys["b"]].Data)
 	wantErr(t, "a secret", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
 	put(t, b, keys["a"], deleted)
 	_, err := s.Get(ctx, path(t, "a"), store.Latest)
@@ -402,10 +405,10 @@ func TestPurgeLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	// All is gone with the answer, but for the records of the empty folders.
-	if n := children(t, b, keyBlobs); n != 0 {
+	if n := children(t, b, barrier.KeyBlobs); n != 0 {
 		t.Errorf("%d blobs", n)
 	}
-	s.chores.pending.Wait()
+	s.cleanup.Wait()
 	for key := range dump(t, b) {
 		if _, other := ofOthers[key]; !other {
 			t.Errorf("%s is left", key)

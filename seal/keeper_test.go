@@ -14,7 +14,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"secretstore/seal/pgp"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
@@ -40,7 +41,11 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 	}
 	told := func(s *Store) bool {
 		core, logs := observer.New(zapcore.WarnLevel)
-		if err := s.keeper.warn(t.Context(), zap.New(core), s.view.Load().config.Fingerprints); err != nil {
+		info, err := s.InitInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bootstrapkey.InFile(file, nil).Warn(t.Context(), zap.New(core), info.Fingerprints); err != nil {
 			t.Fatal(err)
 		}
 		return said(logs)
@@ -78,82 +83,6 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 	}
 }
 
-// TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept: parsing takes milliseconds
-// of a start, and the key of a store that stays sealed does not stay in memory.
-func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "bootstrap.key")
-	b := memory.New()
-	inRecord, inFile := newInStorage(b, sealtest.GenerateKey), &inFile{path: file, generate: sealtest.GenerateKey}
-	put := func(k keyKeeper) *pgp.PrivateKey {
-		private, ops, err := k.prepare(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := b.Apply(t.Context(), ops...); err != nil {
-			t.Fatal(err)
-		}
-		return private
-	}
-	for _, k := range []struct {
-		keeper keyKeeper
-		known  *knownKey
-		remove func() error
-	}{
-		{inRecord, inRecord.known, func() error {
-			node, err := b.Get(t.Context(), keyBootstrap, store.Latest)
-			if err == nil {
-				_, err = b.Apply(t.Context(), store.Delete(keyBootstrap, node.Version))
-			}
-			return err
-		}},
-		{inFile, &inFile.known, func() error { return os.Remove(file) }},
-	} {
-		look := func(want string) {
-			t.Helper()
-			if got, err := k.keeper.fingerprint(t.Context()); got != want || err != nil {
-				t.Errorf("%T: %q, %v, want %q", k.keeper, got, err, want)
-			}
-		}
-		load := func() *pgp.PrivateKey {
-			t.Helper()
-			private, err := k.keeper.load(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return private
-		}
-		look("")
-		key := put(k.keeper).Fingerprint()
-		look(key)
-		if parsed := k.known.fresh; parsed == nil || load() != parsed {
-			t.Errorf("%T: what the look has parsed is not taken", k.keeper)
-		}
-		if k.known.fresh != nil {
-			t.Errorf("%T: a key that was taken is kept", k.keeper)
-		}
-		if load().Fingerprint() != key {
-			t.Errorf("%T: another key", k.keeper)
-		}
-
-		*k.known = knownKey{}
-		look(key)
-		look(key)
-		if k.known.fresh != nil {
-			t.Errorf("%T: a key that unseals nothing is kept", k.keeper)
-		}
-		*k.known = knownKey{}
-		look(key)
-		if err := k.remove(); err != nil {
-			t.Fatal(err)
-		}
-		look("")
-		if _, err := k.keeper.load(t.Context()); !errors.Is(err, ErrNoBootstrapKey) {
-			t.Errorf("%T: a key that was removed: %v", k.keeper, err)
-		}
-	}
-}
-
 // keyReads has the reads of the bootstrap key go through a function.
 type keyReads struct {
 	*memory.Backend
@@ -162,7 +91,7 @@ type keyReads struct {
 
 func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
 	get := func() (store.Node, error) { return b.Backend.Get(ctx, key, c) }
-	if key == keyBootstrap && b.read != nil {
+	if key == barrier.KeyBootstrap && b.read != nil {
 		return b.read(get)
 	}
 	return get()
@@ -228,12 +157,12 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 	if _, err := s.VerifyRekey(t.Context(), info.Nonce, share); err != nil {
 		t.Errorf("again: %v", err)
 	}
-	if _, err := b.Get(t.Context(), keyBootstrap, store.Latest); !errors.Is(err, store.ErrNotFound) {
+	if _, err := b.Get(t.Context(), barrier.KeyBootstrap, store.Latest); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the bootstrap key stays: %v", err)
 	}
 }
 
-// TestRecoveringKeepsNoBootstrapKey: nothing would ever take it.
+// TestRecoveringKeepsNoBootstrapKey: it does not even read it.
 func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
 	t.Parallel()
 	b := memory.New()
@@ -242,12 +171,16 @@ func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, s, isUnsealed)
-	wrapped, err := hex.DecodeString(s.view.Load().config.Keys[0])
+	info, err := s.InitInfo(t.Context())
 	s.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := newInStorage(b, nil).load(t.Context())
+	wrapped, err := hex.DecodeString(info.Keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := bootstrapkey.InStorage(b, nil).Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,12 +188,17 @@ func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Recover(t.Context(), b, []string{string(key)})
+	reads := 0
+	counted := &keyReads{Backend: b, read: func(get func() (store.Node, error)) (store.Node, error) {
+		reads++
+		return get()
+	}}
+	r, err := Recover(t.Context(), counted, []string{string(key)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.keeper.(inStorage).known.fresh != nil {
-		t.Error("it is kept")
+	if reads > 0 {
+		t.Errorf("it was read %d times", reads)
 	}
 }

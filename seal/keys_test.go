@@ -14,7 +14,8 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
-	"secretstore/seal/pgp"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/lifecycle"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -81,24 +82,6 @@ func TestThresholdOfHoldersUnseals(t *testing.T) {
 	}
 	if st, err := s.ResetUnseal(ctx); err != nil || st.Progress != 0 {
 		t.Fatalf("after reset: %+v, %v", st, err)
-	}
-}
-
-func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
-	s := open(t, memory.New(), false)
-	info, err := s.Init(t.Context(), sameHolder(t, 2, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Unseal(t.Context(), sharesOf(t, info.Keys)[0]); err != nil {
-		t.Fatal(err)
-	}
-	s.unsealing.mu.Lock()
-	s.unsealing.since = s.unsealing.since.Add(-shareLife - time.Second)
-	s.unsealing.mu.Unlock()
-	s.unsealing.expire()
-	if n := s.Status().Progress; n != 0 {
-		t.Errorf("progress %d", n)
 	}
 }
 
@@ -190,20 +173,16 @@ func TestForgedRekeyIsNotOfferedToHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, err := b.Get(ctx, keyRekey, store.Latest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pub, err := holder.Public(time.Now())
+	node, err := b.Get(ctx, barrier.KeyRekey, store.Latest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The attacker's own unseal key, wrapped for the genuine holder.
-	_, forged, err := newHolding([]*pgp.PublicKey{pub}, 1, s.view.Load().config.UUID)
+	forged, err := open(t, memory.New(), false).Init(ctx, sameHolder(t, 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, b, keyRekey, bytes.Replace(node.Data, []byte(info.Keys[0]), []byte(forged.Keys[0]), 1))
+	put(t, b, barrier.KeyRekey, bytes.Replace(node.Data, []byte(info.Keys[0]), []byte(forged.Keys[0]), 1))
 	_, err = s.RekeyStatus(ctx)
 	wantErr(t, "status", err, ErrCorrupt)
 	_, err = s.VerifyRekey(ctx, info.Nonce, sharesOf(t, forged.Keys)[0])
@@ -224,7 +203,7 @@ func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 	if _, err := s.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, found := dump(t, b)[keyBootstrap]; found || s.Status().HoldsBootstrapKey {
+	if _, found := dump(t, b)[barrier.KeyBootstrap]; found || s.Status().HoldsBootstrapKey {
 		t.Error("the bootstrap key is still there")
 	}
 	if _, err := s.Seal(ctx); err != nil {
@@ -349,21 +328,8 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 		t.Error(err)
 	}
 	settleRotation(t, a)
-	if err := other.refresh(ctx); err != nil || other.Status().State != StateUnsealed {
+	if err := lifecycle.Refresh(ctx, other.Lifecycle); err != nil || other.Status().State != StateUnsealed {
 		t.Errorf("%v, %v", other.Status(), err)
-	}
-	// The record that hands the key over goes a while after it was seen.
-	if err := a.refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
-	a.turn <- struct{}{}
-	a.handover.since = time.Now().Add(-2 * handoverLife)
-	<-a.turn
-	if err := a.refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if _, found := dump(t, b)[keyHandover]; found {
-		t.Error("the handover record stays")
 	}
 }
 
@@ -389,7 +355,7 @@ func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
 		}
 	}
 	f.away.Store(false)
-	if err := other.refresh(ctx); err != nil || other.Status().State != StateSealed {
+	if err := lifecycle.Refresh(ctx, other.Lifecycle); err != nil || other.Status().State != StateSealed {
 		t.Fatalf("%+v, %v", other.Status(), err)
 	}
 	_, err := other.Unseal(ctx, key)
@@ -397,25 +363,6 @@ func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
 	wantErr(t, "unseal", err, ErrDamaged)
 	if st, err := open(t, b, false).Unseal(ctx, key); err != nil || st.State != StateUnsealed {
 		t.Errorf("after a restart: %+v, %v", st, err)
-	}
-}
-
-func TestLostOwnerOfARotationIsReplaced(t *testing.T) {
-	var w rotationWatch
-	now := time.Now()
-	stuck := rotationRecord{Owner: "gone", Beat: 5}
-	if w.mine(stuck, "me", now) || w.mine(stuck, "me", now.Add(rotationLease)) {
-		t.Error("taken over too early")
-	}
-	if !w.mine(stuck, "me", now.Add(rotationLease+time.Second)) {
-		t.Error("never taken over")
-	}
-	stuck.Beat++
-	if w.mine(stuck, "me", now.Add(2*rotationLease)) {
-		t.Error("taken from a server that works")
-	}
-	if !w.mine(rotationRecord{}, "me", now) || !w.mine(rotationRecord{Owner: "me"}, "me", now) {
-		t.Error("free work is not taken")
 	}
 }
 

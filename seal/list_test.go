@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"secretstore/acl"
+	"secretstore/seal/internal/names"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -128,7 +129,7 @@ func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, under string, pg Page) {
 	want := Names{Names: []string{}}
 	for p := range left {
-		if name, below := strings.CutPrefix(p, prefixOf(under)); below && name > pg.After {
+		if name, below := strings.CutPrefix(p, strings.TrimPrefix(under+"/", "/")); below && name > pg.After {
 			want.Names = append(want.Names, name)
 		}
 	}
@@ -146,23 +147,19 @@ func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, 
 			t.Fatalf("list of %q, %+v, consistency %d: %s", under, pg, c, diff)
 		}
 	}
-	set, err := s.folders(ctx, store.Cached)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for n := range 3 { // as it is streamed, a few at a time
-		what := listed{prefixOf(under), Page{After: pg.After}}
-		m := newMerge(s, set.below(what.prefix), what, store.Cached)
-		streamed := []string{}
-		for {
-			names, err := m.next(ctx, n+1)
+		lists := names.NewLists(s.folders, names.Sizes{Whole: n, More: n + 1})
+		list, err := lists.OpenList(ctx, parsed(t, under), Page{After: pg.After}, store.Cached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streamed, _ := list.First()
+		for !list.Whole() {
+			more, err := list.More(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			streamed = append(streamed, names...)
-			if len(names) < n+1 {
-				break
-			}
+			streamed = append(streamed, more...)
 		}
 		if diff := cmp.Diff(all, streamed); diff != "" {
 			t.Fatalf("%d at a time: %s", n+1, diff)
@@ -215,21 +212,16 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list, err := s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
+	lists := names.NewLists(s.folders, names.Sizes{Whole: 1, More: 2})
+	list, err := lists.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := s.barrier.current().names
-	if set := names.folders.all(); set == nil || names.names.EstimatedSize() == 0 {
+	if folders, names := s.folders.Remembered(); folders == 0 || names == 0 {
 		t.Fatal("nothing was kept: the test says nothing")
 	}
-	list.rest = newMerge(s, names.folders.all().folders, listed{}, store.Cached)
-	if first, err := list.More(ctx); err != nil || len(first) != 10 {
-		t.Fatalf("More = %q, %v", first, err)
-	}
-	list.rest = newMerge(s, names.folders.all().folders, listed{}, store.Cached)
-	if _, err := list.rest.next(ctx, 2); err != nil {
-		t.Fatal(err)
+	if more, err := list.More(ctx); err != nil || len(more) != 2 {
+		t.Fatalf("More = %q, %v", more, err)
 	}
 	if _, err := s.Seal(ctx); err != nil {
 		t.Fatal(err)
@@ -238,7 +230,7 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 	wantErr(t, "the rest of a list", err, ErrSealed)
 	_, err = s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
 	wantErr(t, "a list", err, ErrSealed)
-	if names.folders.all() != nil || names.names.EstimatedSize() != 0 {
+	if folders, names := s.folders.Remembered(); folders != 0 || names != 0 {
 		t.Error("names were kept over a seal")
 	}
 	if _, err := s.Unseal(ctx, key); err != nil {
@@ -262,11 +254,11 @@ func TestANameOfAnotherFolderIsDamage(t *testing.T) {
 	if _, err := s.List(ctx, acl.Path{}, Page{}, store.Cached); err != nil {
 		t.Fatal(err)
 	}
-	from, err := s.keyOf(path(t, "f/a"))
+	from, err := keyOf(s, path(t, "f/a"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := s.keyOf(path(t, "g/b"))
+	to, err := keyOf(s, path(t, "g/b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +297,7 @@ func TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged(t *testing.T) {
 	if _, err := s.Create(ctx, path(t, "f/a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	folder, _, err := s.keysOf(path(t, "f/a"))
+	at, err := s.barrier.Locate(path(t, "f/a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +313,7 @@ func TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.mu.Lock()
-		b.times[folder] = row.times
+		b.times[at.Folder] = row.times
 		b.mu.Unlock()
 		names, err := s.List(ctx, acl.Path{}, Page{}, store.Latest)
 		if !errors.Is(err, row.want) || row.want == nil && len(names.Names) != 1 {

@@ -9,10 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/time/rate"
-
 	"secretstore/acl"
-	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -89,7 +87,7 @@ func (b *stale) Get(ctx context.Context, key store.Key, c store.Consistency) (st
 		return node, err
 	}
 	node, err := b.Backend.Get(ctx, key, c)
-	if strings.HasPrefix(key, keySecrets) || strings.HasPrefix(key, keyDeleted) {
+	if strings.HasPrefix(key, barrier.KeySecrets) || strings.HasPrefix(key, barrier.KeyDeleted) {
 		if between := b.between.Swap(nil); between != nil {
 			(*between)()
 		}
@@ -153,8 +151,8 @@ func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
 	}{
 		"delete":             {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, ""},
 		"purge":              {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, ""},
-		"delete, mark known": {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, keyMarks},
-		"purge, mark known":  {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, keyMarks},
+		"delete, mark known": {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
+		"purge, mark known":  {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, view, second := twoServers(t)
@@ -261,7 +259,7 @@ func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
 					return
 				}
 				if row.want == ErrNotFound {
-					second.keep = 0 // nothing earlier is kept of it
+					keepVersions(second, 0) // nothing earlier is kept of it
 				}
 				// As many writes as before: the record has the same version.
 				if err := errOf(second.Update(ctx, p, text("new 2"))); err != nil {
@@ -323,16 +321,16 @@ func TestEveryDeleteBumpsTheMark(t *testing.T) {
 	marks := func() map[store.Key]store.Version {
 		t.Helper()
 		found := make(map[store.Key]store.Version)
-		list, err := b.Children(ctx, keyMarks, store.Latest)
+		list, err := b.Children(ctx, barrier.KeyGenerations, store.Latest)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range list.Names {
-			node, err := b.Get(ctx, keyMarks+"/"+name, store.Latest)
+			node, err := b.Get(ctx, barrier.KeyGenerations+"/"+name, store.Latest)
 			if err != nil {
 				t.Fatal(err)
 			}
-			found[keyMarks+"/"+name] = node.Version
+			found[barrier.KeyGenerations+"/"+name] = node.Version
 		}
 		return found
 	}
@@ -466,38 +464,27 @@ func TestARotationNeverBringsBackASecretThatWasDeleted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			first, view, second := twoServers(t)
 			ctx, p := t.Context(), path(t, "f/a")
-			// Somebody else does the rotation: neither of the two in the background.
-			if _, err := view.Apply(ctx, store.Create(keyRotation, []byte(`{"format":1,"owner":"another"}`))); err != nil {
-				t.Fatal(err)
-			}
-			if r, _, err := first.readRotation(ctx); err != nil || r.Owner != "another" {
-				t.Fatalf("%+v, %v", r, err)
-			}
+			second.cancel() // only the first sweeps
+			second.owned.Wait()
 			if _, err := first.Create(ctx, p, text("old")); err != nil {
 				t.Fatal(err)
 			}
-			folder, key, err := first.keysOf(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			place := func(o *opened) (envelope.Place, error) { return secretPlace(o, p), nil }
 			if name == "deleted" {
 				succeeds(t, first.Delete(ctx, p, nil))
-				key = deletedKey(key)
-				place = func(o *opened) (envelope.Place, error) { return deletedPlace(o, key), nil }
+				first.cleanup.Wait()
 			}
-			info, err := first.Rotate(ctx)
-			if err != nil {
+			// From now on it knows the folder, and reads only the record.
+			if _, err := first.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil {
 				t.Fatal(err)
 			}
 			between := func() { again(t, second, p) }
 			view.between.Store(&between)
-			pass := &pass{store: first, term: info.Term, limit: rate.NewLimiter(rate.Inf, 1)}
-			if err := pass.visitSecret(ctx, key, folder, place); err != nil {
+			if _, err := first.Rotate(ctx); err != nil {
 				t.Fatal(err)
 			}
+			settleRotation(t, first)
 			if view.between.Load() != nil {
-				t.Fatal("the record was not looked at")
+				t.Fatal("the record was not read")
 			}
 			if name == "deleted" {
 				_, err := second.Undelete(ctx, p)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 )
 
@@ -69,8 +70,8 @@ func TestRefusedConditionWritesNothing(t *testing.T) {
 	}}
 	wantErr(t, "Update", errOf(s.Update(ctx, p, large)), ErrChanged)
 	wantErr(t, "Delete", s.Delete(ctx, p, large.If), ErrChanged)
-	s.chores.pending.Wait()
-	if n := children(t, b, keyBlobs); n != 0 {
+	s.cleanup.Wait()
+	if n := children(t, b, barrier.KeyBlobs); n != 0 {
 		t.Errorf("%d blobs are left", n)
 	}
 	if got, err := s.Get(ctx, p, store.Latest); err != nil || got.ID != id || got.Version != 1 {

@@ -8,57 +8,9 @@ import (
 	"time"
 
 	"secretstore/acl"
-	"secretstore/seal/pgp"
-	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
-
-// TestStoreOfAnAttackerUnderTheSameUuidIsNotServed: a writer of the storage
-// puts key records of their own in place, with a bootstrap key that opens them,
-// and waits for the server to unseal itself and write values under them.
-func TestStoreOfAnAttackerUnderTheSameUuidIsNotServed(t *testing.T) {
-	b := memory.New()
-	s := bootstrapped(t, b)
-	uuid := s.view.Load().config.UUID
-	// The strongest form: the attacker's whole store, made under our uuid.
-	born := rebirth(t, uuid)
-	for key, data := range born {
-		put(t, b, key, data)
-	}
-	_ = s.refresh(t.Context())
-	if st := s.Status(); st.State == StateUnsealed {
-		t.Fatalf("unsealed under the attacker's keys: %+v", st)
-	}
-	_, err := s.Create(t.Context(), path(t, "a"), text("v"))
-	if err == nil {
-		t.Error("a value was written under the attacker's keys")
-	}
-}
-
-// rebirth makes the records of a store with a chosen uuid and a bootstrap key.
-func rebirth(t *testing.T, uuid string) map[store.Key][]byte {
-	t.Helper()
-	b := memory.New()
-	private, keep, err := newInStorage(b, func() (*pgp.PrivateKey, error) { return sealtest.Key(sealtest.Other), nil }).prepare(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := private.Public(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	born, err := newBirthOf(uuid, []*pgp.PublicKey{public}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer born.clear()
-	out := map[store.Key][]byte{}
-	for _, op := range append(born.ops(unsealedIntent(newNonce(), uuid, born.root)), keep...) {
-		out[op.Key] = op.Data
-	}
-	return out
-}
 
 // gate lets a test stop a store's transactions at a point of its choice.
 type gate struct {
@@ -71,59 +23,6 @@ func (g *gate) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, err
 		(*f)(ops)
 	}
 	return g.Backend.Apply(ctx, ops...)
-}
-
-func TestSealDuringAnUnsealWins(t *testing.T) {
-	g := &gate{Backend: memory.New()}
-	s, key := initialized(t, g)
-	ctx := t.Context()
-	sealed := make(chan error, 1)
-	var once atomic.Bool
-	hold := func(ops []store.Op) {
-		if once.Swap(true) {
-			return
-		}
-		go func() {
-			_, err := s.Seal(ctx)
-			sealed <- err
-		}()
-		for !s.sealPending.Load() {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	g.before.Store(&hold)
-	_, err := s.Unseal(ctx, key)
-	wantErr(t, "an unseal that a seal has overtaken", err, ErrSealed)
-	if err := <-sealed; err != nil {
-		t.Fatal(err)
-	}
-	if st := s.Status(); st.State != StateSealed || s.sealPending.Load() {
-		t.Errorf("%+v, pending %v", st, s.sealPending.Load())
-	}
-	if restarted := open(t, g, false); !restarted.view.Load().intent.Sealed {
-		t.Error("the seal was not recorded")
-	}
-}
-
-func TestSealOfADamagedStoreIsRemembered(t *testing.T) {
-	b := memory.New()
-	s := bootstrapped(t, b)
-	ctx := t.Context()
-	node, err := b.Get(ctx, keyKeyring, store.Latest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Apply(ctx, store.Delete(keyKeyring, node.Version)); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Seal(ctx)
-	wantErr(t, "seal of a damaged store", err, ErrSealNotRecorded)
-	put(t, b, keyKeyring, node.Data)
-	s.retrySealRecord(ctx)
-	_ = s.refresh(ctx)
-	if st := s.Status(); st.State != StateSealed || !s.view.Load().intent.Sealed {
-		t.Errorf("the seal was forgotten: %+v", st)
-	}
 }
 
 func TestServerLeftBehindByAWipeWritesNothingIntoTheNewStore(t *testing.T) {
@@ -184,7 +83,7 @@ func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := s.keyOf(path(t, "f/a"))
+	key, err := keyOf(s, path(t, "f/a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +93,7 @@ func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	lose(t, b, folder, key)
-	_ = s.use(func(o *opened) error { o.names.folders.clear(); return nil })
+	s.folders.Forget()
 	if _, err := s.Rotate(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +171,7 @@ func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	key, err := s.keyOf(path(t, "a"))
+	key, err := keyOf(s, path(t, "a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +284,7 @@ func TestRecordMendedByHandIsServedAtOnce(t *testing.T) {
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	key, err := s.keyOf(path(t, "a"))
+	key, err := keyOf(s, path(t, "a"))
 	if err != nil {
 		t.Fatal(err)
 	}

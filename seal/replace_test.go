@@ -3,8 +3,9 @@ package seal
 import (
 	"errors"
 	"testing"
-	"time"
 
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/lifecycle"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -45,7 +46,7 @@ func TestInitCanBeDoneOverWhileNobodyHasUnsealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.refresh(ctx); err != nil {
+	if err := lifecycle.Refresh(ctx, other.Lifecycle); err != nil {
 		t.Fatal(err)
 	}
 	for _, at := range []*Store{s, other, open(t, b, false)} {
@@ -90,10 +91,6 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 		"another server": func(t *testing.T, _ *Store, b store.Backend, _ InitInfo, _ *InitParams) *Store {
 			return open(t, b, false)
 		},
-		"too late": func(_ *testing.T, s *Store, _ store.Backend, _ InitInfo, _ *InitParams) *Store {
-			s.newborn.at = s.newborn.at.Add(-replaceLife - time.Second)
-			return s
-		},
 		"unsealed here": func(t *testing.T, s *Store, _ store.Backend, info InitInfo, _ *InitParams) *Store {
 			unseal(t, s, info)
 			return s
@@ -114,16 +111,16 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 			return s
 		},
 		"unsealed elsewhere, and sealed by another intent": func(t *testing.T, s *Store, b store.Backend, info InitInfo, _ *InitParams) *Store {
-			before, err := b.Get(t.Context(), keyIntent, store.Latest)
+			before, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
 			if err != nil {
 				t.Fatal(err)
 			}
 			unseal(t, open(t, b, false), info)
-			put(t, b, keyIntent, before.Data) // the intent of the init, put back
+			put(t, b, barrier.KeyIntent, before.Data) // the intent of the init, put back
 			return s
 		},
 		"something is there": func(t *testing.T, s *Store, b store.Backend, _ InitInfo, _ *InitParams) *Store {
-			put(t, b, keySecrets+"/00/f", []byte("x"))
+			put(t, b, barrier.KeySecrets+"/00/f", []byte("x"))
 			return s
 		},
 	} {
@@ -134,7 +131,7 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 			before := dump(t, b)
 			_, err := at.Init(t.Context(), again)
 			wantErr(t, "Init", err, ErrNotReplaceable)
-			for _, key := range []store.Key{keyConfig, keyRoot, keyKeyring, keyIntent} {
+			for _, key := range []store.Key{barrier.KeyConfig, barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent} {
 				if after := dump(t, b)[key]; after.Version != before[key].Version {
 					t.Errorf("%s was written", key)
 				}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,20 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"secretstore/acl"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/records"
 	"secretstore/seal/pgp"
 	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 	"secretstore/store/storetest"
+)
+
+// As in the packages that have them.
+const (
+	inlineMax = 128 << 10
+	pieceSize = 128 << 10
+	maxQueued = 256
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,6 +73,17 @@ func bootstrapped(t *testing.T, b store.Backend) *Store {
 }
 
 func isUnsealed(st State) bool { return st == StateUnsealed }
+
+// keyOf returns the key of a secret's record.
+func keyOf(s *Store, p acl.Path) (store.Key, error) {
+	at, err := s.barrier.Locate(p)
+	return at.Key, err
+}
+
+// keepVersions makes s keep another number of earlier values.
+func keepVersions(s *Store, n int) {
+	s.Secrets = records.NewSecrets(s.reader, s.cleanup, records.NewGenerations(s.backend, s.barrier), s.MaxSecretSize(), n)
+}
 
 // await waits for a state: on a busy machine a bootstrap takes longer than Open
 // waits for it.
@@ -259,20 +280,20 @@ func TestReplacedAndDeletedPiecesAreRemoved(t *testing.T) {
 		if _, err := write(ctx, p, change); err != nil {
 			t.Fatal(err)
 		}
-		s.chores.pending.Wait()
-		if n := children(t, b, keyBlobs); n != 1 {
+		s.cleanup.Wait()
+		if n := children(t, b, barrier.KeyBlobs); n != 1 {
 			t.Fatalf("%d blobs after write %d, want 1", n, i)
 		}
 	}
 	wantErr(t, "Create over it", errOf(s.Create(ctx, p, Change{Kind: Binary, Value: make([]byte, 300<<10)})), ErrExists)
-	if n := children(t, b, keyBlobs); n != 1 {
+	if n := children(t, b, barrier.KeyBlobs); n != 1 {
 		t.Errorf("%d blobs after a refused create, want 1", n)
 	}
 	if err := s.Delete(ctx, p, nil); err != nil {
 		t.Fatal(err)
 	}
-	s.chores.pending.Wait()
-	if n := children(t, b, keyBlobs); n != 1 {
+	s.cleanup.Wait()
+	if n := children(t, b, barrier.KeyBlobs); n != 1 {
 		t.Errorf("%d blobs after the delete, want that of the deleted secret", n)
 	}
 }
@@ -287,26 +308,37 @@ func children(t *testing.T, b store.Backend, key store.Key) int {
 }
 
 func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
-	s, b, _ := unsealed(t)
+	b := memory.New()
+	f := &faulty{Backend: b}
+	s, _ := unsealedOn(t, f)
 	ctx := t.Context()
 	value := bytes.Repeat([]byte("v"), 300<<10)
 	if _, err := s.Create(ctx, path(t, "kept"), Change{Kind: Binary, Value: value}); err != nil {
 		t.Fatal(err)
 	}
-	orphan := &head{}
-	version, err := s.writePieces(ctx, path(t, "lost"), orphan.id, value)
-	if err != nil {
-		t.Fatal(err)
+	var late []store.Op // the commit of a write that is only slow
+	commit := func(ops []store.Op) (bool, error) {
+		if !slices.ContainsFunc(ops, func(op store.Op) bool {
+			return op.Kind == store.OpCreate && strings.HasPrefix(op.Key, barrier.KeySecrets)
+		}) {
+			return true, nil
+		}
+		late = ops
+		return false, store.ErrOutcomeUnknown
 	}
+	f.apply.Store(&commit)
+	_, err := s.Create(ctx, path(t, "lost"), Change{Kind: Binary, Value: value})
+	wantErr(t, "a write that is slow", err, store.ErrOutcomeUnknown)
+	f.apply.Store(nil)
 	seen, now := map[store.Key]time.Time{}, time.Now()
 	for i, want := range []int{2, 2, 1} {
-		if err := s.collectOnce(ctx, seen, now); err != nil {
+		if err := s.collector.CollectBlobs(ctx, seen, now); err != nil {
 			t.Fatal(err)
 		}
-		if n := children(t, b, keyBlobs); n != want {
+		if n := children(t, b, barrier.KeyBlobs); n != want {
 			t.Fatalf("pass %d: %d blobs, want %d", i, n, want)
 		}
-		now = now.Add(collectAfter - time.Second)
+		now = now.Add(records.CollectAfter - time.Second)
 		if i == 1 {
 			now = now.Add(time.Minute)
 		}
@@ -315,7 +347,7 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 		t.Errorf("the value that is named was lost: %v", err)
 	}
 	// The write that was only slow must fail, not commit a value without pieces.
-	_, err = b.Apply(ctx, store.Check(blobKey(orphan.id), version))
+	_, err = b.Apply(ctx, late...)
 	wantErr(t, "late commit", err, store.ErrNotFound)
 }
 
@@ -372,8 +404,8 @@ func TestEmptyFoldersLeaveNoRecord(t *testing.T) {
 	if err := s.Delete(t.Context(), path(t, "f/a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	s.chores.pending.Wait()
-	if n := children(t, b, keySecrets); n != 0 {
+	s.cleanup.Wait()
+	if n := children(t, b, barrier.KeySecrets); n != 0 {
 		t.Errorf("%d buckets left", n)
 	}
 }
@@ -449,7 +481,7 @@ func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {
 		s := <-stores
 		defer s.Close()
 		await(t, s, isUnsealed)
-		ids[s.view.Load().config.UUID] = true
+		ids[s.Status().UUID] = true
 	}
 	if len(ids) != 1 {
 		t.Errorf("%d stores", len(ids))

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"secretstore/seal/internal/barrier"
 	"secretstore/store/bolt"
 )
 
@@ -23,7 +24,7 @@ func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	old := s.view.Load()
+	old := dump(t, b)
 	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
 	if err != nil {
 		t.Fatal(err)
@@ -36,12 +37,12 @@ func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, record := range map[string][]byte{"the old root record": old.root, "the old keyring": old.keyring} {
+	for name, record := range map[string][]byte{"the old root record": old[barrier.KeyRoot].Data, "the old keyring": old[barrier.KeyKeyring].Data} {
 		if bytes.Contains(content, record) {
 			t.Errorf("%s is still in the file", name)
 		}
 	}
-	if bytes.Contains(content, []byte(keyHandover)) {
+	if bytes.Contains(content, []byte(barrier.KeyHandover)) {
 		t.Error("a handover record was left in the file")
 	}
 }

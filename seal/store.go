@@ -2,13 +2,21 @@ package seal
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/feed"
+	"secretstore/seal/internal/lifecycle"
+	"secretstore/seal/internal/names"
+	"secretstore/seal/internal/records"
+	"secretstore/seal/internal/rotation"
+	"secretstore/seal/internal/uses"
 	"secretstore/seal/pgp"
 	"secretstore/store"
 )
@@ -16,7 +24,7 @@ import (
 // Options are what a Store is made of.
 type Options struct {
 	Backend store.Backend
-	// Bootstrap initialises an empty storage with a new key pair, keeps its
+	// Bootstrap initializes an empty storage with a new key pair, keeps its
 	// private key beside the data, and unseals with it.
 	Bootstrap bool
 	// BootstrapKeyFile is where the bootstrap private key is kept; "" keeps it
@@ -32,196 +40,191 @@ type Options struct {
 	Log         *zap.Logger
 }
 
-// DefaultMaxSecretSize is the largest value in bytes where none is configured.
-const DefaultMaxSecretSize = 1 << 20
-
-// Store is one secret store, as this server sees it.
+// Store is one secret store, as this server sees it. Its operations are those of
+// its parts.
 type Store struct {
-	id      string // of this server, random for each start
-	backend store.Backend
-	keeper  keyKeeper
-	log     *zap.Logger
+	*lifecycle.Lifecycle // Status, Init, InitInfo, Unseal, AutoUnseal, ResetUnseal, Seal, Holders, and the rekey
+	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions
+	*names.Lists         // List, OpenList
+	*feed.Feed           // Watch, Stream
+	*rotation.Rotation   // Rotate, RotationStatus
+	*uses.Uses           // TaskTerm, TaskMAC, TaskSpent, SpendTask
 
-	bootstrap bool
-	maxSize   int64
-	keep      int  // earlier values of a secret
-	alone     bool // no other server can have the storage open
-	offline   bool // see Recover: the intent does not matter and nothing is followed
+	backend   store.Backend
+	barrier   *barrier.Barrier
+	folders   *names.Folders
+	reader    *records.Reader
+	cleanup   *records.Cleanup
+	collector *records.Collector
+	log       *zap.Logger
 
-	barrier barrier
-	view    atomic.Pointer[view]
-	// turn is held by the one lifecycle operation (init, unseal, seal,
-	// refresh) under way. It is a channel, not a mutex, because it is held
-	// over I/O: whoever waits for it leaves at the deadline of its context.
-	// Reads and writes of secrets do not take it.
-	turn chan struct{}
-	// sealPending: this server was sealed by hand and has not been able to
-	// record it. While it is set nothing unseals by itself.
-	sealPending atomic.Bool
-	// compactDue: a rotation is done, but what its old keys open may still lie
-	// in the storage.
-	compactDue atomic.Bool
-	writers    keyQueue
-	listers    keyQueue
-	chores     *chores
-	watchers   *watchers
-	tracker    *tracker
-
-	// Touched only by whoever has the turn:
-	ended    endedSeals
-	pin      []byte    // of the root key this server has known; see checkPin
-	lookedAt time.Time // when the last look that was adopted began
-	handover handoverWatch
-	newborn  *newborn // what this server has initialised; nil if nothing
-
-	unsealing entered // shares of the unseal key
-	verifying entered // shares of the next one, in a rekey
-
-	wake      chan struct{} // asks follow for a refresh; capacity 1
-	rotateNow chan struct{} // asks rotate for a pass; capacity 1
-	cancel    context.CancelFunc
-	owned     sync.WaitGroup
+	cancel context.CancelFunc
+	owned  sync.WaitGroup
 }
 
-// Open reads the state of the storage, bootstraps and unseals as the options
-// say, and starts to follow what other servers do. Storage that is out of reach
-// is not an error: the store is then in StateUnknown and goes on trying. The
-// context bounds the start alone.
+// Open reads the state of the storage, bootstraps and unseals as the options say,
+// and starts to follow what other servers do. Storage that is out of reach is not
+// an error: the store is then in StateUnknown and keeps retrying. The context
+// bounds only the start.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > maxSize || o.KeepVersions < 0 || o.KeepVersions > MaxKeepVersions {
+	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > records.MaxSize || o.KeepVersions < 0 || o.KeepVersions > MaxKeepVersions {
 		return nil, errors.New("internal error: seal.Open needs a backend, a log, a size up to 4 GiB and up to 100 versions")
 	}
-	s := &Store{
-		id:        newNonce(),
-		backend:   o.Backend,
-		keeper:    newKeyKeeper(o),
-		log:       o.Log,
-		bootstrap: o.Bootstrap,
-		alone:     isAlone(o.Backend),
-		maxSize:   o.MaxSecretSize,
-		keep:      o.KeepVersions,
-		turn:      make(chan struct{}, 1),
-		wake:      make(chan struct{}, 1),
-		rotateNow: make(chan struct{}, 1),
-		writers:   newKeyQueue(),
-		listers:   newKeyQueue(),
-		chores:    newChores(),
-		watchers:  newWatchers(),
-		tracker:   newTracker(),
+	s, err := newStore(o, false)
+	if err != nil {
+		return nil, err
 	}
-	if s.maxSize == 0 {
-		s.maxSize = DefaultMaxSecretSize
-	}
-	s.barrier.dropped = s.keysDropped
-	s.view.Store(&view{kind: storageUnknown, detail: "the storage has not answered yet"})
 	first, done := context.WithTimeout(ctx, startTimeout)
 	defer done()
-	if err := s.refresh(first); err != nil {
-		s.log.Warn("the state of the store is not known yet; trying on", zap.Error(err))
+	if err := lifecycle.Refresh(first, s.Lifecycle); err != nil {
+		s.log.Warn("the state of the store is not known yet; will keep retrying", zap.Error(err))
 	}
 	if s.Status().State == StateSealed {
-		s.log.Warn("the store is sealed", zap.String("reason", s.whySealed()))
+		s.log.Warn("the store is sealed", zap.String("reason", lifecycle.WhySealed(s.Lifecycle)))
 	}
+	s.start(context.WithoutCancel(ctx))
+	return s, nil
+}
 
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	s.backend.Watch(run, []store.Key{keyConfig, keyKeyring, keyIntent}, s.poke)
-	s.backend.Changes(run, s.changed)
-	s.owned.Go(func() { s.track(run) })
-	s.owned.Go(func() { s.follow(run) })
-	s.owned.Go(func() { s.collect(run) })
-	s.owned.Go(func() { s.expire(run) })
-	s.owned.Go(func() { s.rotate(run) })
-	for range choreWorkers {
-		s.owned.Go(func() { s.chores.run(run) })
+// startTimeout bounds how long Open waits for the storage and, if it is empty, for
+// the bootstrap key.
+const startTimeout = 15 * time.Second
+
+// newStore connects the parts of a store.
+func newStore(o Options, offline bool) (*Store, error) {
+	b := barrier.New(o.Backend, offline)
+	folders, err := names.NewFolders(o.Backend, b)
+	if err != nil {
+		return nil, err
+	}
+	size := o.MaxSecretSize
+	if size == 0 {
+		size = DefaultMaxSecretSize
+	}
+	cleanup := records.NewCleanup(o.Backend, b)
+	pieces := records.NewPieces(o.Backend, b, cleanup)
+	reader := records.NewReader(o.Backend, b, pieces)
+	generations := records.NewGenerations(o.Backend, b)
+	s := &Store{
+		Secrets: records.NewSecrets(reader, cleanup, generations, size, o.KeepVersions),
+		Lists:   names.NewLists(folders, names.DefaultSizes),
+		Feed:    feed.New(o.Backend, b, folders, reader, feed.DefaultMaxNames, o.Log),
+		Uses:    uses.New(o.Backend, b),
+
+		backend:   o.Backend,
+		barrier:   b,
+		folders:   folders,
+		reader:    reader,
+		cleanup:   cleanup,
+		collector: records.NewCollector(reader, cleanup, o.Log),
+		log:       o.Log,
+		cancel:    func() {},
+	}
+	s.Lifecycle = lifecycle.New(lifecycle.Config{
+		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
+		KeyringChanged: func() { rotation.Wake(s.Rotation) },
+	})
+	s.Rotation = rotation.New(rotation.Config{
+		Backend: o.Backend, Barrier: b, Folders: folders, Pieces: pieces, Generations: generations, Log: o.Log, ServerID: rand.Text(),
+		TakeTurn:      func(ctx context.Context) (func(), error) { return lifecycle.TakeTurn(ctx, s.Lifecycle) },
+		TakeFreshTurn: func(ctx context.Context) (func(), error) { return lifecycle.TakeFreshTurn(ctx, s.Lifecycle) },
+	})
+	return s, nil
+}
+
+func bootstrapKeyStore(o Options) bootstrapkey.Store {
+	generate := o.GenerateKey
+	if generate == nil {
+		generate = bootstrapkey.Generate
+	}
+	if o.BootstrapKeyFile != "" {
+		return bootstrapkey.InFile(o.BootstrapKeyFile, generate)
+	}
+	return bootstrapkey.InStorage(o.Backend, generate)
+}
+
+// start starts what runs until Close.
+func (s *Store) start(ctx context.Context) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.owned.Go(lifecycle.Follow(ctx, s.Lifecycle))
+	s.owned.Go(feed.Follow(ctx, s.Feed))
+	for _, run := range []func(context.Context){
+		s.collector.RunBlobs, s.collector.RunExpiry, s.cleanup.Run,
+		func(ctx context.Context) { rotation.Run(ctx, s.Rotation) },
+		func(ctx context.Context) { uses.Run(ctx, s.Uses, s.log) },
+	} {
+		s.owned.Go(func() { run(ctx) })
+	}
+}
+
+// Recover opens the store of a storage for reading, offline: the seal intent is
+// neither read nor written, nothing is followed, and nothing runs in the
+// background. It is for a holder of the unseal key, or of enough shares of it, when
+// no server is available. Only Get, List and Close work on the result. ErrBadKey,
+// ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
+func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
+	s, err := newStore(Options{Backend: backend, MaxSecretSize: records.MaxSize, Log: zap.NewNop()}, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := lifecycle.Recover(ctx, s.Lifecycle, shares); err != nil {
+		s.folders.Close()
+		return nil, err
 	}
 	return s, nil
 }
 
-// whySealed says why a store that has keys was not unsealed at the start.
-func (s *Store) whySealed() string {
-	switch v := s.view.Load(); {
-	case v.intent.Sealed:
-		return "it was sealed on purpose"
-	case !s.bootstrap:
-		return "bootstrap is off: a holder of the unseal key unseals it"
-	case !v.holdsBootstrapKey:
-		return "no bootstrap key that opens it is there, or it cannot be read: a holder of the unseal key unseals it"
-	default:
-		return "the recorded wish to be unsealed is not genuine, or the bootstrap key does not open it"
-	}
-}
-
-// startTimeout bounds how long Open waits for the storage and, on an empty one,
-// for the generation of the bootstrap key.
-const startTimeout = 15 * time.Second
-
-// Close drops the keys and waits for everything the Store has started. It
-// records no intent, and leaves the backend open.
+// Close drops the keys and waits for everything the Store has started. It records
+// no intent, and leaves the backend open.
 func (s *Store) Close() error {
 	s.cancel()
 	s.owned.Wait()
-	s.barrier.drop()
+	s.barrier.Drop()
+	s.folders.Close()
 	return nil
-}
-
-// Status returns the seal status of this server, without I/O.
-func (s *Store) Status() Status {
-	v := s.view.Load()
-	st := Status{Detail: v.detail, HoldsBootstrapKey: v.holdsBootstrapKey}
-	switch v.kind {
-	case storageEmpty:
-		st.State = StateUninitialized
-	case storageDamaged:
-		st.State = StateDamaged
-	case storagePresent:
-		st.State = StateSealed
-		if s.barrier.isOpen() {
-			st.State = StateUnsealed
-		}
-		st.UUID, st.Shares, st.Threshold, st.Progress = v.config.UUID, v.config.Shares, v.config.Threshold, s.unsealing.progressOf(v.config.KeyCheck)
-	default:
-		st.State = StateUnknown
-	}
-	return st
-}
-
-// ready returns why there is nothing to unseal or read, or nil.
-func (s *Store) ready() error {
-	switch v := s.view.Load(); v.kind {
-	case storageEmpty:
-		return ErrUninitialized
-	case storageDamaged:
-		return ErrDamaged
-	case storagePresent:
-		return nil
-	default:
-		return store.ErrUnavailable
-	}
 }
 
 // Ping asks the storage whether it answers. store.ErrUnavailable.
 func (s *Store) Ping(ctx context.Context) error { return s.backend.Ping(ctx) }
 
-// MaxSecretSize returns the largest value in bytes.
-func (s *Store) MaxSecretSize() int64 { return s.maxSize }
-
-// takeTurn waits for the other lifecycle operation to end.
-func (s *Store) takeTurn(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return store.ErrUnavailable
-	}
+// KeysReport tells an operator whether the keys are in order.
+type KeysReport struct {
+	Holders           []Holder
+	Shares            int
+	Threshold         int
+	HoldsBootstrapKey bool
+	RekeyUnderWay     bool // known only while unsealed
+	// Terms is the number of data keys, and OldRecords how many records the
+	// present sweep has not moved to the newest; both are 0 while sealed.
+	Terms      int
+	OldRecords int64
+	// Damaged records keep older data keys from being removed; DamagedRecord is the
+	// key of one. See RotationInfo.
+	Damaged       int64
+	DamagedRecord string
 }
 
-func (s *Store) giveTurn() { <-s.turn }
-
-// poke asks for a refresh soon. It never blocks.
-func (s *Store) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+// Keys reports on the keys. ErrUninitialized, ErrDamaged, store.ErrUnavailable.
+func (s *Store) Keys(ctx context.Context) (KeysReport, error) {
+	held, err := lifecycle.Report(ctx, s.Lifecycle)
+	if err != nil {
+		return KeysReport{}, err
 	}
+	report := KeysReport{Holders: held.Holders, Shares: held.Shares, Threshold: held.Threshold, HoldsBootstrapKey: held.HoldsBootstrapKey}
+	if !s.barrier.IsOpen() {
+		return report, nil
+	}
+	rotated, err := s.RotationStatus(ctx)
+	if err != nil {
+		return KeysReport{}, err
+	}
+	rekey, err := s.RekeyStatus(ctx)
+	if err != nil {
+		return KeysReport{}, err
+	}
+	report.Terms, report.OldRecords, report.RekeyUnderWay = rotated.Terms, rotated.Total-rotated.Done, rekey.Active
+	if rotated.State == RotationBlocked {
+		report.Damaged, report.DamagedRecord = rotated.Damaged, rotated.DamagedRecord
+	}
+	return report, nil
 }

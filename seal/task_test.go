@@ -3,12 +3,15 @@ package seal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/uses"
 	"secretstore/store"
 )
 
@@ -57,7 +60,7 @@ func TestSpoiltCountDoesNotMakeATokenGoodAgain(t *testing.T) {
 	if err := s.SpendTask(t.Context(), aTask, aMinute, 1); err != nil {
 		t.Fatal(err)
 	}
-	key := taskKey(aTask, aMinute)
+	key := fmt.Sprintf("%s/%d/%s", barrier.KeyTasks, aMinute.Unix()/60, aTask)
 	for _, junk := range []string{"0", "-1", "01", "x", "1 ", "99999999999999999999"} {
 		node, err := b.Get(t.Context(), key, store.Latest)
 		if err != nil {
@@ -81,7 +84,7 @@ func TestSealedStoreSpendsNothing(t *testing.T) {
 	wantErr(t, "term", err, ErrSealed)
 	_, err = s.TaskMAC(1, nil)
 	wantErr(t, "mac", err, ErrSealed)
-	if n := children(t, b, keyTasks); n != 0 {
+	if n := children(t, b, barrier.KeyTasks); n != 0 {
 		t.Errorf("%d records", n)
 	}
 }
@@ -111,17 +114,17 @@ func TestUsesOfExpiredTasksAreCollectedAndOnlyThose(t *testing.T) {
 			}
 		}
 	}
-	if _, err := b.Apply(ctx, store.Create(keyTasks+"/foreign", []byte("x"))); err != nil {
+	if _, err := b.Apply(ctx, store.Create(barrier.KeyTasks+"/foreign", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []struct {
 		now  time.Time
 		want int
-	}{{aMinute.Add(tasksKept), 3}, {aMinute.Add(tasksKept + 2*time.Minute), 2}, {later.Add(tasksKept + 2*time.Minute), 1}} {
-		if err := s.collectTasks(ctx, row.now); err != nil {
+	}{{aMinute.Add(uses.KeptFor), 3}, {aMinute.Add(uses.KeptFor + 2*time.Minute), 2}, {later.Add(uses.KeptFor + 2*time.Minute), 1}} {
+		if err := uses.Collect(ctx, s.Uses, row.now); err != nil {
 			t.Fatal(err)
 		}
-		if n := children(t, b, keyTasks); n != row.want {
+		if n := children(t, b, barrier.KeyTasks); n != row.want {
 			t.Errorf("at %v: %d minutes are left, want %d", row.now, n, row.want)
 		}
 	}

@@ -2,21 +2,18 @@ package seal
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
 	"pgregory.net/rapid"
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 )
 
@@ -207,15 +204,16 @@ func TestVersionsAreAsInTheModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := &versionModel{t: t, servers: []*Store{a, other}, path: p, keep: rapid.SampledFrom([]int{0, 1, 3, 10}).Draw(t, "keep")}
-		a.keep, other.keep = m.keep, m.keep
+		keepVersions(a, m.keep)
+		keepVersions(other, m.keep)
 		t.Repeat(map[string]func(*rapid.T){"create": m.create, "update": m.update, "update again": m.update, "delete": m.delete, "undelete": m.undelete,
 			"purge": m.purge, "deleteVersion": m.deleteVersion, "": m.check})
 		m.purge(t)
 		m.check(t)
 	})
-	a.chores.pending.Wait()
-	other.chores.pending.Wait()
-	for _, key := range []store.Key{keySecrets, keyDeleted, keyBlobs} {
+	a.cleanup.Wait()
+	other.cleanup.Wait()
+	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs} {
 		if n := children(t, b, key); n != 0 {
 			t.Errorf("%d records below %s are left", n, key)
 		}
@@ -243,6 +241,20 @@ func TestMetadataIsNotPartOfTheHistory(t *testing.T) {
 	}
 }
 
+// firstFormat is a text value as the first release encoded it.
+func firstFormat(value string) []byte {
+	var b cryptobyte.Builder
+	b.AddUint8(uint8(Text))
+	b.AddUint64(uint64(time.Unix(1700000000, 0).UnixNano()))
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte("alice")) })
+	b.AddUint16(0) // description
+	b.AddUint16(0) // labels
+	b.AddUint8(0)  // the value is not in pieces
+	b.AddUint32(uint32(len(value)))
+	b.AddBytes([]byte(value))
+	return b.BytesOrPanic()
+}
+
 // TestRecordsOfTheFirstFormatAreReadAndBecomeHistory writes as the first release
 // did.
 func TestRecordsOfTheFirstFormatAreReadAndBecomeHistory(t *testing.T) {
@@ -253,21 +265,22 @@ func TestRecordsOfTheFirstFormatAreReadAndBecomeHistory(t *testing.T) {
 		if _, err := s.Create(ctx, p, text("x")); err != nil {
 			t.Fatal(err)
 		}
-		h, err := s.readHead(ctx, p, store.Latest)
+		at, err := s.barrier.Locate(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.value, h.count, h.created = []byte("old"), count, time.Unix(1700000000, 0).UTC()
-		err = s.commit(ctx, func(o *opened) ([]store.Op, error) {
-			plain, err := h.appendTo(nil, 1)
-			data := envelope.Seal(o.ring.terms[o.ring.active], secretPlace(o, p),
-				envelope.Header{Kind: envelope.KindSecret, Term: o.ring.active, Version: h.count, ID: h.id}, plain)
-			return []store.Op{store.Set(h.key, data, h.revision)}, err
+		node, err := b.Get(ctx, at.Key, store.Latest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+			data := k.Seal(k.SecretPlace(p), envelope.Header{Version: count, ID: envelope.NewID()}, firstFormat("old"))
+			return []store.Op{store.Set(at.Key, data, node.Version)}, nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if node, err := b.Get(ctx, h.key, store.Latest); err != nil || node.Data[2] != 1 {
+		if node, err := b.Get(ctx, at.Key, store.Latest); err != nil || node.Data[2] != 1 {
 			t.Fatalf("not written in format 1: %v", err)
 		}
 		got, err := s.Get(ctx, p, store.Latest)
@@ -283,44 +296,6 @@ func TestRecordsOfTheFirstFormatAreReadAndBecomeHistory(t *testing.T) {
 		}
 		if old, err := s.GetVersion(ctx, p, count, store.Latest); err != nil || string(old.Value) != "old" || old.ID != got.ID {
 			t.Errorf("%+v, %v", old, err)
-		}
-	}
-}
-
-var update = flag.Bool("update", false, "write a golden payload of the current format")
-
-// TestGoldenPayloadsStillDecode: golden files are added, not rewritten.
-func TestGoldenPayloadsStillDecode(t *testing.T) {
-	p := payload{kind: Text, created: time.Unix(1700000000, 5).UTC(), author: "alice", description: "what", labels: []string{"x", "y"}, value: []byte("golden")}
-	for format := uint8(1); format <= payloadFormat; format++ {
-		if format == 2 {
-			p.written = time.Unix(1700000001, 6).UTC()
-			p.earlier = historyOf(
-				earlierValue{id: envelope.ID{1}, version: 3, kind: Binary, written: time.Unix(1700000000, 7).UTC(), value: []byte{0xff}},
-				earlierValue{id: envelope.ID{2}, version: 1, kind: Text, value: []byte("older")},
-			)
-		}
-		file := fmt.Sprintf("../testdata/payload-format%d.hex", format)
-		if *update && format == payloadFormat {
-			data, err := p.appendTo(nil, format)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, []byte(hex.EncodeToString(data)+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := decodePayload(format, data)
-		if err != nil || !reflect.DeepEqual(*got, p) {
-			t.Errorf("format %d: %+v, %v", format, got, err)
 		}
 	}
 }

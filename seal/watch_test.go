@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"secretstore/acl"
+	"secretstore/seal/internal/feed"
 	"secretstore/store"
 	"secretstore/store/memory"
 )
@@ -181,7 +184,7 @@ func TestNoChangeIsMissedBetweenLookingAndWaiting(t *testing.T) {
 		replace(t, other, p, fmt.Sprint(i))
 	}
 	wg.Wait()
-	if n := len(s.watchers.byID); n != 0 {
+	if n := feed.Watched(s.Feed); n != 0 {
 		t.Errorf("%d watches are left", n)
 	}
 }
@@ -343,7 +346,10 @@ func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
 func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
 	s, _, _ := unsealed(t)
 	const most = 4
-	s.tracker.most = most
+	s.Feed = feed.New(s.backend, s.barrier, s.folders, s.reader, most, zap.NewNop())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s.owned.Go(feed.Follow(ctx, s.Feed))
 	st := stream(t, s, "group")
 	p := path(t, "group/a")
 	create(t, s, p, "v")
@@ -355,7 +361,7 @@ func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
 		if err := s.Delete(t.Context(), gone, nil); err != nil {
 			t.Fatal(err)
 		}
-		s.chores.pending.Wait() // its folder
+		s.cleanup.Wait() // its folder
 	}
 	// More that are there is another matter.
 	for i := range most {

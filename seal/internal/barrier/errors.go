@@ -1,0 +1,51 @@
+package barrier
+
+import (
+	"errors"
+	"fmt"
+
+	"secretstore/seal/envelope"
+	"secretstore/store"
+)
+
+// The errors of package seal that concern the keys. It documents them.
+var (
+	ErrSealed        = errors.New("the secret store is sealed")
+	ErrUninitialized = errors.New("the secret store is not initialized")
+	ErrDamaged       = errors.New("the storage of the secret store is damaged")
+	ErrCorrupt       = errors.New("damaged record")
+	ErrTooManyTerms  = errors.New("too many rotations are under way")
+)
+
+// ErrReadAgain means that a record contradicts what this server knows of the
+// keys. A fresh snapshot of the life cycle settles it; see Barrier.Settle.
+var ErrReadAgain = errors.New("the keys may have changed")
+
+// ErrUnknownTerm means that a record claims a term that is not in the keyring.
+// Either another server has rotated, and a fresh snapshot has the term, or the
+// claim is forged. It matches ErrReadAgain.
+var ErrUnknownTerm = fmt.Errorf("%w: a term that is not in the keyring", ErrReadAgain)
+
+// DamagedRecord says which record of the storage does not open. It matches
+// ErrCorrupt. Keys of records contain no names in the clear, so they may be
+// shown.
+type DamagedRecord struct {
+	Key   store.Key
+	cause error
+}
+
+// Error names the record, and its format if a newer release wrote it.
+func (e *DamagedRecord) Error() string {
+	text := ErrCorrupt.Error() + ": " + e.Key
+	if errors.Is(e.cause, envelope.ErrNewerFormat) {
+		text += ": " + e.cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns ErrCorrupt.
+func (e *DamagedRecord) Unwrap() error { return ErrCorrupt }
+
+// Corrupt returns the error for a record that does not open. The cause is shown
+// only where it helps: it could quote plaintext.
+func Corrupt(key store.Key, cause error) error { return &DamagedRecord{Key: key, cause: cause} }

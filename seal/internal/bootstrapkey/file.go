@@ -1,0 +1,109 @@
+package bootstrapkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"secretstore/internal/atomicfile"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/pgp"
+	"secretstore/store"
+)
+
+// file keeps the armored key in a file of mode 0600.
+type file struct {
+	path     string
+	generate Generator
+	parsed   parsedKey
+}
+
+// InFile returns a Store that keeps the key in a file.
+func InFile(path string, generate Generator) Store { return &file{path: path, generate: generate} }
+
+// Prepare reuses a key that is in the file already: it was made for a store that
+// was not committed, or belongs to a database that is not in its place now, and
+// must not be lost.
+func (k *file) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error) {
+	if private, err := k.Load(ctx); !errors.Is(err, ErrNone) {
+		return private, nil, err
+	}
+	private, err := k.generate()
+	if err != nil {
+		return nil, nil, err
+	}
+	armored, err := private.Armor()
+	if err != nil {
+		return nil, nil, err
+	}
+	// The store that is created next opens only with this file.
+	if err := atomicfile.WriteFile(k.path, armored, 0o600); err != nil {
+		return nil, nil, fmt.Errorf("write the bootstrap key: %w", err)
+	}
+	return private, nil, nil
+}
+
+func (k *file) Load(context.Context) (*pgp.PrivateKey, error) {
+	if private := k.parsed.take(); private != nil {
+		return private, nil
+	}
+	armored, err := os.ReadFile(k.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the bootstrap key: %w", err)
+	}
+	defer clear(armored)
+	private, err := pgp.ParsePrivateKey(armored)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", barrier.ErrCorrupt, k.path)
+	}
+	return private, nil
+}
+
+func (k *file) Fingerprint(context.Context) (string, error) {
+	armored, err := os.ReadFile(k.path)
+	if err != nil {
+		k.parsed.take() // that file is gone
+		return "", nil
+	}
+	defer clear(armored)
+	return k.parsed.fingerprintOf(armored, pgp.ParsePrivateKey), nil
+}
+
+func (k *file) Retire(context.Context) ([]store.Op, error) { return nil, nil }
+
+// Retired removes the file. It opens nothing any more, so a failure does no harm
+// and is only logged.
+func (k *file) Retired(log *zap.Logger) {
+	if err := os.Remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("could not remove the bootstrap key, which opens nothing any more", zap.Error(err))
+	}
+}
+
+func (k *file) Warn(ctx context.Context, log *zap.Logger, fingerprints []string) error {
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return nil
+	}
+	held, err := k.Fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(fingerprints, held) {
+		// Either a rekey was cut off before Retired, or the key is for another
+		// database and must not be lost: let people decide.
+		log.Warn("a bootstrap key is kept that opens nothing of this store; if a rekey left it, remove it: older copies of the storage open with it",
+			zap.String("file", k.path))
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		log.Warn("the bootstrap private key can be read by others: anyone who has it and the database can read every secret; chmod 600 it",
+			zap.String("file", k.path), zap.Stringer("mode", info.Mode().Perm()))
+	}
+	return nil
+}

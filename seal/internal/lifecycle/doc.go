@@ -1,0 +1,112 @@
+// Package lifecycle decides when a store is initialized, unsealed and sealed, and
+// who holds its unseal key. It keeps this server in step with the life-cycle
+// records of the storage, which other servers change too.
+//
+// It installs the keys in the barrier and drops them; it never looks at secrets.
+//
+// The records are read together, as a snapshot. A snapshot that would drop the
+// keys, or that reports damage, is confirmed by a second one. One operation of the
+// life cycle runs at a time (see machine.turn); reads and writes of secrets do
+// not wait for it.
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
+)
+
+// State is the state of a store as one server sees it.
+type State int
+
+const (
+	// StateUnknown: the storage has not answered since the server started.
+	// Everything is refused with store.ErrUnavailable.
+	StateUnknown State = iota
+	// StateUninitialized: the storage is empty; Init makes the keys.
+	StateUninitialized
+	// StateSealed: the store has keys, but they are not in memory.
+	StateSealed
+	// StateUnsealed: the keyring is in memory; secrets can be read.
+	StateUnsealed
+	// StateDamaged: the storage holds secrets but not the records that open
+	// them, or another store than the one this server started with. Nothing
+	// is served and nothing is initialized over it; see Status.Detail.
+	StateDamaged
+)
+
+// String returns the word for the state that people see.
+func (s State) String() string {
+	switch s {
+	case StateUninitialized:
+		return "uninitialized"
+	case StateSealed:
+		return "sealed"
+	case StateUnsealed:
+		return "unsealed"
+	case StateDamaged:
+		return "damaged"
+	default:
+		return "unknown"
+	}
+}
+
+// Status is the seal status of this server.
+type Status struct {
+	State     State
+	UUID      string // of the store, made by Init; "" if there is none or it is not known
+	Shares    int    // how many shares the unseal key was split into; 0 before Init
+	Threshold int    // how many of them unseal; 0 before Init
+	Progress  int    // how many were entered since the last attempt
+	Detail    string // the reason if State is damaged or unknown; for operators
+	// HoldsBootstrapKey: the storage holds a private key that unseals, so
+	// auto-unseal works (and so would a thief of the storage).
+	HoldsBootstrapKey bool
+}
+
+// Initialized reports whether the store has keys.
+func (s Status) Initialized() bool {
+	return s.State == StateSealed || s.State == StateUnsealed || s.State == StateDamaged
+}
+
+// Sealed reports whether secrets are out of reach: in every state but unsealed.
+func (s Status) Sealed() bool { return s.State != StateUnsealed }
+
+// InitParams is what an operator asks of Init.
+type InitParams struct {
+	Shares    int
+	Threshold int
+	// PGPKeys are public keys, one for each share: base64 (with any white
+	// space) of a binary or armored OpenPGP key.
+	PGPKeys []string
+	// Replace is the first wrapped key of an init that is to be replaced; "" for
+	// a new store. See Initializer.Init. A rekey does not use it.
+	Replace string
+	// By is the uid of the principal who asks: only the same principal may
+	// replace this init.
+	By string
+}
+
+// InitInfo is what the holders need to unseal. It is not secret: each key is an
+// OpenPGP message that only its holder opens.
+type InitInfo struct {
+	Initialized  bool
+	Keys         []string // lower-case hex of the OpenPGP message
+	Fingerprints []string // lower-case hex, of the primary key
+}
+
+// The errors of package seal that concern the life cycle. It documents them.
+var (
+	ErrOtherRoot       = fmt.Errorf("%w: the root key is not the one that this server knows", barrier.ErrDamaged)
+	ErrInitialized     = errors.New("the secret store is already initialized")
+	ErrNotReplaceable  = errors.New("this init cannot be done over")
+	ErrBadKey          = errors.New("not an unseal key: give the hex digits that gpg prints")
+	ErrWrongKey        = errors.New("wrong unseal key")
+	ErrNoRekey         = errors.New("no such rekey is under way")
+	ErrRekeyUnderWay   = errors.New("a rekey is already under way")
+	ErrNoBootstrapKey  = bootstrapkey.ErrNone
+	ErrBadShares       = errors.New("unsupported shares or threshold")
+	ErrSealNotRecorded = errors.New("sealed here, not yet recorded")
+)

@@ -1,0 +1,181 @@
+package lifecycle
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/store"
+)
+
+// Config is what a Lifecycle is made of.
+type Config struct {
+	Backend store.Backend
+	Barrier *barrier.Barrier
+	// Bootstrap initializes an empty storage with a key pair of the server, and
+	// unseals with it.
+	Bootstrap         bool
+	BootstrapKeyStore bootstrapkey.Store
+	// KeyringChanged is called after this server has written a new keyring. It
+	// must not block.
+	KeyringChanged func()
+	Log            *zap.Logger
+}
+
+// Lifecycle is the life cycle of one store, as this server sees it. Its methods
+// are those of its parts. What other packages need besides is in functions, so that
+// package seal can embed a Lifecycle.
+type Lifecycle struct {
+	*machine
+	*Initializer
+	*Unsealer
+	*Rekeys
+}
+
+// New returns a life cycle in StateUnknown, and connects the barrier to it.
+func New(c Config) *Lifecycle {
+	m := &machine{
+		backend:           c.Backend,
+		barrier:           c.Barrier,
+		bootstrap:         c.Bootstrap,
+		bootstrapKeyStore: c.BootstrapKeyStore,
+		keyringChanged:    c.KeyringChanged,
+		log:               c.Log,
+		turn:              make(chan struct{}, 1),
+		wake:              make(chan struct{}, 1),
+	}
+	m.unsealer = &Unsealer{machine: m}
+	m.initializer = &Initializer{machine: m}
+	m.snapshot.Store(&snapshot{state: storageUnknown, detail: "the storage has not answered yet"})
+	c.Barrier.SetHooks(barrier.Hooks{Refresh: m.refresh, WhyNoKeys: m.ready})
+	return &Lifecycle{m, m.initializer, m.unsealer, &Rekeys{machine: m}}
+}
+
+// machine is the state of the life cycle, and what moves it.
+type machine struct {
+	backend           store.Backend
+	barrier           *barrier.Barrier
+	bootstrap         bool
+	bootstrapKeyStore bootstrapkey.Store
+	keyringChanged    func()
+	log               *zap.Logger
+	unsealer          *Unsealer
+	initializer       *Initializer
+
+	snapshot atomic.Pointer[snapshot]
+	// turn is held by the one operation of the life cycle (init, unseal, seal,
+	// refresh) under way. It is a channel, not a mutex, because it is held over
+	// I/O: those who wait give up at the deadline of their context.
+	turn chan struct{}
+	// sealPending: an operator sealed this server, and it has not been able to
+	// record that. While it is set the server does not unseal by itself.
+	sealPending atomic.Bool
+
+	// Owned by the holder of the turn:
+	ended    endedSeals
+	pin      []byte    // of the root key this server knows; see checkPin
+	takenAt  time.Time // when reading the current snapshot began
+	handover handoverTimer
+	newStore *newStore // what this server has initialized; nil if nothing
+
+	unsealing shareCollector // shares of the unseal key
+	verifying shareCollector // shares of the next one, in a rekey
+
+	wake chan struct{} // asks follow for a refresh; capacity 1
+}
+
+// Status returns the seal status of this server, without I/O.
+func (m *machine) Status() Status {
+	s := m.snapshot.Load()
+	st := Status{Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
+	switch s.state {
+	case storageEmpty:
+		st.State = StateUninitialized
+	case storageDamaged:
+		st.State = StateDamaged
+	case storagePresent:
+		st.State = StateSealed
+		if m.barrier.IsOpen() {
+			st.State = StateUnsealed
+		}
+		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.progressOf(s.config.KeyCheck)
+	default:
+		st.State = StateUnknown
+	}
+	return st
+}
+
+// ready returns why there is nothing to unseal or read, or nil.
+func (m *machine) ready() error {
+	switch m.snapshot.Load().state {
+	case storageEmpty:
+		return barrier.ErrUninitialized
+	case storageDamaged:
+		return barrier.ErrDamaged
+	case storagePresent:
+		return nil
+	default:
+		return store.ErrUnavailable
+	}
+}
+
+// WhySealed says why a store that has keys was not unsealed at the start.
+func WhySealed(l *Lifecycle) string {
+	switch s := l.snapshot.Load(); {
+	case s.intent.Sealed:
+		return "it was sealed on purpose"
+	case !l.bootstrap:
+		return "bootstrap is off: a holder of the unseal key unseals it"
+	case !s.holdsBootstrapKey:
+		return "there is no bootstrap key that opens it, or the key cannot be read: a holder of the unseal key unseals it"
+	default:
+		return "the recorded intent to be unsealed is not genuine, or the bootstrap key does not open it"
+	}
+}
+
+// takeTurn waits until no other operation of the life cycle is under way.
+func (m *machine) takeTurn(ctx context.Context) error {
+	select {
+	case m.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return store.ErrUnavailable
+	}
+}
+
+func (m *machine) giveTurn() { <-m.turn }
+
+// TakeTurn waits until no operation of the life cycle is under way, and keeps
+// others from starting until give is called. store.ErrUnavailable.
+func TakeTurn(ctx context.Context, l *Lifecycle) (give func(), err error) {
+	if err := l.takeTurn(ctx); err != nil {
+		return nil, err
+	}
+	return l.giveTurn, nil
+}
+
+// TakeFreshTurn is TakeTurn, followed by a fresh snapshot for an operator's
+// request. The errors are those of barrier.Hooks.WhyNoKeys.
+func TakeFreshTurn(ctx context.Context, l *Lifecycle) (give func(), err error) {
+	give, err = TakeTurn(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.freshInTurn(ctx); err != nil {
+		give()
+		return nil, err
+	}
+	return give, nil
+}
+
+// poke asks for a refresh soon. It never blocks.
+func (m *machine) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}

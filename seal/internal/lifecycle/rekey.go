@@ -1,0 +1,295 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// A rekey replaces the unseal key in two phases, so that at every moment either
+// the old or the new holders can unseal. The first phase stores the new key only
+// as shares wrapped for the new holders; it opens nothing yet. In the second the
+// holders prove that they can decrypt. When enough have, the key that their shares
+// make wraps the root key, in the one transaction that also names the new holders.
+
+// Rekeys replaces the unseal key.
+type Rekeys struct{ *machine }
+
+// RekeyParams is what an operator asks of a rekey.
+type RekeyParams struct {
+	InitParams
+	// Current are shares of the present unseal key, as many as its threshold, if
+	// it has several holders: one superuser cannot lock them out alone.
+	Current []string
+	// Rotate also makes a new root key, and rotates all records to a new data
+	// key: for a key that was stolen, or a holder who left.
+	Rotate bool
+}
+
+// RekeyInfo is the state of a rekey.
+type RekeyInfo struct {
+	Active       bool
+	Nonce        string // names this rekey
+	Shares       int
+	Threshold    int
+	Progress     int // shares that were verified
+	Rotate       bool
+	Started      time.Time
+	Keys         []string // as in InitInfo, for the new holders
+	Fingerprints []string
+}
+
+// rekeyRecord is a rekey under way. It has a MAC under the root key: otherwise an
+// attacker who can write to the storage could offer the new holders shares of a
+// key of the attacker's own, which would open the store once they verified it.
+type rekeyRecord struct {
+	Format  int       `json:"format"`
+	Nonce   string    `json:"nonce"`
+	Started time.Time `json:"started"`
+	Rotate  bool      `json:"rotate"`
+	holding
+	MAC string `json:"mac"`
+}
+
+const rekeyFormat = 1
+
+func (r rekeyRecord) mac(k *barrier.Keys) (string, error) {
+	r.MAC = ""
+	plain, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("encode %s: %w", barrier.KeyRekey, err)
+	}
+	mac := hmac.New(sha256.New, k.Root.Derive("secretstore rekey\x00"+k.UUID, sha256.Size))
+	mac.Write(plain)
+	return hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// parseRekey reads the record, which an attacker may have written.
+func parseRekey(k *barrier.Keys, data []byte) (*rekeyRecord, error) {
+	var r rekeyRecord
+	if err := json.Unmarshal(data, &r); err != nil || r.Format != rekeyFormat || r.validate() != nil {
+		return nil, barrier.Corrupt(barrier.KeyRekey, errBadConfig)
+	}
+	want, err := r.mac(k)
+	if err != nil || !hmac.Equal([]byte(want), []byte(r.MAC)) {
+		return nil, barrier.Corrupt(barrier.KeyRekey, errBadConfig)
+	}
+	return &r, nil
+}
+
+func (r *rekeyRecord) info(progress int) RekeyInfo {
+	return RekeyInfo{Active: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: progress,
+		Rotate: r.Rotate, Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints}
+}
+
+// RekeyStatus returns the rekey that is under way, if any. ErrSealed,
+// ErrCorrupt.
+func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
+	r, _, err := m.readRekey(ctx)
+	if errors.Is(err, ErrNoRekey) {
+		return RekeyInfo{}, nil
+	}
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	return r.info(m.verifying.progressOf(r.KeyCheck)), nil
+}
+
+// readRekey returns the record and its version. ErrNoRekey.
+func (m *Rekeys) readRekey(ctx context.Context) (r *rekeyRecord, version store.Version, err error) {
+	if err := m.barrier.Ready(); err != nil {
+		return nil, 0, err
+	}
+	node, err := m.backend.Get(ctx, barrier.KeyRekey, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, 0, ErrNoRekey
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", barrier.KeyRekey, err)
+	}
+	err = m.barrier.Use(func(k *barrier.Keys) error {
+		r, err = parseRekey(k, node.Data)
+		return err
+	})
+	return r, node.Version, err
+}
+
+// StartRekey makes a new unseal key and stores its wrapped shares. The present
+// key stays in force. ErrRekeyUnderWay, ErrBadShares, ErrWrongKey, ErrBadKey,
+// ErrSealed, *pgp.KeyError.
+func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, error) {
+	keys, err := p.parse()
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	if err := m.takeTurn(ctx); err != nil {
+		return RekeyInfo{}, err
+	}
+	defer m.giveTurn()
+	if err := m.freshInTurn(ctx); err != nil {
+		return RekeyInfo{}, err
+	}
+	cfg := m.snapshot.Load().config
+	if err := checkCurrentShares(cfg, p.Current); err != nil {
+		return RekeyInfo{}, err
+	}
+	unsealKey, held, err := newHolding(keys, p.Threshold, cfg.UUID)
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	unsealKey.Clear() // from here on only the new holders together have it
+	r := &rekeyRecord{Format: rekeyFormat, Nonce: newNonce(), Started: time.Now().UTC(), Rotate: p.Rotate, holding: held}
+	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
+		if r.MAC, err = r.mac(k); err != nil {
+			return nil, err
+		}
+		data, err := json.Marshal(r)
+		return []store.Op{store.Create(barrier.KeyRekey, data)}, err
+	})
+	if errors.Is(err, store.ErrExists) {
+		return RekeyInfo{}, ErrRekeyUnderWay
+	}
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	m.verifying.reset()
+	m.log.Info("a rekey has begun", zap.Strings("pgp_fingerprints", r.Fingerprints), zap.Bool("rotate", r.Rotate))
+	return r.info(0), nil
+}
+
+// checkCurrentShares checks the shares of the present holders, if there are
+// several.
+func checkCurrentShares(cfg *configRecord, current []string) error {
+	if cfg.Shares == 1 {
+		return nil
+	}
+	if len(current) < cfg.Threshold {
+		return fmt.Errorf("%w: give %d current shares, as the present holders' gpg prints them", ErrBadShares, cfg.Threshold)
+	}
+	var all shareCollector
+	defer all.reset()
+	for _, text := range current {
+		key, err := all.add(&cfg.holding, cfg.UUID, text)
+		if err != nil {
+			return err
+		}
+		if key != nil {
+			key.Clear()
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %d different current shares are needed", ErrBadShares, cfg.Threshold)
+}
+
+// CancelRekey forgets the rekey with this nonce. A record that does not
+// authenticate has none; an empty nonce removes it. ErrNoRekey, ErrSealed.
+func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
+	r, version, err := m.readRekey(ctx)
+	if err != nil && !errors.Is(err, barrier.ErrCorrupt) {
+		return err
+	}
+	if r != nil && r.Nonce != nonce {
+		return ErrNoRekey
+	}
+	if r == nil && nonce != "" {
+		return err
+	}
+	err = m.barrier.Commit(ctx, func(*barrier.Keys) ([]store.Op, error) {
+		return []store.Op{store.Delete(barrier.KeyRekey, version)}, nil
+	})
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+		return ErrNoRekey
+	}
+	if err == nil {
+		m.verifying.reset()
+		m.log.Info("the rekey was canceled")
+	}
+	return err
+}
+
+// VerifyRekey takes one share of the new key from a holder who could decrypt it.
+// With enough of them the new key is in force, and Active is false. ErrNoRekey,
+// ErrWrongKey, ErrBadKey, ErrSealed.
+func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInfo, error) {
+	if err := m.takeTurn(ctx); err != nil {
+		return RekeyInfo{}, err
+	}
+	defer m.giveTurn()
+	if err := m.freshInTurn(ctx); err != nil {
+		return RekeyInfo{}, err
+	}
+	r, version, err := m.readRekey(ctx)
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	if r.Nonce != nonce {
+		return RekeyInfo{}, ErrNoRekey
+	}
+	key, err := m.verifying.add(&r.holding, m.snapshot.Load().config.UUID, share)
+	if err != nil || key == nil {
+		return r.info(m.verifying.progressOf(r.KeyCheck)), err
+	}
+	defer key.Clear()
+	if err := m.putInForce(ctx, r, version, key); err != nil {
+		return r.info(0), err
+	}
+	done := r.info(r.Threshold)
+	done.Active = false
+	return done, nil
+}
+
+// putInForce wraps the root key with the new unseal key, names the new holders
+// and ends the rekey, all in one transaction.
+func (m *Rekeys) putInForce(ctx context.Context, r *rekeyRecord, version store.Version, key *envelope.Key) error {
+	s := m.snapshot.Load()
+	next := *s.config
+	next.holding = r.holding
+	config, err := next.encode()
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", barrier.KeyConfig, err)
+	}
+	ops := []store.Op{store.Delete(barrier.KeyRekey, version), store.Set(barrier.KeyConfig, config, s.configVersion)}
+	held, err := m.bootstrapKeyStore.Fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	bootstrapped := slices.Contains(s.config.Fingerprints, held)
+	if bootstrapped {
+		retire, err := m.bootstrapKeyStore.Retire(ctx)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, retire...)
+	}
+	if r.Rotate {
+		err = m.replaceRoot(ctx, s, key, ops)
+	} else {
+		err = m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+			return append(ops[:len(ops):len(ops)], store.Set(barrier.KeyRoot, sealRoot(key, k.UUID, k.Root), s.rootVersion)), nil
+		})
+	}
+	switch {
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: it was changed at the same time; look at its state and try again", ErrNoRekey)
+	case err != nil:
+		return fmt.Errorf("put the new key in force: %w", err)
+	}
+	if bootstrapped {
+		m.bootstrapKeyStore.Retired(m.log)
+	}
+	m.log.Info("the rekey is done; the old unseal key opens nothing any more", zap.Strings("pgp_fingerprints", r.Fingerprints))
+	m.readAfterWrite(ctx)
+	return nil
+}

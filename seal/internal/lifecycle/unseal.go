@@ -1,0 +1,225 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// Unsealer unseals and seals.
+type Unsealer struct{ *machine }
+
+// Unseal takes the unseal key, or one share of it, as its holder's gpg prints
+// it, and ignores white space around it. Shares are kept in memory until there
+// are enough, at most 15 minutes; the same share twice counts once. An unsealed
+// store ignores shares. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged,
+// ErrCorrupt.
+func (u *Unsealer) Unseal(ctx context.Context, share string) (Status, error) {
+	return u.whileSealed(ctx, func(drops uint64) error {
+		cfg := u.snapshot.Load().config
+		key, err := u.unsealing.add(&cfg.holding, cfg.UUID, share)
+		if err != nil || key == nil {
+			return err
+		}
+		defer key.Clear()
+		return u.unsealInTurn(ctx, key, byOperator, drops)
+	})
+}
+
+// whileSealed takes the turn and a fresh snapshot, and runs fn unless the store
+// is unsealed already. drops is the barrier's DropCount before the snapshot.
+func (u *Unsealer) whileSealed(ctx context.Context, fn func(drops uint64) error) (Status, error) {
+	if err := u.takeTurn(ctx); err != nil {
+		return u.Status(), err
+	}
+	defer u.giveTurn()
+	drops := u.barrier.DropCount()
+	if err := u.freshInTurn(ctx); err != nil {
+		return u.Status(), err
+	}
+	if u.barrier.IsOpen() {
+		return u.Status(), nil
+	}
+	err := fn(drops)
+	return u.Status(), err
+}
+
+// ResetUnseal forgets the shares that were entered.
+func (u *Unsealer) ResetUnseal(ctx context.Context) (Status, error) {
+	if err := u.takeTurn(ctx); err != nil {
+		return u.Status(), err
+	}
+	defer u.giveTurn()
+	u.unsealing.reset()
+	return u.Status(), u.ready()
+}
+
+// AutoUnseal unseals with the bootstrap private key. encrypted is the wrapped
+// key as InitInfo gives it, or "" for the one in the storage.
+// ErrNoBootstrapKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
+func (u *Unsealer) AutoUnseal(ctx context.Context, encrypted string) (Status, error) {
+	return u.whileSealed(ctx, func(drops uint64) error {
+		return u.autoUnsealInTurn(ctx, encrypted, byOperator, drops)
+	})
+}
+
+// unsealReason is on whose behalf the store is unsealed.
+type unsealReason int
+
+const (
+	// onlyIfIntended: the server unseals by itself, and only if the recorded
+	// intent is a genuine unsealed one.
+	onlyIfIntended unsealReason = iota
+	// byOperator: a superuser unseals, which changes the intent.
+	byOperator
+)
+
+func (u *Unsealer) autoUnsealInTurn(ctx context.Context, encrypted string, why unsealReason, drops uint64) error {
+	cfg := u.snapshot.Load().config
+	private, err := u.bootstrapKeyStore.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if encrypted == "" {
+		encrypted = cfg.Keys[0]
+	}
+	message, err := hex.DecodeString(strings.TrimSpace(encrypted))
+	if err != nil {
+		return fmt.Errorf("%w: the encrypted key must be hex, as GET /init gives it", ErrWrongKey)
+	}
+	text, err := private.Unwrap(message)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrWrongKey, err)
+	}
+	defer clear(text)
+	var single shareCollector // a bootstrap key is the only holder
+	key, err := single.add(&cfg.holding, cfg.UUID, string(text))
+	if err != nil {
+		return err
+	}
+	if key == nil {
+		return fmt.Errorf("%w: the store has several holders", ErrNoBootstrapKey)
+	}
+	defer key.Clear()
+	return u.unsealInTurn(ctx, key, why, drops)
+}
+
+// unsealInTurn decrypts the keys with a verified unseal key, records the intent
+// if an operator asked, and installs the keys. drops is the barrier's DropCount
+// at the beginning of the turn: a seal that has come since wins.
+func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, why unsealReason, drops uint64) error {
+	s := u.snapshot.Load()
+	k, err := openKeys(s, unsealKey)
+	if err != nil {
+		return err
+	}
+	if err := u.completeKeys(ctx, s, k, why); err != nil {
+		k.Clear()
+		if errors.Is(err, errNotIntended) {
+			return nil
+		}
+		return err
+	}
+	pin := k.RootPin()
+	if !u.barrier.Install(k, drops) {
+		return barrier.ErrSealed // sealed again meanwhile
+	}
+	u.pin = pin
+	if why == byOperator {
+		u.sealPending.Store(false)
+	}
+	u.log.Info("unsealed", zap.String("store", k.UUID))
+	return nil
+}
+
+// errNotIntended: the recorded intent is not a genuine one to be unsealed.
+var errNotIntended = errors.New("the store is not meant to be unsealed")
+
+// completeKeys checks the keys against what this server knows, and finds or
+// makes the versions that writes will check.
+func (u *Unsealer) completeKeys(ctx context.Context, s *snapshot, k *barrier.Keys, why unsealReason) error {
+	if err := u.checkPin(k); err != nil {
+		return err
+	}
+	identityKey := barrier.IdentityKey(k.UUID)
+	identity, err := u.backend.Get(ctx, identityKey, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return barrier.Corrupt(identityKey, err)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", identityKey, err)
+	}
+	k.IdentityVersion = identity.Version
+	if s.intent.unsealedUnder(k.UUID, k.Root) {
+		return nil
+	}
+	if why == onlyIfIntended {
+		return errNotIntended
+	}
+	return u.recordUnsealed(ctx, s, k)
+}
+
+// openKeys decrypts the chain of keys with a verified unseal key.
+func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
+	id := s.config.UUID
+	plain, _, err := envelope.Open(unsealKey, rootPlace(id), s.root)
+	if err != nil {
+		return nil, barrier.Corrupt(barrier.KeyRoot, err)
+	}
+	defer clear(plain)
+	root, err := envelope.KeyFromBytes(plain)
+	if err != nil {
+		return nil, barrier.Corrupt(barrier.KeyRoot, err)
+	}
+	ring, err := barrier.OpenKeyring(id, root, s.keyring)
+	if err != nil {
+		return nil, err
+	}
+	k, err := barrier.NewKeys(id, root, ring)
+	if err != nil {
+		return nil, err
+	}
+	k.LastSeal, k.IntentVersion, k.KeyringVersion = s.intent.Seal, s.intentVersion, s.keyringVersion
+	return k, nil
+}
+
+// recordUnsealed writes the intent to be unsealed, unless it was changed since the
+// snapshot: an operator who seals elsewhere at the same time wins.
+func (u *Unsealer) recordUnsealed(ctx context.Context, s *snapshot, k *barrier.Keys) error {
+	if k.LastSeal == "" {
+		k.LastSeal = newNonce() // the record was junk, or an old one put back
+	}
+	data := unsealedIntent(k.LastSeal, k.UUID, k.Root).encode()
+	versions, err := u.backend.Apply(ctx, s.intentOps(data)...)
+	var refused *store.OpError
+	if errors.As(err, &refused) {
+		return u.unsealedByAnother(ctx, k)
+	}
+	if err != nil {
+		return fmt.Errorf("record the unseal: %w", err)
+	}
+	k.IntentVersion = versions[1]
+	return nil
+}
+
+// unsealedByAnother accepts an intent that was changed at the same time, if it
+// says the same: somebody has ended the same seal on another server.
+func (u *Unsealer) unsealedByAnother(ctx context.Context, k *barrier.Keys) error {
+	s, err := u.takeSnapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("record the unseal: %w", err)
+	}
+	if s.state != storagePresent || s.intent.Seal != k.LastSeal || !s.intent.unsealedUnder(k.UUID, k.Root) {
+		return fmt.Errorf("%w: somebody has sealed it at the same time; try again", barrier.ErrSealed)
+	}
+	k.IntentVersion = s.intentVersion
+	return nil
+}

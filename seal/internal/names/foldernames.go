@@ -1,0 +1,174 @@
+package names
+
+import (
+	"context"
+	"slices"
+
+	"github.com/maypok86/otter/v2"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// folderNames is the decrypted names of the secrets in one folder, as the storage
+// listed them. It is immutable.
+type folderNames struct {
+	listing store.Listing
+	plain   []string // of each of the listing's names
+	sorted  []string // the same, bytewise
+}
+
+// lookAhead is how far a name is searched in the listing before: further than
+// names are removed between two lists.
+const lookAhead = 64
+
+// decryptAtOnce bounds how many names are decrypted while a seal would have to
+// wait: less than a millisecond.
+const decryptAtOnce = 512
+
+const (
+	// nameCacheBytes bounds the cache of names.
+	nameCacheBytes = 32 << 20
+	// stringSize is the size of a string without its bytes.
+	stringSize = 16
+)
+
+func newNameCache() (*otter.Cache[string, *folderNames], error) {
+	return otter.New(&otter.Options[string, *folderNames]{
+		MaximumWeight: nameCacheBytes,
+		Weigher: func(_ string, n *folderNames) uint32 {
+			weight := 200
+			for i, child := range n.listing.Names {
+				weight += 3*stringSize + len(child) + len(n.plain[i])
+			}
+			return uint32(weight) // a listing is bounded by the size of one reply
+		},
+	})
+}
+
+// namesOf returns the names in a folder: from memory if the storage says that
+// nothing has changed, otherwise with only the new ones decrypted.
+func (f *Folders) namesOf(ctx context.Context, fo folder, c store.Consistency) (*folderNames, error) {
+	cached, err := f.cachedNames(fo)
+	if err != nil || c == store.Cached && cached.current() {
+		return cached, err
+	}
+	if c == store.Cached {
+		// One request reads, and the others use its result.
+		leave, err := f.readers.Enter(ctx, fo.key())
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		if cached, err = f.cachedNames(fo); err != nil || cached.current() {
+			return cached, err
+		}
+	}
+	listing, err := f.barrier.Children(ctx, fo.key(), c)
+	if err != nil {
+		return nil, err
+	}
+	names, err := f.decryptNames(fo, listing, cached)
+	if err != nil {
+		return nil, err
+	}
+	return names, f.barrier.Use(func(*barrier.Keys) error { f.names.Set(fo.id, names); return nil })
+}
+
+func (f *Folders) cachedNames(fo folder) (names *folderNames, err error) {
+	err = f.barrier.Use(func(*barrier.Keys) error {
+		names, _ = f.names.GetIfPresent(fo.id)
+		return nil
+	})
+	return names, err
+}
+
+func (n *folderNames) current() bool { return n != nil && n.listing.Current() }
+
+// decryptNames decrypts a listing, with the help of an earlier one, which may be
+// nil.
+func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folderNames) (*folderNames, error) {
+	if earlier == nil {
+		earlier = &folderNames{}
+	}
+	n := &folderNames{listing: listing, plain: make([]string, len(listing.Names))}
+	fresh, removed := n.copyFrom(earlier)
+	added := make([]string, 0, len(fresh))
+	for batch := range slices.Chunk(fresh, decryptAtOnce) {
+		err := f.barrier.Use(func(k *barrier.Keys) error {
+			for _, i := range batch {
+				name, err := k.OpenName(fo.id, listing.Names[i])
+				if err != nil {
+					return barrier.Corrupt(fo.key()+"/"+listing.Names[i], err)
+				}
+				n.plain[i] = name
+				added = append(added, name)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(added)
+	slices.Sort(removed)
+	n.sorted = without(earlier.sorted, removed)
+	n.sorted = merged(n.sorted, added)
+	return n, nil
+}
+
+// copyFrom copies the names that earlier has too. It returns the indexes of the
+// names that have to be decrypted, and the names of earlier that are gone. Storages
+// list the names that stay in the same order, or nearly so: both listings are
+// walked at once. A name that this misses is decrypted again.
+func (n *folderNames) copyFrom(earlier *folderNames) (fresh []int, removed []string) {
+	at := 0
+	for i, child := range n.listing.Names {
+		ahead := earlier.listing.Names[at:min(at+lookAhead, len(earlier.plain))]
+		skip := slices.Index(ahead, child)
+		if skip < 0 {
+			fresh = append(fresh, i)
+			continue
+		}
+		removed = append(removed, earlier.plain[at:at+skip]...)
+		n.plain[i] = earlier.plain[at+skip]
+		at += skip + 1
+	}
+	return fresh, append(removed, earlier.plain[at:]...)
+}
+
+// without returns sorted without removed, which is sorted too. It does not modify
+// sorted, which other goroutines read.
+func without(sorted, removed []string) []string {
+	if len(removed) == 0 {
+		return sorted
+	}
+	left := make([]string, 0, len(sorted))
+	for _, name := range sorted {
+		if len(removed) > 0 && removed[0] == name {
+			removed = removed[1:]
+			continue
+		}
+		left = append(left, name)
+	}
+	return left
+}
+
+// merged returns the names of two sorted lists. It modifies neither.
+func merged(a, b []string) []string {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	all := make([]string, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0] < b[0] {
+			all, a = append(all, a[0]), a[1:]
+		} else {
+			all, b = append(all, b[0]), b[1:]
+		}
+	}
+	return append(append(all, a...), b...)
+}

@@ -1,0 +1,316 @@
+// Package names keeps the decrypted names of folders and secrets while the store
+// is unsealed, and merges them into sorted lists. All of it is dropped together
+// with the keys.
+package names
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// Folders reads folders and the names in them, and remembers them.
+type Folders struct {
+	backend store.Backend
+	barrier *barrier.Barrier
+	readers *barrier.Queue
+	// What is decrypted is added to these caches only inside Barrier.Use, so that
+	// nothing is added after they were cleared by a seal.
+	paths pathTable
+	names *otter.Cache[string, *folderNames] // by the id of the folder
+}
+
+// NewFolders returns the folders of a backend. It is to be called before the first
+// use of the barrier.
+func NewFolders(backend store.Backend, b *barrier.Barrier) (*Folders, error) {
+	names, err := newNameCache()
+	if err != nil {
+		return nil, err
+	}
+	f := &Folders{backend: backend, barrier: b, readers: barrier.NewQueue(), names: names}
+	b.OnDrop(f.Forget)
+	return f, nil
+}
+
+// Forget drops everything that is remembered.
+func (f *Folders) Forget() {
+	f.paths.clear()
+	f.names.InvalidateAll()
+}
+
+// Close ends the goroutines of the caches.
+func (f *Folders) Close() { f.names.StopAllGoroutines() }
+
+// Remembered returns how many folders and how many lists of names in a folder are
+// in memory. It is for tests.
+func (f *Folders) Remembered() (folders, names int) {
+	if set := f.paths.last(); set != nil {
+		folders = len(set.folders)
+	}
+	return folders, f.names.EstimatedSize()
+}
+
+// pathTable remembers the paths of folders by id, so that a list does not read the
+// record of every folder. The zero value is empty.
+type pathTable struct {
+	mu    sync.RWMutex
+	paths map[string]string // guarded by mu
+	set   *folderSet        // of the last list; guarded by mu
+}
+
+// maxFolders bounds the table; beyond it folders are read each time. At some
+// 150 bytes each it stays below 40 MB.
+const maxFolders = 1 << 18
+
+func (t *pathTable) get(id string) (string, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	path, known := t.paths[id]
+	return path, known
+}
+
+func (t *pathTable) put(id, path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.paths == nil {
+		t.paths = make(map[string]string)
+	}
+	if len(t.paths) < maxFolders {
+		t.paths[id] = path
+	}
+}
+
+// last returns the folders of the last list, nil if there was none.
+func (t *pathTable) last() *folderSet {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.set
+}
+
+func (t *pathTable) setLast(set *folderSet) {
+	if len(set.folders) > maxFolders {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set = set
+}
+
+func (t *pathTable) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paths, t.set = nil, nil
+}
+
+// folder is a folder that has secrets, or had some.
+type folder struct {
+	id     string
+	prefix string // what the full names of its secrets begin with: "a/b/"; "" of the root
+}
+
+func (f folder) key() store.Key { return barrier.FolderKey(f.id) }
+
+// folderSet is all folders at one moment. It is immutable.
+type folderSet struct {
+	root    store.Listing
+	buckets []folderBucket // of root's names, in their order
+	folders []folder       // of all buckets, sorted by prefix
+	// changed has the flags of the root's listing and of each bucket's; it is empty
+	// if one of them has none.
+	changed []*atomic.Bool
+}
+
+// folderBucket is the folders of one bucket.
+type folderBucket struct {
+	listing store.Listing
+	folders []folder
+	whole   bool // no folder of the listing was missing
+}
+
+// current reports, without I/O, that the storage would list the same folders.
+func (s *folderSet) current() bool {
+	return s != nil && len(s.changed) > 0 && !slices.ContainsFunc(s.changed, (*atomic.Bool).Load)
+}
+
+// changeFlags returns the flags that say when a set is no longer current.
+func (s *folderSet) changeFlags() []*atomic.Bool {
+	all := append(make([]*atomic.Bool, 0, 1+len(s.buckets)), s.root.Changed)
+	for i := range s.buckets {
+		all = append(all, s.buckets[i].listing.Changed)
+	}
+	if slices.Contains(all, nil) {
+		return nil
+	}
+	return all
+}
+
+// below returns the folder with a prefix and those below it.
+func (s *folderSet) below(prefix string) []folder {
+	from, _ := slices.BinarySearchFunc(s.folders, prefix, comparePrefix)
+	n, _ := slices.BinarySearchFunc(s.folders[from:], prefix, func(f folder, prefix string) int {
+		if strings.HasPrefix(f.prefix, prefix) {
+			return -1
+		}
+		return 1
+	})
+	return s.folders[from : from+n]
+}
+
+func comparePrefix(f folder, prefix string) int { return strings.Compare(f.prefix, prefix) }
+
+// all returns all folders, from memory if the storage says that nothing has
+// changed.
+func (f *Folders) all(ctx context.Context, c store.Consistency) (*folderSet, error) {
+	cached, err := f.cachedSet()
+	if err != nil || c == store.Cached && cached.current() {
+		return cached, err
+	}
+	if c == store.Cached {
+		// One request reads, and the others use its result.
+		leave, err := f.readers.Enter(ctx, barrier.KeySecrets)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		if cached, err = f.cachedSet(); err != nil || cached.current() {
+			return cached, err
+		}
+	}
+	set, err := f.readAll(ctx, c, cached)
+	if err != nil {
+		return nil, err
+	}
+	return set, f.barrier.Use(func(*barrier.Keys) error { f.paths.setLast(set); return nil })
+}
+
+func (f *Folders) cachedSet() (set *folderSet, err error) {
+	err = f.barrier.Use(func(*barrier.Keys) error { set = f.paths.last(); return nil })
+	return set, err
+}
+
+// readAll reads the buckets that may have changed since cached, which may be nil.
+func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *folderSet) (*folderSet, error) {
+	root, err := f.barrier.Children(ctx, barrier.KeySecrets, c)
+	if err != nil {
+		return nil, err
+	}
+	before := make(map[string]*folderBucket)
+	if cached != nil {
+		for i, name := range cached.root.Names {
+			before[name] = &cached.buckets[i]
+		}
+	}
+	set := &folderSet{root: root, buckets: make([]folderBucket, len(root.Names))}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(listReaders)
+	for i, name := range root.Names {
+		was := before[name]
+		if c == store.Cached && was != nil && was.listing.Current() {
+			set.buckets[i] = *was
+			continue
+		}
+		group.Go(func() (err error) {
+			set.buckets[i], err = f.readBucket(groupCtx, barrier.KeySecrets+"/"+name, c, was)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	n := 0
+	for i := range set.buckets {
+		n += len(set.buckets[i].folders)
+	}
+	set.folders = make([]folder, 0, n)
+	for i := range set.buckets {
+		set.folders = append(set.folders, set.buckets[i].folders...)
+	}
+	slices.SortFunc(set.folders, func(a, b folder) int { return strings.Compare(a.prefix, b.prefix) })
+	set.changed = set.changeFlags()
+	return set, nil
+}
+
+func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consistency, was *folderBucket) (folderBucket, error) {
+	listing, err := f.barrier.Children(ctx, key, c)
+	if err != nil {
+		return folderBucket{}, err
+	}
+	if was != nil && was.whole && slices.Equal(was.listing.Names, listing.Names) {
+		return folderBucket{listing, was.folders, true}, nil
+	}
+	b := folderBucket{listing, make([]folder, 0, len(listing.Names)), true}
+	for _, id := range listing.Names {
+		path, err := f.Path(ctx, key+"/"+id, id, c)
+		if errors.Is(err, store.ErrNotFound) {
+			b.whole = false // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return folderBucket{}, err
+		}
+		b.folders = append(b.folders, folder{id, prefixOf(path)})
+	}
+	return b, nil
+}
+
+// prefixOf returns what the full names in a folder begin with. "ab" is not below
+// "a", and its names do not begin with "a/".
+func prefixOf(path string) string {
+	if path == "" {
+		return ""
+	}
+	return path + "/"
+}
+
+// Path returns the path of a folder, given its key and its id, from memory if it is
+// known: an id belongs to one path for ever. A folder without a record and without
+// secrets is store.ErrNotFound; one that has lost its record, or is not in its
+// place, is ErrCorrupt.
+func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
+	if !barrier.IsFolderKey(key, id) {
+		return "", barrier.Corrupt(key, barrier.ErrBadName)
+	}
+	var path string
+	known := false
+	err := f.barrier.Use(func(*barrier.Keys) error {
+		path, known = f.paths.get(id)
+		return nil
+	})
+	if err != nil || known {
+		return path, err
+	}
+	node, err := f.backend.Get(ctx, key, c)
+	for attempt := 0; errors.Is(err, store.ErrNotFound); attempt++ {
+		left, listErr := f.backend.Children(ctx, key, store.Latest)
+		switch {
+		case listErr != nil:
+			return "", fmt.Errorf("list %s: %w", key, listErr)
+		case len(left.Names) == 0:
+			return "", store.ErrNotFound
+		case attempt == barrier.MaxAttempts:
+			return "", barrier.Corrupt(key, store.ErrNotFound)
+		}
+		// A folder that was removed may have been made again between the two.
+		node, err = f.backend.Get(ctx, key, store.Latest)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", key, err)
+	}
+	return path, f.barrier.Use(func(k *barrier.Keys) (err error) {
+		if path, err = k.OpenFolder(id, node.Data); err != nil {
+			return barrier.Corrupt(key, err)
+		}
+		f.paths.put(id, path)
+		return nil
+	})
+}

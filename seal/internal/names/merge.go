@@ -1,0 +1,139 @@
+package names
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/store"
+)
+
+// merge sorts the names of many folders: bytewise, as whole names (`a`, `a-b`,
+// `a/x`). A folder is read only when its first name may be the next, so that only
+// a few folders, and those above them, are in memory at once. It belongs to one
+// goroutine.
+type merge struct {
+	source      *Folders
+	consistency store.Consistency
+	cut         int    // length of the listed folder's prefix
+	after       string // see Page
+	folders     []folder
+	ready       []*folderNames // of the first folders, which have been read
+	batch       int            // how many are read at once
+	open        []cursor
+}
+
+// cursor is the position in the names of one folder.
+type cursor struct {
+	prefix string
+	head   string   // the next name, with prefix
+	names  []string // those after head, without prefix
+}
+
+// advance moves to the next name. It is not ok at the end.
+func (c *cursor) advance() (ok bool) {
+	if len(c.names) == 0 {
+		return false
+	}
+	c.head, c.names = c.prefix+c.names[0], c.names[1:]
+	return true
+}
+
+// newMerge merges folders, which are sorted by their prefixes, for a list of the
+// folder with this prefix.
+func newMerge(source *Folders, folders []folder, prefix, after string, c store.Consistency) *merge {
+	m := &merge{source: source, consistency: c, cut: len(prefix), after: after, batch: 1, folders: folders}
+	if m.after != "" {
+		m.folders = slices.DeleteFunc(slices.Clone(folders), func(f folder) bool {
+			prefix := m.prefix(f) // all of its names precede after, unless:
+			return prefix < m.after && !strings.HasPrefix(m.after, prefix)
+		})
+	}
+	return m
+}
+
+func (m *merge) prefix(f folder) string { return f.prefix[m.cut:] }
+
+// next returns the next n names, or fewer at the end.
+func (m *merge) next(ctx context.Context, n int) ([]string, error) {
+	names := []string{}
+	for len(names) < n {
+		first := m.first()
+		if len(m.folders) > 0 && (first < 0 || m.prefix(m.folders[0]) < m.open[first].head) {
+			if err := m.openNext(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if first < 0 {
+			break
+		}
+		names = append(names, m.open[first].head)
+		if !m.open[first].advance() {
+			m.open = slices.Delete(m.open, first, first+1)
+		}
+	}
+	return names, nil
+}
+
+// first returns the index in open of the smallest name, -1 for none. At most as
+// many folders are open as a path has components: siblings do not overlap.
+func (m *merge) first() int {
+	first := -1
+	for i := range m.open {
+		if first < 0 || m.open[i].head < m.open[first].head {
+			first = i
+		}
+	}
+	return first
+}
+
+// openNext opens the first folder.
+func (m *merge) openNext(ctx context.Context) error {
+	if len(m.ready) == 0 {
+		if err := m.read(ctx); err != nil {
+			return err
+		}
+	}
+	f, names := m.folders[0], m.ready[0]
+	m.folders, m.ready = m.folders[1:], m.ready[1:]
+	c := cursor{prefix: m.prefix(f), names: names.sorted}
+	if rest, within := strings.CutPrefix(m.after, c.prefix); within {
+		from, found := slices.BinarySearch(c.names, rest)
+		if found {
+			from++
+		}
+		c.names = c.names[from:]
+	}
+	if c.advance() {
+		m.open = append(m.open, c)
+	}
+	return nil
+}
+
+// read reads the next folders: twice as many each time, so that a short page reads
+// few that it does not need.
+func (m *merge) read(ctx context.Context) error {
+	batch := m.folders[:min(m.batch, len(m.folders))]
+	m.batch = min(2*m.batch, listReaders)
+	m.ready = make([]*folderNames, len(batch))
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i, f := range batch {
+		cached, err := m.source.cachedNames(f)
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		if m.consistency == store.Cached && cached.current() {
+			m.ready[i] = cached
+			continue
+		}
+		group.Go(func() (err error) {
+			m.ready[i], err = m.source.namesOf(groupCtx, f, m.consistency)
+			return err
+		})
+	}
+	return group.Wait()
+}

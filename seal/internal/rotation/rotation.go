@@ -1,0 +1,251 @@
+// Package rotation adds a data key to the keyring (a term) that new writes use at
+// once, and then encrypts again all records that are under older terms.
+//
+// The keyring alone says whether work is left: as long as it has more than one
+// term, some server works on it. The rotation record only says which server, and
+// how far it is; only the progress that people see depends on it, because every
+// re-encryption is conditional on the record that was read.
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/names"
+	"secretstore/seal/internal/records"
+	"secretstore/store"
+)
+
+// Info is the progress of a rotation.
+type Info struct {
+	Term  uint32 // of new writes
+	Total int64  // records seen by the present sweep
+	Done  int64  // of them, under Term
+	State string // one of the states below
+	// Terms is how many data keys the keyring has.
+	Terms int
+	// Damaged counts records that do not open under any key. While there are any,
+	// older keys are kept: a record may be restored. DamagedRecord is the key of
+	// one.
+	Damaged       int64
+	DamagedRecord string
+}
+
+// The states of a rotation.
+const (
+	Idle    = "idle"
+	Running = "running"
+	// Verifying: all records seemed to be under the newest key, and a last sweep
+	// makes sure before the older keys are removed.
+	Verifying = "verifying"
+	Blocked   = "blocked"
+)
+
+// progressRecord is read by people, and by servers that wait for their turn; a
+// forged one only delays or repeats work.
+type progressRecord struct {
+	Format int    `json:"format"`
+	Owner  string `json:"owner"` // the server that works on it
+	Beat   uint64 `json:"beat"`  // grows while the owner works
+	Term   uint32 `json:"term"`
+	Total  int64  `json:"records_total"`
+	Done   int64  `json:"records_done"`
+	Verify bool   `json:"verify,omitempty"` // a sweep after a complete one
+	// Damaged records, and the key of one of them.
+	Damaged       int64  `json:"records_damaged,omitempty"`
+	DamagedRecord string `json:"damaged_record,omitempty"`
+}
+
+const (
+	recordFormat = 1
+	// checkEvery is how often a server checks whether there is work.
+	checkEvery = 500 * time.Millisecond
+	// lease is how long another server may show no progress before its work is
+	// taken over.
+	lease = 10 * time.Second
+	// blockedPause is the pause before the next sweep of a rotation that damaged
+	// records keep from completing.
+	blockedPause = time.Minute
+	// sweepRate bounds re-encryption, in records a second, so that the storage
+	// stays fast for tasks that start meanwhile.
+	sweepRate = 5000
+	// sweepWorkers is how many records are processed at once.
+	sweepWorkers = 32
+)
+
+// Config is what a Rotation is made of.
+type Config struct {
+	Backend     store.Backend
+	Barrier     *barrier.Barrier
+	Folders     *names.Folders
+	Pieces      *records.Pieces
+	Generations *records.Generations
+	// ServerID is this server's, random for each start.
+	ServerID string
+	// TakeTurn keeps operations of the life cycle from running until give is
+	// called. TakeFreshTurn also brings what is known of the life cycle up to date.
+	TakeTurn, TakeFreshTurn func(context.Context) (give func(), err error)
+	Log                     *zap.Logger
+}
+
+// Rotation rotates the data key.
+type Rotation struct {
+	config Config
+	// compactDue: a rotation is done, but records under its old keys may still be
+	// in the storage.
+	compactDue atomic.Bool
+	wake       chan struct{} // asks run for a sweep; capacity 1
+}
+
+// New returns a rotation. Run does the work.
+func New(c Config) *Rotation { return &Rotation{config: c, wake: make(chan struct{}, 1)} }
+
+// Wake makes r check at once whether there is work. It never blocks.
+func Wake(r *Rotation) {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Rotate adds a data key, which new writes use from now on on every server, and
+// leaves the re-encryption of existing records to the background. ErrSealed,
+// ErrTooManyTerms.
+func (r *Rotation) Rotate(ctx context.Context) (Info, error) {
+	give, err := r.config.TakeFreshTurn(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	defer give()
+	if err := r.writeKeyring(ctx, (*barrier.Keyring).WithNewTerm); err != nil {
+		return Info{}, err
+	}
+	info := Info{State: Running}
+	info.Term, info.Terms, err = r.terms()
+	r.config.Log.Info("a new data key is in use", zap.Uint32("term", info.Term))
+	return info, err
+}
+
+// terms returns the active term and how many there are.
+func (r *Rotation) terms() (active uint32, count int, err error) {
+	err = r.config.Barrier.Use(func(k *barrier.Keys) error {
+		active, count = k.Ring.Active, len(k.Ring.Terms)
+		return nil
+	})
+	return active, count, err
+}
+
+// writeKeyring replaces the keyring by what change makes of it. Writes of servers
+// that do not know it yet fail at their check of its version, and are done again
+// under it.
+func (r *Rotation) writeKeyring(ctx context.Context, change func(*barrier.Keyring) (*barrier.Keyring, error)) error {
+	var seen, next *barrier.Keys
+	var ops []store.Op
+	err := r.config.Barrier.Use(func(k *barrier.Keys) error {
+		ring, err := change(k.Ring)
+		if err != nil {
+			return err
+		}
+		data, err := ring.Seal(k.Root, k.UUID)
+		if err != nil {
+			return err
+		}
+		revised := *k
+		revised.Ring = ring
+		seen, next = k, &revised
+		ops = []store.Op{store.Check(barrier.KeyIntent, k.IntentVersion), store.Set(barrier.KeyKeyring, data, k.KeyringVersion)}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	versions, err := r.config.Backend.Apply(ctx, ops...)
+	var refused *store.OpError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("another server has changed the keys at the same time; try again: %w", store.ErrUnavailable)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", barrier.KeyKeyring, err)
+	}
+	next.KeyringVersion = versions[1]
+	r.config.Barrier.Revise(seen, next)
+	Wake(r)
+	return nil
+}
+
+// RotationStatus returns the progress of the re-encryption, whichever server works
+// on it. ErrSealed.
+func (r *Rotation) RotationStatus(ctx context.Context) (Info, error) {
+	info := Info{State: Idle}
+	var err error
+	if info.Term, info.Terms, err = r.terms(); err != nil {
+		return Info{}, err
+	}
+	record, _, err := r.readProgress(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	if record.Term == info.Term {
+		info.Total, info.Done = record.Total, record.Done
+		info.Damaged, info.DamagedRecord = record.Damaged, record.DamagedRecord
+	}
+	switch {
+	case info.Terms > 1 && info.Damaged > 0:
+		info.State = Blocked
+	case info.Terms > 1 && record.Verify && record.Term == info.Term:
+		info.State = Verifying
+	case info.Terms > 1, r.compactDue.Load():
+		info.State = Running
+	}
+	return info, nil
+}
+
+// readProgress returns the rotation record; an absent or malformed one is empty.
+func (r *Rotation) readProgress(ctx context.Context) (record progressRecord, version store.Version, err error) {
+	node, err := r.config.Backend.Get(ctx, barrier.KeyRotation, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return progressRecord{}, noVersion, nil
+	}
+	if err != nil {
+		return progressRecord{}, 0, fmt.Errorf("read %s: %w", barrier.KeyRotation, err)
+	}
+	if json.Unmarshal(node.Data, &record) != nil || record.Format != recordFormat || record.Done < 0 || record.Total < 0 {
+		record = progressRecord{}
+	}
+	return record, node.Version, nil
+}
+
+// noVersion is the version of a record that does not exist.
+const noVersion store.Version = -1
+
+// writeProgress says that this server works, and how far it is. It fails with
+// errNotOurTurn if another server has taken over.
+func (r *Rotation) writeProgress(ctx context.Context, record progressRecord, seen store.Version) (store.Version, error) {
+	record.Format, record.Owner = recordFormat, r.config.ServerID
+	data, err := json.Marshal(record)
+	if err != nil {
+		return 0, fmt.Errorf("encode %s: %w", barrier.KeyRotation, err)
+	}
+	op := store.Set(barrier.KeyRotation, data, seen)
+	if seen == noVersion {
+		op = store.Create(barrier.KeyRotation, data)
+	}
+	versions, err := r.config.Backend.Apply(ctx, op)
+	var refused *store.OpError
+	if errors.As(err, &refused) {
+		return 0, errNotOurTurn
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", barrier.KeyRotation, err)
+	}
+	return versions[0], nil
+}
+
+var errNotOurTurn = errors.New("another server works on the rotation")

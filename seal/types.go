@@ -1,0 +1,91 @@
+package seal
+
+import (
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/feed"
+	"secretstore/seal/internal/lifecycle"
+	"secretstore/seal/internal/names"
+	"secretstore/seal/internal/records"
+	"secretstore/seal/internal/rotation"
+)
+
+// The types of secrets.
+type (
+	Secret      = records.Secret
+	Kind        = records.Kind
+	Change      = records.Change
+	Match       = records.Match
+	Versions    = records.Versions
+	VersionInfo = records.VersionInfo
+	// DamagedRecord is an ErrCorrupt that names the record.
+	DamagedRecord = barrier.DamagedRecord
+)
+
+// The types of lists, watches and streams.
+type (
+	Page      = names.Page
+	Names     = names.Names
+	List      = names.List
+	Watch     = feed.Watch
+	Stream    = feed.Stream
+	Event     = feed.Event
+	EventKind = feed.EventKind
+)
+
+// The types of the life cycle and of rotations.
+type (
+	State        = lifecycle.State
+	Status       = lifecycle.Status
+	InitParams   = lifecycle.InitParams
+	InitInfo     = lifecycle.InitInfo
+	RekeyParams  = lifecycle.RekeyParams
+	RekeyInfo    = lifecycle.RekeyInfo
+	Holder       = lifecycle.Holder
+	RotationInfo = rotation.Info
+)
+
+// The states of a store as one server sees it.
+const (
+	StateUnknown       = lifecycle.StateUnknown
+	StateUninitialized = lifecycle.StateUninitialized
+	StateSealed        = lifecycle.StateSealed
+	StateUnsealed      = lifecycle.StateUnsealed
+	StateDamaged       = lifecycle.StateDamaged
+)
+
+// The kinds of value, the limits of metadata, and how much is kept.
+const (
+	Text   = records.Text   // valid UTF-8, given as a JSON string
+	Binary = records.Binary // any bytes, given as application/octet-stream
+
+	MaxDescription = records.MaxDescription // bytes
+	MaxLabels      = records.MaxLabels
+	MaxLabel       = records.MaxLabel  // bytes, each
+	MaxAuthor      = records.MaxAuthor // bytes
+
+	// DefaultMaxSecretSize is the largest value in bytes if none is configured.
+	DefaultMaxSecretSize = records.DefaultMaxSecretSize
+	// DefaultKeepVersions is how many earlier values of a secret are kept if nothing
+	// else is configured, and MaxKeepVersions the most that can be.
+	DefaultKeepVersions = records.DefaultKeepVersions
+	MaxKeepVersions     = records.MaxKeepVersions
+	// UndeleteFor is how long a deleted secret can be undeleted.
+	UndeleteFor = records.UndeleteFor
+)
+
+// The kinds of event.
+const (
+	EventChanged = feed.EventChanged // created, or has another value
+	EventDeleted = feed.EventDeleted
+	// EventResync: changes may have been missed; a reader that keeps anything about
+	// the secrets reads all of them again.
+	EventResync = feed.EventResync
+)
+
+// The states of a rotation.
+const (
+	RotationIdle      = rotation.Idle
+	RotationRunning   = rotation.Running
+	RotationVerifying = rotation.Verifying // a last sweep makes sure that no record is left
+	RotationBlocked   = rotation.Blocked   // by damaged records
+)
