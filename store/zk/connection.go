@@ -360,7 +360,11 @@ func (cs *connections) keepReader(c *connection, address string, r *session.Sync
 	pause := pauses(minPause, maxReaderPause)
 	for c.Err() == nil && cs.life.ctx.Err() == nil {
 		lasted, err := cs.serveReads(c, address, r)
-		cs.log.Debug("a connection to ZooKeeper for reads has ended", zap.String("server", c.Server()), zap.Error(err))
+		log := cs.log.Debug
+		if errors.Is(err, session.ErrReply) {
+			log = cs.log.Warn
+		}
+		log("a connection to ZooKeeper for reads has ended", zap.String("server", c.Server()), zap.Error(err))
 		if lasted > settled {
 			pause.Reset()
 		}

@@ -14,9 +14,6 @@
 // reads two fields of a request, xid and operation, because a reply does not
 // say what it answers. It keeps nothing of a frame's content, and its errors
 // hold names of operations and numbers only.
-//
-// The package is not used yet: the backend still hands the frames to the
-// library unchecked.
 package frames
 
 import (
@@ -38,7 +35,7 @@ const (
 )
 
 var (
-	errOrder       = errors.New("ZooKeeper answers before it was asked")
+	errOrder       = errors.New("an answer before the connect request")
 	errOutstanding = fmt.Errorf("more than %d requests without a reply", MaxOutstanding)
 	errRequest     = errors.New("malformed request to ZooKeeper")
 )
@@ -126,7 +123,7 @@ func (c *Checker) Received(frame []byte) error {
 	}
 	req, ok := c.take(xid)
 	if !ok {
-		return fmt.Errorf("ZooKeeper answers request %d, which does not wait for it", xid)
+		return fmt.Errorf("an answer to request %d, which does not wait for one", xid)
 	}
 	if code != 0 {
 		return nil // the library looks at nothing else then
@@ -160,5 +157,5 @@ func (c *Checker) take(xid int32) (request, bool) {
 }
 
 func malformed(what string, size int) error {
-	return fmt.Errorf("malformed %s of ZooKeeper (%d bytes)", what, size)
+	return fmt.Errorf("malformed %s of %d bytes", what, size)
 }

@@ -90,7 +90,10 @@ func expired(ctx context.Context) error {
 func (s *Session) Transact(ctx context.Context, ops ...any) ([]zkc.MultiResponse, error) {
 	return Do(ctx, s, func(c *zkc.Conn) ([]zkc.MultiResponse, error) {
 		results, err := c.Multi(ops...)
-		if at := Culprit(results); at >= 0 && len(results) == len(ops) {
+		switch at := Culprit(results); {
+		case err == nil && len(results) != len(ops):
+			err = fmt.Errorf("ZooKeeper answers %d operations with %d results", len(ops), len(results))
+		case at >= 0 && len(results) == len(ops):
 			err = fmt.Errorf("%w: %w", ErrRefused, results[at].Error)
 		}
 		return results, err

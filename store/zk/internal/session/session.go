@@ -53,7 +53,7 @@ const (
 	// maxCalls bounds the calls under way on one connection, each of which
 	// costs a goroutine.
 	maxCalls = 1024
-	// maxReply bounds what one reply may make this process allocate. A listing
+	// maxReply bounds one reply. Decoded, it takes a few times as much. A listing
 	// of a million names of 60 bytes passes.
 	maxReply = 64 << 20
 )
@@ -160,14 +160,14 @@ func (s *Session) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 		return nil, ErrLost
 	}
 	if s.cfg.TLS == nil {
-		return guard(conn, &s.received), nil
+		return guard(conn, &s.received, s.Fail), nil
 	}
 	secure := tls.Client(conn, s.tlsConfig())
 	if err := secure.HandshakeContext(s.dialing); err != nil {
 		s.Fail(fmt.Errorf("TLS with %s: %w", s.cfg.Server, err))
 		return nil, err
 	}
-	return guard(secure, &s.received), nil
+	return guard(secure, &s.received, s.Fail), nil
 }
 
 func (s *Session) tlsConfig() *tls.Config {
