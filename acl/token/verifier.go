@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/maypok86/otter/v2"
 
 	"secretstore/acl"
 )
@@ -59,7 +59,7 @@ type Verifier struct {
 type state struct {
 	hmac  []byte
 	jwks  []publicKey
-	cache *lru.Cache[[sha256.Size]byte, verified]
+	cache *otter.Cache[[sha256.Size]byte, verified]
 }
 
 // verified is what is remembered of a token.
@@ -128,7 +128,7 @@ func (v *Verifier) SetJWKS(raw []byte) error {
 }
 
 func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {
-	cache, err := lru.New[[sha256.Size]byte, verified](v.cacheSize)
+	cache, err := otter.New(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: v.cacheSize})
 	if err != nil {
 		panic("internal error: token cache: " + err.Error()) // unreachable: the size is positive
 	}
@@ -150,7 +150,7 @@ func (v *Verifier) Verify(raw string) (acl.Principal, error) {
 		return acl.Principal{}, ErrNoKeys
 	}
 	sum := sha256.Sum256([]byte(raw))
-	known, cached := st.cache.Get(sum)
+	known, cached := st.cache.GetIfPresent(sum)
 	if !cached {
 		var err error
 		if known, err = st.verify(raw, v.jwksServiceClaim); err != nil {
@@ -161,7 +161,7 @@ func (v *Verifier) Verify(raw string) (acl.Principal, error) {
 		return acl.Principal{}, invalid(err)
 	}
 	if !cached {
-		st.cache.Add(sum, known)
+		st.cache.Set(sum, known)
 	}
 	return known.principal, nil
 }
