@@ -1,4 +1,5 @@
-// Package docs_test checks the Markdown of this repository: its links and its width.
+// Package docs_test checks the Markdown of this repository: its links, the
+// files that it names, and its width.
 package docs_test
 
 import (
@@ -45,6 +46,7 @@ var (
 	link      = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	notInID   = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	ofTheTree = regexp.MustCompile(`^(\.ci|acl|api|cmd|deploy|docs|internal|scripts|seal|store|testdata)(/[\w.*-]+)+/?$`)
 )
 
 // anchors returns the ids that GitHub gives to the headings of a page.
@@ -81,6 +83,25 @@ func TestLinksBetweenPagesResolve(t *testing.T) {
 	}
 	if links < 20 {
 		t.Errorf("only %d links were found", links)
+	}
+}
+
+func TestFilesThatPagesNameExist(t *testing.T) {
+	named := 0
+	for path, page := range pages(t) {
+		for _, span := range codeSpan.FindAllString(codeBlock.ReplaceAllString(page, ""), -1) {
+			name := strings.Trim(span, "`")
+			if !ofTheTree.MatchString(name) {
+				continue
+			}
+			named++
+			if files, err := filepath.Glob(filepath.Join(root, name)); err != nil || len(files) == 0 {
+				t.Errorf("%s: there is no %s", path, name)
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d names of files were found", named)
 	}
 }
 
