@@ -23,116 +23,64 @@ import (
 	"secretstore/internal/zktest"
 )
 
-// TestCrashOnZooKeeper kills a real server at each of its writes to a real
-// ZooKeeper while it initialises, rekeys and rotates, after the write and for the
-// short ones before it as well, and proves that the holders of the key in force can
-// then unseal with their gpg and that every secret reads. (What the storage holds
-// before a write is what it holds after the one before.)
-func TestCrashOnZooKeeper(t *testing.T) {
-	zookeeper := zktest.Start(t)
-	people := newPeople(t, "alice", "bob", "carol", "dave")
-	for _, op := range []struct {
-		name  string
-		least int // writes that there must be
-		most  int // writes at which it is killed; after those comes what another one does as well. 0: all
-		after []bool
-		run   func(s *crashing, t *testing.T) error
-	}{
-		{"init", 1, 0, []bool{false, true}, (*crashing).init},
-		{"rekey", 2, 0, []bool{false, true}, func(s *crashing, t *testing.T) error { return s.rekey(t, false) }},
-		{"rekey with rotation", 5, 14, []bool{true}, func(s *crashing, t *testing.T) error { return s.rekey(t, true) }},
-		{"rotation", 3, 0, []bool{true}, (*crashing).rotate},
-	} {
-		for _, after := range op.after {
-			t.Run(fmt.Sprintf("%s, after the write %v", op.name, after), func(t *testing.T) {
-				t.Parallel()
-				for n := 1; op.most == 0 || n <= op.most; n++ {
-					a := newAssassin(t, zookeeper.Addr())
-					storage := fmt.Sprintf("zk://%s/crash/%s-%v-%d", a.addr(), strings.ReplaceAll(op.name, " ", "-"), after, n)
-					s := newCrashing(t, people, storage)
-					if op.name != "init" {
-						s.fill(t)
-					}
-					a.arm(n, after, s.server.kill)
-					err := op.run(s, t)
-					writes := a.disarm()
-					if writes < n {
-						if err != nil {
-							t.Fatalf("it failed by itself: %v", err)
-						}
-						if n-1 < op.least {
-							t.Fatalf("only %d writes were seen", n-1)
-						}
-						s.server.kill()
-						s.recovers(t)
-						s.server.kill()
-						t.Logf("%d writes", n-1)
-						break
-					}
-					<-s.server.ended
-					s.recovers(t)
-					if n == resumed && op.least > n {
-						if err := s.rotated(t); err != nil {
-							t.Errorf("the rotation is not resumed: %v", err)
-						}
-					}
-					s.server.kill()
-				}
-			})
-		}
-	}
-}
-
-// TestCrashOnBolt kills a server on a bbolt file at moments spread over the time
-// that the operation takes.
-func TestCrashOnBolt(t *testing.T) {
-	people := newPeople(t, "alice", "bob", "carol", "dave")
-	const moments = 8
-	rekey := func(s *crashing, t *testing.T) error { return s.rekey(t, true) }
-	for _, op := range []struct {
-		name         string
-		bootstrapped bool
-		run          func(*crashing, *testing.T) error
-	}{
-		{"reinit", true, rekey},
-		{"rekey with rotation", false, rekey},
-		{"rotation", false, (*crashing).rotate},
-	} {
-		t.Run(op.name, func(t *testing.T) {
-			t.Parallel()
-			whole := time.Duration(0)
-			for n := range moments {
-				file := filepath.Join(t.TempDir(), "s.db")
-				if op.bootstrapped {
-					if err := fixture.Bootstrapped(file); err != nil {
-						t.Fatal(err)
-					}
-				}
-				s := newCrashing(t, people, "bolt:"+file)
-				s.fill(t)
-				began := time.Now()
-				if n > 0 {
-					timer := time.AfterFunc(whole*time.Duration(n)/moments, s.server.kill)
-					defer timer.Stop()
-				}
-				err := op.run(s, t)
-				if n == 0 {
-					if err != nil {
-						t.Fatal(err)
-					}
-					whole = time.Since(began)
-				}
-				s.server.kill()
-				s.recovers(t)
-				s.server.kill()
-			}
-		})
-	}
-}
-
 // resumed is the write of a rotation after whose crash its end is awaited, which
 // takes another server some time.
 const resumed = 3
+
+// crashOp is what a server does when it is killed.
+type crashOp struct {
+	name string
+	run  func(*crashing, *testing.T) error
+}
+
+var (
+	crashInit        = crashOp{"init", (*crashing).init}
+	crashRekey       = crashOp{"rekey", func(s *crashing, t *testing.T) error { return s.rekey(t, false) }}
+	crashRekeyRotate = crashOp{"rekey with rotation", func(s *crashing, t *testing.T) error { return s.rekey(t, true) }}
+	crashRotate      = crashOp{"rotation", (*crashing).rotate}
+)
+
+// TestCrashDuringRekey kills a real server after one of its writes to a real
+// ZooKeeper while it rekeys: another one goes on, the holders of the key in force
+// can unseal with their gpg, and every secret reads. All writes and operations are
+// in TestCrashAtEveryWriteOnZooKeeper.
+func TestCrashDuringRekey(t *testing.T) {
+	people := newPeople(t, "alice", "bob", "carol", "dave")
+	if !crashRekeyRotate.crash(t, zktest.Start(t).Addr(), people, resumed, true, true) {
+		t.Errorf("there were fewer than %d writes", resumed)
+	}
+}
+
+// crash kills a server at the n-th write of the operation, and checks that another
+// one recovers; with resumes, that it ends the rotation as well. crashed is false
+// if the operation ended before: it has fewer writes.
+func (op crashOp) crash(t *testing.T, zookeeper string, people *holders, n int, after, resumes bool) (crashed bool) {
+	t.Helper()
+	proxy := newCrashProxy(t, zookeeper)
+	storage := fmt.Sprintf("zk://%s/crash/%s-%v-%d", proxy.addr(), strings.ReplaceAll(op.name, " ", "-"), after, n)
+	s := newCrashing(t, people, storage)
+	if op.name != crashInit.name {
+		s.fill(t)
+	}
+	proxy.arm(n, after, s.server.kill)
+	err := op.run(s, t)
+	crashed = proxy.disarm() >= n
+	if !crashed {
+		if err != nil {
+			t.Fatalf("it failed by itself: %v", err)
+		}
+		s.server.kill()
+	}
+	<-s.server.ended
+	s.recovers(t)
+	if crashed && n == resumed && resumes {
+		if err := s.rotated(t); err != nil {
+			t.Errorf("the rotation is not resumed: %v", err)
+		}
+	}
+	s.server.kill()
+	return crashed
+}
 
 // crashing is a store whose server gets killed.
 type crashing struct {

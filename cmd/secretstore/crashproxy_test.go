@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// assassin stands between a server and ZooKeeper, and kills the server at one
+// crashProxy stands between a server and ZooKeeper, and kills the server at one
 // of its writes: before the write reaches ZooKeeper, or when ZooKeeper has
 // acknowledged it and before the server learns of that.
-type assassin struct {
+type crashProxy struct {
 	listen  net.Listener
 	running sync.WaitGroup
 
@@ -26,13 +26,13 @@ type assassin struct {
 	seen  int               // writes since arm; guarded by mu
 }
 
-func newAssassin(t *testing.T, zookeeper string) *assassin {
+func newCrashProxy(t *testing.T, zookeeper string) *crashProxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &assassin{listen: l, conns: make(map[net.Conn]bool)}
+	a := &crashProxy{listen: l, conns: make(map[net.Conn]bool)}
 	a.running.Go(func() { a.accept(zookeeper) })
 	t.Cleanup(func() {
 		l.Close()
@@ -46,24 +46,24 @@ func newAssassin(t *testing.T, zookeeper string) *assassin {
 	return a
 }
 
-func (a *assassin) addr() string { return a.listen.Addr().String() }
+func (a *crashProxy) addr() string { return a.listen.Addr().String() }
 
 // arm has kill called at the n-th write from now on.
-func (a *assassin) arm(n int, after bool, kill func()) {
+func (a *crashProxy) arm(n int, after bool, kill func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.left, a.after, a.kill, a.seen = n, after, kill, 0
 }
 
 // disarm returns how many writes were seen.
-func (a *assassin) disarm() int {
+func (a *crashProxy) disarm() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.left = 0
 	return a.seen
 }
 
-func (a *assassin) accept(zookeeper string) {
+func (a *crashProxy) accept(zookeeper string) {
 	for {
 		client, err := a.listen.Accept()
 		if err != nil {
@@ -77,15 +77,15 @@ func (a *assassin) accept(zookeeper string) {
 		a.mu.Lock()
 		a.conns[client], a.conns[server] = true, true
 		a.mu.Unlock()
-		p := &passage{a: a, client: client, server: server}
+		p := &crashConn{a: a, client: client, server: server}
 		a.running.Go(func() { p.copy(client, server, p.request) })
 		a.running.Go(func() { p.copy(server, client, p.reply) })
 	}
 }
 
-// passage is one connection.
-type passage struct {
-	a              *assassin
+// crashConn is one connection.
+type crashConn struct {
+	a              *crashProxy
 	client, server net.Conn
 
 	mu   sync.Mutex
@@ -94,7 +94,7 @@ type passage struct {
 
 // copy passes on one frame after the other, as long as look wants to. The first
 // of each direction opens the session.
-func (p *passage) copy(from, to net.Conn, look func(frame []byte) bool) {
+func (p *crashConn) copy(from, to net.Conn, look func(frame []byte) bool) {
 	defer func() {
 		p.a.mu.Lock()
 		defer p.a.mu.Unlock()
@@ -122,7 +122,7 @@ func (p *passage) copy(from, to net.Conn, look func(frame []byte) bool) {
 }
 
 // request kills before a write, or notes whose reply is to be waited for.
-func (p *passage) request(frame []byte) bool {
+func (p *crashConn) request(frame []byte) bool {
 	if !isWrite(frame) {
 		return true
 	}
@@ -146,7 +146,7 @@ func (p *passage) request(frame []byte) bool {
 	return false
 }
 
-func (p *passage) reply(frame []byte) bool {
+func (p *crashConn) reply(frame []byte) bool {
 	p.mu.Lock()
 	last := p.last
 	p.mu.Unlock()
