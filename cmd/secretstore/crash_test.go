@@ -20,7 +20,6 @@ import (
 	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/fixture"
-	"secretstore/internal/zktest"
 )
 
 // resumed is the write of a rotation after whose crash its end is awaited, which
@@ -40,13 +39,13 @@ var (
 	crashRotate      = crashOp{"rotation", (*crashing).rotate}
 )
 
-// TestCrashDuringRekey kills a real server after one of its writes to a real
+// crashDuringRekey kills a real server after one of its writes to a real
 // ZooKeeper while it rekeys: another one goes on, the holders of the key in force
 // can unseal with their gpg, and every secret reads. All writes and operations are
 // in TestCrashAtEveryWriteOnZooKeeper.
-func TestCrashDuringRekey(t *testing.T) {
+func crashDuringRekey(t *testing.T, zookeeper string) {
 	people := newPeople(t, "alice", "bob", "carol", "dave")
-	if !crashRekeyRotate.crash(t, zktest.Start(t).Addr(), people, resumed, true, true) {
+	if !crashRekeyRotate.crash(t, zookeeper, people, resumed, true, true) {
 		t.Errorf("there were fewer than %d writes", resumed)
 	}
 }
@@ -169,15 +168,6 @@ func connect(t *testing.T, url string) *client.Client {
 	}
 	t.Cleanup(c.Close)
 	return c
-}
-
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
 }
 
 const large = "f/g/large"

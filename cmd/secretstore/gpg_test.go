@@ -17,6 +17,7 @@ import (
 //	                         public key is NAME.pub, and becomes that person
 //	become NAME              goes on as that person
 func TestScriptsWithGPG(t *testing.T) {
+	t.Parallel()
 	runScripts(t, "../../testdata/script/gpg", gnupgHome, people)
 }
 

@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"internal":              {},
 	"cmd/secretstore":       {"acl", "api", "seal", "store", "internal"},
 	// The commands import each other downwards only.
-	commands + "/base":    {"acl", "api", "internal", "cmd/secretstore/internal/config"},
+	commands + "/base":    {"acl", "api", "seal/pgp", "internal", "cmd/secretstore/internal/config"},
 	commands + "/gpg":     {commands + "/base"},
 	commands + "/fleet":   {"api", "cmd/secretstore/internal/config", commands + "/base"},
 	commands + "/keys":    {"acl", "api", "seal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},

@@ -15,5 +15,9 @@ func main() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 // Main runs the program with the environment and working directory of the
 // process, and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return cli.Main(base.Process{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv})
+	return cli.Main(process(args, stdin, stdout, stderr))
+}
+
+func process(args []string, stdin io.Reader, stdout, stderr io.Writer) base.Process {
+	return base.Process{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,19 +21,34 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"secretstore/acl/token"
+	"secretstore/cmd/secretstore/internal/cli"
 	"secretstore/cmd/secretstore/internal/fixture"
+	"secretstore/seal/sealtest"
 )
 
 // patience bounds every wait of the scripts.
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
+	// Most tests wait for other processes. -parallel on the command line prevails.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
-		"secretstore": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		// The program, but servers do not spend seconds on a key of their own:
+		// TestShippedProgram has one that does.
+		"secretstore": func() {
+			p := process(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+			p.TestOnlyGenerateKey = sealtest.GenerateKey
+			os.Exit(cli.Main(p))
+		},
 	})
 }
 
-func TestScripts(t *testing.T) { runScripts(t, "../../testdata/script", nil, nil) }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	runScripts(t, "../../testdata/script", nil, nil)
+}
 
 // runScripts runs the scripts of a folder against the real program. In each,
 // $WORK holds the HS256 key "key", and root.token for the uid root, which
@@ -264,5 +281,14 @@ func TestWithoutArgumentsIsBadUsage(t *testing.T) {
 	var stderr strings.Builder
 	if got := Main(nil, strings.NewReader(""), io.Discard, &stderr); got != 2 || !strings.Contains(stderr.String(), "Examples:") {
 		t.Errorf("status %d, stderr %q; want 2 and the usage", got, stderr.String())
+	}
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
 	}
 }

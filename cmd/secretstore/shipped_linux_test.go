@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -62,18 +64,25 @@ func servesLimited(t *testing.T, program string) {
 		t.Errorf("the limit is %d, %v", limit.Cur, err)
 	}
 	value := strings.Repeat("0123456789abcdef", 1<<20/16)
-	for _, c := range []struct {
-		args        []string
-		stdin, want string
-	}{
-		{args: []string{"put", "a/b"}, stdin: value},
-		{args: []string{"get", "a/b"}, want: value},
-	} {
-		cmd := limited(append(c.args, "--server", url, "--token-file", ".secretstore-dev/token")...)
-		cmd.Stdin = strings.NewReader(c.stdin)
-		if got, err := cmd.Output(); err != nil || string(got) != c.want {
-			t.Errorf("%q: %v, %d bytes, want %d", c.args, err, len(got), len(c.want))
+	run := func(stdin string, args ...string) (string, error) {
+		cmd := limited(append(args, "--server", url, "--token-file", ".secretstore-dev/token")...)
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.Output()
+		if e, ok := errors.AsType[*exec.ExitError](err); ok {
+			err = fmt.Errorf("%w: %s", err, e.Stderr)
 		}
+		return string(out), err
+	}
+	// A new key may take longer than the server waits for it before it listens.
+	eventually(t, "the store is unsealed", func() bool {
+		out, err := run("", "status")
+		return err == nil && strings.Contains(out, " unsealed")
+	})
+	if _, err := run(value, "put", "a/b"); err != nil {
+		t.Error(err)
+	}
+	if got, err := run("", "get", "a/b"); err != nil || got != value {
+		t.Errorf("%d bytes, want %d, %v", len(got), len(value), err)
 	}
 	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)

@@ -19,9 +19,23 @@ import (
 	"secretstore/internal/zktest"
 )
 
-// TestScriptsWithZooKeeper runs the program against a real ZooKeeper, whose
-// address is in $ZK. Each script keeps to a ROOT of its own. Further commands,
-// as the user admin:secret:
+// TestWithZooKeeper runs what needs a real ZooKeeper. One is enough: each test
+// and each script has a ROOT of its own.
+func TestWithZooKeeper(t *testing.T) {
+	t.Parallel()
+	server := zktest.Start(t)
+	tests := gpgTests()
+	tests["scripts"] = zookeeperScripts
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, server.Addr())
+		})
+	}
+}
+
+// zookeeperScripts runs the program against a ZooKeeper, whose address is in $ZK.
+// Further commands, as the user admin:secret:
 //
 //	zkget PATH FILE          writes the data of a znode to a file
 //	zkset PATH FILE          sets the data of a znode, which may be new
@@ -29,9 +43,8 @@ import (
 //	zkrmr PATH               removes a znode and all below
 //	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
-func TestScriptsWithZooKeeper(t *testing.T) {
-	server := zktest.Start(t)
-	conn, events, err := zkc.Connect([]string{server.Addr()}, 10*time.Second, zkc.WithLogInfo(false))
+func zookeeperScripts(t *testing.T, addr string) {
+	conn, events, err := zkc.Connect([]string{addr}, 10*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +58,7 @@ func TestScriptsWithZooKeeper(t *testing.T) {
 	}
 	z := zookeeper{conn}
 	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
-		env.Setenv("ZK", server.Addr())
+		env.Setenv("ZK", addr)
 		return nil
 	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
@@ -53,6 +66,7 @@ func TestScriptsWithZooKeeper(t *testing.T) {
 // TestScriptsWithZooKeeperOverTLS: $ZK takes TLS alone, as zk.pem, from whoever
 // shows client.pem. stranger.pem is unknown to both sides.
 func TestScriptsWithZooKeeperOverTLS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for _, name := range []string{"zk", "client", "stranger"} {

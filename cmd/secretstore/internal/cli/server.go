@@ -67,6 +67,7 @@ func serve(p *base.Process, flags *config.Flags, problems []config.Problem) erro
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
 		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
+		TestOnlyGenerateKey: p.TestOnlyGenerateKey,
 	})
 	if err != nil {
 		return err

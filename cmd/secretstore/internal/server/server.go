@@ -17,6 +17,7 @@ import (
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/seal"
+	"secretstore/seal/pgp"
 	"secretstore/store"
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
@@ -32,6 +33,8 @@ type Outside struct {
 	Command string
 	// Version of the program, for people who look at the servers of a store.
 	Version string
+	// TestOnlyGenerateKey makes the bootstrap key; nil but in tests.
+	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
 
 // jsonFactor is how many bytes of JSON a byte of a value may take.
@@ -178,7 +181,8 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 func (s *Server) sealOptions(b store.Backend) seal.Options {
 	return seal.Options{
 		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
-		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions, Log: s.log.Named("seal"),
+		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions,
+		GenerateKey: s.outside.TestOnlyGenerateKey, Log: s.log.Named("seal"),
 	}
 }
 

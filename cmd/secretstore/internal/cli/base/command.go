@@ -9,6 +9,8 @@ import (
 	"errors"
 	"io"
 
+	"secretstore/seal/pgp"
+
 	"github.com/spf13/cobra"
 )
 
@@ -19,6 +21,9 @@ type Process struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
+	// TestOnlyGenerateKey makes the bootstrap key of a server. It is nil but in
+	// tests, which start many servers: a new key takes seconds.
+	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
 
 // Run adapts the body of a command: what fails in it is no usage error unless
