@@ -5,6 +5,7 @@ package docs_test
 import (
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -62,7 +63,7 @@ func anchors(page string) map[string]bool {
 func TestLinksBetweenPagesResolve(t *testing.T) {
 	all := pages(t)
 	links := 0
-	for path, page := range all {
+	for from, page := range all {
 		text := codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(page, ""), "")
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			if strings.Contains(m[1], "://") {
@@ -70,14 +71,14 @@ func TestLinksBetweenPagesResolve(t *testing.T) {
 			}
 			links++
 			file, anchor, _ := strings.Cut(m[1], "#")
-			target := path
+			target := from
 			if file != "" {
-				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(from), file))
 			}
 			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
-				t.Errorf("%s: %s: %v", path, m[1], err)
+				t.Errorf("%s: %s: %v", from, m[1], err)
 			} else if anchor != "" && !anchors(all[target])[anchor] {
-				t.Errorf("%s: %s: no such heading", path, m[1])
+				t.Errorf("%s: %s: no such heading", from, m[1])
 			}
 		}
 	}
@@ -88,7 +89,7 @@ func TestLinksBetweenPagesResolve(t *testing.T) {
 
 func TestFilesThatPagesNameExist(t *testing.T) {
 	named := 0
-	for path, page := range pages(t) {
+	for in, page := range pages(t) {
 		for _, span := range codeSpan.FindAllString(codeBlock.ReplaceAllString(page, ""), -1) {
 			name := strings.Trim(span, "`")
 			if !ofTheTree.MatchString(name) {
@@ -96,7 +97,7 @@ func TestFilesThatPagesNameExist(t *testing.T) {
 			}
 			named++
 			if files, err := filepath.Glob(filepath.Join(root, name)); err != nil || len(files) == 0 {
-				t.Errorf("%s: there is no %s", path, name)
+				t.Errorf("%s: there is no %s", in, name)
 			}
 		}
 	}
@@ -105,11 +106,32 @@ func TestFilesThatPagesNameExist(t *testing.T) {
 	}
 }
 
+// TestLibrariesAreExplained compares go.mod with the table in the page on the
+// architecture.
+func TestLibrariesAreExplained(t *testing.T) {
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(pages(t)["docs/architecture.md"], "## Libraries")
+	requires := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`) // those without "// indirect"
+	all := requires.FindAllStringSubmatch(string(mod), -1)
+	for _, m := range all {
+		name := path.Base(regexp.MustCompile(`/v[0-9]+$`).ReplaceAllString(m[1], ""))
+		if !regexp.MustCompile(`[| /]` + regexp.QuoteMeta(name) + `[,| /]`).MatchString(table) {
+			t.Errorf("%s is not in the table of libraries", m[1])
+		}
+	}
+	if len(all) < 10 {
+		t.Errorf("only %d libraries were found", len(all))
+	}
+}
+
 func TestLinesOfPagesAreAtMost100Wide(t *testing.T) {
-	for path, page := range pages(t) {
+	for in, page := range pages(t) {
 		for i, line := range strings.Split(page, "\n") {
 			if n := utf8.RuneCountInString(line); n > 100 {
-				t.Errorf("%s:%d: %d columns", path, i+1, n)
+				t.Errorf("%s:%d: %d columns", in, i+1, n)
 			}
 		}
 	}
