@@ -19,7 +19,8 @@
 //
 //	internal/barrier        the keyring, record keys, where a path is stored, commits
 //	internal/bootstrapkey   where the bootstrap private key is kept
-//	internal/lifecycle      init, unseal, seal intent, rekey, handover, holders
+//	internal/holders        who holds the unseal key, and the shares they enter
+//	internal/lifecycle      init, unseal, seal intent, rekey, handover
 //	internal/records        secrets, versions, deleted secrets, pieces, expiry
 //	internal/names          folders, their decrypted names, lists
 //	internal/feed           watches and streams

@@ -3,6 +3,7 @@ package seal
 import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/feed"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/internal/lifecycle"
 	"secretstore/seal/internal/names"
 	"secretstore/seal/internal/records"
@@ -40,7 +41,7 @@ type (
 	InitInfo     = lifecycle.InitInfo
 	RekeyParams  = lifecycle.RekeyParams
 	RekeyInfo    = lifecycle.RekeyInfo
-	Holder       = lifecycle.Holder
+	Holder       = holders.Holder
 	RotationInfo = rotation.Info
 )
 

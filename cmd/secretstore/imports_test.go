@@ -29,7 +29,8 @@ var mayImport = map[string][]string{
 	// The parts of seal import each other downwards only.
 	parts + "/barrier":      {"acl", "seal/envelope", "store"},
 	parts + "/bootstrapkey": {"internal/atomicfile", parts + "/barrier", "seal/pgp", "store"},
-	parts + "/lifecycle":    {parts + "/barrier", parts + "/bootstrapkey", "seal/envelope", "seal/pgp", "seal/shares", "store"},
+	parts + "/holders":      {parts + "/barrier", "seal/envelope", "seal/pgp", "seal/shares"},
+	parts + "/lifecycle":    {parts + "/barrier", parts + "/bootstrapkey", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
 	parts + "/records":      {"acl", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/names":        {"acl", parts + "/barrier", "store"},
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},

@@ -16,6 +16,7 @@ import (
 
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/holders"
 )
 
 // State is the state of a store as one server sees it.
@@ -97,16 +98,20 @@ type InitInfo struct {
 	Fingerprints []string // lower-case hex, of the primary key
 }
 
+func infoOf(h holders.Holding) InitInfo {
+	return InitInfo{Initialized: true, Keys: h.Keys, Fingerprints: h.Fingerprints}
+}
+
 // The errors of package seal that concern the life cycle. It documents them.
 var (
 	ErrOtherRoot       = fmt.Errorf("%w: the root key is not the one that this server knows", barrier.ErrDamaged)
 	ErrInitialized     = errors.New("the secret store is already initialized")
 	ErrNotReplaceable  = errors.New("this init cannot be done over")
-	ErrBadKey          = errors.New("not an unseal key: give the hex digits that gpg prints")
-	ErrWrongKey        = errors.New("wrong unseal key")
+	ErrBadKey          = holders.ErrBadKey
+	ErrWrongKey        = holders.ErrWrongKey
 	ErrNoRekey         = errors.New("no such rekey is under way")
 	ErrRekeyUnderWay   = errors.New("a rekey is already under way")
 	ErrNoBootstrapKey  = bootstrapkey.ErrNone
-	ErrBadShares       = errors.New("unsupported shares or threshold")
+	ErrBadShares       = holders.ErrBadShares
 	ErrSealNotRecorded = errors.New("sealed here, not yet recorded")
 )

@@ -57,8 +57,8 @@ func (m *machine) follow(ctx context.Context) {
 			warned = m.bootstrapKeyStore.Warn(ctx, m.log, s.config.Fingerprints) == nil
 		}
 		warned = warned && s.state == storagePresent
-		m.unsealing.expire()
-		m.verifying.expire()
+		m.unsealing.Expire()
+		m.verifying.Expire()
 		if m.sealPending.Load() {
 			m.unsealer.retrySealRecord(ctx)
 		}

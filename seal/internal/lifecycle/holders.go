@@ -2,52 +2,20 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"secretstore/seal/internal/barrier"
-	"secretstore/seal/pgp"
+	"secretstore/seal/internal/holders"
 )
 
-// Holder is a holder of the unseal key, as the public key describes them.
-type Holder struct {
-	Fingerprint string
-	UserID      string
-	Algorithm   string
-	Expires     time.Time // zero: never
-	// Problem is why a new unseal key could not be wrapped for this holder; ""
-	// if it could. What was wrapped before still opens.
-	Problem string
-}
-
 // Holders describes the present holders, without I/O; none before Init.
-func (m *machine) Holders() []Holder { return m.snapshot.Load().config.holders() }
-
-func (c *configRecord) holders() []Holder {
-	if c == nil {
-		return nil
-	}
-	out := make([]Holder, 0, len(c.PublicKeys))
-	for i, text := range c.PublicKeys {
-		d, err := pgp.Describe(text, time.Now())
-		if err != nil {
-			out = append(out, Holder{Fingerprint: c.Fingerprints[i], Problem: "the public key in the storage cannot be read"})
-			continue
-		}
-		h := Holder(d)
-		if d.Fingerprint != c.Fingerprints[i] {
-			h.Fingerprint, h.Problem = c.Fingerprints[i], "the public key in the storage is another one"
-		}
-		out = append(out, h)
-	}
-	return out
-}
+func (m *machine) Holders() []holders.Holder { return m.snapshot.Load().config.Describe() }
 
 // HoldersReport is what Report returns.
 type HoldersReport struct {
-	Holders           []Holder
+	Holders           []holders.Holder
 	Shares            int
 	Threshold         int
 	HoldsBootstrapKey bool
@@ -67,27 +35,6 @@ func Report(ctx context.Context, l *Lifecycle) (HoldersReport, error) {
 		return HoldersReport{}, barrier.ErrDamaged
 	}
 	return HoldersReport{Holders: l.Holders(), Shares: s.config.Shares, Threshold: s.config.Threshold, HoldsBootstrapKey: s.holdsBootstrapKey}, nil
-}
-
-// warnDays are how many days before a holder's key expires the log says so.
-var warnDays = [...]int{7, 30, 60}
-
-// ExpiryWarning returns a warning about a key that expires soon or has expired;
-// "" if there is none.
-func (h Holder) ExpiryWarning(now time.Time) string {
-	if h.Expires.IsZero() {
-		return ""
-	}
-	left := h.Expires.Sub(now)
-	if left <= 0 {
-		return "the key has expired: extend it, or rekey to another"
-	}
-	for _, days := range warnDays {
-		if left <= time.Duration(days)*24*time.Hour {
-			return fmt.Sprintf("the key expires in less than %d days: extend it, or rekey to another", days)
-		}
-	}
-	return ""
 }
 
 func expiryDay(t time.Time) string {

@@ -11,6 +11,7 @@ import (
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/pgp"
 	"secretstore/seal/shares"
 	"secretstore/store"
@@ -54,7 +55,7 @@ func (i *Initializer) Init(ctx context.Context, p InitParams) (InitInfo, error) 
 	i.rememberInit(p, records, versions)
 	i.log.Info("initialized", zap.String("store", records.config.UUID), zap.Strings("pgp_fingerprints", records.config.Fingerprints))
 	i.readAfterWrite(ctx)
-	return records.config.info(), nil
+	return infoOf(records.config.Holding), nil
 }
 
 // InitInfo returns the wrapped keys and whether the store is initialized.
@@ -71,7 +72,7 @@ func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
 	case storageEmpty:
 		return InitInfo{}, nil
 	case storagePresent:
-		return s.config.info(), nil
+		return infoOf(s.config.Holding), nil
 	default:
 		return InitInfo{}, barrier.ErrDamaged
 	}
@@ -146,7 +147,7 @@ func (i *Initializer) bootstrapInTurn(ctx context.Context, drops uint64) error {
 
 // storeRecords are the records of a store that is about to be created.
 type storeRecords struct {
-	config  *configRecord
+	config  *holders.Config
 	root    *envelope.Key
 	ring    *barrier.Keyring
 	records []store.Op
@@ -155,15 +156,13 @@ type storeRecords struct {
 // newStoreRecords makes all keys of a store whose unseal key the owners of keys
 // hold.
 func newStoreRecords(id string, keys []*pgp.PublicKey, threshold int) (*storeRecords, error) {
-	unsealKey, held, err := newHolding(keys, threshold, id)
+	unsealKey, held, err := holders.New(keys, threshold, id)
 	if err != nil {
 		return nil, err
 	}
 	defer unsealKey.Clear()
-	r := &storeRecords{root: envelope.NewKey(), ring: barrier.NewKeyring(), config: &configRecord{
-		Format: configFormat, UUID: id, Created: time.Now().UTC(), holding: held,
-	}}
-	config, err := r.config.encode()
+	r := &storeRecords{root: envelope.NewKey(), ring: barrier.NewKeyring(), config: holders.NewConfig(id, held)}
+	config, err := r.config.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", barrier.KeyConfig, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +15,7 @@ import (
 	"secretstore/acl"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/internal/records"
 	"secretstore/seal/pgp"
 	"secretstore/seal/sealtest"
@@ -33,8 +35,8 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Lifecycle {
 	return l
 }
 
-// holders returns the parameters of an init or a rekey for n holders with one key.
-func holders(t *testing.T, n int) InitParams {
+// holdersParams returns the parameters of an init or a rekey for n holders with one key.
+func holdersParams(t *testing.T, n int) InitParams {
 	t.Helper()
 	public, err := sealtest.Key(sealtest.Holder).Public(time.Now())
 	if err != nil {
@@ -69,7 +71,7 @@ func shareOf(t *testing.T, wrapped string) string {
 func initialized(t *testing.T, b store.Backend) (*Lifecycle, string) {
 	t.Helper()
 	l := open(t, b, false)
-	info, err := l.Init(t.Context(), holders(t, 1))
+	info, err := l.Init(t.Context(), holdersParams(t, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,21 +100,27 @@ func put(t *testing.T, b store.Backend, key store.Key, data []byte) {
 }
 
 func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
-	l := open(t, memory.New(), false)
-	info, err := l.Init(t.Context(), holders(t, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st, err := l.Unseal(t.Context(), shareOf(t, info.Keys[0])); err != nil || st.Progress != 1 {
-		t.Fatalf("%+v, %v", st, err)
-	}
-	l.unsealing.mu.Lock()
-	l.unsealing.since = l.unsealing.since.Add(-shareLife - time.Second)
-	l.unsealing.mu.Unlock()
-	l.unsealing.expire()
-	if n := l.Status().Progress; n != 0 {
-		t.Errorf("progress %d", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(30 * 365 * 24 * time.Hour) // the clock starts in 2000, when the keys were not made yet
+		l := open(t, memory.New(), false)
+		info, err := l.Init(t.Context(), holdersParams(t, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := l.Unseal(t.Context(), shareOf(t, info.Keys[0])); err != nil || st.Progress != 1 {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		time.Sleep(holders.ShareLife)
+		l.unsealing.Expire()
+		if n := l.Status().Progress; n != 1 {
+			t.Errorf("forgotten too early: progress %d", n)
+		}
+		time.Sleep(time.Second)
+		l.unsealing.Expire()
+		if n := l.Status().Progress; n != 0 {
+			t.Errorf("progress %d", n)
+		}
+	})
 }
 
 // TestHandoverRecordIsRemovedAWhileAfterItWasSeen: until then it shows the new root
@@ -124,7 +132,7 @@ func TestHandoverRecordIsRemovedAWhileAfterItWasSeen(t *testing.T) {
 	if _, err := l.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	info, err := l.StartRekey(ctx, RekeyParams{InitParams: holders(t, 1), Rotate: true})
+	info, err := l.StartRekey(ctx, RekeyParams{InitParams: holdersParams(t, 1), Rotate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +159,7 @@ func TestHandoverRecordIsRemovedAWhileAfterItWasSeen(t *testing.T) {
 func TestInitCannotBeReplacedTooLate(t *testing.T) {
 	b := memory.New()
 	l := open(t, b, false)
-	p := holders(t, 1)
+	p := holdersParams(t, 1)
 	info, err := l.Init(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
 
@@ -82,8 +83,8 @@ type machine struct {
 	handover handoverTimer
 	newStore *newStore // what this server has initialized; nil if nothing
 
-	unsealing shareCollector // shares of the unseal key
-	verifying shareCollector // shares of the next one, in a rekey
+	unsealing holders.ShareCollector // shares of the unseal key
+	verifying holders.ShareCollector // shares of the next one, in a rekey
 
 	wake chan struct{} // asks follow for a refresh; capacity 1
 }
@@ -102,7 +103,7 @@ func (m *machine) Status() Status {
 		if m.barrier.IsOpen() {
 			st.State = StateUnsealed
 		}
-		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.progressOf(s.config.KeyCheck)
+		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.ProgressOf(s.config.KeyCheck)
 	default:
 		st.State = StateUnknown
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/pgp"
 	"secretstore/seal/sealtest"
 )
@@ -19,7 +20,7 @@ func FuzzConfigRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	genuine, err := records.config.encode()
+	genuine, err := records.config.Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func FuzzConfigRecord(f *testing.F) {
 	f.Add([]byte(`{"format":2}`))
 	f.Add([]byte(`{"format":1,"shares":1,"threshold":1,"keys":[""],"pgp_fingerprints":[""]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseConfig(data)
+		c, err := holders.ParseConfig(data)
 		if err == nil && (c.Shares < 1 || len(c.Keys) != c.Shares || c.Threshold > c.Shares || c.UUID == "") {
 			t.Fatalf("accepted %+v", c)
 		}

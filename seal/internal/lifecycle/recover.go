@@ -20,9 +20,9 @@ func Recover(ctx context.Context, l *Lifecycle, shares []string) error {
 		}
 		return err
 	}
-	defer l.unsealing.reset()
+	defer l.unsealing.Reset()
 	for _, share := range shares {
-		key, err := l.unsealing.add(&s.config.holding, s.config.UUID, share)
+		key, err := l.unsealing.Add(&s.config.Holding, s.config.UUID, share)
 		if err != nil {
 			return err
 		}
@@ -37,5 +37,5 @@ func Recover(ctx context.Context, l *Lifecycle, shares []string) error {
 		l.barrier.Install(k, l.barrier.DropCount())
 		return nil
 	}
-	return fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, l.unsealing.progressOf(s.config.KeyCheck), s.config.Threshold)
+	return fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, l.unsealing.ProgressOf(s.config.KeyCheck), s.config.Threshold)
 }

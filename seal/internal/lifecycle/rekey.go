@@ -15,6 +15,7 @@ import (
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
 
@@ -59,7 +60,7 @@ type rekeyRecord struct {
 	Nonce   string    `json:"nonce"`
 	Started time.Time `json:"started"`
 	Rotate  bool      `json:"rotate"`
-	holding
+	holders.Holding
 	MAC string `json:"mac"`
 }
 
@@ -79,12 +80,12 @@ func (r rekeyRecord) mac(k *barrier.Keys) (string, error) {
 // parseRekey reads the record, which an attacker may have written.
 func parseRekey(k *barrier.Keys, data []byte) (*rekeyRecord, error) {
 	var r rekeyRecord
-	if err := json.Unmarshal(data, &r); err != nil || r.Format != rekeyFormat || r.validate() != nil {
-		return nil, barrier.Corrupt(barrier.KeyRekey, errBadConfig)
+	if err := json.Unmarshal(data, &r); err != nil || r.Format != rekeyFormat || r.Validate() != nil {
+		return nil, barrier.Corrupt(barrier.KeyRekey, holders.ErrMalformed)
 	}
 	want, err := r.mac(k)
 	if err != nil || !hmac.Equal([]byte(want), []byte(r.MAC)) {
-		return nil, barrier.Corrupt(barrier.KeyRekey, errBadConfig)
+		return nil, barrier.Corrupt(barrier.KeyRekey, holders.ErrMalformed)
 	}
 	return &r, nil
 }
@@ -104,7 +105,7 @@ func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	return r.info(m.verifying.progressOf(r.KeyCheck)), nil
+	return r.info(m.verifying.ProgressOf(r.KeyCheck)), nil
 }
 
 // readRekey returns the record and its version. ErrNoRekey.
@@ -145,12 +146,12 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err := checkCurrentShares(cfg, p.Current); err != nil {
 		return RekeyInfo{}, err
 	}
-	unsealKey, held, err := newHolding(keys, p.Threshold, cfg.UUID)
+	unsealKey, held, err := holders.New(keys, p.Threshold, cfg.UUID)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
 	unsealKey.Clear() // from here on only the new holders together have it
-	r := &rekeyRecord{Format: rekeyFormat, Nonce: newNonce(), Started: time.Now().UTC(), Rotate: p.Rotate, holding: held}
+	r := &rekeyRecord{Format: rekeyFormat, Nonce: newNonce(), Started: time.Now().UTC(), Rotate: p.Rotate, Holding: held}
 	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
 		if r.MAC, err = r.mac(k); err != nil {
 			return nil, err
@@ -164,24 +165,24 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	m.verifying.reset()
+	m.verifying.Reset()
 	m.log.Info("a rekey has begun", zap.Strings("pgp_fingerprints", r.Fingerprints), zap.Bool("rotate", r.Rotate))
 	return r.info(0), nil
 }
 
 // checkCurrentShares checks the shares of the present holders, if there are
 // several.
-func checkCurrentShares(cfg *configRecord, current []string) error {
+func checkCurrentShares(cfg *holders.Config, current []string) error {
 	if cfg.Shares == 1 {
 		return nil
 	}
 	if len(current) < cfg.Threshold {
 		return fmt.Errorf("%w: give %d current shares, as the present holders' gpg prints them", ErrBadShares, cfg.Threshold)
 	}
-	var all shareCollector
-	defer all.reset()
+	var all holders.ShareCollector
+	defer all.Reset()
 	for _, text := range current {
-		key, err := all.add(&cfg.holding, cfg.UUID, text)
+		key, err := all.Add(&cfg.Holding, cfg.UUID, text)
 		if err != nil {
 			return err
 		}
@@ -213,7 +214,7 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 		return ErrNoRekey
 	}
 	if err == nil {
-		m.verifying.reset()
+		m.verifying.Reset()
 		m.log.Info("the rekey was canceled")
 	}
 	return err
@@ -237,9 +238,9 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInf
 	if r.Nonce != nonce {
 		return RekeyInfo{}, ErrNoRekey
 	}
-	key, err := m.verifying.add(&r.holding, m.snapshot.Load().config.UUID, share)
+	key, err := m.verifying.Add(&r.Holding, m.snapshot.Load().config.UUID, share)
 	if err != nil || key == nil {
-		return r.info(m.verifying.progressOf(r.KeyCheck)), err
+		return r.info(m.verifying.ProgressOf(r.KeyCheck)), err
 	}
 	defer key.Clear()
 	if err := m.putInForce(ctx, r, version, key); err != nil {
@@ -255,8 +256,8 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInf
 func (m *Rekeys) putInForce(ctx context.Context, r *rekeyRecord, version store.Version, key *envelope.Key) error {
 	s := m.snapshot.Load()
 	next := *s.config
-	next.holding = r.holding
-	config, err := next.encode()
+	next.Holding = r.Holding
+	config, err := next.Encode()
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", barrier.KeyConfig, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/pgp"
 	"secretstore/store"
 )
@@ -29,7 +30,7 @@ type newStore struct {
 	at       time.Time
 	by       string // uid of the principal
 	key      string // the first wrapped key, which names this init
-	config   *configRecord
+	config   *holders.Config
 	versions []store.Version // of the operations of storeRecords.createOps
 }
 
@@ -65,12 +66,12 @@ func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*p
 		i.newStore = nil // either init may be in force now
 		return InitInfo{}, fmt.Errorf("initialize again: %w", err)
 	}
-	i.unsealing.reset()
+	i.unsealing.Reset()
 	i.rememberInit(p, records, versions)
 	i.log.Warn("initialized again: the unused keys of the last init open nothing any more",
 		zap.String("store", records.config.UUID), zap.Strings("pgp_fingerprints", records.config.Fingerprints))
 	i.readAfterWrite(ctx)
-	return records.config.info(), nil
+	return infoOf(records.config.Holding), nil
 }
 
 // nothingStored is a second check: the transaction already demands that the store

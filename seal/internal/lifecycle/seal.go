@@ -19,8 +19,8 @@ func (u *Unsealer) Seal(ctx context.Context) (Status, error) {
 	if u.barrier.Drop() {
 		u.log.Warn("sealed", zap.String("reason", "by hand"))
 	}
-	u.unsealing.reset()
-	u.verifying.reset()
+	u.unsealing.Reset()
+	u.verifying.Reset()
 	if err := u.takeTurn(ctx); err != nil {
 		return u.Status(), fmt.Errorf("%w: %w", ErrSealNotRecorded, err)
 	}

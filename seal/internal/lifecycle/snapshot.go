@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
 
@@ -27,8 +28,8 @@ const (
 type snapshot struct {
 	state             storageState
 	detail            string
-	stamp             string        // equal in two snapshots if nothing has changed
-	config            *configRecord // if present
+	stamp             string          // equal in two snapshots if nothing has changed
+	config            *holders.Config // if present
 	holdsBootstrapKey bool
 
 	root, keyring   []byte // envelopes
@@ -55,7 +56,7 @@ func (m *machine) takeSnapshot(ctx context.Context) (*snapshot, error) {
 	if n.config == nil {
 		return m.snapshotWithoutConfig(ctx)
 	}
-	cfg, err := parseConfig(n.config.Data)
+	cfg, err := holders.ParseConfig(n.config.Data)
 	if err != nil {
 		return damaged(fmt.Sprintf("%s: %v", barrier.KeyConfig, err)).stamped(n), nil
 	}

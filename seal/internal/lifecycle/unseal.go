@@ -11,6 +11,7 @@ import (
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
 
@@ -25,7 +26,7 @@ type Unsealer struct{ *machine }
 func (u *Unsealer) Unseal(ctx context.Context, share string) (Status, error) {
 	return u.whileSealed(ctx, func(drops uint64) error {
 		cfg := u.snapshot.Load().config
-		key, err := u.unsealing.add(&cfg.holding, cfg.UUID, share)
+		key, err := u.unsealing.Add(&cfg.Holding, cfg.UUID, share)
 		if err != nil || key == nil {
 			return err
 		}
@@ -58,7 +59,7 @@ func (u *Unsealer) ResetUnseal(ctx context.Context) (Status, error) {
 		return u.Status(), err
 	}
 	defer u.giveTurn()
-	u.unsealing.reset()
+	u.unsealing.Reset()
 	return u.Status(), u.ready()
 }
 
@@ -100,8 +101,8 @@ func (u *Unsealer) autoUnsealInTurn(ctx context.Context, encrypted string, why u
 		return fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
 	defer clear(text)
-	var single shareCollector // a bootstrap key is the only holder
-	key, err := single.add(&cfg.holding, cfg.UUID, string(text))
+	var single holders.ShareCollector // a bootstrap key is the only holder
+	key, err := single.Add(&cfg.Holding, cfg.UUID, string(text))
 	if err != nil {
 		return err
 	}

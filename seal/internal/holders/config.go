@@ -1,4 +1,6 @@
-package lifecycle
+// Package holders has the record of who holds the unseal key of a store, and
+// collects the shares that holders enter.
+package holders
 
 import (
 	"bytes"
@@ -17,20 +19,35 @@ import (
 	"secretstore/seal/shares"
 )
 
-// configRecord describes the store in the clear. Nothing in it is secret, and
+// The errors of package seal that concern holders. It documents them.
+var (
+	ErrBadKey    = errors.New("not an unseal key: give the hex digits that gpg prints")
+	ErrWrongKey  = errors.New("wrong unseal key")
+	ErrBadShares = errors.New("unsupported shares or threshold")
+)
+
+// ErrMalformed means that a record of this package is not well-formed.
+var ErrMalformed = errors.New("the record is not well-formed")
+
+// Config describes the store in the clear. Nothing in it is secret, and
 // nothing in it is trusted beyond what the envelopes authenticate: the uuid is
 // part of every envelope, and a wrong key check or wrapped key only keeps the
 // store sealed.
-type configRecord struct {
+type Config struct {
 	Format  int       `json:"format"`
 	UUID    string    `json:"uuid"`
 	Created time.Time `json:"created"`
-	holding
+	Holding
 }
 
-// holding says who holds an unseal key, and how: init makes it and a rekey
+// NewConfig returns the record of a new store.
+func NewConfig(uuid string, h Holding) *Config {
+	return &Config{Format: configFormat, UUID: uuid, Created: time.Now().UTC(), Holding: h}
+}
+
+// Holding says who holds an unseal key, and how: init makes it and a rekey
 // replaces it.
-type holding struct {
+type Holding struct {
 	Shares       int      `json:"shares"`
 	Threshold    int      `json:"threshold"`
 	Keys         []string `json:"keys"`                  // hex of OpenPGP messages
@@ -40,13 +57,11 @@ type holding struct {
 	KeyCheck     string   `json:"key_check"`             // hex, see keyCheck
 }
 
-func (h *holding) scheme() shares.Scheme {
+func (h *Holding) scheme() shares.Scheme {
 	return shares.Scheme{Shares: h.Shares, Threshold: h.Threshold, Commitments: h.Commitments}
 }
 
 const configFormat = 1
-
-var errBadConfig = errors.New("the record is not well-formed")
 
 // keyCheck tells a wrong unseal key from damaged data. It is derived one-way,
 // with a label of its own, and bound to the store.
@@ -54,29 +69,29 @@ func keyCheck(unsealKey *envelope.Key, store string) string {
 	return hex.EncodeToString(unsealKey.Derive("secretstore unseal key check\x00"+store, 32))
 }
 
-func (h *holding) checks(unsealKey *envelope.Key, store string) bool {
+func (h *Holding) checks(unsealKey *envelope.Key, store string) bool {
 	return hmac.Equal([]byte(h.KeyCheck), []byte(keyCheck(unsealKey, store)))
 }
 
-// newHolding makes an unseal key and wraps its shares for the owners of keys.
-// The plaintext of each message is the share in hex.
-func newHolding(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, holding, error) {
+// New makes an unseal key for a store and wraps its shares for the owners of keys.
+// The plaintext of each message is the share in hex. ErrBadShares.
+func New(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Holding, error) {
 	unsealKey, scheme, parts, err := shares.New(len(keys), threshold)
 	if err != nil {
-		return nil, holding{}, fmt.Errorf("%w: %w", ErrBadShares, err)
+		return nil, Holding{}, fmt.Errorf("%w: %w", ErrBadShares, err)
 	}
-	h := holding{Shares: scheme.Shares, Threshold: scheme.Threshold, Commitments: scheme.Commitments, KeyCheck: keyCheck(unsealKey, store)}
+	h := Holding{Shares: scheme.Shares, Threshold: scheme.Threshold, Commitments: scheme.Commitments, KeyCheck: keyCheck(unsealKey, store)}
 	for i, part := range parts {
 		defer part.Clear()
 		text := part.Text()
 		message, err := keys[i].Wrap(text)
 		clear(text)
 		if err != nil {
-			return nil, holding{}, err
+			return nil, Holding{}, err
 		}
 		public, err := keys[i].Export()
 		if err != nil {
-			return nil, holding{}, err
+			return nil, Holding{}, err
 		}
 		h.Keys = append(h.Keys, hex.EncodeToString(message))
 		h.Fingerprints = append(h.Fingerprints, keys[i].Fingerprint())
@@ -85,44 +100,43 @@ func newHolding(keys []*pgp.PublicKey, threshold int, store string) (*envelope.K
 	return unsealKey, h, nil
 }
 
-func (c *configRecord) encode() ([]byte, error) { return json.Marshal(c) }
+// Encode returns the record.
+func (c *Config) Encode() ([]byte, error) { return json.Marshal(c) }
 
-func (c *configRecord) info() InitInfo {
-	return InitInfo{Initialized: true, Keys: c.Keys, Fingerprints: c.Fingerprints}
-}
-
-// parseConfig reads the record, which an attacker may have written.
-func parseConfig(data []byte) (*configRecord, error) {
-	var c configRecord
+// ParseConfig reads the record, which an attacker may have written. ErrMalformed,
+// envelope.ErrNewerFormat.
+func ParseConfig(data []byte) (*Config, error) {
+	var c Config
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&c); err != nil {
-		return nil, errBadConfig
+		return nil, ErrMalformed
 	}
 	if c.Format > configFormat {
 		return nil, fmt.Errorf("%w: format %d, this release knows %d", envelope.ErrNewerFormat, c.Format, configFormat)
 	}
 	id, err := uuid.Parse(c.UUID)
 	if err != nil || id.String() != c.UUID || c.Format != configFormat {
-		return nil, errBadConfig
+		return nil, ErrMalformed
 	}
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	return &c, nil
 }
 
-// validate checks the form of a record that an attacker may have written.
-func (h *holding) validate() error {
+// Validate checks the form of a record that an attacker may have written.
+// ErrMalformed.
+func (h *Holding) Validate() error {
 	if shares.Check(h.Shares, h.Threshold) != nil || len(h.Keys) != h.Shares || len(h.Fingerprints) != h.Shares ||
 		len(h.PublicKeys) != h.Shares || len(h.KeyCheck) != 64 {
-		return errBadConfig
+		return ErrMalformed
 	}
 	if h.Shares > 1 && len(h.Commitments) != h.Threshold {
-		return errBadConfig
+		return ErrMalformed
 	}
 	for _, text := range slices.Concat(h.Keys, h.Fingerprints, h.Commitments) {
 		if _, err := hex.DecodeString(text); err != nil || text == "" {
-			return errBadConfig
+			return ErrMalformed
 		}
 	}
 	return nil

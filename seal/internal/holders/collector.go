@@ -1,4 +1,4 @@
-package lifecycle
+package holders
 
 import (
 	"errors"
@@ -13,22 +13,22 @@ import (
 	"secretstore/seal/shares"
 )
 
-// shareLife is how long entered shares wait for the others: a share in memory
+// ShareLife is how long entered shares wait for the others: a share in memory
 // can be stolen.
-const shareLife = 15 * time.Minute
+const ShareLife = 15 * time.Minute
 
-// shareCollector holds the shares of one unseal key that were entered so far,
+// ShareCollector holds the shares of one unseal key that were entered so far,
 // until there are enough. The zero value is empty.
-type shareCollector struct {
+type ShareCollector struct {
 	mu     sync.Mutex
 	check  string               // of which key; guarded by mu
 	shares map[int]shares.Share // by number; guarded by mu
 	since  time.Time            // when the first was entered; guarded by mu
 }
 
-// add takes one share. Once there are enough it returns the verified unseal key,
+// Add takes one share. Once there are enough it returns the verified unseal key,
 // and forgets all shares, right or wrong. ErrBadKey, ErrWrongKey.
-func (c *shareCollector) add(h *holding, store, text string) (*envelope.Key, error) {
+func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, error) {
 	share, err := shares.Parse(h.scheme(), text)
 	switch {
 	case errors.Is(err, shares.ErrWrong):
@@ -40,7 +40,7 @@ func (c *shareCollector) add(h *holding, store, text string) (*envelope.Key, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.check != h.KeyCheck || time.Since(c.since) > shareLife {
+	if c.check != h.KeyCheck || time.Since(c.since) > ShareLife {
 		c.resetLocked()
 	}
 	if c.shares == nil {
@@ -58,7 +58,7 @@ func (c *shareCollector) add(h *holding, store, text string) (*envelope.Key, err
 	return combine(h, store, slices.Collect(maps.Values(c.shares)))
 }
 
-func combine(h *holding, store string, all []shares.Share) (*envelope.Key, error) {
+func combine(h *Holding, store string, all []shares.Share) (*envelope.Key, error) {
 	key, err := shares.Combine(h.scheme(), all)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWrongKey, err)
@@ -70,8 +70,8 @@ func combine(h *holding, store string, all []shares.Share) (*envelope.Key, error
 	return key, nil
 }
 
-// progressOf returns how many shares of the key with this check were entered.
-func (c *shareCollector) progressOf(check string) int {
+// ProgressOf returns how many shares of the key with this check were entered.
+func (c *ShareCollector) ProgressOf(check string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.check != check {
@@ -80,22 +80,23 @@ func (c *shareCollector) progressOf(check string) int {
 	return len(c.shares)
 }
 
-func (c *shareCollector) reset() {
+// Reset forgets all shares.
+func (c *ShareCollector) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.resetLocked()
 }
 
-// expire forgets shares that have waited too long.
-func (c *shareCollector) expire() {
+// Expire forgets shares that have waited too long.
+func (c *ShareCollector) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shares != nil && time.Since(c.since) > shareLife {
+	if c.shares != nil && time.Since(c.since) > ShareLife {
 		c.resetLocked()
 	}
 }
 
-func (c *shareCollector) resetLocked() {
+func (c *ShareCollector) resetLocked() {
 	for _, s := range c.shares {
 		s.Clear()
 	}

@@ -1,0 +1,61 @@
+package holders
+
+import (
+	"fmt"
+	"time"
+
+	"secretstore/seal/pgp"
+)
+
+// Holder is a holder of the unseal key, as the public key describes them.
+type Holder struct {
+	Fingerprint string
+	UserID      string
+	Algorithm   string
+	Expires     time.Time // zero: never
+	// Problem is why a new unseal key could not be wrapped for this holder; ""
+	// if it could. What was wrapped before still opens.
+	Problem string
+}
+
+// Describe describes the present holders; none if there is no record.
+func (c *Config) Describe() []Holder {
+	if c == nil {
+		return nil
+	}
+	out := make([]Holder, 0, len(c.PublicKeys))
+	for i, text := range c.PublicKeys {
+		d, err := pgp.Describe(text, time.Now())
+		if err != nil {
+			out = append(out, Holder{Fingerprint: c.Fingerprints[i], Problem: "the public key in the storage cannot be read"})
+			continue
+		}
+		h := Holder(d)
+		if d.Fingerprint != c.Fingerprints[i] {
+			h.Fingerprint, h.Problem = c.Fingerprints[i], "the public key in the storage is another one"
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// warnDays are how many days before a holder's key expires the log says so.
+var warnDays = [...]int{7, 30, 60}
+
+// ExpiryWarning returns a warning about a key that expires soon or has expired;
+// "" if there is none.
+func (h Holder) ExpiryWarning(now time.Time) string {
+	if h.Expires.IsZero() {
+		return ""
+	}
+	left := h.Expires.Sub(now)
+	if left <= 0 {
+		return "the key has expired: extend it, or rekey to another"
+	}
+	for _, days := range warnDays {
+		if left <= time.Duration(days)*24*time.Hour {
+			return fmt.Sprintf("the key expires in less than %d days: extend it, or rekey to another", days)
+		}
+	}
+	return ""
+}
