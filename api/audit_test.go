@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -89,62 +90,64 @@ func TestEachDecisionHasOneAuditLine(t *testing.T) {
 // TestNothingLeavesWithoutItsAuditLine makes the log unwritable by putting a
 // directory in its place.
 func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
-	t.Parallel()
-	e := newEdge(t, edgeOptions{})
-	e.put("a", "CANARY-VALUE")
-	must(t, os.Rename(e.audit, e.audit+".1"))
-	must(t, os.Mkdir(e.audit, 0o700))
-	// The path is compared once a second: until then lines go to the old file.
-	eventually(t, func() bool {
-		got := e.do(req{method: "GET", path: base + "/a", uid: "alice"})
-		if got.status == 503 && strings.Contains(got.body, "CANARY") {
-			t.Error("the value left")
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("a", "CANARY-VALUE")
+		must(t, os.Rename(e.audit, e.audit+".1"))
+		must(t, os.Mkdir(e.audit, 0o700))
+		// The path is compared once a second: until then lines go to the old file.
+		eventually(t, func() bool {
+			got := e.do(req{method: "GET", path: base + "/a", uid: "alice"})
+			if got.status == 503 && strings.Contains(got.body, "CANARY") {
+				t.Error("the value left")
+			}
+			return got.status == 503
+		})
+		for _, q := range []req{
+			{method: "PUT", path: base + "/b", uid: "alice", body: `{"value":"v"}`},
+			{method: "PATCH", path: base + "/a", uid: "alice", body: `{"value":"changed"}`},
+			{method: "DELETE", path: base + "/a", uid: "alice"},
+			{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"x"}`},
+			{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"reset":true}`},
+			{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: `{"shares":1,"threshold":1,"pgp_keys":["x"]}`},
+			{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: `{"nonce":"x","key":"x"}`},
+			{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=x", uid: "root"},
+			{method: "PUT", path: "/secrets/v1/rotate/default", uid: "root"},
+		} {
+			e.want(q, 503, "the audit log cannot be written", "nothing was changed")
 		}
-		return got.status == 503
+		e.want(req{method: "GET", path: base + "/a"}, 503, "the audit log cannot be written")
+		e.want(req{method: "GET", path: "/live"}, 200)
+		must(t, os.Remove(e.audit))
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200, "CANARY-VALUE")
+		e.want(req{method: "GET", path: base + "/b", uid: "alice"}, 404)
+		e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_audit_failures_total")
+		// Sealing is never held up, and says what it did.
+		must(t, os.Rename(e.audit, e.audit+".2"))
+		must(t, os.Mkdir(e.audit, 0o700))
+		eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 503 })
+		e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 503, "the audit log cannot be written", "the store was sealed")
+		must(t, os.Remove(e.audit))
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
 	})
-	for _, q := range []req{
-		{method: "PUT", path: base + "/b", uid: "alice", body: `{"value":"v"}`},
-		{method: "PATCH", path: base + "/a", uid: "alice", body: `{"value":"changed"}`},
-		{method: "DELETE", path: base + "/a", uid: "alice"},
-		{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"x"}`},
-		{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"reset":true}`},
-		{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: `{"shares":1,"threshold":1,"pgp_keys":["x"]}`},
-		{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: `{"nonce":"x","key":"x"}`},
-		{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=x", uid: "root"},
-		{method: "PUT", path: "/secrets/v1/rotate/default", uid: "root"},
-	} {
-		e.want(q, 503, "the audit log cannot be written", "nothing was changed")
-	}
-	e.want(req{method: "GET", path: base + "/a"}, 503, "the audit log cannot be written")
-	e.want(req{method: "GET", path: "/live"}, 200)
-	must(t, os.Remove(e.audit))
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200, "CANARY-VALUE")
-	e.want(req{method: "GET", path: base + "/b", uid: "alice"}, 404)
-	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_audit_failures_total")
-	// Sealing is never held up, and says what it did.
-	must(t, os.Rename(e.audit, e.audit+".2"))
-	must(t, os.Mkdir(e.audit, 0o700))
-	eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 503 })
-	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 503, "the audit log cannot be written", "the store was sealed")
-	must(t, os.Remove(e.audit))
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
 }
 
 // TestAWriteWhoseAuditLineFailsTellsOfItsEffect breaks the log while the write
 // is under way.
 func TestAWriteWhoseAuditLineFailsTellsOfItsEffect(t *testing.T) {
-	t.Parallel()
-	e := newEdge(t, edgeOptions{})
-	time.Sleep(1100 * time.Millisecond) // so that the path is looked at again
-	e.backend.before.Store(func(context.Context) {
-		if os.Rename(e.audit, e.audit+".1") == nil {
-			must(t, os.Mkdir(e.audit, 0o700))
-		}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		time.Sleep(time.Second) // so that the path is checked again
+		e.backend.before.Store(func(context.Context) {
+			if os.Rename(e.audit, e.audit+".1") == nil {
+				must(t, os.Mkdir(e.audit, 0o700))
+			}
+		})
+		e.want(req{method: "PUT", path: base + "/a", uid: "alice", body: `{"value":"v"}`}, 503, "the secret was created")
+		e.backend.before.Store(func(context.Context) {})
+		must(t, os.Remove(e.audit))
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 	})
-	e.want(req{method: "PUT", path: base + "/a", uid: "alice", body: `{"value":"v"}`}, 503, "the secret was created")
-	e.backend.before.Store(func(context.Context) {})
-	must(t, os.Remove(e.audit))
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }
 
 func TestNoValueTokenOrKeyIsLeftBehind(t *testing.T) {
@@ -266,26 +269,27 @@ func TestAPanicIsA500WithoutItsValue(t *testing.T) {
 }
 
 func TestOnlyFailuresAndSlowRequestsAreLoggedAboveDebug(t *testing.T) {
-	t.Parallel()
-	e := newEdge(t, edgeOptions{level: zapcore.InfoLevel - zapcore.DebugLevel})
-	e.put("a", "v")
-	mark := len(e.log.String())
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
-	e.want(req{method: "GET", path: base + "/none", uid: "alice"}, 404)
-	e.want(req{method: "GET", path: base + "/a"}, 401)
-	if tail := e.log.String()[mark:]; tail != "" {
-		t.Errorf("logged: %s", tail)
-	}
-	e.backend.down.Store(true)
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503)
-	if tail := e.log.String()[mark:]; !strings.Contains(tail, "storage unreachable") || !strings.Contains(tail, `"level":"error"`) {
-		t.Errorf("logged: %s", tail)
-	}
-	e.backend.down.Store(false)
-	e.backend.slow.Store(true)
-	defer e.backend.slow.Store(false)
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
-	if tail := e.log.String()[mark:]; !strings.Contains(tail, "slow request") {
-		t.Errorf("logged: %s", tail)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true, level: zapcore.InfoLevel - zapcore.DebugLevel})
+		e.put("a", "v")
+		mark := len(e.log.String())
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
+		e.want(req{method: "GET", path: base + "/none", uid: "alice"}, 404)
+		e.want(req{method: "GET", path: base + "/a"}, 401)
+		if tail := e.log.String()[mark:]; tail != "" {
+			t.Errorf("logged: %s", tail)
+		}
+		e.backend.down.Store(true)
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503)
+		if tail := e.log.String()[mark:]; !strings.Contains(tail, "storage unreachable") || !strings.Contains(tail, `"level":"error"`) {
+			t.Errorf("logged: %s", tail)
+		}
+		e.backend.down.Store(false)
+		e.backend.slow.Store(true)
+		defer e.backend.slow.Store(false)
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
+		if tail := e.log.String()[mark:]; !strings.Contains(tail, "slow request") {
+			t.Errorf("logged: %s", tail)
+		}
+	})
 }

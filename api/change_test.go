@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -115,7 +114,7 @@ func eachChange(t *testing.T, test func(*testing.T, change, api.Change)) {
 func (e *edge) written(during func()) *atomic.Int64 {
 	n := new(atomic.Int64)
 	e.backend.before.Store(func(ctx context.Context) {
-		if ctx.Value(http.ServerContextKey) != nil { // not of a background job
+		if ofRequest(ctx) {
 			during()
 			n.Add(1)
 		}

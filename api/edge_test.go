@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -29,6 +31,7 @@ import (
 	"secretstore/api"
 	"secretstore/api/audit"
 	"secretstore/api/client"
+	"secretstore/api/internal/pipes"
 	"secretstore/api/wire"
 	"secretstore/seal"
 	"secretstore/seal/sealtest"
@@ -63,6 +66,7 @@ type edge struct {
 	trail   *audit.Log
 	log     *syncBuffer
 	client  *http.Client
+	dial    func() (net.Conn, error)
 	policy  *atomic.Pointer[acl.Policy]
 }
 
@@ -77,6 +81,9 @@ type edgeOptions struct {
 	timeouts      time.Duration // of the http.Server
 	readTimeout   time.Duration // likewise, for reading alone
 	storage       store.Backend // instead of a faulty one in memory
+	// pipes: connections are pipes in memory, so that the server can run in a
+	// bubble of synctest.
+	pipes bool
 }
 
 func newEdge(t testing.TB, o edgeOptions) *edge {
@@ -112,10 +119,18 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	web := httptest.NewUnstartedServer(e.server)
 	web.Config.DisableGeneralOptionsHandler = true
 	web.Config.ReadTimeout, web.Config.WriteTimeout = max(o.timeouts, o.readTimeout), o.timeouts
+	if o.pipes {
+		web.Listener.Close()
+		l := pipes.Listen()
+		web.Listener, e.dial = l, l.Dial
+	}
 	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
+	if e.dial == nil {
+		e.dial = func() (net.Conn, error) { return net.Dial("tcp", e.addr) }
+	}
 	e.client = &http.Client{
-		Transport:     &http.Transport{DisableCompression: true},
+		Transport:     &http.Transport{DisableCompression: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return e.dial() }},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(func() {
@@ -172,7 +187,10 @@ type holder struct {
 }
 
 var testHolder = sync.OnceValue(func() holder {
-	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519})
+	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519,
+		Time: func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) }, // before the time of any bubble
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -304,7 +322,15 @@ func (e *edge) want(q req, status int, words ...string) res {
 // put creates a text secret as alice.
 func (e *edge) put(path, value string) {
 	e.t.Helper()
-	must(e.t, e.api("alice").CreateText(e.t.Context(), path, wire.SecretWrite{Value: value}))
+	body, err := json.Marshal(wire.SecretWrite{Value: value})
+	must(e.t, err)
+	e.want(req{method: "PUT", path: base + "/" + path, uid: "alice", body: string(body)}, 201)
+}
+
+// patch replaces the value of a text secret.
+func (e *edge) patch(uid, path, value string) {
+	e.t.Helper()
+	e.want(req{method: "PATCH", path: base + "/" + path, uid: uid, body: fmt.Sprintf(`{"value":%q}`, value)}, 204)
 }
 
 // auditLines returns the audit log.
@@ -347,9 +373,9 @@ type faulty struct {
 	// down fails everything; hang makes everything wait for its deadline;
 	// lost does what Apply was asked, and says that it does not know.
 	down, hang, lost atomic.Bool
-	slow             atomic.Bool // reads take more than a second
-	// age is that of what is read, in nanoseconds; latest counts the reads
-	// that asked for the latest state.
+	slow             atomic.Bool // reads take two seconds
+	// age is that of what is read, in nanoseconds; latest counts the reads for
+	// requests, not those of background jobs, that asked for the latest state.
 	age, latest atomic.Int64
 	panics      atomic.Bool // reads panic with what could be a value
 	// onGet, if set, is a func() func() that runs before each Get; what it returns
@@ -358,6 +384,9 @@ type faulty struct {
 	// before, if set, is a func(context.Context) that runs before each Apply.
 	before atomic.Value
 }
+
+// ofRequest reports whether a context is that of a request.
+func ofRequest(ctx context.Context) bool { return ctx.Value(http.ServerContextKey) != nil }
 
 func (f *faulty) trouble(ctx context.Context) error {
 	if f.hang.Load() {
@@ -372,7 +401,7 @@ func (f *faulty) trouble(ctx context.Context) error {
 
 func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
 	if f.slow.Load() {
-		time.Sleep(600 * time.Millisecond) // a read of a secret makes two
+		time.Sleep(2 * time.Second)
 	}
 	if err := f.trouble(ctx); err != nil {
 		return store.Node{}, err
@@ -383,7 +412,7 @@ func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (s
 	if enter, ok := f.onGet.Load().(func() func()); ok {
 		defer enter()()
 	}
-	if c == store.Latest {
+	if c == store.Latest && ofRequest(ctx) {
 		f.latest.Add(1)
 	}
 	n, err := f.Backend.Get(ctx, key, c)

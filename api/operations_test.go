@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -134,38 +135,40 @@ func TestWarningsAreForSuperusers(t *testing.T) {
 }
 
 func TestStorageOutOfReachIs503WithRetryAfter(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	e.put("a", "v")
-	e.backend.down.Store(true)
-	// The last answer of a probe may be remembered for a moment.
-	eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 503 })
-	for _, q := range []req{
-		{method: "GET", path: base + "/a"}, {method: "GET", path: base + "?list=true"},
-		{method: "PUT", path: base + "/b", body: `{"value":"v"}`}, {method: "PATCH", path: base + "/a", body: `{"value":"v"}`},
-		{method: "DELETE", path: base + "/a"}, {method: "GET", path: "/secrets/v1/ping/backends/default"}, {method: "GET", path: "/ready"},
-	} {
-		q.uid = "alice"
-		got := e.want(q, 503, "unreachable")
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("a", "v")
+		e.backend.down.Store(true)
+		// The last answer of a probe may be remembered for a moment.
+		eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 503 })
+		for _, q := range []req{
+			{method: "GET", path: base + "/a"}, {method: "GET", path: base + "?list=true"},
+			{method: "PUT", path: base + "/b", body: `{"value":"v"}`}, {method: "PATCH", path: base + "/a", body: `{"value":"v"}`},
+			{method: "DELETE", path: base + "/a"}, {method: "GET", path: "/secrets/v1/ping/backends/default"}, {method: "GET", path: "/ready"},
+		} {
+			q.uid = "alice"
+			got := e.want(q, 503, "unreachable")
+			if got.header.Get("Retry-After") == "" {
+				t.Errorf("%s %s: no Retry-After", q.method, q.path)
+			}
+		}
+		for line := range strings.Lines(e.log.String()) {
+			if strings.Contains(line, "request failed") && (strings.Contains(line, `"endpoint":"ready"`) || strings.Contains(line, `"endpoint":"ping"`)) {
+				t.Errorf("a probe is logged as an error: %s", line)
+			}
+		}
+		e.want(req{method: "GET", path: "/live"}, 200)
+		e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200)
+		e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_storage_up 0", "secretstore_sealed 0")
+		// Sealing drops the keys though it cannot be recorded.
+		got := e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 503, "sealed here, not yet recorded")
 		if got.header.Get("Retry-After") == "" {
-			t.Errorf("%s %s: no Retry-After", q.method, q.path)
+			t.Error("no Retry-After")
 		}
-	}
-	for line := range strings.Lines(e.log.String()) {
-		if strings.Contains(line, "request failed") && (strings.Contains(line, `"endpoint":"ready"`) || strings.Contains(line, `"endpoint":"ping"`)) {
-			t.Errorf("a probe is logged as an error: %s", line)
-		}
-	}
-	e.want(req{method: "GET", path: "/live"}, 200)
-	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "alice"}, 200)
-	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_storage_up 0", "secretstore_sealed 0")
-	// Sealing drops the keys though it cannot be recorded.
-	got := e.want(req{method: "PUT", path: "/secrets/v1/seal/default", uid: "root"}, 503, "sealed here, not yet recorded")
-	if got.header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
-	}
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
-	e.backend.down.Store(false)
-	eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 200 })
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "the secret store is sealed")
+		e.backend.down.Store(false)
+		eventually(t, func() bool { return e.do(req{method: "GET", path: "/secrets/v1/ping"}).status == 200 })
+	})
 }
 
 func TestAnOldAnswerSaysItsAge(t *testing.T) {
@@ -198,16 +201,17 @@ func TestNoCacheAsksTheStorageForTheLatest(t *testing.T) {
 }
 
 func TestAStorageThatHangsIs503(t *testing.T) {
-	t.Parallel()
-	e := newEdge(t, edgeOptions{})
-	e.put("a", "v")
-	e.backend.hang.Store(true)
-	defer e.backend.hang.Store(false)
-	begun := time.Now()
-	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "unreachable")
-	if took := time.Since(begun); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("a", "v")
+		e.backend.hang.Store(true)
+		defer e.backend.hang.Store(false)
+		begun := time.Now()
+		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "unreachable")
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 func TestAWriteOfUnknownOutcomeSaysSo(t *testing.T) {
@@ -225,21 +229,26 @@ func TestAWriteOfUnknownOutcomeSaysSo(t *testing.T) {
 // TestAWriteGoesOnWhenItsClientHasGone: the client leaves as soon as the
 // storage is asked; the secret is there all the same, and audited as written.
 func TestAWriteGoesOnWhenItsClientHasGone(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	ctx, leave := context.WithCancel(t.Context())
-	e.backend.before.Store(func(context.Context) { leave(); time.Sleep(50 * time.Millisecond) })
-	if err := e.api("alice").CreateText(ctx, "a", wire.SecretWrite{Value: "v"}); err == nil {
-		t.Error("the client heard of it")
-	}
-	e.backend.before.Store(func(context.Context) {})
-	eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 200 })
-	eventually(t, func() bool {
-		for _, line := range e.auditLines() {
-			if line["endpoint"] == "secret.create" && line["status"] == 201.0 && line["outcome"] == "allowed" {
-				return true
-			}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		ctx, leave := context.WithCancel(t.Context())
+		e.backend.before.Store(func(context.Context) { leave(); time.Sleep(50 * time.Millisecond) })
+		r, err := http.NewRequestWithContext(ctx, "PUT", e.url+base+"/a", strings.NewReader(`{"value":"v"}`))
+		must(t, err)
+		r.Header = e.as("alice")
+		if _, err := e.client.Do(r); err == nil {
+			t.Error("the client got an answer")
 		}
-		return false
+		e.backend.before.Store(func(context.Context) {})
+		eventually(t, func() bool { return e.do(req{method: "GET", path: base + "/a", uid: "alice"}).status == 200 })
+		eventually(t, func() bool {
+			for _, line := range e.auditLines() {
+				if line["endpoint"] == "secret.create" && line["status"] == 201.0 && line["outcome"] == "allowed" {
+					return true
+				}
+			}
+			return false
+		})
 	})
 }
 
@@ -286,19 +295,24 @@ func TestErrorsHaveTitleAndDescriptionOnly(t *testing.T) {
 }
 
 func TestAClientThatLeavesIsNoFailureOfTheServer(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	e.put("a", "v")
-	e.backend.hang.Store(true)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := e.api("alice").Get(ctx, "a", client.GetOptions{}); err == nil {
-		t.Error("the storage does not hang")
-	}
-	eventually(t, func() bool { return len(e.auditLines()) == 2 })
-	e.backend.hang.Store(false)
-	if log := e.log.String(); strings.Contains(log, "request failed") {
-		t.Errorf("logged: %s", log)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("a", "v")
+		e.backend.hang.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, "GET", e.url+base+"/a", nil)
+		must(t, err)
+		r.Header = e.as("alice")
+		if _, err := e.client.Do(r); err == nil {
+			t.Error("the storage does not hang")
+		}
+		eventually(t, func() bool { return len(e.auditLines()) == 2 })
+		e.backend.hang.Store(false)
+		if log := e.log.String(); strings.Contains(log, "request failed") {
+			t.Errorf("logged: %s", log)
+		}
+	})
 }
 
 func TestLargeValuesOverTLSAndHTTP2(t *testing.T) {

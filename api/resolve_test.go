@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -575,23 +576,24 @@ func TestNoValueIsLeftBehindByAResolve(t *testing.T) {
 }
 
 func TestNothingIsResolvedWithoutItsAuditLines(t *testing.T) {
-	t.Parallel()
-	e := newEdge(t, edgeOptions{})
-	e.put("group/a", "CANARY")
-	body := one("/group/app", "group/a")
-	must(t, os.Rename(e.audit, e.audit+".1"))
-	must(t, os.Mkdir(e.audit, 0o700))
-	// The path is compared once a second: until then lines go to the old file.
-	eventually(t, func() bool {
-		got := e.do(req{method: "POST", path: resolvePath, uid: "scheduler", body: body})
-		if got.status == 503 && strings.Contains(got.body, "CANARY") {
-			t.Error("the value left")
-		}
-		return got.status == 503
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("group/a", "CANARY")
+		body := one("/group/app", "group/a")
+		must(t, os.Rename(e.audit, e.audit+".1"))
+		must(t, os.Mkdir(e.audit, 0o700))
+		// The path is compared once a second: until then lines go to the old file.
+		eventually(t, func() bool {
+			got := e.do(req{method: "POST", path: resolvePath, uid: "scheduler", body: body})
+			if got.status == 503 && strings.Contains(got.body, "CANARY") {
+				t.Error("the value left")
+			}
+			return got.status == 503
+		})
+		e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: body}, 503, "the audit log cannot be written", "nothing was changed")
+		must(t, os.Remove(e.audit))
+		e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: body}, 200, "CANARY")
 	})
-	e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: body}, 503, "the audit log cannot be written", "nothing was changed")
-	must(t, os.Remove(e.audit))
-	e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: body}, 200, "CANARY")
 }
 
 func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"secretstore/acl"
@@ -115,106 +116,112 @@ func (e *edge) ended(events <-chan told, title, words string) {
 }
 
 func TestStreamTellsOfWhatItsReaderMayKnow(t *testing.T) {
-	e := newEdge(t, edgeOptions{timeouts: 300 * time.Millisecond}) // which must not end it
-	alice := e.api("alice")
-	ctx := t.Context()
-	all, group := e.listen("", e.as("alice")), e.listen("?prefix=/group/", e.as("lister"))
-	behalf := e.as("scheduler")
-	behalf[wire.ServiceHeader] = []string{"/group/app"}
-	service := e.listen("", behalf)
-	time.Sleep(time.Second) // longer than the deadlines of the server
-	for _, p := range []string{"group/other/a", "other/a", "group/a", "a"} {
-		e.put(p, "CANARY-VALUE")
-		got := e.heard(all, wire.EventChanged, p)
-		if got.Version != 1 || got.ETag != e.etag(p) || got.id == "" {
-			t.Errorf("%+v, the ETag is %s", got, e.etag(p))
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true, timeouts: 300 * time.Millisecond}) // which must not end it
+		all, group := e.listen("", e.as("alice")), e.listen("?prefix=/group/", e.as("lister"))
+		behalf := e.as("scheduler")
+		behalf[wire.ServiceHeader] = []string{"/group/app"}
+		service := e.listen("", behalf)
+		time.Sleep(time.Minute) // longer than the deadlines of the server
+		for _, p := range []string{"group/other/a", "other/a", "group/a", "a"} {
+			e.put(p, "CANARY-VALUE")
+			got := e.heard(all, wire.EventChanged, p)
+			if got.Version != 1 || got.ETag != e.etag(p) || got.id == "" {
+				t.Errorf("%+v, the ETag is %s", got, e.etag(p))
+			}
 		}
-	}
-	must(t, alice.UpdateText(ctx, "group/a", wire.SecretWrite{Value: "CANARY-VALUE-2"}))
-	if got := e.heard(all, wire.EventChanged, "group/a"); got.Version != 2 || got.ETag != e.etag("group/a") {
-		t.Errorf("%+v", got)
-	}
-	must(t, alice.Delete(ctx, "group/a"))
-	e.heard(all, wire.EventDeleted, "group/a")
+		e.patch("alice", "group/a", "CANARY-VALUE-2")
+		if got := e.heard(all, wire.EventChanged, "group/a"); got.Version != 2 || got.ETag != e.etag("group/a") {
+			t.Errorf("%+v", got)
+		}
+		e.want(req{method: "DELETE", path: base + "/group/a", uid: "alice"}, 204)
+		e.heard(all, wire.EventDeleted, "group/a")
 
-	e.heard(group, wire.EventChanged, "group/other/a")
-	e.heard(group, wire.EventChanged, "group/a")
-	e.heard(group, wire.EventChanged, "group/a")
-	e.heard(group, wire.EventDeleted, "group/a")
+		e.heard(group, wire.EventChanged, "group/other/a")
+		e.heard(group, wire.EventChanged, "group/a")
+		e.heard(group, wire.EventChanged, "group/a")
+		e.heard(group, wire.EventDeleted, "group/a")
 
-	e.heard(service, wire.EventChanged, "group/a") // not other/a, not group/other/a
-	e.heard(service, wire.EventChanged, "a")
-	e.heard(service, wire.EventChanged, "group/a")
-	e.heard(service, wire.EventDeleted, "group/a")
+		e.heard(service, wire.EventChanged, "group/a") // not other/a, not group/other/a
+		e.heard(service, wire.EventChanged, "a")
+		e.heard(service, wire.EventChanged, "group/a")
+		e.heard(service, wire.EventDeleted, "group/a")
 
-	for _, row := range []struct {
-		uid, service, query string
-		status              int
-	}{
-		{"reader", "", "", 403}, {"lister", "", "", 403}, {"lister", "", "?prefix=grou", 403}, {"alice", "/group", "", 403},
-		{"scheduler", "", "", 403}, {"alice", "", "?prefix=a%252Fb", 404}, {"alice", "", "?prefix=a&prefix=b", 400}, {"alice", "", "?service=..", 400},
-	} {
-		e.want(req{method: "GET", path: "/secrets/v1/watch/default" + row.query, uid: row.uid, service: row.service}, row.status)
-	}
+		for _, row := range []struct {
+			uid, service, query string
+			status              int
+		}{
+			{"reader", "", "", 403}, {"lister", "", "", 403}, {"lister", "", "?prefix=grou", 403}, {"alice", "/group", "", 403},
+			{"scheduler", "", "", 403}, {"alice", "", "?prefix=a%252Fb", 404}, {"alice", "", "?prefix=a&prefix=b", 400}, {"alice", "", "?service=..", 400},
+		} {
+			e.want(req{method: "GET", path: "/secrets/v1/watch/default" + row.query, uid: row.uid, service: row.service}, row.status)
+		}
+	})
 }
 
 func TestWhoComesBackToAStreamLooksAgain(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	header := e.as("alice")
-	header["Last-Event-Id"] = []string{"7"}
-	events := e.listen("", header)
-	e.heard(events, wire.EventResync, "")
-	e.put("a", "v")
-	e.heard(events, wire.EventChanged, "a")
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		header := e.as("alice")
+		header["Last-Event-Id"] = []string{"7"}
+		events := e.listen("", header)
+		e.heard(events, wire.EventResync, "")
+		e.put("a", "v")
+		e.heard(events, wire.EventChanged, "a")
+	})
 }
 
 func TestBeforeEachEventEverythingIsCheckedAgain(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	policy := e.policy.Load()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		policy := e.policy.Load()
 
-	events := e.listen("", e.as("alice"))
-	e.policy.Store((*acl.Policy)(nil).WithSuperusers("root"))
-	must(t, e.api("root").CreateText(t.Context(), "a", wire.SecretWrite{Value: "v"}))
-	e.ended(events, "403 Forbidden", "permission denied")
-	e.policy.Store(policy)
+		events := e.listen("", e.as("alice"))
+		e.policy.Store((*acl.Policy)(nil).WithSuperusers("root"))
+		e.want(req{method: "PUT", path: base + "/a", uid: "root", body: `{"value":"v"}`}, 201)
+		e.ended(events, "403 Forbidden", "permission denied")
+		e.policy.Store(policy)
 
-	raw, err := token.Sign("alice", time.Now().Add(-token.Leeway+2*time.Second), "", []byte(hmacKey))
-	must(t, err)
-	e.ended(e.listen("", http.Header{"Authorization": {"token=" + raw}}), "401 Unauthorized", "log in again")
+		raw, err := token.Sign("alice", time.Now().Add(-token.Leeway+2*time.Second), "", []byte(hmacKey))
+		must(t, err)
+		e.ended(e.listen("", http.Header{"Authorization": {"token=" + raw}}), "401 Unauthorized", "log in again")
 
-	events = e.listen("", e.as("alice"))
-	e.sealStore()
-	e.ended(events, "503 Service Unavailable", "the secret store is sealed")
-	_, err = e.store.Unseal(t.Context(), e.unseal)
-	must(t, err)
+		events = e.listen("", e.as("alice"))
+		e.sealStore()
+		e.ended(events, "503 Service Unavailable", "the secret store is sealed")
+		_, err = e.store.Unseal(t.Context(), e.unseal)
+		must(t, err)
 
-	events = e.listen("", e.as("alice"))
-	e.server.EndWatches()
-	e.ended(events, "503 Service Unavailable", "this server stops")
-	e.want(req{method: "GET", path: "/secrets/v1/watch/default", uid: "alice"}, 503, "this server stops")
-	e.awaitWaiting(0)
+		events = e.listen("", e.as("alice"))
+		e.server.EndWatches()
+		e.ended(events, "503 Service Unavailable", "this server stops")
+		e.want(req{method: "GET", path: "/secrets/v1/watch/default", uid: "alice"}, 503, "this server stops")
+		e.awaitWaiting(0)
+	})
 }
 
 func TestAStreamHasAnAuditLineAtEachEnd(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	events := e.listen("?prefix=group", e.as("lister"))
-	lines := func() (all []map[string]any) {
-		for _, line := range e.auditLines() {
-			if line["endpoint"] == "watch" {
-				all = append(all, line)
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		events := e.listen("?prefix=group", e.as("lister"))
+		lines := func() (all []map[string]any) {
+			for _, line := range e.auditLines() {
+				if line["endpoint"] == "watch" {
+					all = append(all, line)
+				}
 			}
+			return all
 		}
-		return all
-	}
-	open := lines()
-	if len(open) != 1 || open[0]["outcome"] != "allowed" || open[0]["uid"] != "lister" || open[0]["resource"] != "dcos:secrets:list:default:/group" {
-		t.Fatalf("%v", open)
-	}
-	e.sealStore()
-	e.ended(events, "503 Service Unavailable", "sealed")
-	e.awaitWaiting(0)
-	closed := lines()
-	if len(closed) != 2 || closed[1]["request_id"] != open[0]["request_id"] || !strings.HasPrefix(closed[1]["reason"].(string), "stream closed: the secret store is sealed") {
-		t.Errorf("%v", closed)
-	}
+		open := lines()
+		if len(open) != 1 || open[0]["outcome"] != "allowed" || open[0]["uid"] != "lister" || open[0]["resource"] != "dcos:secrets:list:default:/group" {
+			t.Fatalf("%v", open)
+		}
+		e.sealStore()
+		e.ended(events, "503 Service Unavailable", "sealed")
+		e.awaitWaiting(0)
+		closed := lines()
+		if len(closed) != 2 || closed[1]["request_id"] != open[0]["request_id"] || !strings.HasPrefix(closed[1]["reason"].(string), "stream closed: the secret store is sealed") {
+			t.Errorf("%v", closed)
+		}
+	})
 }

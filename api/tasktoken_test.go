@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"secretstore/acl"
@@ -131,21 +133,24 @@ func TestTaskTokenRequests(t *testing.T) {
 }
 
 func TestTaskTokenExpires(t *testing.T) {
-	e := newEdge(t, edgeOptions{})
-	e.put("top", "v")
-	got, err := e.api("scheduler").TaskToken(t.Context(), wire.TaskTokenRequest{Service: "/x", TTL: "1s"})
-	must(t, err)
-	until, err := time.Parse(time.RFC3339, got.Expires)
-	must(t, err)
-	if left := time.Until(until); left > 2*time.Second {
-		t.Errorf("lives for %v", left)
-	}
-	eventually(t, func() bool {
-		return e.do(req{method: "HEAD", path: base + "/top", header: with(got.Token)}).status == 401
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("top", "v")
+		var got wire.TaskToken
+		answer := e.want(req{method: "POST", path: taskURL, uid: "scheduler", body: `{"service":"/x","ttl":"1s"}`}, 200)
+		must(t, json.Unmarshal([]byte(answer.body), &got))
+		until, err := time.Parse(time.RFC3339, got.Expires)
+		must(t, err)
+		if left := time.Until(until); left > 2*time.Second {
+			t.Errorf("lives for %v", left)
+		}
+		eventually(t, func() bool {
+			return e.do(req{method: "HEAD", path: base + "/top", header: with(got.Token)}).status == 401
+		})
+		if time.Now().Before(until) {
+			t.Error("refused before its time")
+		}
 	})
-	if time.Now().Before(until) {
-		t.Error("refused before its time")
-	}
 }
 
 // A store that cannot check a token must not say that the token is bad: its

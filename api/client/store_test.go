@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -23,6 +25,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/api"
 	"secretstore/api/client"
+	"secretstore/api/internal/pipes"
 	"secretstore/api/wire"
 	"secretstore/seal"
 	"secretstore/store/memory"
@@ -30,9 +33,10 @@ import (
 
 const signingKey = "0123456789abcdef0123456789abcdef"
 
-// secretStore is a real server on loopback, which can be taken away.
+// secretStore is a real server, which can be taken away.
 type secretStore struct {
 	url   string
+	dial  func() (net.Conn, error)
 	store *seal.Store
 	away  atomic.Bool
 	gone  atomic.Bool // something else answers in its place
@@ -46,7 +50,10 @@ type secretStore struct {
 // initialize makes the keys of a store for a holder with a small PGP key, and
 // returns the unseal key.
 func initialize(st *seal.Store) (string, error) {
-	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519})
+	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519,
+		Time: func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) }, // before the time of any bubble
+	})
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +99,7 @@ func startStore() (*secretStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case s.gone.Load():
 			http.Error(w, "404 page not found", http.StatusNotFound)
@@ -103,7 +110,11 @@ func startStore() (*secretStore, error) {
 			handler.ServeHTTP(w, r)
 		}
 	}))
-	s.url, s.store = web.URL, st
+	web.Listener.Close()
+	l := pipes.Listen()
+	web.Listener = l
+	web.Start()
+	s.url, s.dial, s.store = web.URL, l.Dial, st
 	s.close = func() {
 		handler.EndWatches()
 		web.Close()
@@ -118,7 +129,11 @@ func (s *secretStore) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Server: s.url, Token: tokenSource(raw)})
+	c, err := client.New(client.Config{Server: s.url, Token: tokenSource(raw)})
+	if err == nil {
+		c.DialWith(s.dial)
+	}
+	return c, err
 }
 
 // sealed seals the store, which ends what waits.
@@ -207,76 +222,80 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 func TestWatchReturnsTheNextValue(t *testing.T) {
-	_, c := serveStore(t)
-	ctx := t.Context()
-	if _, err := c.Watch(ctx, "a", "", client.WatchOptions{Timeout: time.Millisecond}); !errors.Is(err, client.ErrNotModified) {
-		t.Errorf("not there yet: %v", err)
-	}
-	create(t, c, "a", "v")
-	first, err := c.Watch(ctx, "a", "", client.WatchOptions{})
-	if err != nil || string(first.Value) != "v" || first.ETag == "" {
-		t.Fatalf("%+v, %v", first, err)
-	}
-	if _, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{Timeout: time.Millisecond}); !errors.Is(err, client.ErrNotModified) {
-		t.Errorf("known: %v", err)
-	}
-	service := "/app"
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		next, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{Service: &service})
-		if err != nil || string(next.Value) != "w" {
-			t.Errorf("%+v, %v", next, err)
+	synctest.Test(t, func(t *testing.T) {
+		_, c := serveStore(t)
+		ctx := t.Context()
+		if _, err := c.Watch(ctx, "a", "", client.WatchOptions{Timeout: time.Millisecond}); !errors.Is(err, client.ErrNotModified) {
+			t.Errorf("not there yet: %v", err)
+		}
+		create(t, c, "a", "v")
+		first, err := c.Watch(ctx, "a", "", client.WatchOptions{})
+		if err != nil || string(first.Value) != "v" || first.ETag == "" {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		if _, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{Timeout: time.Millisecond}); !errors.Is(err, client.ErrNotModified) {
+			t.Errorf("known: %v", err)
+		}
+		service := "/app"
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			next, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{Service: &service})
+			if err != nil || string(next.Value) != "w" {
+				t.Errorf("%+v, %v", next, err)
+			}
+		})
+		update(t, c, "a", "w")
+		wg.Wait()
+		if err := c.Delete(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{}); !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("deleted: %v", err)
+		}
+		if _, err := c.Watch(ctx, "a", "x", client.WatchOptions{}); !errors.Is(err, client.ErrBadRequest) {
+			t.Errorf("no ETag: %v", err)
 		}
 	})
-	update(t, c, "a", "w")
-	wg.Wait()
-	if err := c.Delete(ctx, "a"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Watch(ctx, "a", first.ETag, client.WatchOptions{}); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("deleted: %v", err)
-	}
-	if _, err := c.Watch(ctx, "a", "x", client.WatchOptions{}); !errors.Is(err, client.ErrBadRequest) {
-		t.Errorf("no ETag: %v", err)
-	}
 }
 
 func TestStoreFollowsItsSecrets(t *testing.T) {
-	server, c := serveStore(t)
-	create(t, c, "a", "v1")
-	s, changes := keep(t, c, "/a/", "group/b")
-	holds(t, s, "a", "v1")
-	if _, err := s.Get("group/b"); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("not there: %v", err)
-	}
-	if _, err := s.Get("c"); !errors.Is(err, client.ErrNotKept) {
-		t.Errorf("not kept: %v", err)
-	}
-	update(t, c, "a", "v2")
-	await(t, changes, "a")
-	holds(t, s, "/a", "v2")
-	create(t, c, "group/b", "w")
-	await(t, changes, "group/b")
-	holds(t, s, "group/b", "w")
-	if err := c.Delete(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	await(t, changes, "a")
-	if _, err := s.Get("a"); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("deleted: %v", err)
-	}
-	create(t, c, "a", "v3")
-	await(t, changes, "a")
-	holds(t, s, "a", "v3")
-	// A permission that is taken away takes the value along.
-	server.policy.Store((*acl.Policy)(nil).WithSuperusers("else"))
-	await2(t, changes)
-	if _, err := s.Get("a"); !errors.Is(err, client.ErrDenied) {
-		t.Errorf("denied: %v", err)
-	}
-	server.policy.Store((*acl.Policy)(nil).WithSuperusers("app"))
-	await2(t, changes)
-	holds(t, s, "a", "v3")
+	synctest.Test(t, func(t *testing.T) {
+		server, c := serveStore(t)
+		create(t, c, "a", "v1")
+		s, changes := keep(t, c, "/a/", "group/b")
+		holds(t, s, "a", "v1")
+		if _, err := s.Get("group/b"); !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("not there: %v", err)
+		}
+		if _, err := s.Get("c"); !errors.Is(err, client.ErrNotKept) {
+			t.Errorf("not kept: %v", err)
+		}
+		update(t, c, "a", "v2")
+		await(t, changes, "a")
+		holds(t, s, "/a", "v2")
+		create(t, c, "group/b", "w")
+		await(t, changes, "group/b")
+		holds(t, s, "group/b", "w")
+		if err := c.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, changes, "a")
+		if _, err := s.Get("a"); !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("deleted: %v", err)
+		}
+		create(t, c, "a", "v3")
+		await(t, changes, "a")
+		holds(t, s, "a", "v3")
+		// A permission that is taken away takes the value along.
+		server.policy.Store((*acl.Policy)(nil).WithSuperusers("else"))
+		await2(t, changes)
+		if _, err := s.Get("a"); !errors.Is(err, client.ErrDenied) {
+			t.Errorf("denied: %v", err)
+		}
+		server.policy.Store((*acl.Policy)(nil).WithSuperusers("app"))
+		await2(t, changes)
+		holds(t, s, "a", "v3")
+	})
 }
 
 // await2 waits for both secrets to change, in any order.
@@ -292,89 +311,98 @@ func await2(t *testing.T, changes <-chan string) {
 }
 
 func TestStoreGoesOnWithTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
-	server, c := serveStore(t)
-	create(t, c, "a", "v1")
-	s, changes := keep(t, c, "a", "b")
-	for name, leave := range map[string]func() func(){
-		"sealed": func() func() {
-			server.sealed(t)
-			return func() { server.unseal(t) }
-		},
-		"nobody behind the proxy": func() func() {
-			server.away.Store(true)
-			server.sealed(t) // ends what waits
-			return func() {
-				server.unseal(t)
-				server.away.Store(false)
+	synctest.Test(t, func(t *testing.T) {
+		server, c := serveStore(t)
+		create(t, c, "a", "v1")
+		s, changes := keep(t, c, "a", "b")
+		for name, leave := range map[string]func() func(){
+			"sealed": func() func() {
+				server.sealed(t)
+				return func() { server.unseal(t) }
+			},
+			"nobody behind the proxy": func() func() {
+				server.away.Store(true)
+				server.sealed(t) // ends what waits
+				return func() {
+					server.unseal(t)
+					server.away.Store(false)
+				}
+			},
+			"something else in its place": func() func() {
+				server.gone.Store(true)
+				server.sealed(t)
+				return func() {
+					server.unseal(t)
+					server.gone.Store(false)
+				}
+			},
+		} {
+			back := leave()
+			eventually(t, name+": the age is told", func() bool {
+				got, err := s.Get("a")
+				if err != nil || string(got.Value) != "v1" {
+					t.Fatalf("%s: %q, %v", name, got.Value, err)
+				}
+				return got.Age > 0 && s.Away("a") != nil
+			})
+			if _, err := s.Get("b"); !errors.Is(err, client.ErrNotFound) {
+				t.Errorf("%s: %v", name, err)
 			}
-		},
-		"something else in its place": func() func() {
-			server.gone.Store(true)
-			server.sealed(t)
-			return func() {
-				server.unseal(t)
-				server.gone.Store(false)
-			}
-		},
-	} {
-		back := leave()
-		eventually(t, name+": the age is told", func() bool {
-			got, err := s.Get("a")
-			if err != nil || string(got.Value) != "v1" {
-				t.Fatalf("%s: %q, %v", name, got.Value, err)
-			}
-			return got.Age > 0 && s.Away("a") != nil
-		})
-		if _, err := s.Get("b"); !errors.Is(err, client.ErrNotFound) {
-			t.Errorf("%s: %v", name, err)
+			back()
+			eventually(t, name+": the server stands behind it again", func() bool {
+				got, err := s.Get("a")
+				return err == nil && got.Age == 0 && s.Away("a") == nil && s.Away("b") == nil
+			})
 		}
-		back()
-		eventually(t, name+": the server stands behind it again", func() bool {
-			got, err := s.Get("a")
-			return err == nil && got.Age == 0 && s.Away("a") == nil && s.Away("b") == nil
-		})
-	}
-	select {
-	case path := <-changes:
-		t.Errorf("%s is said to have changed", path)
-	default:
-	}
-	update(t, c, "a", "v2")
-	await(t, changes, "a")
-	holds(t, s, "a", "v2")
+		select {
+		case path := <-changes:
+			t.Errorf("%s is said to have changed", path)
+		default:
+		}
+		update(t, c, "a", "v2")
+		await(t, changes, "a")
+		holds(t, s, "a", "v2")
+	})
 }
 
 func TestNewStoreFailsWhereASecretCannotBeRead(t *testing.T) {
-	server, c := serveStore(t)
-	server.sealed(t)
-	if _, err := client.NewStore(t.Context(), c, client.StoreConfig{Paths: []string{"a", "b"}}); !errors.Is(err, client.ErrSealed) {
-		t.Errorf("sealed: %v", err)
-	}
-	server.gone.Store(true)
-	if _, err := client.NewStore(t.Context(), c, client.StoreConfig{Paths: []string{"a"}}); err == nil {
-		t.Error("something else in its place was taken for a store without secrets")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server, c := serveStore(t)
+		server.sealed(t)
+		if _, err := client.NewStore(t.Context(), c, client.StoreConfig{Paths: []string{"a", "b"}}); !errors.Is(err, client.ErrSealed) {
+			t.Errorf("sealed: %v", err)
+		}
+		server.gone.Store(true)
+		if _, err := client.NewStore(t.Context(), c, client.StoreConfig{Paths: []string{"a"}}); err == nil {
+			t.Error("something else in its place was taken for a store without secrets")
+		}
+	})
 }
 
-// TestAServerThatDoesNotWaitIsNotAskedInALoop: one of an older release does not
-// know the parameter, and answers with what it has.
+// TestAServerThatDoesNotWaitIsNotAskedInALoop: an older release does not know the
+// parameter watch, and answers at once with what it has.
 func TestAServerThatDoesNotWaitIsNotAskedInALoop(t *testing.T) {
-	var asked atomic.Int32
-	web := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		w.Header().Set("ETag", `"00000000000000000000000000000000"`)
-		w.Header().Set("Content-Type", wire.TypeBinary)
-		fmt.Fprint(w, "v")
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		l := pipes.Listen()
+		web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			w.Header().Set("ETag", `"00000000000000000000000000000000"`)
+			w.Header().Set("Content-Type", wire.TypeBinary)
+			fmt.Fprint(w, "v")
+		})}
+		go web.Serve(l)
+		t.Cleanup(func() { web.Close() })
+		c := newClient(t, client.Config{Server: "http://127.0.0.1:1"})
+		c.DialWith(l.Dial)
+		s, changes := keep(t, c, "a")
+		time.Sleep(time.Minute)
+		if n := asked.Load(); n < 2 || n > 8 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		if len(changes) > 0 {
+			t.Error("nothing has changed")
+		}
+		holds(t, s, "a", "v")
 	})
-	s, changes := keep(t, newClient(t, client.Config{Server: web.URL}), "a")
-	eventually(t, "it was watched", func() bool { return asked.Load() == 2 })
-	select {
-	case <-changes:
-		t.Error("nothing has changed")
-	case <-time.After(500 * time.Millisecond):
-	}
-	if n := asked.Load(); n != 2 {
-		t.Errorf("asked %d times", n)
-	}
-	holds(t, s, "a", "v")
 }
