@@ -1,11 +1,12 @@
-// Package envelope is the format in which everything secret is stored: a clear
-// header, then AES-256-GCM ciphertext that opens only under the right key and
-// only in the place it was made for. It is pure: no I/O, no state.
+// Package envelope defines the format in which everything secret is stored: a
+// clear header, then AES-256-GCM ciphertext that opens only under the right key
+// and only in the place that it was sealed for. It does no I/O and keeps no
+// state.
 //
 //	offset  bytes  header
 //	0       2      magic 0x93 'S'
-//	2       1      format of the plaintext, 1 or 2: what that means is its owner's
-//	               business; the envelope itself is the same
+//	2       1      format of the plaintext, 1 or 2; its meaning depends on the
+//	               kind, and the envelope itself is the same in both
 //	3       1      kind
 //	4       4      term of the data key, big-endian; 0 under a key without terms
 //	8       8      version of the record, big-endian
@@ -13,15 +14,15 @@
 //	32      32     salt
 //	64      …      ciphertext and 16 bytes of tag
 //
-// Each envelope has a key of its own, HKDF-Expand(SHA-256, term key, label ‖
-// salt) (RFC 5869; the term key is uniformly random, so Extract is not needed,
+// Each envelope has its own key, HKDF-Expand(SHA-256, term key, label ‖ salt)
+// (RFC 5869; the term key is uniformly random, so Extract is not needed, see
 // section 3.3). Random 96-bit nonces under one key stop being safe near 2^32
-// messages, and no server can count what the others wrote; with a random
-// 256-bit salt the number of messages has no practical bound, and the nonce may
-// be zero because the derived key encrypts exactly one message.
+// messages, and no server can count the messages of the others. With a random
+// 256-bit salt, the number of messages has no practical bound, and the nonce
+// may be zero because each derived key encrypts exactly one message.
 //
-// XAES-256-GCM would derive in a third of the time; it is not in the standard
-// library, and no maintained module offers it on raw keys.
+// XAES-256-GCM would derive keys in a third of the time, but it is not in the
+// standard library, and no maintained module offers it on raw keys.
 package envelope
 
 import (
@@ -33,8 +34,8 @@ import (
 	"fmt"
 )
 
-// Kind says what an envelope holds, so that one kind never opens as another.
-// The zero value is refused.
+// Kind is what an envelope holds. It is authenticated, so that one kind never
+// opens as another. The zero value is refused.
 type Kind uint8
 
 // The kinds. Their numbers are stored: never reuse one.
@@ -43,10 +44,11 @@ const (
 	KindKeyring Kind = 2 // the keyring
 	KindSecret  Kind = 3 // a secret's record
 	KindPiece   Kind = 4 // a piece of a large value
-	KindBlob    Kind = 5 // the head of the pieces: which secret they belong to
-	// KindHandover is the next root key, for the servers that have the last.
+	KindBlob    Kind = 5 // the parent of the pieces; names the secret that owns them
+	// KindHandover is the next root key, sealed for servers that hold the
+	// previous one.
 	KindHandover Kind = 6
-	KindDeleted  Kind = 7 // a secret that was deleted and can be undeleted
+	KindDeleted  Kind = 7 // a deleted secret, which can be undeleted
 )
 
 const (
@@ -58,20 +60,21 @@ const (
 	tagSize        = 16
 	label          = "secretstore envelope v1"
 
-	// Overhead is how much longer an envelope is than its plaintext.
+	// Overhead is the length of an envelope beyond its plaintext, in bytes.
 	Overhead = headerSize + tagSize
 )
 
 // The errors that callers branch on.
 var (
-	// ErrCorrupt: not an envelope, or one that does not open here: damaged,
-	// moved, of another store, or under another key.
+	// ErrCorrupt means that the data is not an envelope, or does not open in
+	// this place: it is damaged, was moved, belongs to another store, or was
+	// sealed under another key. The causes cannot be distinguished.
 	ErrCorrupt = errors.New("the record does not authenticate")
-	// ErrNewerFormat: an envelope of a later release.
+	// ErrNewerFormat means that the envelope was written by a later release.
 	ErrNewerFormat = errors.New("the record was written by a newer release")
 )
 
-// ID is the random identity of one written value.
+// ID identifies one written value. It is random, and public.
 type ID [16]byte
 
 // NewID returns a fresh ID.
@@ -81,28 +84,28 @@ func NewID() ID {
 	return id
 }
 
-// Place is where an envelope belongs. All of it is authenticated: an envelope
-// that is moved, renumbered or put into another store does not open.
+// Place is where an envelope belongs. Every field is authenticated: an envelope
+// that is moved, renumbered or copied into another store does not open.
 type Place struct {
 	Store  string // the store's uuid
 	Kind   Kind
-	Path   string // the secret's path, or the record's key where it is no secret
-	Piece  uint32 // index of this piece; 0 for others
-	Pieces uint32 // how many pieces there are; 0 for others
+	Path   string // the path of a secret, or the key of any other record
+	Piece  uint32 // index of a piece, from 0; 0 for other kinds
+	Pieces uint32 // total number of pieces; 0 for other kinds
 }
 
-// Header is the clear part of an envelope. Read by itself it is only a claim;
-// after Open it is authentic.
+// Header is the clear part of an envelope. From ParseHeader it is only a claim;
+// from Open it is authentic.
 type Header struct {
 	Kind    Kind
-	Format  uint8 // of the plaintext; 0, in what is sealed, means 1
+	Format  uint8 // of the plaintext; Seal takes 0 as 1
 	Term    uint32
 	Version uint64
 	ID      ID
 }
 
-// ParseHeader reads the header without authenticating it. ErrCorrupt,
-// ErrNewerFormat.
+// ParseHeader reads the header without authenticating it. It returns ErrCorrupt
+// or ErrNewerFormat.
 func ParseHeader(data []byte) (Header, error) {
 	if len(data) < 3 || data[0] != magic0 || data[1] != magic1 {
 		return Header{}, ErrCorrupt
@@ -123,16 +126,19 @@ func ParseHeader(data []byte) (Header, error) {
 	return h, nil
 }
 
-// Seal encrypts plaintext for one place. h.Kind must be the place's.
+// Seal encrypts plaintext for one place. It panics unless h.Kind is the place's
+// kind.
 func Seal(key *Key, at Place, h Header, plaintext []byte) []byte {
 	return SealSpace(key, at, h, append(Space(len(plaintext)), plaintext...))
 }
 
-// Space returns where a plaintext of size bytes is to be appended for SealSpace.
+// Space returns a buffer for SealSpace, with capacity for a plaintext of size
+// bytes. The caller appends the plaintext to it.
 func Space(size int) []byte { return make([]byte, headerSize, headerSize+size+tagSize) }
 
-// SealSpace is Seal of what was appended to a Space. It is encrypted where it
-// lies: unless it outgrew its size, no copy of the plaintext is left.
+// SealSpace is like Seal for a plaintext that was appended to a Space. It
+// encrypts in place, so that no copy of the plaintext remains in memory unless
+// the plaintext outgrew the size given to Space.
 func SealSpace(key *Key, at Place, h Header, out []byte) []byte {
 	if h.Kind != at.Kind || at.Kind == 0 {
 		panic("internal error: envelope of one kind sealed for a place of another")
@@ -146,8 +152,8 @@ func SealSpace(key *Key, at Place, h Header, out []byte) []byte {
 	return messageCipher(key, out[32:headerSize]).Seal(out[:headerSize], zeroNonce[:], out[headerSize:], aad)
 }
 
-// Open decrypts data, which must have been sealed under key for this place.
-// ErrCorrupt, ErrNewerFormat.
+// Open decrypts data, which must have been sealed under key for this place. It
+// returns ErrCorrupt or ErrNewerFormat.
 func Open(key *Key, at Place, data []byte) ([]byte, Header, error) {
 	h, err := ParseHeader(data)
 	if err != nil {
@@ -164,10 +170,10 @@ func Open(key *Key, at Place, data []byte) ([]byte, Header, error) {
 	return plain, h, nil
 }
 
-// zeroNonce is safe because each derived key encrypts one message.
+// zeroNonce is safe because each derived key encrypts only one message.
 var zeroNonce [12]byte
 
-// messageCipher derives the key of one envelope.
+// messageCipher returns the cipher under the derived key of one envelope.
 func messageCipher(key *Key, salt []byte) cipher.AEAD {
 	var derived [KeySize]byte
 	defer clear(derived[:])
@@ -183,8 +189,8 @@ func messageCipher(key *Key, salt []byte) cipher.AEAD {
 	return aead
 }
 
-// associatedData is the header and the place, each variable part with its
-// length in front, so that no two places encode alike.
+// associatedData encodes the header and the place. Each part of variable length
+// is preceded by its length, so that no two places have the same encoding.
 func associatedData(header []byte, at Place) []byte {
 	aad := make([]byte, 0, headerSize+len(at.Store)+len(at.Path)+16)
 	aad = append(aad, header...)

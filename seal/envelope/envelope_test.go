@@ -19,7 +19,7 @@ var here = Place{Store: "5f0c0a5e-0000-4000-8000-000000000001", Kind: KindSecret
 
 func header() Header { return Header{Kind: KindSecret, Term: 7, Version: 3, ID: NewID()} }
 
-func TestSealedOpensOnlyInItsPlace(t *testing.T) {
+func TestEnvelopeOpensOnlyInItsPlace(t *testing.T) {
 	key := NewKey()
 	data := Seal(key, here, header(), []byte("value"))
 	if plain, h, err := Open(key, here, data); err != nil || string(plain) != "value" || h.Term != 7 || h.Version != 3 {
@@ -44,7 +44,7 @@ func TestSealedOpensOnlyInItsPlace(t *testing.T) {
 	}
 }
 
-func TestAnyFlippedOrCutByteIsNoticed(t *testing.T) {
+func TestChangedOrTruncatedEnvelopeDoesNotOpen(t *testing.T) {
 	key := NewKey()
 	data := Seal(key, here, header(), []byte("value"))
 	for i := range data {
@@ -54,7 +54,7 @@ func TestAnyFlippedOrCutByteIsNoticed(t *testing.T) {
 			t.Errorf("byte %d flipped: opened", i)
 		}
 		if _, _, err := Open(key, here, data[:i]); err == nil {
-			t.Errorf("cut to %d bytes: opened", i)
+			t.Errorf("truncated to %d bytes: opened", i)
 		}
 	}
 	if _, _, err := Open(key, here, append(bytes.Clone(data), 0)); err == nil {
@@ -62,7 +62,7 @@ func TestAnyFlippedOrCutByteIsNoticed(t *testing.T) {
 	}
 }
 
-func TestPlaintextDoesNotShowInTheEnvelope(t *testing.T) {
+func TestEnvelopeDoesNotContainThePlaintext(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		plain := rapid.SliceOfN(rapid.Byte(), 8, 200).Draw(t, "plain")
 		data := Seal(NewKey(), here, header(), plain)
@@ -75,7 +75,7 @@ func TestPlaintextDoesNotShowInTheEnvelope(t *testing.T) {
 	})
 }
 
-func TestNewerFormatIsRefusedByName(t *testing.T) {
+func TestNewerFormatErrorNamesTheFormat(t *testing.T) {
 	data := Seal(NewKey(), here, header(), nil)
 	data[2] = maxFormat + 1
 	if _, err := ParseHeader(data); !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), "format 3") {
@@ -83,7 +83,7 @@ func TestNewerFormatIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestKeyNeverPrints(t *testing.T) {
+func TestKeyIsNeverPrinted(t *testing.T) {
 	k, err := KeyFromBytes(bytes.Repeat([]byte{0xAB}, KeySize))
 	if err != nil {
 		t.Fatal(err)
@@ -95,18 +95,18 @@ func TestKeyNeverPrints(t *testing.T) {
 	}
 }
 
-func TestEmptyKeyRefuses(t *testing.T) {
+func TestZeroKeyPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("an empty key was used")
+			t.Error("a zero key was used")
 		}
 	}()
 	Seal(&Key{}, here, header(), nil)
 }
 
-// TestClearedKeyRefuses also after it was used, when derivations of it may be
-// remembered.
-func TestClearedKeyRefuses(t *testing.T) {
+// TestClearedKeyPanics clears a key that was used before, so that keyed HMACs of
+// it may still be pooled.
+func TestClearedKeyPanics(t *testing.T) {
 	key := NewKey()
 	data := Seal(key, here, header(), []byte("value"))
 	key.Clear()
@@ -116,11 +116,12 @@ func TestClearedKeyRefuses(t *testing.T) {
 		}
 	}()
 	_, _, err := Open(key, here, data)
-	t.Errorf("a cleared key was tried: %v", err)
+	t.Errorf("a cleared key was used: %v", err)
 }
 
-// TestDerivationIsHKDF: the shortcut gives what the standard library does.
-func TestDerivationIsHKDF(t *testing.T) {
+// TestExpandMatchesHKDF compares the one-block shortcut with the standard
+// library.
+func TestExpandMatchesHKDF(t *testing.T) {
 	key := NewKey()
 	for range 3 {
 		salt := NewKey().Bytes()
@@ -168,7 +169,7 @@ func TestGoldenEnvelopesStillOpen(t *testing.T) {
 	}
 }
 
-// FuzzEnvelope: nothing that was not sealed opens, and nothing panics.
+// FuzzEnvelope checks that only genuine envelopes open, and that nothing panics.
 func FuzzEnvelope(f *testing.F) {
 	key := NewKey()
 	genuine := Seal(key, here, header(), []byte("value"))

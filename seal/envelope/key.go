@@ -10,17 +10,18 @@ import (
 	"sync"
 )
 
-// KeySize is the length of every key in bytes.
+// KeySize is the length of every key, in bytes.
 const KeySize = 32
 
 // Key is a 32-byte secret. The zero value is not a key: using it panics, so
-// that a forgotten initialisation cannot encrypt under a known key. A Key is
-// passed by pointer, and prints as a placeholder.
+// that a forgotten initialization cannot encrypt under a known key. A Key is
+// passed by pointer, prints as a placeholder, and is safe for concurrent use
+// except for Clear.
 type Key struct {
 	b   [KeySize]byte
 	set bool
-	// macs holds HMACs under the key (hash.Hash), which are ready for a message:
-	// half of what a derivation costs is to begin one.
+	// macs holds keyed HMACs (hash.Hash), ready for a message: keying one is half
+	// the cost of a derivation.
 	macs sync.Pool
 }
 
@@ -42,11 +43,13 @@ func KeyFromBytes(b []byte) (*Key, error) {
 	return k, nil
 }
 
-// Bytes returns a copy of the key, for encoding into another envelope.
+// Bytes returns a copy of the key, for encoding into another envelope. The
+// caller should clear it.
 func (k *Key) Bytes() []byte { return append([]byte(nil), k.bytes()...) }
 
-// Derive returns an n-byte key for another purpose, independent of this one
-// and of every other label (HKDF-Expand, RFC 5869).
+// Derive returns an n-byte key for another purpose, independent of this key and
+// of every other label (HKDF-Expand, RFC 5869). It panics if n is more than
+// 8160, which HKDF cannot provide.
 func (k *Key) Derive(label string, n int) []byte {
 	out, err := hkdf.Expand(sha256.New, k.bytes(), label, n)
 	if err != nil {
@@ -56,11 +59,11 @@ func (k *Key) Derive(label string, n int) []byte {
 }
 
 // expand derives a key of KeySize bytes for label and salt: HKDF-Expand with
-// their concatenation as info. As much as SHA-256 returns needs only the first
-// block of it, HMAC(key, info ‖ 1).
+// their concatenation as info. An output of KeySize bytes, the size of a SHA-256
+// digest, needs only the first block of it, HMAC(key, info ‖ 1).
 func (k *Key) expand(out *[KeySize]byte, label string, salt []byte) {
-	mac, ready := k.macs.Get().(hash.Hash)
-	if !ready {
+	mac, reused := k.macs.Get().(hash.Hash)
+	if !reused {
 		mac = hmac.New(sha256.New, k.bytes())
 	}
 	mac.Reset()
@@ -70,15 +73,15 @@ func (k *Key) expand(out *[KeySize]byte, label string, salt []byte) {
 	k.macs.Put(mac)
 }
 
-// Clear overwrites the key, best effort: the runtime may hold copies. The key
-// must not be used afterwards.
+// Clear overwrites the key. This is best effort: the runtime may hold copies. Any
+// later use of the key panics. Clear must not run while the key is in use.
 func (k *Key) Clear() {
 	if k == nil {
 		return
 	}
 	clear(k.b[:])
 	k.set = false
-	k.macs = sync.Pool{} // of which nothing can be overwritten
+	k.macs = sync.Pool{} // its HMACs cannot be overwritten, only dropped
 }
 
 // String keeps the key out of logs and errors.

@@ -16,21 +16,22 @@ import (
 // bootstrapBits is the size of the generated RSA key.
 const bootstrapBits = 4096
 
-// maxMessage bounds a wrapped unseal key: rsa4096 messages are 644 bytes.
+// maxMessage bounds a wrapped unseal key, in bytes: a message to an RSA-4096 key
+// has 644.
 const maxMessage = 64 << 10
 
-// ErrWrongRecipient: the message was not encrypted to this private key, or is
-// no intact OpenPGP message.
+// ErrWrongRecipient means that a message was not encrypted to this private key,
+// or is not an intact OpenPGP message.
 var ErrWrongRecipient = errors.New("the message does not open with this PGP key")
 
-// PrivateKey is the bootstrap private key: without passphrase, because a
-// server must use it unattended.
+// PrivateKey is the bootstrap private key. It has no passphrase, because a
+// server must use it unattended. It must not be printed.
 type PrivateKey struct {
 	entity *openpgp.Entity
 }
 
-// Generate makes a new RSA-4096 key pair, which takes about a second. It does
-// not expire.
+// Generate makes a new RSA-4096 key pair that is dated now and does not expire.
+// It takes about a second.
 func Generate(now time.Time) (*PrivateKey, error) {
 	entity, err := openpgp.NewEntity("Secret Store bootstrap", "", "", &packet.Config{
 		Algorithm:     packet.PubKeyAlgoRSA,
@@ -44,16 +45,16 @@ func Generate(now time.Time) (*PrivateKey, error) {
 	return &PrivateKey{entity: entity}, nil
 }
 
-// What is read as a bootstrap key may have been written by an attacker, and the
-// time to check the numbers of an RSA key grows with the cube of their length: half a
-// minute for the longest that OpenPGP can hold, while nobody can seal. With these
-// bounds it is less than a second.
+// The data read as a bootstrap key may come from an attacker. The time to check
+// the numbers of an RSA key grows with the cube of their length: the longest
+// that OpenPGP can hold would take half a minute, during which the store cannot
+// be sealed. These bounds, in bytes, keep it below a second.
 const (
-	maxPrivateText   = 16 << 10 // a generated one has 7 KiB
-	maxPrivatePacket = 2560     // bytes; a private key of RSA-4096 has 1.8 KiB
+	maxPrivateText   = 16 << 10 // armored; a generated key has 7 KiB
+	maxPrivatePacket = 2560     // an RSA-4096 private key has 1.8 KiB
 )
 
-// checkPackets refuses private keys that are larger than any that Generate makes.
+// checkPackets refuses private keys that are larger than those of Generate.
 func checkPackets(binary []byte) error {
 	for packets := packet.NewOpaqueReader(bytes.NewReader(binary)); ; {
 		p, err := packets.Next()
@@ -68,15 +69,16 @@ func checkPackets(binary []byte) error {
 	}
 }
 
-// Of RFC 9580, section 5.
+// Packet tags (RFC 9580, section 5).
 const (
 	tagPrivateKey    = 5
 	tagPrivateSubkey = 7
 )
 
-// ParsePrivateKey reads an armored private key without passphrase, up to RSA-4096.
+// ParsePrivateKey reads an armored private key without a passphrase, of RSA-4096
+// at most. Its errors never repeat the key.
 func ParsePrivateKey(armored []byte) (*PrivateKey, error) {
-	errBad := errors.New("the bootstrap key is no armored PGP private key")
+	errBad := errors.New("the bootstrap key is not an armored PGP private key")
 	if len(armored) > maxPrivateText {
 		return nil, errBad
 	}
@@ -116,7 +118,8 @@ func (k *PrivateKey) Armor() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Public returns the public half.
+// Public returns the public half, as it can be used at the time now. It fails
+// with a *KeyError if the key cannot encrypt then.
 func (k *PrivateKey) Public(now time.Time) (*PublicKey, error) {
 	chosen, err := k.entity.EncryptionKeyWithError(now, keyConfig(now))
 	if err != nil {
@@ -130,7 +133,8 @@ func (k *PrivateKey) Fingerprint() string {
 	return hex.EncodeToString(k.entity.PrimaryKey.Fingerprint)
 }
 
-// Unwrap opens a message made by Wrap. ErrWrongRecipient.
+// Unwrap opens a message made by Wrap, of 64 KiB at most. Any failure is
+// ErrWrongRecipient.
 func (k *PrivateKey) Unwrap(message []byte) ([]byte, error) {
 	if len(message) > maxMessage {
 		return nil, ErrWrongRecipient
@@ -139,8 +143,8 @@ func (k *PrivateKey) Unwrap(message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrWrongRecipient
 	}
-	// The MDC is checked at the end of the body: nothing of it is used before
-	// it has been read to the end without an error.
+	// The MDC is checked at the end of the body, so no part of the body may be
+	// used before all of it was read without an error.
 	plain, err := io.ReadAll(io.LimitReader(md.UnverifiedBody, maxMessage))
 	if err != nil {
 		return nil, ErrWrongRecipient

@@ -8,10 +8,11 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// TestAForgedBootstrapKeyCostsNoTime: with numbers of the greatest length its check
-// would take half a minute, so none is begun.
-func TestAForgedBootstrapKeyCostsNoTime(t *testing.T) {
-	for name, contents := range map[string]int{"as long as one of RSA-4096": maxPrivatePacket, "longer": maxPrivatePacket + 1} {
+// TestForgedLongPrivateKeyIsRefusedUnchecked: checking numbers of the greatest
+// length would take half a minute, so packets above the bound are refused by
+// their length alone.
+func TestForgedLongPrivateKeyIsRefusedUnchecked(t *testing.T) {
+	for name, contents := range map[string]int{"at the bound": maxPrivatePacket, "above the bound": maxPrivatePacket + 1} {
 		for _, tag := range []uint8{tagPrivateKey, tagPrivateSubkey} {
 			var binary bytes.Buffer
 			forged := packet.OpaquePacket{Tag: tag, Contents: make([]byte, contents)}
@@ -25,8 +26,9 @@ func TestAForgedBootstrapKeyCostsNoTime(t *testing.T) {
 	}
 }
 
-// TestAPrivateKeyBeyondTheBoundIsNotParsed: the generated one is within it.
-func TestAPrivateKeyBeyondTheBoundIsNotParsed(t *testing.T) {
+// TestPrivateKeyAboveTheBoundIsNotParsed also checks that a generated key is
+// within the bound.
+func TestPrivateKeyAboveTheBoundIsNotParsed(t *testing.T) {
 	key, err := generated[0]()
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +38,7 @@ func TestAPrivateKeyBeyondTheBoundIsNotParsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ParsePrivateKey(armored); err != nil {
-		t.Errorf("the generated one: %v", err)
+		t.Errorf("a generated key: %v", err)
 	}
 	block, err := armor.Decode(bytes.NewReader(armored))
 	if err != nil {
@@ -46,7 +48,7 @@ func TestAPrivateKeyBeyondTheBoundIsNotParsed(t *testing.T) {
 	if _, err := binary.ReadFrom(block.Body); err != nil {
 		t.Fatal(err)
 	}
-	// A subkey behind it that would be ignored, were it not for its length.
+	// A subkey after the key, which would be ignored if it were shorter.
 	if err := (&packet.OpaquePacket{Tag: tagPrivateSubkey, Contents: make([]byte, maxPrivatePacket+1)}).Serialize(&binary); err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +63,9 @@ func TestAPrivateKeyBeyondTheBoundIsNotParsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if longer.Len() > maxPrivateText {
-		t.Fatalf("%d bytes of text", longer.Len())
+		t.Fatalf("%d bytes of text: refused for the length of the text instead", longer.Len())
 	}
 	if _, err := ParsePrivateKey(longer.Bytes()); err == nil {
-		t.Error("one that is too long is parsed")
+		t.Error("a key with a packet above the bound was parsed")
 	}
 }

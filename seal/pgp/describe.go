@@ -12,22 +12,24 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// Description is what people want to know of a holder's public key.
+// Description describes a holder's public key to people.
 type Description struct {
 	Fingerprint string // lower-case hex, of the primary key
-	UserID      string // "" if it has none
-	Algorithm   string // of the key that encrypts, for example "RSA 4096" or "ECDH Curve25519"
-	// Expires is when the key, or the subkey that encrypts, expires; zero if
-	// never.
+	UserID      string // printable characters only; "" if it has none
+	Algorithm   string // of the encrypting key, for example "RSA 4096" or "ECDH Curve25519"
+	// Expires is when the primary key or the encrypting subkey expires, whichever
+	// is first; zero if neither does.
 	Expires time.Time
-	// Problem is why nothing can be encrypted to it any more at the time asked
-	// for; "" if it can. A key that has expired still decrypts.
+	// Problem is why the key could not be encrypted to at the given time; "" if
+	// it could. An expired key can still decrypt.
 	Problem string
 }
 
-// Describe reads a public key that ParsePublicKey has taken at some time. Its
-// text is not trusted: user ids are cut at 200 characters and keep only what can
-// be printed.
+// Describe describes a public key as of the time now. It takes the same text as
+// ParsePublicKey, but also describes a key that can no longer be encrypted to.
+// The text is not trusted: the user id is cut to 200 characters, and only
+// printable ones are kept. If the text is not a public key, Describe returns a
+// *KeyError.
 func Describe(text string, now time.Time) (Description, error) {
 	raw, err := decodeKeyText(text)
 	if err != nil {
@@ -49,10 +51,11 @@ func Describe(text string, now time.Time) (Description, error) {
 	return d, nil
 }
 
-// describeUnusable fills in what can be said of a key to which nothing can be
-// encrypted any more: of its newest subkey for that, or else of the primary key.
+// describeUnusable fills in the algorithm and expiry of a key that can no longer
+// be encrypted to: those of its newest encryption subkey, or else of the primary
+// key.
 func (d *Description) describeUnusable(e *openpgp.Entity) {
-	self, _ := e.PrimarySelfSignature(time.Time{}, keyConfig(time.Time{})) // without checks of time
+	self, _ := e.PrimarySelfSignature(time.Time{}, keyConfig(time.Time{})) // the zero time disables checks of time
 	d.Algorithm, d.Expires = algorithm(e.PrimaryKey), expires(e.PrimaryKey, self)
 	if sub, binding := encryptionSubkey(e); sub != nil {
 		d.Algorithm = algorithm(sub.PublicKey)
@@ -60,9 +63,9 @@ func (d *Description) describeUnusable(e *openpgp.Entity) {
 	}
 }
 
-// userID returns the primary user id without what could deceive on a terminal:
-// control characters, and those that change the direction of text or are not
-// seen.
+// userID returns the primary user id without characters that could deceive on a
+// terminal: control characters, invisible ones, and those that change the
+// direction of text.
 func userID(e *openpgp.Entity, now time.Time) string {
 	_, identity := e.PrimaryIdentity(now, keyConfig(now))
 	name := ""
@@ -100,7 +103,8 @@ func algorithm(k *packet.PublicKey) string {
 	return name
 }
 
-// expires returns when the signature lets the key expire; zero if never.
+// expires returns when the key expires according to the signature, or the zero
+// time if it does not.
 func expires(k *packet.PublicKey, sig *packet.Signature) time.Time {
 	if sig == nil || sig.KeyLifetimeSecs == nil || *sig.KeyLifetimeSecs == 0 {
 		return time.Time{}
@@ -108,6 +112,7 @@ func expires(k *packet.PublicKey, sig *packet.Signature) time.Time {
 	return k.CreationTime.Add(time.Duration(*sig.KeyLifetimeSecs) * time.Second)
 }
 
+// earlier returns the earlier of two times, where the zero time means never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
@@ -115,7 +120,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// Size returns how long the key's binary form is, in bytes.
+// Size returns the length of the key's binary form, in bytes.
 func (k *PublicKey) Size() int {
 	var n counter
 	if err := k.entity.Serialize(&n); err != nil {
@@ -124,6 +129,7 @@ func (k *PublicKey) Size() int {
 	return int(n)
 }
 
+// counter counts the bytes written to it.
 type counter int
 
 func (c *counter) Write(b []byte) (int, error) {

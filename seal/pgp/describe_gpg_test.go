@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// TestDescribeTellsAlgorithmAndExpiryOfRealKeys: of the key that encrypts, or
-// did.
-func TestDescribeTellsAlgorithmAndExpiryOfRealKeys(t *testing.T) {
+// TestDescribeShowsAlgorithmAndExpiryOfRealKeys checks those of the encrypting
+// key, also where that can no longer be used.
+func TestDescribeShowsAlgorithmAndExpiryOfRealKeys(t *testing.T) {
 	t.Parallel()
 	g := newGnupg(t)
-	made := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // as in then
-	old := func(args ...string) { g.run(append([]string{"--faked-system-time", then}, args...)...) }
+	made := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // the time in fakedTime
+	old := func(args ...string) { g.run(append([]string{"--faked-system-time", fakedTime}, args...)...) }
 	pair := func(uid, primary, primaryExpires, sub, subExpires string) {
 		old("--quick-gen-key", uid, primary, "sign", primaryExpires)
 		old("--quick-add-key", g.fingerprint(uid), sub, "encr", subExpires)
@@ -33,7 +33,7 @@ func TestDescribeTellsAlgorithmAndExpiryOfRealKeys(t *testing.T) {
 		{"nist", "ECDH P384", time.Time{}, "", func(uid string) { pair(uid, "ed25519", "never", "nistp384", "never") }},
 		{"brainpool", "ECDH BrainpoolP512", time.Time{}, "", func(uid string) { pair(uid, "ed25519", "never", "brainpoolP512r1", "never") }},
 		{"later", "ECDH Curve25519", made.Add(20000 * day), "", func(uid string) { pair(uid, "ed25519", "never", "cv25519", "20000d") }},
-		{"primary first", "ECDH Curve25519", made.Add(19000 * day), "", func(uid string) { pair(uid, "ed25519", "19000d", "cv25519", "20000d") }},
+		{"primary expires first", "ECDH Curve25519", made.Add(19000 * day), "", func(uid string) { pair(uid, "ed25519", "19000d", "cv25519", "20000d") }},
 		{"expired", "ECDH Curve25519", made.Add(day), "the PGP key has expired", func(uid string) { pair(uid, "ed25519", "1d", "cv25519", "2d") }},
 		{"expired sub", "RSA 2048", made.Add(day), "the subkey that encrypts has expired", func(uid string) { pair(uid, "ed25519", "never", "rsa2048", "1d") }},
 		{"sign only", "EdDSA Curve25519", time.Time{}, "the PGP key cannot encrypt", func(uid string) { old("--quick-gen-key", uid, "ed25519", "sign", "never") }},
@@ -41,7 +41,7 @@ func TestDescribeTellsAlgorithmAndExpiryOfRealKeys(t *testing.T) {
 			pair(uid, "ed25519", "never", "nistp256", "never")
 			g.revoke(uid)
 		}},
-		{"old sub, fresh sub", "ECDH Curve25519", time.Time{}, "", func(uid string) {
+		{"expired sub, fresh sub", "ECDH Curve25519", time.Time{}, "", func(uid string) {
 			pair(uid, "ed25519", "never", "rsa2048", "1d")
 			g.run("--quick-add-key", g.fingerprint(uid), "cv25519", "encr", "never")
 		}},

@@ -11,8 +11,8 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// keyNamed returns the text of a fresh key, made at the time now, with that
-// user id.
+// keyNamed returns a new public key in base64, made at the time now, with the
+// user id. The lifetime is in seconds; 0 means that the key does not expire.
 func keyNamed(t testing.TB, id string, now time.Time, lifetime uint32) string {
 	t.Helper()
 	config := &packet.Config{
@@ -30,9 +30,9 @@ func keyNamed(t testing.TB, id string, now time.Time, lifetime uint32) string {
 	return base64.StdEncoding.EncodeToString(out.Bytes())
 }
 
-// A user id is shown to operators: it must not move the cursor, colour or
-// reorder what they read.
-func TestUserIDIsDescribedWithoutWhatDeceivesOnATerminal(t *testing.T) {
+// A user id is shown to operators: it must not move the cursor, nor color or
+// reorder their text.
+func TestDescribedUserIDCannotDeceiveOnATerminal(t *testing.T) {
 	now := time.Now()
 	for id, want := range map[string]string{
 		"Ann Smith ann@example.org":        "Ann Smith ann@example.org",
@@ -50,7 +50,7 @@ func TestUserIDIsDescribedWithoutWhatDeceivesOnATerminal(t *testing.T) {
 	}
 }
 
-func TestExpiryIsToldBeforeAndAfterIt(t *testing.T) {
+func TestDescribeShowsExpiryBeforeAndAfterIt(t *testing.T) {
 	made := time.Now().Truncate(time.Second)
 	text := keyNamed(t, "ann", made, 3600)
 	want := made.Add(time.Hour)
@@ -62,7 +62,7 @@ func TestExpiryIsToldBeforeAndAfterIt(t *testing.T) {
 	}
 }
 
-func TestDescribeRefusesWhatIsNoKey(t *testing.T) {
+func TestDescribeRefusesOtherText(t *testing.T) {
 	for _, text := range []string{"", "hello!", "aGVsbG8=", "\x99"} {
 		if _, err := Describe(text, time.Now()); !isKeyError(err, "") {
 			t.Errorf("%q: %v", text, err)

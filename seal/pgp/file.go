@@ -12,25 +12,26 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// FileWriter encrypts a stream of any length to several keys: a binary OpenPGP
-// message of one public-key packet for each and one SEIPDv1 packet with AES-256,
-// uncompressed and unsigned, which any of the holders opens with gpg --decrypt.
-// Make it with NewFileWriter; it is complete once Close has returned nil.
+// FileWriter encrypts a stream of any length to several keys. It writes a binary
+// OpenPGP message: a public-key packet for each key, then one SEIPDv1 packet with
+// AES-256, uncompressed and unsigned. Each holder can open it with gpg --decrypt.
+// The message is complete once Close has returned nil.
 type FileWriter struct {
 	to      []*PublicKey
 	session []byte
 	body    io.WriteCloser // the encrypted packet
-	literal io.WriteCloser // in body
-	plain   hash.Hash      // of what was written
+	literal io.WriteCloser // the literal packet inside body
+	plain   hash.Hash      // of the plaintext
 }
 
-// errNobody: there is nobody to encrypt to.
-var errNobody = errors.New("no PGP key to encrypt the file to")
+// errNoRecipient refuses a message without recipients.
+var errNoRecipient = errors.New("no PGP key to encrypt the file to")
 
-// NewFileWriter begins a message to the keys, one at least.
+// NewFileWriter begins a message to the keys, of which there must be at least
+// one.
 func NewFileWriter(w io.Writer, to []*PublicKey) (*FileWriter, error) {
 	if len(to) == 0 {
-		return nil, errNobody
+		return nil, errNoRecipient
 	}
 	f := &FileWriter{to: to, session: make([]byte, packet.CipherAES256.KeySize()), plain: sha256.New()}
 	rand.Read(f.session)
@@ -59,7 +60,7 @@ func (f *FileWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close ends the message. It does not close the writer below.
+// Close ends the message. It does not close the underlying writer.
 func (f *FileWriter) Close() error {
 	// The literal packet closes the encrypted one around it.
 	if err := f.literal.Close(); err != nil {
@@ -68,16 +69,17 @@ func (f *FileWriter) Close() error {
 	return nil
 }
 
-// Sum returns the SHA-256 of what was written.
+// Sum returns the SHA-256 of the plaintext written so far.
 func (f *FileWriter) Sum() []byte { return f.plain.Sum(nil) }
 
-// ErrFile: a file does not hold what was written to it.
+// ErrFile means that a file does not hold the message that was written to it.
 var ErrFile = errors.New("the encrypted file does not read back as it was written")
 
-// Verify reads the finished message back, as far as that goes without a private
-// key: it is for each of the keys, intact to its end, and holds what was written.
-// It can be called once, and ends the use of the session key. ErrFile, or what
-// reading fails with.
+// Verify reads the finished message back from r. It checks as much as is possible
+// without a private key: that there is a packet for each key, that the message is
+// intact to its end, and that it holds the plaintext. A damaged session key in a
+// recipient's packet is not found. Verify clears the session key, so it can be
+// called only once. It returns ErrFile, which also wraps a failed read of r.
 func (f *FileWriter) Verify(r io.Reader) error {
 	defer clear(f.session)
 	packets := packet.NewReader(r)
@@ -106,7 +108,7 @@ func (f *FileWriter) Verify(r io.Reader) error {
 	if _, err := io.Copy(read, literal.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrFile, err)
 	}
-	// The integrity check is at the end, and made by Close.
+	// The integrity check comes at the end of the message, in Close.
 	if _, err := io.Copy(io.Discard, plain); err != nil || plain.Close() != nil || !bytes.Equal(read.Sum(nil), f.plain.Sum(nil)) {
 		return ErrFile
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fileKey returns one of the generated key pairs.
+// fileKey returns a generated key pair.
 func fileKey(t *testing.T, number int) (*PrivateKey, *PublicKey) {
 	t.Helper()
 	private, err := generated[number]()
@@ -22,6 +22,7 @@ func fileKey(t *testing.T, number int) (*PrivateKey, *PublicKey) {
 	return private, public
 }
 
+// writeTo encrypts plain to the keys, in several writes.
 func writeTo(t *testing.T, plain []byte, to ...*PublicKey) (*FileWriter, []byte) {
 	t.Helper()
 	var out bytes.Buffer
@@ -40,7 +41,7 @@ func writeTo(t *testing.T, plain []byte, to ...*PublicKey) (*FileWriter, []byte)
 	return w, out.Bytes()
 }
 
-func TestAFileOpensForEachOfItsKeys(t *testing.T) {
+func TestFileOpensWithEachOfItsKeys(t *testing.T) {
 	a, toA := fileKey(t, 0)
 	b, toB := fileKey(t, 1)
 	for _, plain := range [][]byte{{}, []byte("CANARY\nand more"), bytes.Repeat([]byte("0123456789\n"), 5000)} {
@@ -58,12 +59,12 @@ func TestAFileOpensForEachOfItsKeys(t *testing.T) {
 		}
 	}
 	if _, err := NewFileWriter(new(bytes.Buffer), nil); err == nil {
-		t.Error("a file for nobody was begun")
+		t.Error("a file without recipients was begun")
 	}
 }
 
-// TestAFileThatWasCutOrChangedDoesNotVerify tries every tenth byte.
-func TestAFileThatWasCutOrChangedDoesNotVerify(t *testing.T) {
+// TestChangedOrTruncatedFileDoesNotVerify tries every tenth byte.
+func TestChangedOrTruncatedFileDoesNotVerify(t *testing.T) {
 	_, to := fileKey(t, 0)
 	plain := []byte(strings.Repeat("secret ", 100))
 	for i := 0; ; i += 10 {
@@ -73,9 +74,9 @@ func TestAFileThatWasCutOrChangedDoesNotVerify(t *testing.T) {
 		}
 		changed := bytes.Clone(file)
 		changed[i] ^= 0x40
-		// A flipped bit in the encrypted session key is found by its holder alone.
+		// Only the holder can find a flipped bit in the encrypted session key.
 		if err := w.Verify(bytes.NewReader(changed)); err == nil && i > 20+512 {
-			t.Errorf("byte %d of %d changed: verifies", i, len(file))
+			t.Errorf("byte %d of %d changed: verified", i, len(file))
 		}
 		w, file = writeTo(t, plain, to)
 		if err := w.Verify(bytes.NewReader(file[:i])); !errors.Is(err, ErrFile) {

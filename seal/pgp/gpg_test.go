@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// gnupg is a GNUPGHOME of the test's own.
+// gnupg runs gpg with a temporary GNUPGHOME.
 type gnupg struct {
 	t    *testing.T
 	home string
@@ -38,6 +38,7 @@ func newGnupg(t *testing.T) *gnupg {
 	return g
 }
 
+// try runs gpg and returns what it printed.
 func (g *gnupg) try(stdin []byte, args ...string) ([]byte, error) {
 	cmd := exec.Command("gpg", append([]string{"--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 	cmd.Env = append(os.Environ(), "GNUPGHOME="+g.home)
@@ -50,6 +51,7 @@ func (g *gnupg) try(stdin []byte, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// run is try for commands that must succeed.
 func (g *gnupg) run(args ...string) []byte {
 	g.t.Helper()
 	out, err := g.try(nil, args...)
@@ -70,11 +72,10 @@ func (g *gnupg) fingerprint(uid string) string {
 	return ""
 }
 
-// then is when keys were made that have expired since.
-const then = "20200101T000000!"
+// fakedTime is when keys are made that have since expired.
+const fakedTime = "20200101T000000!"
 
-// keyKinds are the kinds of key that holders have. sq tells whether Sequoia's
-// sq can decrypt with it; else rnp does.
+// keyKinds returns the kinds of key that holders have.
 func keyKinds() []keyKind {
 	kinds := []keyKind{
 		{name: "default", sq: true, make: func(g *gnupg, uid string) { g.run("--quick-gen-key", uid, "default", "default", "never") }},
@@ -82,13 +83,13 @@ func keyKinds() []keyKind {
 		{name: "primary key encrypts", sq: true, make: func(g *gnupg, uid string) { g.run("--quick-gen-key", uid, "rsa2048", "sign,encr", "never") }},
 		{name: "ed25519+cv25519", sq: true, make: func(g *gnupg, uid string) { g.withSubkey(uid, "ed25519", "cv25519") }},
 		{name: "expired subkey, then a fresh one", sq: true, make: func(g *gnupg, uid string) {
-			g.run("--faked-system-time", then, "--quick-gen-key", uid, "ed25519", "sign", "never")
-			g.run("--faked-system-time", then, "--quick-add-key", g.fingerprint(uid), "rsa2048", "encr", "1d")
+			g.run("--faked-system-time", fakedTime, "--quick-gen-key", uid, "ed25519", "sign", "never")
+			g.run("--faked-system-time", fakedTime, "--quick-add-key", g.fingerprint(uid), "rsa2048", "encr", "1d")
 			g.run("--quick-add-key", g.fingerprint(uid), "cv25519", "encr", "never")
 		}},
-		{name: "fresh subkey, then one that has expired", sq: true, make: func(g *gnupg, uid string) {
-			g.run("--faked-system-time", then, "--quick-gen-key", uid, "ed25519", "sign", "never")
-			g.run("--faked-system-time", then, "--quick-add-key", g.fingerprint(uid), "cv25519", "encr", "never")
+		{name: "fresh subkey, then an expired one", sq: true, make: func(g *gnupg, uid string) {
+			g.run("--faked-system-time", fakedTime, "--quick-gen-key", uid, "ed25519", "sign", "never")
+			g.run("--faked-system-time", fakedTime, "--quick-add-key", g.fingerprint(uid), "cv25519", "encr", "never")
 			g.run("--faked-system-time", "20200201T000000!", "--quick-add-key", g.fingerprint(uid), "rsa2048", "encr", "1d")
 		}},
 	}
@@ -107,13 +108,13 @@ func keyKinds() []keyKind {
 
 type keyKind struct {
 	name string
-	sq   bool
+	sq   bool // Sequoia's sq can decrypt with it; otherwise rnp does
 	make func(g *gnupg, uid string)
 }
 
 var testShare = hex.EncodeToString(bytes.Repeat([]byte{0xA5}, 32))
 
-// forms are the ways in which one public key can be handed in.
+// forms returns one public key in every form that ParsePublicKey accepts.
 func forms(binary, armored []byte) map[string]string {
 	b64 := base64.StdEncoding.EncodeToString(binary)
 	return map[string]string{
@@ -149,10 +150,10 @@ func wrapForms(t *testing.T, fingerprint string, binary, armored []byte) (messag
 	return messages
 }
 
-// TestGpgAndAnotherOpenWhatWeWrap: for every kind of key, and every form in which
-// it can be handed in, the real gpg prints the share, and so does a second
-// implementation with the secret key that gpg exports.
-func TestGpgAndAnotherOpenWhatWeWrap(t *testing.T) {
+// TestGpgAndASecondImplementationOpenMessages: for every kind of key, in every
+// form, the real gpg prints the share, and so does a second implementation with
+// the secret key that gpg exports.
+func TestGpgAndASecondImplementationOpenMessages(t *testing.T) {
 	t.Parallel()
 	g := newGnupg(t)
 	for i, kind := range keyKinds() {
@@ -196,7 +197,8 @@ func wrapped(s string, n int) string {
 	return "  " + strings.Join(append(lines, s), "\r\n\t ") + "\n"
 }
 
-// revoke imports the revocation certificate that gpg made with the key.
+// revoke revokes a key with the revocation certificate that gpg made along with
+// it.
 func (g *gnupg) revoke(uid string) {
 	g.t.Helper()
 	file := g.home + "/openpgp-revocs.d/" + g.fingerprint(uid) + ".rev"
@@ -218,7 +220,7 @@ func (g *gnupg) genFromParameters(parameters string) {
 }
 
 // TestGpgImportsTheBootstrapKey: the documented procedure ends in
-// `gpg --import`, and gpg then opens what was wrapped for the key.
+// `gpg --import`. After that, gpg opens a message to the key.
 func TestGpgImportsTheBootstrapKey(t *testing.T) {
 	t.Parallel()
 	private, err := generated[0]()
@@ -245,6 +247,6 @@ func TestGpgImportsTheBootstrapKey(t *testing.T) {
 		t.Errorf("gpg printed %q, %v", plain, err)
 	}
 	if prefix := hex.EncodeToString(message[:3]); prefix != "c1c14c" {
-		t.Errorf("the message begins with %s, not as those of DC/OS", prefix)
+		t.Errorf("the message begins with %s, unlike those of DC/OS", prefix)
 	}
 }

@@ -1,11 +1,11 @@
-// Package pgp wraps unseal keys for their holders with OpenPGP, so that each
-// holder opens the message with their own gpg, and keeps the bootstrap key
-// pair. It is the only place that knows OpenPGP.
+// Package pgp wraps shares of the unseal key for their holders with OpenPGP, so
+// that each holder can open the message with gpg. It also generates and reads the
+// bootstrap key pair, and encrypts exported files. No other package uses OpenPGP.
 //
-// Keys are chosen and judged by go-crypto's v2 API, which gives exact reasons;
-// messages are put together from packets, because the v2 encrypt function picks
-// the cipher and the packet version from what the key advertises, and GnuPG 2.2
-// must open every message: SEIPDv1 with AES-256.
+// Encryption keys are selected by go-crypto's v2 API, which gives exact reasons
+// for a refusal. Messages are assembled from packets, because the v2 encrypt
+// function derives the cipher and the packet version from the preferences in the
+// key, while GnuPG 2.2 must be able to open every message: SEIPDv1 with AES-256.
 package pgp
 
 import (
@@ -24,15 +24,15 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// maxKeyText bounds a public key in its base64 form. Keys with many
-// certifications are some 100 KB; more is an attempt to exhaust memory.
+// maxKeyText bounds a public key in its base64 form, in bytes. Keys with many
+// certifications have about 100 KB; much more is an attempt to exhaust memory.
 const maxKeyText = 1 << 20
 
-// KeyError says why a public key was refused and what mends it. Its text never
+// KeyError says why a public key was refused, and how to fix it. Its text never
 // repeats the key.
 type KeyError struct {
 	Reason string
-	Hint   string
+	Hint   string // what to do, usually a gpg command; may be ""
 }
 
 func (e *KeyError) Error() string {
@@ -51,10 +51,11 @@ const (
 	hintPrivate = "send the public key only (gpg --export), and treat this private key as exposed"
 )
 
-// PublicKey is a key that can encrypt, as of the moment it was parsed.
+// PublicKey is a public key that could be encrypted to at the time for which it
+// was parsed.
 type PublicKey struct {
 	entity  *openpgp.Entity
-	encrypt *packet.PublicKey // the chosen (sub)key
+	encrypt *packet.PublicKey // the selected primary key or subkey
 }
 
 // Fingerprint returns the lower-case hex fingerprint of the primary key.
@@ -72,10 +73,10 @@ func (k *PublicKey) Export() (string, error) {
 	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
 }
 
-// ParsePublicKey reads a public key: base64 of a binary or armored key with
-// white space anywhere (the documented `base64 -w 0 | tr '\n' ' '` ends in a
-// space), or the armored or binary key itself. A key that cannot be used to encrypt at
-// the time now is refused. All errors are *KeyError.
+// ParsePublicKey reads one public key of at most 1 MiB: the binary or armored key
+// itself, or base64 of either with white space anywhere (the documented
+// `base64 -w 0 | tr '\n' ' '` ends in a space). It refuses a key that cannot be
+// encrypted to at the time now. All errors are *KeyError.
 func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
 	if len(text) > maxKeyText {
 		return nil, &KeyError{Reason: "the PGP key is larger than 1 MiB", Hint: "export it with: gpg --export --export-options export-minimal KEYID"}
@@ -95,10 +96,11 @@ func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
 	return &PublicKey{entity: entity, encrypt: chosen.PublicKey}, nil
 }
 
-// decodeKeyText returns the binary form of what ParsePublicKey takes.
+// decodeKeyText returns the binary form of a key in any form that ParsePublicKey
+// accepts.
 func decodeKeyText(text string) ([]byte, error) {
 	if text != "" && text[0]&0x80 != 0 {
-		return []byte(text), nil // RFC 9580, 4.2: bit 7 of a packet is always set
+		return []byte(text), nil // bit 7 of a packet's first byte is always set (RFC 9580, section 4.2)
 	}
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" {
@@ -119,7 +121,7 @@ func decodeKeyText(text string) ([]byte, error) {
 }
 
 func dearmor(text []byte) ([]byte, error) {
-	// The decoder would stop after the first block without a word.
+	// The decoder would silently ignore everything after the first block.
 	if bytes.Count(text, []byte("-----BEGIN PGP ")) > 1 {
 		return nil, &KeyError{Reason: "there is more than one key", Hint: hintOneKey}
 	}
@@ -132,7 +134,7 @@ func dearmor(text []byte) ([]byte, error) {
 	case openpgp.PrivateKeyType:
 		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
 	default:
-		return nil, &KeyError{Reason: "this is PGP data, but no public key", Hint: hintExport}
+		return nil, &KeyError{Reason: "this is PGP data, but not a public key", Hint: hintExport}
 	}
 	raw, err := io.ReadAll(io.LimitReader(block.Body, maxKeyText))
 	if err != nil {
@@ -141,13 +143,13 @@ func dearmor(text []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// readOne reads exactly one public key. A second one is refused: the message
-// would go to a holder nobody named.
+// readOne reads exactly one public key. It refuses a second one, because it is
+// unclear which of the two holders is meant.
 func readOne(raw []byte) (*openpgp.Entity, error) {
 	packets := packet.NewReader(bytes.NewReader(raw))
 	entity, err := openpgp.ReadEntity(packets)
 	if err != nil {
-		return nil, &KeyError{Reason: "this is no PGP public key", Hint: hintExport}
+		return nil, &KeyError{Reason: "this is not a PGP public key", Hint: hintExport}
 	}
 	if entity.PrivateKey != nil {
 		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
@@ -163,14 +165,14 @@ func readOne(raw []byte) (*openpgp.Entity, error) {
 	return entity, nil
 }
 
-// keyConfig is the policy by which keys are judged: go-crypto's v2 defaults
-// refuse RSA below 2047 bits, DSA and ElGamal.
+// keyConfig returns the policy for keys: go-crypto's v2 defaults, which refuse
+// RSA below 2047 bits, DSA and ElGamal.
 func keyConfig(now time.Time) *packet.Config {
 	return &packet.Config{Time: func() time.Time { return now }}
 }
 
-// selectionError puts the reasons of go-crypto into words that name the mending
-// command.
+// selectionError turns go-crypto's reason for refusing a key into a KeyError
+// that names the command that fixes it.
 func selectionError(entity *openpgp.Entity, err error) *KeyError {
 	var sel pgperrors.ErrEncryptionKeySelection
 	var pointer *pgperrors.ErrEncryptionKeySelection
@@ -182,15 +184,17 @@ func selectionError(entity *openpgp.Entity, err error) *KeyError {
 	if sel.PrimaryKeyErr != nil {
 		return reason("the PGP key", sel.PrimaryKeyErr, hintNewKey)
 	}
-	// go-crypto judges every subkey before it asks what that is for: a signing
-	// subkey that has expired is not why the key cannot encrypt.
+	// go-crypto checks the validity of every subkey before its purpose, so the
+	// error may be about an expired signing subkey. That is not why the key cannot
+	// encrypt.
 	if sub, _ := encryptionSubkey(entity); sub == nil || sel.EncSelectionErr == nil {
 		return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
 	}
 	return reason("the subkey that encrypts", sel.EncSelectionErr, hintAddSub)
 }
 
-// reason says what is wrong with a key or subkey. replace is how to get another.
+// reason says why a key or subkey is refused. replace is the hint for getting
+// another one.
 func reason(what string, err error, replace string) *KeyError {
 	var weak pgperrors.WeakAlgorithmError
 	switch {
@@ -204,12 +208,12 @@ func reason(what string, err error, replace string) *KeyError {
 	return &KeyError{Reason: fmt.Sprintf("%s cannot be used (%s)", what, trimReason(err)), Hint: replace}
 }
 
-// encryptionSubkey returns the newest subkey that was ever made to encrypt, and
-// what binds it: also one that has expired, was revoked or is too weak. nil if
+// encryptionSubkey returns the newest encryption subkey and the signature that
+// binds it, even if the subkey is expired, revoked or too weak. It returns nil if
 // there is none.
 func encryptionSubkey(e *openpgp.Entity) (sub *openpgp.Subkey, binding *packet.Signature) {
 	for i := range e.Subkeys {
-		// The zero time: without checks of time.
+		// The zero time disables checks of time.
 		sig, err := e.Subkeys[i].LatestValidBindingSignature(time.Time{}, keyConfig(time.Time{}))
 		if err != nil || !e.Subkeys[i].PublicKey.PubKeyAlgo.CanEncrypt() {
 			continue

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// generated are key pairs as Generate makes them, each made once for all tests.
+// generated returns key pairs made by Generate, each of them once for all tests.
 var generated = [2]func() (*PrivateKey, error){sync.OnceValues(generateNow), sync.OnceValues(generateNow)}
 
 func generateNow() (*PrivateKey, error) { return Generate(time.Now()) }
 
-func TestGeneratedKeyOpensWhatItsPublicHalfWraps(t *testing.T) {
+func TestGeneratedKeyOpensMessagesToItsPublicHalf(t *testing.T) {
 	t.Parallel()
 	k, err := generated[0]()
 	if err != nil {
@@ -60,7 +60,7 @@ func TestGeneratedKeyOpensWhatItsPublicHalfWraps(t *testing.T) {
 	}
 }
 
-func TestTextThatIsNoKeyIsRefusedWithAHint(t *testing.T) {
+func TestOtherTextIsRefusedWithAHint(t *testing.T) {
 	for _, text := range []string{"", " ", "hello!", "aGVsbG8=", "-----BEGIN PGP PUBLIC KEY BLOCK-----", strings.Repeat("A", maxKeyText+1)} {
 		_, err := ParsePublicKey(text, time.Now())
 		var ke *KeyError
@@ -75,8 +75,8 @@ func isKeyError(err error, reason string) bool {
 	return errors.As(err, &ke) && strings.Contains(ke.Reason, reason)
 }
 
-// FuzzPublicKey: no input makes the parser panic, and whatever it accepts can
-// be encrypted to and described.
+// FuzzPublicKey checks that no input makes the parser panic, and that every
+// accepted key can be encrypted to and described.
 func FuzzPublicKey(f *testing.F) {
 	f.Add("aGVsbG8=")
 	f.Add(keyNamed(f, "ann", time.Now().Add(-time.Hour), 0))

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestUnusableKeysAreRefusedWithTheReason covers what users of gpg and sq send
-// by mistake: each refusal says why, and what to type.
+// TestUnusableKeysAreRefusedWithTheReason covers what users of gpg and sq may
+// send by mistake. Each refusal gives the reason and a command that helps.
 func TestUnusableKeysAreRefusedWithTheReason(t *testing.T) {
 	t.Parallel()
 	g := newGnupg(t)
@@ -19,10 +19,10 @@ func TestUnusableKeysAreRefusedWithTheReason(t *testing.T) {
 	export := func(uid string) string { return encode(g.run("--export", uid)) }
 
 	g.run("--quick-gen-key", "signonly", "rsa2048", "sign", "never")
-	g.run("--faked-system-time", then, "--quick-gen-key", "signsub", "ed25519", "sign", "never")
-	g.run("--faked-system-time", then, "--quick-add-key", g.fingerprint("signsub"), "ed25519", "sign", "1d")
-	g.run("--faked-system-time", then, "--quick-gen-key", "lapsed", "ed25519", "sign", "1d")
-	g.run("--faked-system-time", then, "--quick-add-key", g.fingerprint("lapsed"), "cv25519", "encr", "1d")
+	g.run("--faked-system-time", fakedTime, "--quick-gen-key", "signsub", "ed25519", "sign", "never")
+	g.run("--faked-system-time", fakedTime, "--quick-add-key", g.fingerprint("signsub"), "ed25519", "sign", "1d")
+	g.run("--faked-system-time", fakedTime, "--quick-gen-key", "lapsed", "ed25519", "sign", "1d")
+	g.run("--faked-system-time", fakedTime, "--quick-add-key", g.fingerprint("lapsed"), "cv25519", "encr", "1d")
 	g.run("--quick-gen-key", "revoked", "future-default", "default", "never")
 	g.revoke("revoked")
 	g.withSubkey("expiredsub", "ed25519", "cv25519")
@@ -58,7 +58,7 @@ func TestUnusableKeysAreRefusedWithTheReason(t *testing.T) {
 		{"DSA and ElGamal", export("elgamal"), "too weak or of a kind", "--quick-gen-key"},
 		{"RSA of 1024 bits", export("short"), "too weak", "--quick-gen-key"},
 		{"subkey of 1024 bits", export("weaksub"), "too weak", "--quick-add-key"},
-		{"a signature", encode(signature), "no PGP public key", "--export KEYID"},
+		{"a signature", encode(signature), "not a PGP public key", "--export KEYID"},
 		{"sq: private key", string(sqPrivate.secret), "private key", "--export"},
 		{"sq: expired", string(sqLapsed.cert), "has expired", "--quick-set-expire"},
 		{"sq: sign-only", string(sqSignOnly.cert), "cannot encrypt", "--quick-add-key"},

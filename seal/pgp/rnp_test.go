@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// rnpOpens demands that rnp, given the secret key, prints the share. It is the
-// second implementation where sq cannot be: that of Debian 12 is built on a
-// library without brainpool curves.
+// rnpOpens checks that rnp, given the secret key, prints the share. It is the
+// second implementation for brainpool curves, which the library behind Debian
+// 12's sq does not support.
 func rnpOpens(t *testing.T, secret, message []byte) {
 	t.Helper()
 	dir := t.TempDir()

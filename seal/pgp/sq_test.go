@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// sq runs Sequoia's sq, the second implementation that has to open what this
-// package wraps.
+// sq runs Sequoia's sq, the second implementation that must be able to open the
+// messages of this package.
 func sq(t *testing.T, stdin []byte, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("sq", args...)
@@ -24,7 +24,7 @@ func sq(t *testing.T, stdin []byte, args ...string) []byte {
 	return out.Bytes()
 }
 
-// sqOpens demands that sq, given the secret key, prints the share.
+// sqOpens checks that sq, given the secret key, prints the share.
 func sqOpens(t *testing.T, secret, message []byte) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "secret.pgp")
@@ -38,7 +38,7 @@ func sqOpens(t *testing.T, secret, message []byte) {
 
 // sqKey is a key made by sq, armored.
 type sqKey struct {
-	file         string // secret; beside it lies its revocation
+	file         string // the secret key; its revocation is in the same folder
 	secret, cert []byte
 }
 
@@ -54,8 +54,8 @@ func newSqKey(t *testing.T, args ...string) sqKey {
 	return k
 }
 
-// revoked returns the certificate with its revocation, which gpg puts in: sq
-// of Debian 12 only writes it.
+// revoked returns the certificate with its revocation. gpg merges the two,
+// because Debian 12's sq can only write the revocation to a file.
 func (k sqKey) revoked(t *testing.T) []byte {
 	t.Helper()
 	revocation, err := os.ReadFile(k.file + ".rev")
@@ -71,9 +71,9 @@ func (k sqKey) revoked(t *testing.T) []byte {
 	return g.run("--armor", "--export")
 }
 
-// TestKeysOfSqOpenWhatWeWrap: sq and gpg both print the share that was wrapped
-// for a key that sq made.
-func TestKeysOfSqOpenWhatWeWrap(t *testing.T) {
+// TestMessagesToSqKeysOpen: sq and gpg both print a share that was wrapped for
+// a key made by sq.
+func TestMessagesToSqKeysOpen(t *testing.T) {
 	t.Parallel()
 	g := newGnupg(t)
 	for _, suite := range []string{"cv25519", "rsa3k", "rsa4k"} {

@@ -10,9 +10,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Wrap encrypts plaintext to the key: a binary OpenPGP message of one
+// Wrap encrypts plaintext to the key. It returns a binary OpenPGP message: one
 // public-key packet and one SEIPDv1 packet with AES-256, uncompressed and
-// unsigned, which every GnuPG since 2.0 opens.
+// unsigned. Every GnuPG since 2.0 can open it.
 func (k *PublicKey) Wrap(plaintext []byte) ([]byte, error) {
 	session := make([]byte, packet.CipherAES256.KeySize())
 	rand.Read(session)
@@ -26,7 +26,7 @@ func (k *PublicKey) Wrap(plaintext []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encrypt the PGP message: %w", err)
 	}
-	// No file name and no time: the message tells nothing but its recipient.
+	// No file name and no time: the message reveals only its recipient.
 	literal, err := packet.SerializeLiteral(body, true, "", 0)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt the PGP message: %w", err)
@@ -43,9 +43,9 @@ func (k *PublicKey) Wrap(plaintext []byte) ([]byte, error) {
 	return msg.Bytes(), nil
 }
 
-// verifyForm reads our own message back: one recipient, the chosen key, the
-// packet version that gpg opens. A share that nobody can open is a lost store,
-// so the library is not believed.
+// verifyForm reads our own message back. It must have one recipient, the selected
+// key, and the packet version that gpg opens. If no holder could open their share,
+// the store would be lost, so the library is not trusted with this.
 func (k *PublicKey) verifyForm(msg []byte) error {
 	errForm := errors.New("internal error: the PGP message does not have the form that gpg opens")
 	packets := packet.NewReader(bytes.NewReader(msg))

@@ -1,6 +1,6 @@
-// Package sealtest holds OpenPGP key pairs for tests. A new RSA-4096 key takes
-// a second, and many seconds on a busy machine, so tests share these. Everybody
-// has the private keys: nothing but tests may import this package.
+// Package sealtest holds OpenPGP key pairs for tests. Generating an RSA-4096 key
+// takes a second, and many seconds on a busy machine, so tests share these. The
+// private keys are public: only tests may import this package.
 package sealtest
 
 import (
@@ -16,17 +16,16 @@ var files embed.FS
 
 // The numbers of the keys, for Key.
 const (
-	Bootstrap = iota // what GenerateKey returns
-	Holder           // of an operator
-	Other            // of anybody else
-	keys
+	Bootstrap = iota // the key that GenerateKey returns
+	Holder           // the key of a share holder
+	Other            // the key of somebody else
+	keys             // how many there are
 )
 
-// GenerateKey returns the key Bootstrap. It is for seal.Options.
+// GenerateKey returns the key Bootstrap. It fits seal.Options.GenerateKey.
 func GenerateKey() (*pgp.PrivateKey, error) { return parsed[Bootstrap]() }
 
-// Key returns one of the keys. It panics on a number that is not one of the
-// constants.
+// Key returns the key with the given number, which must be one of the constants.
 func Key(number int) *pgp.PrivateKey {
 	key, err := parsed[number]()
 	if err != nil {
@@ -35,6 +34,7 @@ func Key(number int) *pgp.PrivateKey {
 	return key
 }
 
+// parsed parses each key on first use.
 var parsed = func() (all [keys]func() (*pgp.PrivateKey, error)) {
 	for i := range all {
 		all[i] = sync.OnceValues(func() (*pgp.PrivateKey, error) {

@@ -1,15 +1,15 @@
 // Package shares splits an unseal key among several holders, so that any
-// threshold of them, and no fewer, can put it together again. It is pure: no
-// I/O, no state, and no field arithmetic of its own.
+// threshold of them, and no fewer, can reconstruct it. It does no I/O, keeps no
+// state, and implements no field arithmetic.
 //
 // The scheme is Feldman's verifiable secret sharing over Ristretto255
 // (cloudflare/circl, constant time): a random scalar is shared, and the unseal
-// key is derived from it with HKDF. The commitments are public; with them a
-// wrong share is told from a right one at once, not only when enough have been
-// entered.
+// key is derived from it with HKDF. The commitments are public. They make it
+// possible to refuse a wrong share when it is entered, instead of only after the
+// last one.
 //
-// With a single holder the share is the 32-byte unseal key itself, as the
-// original had it.
+// With a single holder, the share is the 32-byte unseal key itself, for
+// compatibility with the DC/OS secret store.
 package shares
 
 import (
@@ -31,38 +31,39 @@ import (
 // Max is the largest number of shares.
 const Max = 32
 
-// shareSize is the length of a share of several in bytes: one of number (1 to
+// shareSize is the length in bytes of one share among several: its number (1 to
 // Max), then the scalar.
 const shareSize = 1 + 32
 
 // The errors that callers branch on.
 var (
-	// ErrBadSplit: a number of shares or a threshold that is not possible.
+	// ErrBadSplit means that the number of shares or the threshold is impossible,
+	// or that the scheme does not fit the shares.
 	ErrBadSplit = errors.New("unsupported shares or threshold")
-	// ErrMalformed: text that cannot be a share.
+	// ErrMalformed means that the text cannot be a share of this scheme.
 	ErrMalformed = errors.New("not a share of an unseal key")
-	// ErrWrong: a well-formed share that is none of this key.
+	// ErrWrong means that a well-formed share does not belong to this key.
 	ErrWrong = errors.New("wrong share")
 )
 
-// Scheme is how a key is shared: public, kept beside the wrapped shares. The
-// zero Scheme accepts no share.
+// Scheme describes how a key is shared. It is public, and stored beside the
+// wrapped shares. The zero Scheme accepts no share.
 type Scheme struct {
-	Shares    int
-	Threshold int
-	// Commitments are those of Feldman's scheme, as many as Threshold, in
-	// lower-case hex; none where Shares is 1.
+	Shares    int // how many there are, 1 to Max
+	Threshold int // how many are needed, 1 to Shares
+	// Commitments are those of Feldman's scheme, as many as Threshold, each in
+	// lower-case hex. There are none if Shares is 1.
 	Commitments []string
 }
 
 // Share is one holder's part of an unseal key. It is a secret.
 type Share struct {
-	number byte // from 1; 0 where the share is the whole key
+	number byte // from 1; 0 if the share is the whole key
 	value  []byte
 }
 
-// Check returns ErrBadSplit unless n shares with threshold t are possible. A
-// threshold of 1 lets each of several holders unseal alone.
+// Check returns ErrBadSplit unless n shares with threshold t are possible. With
+// a threshold of 1, each holder can unseal alone.
 func Check(n, t int) error {
 	if n < 1 || n > Max || t < 1 || t > n {
 		return fmt.Errorf("%w: shares must be 1 to %d, and threshold 1 to shares", ErrBadSplit, Max)
@@ -70,8 +71,8 @@ func Check(n, t int) error {
 	return nil
 }
 
-// New makes a random unseal key and its n shares, of which t are needed.
-// ErrBadSplit.
+// New makes a random unseal key and its n shares, t of which are needed. It
+// returns ErrBadSplit if n or t is impossible.
 func New(n, t int) (*envelope.Key, Scheme, []Share, error) {
 	if err := Check(n, t); err != nil {
 		return nil, Scheme{}, nil, err
@@ -102,8 +103,8 @@ func New(n, t int) (*envelope.Key, Scheme, []Share, error) {
 	return key, scheme, out, err
 }
 
-// Text returns the share as its holder gets it: lower-case hex, 64 digits of a
-// whole key or 66 of one among several. The caller clears it.
+// Text returns the share as its holder sees it: in lower-case hex, 64 digits for
+// a whole key or 66 for one share among several. The caller should clear it.
 func (s Share) Text() []byte {
 	raw := s.value
 	if s.number != 0 {
@@ -113,7 +114,7 @@ func (s Share) Text() []byte {
 	return hex.AppendEncode(nil, raw)
 }
 
-// Number returns which share it is, from 1; 0 for a whole key.
+// Number returns the number of the share, from 1, or 0 if it is the whole key.
 func (s Share) Number() int { return int(s.number) }
 
 // Clear overwrites the share.
@@ -125,8 +126,11 @@ func (s Share) String() string { return "share(hidden)" }
 // GoString keeps the share out of %#v.
 func (s Share) GoString() string { return s.String() }
 
-// Parse reads what a holder's gpg has printed, and checks it against the
-// scheme: hex, white space around it ignored. ErrMalformed, ErrWrong.
+// Parse reads a share in the form of Text, as a holder's gpg prints it, and
+// checks it against the scheme. Upper-case hex and white space around it are
+// accepted. Parse returns ErrMalformed, ErrWrong, or ErrBadSplit if the
+// commitments are damaged. The whole key of a single holder is only checked for
+// its length: the scheme holds nothing to compare it with.
 func Parse(scheme Scheme, text string) (Share, error) {
 	raw, err := hex.DecodeString(strings.TrimSpace(text))
 	if err != nil {
@@ -136,7 +140,7 @@ func Parse(scheme Scheme, text string) (Share, error) {
 		if len(raw) != envelope.KeySize {
 			return Share{}, ErrMalformed
 		}
-		return Share{value: raw}, nil // right or wrong is told by the key check
+		return Share{value: raw}, nil // the caller checks the key itself
 	}
 	if len(raw) != shareSize || raw[0] == 0 || int(raw[0]) > scheme.Shares {
 		clear(raw)
@@ -181,8 +185,8 @@ func parseCommitments(scheme Scheme) (secretsharing.SecretCommitment, error) {
 	return out, nil
 }
 
-// circl returns the share in the library's form. Only the canonical encoding of
-// a scalar is taken, so that one share has one text.
+// circl returns the share in the library's form. It accepts only the canonical
+// encoding of a scalar, so that each share has exactly one text.
 func (s Share) circl() (secretsharing.Share, error) {
 	value := group.Ristretto255.NewScalar()
 	if err := value.UnmarshalBinary(s.value); err != nil {
@@ -195,8 +199,9 @@ func (s Share) circl() (secretsharing.Share, error) {
 	return secretsharing.Share{ID: id, Value: value}, nil
 }
 
-// Combine puts the unseal key together from at least the threshold of shares
-// with different numbers, all from Parse under this scheme.
+// Combine reconstructs the unseal key from at least Threshold shares with
+// different numbers, all from Parse under this scheme. With fewer shares, or the
+// same share twice, it returns ErrBadSplit.
 func Combine(scheme Scheme, from []Share) (*envelope.Key, error) {
 	if scheme.Threshold < 1 || len(from) < scheme.Threshold {
 		return nil, fmt.Errorf("%w: %d shares, %d needed", ErrBadSplit, len(from), scheme.Threshold)
@@ -208,7 +213,7 @@ func Combine(scheme Scheme, from []Share) (*envelope.Key, error) {
 	var parts []secretsharing.Share
 	for _, s := range from {
 		if seen[s.number] {
-			return nil, fmt.Errorf("%w: share %d is given twice", ErrBadSplit, s.number) // the library panics on it
+			return nil, fmt.Errorf("%w: share %d is given twice", ErrBadSplit, s.number) // the library would panic
 		}
 		seen[s.number] = true
 		part, err := s.circl()
@@ -224,6 +229,7 @@ func Combine(scheme Scheme, from []Share) (*envelope.Key, error) {
 	return deriveKey(secret)
 }
 
+// deriveKey returns the unseal key that belongs to a shared scalar.
 func deriveKey(secret group.Scalar) (*envelope.Key, error) {
 	raw, err := secret.MarshalBinary()
 	if err != nil {

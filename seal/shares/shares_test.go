@@ -15,7 +15,7 @@ import (
 
 func sameKey(a, b *envelope.Key) bool { return bytes.Equal(a.Bytes(), b.Bytes()) }
 
-func TestAnyThresholdOfSharesMakesTheKeyAndFewerDoNot(t *testing.T) {
+func TestThresholdOfSharesMakesTheKeyAndFewerDoNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(2, Max).Draw(t, "n")
 		threshold := rapid.IntRange(1, n).Draw(t, "t")
@@ -38,7 +38,7 @@ func TestAnyThresholdOfSharesMakesTheKeyAndFewerDoNot(t *testing.T) {
 		if _, err := Combine(scheme, entered[1:]); !errors.Is(err, ErrBadSplit) {
 			t.Fatalf("one too few: %v", err)
 		}
-		// The same scheme with a lower threshold must not be a way around.
+		// Lowering the threshold in the scheme must not help.
 		if threshold == 1 {
 			return
 		}
@@ -50,7 +50,7 @@ func TestAnyThresholdOfSharesMakesTheKeyAndFewerDoNot(t *testing.T) {
 	})
 }
 
-func TestASingleShareIsTheKeyItself(t *testing.T) {
+func TestSingleShareIsTheKeyItself(t *testing.T) {
 	key, scheme, all, err := New(1, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestASingleShareIsTheKeyItself(t *testing.T) {
 	}
 }
 
-func TestAWrongShareIsToldAtOnce(t *testing.T) {
+func TestWrongShareIsRefusedWhenEntered(t *testing.T) {
 	_, scheme, all, err := New(5, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestAWrongShareIsToldAtOnce(t *testing.T) {
 		"number 6 of 5":     {"06" + good[2:], ErrMalformed},
 		"too short":         {good[:64], ErrMalformed},
 		"too long":          {good + "00", ErrMalformed},
-		"no hex":            {"zz" + good[2:], ErrMalformed},
+		"not hex":           {"zz" + good[2:], ErrMalformed},
 		"empty":             {"", ErrMalformed},
 		"not canonical":     {"01" + strings.Repeat("ff", 32), ErrMalformed},
 		"the scalar 0":      {"01" + strings.Repeat("00", 32), ErrWrong},
@@ -102,7 +102,7 @@ func TestAWrongShareIsToldAtOnce(t *testing.T) {
 		t.Errorf("the same share twice: %v", err)
 	}
 	if _, err := Parse(Scheme{}, good); err == nil {
-		t.Error("the zero scheme took a share")
+		t.Error("the zero scheme accepted a share")
 	}
 }
 
@@ -126,7 +126,7 @@ func TestSharesDoNotPrint(t *testing.T) {
 	}
 }
 
-// FuzzShare: only the shares that were made are taken.
+// FuzzShare checks that Parse accepts only genuine shares.
 func FuzzShare(f *testing.F) {
 	_, scheme, all, err := New(3, 2)
 	if err != nil {
@@ -142,7 +142,7 @@ func FuzzShare(f *testing.F) {
 			return
 		}
 		if !bytes.Equal(s.value, all[s.number-1].value) {
-			t.Fatal("a forged share was taken")
+			t.Fatal("a forged share was accepted")
 		}
 	})
 }
