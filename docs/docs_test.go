@@ -106,6 +106,32 @@ func TestFilesThatPagesNameExist(t *testing.T) {
 	}
 }
 
+func TestTestsThatPagesNameExist(t *testing.T) {
+	code := make(map[string]bool)
+	defined := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(root, path))
+		for _, m := range defined.FindAllSubmatch(content, -1) {
+			code[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil || len(code) < 100 {
+		t.Fatalf("%d tests were found, %v", len(code), err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	for in, page := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(page, -1) {
+			if !code[m[1]] && !strings.HasPrefix(in, "CONTRIBUTING") { // which has an example
+				t.Errorf("%s: there is no %s", in, m[1])
+			}
+		}
+	}
+}
+
 // TestLibrariesAreExplained compares go.mod with the table in the page on the
 // architecture.
 func TestLibrariesAreExplained(t *testing.T) {
