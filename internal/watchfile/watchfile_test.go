@@ -42,7 +42,7 @@ func next(t *testing.T, calls <-chan string) string {
 	select {
 	case s := <-calls:
 		return s
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no call")
 		return ""
 	}

@@ -57,7 +57,11 @@ func runMain(args []string) int {
 			changes <- Change{Restart: true, Env: append(os.Environ(), "COUNT="+strconv.Itoa(n))}
 		}
 	}()
-	status, err := Run(Command{Path: path, Args: args, Env: append(os.Environ(), "COUNT=0")}, Options{Changes: changes, StopTimeout: 2 * time.Second})
+	timeout := patience
+	if os.Getenv("STUBBORN") != "" {
+		timeout = 200 * time.Millisecond
+	}
+	status, err := Run(Command{Path: path, Args: args, Env: append(os.Environ(), "COUNT=0")}, Options{Changes: changes, StopTimeout: timeout})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 126
