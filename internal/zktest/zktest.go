@@ -1,7 +1,10 @@
 // Package zktest runs real ZooKeeper servers for tests: alone or as an
-// ensemble, each in a folder of the test's own on free loopback ports, each
-// stopped by its process id. It starts them with scripts/zookeeper, as people
-// do, and it never skips: a test that cannot have its ZooKeeper fails.
+// ensemble, each in a folder of its own on free loopback ports, each stopped by
+// its process id. It starts them with scripts/zookeeper, as people do, and it
+// never skips: a test that cannot have its ZooKeeper fails.
+//
+// A server takes 2 to 3 seconds to start. Tests that do not stop or pause it use
+// Shared.
 package zktest
 
 import (
@@ -179,13 +182,17 @@ func (s *Server) Leader() bool { return s.Status().Mode == "leader" }
 
 func newServer(t testing.TB, host Host, port int) *Server {
 	t.Helper()
-	s := &Server{t: t, host: host, dir: t.TempDir(), port: port, args: []string{"--port", strconv.Itoa(port), "--address", host.Address}}
+	s := serverIn(t, t.TempDir(), host, port)
 	t.Cleanup(func() {
 		if s.cmd != nil && !s.hasEnded() {
 			s.end(syscall.SIGKILL)
 		}
 	})
 	return s
+}
+
+func serverIn(t testing.TB, dir string, host Host, port int) *Server {
+	return &Server{t: t, host: host, dir: dir, port: port, args: []string{"--port", strconv.Itoa(port), "--address", host.Address}}
 }
 
 // Ports are taken below those that systems give to outgoing connections, so

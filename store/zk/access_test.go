@@ -25,6 +25,7 @@ import (
 
 	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 // walk visits every znode at and below path with the ACL it has.
@@ -109,8 +110,8 @@ func fieldTexts(entry observer.LoggedEntry) []string {
 
 func TestWithoutAUserTheLogSaysSo(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	log, logged := observer.New(zap.WarnLevel)
 	cfg.Log = zap.New(log)
 	open(t, cfg)
@@ -121,8 +122,8 @@ func TestWithoutAUserTheLogSaysSo(t *testing.T) {
 
 func TestAWrongUserIsToldWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	cfg.User, cfg.Password = "store", "right"
 	create(t, open(t, cfg), "k", "x")
 	cfg.Password = "wrong"

@@ -11,7 +11,6 @@ import (
 
 	zkc "github.com/go-zookeeper/zk"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk"
 )
@@ -53,12 +52,12 @@ func announced(t *testing.T, b *zk.Backend, want string) {
 
 func TestAnnouncementFollowsItsServer(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	cfg := config(t, p.Addr())
 	cfg.User, cfg.Password = "store", "a password"
 	announcing := open(t, cfg)
-	cfg.Servers = []string{server.Addr()}
+	cfg.Servers = []string{server}
 	other := open(t, cfg)
 	announced(t, other, "")
 
@@ -82,7 +81,7 @@ func TestAnnouncementFollowsItsServer(t *testing.T) {
 	announced(t, other, "1=again 2=two")
 
 	// One that was removed by hand comes back, also with its folder.
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	must(t, c.AddAuth("digest", []byte("store:a password")))
 	must(t, c.Delete(cfg.Root+"/nodes/"+nodeID(1), -1))
 	must(t, c.Delete(cfg.Root+"/nodes/"+nodeID(2), -1))
@@ -109,9 +108,9 @@ func owner(t *testing.T, cfg zk.Config, id string) int64 {
 
 func TestForeignAnnouncementsAreBounded(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	c := raw(t, server.Addr())
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	c := raw(t, server)
+	cfg := config(t, server)
 	b := open(t, cfg)
 	create(t, b, "k", "x")
 	make := func(name string, data string, flags int32, acl []zkc.ACL) {

@@ -10,14 +10,14 @@ import (
 
 	"go.uber.org/zap"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 // BenchmarkBackend measures one backend, 64 callers at once.
 func BenchmarkBackend(b *testing.B) {
-	server := zktest.Start(b)
-	cfg := config(b, server.Addr())
+	server := zk.SharedServer(b)
+	cfg := config(b, server)
 	cfg.Log = zap.NewNop()
 	backend := open(b, cfg)
 	ctx := context.Background()

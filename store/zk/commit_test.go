@@ -14,25 +14,10 @@ import (
 	"secretstore/store/zk/internal/memory"
 )
 
-// openAlone returns a backend on a server of the test's own.
+// openAlone returns a backend with a root of its own.
 func openAlone(t *testing.T) *Backend {
 	t.Helper()
-	return openOn(t, zktest.Start(t))
-}
-
-func openOn(t *testing.T, server *zktest.Server) *Backend {
-	t.Helper()
-	b, err := Open(t.Context(), Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	for deadline := time.Now().Add(time.Minute); !b.Hears(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no connection to ZooKeeper that hears of changes")
-		}
-	}
-	return b
+	return openOn(t, SharedServer(t))
 }
 
 // TestARecordThatWritesCheckIsLookedAtOnce: every write checks the same few, and
@@ -195,7 +180,7 @@ func TestNothingIsInMemoryBeforeAServerHearsOfChanges(t *testing.T) {
 func TestAWriteUnderWayDoesNotWaitForWhatHasStopped(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b := openOn(t, server)
+	b := openOn(t, server.Addr())
 	written(t, b, "before") // there is a change record then
 	server.Pause()
 	said := make(chan error)

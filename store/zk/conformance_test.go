@@ -4,15 +4,12 @@ package zk_test
 
 import (
 	"context"
-	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/storetest"
 	"secretstore/store/zk"
@@ -21,12 +18,10 @@ import (
 // config is for a backend on servers, below a root of the test's own.
 func config(t testing.TB, servers ...string) zk.Config {
 	return zk.Config{
-		Servers: servers, Root: "/test/" + fmt.Sprint(roots.Add(1)), MaxStale: time.Minute,
+		Servers: servers, Root: zk.NewRoot(), MaxStale: time.Minute,
 		Log: zaptest.NewLogger(t, zaptest.Level(logLevel)),
 	}
 }
-
-var roots atomic.Int64
 
 const logLevel = zap.InfoLevel
 
@@ -52,10 +47,10 @@ func openReady(t testing.TB, cfg zk.Config) *zk.Backend {
 
 func TestZooKeeperKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
+	server := zk.SharedServer(t)
 	configs := make(map[store.Backend]zk.Config)
 	first := func(t *testing.T) store.Backend {
-		cfg := config(t, server.Addr())
+		cfg := config(t, server)
 		b := openReady(t, cfg)
 		configs[b] = cfg
 		return b
@@ -67,6 +62,6 @@ func TestZooKeeperKeepsTheContract(t *testing.T) {
 
 func TestZooKeeperDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	storetest.RunModel(t, func(t *testing.T) store.Backend { return openReady(t, config(t, server.Addr())) })
+	server := zk.SharedServer(t)
+	storetest.RunModel(t, func(t *testing.T) store.Backend { return openReady(t, config(t, server)) })
 }

@@ -10,17 +10,17 @@ import (
 	"testing"
 	"time"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 // TestServersAreLookedUpAgain moves the members of an ensemble to other
 // addresses, one after the other and all at once. Somebody else listens where
 // they were. It replaces the resolver of the process, so it runs alone.
 func TestServersAreLookedUpAgain(t *testing.T) {
-	server := zktest.Start(t)
+	server := zk.SharedServer(t)
 	names := useNames(t)
-	_, port, err := net.SplitHostPort(server.Addr())
+	_, port, err := net.SplitHostPort(server)
 	must(t, err)
 	members := []string{"zk-1.test", "zk-2.test", "zk-3.test"}
 	at := func(member, move int) string { return net.IPv4(127, 0, byte(10+move), byte(1+member)).String() }
@@ -28,7 +28,7 @@ func TestServersAreLookedUpAgain(t *testing.T) {
 	var servers []string
 	for i, member := range members {
 		names.set(member, at(i, 0))
-		proxies = append(proxies, newProxyAt(t, net.JoinHostPort(at(i, 0), port), server.Addr()))
+		proxies = append(proxies, newProxyAt(t, net.JoinHostPort(at(i, 0), port), server))
 		servers = append(servers, net.JoinHostPort(member, port))
 	}
 	b := open(t, config(t, servers...))
@@ -39,7 +39,7 @@ func TestServersAreLookedUpAgain(t *testing.T) {
 			proxies[i].Retire()
 		}
 		for _, i := range moved {
-			proxies[i] = newProxyAt(t, net.JoinHostPort(at(i, 1+move), port), server.Addr())
+			proxies[i] = newProxyAt(t, net.JoinHostPort(at(i, 1+move), port), server)
 			names.set(members[i], at(i, 1+move))
 		}
 		began := time.Now()

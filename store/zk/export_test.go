@@ -1,6 +1,47 @@
 package zk
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secretstore/internal/zktest"
+)
+
+var roots atomic.Int64
+
+// NewRoot returns a root for one test on a shared server.
+func NewRoot() string { return "/test/" + fmt.Sprint(roots.Add(1)) }
+
+var parent sync.Once
+
+// SharedServer returns the address of the server that all tests share which do not
+// stop it. Everyone may make roots on it.
+func SharedServer(t testing.TB) string {
+	t.Helper()
+	addr := zktest.Shared(t)
+	parent.Do(func() { openOn(t, addr) })
+	return addr
+}
+
+// openOn returns a backend that follows changes, with a root of its own.
+func openOn(t testing.TB, addr string) *Backend {
+	t.Helper()
+	b, err := Open(context.Background(), Config{Servers: []string{addr}, Root: NewRoot(), MaxStale: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	for deadline := time.Now().Add(time.Minute); !b.Hears(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no connection to ZooKeeper on which changes are followed")
+		}
+	}
+	return b
+}
 
 // Connections is how many connections a backend has.
 const Connections = 1 + readers

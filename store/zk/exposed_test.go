@@ -8,17 +8,17 @@ import (
 
 	zkc "github.com/go-zookeeper/zk"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk"
 )
 
 func TestWorldReadable(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	c := raw(t, server.Addr())
-	plain := config(t, server.Addr())
-	withUser := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	c := raw(t, server)
+	p := newProxy(t, server)
+	plain := config(t, p.Addr())
+	withUser := config(t, server)
 	withUser.User, withUser.Password = "store", "a password"
 	first := open(t, plain)
 	create(t, first, "f/k", "x") // before the other makes what is above both
@@ -58,7 +58,7 @@ func TestWorldReadable(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v, %v", tt.key, got, err, tt.want, tt.err)
 		}
 	}
-	server.Kill()
+	p.Refuse(true)
 	if _, err := first.WorldReadable(t.Context(), "f/k"); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("while ZooKeeper is away: %v", err)
 	}

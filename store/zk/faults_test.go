@@ -260,8 +260,8 @@ func judge(t *testing.T, b store.Backend, key string, said error) string {
 
 func TestLostRepliesAreFoundOut(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	b := open(t, config(t, p.Addr()))
 	v := create(t, b, "k", "0")
 	for i := range 10 {

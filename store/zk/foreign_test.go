@@ -16,7 +16,6 @@ import (
 
 	zkc "github.com/go-zookeeper/zk"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk"
 )
@@ -51,11 +50,11 @@ func others(t *testing.T, c *zkc.Conn, path string, data []byte) {
 
 func TestForeignZnodesDoNoHarm(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	b := open(t, cfg)
 	create(t, b, "f/k", "x")
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	for _, name := range []string{"with space", "ünïcode", "a%b", "new\u2028line", strings.Repeat("n", store.MaxComponent+1), "{}", "..."} {
 		others(t, c, cfg.Root+"/f/"+name, []byte("?"))
 	}
@@ -81,14 +80,14 @@ func TestForeignZnodesDoNoHarm(t *testing.T) {
 
 func TestAForgedFeedOnlyFlushes(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	a, b := open(t, cfg), open(t, cfg)
 	v := create(t, a, "k", "0")
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	dir := cfg.Root + "/changes/"
-	forged := [][]byte{nil, []byte("x"), []byte("scl1"), bytes.Repeat([]byte{0xff}, 20), append([]byte("scl1"), bytes.Repeat([]byte{0xff}, 16)...),
-		append([]byte("scl1"), make([]byte, 16+8)...), bytes.Repeat([]byte("scl1"), 100_000)}
+	forged := [][]byte{nil, []byte("x"), []byte("scl2"), bytes.Repeat([]byte{0xff}, 20), append([]byte("scl2"), bytes.Repeat([]byte{0xff}, 16)...),
+		append([]byte("scl2"), make([]byte, 16+8)...), bytes.Repeat([]byte("scl2"), 100_000)}
 	for i, data := range forged {
 		for _, name := range []string{fmt.Sprint("odd name ", i), fmt.Sprintf("%032x", i)} {
 			others(t, c, dir+name, data)
@@ -119,7 +118,7 @@ func TestAForgedFeedOnlyFlushes(t *testing.T) {
 		}
 	}
 	// More of them than can be followed.
-	for i := range 300 {
+	for i := range 600 {
 		others(t, c, fmt.Sprintf("%s%032x", dir, 1000+i), nil)
 	}
 	for i := range 20 {
@@ -133,11 +132,11 @@ func TestAForgedFeedOnlyFlushes(t *testing.T) {
 
 func TestRootRemovedUnderARunningServer(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	b := open(t, cfg)
 	v := create(t, b, "f/k", "x")
-	removeAll(t, raw(t, server.Addr()), cfg.Root)
+	removeAll(t, raw(t, server), cfg.Root)
 	eventually(t, "gone", func() bool { return get(b, "f/k", store.Latest) == store.ErrNotFound.Error() })
 	_, err := b.Apply(t.Context(), store.Set("f/k", []byte("y"), v))
 	if !errors.Is(err, store.ErrNotFound) {
@@ -169,8 +168,8 @@ func removeAll(t *testing.T, c *zkc.Conn, path string) {
 
 func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	cfg := config(t, p.Addr())
 	b := open(t, cfg)
 	v := create(t, b, "f/k", "0")
@@ -182,7 +181,7 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 		default:
 		}
 	})
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	path := cfg.Root + "/f/k"
 	for i, change := range []func() error{
 		func() error { _, err := c.Set(path, []byte("1"), -1); return err },
@@ -205,9 +204,9 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 
 func TestZnodeOutsideRoot(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	b := open(t, config(t, server.Addr()))
-	c := raw(t, server.Addr())
+	server := zk.SharedServer(t)
+	b := open(t, config(t, server))
+	c := raw(t, server)
 	for _, path := range []string{"", "x", "/", "/a/", "/a//b", "/zookeeper/x", "/a/../b"} {
 		if _, err := b.ReadZnode(t.Context(), path); !errors.Is(err, zk.ErrConfig) {
 			t.Errorf("%q: %v, want ErrConfig", path, err)
@@ -243,11 +242,11 @@ func TestZnodeOutsideRoot(t *testing.T) {
 // that is written, it gets its data, so that it does not stay a bare parent.
 func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	b := open(t, cfg)
 	create(t, b, "top/x", "x")
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	put := func(name string) {
 		t.Helper()
 		_, err := b.Apply(t.Context(), store.Check("top/x", 0), store.Ensure("top/f/g", []byte("folder")), store.Create("top/f/g/"+name, []byte(name)))
@@ -279,10 +278,10 @@ func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
 // went, and is again what an operation below it needed.
 func TestAFolderThatWasMadeEmptyIsNotTakenForOne(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	b := open(t, cfg)
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	create(t, b, "top/f", "folder")
 	must(t, c.Delete(cfg.Root+"/top/f", -1))
 	create(t, b, "top/f/a", "x")
@@ -298,8 +297,8 @@ func TestAFolderThatWasMadeEmptyIsNotTakenForOne(t *testing.T) {
 // that need the znode, which would make it empty.
 func TestAFolderIsMadeWithItsDataWhateverElseIsBelowIt(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	c := raw(t, server.Addr())
+	server := zk.SharedServer(t)
+	c := raw(t, server)
 	ensure, below := store.Ensure("top/f", []byte("folder")), store.Create("top/f/x", []byte("x"))
 	deep, bump := store.Create("top/f/a/b", []byte("x")), store.Bump("top/f/a/b", []byte("x"))
 	for name, ops := range map[string][]store.Op{
@@ -309,7 +308,7 @@ func TestAFolderIsMadeWithItsDataWhateverElseIsBelowIt(t *testing.T) {
 		"a Bump last":      {ensure, below, bump},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := config(t, server.Addr())
+			cfg := config(t, server)
 			b := open(t, cfg)
 			create(t, b, "top/x", "x")
 			_, err := b.Apply(t.Context(), ensure)

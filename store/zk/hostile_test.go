@@ -20,11 +20,11 @@ import (
 // user, or somebody's mistake, must not keep everybody else from connecting.
 func TestAChangeRecordThatCannotBeReadStopsNobody(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	a := open(t, cfg)
 	v := create(t, a, "k", "0")
-	c := raw(t, server.Addr())
+	c := raw(t, server)
 	foreign := cfg.Root + "/changes/" + strings.Repeat("0f", 16)
 	_, err := c.Create(foreign, []byte("x"), 0, zkc.DigestACL(zkc.PermAll, "other", "pw"))
 	must(t, err)
@@ -54,8 +54,8 @@ func TestAChangeRecordThatCannotBeReadStopsNobody(t *testing.T) {
 // other's change record goes with it.
 func TestRecordsThatWentWithRootAreNotServedFromMemory(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	b := open(t, cfg)
 	create(t, b, "f/k", "x")
 	create(t, b, "f/l", "x")
@@ -64,7 +64,7 @@ func TestRecordsThatWentWithRootAreNotServedFromMemory(t *testing.T) {
 	}
 	_, err := b.Children(t.Context(), "f", store.Cached)
 	must(t, err)
-	removeAll(t, raw(t, server.Addr()), cfg.Root)
+	removeAll(t, raw(t, server), cfg.Root)
 	eventually(t, "forgotten", func() bool { return get(b, "f/k", store.Cached) == store.ErrNotFound.Error() })
 	if l, err := b.Children(t.Context(), "f", store.Cached); err != nil || len(l.Names) > 0 {
 		t.Errorf("children %q, %v", l.Names, err)
@@ -110,8 +110,8 @@ func TestARefusalOfAnUnknownKindHarmsNobodyElse(t *testing.T) {
 // them does not fit into one request.
 func TestManyMissingParentsAreNotTooLarge(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	b := open(t, config(t, p.Addr()))
 	v := create(t, b, "k", "x")
 	p.Complete()

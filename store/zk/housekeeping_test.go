@@ -9,15 +9,15 @@ import (
 
 	zkc "github.com/go-zookeeper/zk"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 )
 
 func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
+	server := SharedServer(t)
+	root := NewRoot()
 	open := func() *Backend {
-		b, err := Open(context.Background(), Config{Servers: []string{server.Addr()}})
+		b, err := Open(context.Background(), Config{Servers: []string{server}, Root: root})
 		if err != nil {
 			t.Fatal(err)
 		}

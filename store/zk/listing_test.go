@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk"
 )
@@ -24,15 +23,15 @@ import (
 // and write.
 func TestALargeListingHarmsNobodyElse(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	cfg := config(t, p.Addr())
 	log, logged := observer.New(zap.InfoLevel)
 	cfg.Log = zap.New(log)
 	b := open(t, cfg)
 	v := create(t, b, "k", "x")
 	const names = 30_000
-	many(t, raw(t, server.Addr()), cfg.Root+"/f", names)
+	many(t, raw(t, server), cfg.Root+"/f", names)
 	p.Complete()
 
 	p.Large(30 * time.Millisecond)

@@ -10,6 +10,7 @@ import (
 
 	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
@@ -65,8 +66,8 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 // is nothing in memory yet that could be old.
 func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	create(t, openReady(t, cfg), "k", "x")
 	// More than once, for a machine that has too much else to do.
 	eventually(t, "an answer before it hears of changes", func() bool {
@@ -119,11 +120,11 @@ func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
 // is cut off, a few (told by the feed) or more than the feed repeats.
 func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
+	server := zk.SharedServer(t)
 	for _, more := range []int{0, 1500} {
 		t.Run(fmt.Sprint(more, " more changes"), func(t *testing.T) {
-			p := newProxy(t, server.Addr())
-			cfg := config(t, server.Addr())
+			p := newProxy(t, server)
+			cfg := config(t, server)
 			a := openReady(t, cfg)
 			cfg.Servers = []string{p.Addr()}
 			b := openReady(t, cfg)
@@ -189,8 +190,8 @@ func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
 // remembered in the end must be the end.
 func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	a, b := openReady(t, cfg), openReady(t, cfg)
 	v := create(t, a, "k", "0")
 	done := make(chan struct{})

@@ -19,7 +19,7 @@ import (
 func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b := openOn(t, server)
+	b := openOn(t, server.Addr())
 	b.cache.recheckAfter = time.Second
 	// until reads k from memory, or asks for it, until it is as wanted.
 	until := func(what string, fine func(store.Node, error) bool) {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 // TestWhatWasMadeAgainIsNotTakenForWhatItWas: one server deletes and creates a
@@ -19,10 +19,10 @@ import (
 // every word takes its time.
 func TestWhatWasMadeAgainIsNotTakenForWhatItWas(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	server := zk.SharedServer(t)
+	cfg := config(t, server)
 	writer := open(t, cfg)
-	p := newProxy(t, server.Addr())
+	p := newProxy(t, server)
 	cfg.Servers = []string{p.Addr()}
 	reader := open(t, cfg)
 	p.Complete()

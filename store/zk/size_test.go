@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk"
 )
@@ -18,12 +17,12 @@ import (
 // done, or it is refused before it is sent.
 func TestNoTransactionIsTooLargeForZooKeeper(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
+	server := zk.SharedServer(t)
 	for name, root := range map[string]string{"default": "/dcos/secrets", "long": "/" + strings.Repeat("r", 199)} {
 		t.Run(name, func(t *testing.T) {
-			cfg := config(t, server.Addr())
+			cfg := config(t, server)
 			cfg.Root = root
-			p := newProxy(t, server.Addr())
+			p := newProxy(t, server)
 			cfg.Servers = []string{p.Addr()}
 			cfg.User, cfg.Password = "user", "password" // longer ACLs
 			b := open(t, cfg)

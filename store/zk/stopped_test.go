@@ -12,12 +12,13 @@ import (
 
 	"go.uber.org/goleak"
 
+	"secretstore/internal/zktest"
 	"secretstore/store"
 	"secretstore/store/zk/internal/batch"
 	"secretstore/store/zk/internal/session"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(zktest.Main{M: m}) }
 
 // idle returns a Backend of which nothing runs.
 func idle(t *testing.T) *Backend {

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"secretstore/internal/zktest"
 	"secretstore/store"
+	"secretstore/store/zk"
 )
 
 // tooMany writes are more than the change record of a server repeats.
@@ -18,11 +18,11 @@ const tooMany = 3000
 // writes a little, or more than its change records tell.
 func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	cfg := config(t, p.Addr())
 	b := openReady(t, cfg)
-	cfg.Servers = []string{server.Addr()}
+	cfg.Servers = []string{server}
 	a := openReady(t, cfg)
 	create(t, b, "warm", "x")
 	create(t, a, "warm/too", "x")
@@ -79,11 +79,11 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 // what it knew, with the age that it has since the first of the two.
 func TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage(t *testing.T) {
 	t.Parallel()
-	server := zktest.Start(t)
-	p := newProxy(t, server.Addr())
+	server := zk.SharedServer(t)
+	p := newProxy(t, server)
 	cfg := config(t, p.Addr())
 	b := openReady(t, cfg)
-	cfg.Servers = []string{server.Addr()}
+	cfg.Servers = []string{server}
 	a := openReady(t, cfg)
 	create(t, b, "kept", "1")
 	create(t, a, "other", "1")
