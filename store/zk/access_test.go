@@ -123,7 +123,7 @@ func TestWithoutAUserTheLogSaysSo(t *testing.T) {
 func TestAWrongUserIsToldWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
-	cfg := config(t, server)
+	cfg := prompt(t, server)
 	cfg.User, cfg.Password = "store", "right"
 	create(t, open(t, cfg), "k", "x")
 	cfg.Password = "wrong"
@@ -197,7 +197,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	keys, strangers := newPKI(t), newPKI(t)
 	server := zktest.Start(t, zktest.TLS(keys.server, keys.ca))
-	cfg := config(t, server.TLSAddr())
+	cfg := prompt(t, server.TLSAddr())
 	cfg.TLS = &tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}}
 	b := open(t, cfg)
 	create(t, b, "k", "x")

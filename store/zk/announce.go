@@ -43,7 +43,7 @@ func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte
 	if !changes.IsName(id) {
 		return fmt.Errorf("%w: %q is not an id of 32 hex digits", ErrConfig, id)
 	}
-	a := &announcer{tree: b.tree, log: b.log, path: b.tree.Nodes() + "/" + id}
+	a := &announcer{life: b.life, tree: b.tree, log: b.log, path: b.tree.Nodes() + "/" + id}
 	again := time.NewTicker(announceEvery)
 	defer again.Stop()
 	for {
@@ -65,6 +65,7 @@ func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte
 
 // announcer keeps one znode. It belongs to one goroutine.
 type announcer struct {
+	life   *lifetime
 	tree   tree.Tree
 	log    *zap.Logger
 	path   string
@@ -83,7 +84,7 @@ func (a *announcer) report(err error) {
 
 // put makes sure that the znode holds data and belongs to s.
 func (a *announcer) put(ctx context.Context, s *session.Session) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxCall, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, a.life.call, errTooSlow)
 	defer cancel()
 	var err error
 	for range announceTries {

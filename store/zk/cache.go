@@ -16,6 +16,8 @@ type recordCache struct {
 	entries  *memory.Cache
 	existing *memory.Existing
 	maxStale time.Duration
+	// maxSilence is constant but in tests.
+	maxSilence time.Duration
 	// recheckAfter is constant but in tests.
 	recheckAfter time.Duration
 
@@ -34,7 +36,7 @@ func newRecordCache(cfg *Config) (*recordCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &recordCache{entries: entries, existing: existing, maxStale: cfg.MaxStale, recheckAfter: recheckAfter}, nil
+	return &recordCache{entries: entries, existing: existing, maxStale: cfg.MaxStale, maxSilence: session.Heartbeat + cfg.testOnlyLimits.unanswered, recheckAfter: recheckAfter}, nil
 }
 
 func (r *recordCache) close() {
@@ -58,7 +60,7 @@ func (r *recordCache) lookup(d store.Digest) (*memory.Entry, time.Duration, erro
 			c.once(pause, func() { r.entries.Doubt(session.Now()) })
 			return nil, 0, nil
 		}
-		if c.Silence() < maxSilence {
+		if c.Silence() < r.maxSilence {
 			if e.Doubted.Load() != 0 || session.Now()-e.Read > int64(r.recheckAfter) {
 				return nil, 0, nil
 			}

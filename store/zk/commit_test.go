@@ -184,11 +184,16 @@ func TestAWriteUnderWayDoesNotWaitForWhatHasStopped(t *testing.T) {
 	written(t, b, "before") // there is a change record then
 	server.Pause()
 	said := make(chan error)
+	r := newRequest(t, b, store.Create("k", []byte("x")))
 	go func() {
-		_, err := b.Apply(t.Context(), store.Create("k", []byte("x")))
+		b.write.queue.Push(r)
+		_, err := r.Wait(t.Context(), time.Minute, errTooSlow)
 		said <- err
 	}()
-	time.Sleep(200 * time.Millisecond) // it is on its way
+	for !r.Unsend() { // until it is on its way, which it stays
+		time.Sleep(time.Millisecond)
+	}
+	r.Send()
 	server.Kill()
 	if err := <-said; !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, errAway) {
 		t.Errorf("%v, want %v, %v", err, store.ErrOutcomeUnknown, errAway)

@@ -57,6 +57,8 @@ type Config struct {
 	// Log may be nil. Neither the password nor any data ever gets there; names
 	// of znodes do.
 	Log *zap.Logger
+
+	testOnlyLimits limits // zero is the usual ones
 }
 
 // check fills in the defaults and returns everything that is wrong.
@@ -69,6 +71,9 @@ func (c *Config) check() error {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = DefaultCacheBytes
+	}
+	if c.testOnlyLimits == (limits{}) {
+		c.testOnlyLimits = limits{call: maxCall, await: maxAwait, unanswered: maxUnanswered}
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()

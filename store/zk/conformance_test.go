@@ -15,8 +15,14 @@ import (
 	"secretstore/store/zk"
 )
 
-// config is for a backend on servers, below a root of the test's own.
+// config is for a backend on servers, below a root of the test's own. Its calls
+// may take long, as they do on a machine under load.
 func config(t testing.TB, servers ...string) zk.Config {
+	return zk.Patient(prompt(t, servers...))
+}
+
+// prompt is config for tests of the limits of calls.
+func prompt(t testing.TB, servers ...string) zk.Config {
 	return zk.Config{
 		Servers: servers, Root: zk.NewRoot(), MaxStale: time.Minute,
 		Log: zaptest.NewLogger(t, zaptest.Level(logLevel)),

@@ -36,7 +36,7 @@ const (
 	// firstAdmission is how long a member may take to give a session when it is
 	// tried first: a session is a write, so a member without a leader gives none,
 	// and the next one in turn may have a leader already. Each round of trying all
-	// members doubles it, up to session.Unanswered.
+	// members doubles it, up to maxUnanswered.
 	firstAdmission = 750 * time.Millisecond
 	// stoppedAfter is for how long every member must have refused connections
 	// before calls stop waiting for one, and for the outcome of a write under way.
@@ -144,7 +144,7 @@ func (cs *connections) await(ctx context.Context) (*connection, error) {
 	if c != nil {
 		return c, nil
 	}
-	timer := time.NewTimer(maxAwait)
+	timer := time.NewTimer(cs.life.await)
 	defer timer.Stop()
 	for c == nil {
 		if cs.stopped.Load() {
@@ -177,7 +177,7 @@ func (cs *connections) choose(ctx context.Context, way route, try int) (*session
 	case way == listing:
 		// Every time: a listing that ends its connection, because it is too
 		// large, must not end the one that writes.
-		s = c.readers[forListing].Await(ctx, maxAwait, c.Ended())
+		s = c.readers[forListing].Await(ctx, cs.life.await, c.Ended())
 	case try == 0:
 		s = c.readers[(forListing+1+int(cs.turn.Add(1)%(readers-1)))%readers].Sync(ctx)
 	}
@@ -242,7 +242,7 @@ func (cs *connections) loop() {
 		log = cs.log.Debug
 		if turn%len(servers) == len(servers)-1 {
 			sleep(cs.life.ctx, pause.NextBackOff())
-			admission = min(2*admission, session.Unanswered)
+			admission = min(2*admission, cs.life.unanswered)
 		}
 	}
 }
@@ -259,7 +259,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // config returns the configuration of a session.
 func (cs *connections) config(server, address string, maxRequest int) session.Config {
 	return session.Config{
-		Server: server, Address: address, TLS: cs.cfg.TLS, Timeout: cs.cfg.SessionTimeout,
+		Server: server, Address: address, TLS: cs.cfg.TLS, Timeout: cs.cfg.SessionTimeout, Unanswered: cs.life.unanswered,
 		User: cs.cfg.User, Password: cs.cfg.Password, MaxRequest: maxRequest, Log: cs.log,
 	}
 }
@@ -267,7 +267,7 @@ func (cs *connections) config(server, address string, maxRequest int) session.Co
 // serve connects to server, which has so long to admit this one, and returns how
 // long the connection could be used, and why it ended.
 func (cs *connections) serve(server string, admission time.Duration) (lasted time.Duration, err error) {
-	address, err := resolve(cs.life.ctx, server)
+	address, err := resolve(cs.life.ctx, server, cs.life.unanswered)
 	if err != nil {
 		return 0, err
 	}
@@ -308,7 +308,7 @@ func (cs *connections) serve(server string, admission time.Duration) (lasted tim
 
 // resolve looks up the host anew: in a cluster that moves its members, an old
 // address may be that of another service.
-func resolve(ctx context.Context, server string) (string, error) {
+func resolve(ctx context.Context, server string, limit time.Duration) (string, error) {
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
 		return "", err
@@ -316,7 +316,7 @@ func resolve(ctx context.Context, server string) (string, error) {
 	if net.ParseIP(host) != nil {
 		return server, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, session.Unanswered)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
@@ -328,7 +328,7 @@ func resolve(ctx context.Context, server string) (string, error) {
 // prepare admits s, and makes sure that what is read on it is not older than what
 // was read before.
 func (cs *connections) prepare(s *session.Session, admission time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, maxCall, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, cs.life.call, errTooSlow)
 	defer cancel()
 	if err := s.Admit(ctx, admission); err != nil {
 		return err
@@ -349,7 +349,7 @@ func (cs *connections) prepare(s *session.Session, admission time.Duration) erro
 // catchUp begins to follow the changes of the others on c, and drops what they
 // have changed meanwhile.
 func (cs *connections) catchUp(c *connection) error {
-	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, maxCall, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, cs.life.call, errTooSlow)
 	defer cancel()
 	sleep(ctx, settle)
 	return cs.feed.catchUp(ctx, c)
@@ -387,9 +387,9 @@ func (cs *connections) serveReads(c *connection, address string, r *session.Sync
 	}
 	cs.life.running.Go(func() { s.Tend(cs.tree.Changes()) })
 	defer cs.life.running.Go(s.Retire)
-	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, maxCall, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(cs.life.ctx, cs.life.call, errTooSlow)
 	defer cancel()
-	if err := s.Admit(ctx, session.Unanswered); err != nil {
+	if err := s.Admit(ctx, cs.life.unanswered); err != nil {
 		s.Fail(err)
 		return 0, err
 	}

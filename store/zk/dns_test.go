@@ -31,7 +31,7 @@ func TestServersAreLookedUpAgain(t *testing.T) {
 		proxies = append(proxies, newProxyAt(t, net.JoinHostPort(at(i, 0), port), server))
 		servers = append(servers, net.JoinHostPort(member, port))
 	}
-	b := open(t, config(t, servers...))
+	b := open(t, prompt(t, servers...))
 	create(t, b, "k", "x")
 	for move, moved := range [][]int{{0}, {1}, {2}, {0, 1, 2}, {0, 1, 2}} {
 		for _, i := range moved {

@@ -18,6 +18,13 @@ func NewRoot() string { return "/test/" + fmt.Sprint(roots.Add(1)) }
 
 var parent sync.Once
 
+// Patient returns cfg with limits that a machine under load meets, for tests of
+// what is answered and not of when.
+func Patient(cfg Config) Config {
+	cfg.testOnlyLimits = limits{call: time.Minute, await: 30 * time.Second, unanswered: 12 * time.Second}
+	return cfg
+}
+
 // SharedServer returns the address of the server that all tests share which do not
 // stop it. Everyone may make roots on it.
 func SharedServer(t testing.TB) string {
@@ -30,12 +37,17 @@ func SharedServer(t testing.TB) string {
 // openOn returns a backend that follows changes, with a root of its own.
 func openOn(t testing.TB, addr string) *Backend {
 	t.Helper()
-	b, err := Open(context.Background(), Config{Servers: []string{addr}, Root: NewRoot(), MaxStale: time.Minute})
+	return openConfig(t, Patient(Config{Servers: []string{addr}, Root: NewRoot(), MaxStale: time.Minute}))
+}
+
+func openConfig(t testing.TB, cfg Config) *Backend {
+	t.Helper()
+	b, err := Open(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	for deadline := time.Now().Add(time.Minute); !b.Hears(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !b.Hears(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no connection to ZooKeeper on which changes are followed")
 		}

@@ -17,8 +17,8 @@ func TestWorldReadable(t *testing.T) {
 	server := zk.SharedServer(t)
 	c := raw(t, server)
 	p := newProxy(t, server)
-	plain := config(t, p.Addr())
-	withUser := config(t, server)
+	plain := prompt(t, p.Addr())
+	withUser := prompt(t, server)
 	withUser.User, withUser.Password = "store", "a password"
 	first := open(t, plain)
 	create(t, first, "f/k", "x") // before the other makes what is above both

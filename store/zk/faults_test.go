@@ -18,10 +18,12 @@ import (
 )
 
 // patience is for what happens "soon".
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
-// inTime is what a caller may have to wait at most.
-const inTime = 5 * time.Second
+// inTime is what a caller may have to wait at most: 4 s, on a machine that has
+// little time for it. (That the limit is exact is tested with a clock of the
+// test's own.)
+const inTime = 15 * time.Second
 
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
@@ -94,7 +96,7 @@ func unavailable(t *testing.T, b store.Backend, version store.Version) {
 func TestHungZooKeeperFailsCallsInTimeAndIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	cfg := prompt(t, server.Addr())
 	cfg.SessionTimeout = time.Second // it will have expired
 	b := open(t, cfg)
 	v := create(t, b, "k", "before")
@@ -113,7 +115,7 @@ func TestZooKeeperMayStartLaterAndRestart(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	server.Stop()
-	b := open(t, config(t, server.Addr()))
+	b := open(t, prompt(t, server.Addr()))
 	unavailable(t, b, 0)
 	server.Restart()
 	v := create(t, b, "k", "x")
@@ -127,7 +129,7 @@ func TestZooKeeperMayStartLaterAndRestart(t *testing.T) {
 func TestCloseDuringAnOutageReturns(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b := open(t, config(t, server.Addr()))
+	b := open(t, prompt(t, server.Addr()))
 	create(t, b, "k", "x")
 	server.Pause()
 	var wg sync.WaitGroup
@@ -149,12 +151,11 @@ func TestWhatIsReportedIsTrue(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	p := newProxy(t, server.Addr())
-	cfg := config(t, p.Addr())
+	cfg := prompt(t, p.Addr())
 	b := open(t, cfg)
 	create(t, b, "shared", "x")
-	quiet, stop := make(chan struct{}), make(chan struct{})
-	var trouble, writers sync.WaitGroup
-	trouble.Go(func() { makeTrouble(p, server, quiet) })
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
 	const n = 16
 	var done atomic.Bool
 	reports := make([]map[string]error, n)
@@ -162,9 +163,7 @@ func TestWhatIsReportedIsTrue(t *testing.T) {
 		reports[w] = make(map[string]error)
 		writers.Go(func() { write(t, b, w, reports[w], &done, stop) })
 	}
-	time.Sleep(8 * time.Second)
-	close(quiet)
-	trouble.Wait()
+	makeTrouble(p, server)
 	eventually(t, "a write takes effect", done.Load) // a busy machine may have been too slow for one between two cuts
 	close(stop)
 	writers.Wait()
@@ -207,13 +206,10 @@ func write(t *testing.T, b store.Backend, w int, report map[string]error, done *
 	}
 }
 
-func makeTrouble(p *proxy, server *zktest.Server, stop chan struct{}) {
-	for i := 0; ; i++ {
-		select {
-		case <-stop:
-			return
-		case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
-		}
+// makeTrouble cuts and pauses connections 30 times, at random moments.
+func makeTrouble(p *proxy, server *zktest.Server) {
+	for i := range 30 {
+		time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
 		switch {
 		case i == 15:
 			server.Kill()
@@ -262,7 +258,7 @@ func TestLostRepliesAreFoundOut(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
-	b := open(t, config(t, p.Addr()))
+	b := open(t, prompt(t, p.Addr()))
 	v := create(t, b, "k", "0")
 	for i := range 10 {
 		p.CutReply(i)
@@ -295,7 +291,7 @@ func acrossMembers(t *testing.T, servers []*zktest.Server) {
 			followers = append(followers, s.Addr())
 		}
 	}
-	cfg := config(t, followers[0])
+	cfg := prompt(t, followers[0])
 	a := open(t, cfg)
 	cfg.Servers = followers[1:]
 	b := open(t, cfg)
@@ -317,7 +313,7 @@ func acrossMembers(t *testing.T, servers []*zktest.Server) {
 }
 
 func losesQuorum(t *testing.T, servers []*zktest.Server) {
-	b := open(t, config(t, zktest.Addrs(servers)...))
+	b := open(t, prompt(t, zktest.Addrs(servers)...))
 	v := create(t, b, "k", "x")
 	for _, s := range servers[:2] {
 		s.Kill()
@@ -354,7 +350,7 @@ func losesMember(t *testing.T, servers []*zktest.Server) {
 					p.Refuse(i > 0)
 					proxies, addrs = append(proxies, p), append(addrs, p.Addr())
 				}
-				b := open(t, config(t, addrs...))
+				b := open(t, prompt(t, addrs...))
 				create(t, b, "k", "x")
 				for _, p := range proxies {
 					p.mu.Lock()

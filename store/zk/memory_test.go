@@ -21,7 +21,7 @@ func TestMemoryIsServedWithItsAgeWhileZooKeeperIsAway(t *testing.T) {
 
 func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	cfg := prompt(t, server.Addr())
 	cfg.MaxStale = 6 * time.Second
 	b := openReady(t, cfg)
 	create(t, b, "f/k", "x")
@@ -67,7 +67,7 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
-	cfg := config(t, server)
+	cfg := prompt(t, server)
 	create(t, openReady(t, cfg), "k", "x")
 	// More than once, for a machine that has too much else to do.
 	eventually(t, "an answer before it hears of changes", func() bool {
@@ -101,7 +101,7 @@ func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
 func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	cfg := config(t, server.Addr())
+	cfg := prompt(t, server.Addr())
 	cfg.MaxStale = 0
 	b := openReady(t, cfg)
 	create(t, b, "k", "x")
@@ -124,7 +124,7 @@ func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
 	for _, more := range []int{0, 1500} {
 		t.Run(fmt.Sprint(more, " more changes"), func(t *testing.T) {
 			p := newProxy(t, server)
-			cfg := config(t, server)
+			cfg := prompt(t, server)
 			a := openReady(t, cfg)
 			cfg.Servers = []string{p.Addr()}
 			b := openReady(t, cfg)
@@ -191,7 +191,7 @@ func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
 func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
-	cfg := config(t, server)
+	cfg := prompt(t, server)
 	a, b := openReady(t, cfg), openReady(t, cfg)
 	v := create(t, a, "k", "0")
 	done := make(chan struct{})

@@ -236,7 +236,7 @@ func (w *writer) unknown(t *batch.Transaction, why error) []*batch.Request {
 // in the queue meanwhile are refused; once no member listens, the callers of sent
 // are told that its outcome is unknown.
 func (w *writer) awaitLong(sent []*batch.Request) *connection {
-	again := time.NewTicker(maxAwait)
+	again := time.NewTicker(w.life.await)
 	defer again.Stop()
 	for {
 		c, changed := w.conns.now()

@@ -139,7 +139,7 @@ const (
 // readOn reads with call. An error is the server's, or matches
 // store.ErrUnavailable.
 func readOn[T any](ctx context.Context, conns *connections, way route, call func(*zkc.Conn) (T, error)) (T, error) {
-	ctx, cancel := withinCall(ctx)
+	ctx, cancel := conns.life.withinCall(ctx)
 	defer cancel()
 	var zero T
 	var err error

@@ -19,8 +19,8 @@ import (
 func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	b := openOn(t, server.Addr())
-	b.cache.recheckAfter = time.Second
+	b := openConfig(t, Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
+	b.cache.recheckAfter = 200 * time.Millisecond
 	// until reads k from memory, or asks for it, until it is as wanted.
 	until := func(what string, fine func(store.Node, error) bool) {
 		t.Helper()

@@ -20,7 +20,7 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
-	cfg := config(t, p.Addr())
+	cfg := prompt(t, p.Addr())
 	b := openReady(t, cfg)
 	cfg.Servers = []string{server}
 	a := openReady(t, cfg)
@@ -81,7 +81,7 @@ func TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
-	cfg := config(t, p.Addr())
+	cfg := prompt(t, p.Addr())
 	b := openReady(t, cfg)
 	cfg.Servers = []string{server}
 	a := openReady(t, cfg)

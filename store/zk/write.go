@@ -100,7 +100,7 @@ func (w *writer) apply(ctx context.Context, ops []store.Op) ([]store.Version, er
 	if len(ops) == 0 {
 		return []store.Version{}, nil
 	}
-	end := time.Now().Add(maxCall)
+	end := time.Now().Add(w.life.call)
 	if err := w.findBareParents(ctx, r, end); err != nil {
 		return nil, err
 	}

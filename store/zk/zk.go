@@ -68,6 +68,7 @@ package zk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -90,9 +91,12 @@ const (
 	// maxAwait is how long a call waits for a connection; see stoppedAfter for
 	// when it does not.
 	maxAwait = 800 * time.Millisecond
+	// maxUnanswered is how long a call may go without an answer before its
+	// connection is given up for another member.
+	maxUnanswered = 2 * time.Second
 	// maxSilence is how long the memory counts as fresh without an answer of the
 	// server: the heartbeat, and the time after which it counts as unanswered.
-	maxSilence = session.Heartbeat + session.Unanswered
+	maxSilence = session.Heartbeat + maxUnanswered
 	// recheckAfter is how long a record in memory is taken for fresh because no
 	// server has published a change: it may have been changed by hand.
 	recheckAfter = time.Minute
@@ -101,7 +105,7 @@ const (
 var (
 	errClosed  = fmt.Errorf("%w: ZooKeeper backend is closed", store.ErrUnavailable)
 	errAway    = fmt.Errorf("%w: no connection to ZooKeeper", store.ErrUnavailable)
-	errTooSlow = fmt.Errorf("no answer from ZooKeeper within %v", maxCall)
+	errTooSlow = errors.New("no answer from ZooKeeper in time")
 )
 
 // Backend is a store.Backend on ZooKeeper. Make it with Open.
@@ -126,8 +130,12 @@ var (
 	_ store.ExposureReporter = (*Backend)(nil)
 )
 
-// lifetime is that of a Backend and its goroutines.
+// limits are maxCall, maxAwait and maxUnanswered, but in tests.
+type limits struct{ call, await, unanswered time.Duration }
+
+// lifetime is that of a Backend and its goroutines, and of its calls.
 type lifetime struct {
+	limits
 	ctx     context.Context // ends when the goroutines are to end
 	end     context.CancelFunc
 	closing chan struct{} // closed first: no new work
@@ -142,6 +150,14 @@ func (l *lifetime) ready(ctx context.Context) error {
 	default:
 		return local.Expired(ctx)
 	}
+}
+
+// withinCall bounds a call by maxCall, unless ctx does about as much.
+func (l *lifetime) withinCall(ctx context.Context) (context.Context, context.CancelFunc) {
+	if local.EndsWithin(ctx, l.call) {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, l.call, errTooSlow)
 }
 
 // Open begins to connect and returns at once: ZooKeeper may be started later.
@@ -173,7 +189,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 // newBackend connects the parts, and starts none.
 func newBackend(cfg *Config, cache *recordCache) *Backend {
 	b := &Backend{
-		life:  &lifetime{closing: make(chan struct{})},
+		life:  &lifetime{limits: cfg.testOnlyLimits, closing: make(chan struct{})},
 		tree:  tree.Tree{Root: cfg.Root, ACL: zkc.WorldACL(zkc.PermAll)},
 		log:   cfg.Log,
 		hub:   local.NewHub(),
@@ -237,12 +253,4 @@ func (b *Backend) Ping(ctx context.Context) error {
 		return exists, err
 	})
 	return err
-}
-
-// withinCall bounds a call by maxCall, unless ctx does about as much.
-func withinCall(ctx context.Context) (context.Context, context.CancelFunc) {
-	if local.EndsWithin(ctx, maxCall) {
-		return ctx, func() {}
-	}
-	return context.WithTimeoutCause(ctx, maxCall, errTooSlow)
 }

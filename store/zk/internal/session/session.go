@@ -30,18 +30,15 @@ import (
 )
 
 const (
-	// Unanswered is how long a call may go without an answer before its
-	// connection is given up for another member.
-	Unanswered = 2 * time.Second
 	// Heartbeat is how long a connection may be silent before it is asked
 	// whether it still lives, so that a cut is noticed when there are no calls.
 	Heartbeat = time.Second
-	// tick is how often both are checked.
+	// tick is how often calls and silence are checked.
 	tick = 250 * time.Millisecond
 	// ticks is the size of the ring that counts the unanswered calls; longer
-	// than unfinished.
+	// than unfinished and Config.Unanswered.
 	ticks = 64
-	// unfinished takes the place of Unanswered when at least progress bytes
+	// unfinished takes the place of a shorter Unanswered when at least progress bytes
 	// have arrived in one of the last few ticks (digesting): a large reply, such
 	// as a listing, takes its time on a slow network, and then to be decoded.
 	unfinished = 10 * time.Second
@@ -64,6 +61,9 @@ type Config struct {
 	Address string      // what Server was resolved to
 	TLS     *tls.Config // nil is plain TCP; without a ServerName the host of Server is verified
 	Timeout time.Duration
+	// Unanswered is how long a call may go without an answer before the session
+	// fails, and how long dialing may take; at most 15 s.
+	Unanswered time.Duration
 	// User and Password are proved with digest authentication, if there is a User.
 	User, Password string
 	// MaxRequest is the size of a buffer for requests: larger ones fail.
@@ -119,7 +119,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		cfg:         cfg,
 		established: make(chan struct{}), ended: make(chan struct{}), slots: make(chan struct{}, maxCalls),
 	}
-	s.dialing, s.endDial = context.WithTimeout(ctx, Unanswered)
+	s.dialing, s.endDial = context.WithTimeout(ctx, cfg.Unanswered)
 	s.replied()
 	s.ticked.Store(Now())
 	conn, events, err := zkc.Connect([]string{cfg.Address}, cfg.Timeout,

@@ -27,9 +27,9 @@ func (s *Session) Tend(path string) {
 			busy = digesting
 		}
 		before = received
-		limit := Unanswered
+		limit := s.cfg.Unanswered
 		if busy > 0 {
-			limit = unfinished
+			limit = max(limit, unfinished)
 		}
 		if s.overdue(s.now.Add(1), limit) {
 			s.Fail(fmt.Errorf("no answer for %v", limit))
