@@ -1,7 +1,8 @@
-// Package seal keeps the secrets of one store behind a barrier: a value goes in as
-// bytes and reaches the storage only as AES-256-GCM ciphertext, and only while the
-// keyring is in memory. Sealing drops the keyring; unsealing needs the unseal key,
-// which exists outside this process only as an OpenPGP message for its holder.
+// Package seal keeps the secrets of one store behind a barrier: a value goes in
+// as bytes and reaches the storage only as AES-256-GCM ciphertext, and only
+// while the keyring is in memory. Sealing drops the keyring; unsealing needs
+// the unseal key, which exists outside this process only as an OpenPGP message
+// for its holder.
 //
 // It decides nothing about permissions (package acl) and knows no HTTP (package
 // api). It is the only caller of package store besides the wiring.
@@ -13,9 +14,9 @@
 //	keyring      encrypted under the root key: name keys and one data key for each term
 //	record key   derived for each record from the data key of its term
 //
-// This package is a thin face: it opens a Store, documents the errors, and has the
-// types of the packages that do the work. Each of those has one subject, and
-// imports only packages above it in this list:
+// This package is a thin face: it opens a Store, documents the errors, and has
+// the types of the packages that do the work. Each of those has one subject,
+// and imports only packages above it in this list:
 //
 //	internal/barrier        the keyring, record keys, where a path is stored, commits
 //	internal/bootstrapkey   where the bootstrap private key is kept
@@ -31,11 +32,12 @@
 //
 // A second kind of data behind the barrier is another package beside
 // internal/records, over internal/barrier: it gets a root key of its own in
-// barrier/layout.go, a kind in package envelope and a place that binds each record
-// to its key, reads within Barrier.Settle and writes with Barrier.Commit. Then it
-// has to be added to what walks over all records: rotation.sweep, and the lists of
-// what a storage without config must not contain (lifecycle.snapshotWithoutConfig)
-// and a replaced init must not have (lifecycle.nothingStored). Store embeds it. If
-// its records are deleted and created again under the same key, their writes need a
-// delete generation too (records/generation.go).
+// barrier/layout.go, a kind in package envelope and a place that binds each
+// record to its key, reads within Barrier.Settle and writes with
+// Barrier.Commit. Then it has to be added to what walks over all records:
+// rotation.sweep, and the lists of what a storage without config must not
+// contain (lifecycle.snapshotWithoutConfig) and a replaced init must not have
+// (lifecycle.nothingStored). Store embeds it. If its records are deleted and
+// created again under the same key, their writes need a delete generation too
+// (records/generation.go).
 package seal

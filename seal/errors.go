@@ -37,8 +37,8 @@ var (
 	ErrNoBootstrapKey = lifecycle.ErrNoBootstrapKey
 	// ErrBadShares: a combination of shares, threshold and keys that Init refuses.
 	ErrBadShares = lifecycle.ErrBadShares
-	// ErrSealNotRecorded: this server has dropped the keys, but could not record the
-	// intent yet; it keeps retrying.
+	// ErrSealNotRecorded: this server has dropped the keys, but could not record
+	// the intent yet; it keeps retrying.
 	ErrSealNotRecorded = lifecycle.ErrSealNotRecorded
 	ErrNotFound        = records.ErrNotFound
 	ErrExists          = records.ErrExists
@@ -60,8 +60,8 @@ var (
 	// keyring, or never was in it.
 	ErrTaskTerm = uses.ErrTerm
 	// ErrTaskTermAhead: the term that a task token claims is newer than this
-	// server's keyring: either another server has rotated a moment ago, and this one
-	// is about to learn of it, or the claim is made up. It matches
+	// server's keyring: either another server has rotated a moment ago, and this
+	// one is about to learn of it, or the claim is made up. It matches
 	// store.ErrUnavailable.
 	ErrTaskTermAhead = uses.ErrTermAhead
 )

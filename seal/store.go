@@ -40,8 +40,8 @@ type Options struct {
 	Log         *zap.Logger
 }
 
-// Store is one secret store, as this server sees it. Its operations are those of
-// its parts.
+// Store is one secret store, as this server sees it. Its operations are those
+// of its parts.
 type Store struct {
 	*lifecycle.Lifecycle // Status, Init, InitInfo, Unseal, AutoUnseal, ResetUnseal, Seal, Holders, and the rekey
 	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions
@@ -62,10 +62,10 @@ type Store struct {
 	owned  sync.WaitGroup
 }
 
-// Open reads the state of the storage, bootstraps and unseals as the options say,
-// and starts to follow what other servers do. Storage that is out of reach is not
-// an error: the store is then in StateUnknown and keeps retrying. The context
-// bounds only the start.
+// Open reads the state of the storage, bootstraps and unseals as the options
+// say, and starts to follow what other servers do. Storage that is out of reach
+// is not an error: the store is then in StateUnknown and keeps retrying. The
+// context bounds only the start.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Backend == nil || o.Log == nil || o.MaxSecretSize < 0 || o.MaxSecretSize > records.MaxSize || o.KeepVersions < 0 || o.KeepVersions > MaxKeepVersions {
 		return nil, errors.New("internal error: seal.Open needs a backend, a log, a size up to 4 GiB and up to 100 versions")
@@ -86,8 +86,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// startTimeout bounds how long Open waits for the storage and, if it is empty, for
-// the bootstrap key.
+// startTimeout bounds how long Open waits for the storage and, if it is empty,
+// for the bootstrap key.
 const startTimeout = 15 * time.Second
 
 // newStore connects the parts of a store.
@@ -159,9 +159,9 @@ func (s *Store) start(ctx context.Context) {
 
 // Recover opens the store of a storage for reading, offline: the seal intent is
 // neither read nor written, nothing is followed, and nothing runs in the
-// background. It is for a holder of the unseal key, or of enough shares of it, when
-// no server is available. Only Get, List and Close work on the result. ErrBadKey,
-// ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
+// background. It is for a holder of the unseal key, or of enough shares of it,
+// when no server is available. Only Get, List and Close work on the result.
+// ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
 func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
 	s, err := newStore(Options{Backend: backend, MaxSecretSize: records.MaxSize, Log: zap.NewNop()}, true)
 	if err != nil {
@@ -174,8 +174,8 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 	return s, nil
 }
 
-// Close drops the keys and waits for everything the Store has started. It records
-// no intent, and leaves the backend open.
+// Close drops the keys and waits for everything the Store has started. It
+// records no intent, and leaves the backend open.
 func (s *Store) Close() error {
 	s.cancel()
 	s.owned.Wait()
@@ -198,19 +198,19 @@ type KeysReport struct {
 	// present sweep has not moved to the newest; both are 0 while sealed.
 	Terms      int
 	OldRecords int64
-	// Damaged records keep older data keys from being removed; DamagedRecord is the
-	// key of one. See RotationInfo.
+	// Damaged records keep older data keys from being removed; DamagedRecord is
+	// the key of one. See RotationInfo.
 	Damaged       int64
 	DamagedRecord string
 }
 
 // Keys reports on the keys. ErrUninitialized, ErrDamaged, store.ErrUnavailable.
 func (s *Store) Keys(ctx context.Context) (KeysReport, error) {
-	held, err := lifecycle.Report(ctx, s.Lifecycle)
+	held, st, err := lifecycle.Report(ctx, s.Lifecycle)
 	if err != nil {
 		return KeysReport{}, err
 	}
-	report := KeysReport{Holders: held.Holders, Shares: held.Shares, Threshold: held.Threshold, HoldsBootstrapKey: held.HoldsBootstrapKey}
+	report := KeysReport{Holders: held, Shares: st.Shares, Threshold: st.Threshold, HoldsBootstrapKey: st.HoldsBootstrapKey}
 	if !s.barrier.IsOpen() {
 		return report, nil
 	}

@@ -66,8 +66,8 @@ const (
 
 	// DefaultMaxSecretSize is the largest value in bytes if none is configured.
 	DefaultMaxSecretSize = records.DefaultMaxSecretSize
-	// DefaultKeepVersions is how many earlier values of a secret are kept if nothing
-	// else is configured, and MaxKeepVersions the most that can be.
+	// DefaultKeepVersions is how many earlier values of a secret are kept if
+	// nothing else is configured, and MaxKeepVersions the most that can be.
 	DefaultKeepVersions = records.DefaultKeepVersions
 	MaxKeepVersions     = records.MaxKeepVersions
 	// UndeleteFor is how long a deleted secret can be undeleted.
@@ -78,8 +78,8 @@ const (
 const (
 	EventChanged = feed.EventChanged // created, or has another value
 	EventDeleted = feed.EventDeleted
-	// EventResync: changes may have been missed; a reader that keeps anything about
-	// the secrets reads all of them again.
+	// EventResync: changes may have been missed; a reader that keeps anything
+	// about the secrets reads all of them again.
 	EventResync = feed.EventResync
 )
 

@@ -45,8 +45,8 @@ func (b *Barrier) SetHooks(h Hooks) { b.hooks = h }
 
 // OnDrop has clear called whenever keys are dropped: it forgets what was
 // decrypted with them, and wakes those who have to learn of the seal. It must
-// not block, nor call the barrier: it runs before Drop returns, while nobody is
-// inside Use. OnDrop is to be called before the first use.
+// not block, nor call the barrier: it runs before Drop returns, while nothing
+// is inside Use. OnDrop is to be called before the first use.
 func (b *Barrier) OnDrop(clear func()) { b.onDrop = append(b.onDrop, clear) }
 
 // Exclusive reports that no other server can have the storage open.

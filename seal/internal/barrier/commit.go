@@ -22,8 +22,8 @@ func (b *Barrier) Commit(ctx context.Context, build func(*Keys) ([]store.Op, err
 	return err
 }
 
-// CommitVersions is Commit. It returns the versions that the operations of build
-// left.
+// CommitVersions is Commit. It returns the versions that the operations of
+// build left.
 func (b *Barrier) CommitVersions(ctx context.Context, build func(*Keys) ([]store.Op, error)) ([]store.Version, error) {
 	for range MaxAttempts {
 		var ops []store.Op
@@ -50,9 +50,9 @@ func (b *Barrier) CommitVersions(ctx context.Context, build func(*Keys) ([]store
 	return nil, fmt.Errorf("the keys kept changing: %w", store.ErrUnavailable)
 }
 
-// Settle runs a read, and again with a fresh snapshot of the life cycle while it
-// returns ErrReadAgain. A record that seems damaged in memory is read from the
-// storage: it may have been repaired since it was cached.
+// Settle runs a read, and again with a fresh snapshot of the life cycle while
+// it returns ErrReadAgain. A record that seems damaged in memory is read from
+// the storage: it may have been repaired since it was cached.
 func (b *Barrier) Settle(ctx context.Context, c store.Consistency, read func(store.Consistency) error) error {
 	for attempt := range MaxAttempts {
 		err := read(c)
@@ -76,12 +76,12 @@ func (b *Barrier) Settle(ctx context.Context, c store.Consistency, read func(sto
 // CheckIntent compares the recorded seal intent with the version of it under
 // which the keys were opened. ErrReadAgain if they differ.
 //
-// It asks the cache even for a linearizable read: a seal has a second to arrive,
-// and a server that was cut off has no cache to ask until it has caught up. If
-// the cache contradicts the keys, the storage itself decides.
+// It asks the cache even for a linearizable read: a seal has a second to
+// arrive, and a server that was cut off has no cache to ask until it has caught
+// up. If the cache contradicts the keys, the storage itself decides.
 func (b *Barrier) CheckIntent(ctx context.Context, want store.Version) (age time.Duration, err error) {
 	if b.exclusive || b.offline {
-		return 0, nil // nobody else can have written it
+		return 0, nil // no other server can have written it
 	}
 	for _, c := range []store.Consistency{store.Cached, store.Latest} {
 		node, err := b.backend.Get(ctx, KeyIntent, c)

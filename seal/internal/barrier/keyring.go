@@ -76,8 +76,8 @@ func (k *Keyring) encode() ([]byte, error) {
 	return json.Marshal(rec)
 }
 
-// Seal makes the record of the keyring under a root key, for the store with this
-// uuid.
+// Seal makes the record of the keyring under a root key, for the store with
+// this uuid.
 func (k *Keyring) Seal(root *envelope.Key, uuid string) ([]byte, error) {
 	plain, err := k.encode()
 	if err != nil {

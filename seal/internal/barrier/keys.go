@@ -91,8 +91,8 @@ func (k *Keys) Seal(at envelope.Place, h envelope.Header, plain []byte) []byte {
 	return k.SealSpace(at, h, append(envelope.Space(len(plain)), plain...))
 }
 
-// SealSpace is Seal of what was appended to an envelope.Space, which becomes the
-// record.
+// SealSpace is Seal of what was appended to an envelope.Space, which becomes
+// the record.
 func (k *Keys) SealSpace(at envelope.Place, h envelope.Header, space []byte) []byte {
 	h.Kind, h.Term = at.Kind, k.Ring.Active
 	return envelope.SealSpace(k.Ring.Terms[h.Term], at, h, space)
@@ -113,8 +113,8 @@ func (k *Keys) Reseal(key store.Key, at envelope.Place, data []byte) ([]byte, er
 // Locate returns where the secret at p is stored.
 func (k *Keys) Locate(p acl.Path) (Location, error) { return k.locator.locate(p) }
 
-// OpenName returns the name of a secret, given the id of its folder and the last
-// component of its key.
+// OpenName returns the name of a secret, given the id of its folder and the
+// last component of its key.
 func (k *Keys) OpenName(folderID, component string) (string, error) {
 	return k.locator.openName(folderID, component)
 }

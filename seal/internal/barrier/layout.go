@@ -54,9 +54,9 @@ const (
 // deleted.
 func DeletedKey(key store.Key) store.Key { return KeyDeleted + strings.TrimPrefix(key, KeySecrets) }
 
-// IdentityKey returns the key of the record that tells this store from another
-// in its place. Versions cannot: on ZooKeeper those of a new store start where
-// the old ones did.
+// IdentityKey returns the key of the record that distinguishes this store from
+// another in its place. Versions cannot: on ZooKeeper those of a new store
+// start where the old ones did.
 func IdentityKey(uuid string) store.Key { return KeyIdentity + "/" + uuid }
 
 // The places that bind each kind of record to where it belongs; see

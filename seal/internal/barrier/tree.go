@@ -18,8 +18,8 @@ func (b *Barrier) Children(ctx context.Context, key store.Key, c store.Consisten
 	return list, nil
 }
 
-// FolderKeys returns the keys of the folders below KeySecrets or KeyDeleted, from
-// the storage and not from what lists remember.
+// FolderKeys returns the keys of the folders below KeySecrets or KeyDeleted,
+// from the storage and not from what lists remember.
 func (b *Barrier) FolderKeys(ctx context.Context, root store.Key, c store.Consistency) ([]store.Key, error) {
 	buckets, err := b.Children(ctx, root, c)
 	if err != nil {

@@ -25,9 +25,9 @@ type file struct {
 // InFile returns a Store that keeps the key in a file.
 func InFile(path string, generate Generator) Store { return &file{path: path, generate: generate} }
 
-// Prepare reuses a key that is in the file already: it was made for a store that
-// was not committed, or belongs to a database that is not in its place now, and
-// must not be lost.
+// Prepare reuses a key that is in the file already: it was made for a store
+// that was not committed, or belongs to a database that is not in its place
+// now, and must not be lost.
 func (k *file) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error) {
 	if private, err := k.Load(ctx); !errors.Is(err, ErrNone) {
 		return private, nil, err
@@ -78,8 +78,8 @@ func (k *file) Fingerprint(context.Context) (string, error) {
 
 func (k *file) Retire(context.Context) ([]store.Op, error) { return nil, nil }
 
-// Retired removes the file. It opens nothing any more, so a failure does no harm
-// and is only logged.
+// Retired removes the file. It opens nothing any more, so a failure does no
+// harm and is only logged.
 func (k *file) Retired(log *zap.Logger) {
 	if err := os.Remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Warn("could not remove the bootstrap key, which opens nothing any more", zap.Error(err))

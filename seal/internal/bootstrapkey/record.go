@@ -15,8 +15,8 @@ import (
 )
 
 // record keeps the key as the record keys/bootstrap_user.key: in double quotes,
-// the base64 of the armored private key. DC/OS documented it so for zkCli.sh, and
-// its procedure (`base64 -d`, `gpg --import`) has to work.
+// the base64 of the armored private key. DC/OS documented it so for zkCli.sh,
+// and its procedure (`base64 -d`, `gpg --import`) has to work.
 type record struct {
 	backend  store.Backend
 	generate Generator

@@ -1,5 +1,6 @@
-// Package bootstrapkey keeps the bootstrap private key of a store: in the storage
-// itself, or in a file beside it. Whoever can read the key can unseal the store.
+// Package bootstrapkey keeps the bootstrap private key of a store: in the
+// storage itself, or in a file beside it. Anyone who can read it can unseal the
+// store.
 package bootstrapkey
 
 import (
@@ -48,10 +49,10 @@ func Generate() (*pgp.PrivateKey, error) { return pgp.Generate(time.Now()) }
 // readTimeout bounds the reads of Warn.
 const readTimeout = 4 * time.Second
 
-// parsedKey remembers whose key a record holds, so that the record is not parsed
-// for each snapshot: that takes 15 ms, in which the numbers of an RSA key are
-// checked. It keeps the hash of the record. The key itself it keeps only until
-// the unseal that follows, or until the next snapshot if none does.
+// parsedKey remembers whose key a record holds, so that the record is not
+// parsed for each snapshot: that takes 15 ms, in which the numbers of an RSA
+// key are checked. It keeps the hash of the record. The key itself it keeps
+// only until the unseal that follows, or until the next snapshot if none does.
 type parsedKey struct {
 	mu          sync.Mutex
 	hash        [sha256.Size]byte // guarded by mu

@@ -16,8 +16,8 @@ type EventKind int
 const (
 	EventChanged EventKind = iota + 1 // created, or has another value
 	EventDeleted
-	// EventResync: changes may have been missed; a reader that keeps anything about
-	// the secrets reads all of them again.
+	// EventResync: changes may have been missed; a reader that keeps anything
+	// about the secrets reads all of them again.
 	EventResync
 )
 
@@ -33,8 +33,8 @@ type Event struct {
 // ErrTooManyNames is documented in package seal.
 var ErrTooManyNames = errors.New("too many secrets to follow by name")
 
-// maxQueued bounds the events that wait for one reader of a stream. Beyond it they
-// are dropped and the reader gets EventResync.
+// maxQueued bounds the events that wait for one reader of a stream. Beyond it
+// they are dropped and the reader gets EventResync.
 const maxQueued = 256
 
 // Stream has the changes of the secrets below a folder, for one reader. Make it
@@ -109,8 +109,8 @@ func (st *Stream) covers(p acl.Path) bool {
 	return folder == "" || strings.HasPrefix(p.String(), folder+"/")
 }
 
-// tracker maps the hashed ids in the change feed back to the names of secrets, for
-// all streams of this server.
+// tracker maps the hashed ids in the change feed back to the names of secrets,
+// for all streams of this server.
 type tracker struct {
 	wakeUp   chan struct{} // capacity 1
 	maxNames int           // names of secrets that are kept, and of folders

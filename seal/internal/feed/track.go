@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// DefaultMaxNames bounds the names that are kept for streams, of secrets and of
-	// folders; at some 200 bytes each both stay below 50 MB.
+	// DefaultMaxNames bounds the names that are kept for streams, of secrets and
+	// of folders; at some 200 bytes each both stay below 50 MB.
 	DefaultMaxNames = 1 << 18
 	// trackPace is the pause between two rounds, so that a burst of changes in a
 	// large folder does not list it for each of them.
@@ -27,9 +27,9 @@ const (
 	trackTimeout = 30 * time.Second
 )
 
-// Stream starts to report the changes of the secrets below a folder (the zero Path
-// is the root), however deep. No change after Stream has returned is missed.
-// ErrSealed, ErrTooManyNames, store.ErrUnavailable and the like.
+// Stream starts to report the changes of the secrets below a folder (the zero
+// Path is the root), however deep. No change after Stream has returned is
+// missed. ErrSealed, ErrTooManyNames, store.ErrUnavailable and the like.
 func (f *Feed) Stream(ctx context.Context, folder acl.Path) (*Stream, error) {
 	if err := f.barrier.Ready(); err != nil {
 		return nil, err
@@ -91,8 +91,8 @@ func (f *Feed) track(ctx context.Context) {
 	}
 }
 
-// trackOnce reports the changes to the streams, and returns the names as they are
-// now. After an error it can be repeated.
+// trackOnce reports the changes to the streams, and returns the names as they
+// are now. After an error it can be repeated.
 func (f *Feed) trackOnce(ctx context.Context, known *nameIndex, ids map[store.ID]bool, missed bool) (*nameIndex, error) {
 	ctx, cancel := context.WithTimeout(ctx, trackTimeout)
 	defer cancel()

@@ -1,8 +1,8 @@
-// Package feed reports changes of secrets: a watch waits for one secret, a stream
-// has the names of all that change below a folder.
+// Package feed reports changes of secrets: a watch waits for one secret, a
+// stream has the names of all that change below a folder.
 //
-// The backend's change feed carries hashed ids of records and listings. The feed
-// reads it once for all watches and streams of this server.
+// The backend's change feed carries hashed ids of records and listings. The
+// feed reads it once for all watches and streams of this server.
 package feed
 
 import (
@@ -32,8 +32,8 @@ type Feed struct {
 }
 
 // New returns the feed of a backend. maxNames is how many secrets and how many
-// folders streams can follow by name. New is to be called before the first use of
-// the barrier.
+// folders streams can follow by name. New is to be called before the first use
+// of the barrier.
 func New(backend store.Backend, b *barrier.Barrier, folders *names.Folders, reader *records.Reader, maxNames int, log *zap.Logger) *Feed {
 	f := &Feed{backend: backend, barrier: b, folders: folders, reader: reader, log: log, watchers: newWatchers(), tracker: newTracker(maxNames)}
 	b.OnDrop(func() { // let everyone find out that the store is sealed
@@ -129,9 +129,9 @@ type Watch struct {
 	woken chan struct{} // capacity 1
 }
 
-// Watch starts to watch a secret, whether or not it exists: no change after Watch
-// has returned is missed. So call Look first, and again whenever Woken says so.
-// ErrSealed and the like.
+// Watch starts to watch a secret, whether or not it exists: no change after
+// Watch has returned is missed. So call Look first, and again whenever Woken
+// says so. ErrSealed and the like.
 func (f *Feed) Watch(p acl.Path) (*Watch, error) {
 	at, err := f.barrier.Locate(p)
 	if err != nil {
@@ -157,8 +157,8 @@ func (w *Watch) wake() {
 }
 
 // Look reads the secret, from memory if it is there. If its value id is still
-// known, Look returns the secret without its value, and does not read all of it.
-// The errors are those of Secrets.Get.
+// known, Look returns the secret without its value, and does not read all of
+// it. The errors are those of Secrets.Get.
 func (w *Watch) Look(ctx context.Context, known string) (records.Secret, error) {
 	if w.feed.watchers.reads.Acquire(ctx, 1) != nil {
 		return records.Secret{}, store.ErrUnavailable

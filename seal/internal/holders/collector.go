@@ -26,8 +26,8 @@ type ShareCollector struct {
 	since  time.Time            // when the first was entered; guarded by mu
 }
 
-// Add takes one share. Once there are enough it returns the verified unseal key,
-// and forgets all shares, right or wrong. ErrBadKey, ErrWrongKey.
+// Add takes one share. Once there are enough it returns the verified unseal
+// key, and forgets all shares, right or wrong. ErrBadKey, ErrWrongKey.
 func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, error) {
 	share, err := shares.Parse(h.scheme(), text)
 	switch {

@@ -63,8 +63,8 @@ func (h *Holding) scheme() shares.Scheme {
 
 const configFormat = 1
 
-// keyCheck tells a wrong unseal key from damaged data. It is derived one-way,
-// with a label of its own, and bound to the store.
+// keyCheck distinguishes a wrong unseal key from damaged data. It is derived
+// one-way, with a label of its own, and bound to the store.
 func keyCheck(unsealKey *envelope.Key, store string) string {
 	return hex.EncodeToString(unsealKey.Derive("secretstore unseal key check\x00"+store, 32))
 }
@@ -73,8 +73,41 @@ func (h *Holding) checks(unsealKey *envelope.Key, store string) bool {
 	return hmac.Equal([]byte(h.KeyCheck), []byte(keyCheck(unsealKey, store)))
 }
 
-// New makes an unseal key for a store and wraps its shares for the owners of keys.
-// The plaintext of each message is the share in hex. ErrBadShares.
+// maxPublicKeys bounds the public keys of all holders together, in bytes: they
+// are kept with the store's other records.
+const maxPublicKeys = 256 << 10
+
+// ParseKeys checks the parameters of an init or a rekey and reads the public
+// keys, one for each share. ErrBadShares, *pgp.KeyError.
+func ParseKeys(count, threshold int, texts []string) ([]*pgp.PublicKey, error) {
+	if count != len(texts) {
+		return nil, fmt.Errorf("%w: shares is %d, but there are %d pgp_keys; give one public key for each share", ErrBadShares, count, len(texts))
+	}
+	if err := shares.Check(count, threshold); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadShares, err)
+	}
+	var keys []*pgp.PublicKey
+	size := 0
+	for i, text := range texts {
+		key, err := pgp.ParsePublicKey(text, time.Now())
+		var refused *pgp.KeyError
+		if errors.As(err, &refused) && len(texts) > 1 {
+			err = &pgp.KeyError{Reason: fmt.Sprintf("pgp_keys[%d]: %s", i, refused.Reason), Hint: refused.Hint}
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+		if size += key.Size(); size > maxPublicKeys {
+			return nil, &pgp.KeyError{Reason: fmt.Sprintf("the PGP keys are larger than %d KiB together", maxPublicKeys>>10),
+				Hint: "leave out the signatures of others: gpg --export --export-options export-minimal KEYID | base64 -w 0"}
+		}
+	}
+	return keys, nil
+}
+
+// New makes an unseal key for a store and wraps its shares for the owners of
+// keys. The plaintext of each message is the share in hex. ErrBadShares.
 func New(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Holding, error) {
 	unsealKey, scheme, parts, err := shares.New(len(keys), threshold)
 	if err != nil {
@@ -103,8 +136,8 @@ func New(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Hol
 // Encode returns the record.
 func (c *Config) Encode() ([]byte, error) { return json.Marshal(c) }
 
-// ParseConfig reads the record, which an attacker may have written. ErrMalformed,
-// envelope.ErrNewerFormat.
+// ParseConfig reads the record, which an attacker may have written.
+// ErrMalformed, envelope.ErrNewerFormat.
 func ParseConfig(data []byte) (*Config, error) {
 	var c Config
 	dec := json.NewDecoder(bytes.NewReader(data))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"secretstore/seal/pgp"
 )
 
@@ -58,4 +60,29 @@ func (h Holder) ExpiryWarning(now time.Time) string {
 		}
 	}
 	return ""
+}
+
+func expiryDay(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// Warnings are the last warnings about holders, by fingerprint.
+type Warnings map[string]string
+
+// Log logs each holder's warning if it has changed.
+func (w Warnings) Log(log *zap.Logger, holders []Holder) {
+	for _, h := range holders {
+		warning := h.ExpiryWarning(time.Now())
+		if warning == "" {
+			warning = h.Problem
+		}
+		if warning != "" && w[h.Fingerprint] != warning {
+			log.Warn("a holder's PGP key needs attention", zap.String("pgp_fingerprint", h.Fingerprint),
+				zap.String("reason", warning), zap.String("expires", expiryDay(h.Expires)))
+		}
+		w[h.Fingerprint] = warning
+	}
 }

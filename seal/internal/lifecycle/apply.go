@@ -118,10 +118,10 @@ func revise(k *barrier.Keys, s *snapshot) (*barrier.Keys, error) {
 	return &next, nil
 }
 
-// checkPin refuses keys whose root key is not the one that this server has known
-// since it first unsealed the store: if an attacker who can write to the storage
-// puts a store of their own in its place, under the same uuid, it must not be
-// served.
+// checkPin refuses keys whose root key is not the one that this server has
+// known since it first unsealed the store: if an attacker who can write to the
+// storage puts a store of their own in its place, under the same uuid, it must
+// not be served.
 func (m *machine) checkPin(k *barrier.Keys) error {
 	if m.pin == nil || bytes.Equal(m.pin, k.RootPin()) {
 		return nil

@@ -1,13 +1,14 @@
-// Package lifecycle decides when a store is initialized, unsealed and sealed, and
-// who holds its unseal key. It keeps this server in step with the life-cycle
-// records of the storage, which other servers change too.
+// Package lifecycle decides when a store is initialized, unsealed and sealed,
+// and who holds its unseal key. It keeps this server in step with the
+// life-cycle records of the storage, which other servers change too.
 //
-// It installs the keys in the barrier and drops them; it never looks at secrets.
+// It installs the keys in the barrier and drops them; it never looks at
+// secrets.
 //
 // The records are read together, as a snapshot. A snapshot that would drop the
-// keys, or that reports damage, is confirmed by a second one. One operation of the
-// life cycle runs at a time (see machine.turn); reads and writes of secrets do
-// not wait for it.
+// keys, or that reports damage, is confirmed by a second one. One operation of
+// the life cycle runs at a time (see machine.turn); reads and writes of secrets
+// do not wait for it.
 package lifecycle
 
 import (
@@ -38,20 +39,14 @@ const (
 	StateDamaged
 )
 
+var stateNames = [...]string{"unknown", "uninitialized", "sealed", "unsealed", "damaged"}
+
 // String returns the word for the state that people see.
 func (s State) String() string {
-	switch s {
-	case StateUninitialized:
-		return "uninitialized"
-	case StateSealed:
-		return "sealed"
-	case StateUnsealed:
-		return "unsealed"
-	case StateDamaged:
-		return "damaged"
-	default:
-		return "unknown"
+	if s < 0 || int(s) >= len(stateNames) {
+		s = StateUnknown
 	}
+	return stateNames[s]
 }
 
 // Status is the seal status of this server.

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
 
@@ -27,8 +28,8 @@ const (
 func Refresh(ctx context.Context, l *Lifecycle) error { return l.refresh(ctx) }
 
 // Follow watches the life-cycle records, and returns a function that keeps this
-// server in step with them, and with what was decided on other servers, until the
-// context ends.
+// server in step with them, and with what was decided on other servers, until
+// the context ends.
 func Follow(ctx context.Context, l *Lifecycle) (run func()) {
 	l.backend.Watch(ctx, []store.Key{barrier.KeyConfig, barrier.KeyKeyring, barrier.KeyIntent}, l.poke)
 	return func() { l.follow(ctx) }
@@ -38,7 +39,7 @@ func (m *machine) follow(ctx context.Context) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	lastErr := ""
-	warnings, nextWarning, warnedOf := make(map[string]string), time.Now(), store.Version(-1)
+	warnings, nextWarning, warnedOf := make(holders.Warnings), time.Now(), store.Version(-1)
 	warned := false // about the way the bootstrap key is kept
 	for {
 		select {
@@ -50,7 +51,7 @@ func (m *machine) follow(ctx context.Context) {
 		// Also as soon as a rekey has named other holders.
 		s := m.snapshot.Load()
 		if now := time.Now(); now.After(nextWarning) || s.configVersion != warnedOf {
-			m.warnAboutHolders(warnings)
+			warnings.Log(m.log, m.Holders())
 			nextWarning, warnedOf = now.Add(holdersEvery), s.configVersion
 		}
 		if s.state == storagePresent && !warned {
@@ -113,8 +114,8 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 	case s.state == storageEmpty:
 		return m.initializer.bootstrapInTurn(ctx, drops)
 	case s.state == storagePresent && !s.intent.Sealed && s.holdsBootstrapKey && !m.barrier.IsOpen():
-		// Not sealed on purpose: a restart, a crash, or another server's
-		// unseal. The root key tells whether the intent is genuine.
+		// Not sealed on purpose: a restart, a crash, or another server's unseal.
+		// The root key shows whether the intent is genuine.
 		return m.unsealer.autoUnsealInTurn(ctx, "", onlyIfIntended, drops)
 	}
 	return nil
@@ -141,8 +142,8 @@ func (m *machine) freshInTurn(ctx context.Context) error {
 	return m.ready()
 }
 
-// readAfterWrite follows a write of this server. The write counts whether or not
-// it can be read now.
+// readAfterWrite follows a write of this server. The write counts whether or
+// not it can be read now.
 func (m *machine) readAfterWrite(ctx context.Context) {
 	if m.readAndApply(ctx) != nil {
 		m.poke()

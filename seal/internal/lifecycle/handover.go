@@ -11,12 +11,13 @@ import (
 	"secretstore/store"
 )
 
-// A new root key must reach the other unsealed servers, which know only the last
-// one: the handover record has it for them, encrypted under the last root key,
-// for handoverLife. Anyone who has the last root key and reads the storage in that
-// time learns the new one; they could read everything a moment before, and the
-// documentation says so. A server that was away for longer is sealed when it
-// returns. On an exclusive backend there is no other server, and no handover.
+// A new root key must reach the other unsealed servers, which know only the
+// last one: the handover record has it for them, encrypted under the last root
+// key, for handoverLife. Anyone who has the last root key and reads the storage
+// in that time learns the new one; they could read everything a moment before,
+// and the documentation says so. A server that was away for longer is sealed
+// when it returns. On an exclusive backend there is no other server, and no
+// handover.
 
 // handoverLife is how long the record stays.
 const handoverLife = time.Minute
@@ -41,8 +42,8 @@ func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key) [
 }
 
 // replaceRoot commits ops together with a new root key: the root key is wrapped
-// with the unseal key, and the keyring (with a new term) and the intent are moved
-// under it. The caller has the turn.
+// with the unseal key, and the keyring (with a new term) and the intent are
+// moved under it. The caller has the turn.
 func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, unsealKey *envelope.Key, ops []store.Op) error {
 	var seen, fresh *barrier.Keys
 	ops = append([]store.Op(nil), ops...)
@@ -79,8 +80,8 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, unsealKey *envelo
 	return nil
 }
 
-// acceptHandover returns the keys under the root key that was handed over, or an
-// error if there is none for this server.
+// acceptHandover returns the keys under the root key that was handed over, or
+// an error if there is none for this server.
 func acceptHandover(k *barrier.Keys, s *snapshot) (*barrier.Keys, error) {
 	if s.handover == nil {
 		return nil, barrier.ErrSealed
@@ -106,8 +107,8 @@ type handoverTimer struct {
 	since   time.Time
 }
 
-// endHandover removes the record once it is old enough. The caller has the turn;
-// a failure is tried again with the next snapshot.
+// endHandover removes the record once it is old enough. The caller has the
+// turn; a failure is tried again with the next snapshot.
 func (m *machine) endHandover(ctx context.Context) {
 	s := m.snapshot.Load()
 	if s.handover == nil {

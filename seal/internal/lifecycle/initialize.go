@@ -13,7 +13,6 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/holders"
 	"secretstore/seal/pgp"
-	"secretstore/seal/shares"
 	"secretstore/store"
 )
 
@@ -81,38 +80,11 @@ func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
 // parse checks an operator's request and reads the public keys. ErrBadShares,
 // *pgp.KeyError.
 func (p InitParams) parse() ([]*pgp.PublicKey, error) {
-	if p.Shares != len(p.PGPKeys) {
-		return nil, fmt.Errorf("%w: shares is %d, but there are %d pgp_keys; give one public key for each share", ErrBadShares, p.Shares, len(p.PGPKeys))
-	}
-	if err := shares.Check(p.Shares, p.Threshold); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadShares, err)
-	}
-	var keys []*pgp.PublicKey
-	size := 0
-	for i, text := range p.PGPKeys {
-		key, err := pgp.ParsePublicKey(text, time.Now())
-		var refused *pgp.KeyError
-		if errors.As(err, &refused) && len(p.PGPKeys) > 1 {
-			err = &pgp.KeyError{Reason: fmt.Sprintf("pgp_keys[%d]: %s", i, refused.Reason), Hint: refused.Hint}
-		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-		if size += key.Size(); size > maxPublicKeys {
-			return nil, &pgp.KeyError{Reason: fmt.Sprintf("the PGP keys are larger than %d KiB together", maxPublicKeys>>10),
-				Hint: "leave out the signatures of others: gpg --export --export-options export-minimal KEYID | base64 -w 0"}
-		}
-	}
-	return keys, nil
+	return holders.ParseKeys(p.Shares, p.Threshold, p.PGPKeys)
 }
 
-// maxPublicKeys bounds the public keys of all holders, which are kept with the
-// store's other records.
-const maxPublicKeys = 256 << 10
-
-// bootstrapInTurn initializes an empty storage with a key pair of the server, and
-// unseals.
+// bootstrapInTurn initializes an empty storage with a key pair of the server,
+// and unseals.
 func (i *Initializer) bootstrapInTurn(ctx context.Context, drops uint64) error {
 	private, keep, err := i.bootstrapKeyStore.Prepare(ctx)
 	if err != nil {

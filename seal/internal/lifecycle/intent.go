@@ -12,8 +12,8 @@ import (
 
 // intent is the seal intent: whether the operators want the store sealed or
 // unsealed. It outlives restarts and reaches every server. Anyone who can write
-// to the storage can seal the store; only with the root key can one make a record
-// that unseals.
+// to the storage can seal the store; only with the root key can one make a
+// record that unseals.
 type intent struct {
 	Format int  `json:"format"`
 	Sealed bool `json:"sealed"`
@@ -52,8 +52,8 @@ func (in intent) encode() []byte {
 	return data
 }
 
-// parseIntent reads the record. Anything but a well-formed unsealed record counts
-// as sealed.
+// parseIntent reads the record. Anything but a well-formed unsealed record
+// counts as sealed.
 func parseIntent(data []byte) intent {
 	var in intent
 	if err := json.Unmarshal(data, &in); err != nil || in.Format != intentFormat || len(in.Seal) > 64 {
@@ -72,8 +72,8 @@ func (in intent) unsealedUnder(store string, root *envelope.Key) bool {
 }
 
 // endedSeals remembers the seals that this server has seen replaced by later
-// ones: a record that names one of them is an old one that was put back. The zero
-// value is empty.
+// ones: a record that names one of them is an old one that was put back. The
+// zero value is empty.
 type endedSeals struct {
 	ids   map[string]bool
 	order []string

@@ -28,8 +28,8 @@ type Config struct {
 }
 
 // Lifecycle is the life cycle of one store, as this server sees it. Its methods
-// are those of its parts. What other packages need besides is in functions, so that
-// package seal can embed a Lifecycle.
+// are those of its parts. What other packages need besides is in functions, so
+// that package seal can embed a Lifecycle.
 type Lifecycle struct {
 	*machine
 	*Initializer

@@ -20,10 +20,11 @@ import (
 )
 
 // A rekey replaces the unseal key in two phases, so that at every moment either
-// the old or the new holders can unseal. The first phase stores the new key only
-// as shares wrapped for the new holders; it opens nothing yet. In the second the
-// holders prove that they can decrypt. When enough have, the key that their shares
-// make wraps the root key, in the one transaction that also names the new holders.
+// the old or the new holders can unseal. The first phase stores the new key
+// only as shares wrapped for the new holders; it opens nothing yet. In the
+// second the holders prove that they can decrypt. When enough have, the key
+// that their shares make wraps the root key, in the one transaction that also
+// names the new holders.
 
 // Rekeys replaces the unseal key.
 type Rekeys struct{ *machine }
@@ -52,9 +53,10 @@ type RekeyInfo struct {
 	Fingerprints []string
 }
 
-// rekeyRecord is a rekey under way. It has a MAC under the root key: otherwise an
-// attacker who can write to the storage could offer the new holders shares of a
-// key of the attacker's own, which would open the store once they verified it.
+// rekeyRecord is a rekey under way. It has a MAC under the root key: otherwise
+// an attacker who can write to the storage could offer the new holders shares
+// of a key of the attacker's own, which would open the store once they verified
+// it.
 type rekeyRecord struct {
 	Format  int       `json:"format"`
 	Nonce   string    `json:"nonce"`
@@ -220,9 +222,9 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 	return err
 }
 
-// VerifyRekey takes one share of the new key from a holder who could decrypt it.
-// With enough of them the new key is in force, and Active is false. ErrNoRekey,
-// ErrWrongKey, ErrBadKey, ErrSealed.
+// VerifyRekey takes one share of the new key from a holder who could decrypt
+// it. With enough of them the new key is in force, and Active is false.
+// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed.
 func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInfo, error) {
 	if err := m.takeTurn(ctx); err != nil {
 		return RekeyInfo{}, err

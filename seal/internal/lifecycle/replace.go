@@ -15,12 +15,13 @@ import (
 	"secretstore/store"
 )
 
-// An init whose holders turn out to be unable to decrypt can be replaced as long
-// as nothing depends on it. This is safe because it only replaces this server's
-// own recent init, for the same principal, and the one transaction demands every
-// record as init left it: had anyone unsealed since, on any server, the intent
-// would have changed, and without an unseal nothing can have been stored. Nothing
-// of this is kept in the storage, where it could be forged; a restart ends it.
+// An init whose holders turn out to be unable to decrypt can be replaced as
+// long as nothing depends on it. This is safe because it only replaces this
+// server's own recent init, for the same principal, and the one transaction
+// demands every record as init left it: had anyone unsealed since, on any
+// server, the intent would have changed, and without an unseal nothing can have
+// been stored. Nothing of this is kept in the storage, where it could be
+// forged; a restart ends it.
 
 // replaceLife is how long an init can be replaced.
 const replaceLife = 15 * time.Minute
@@ -40,8 +41,8 @@ func (i *Initializer) rememberInit(p InitParams, r *storeRecords, versions []sto
 }
 
 // replaceInTurn makes all keys of a new store again, for other holders. To
-// servers and clients it stays the same store: nothing has been stored in it yet.
-// ErrNotReplaceable.
+// servers and clients it stays the same store: nothing has been stored in it
+// yet. ErrNotReplaceable.
 func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*pgp.PublicKey) (InitInfo, error) {
 	n := i.newStore
 	if n == nil || n.by != p.By || time.Since(n.at) > replaceLife || i.snapshot.Load().config.UUID != n.config.UUID ||
@@ -74,8 +75,8 @@ func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*p
 	return infoOf(records.config.Holding), nil
 }
 
-// nothingStored is a second check: the transaction already demands that the store
-// was never unsealed, so that there can be nothing.
+// nothingStored is a second check: the transaction already demands that the
+// store was never unsealed, so that there can be nothing.
 func (i *Initializer) nothingStored(ctx context.Context) error {
 	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs} {
 		list, err := i.backend.Children(ctx, key, store.Latest)

@@ -11,9 +11,9 @@ import (
 	"secretstore/store"
 )
 
-// Seal drops the keys and then records the intent, so that it survives a restart
-// and reaches the other servers. Sealing a sealed store is not an error.
-// ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
+// Seal drops the keys and then records the intent, so that it survives a
+// restart and reaches the other servers. Sealing a sealed store is not an
+// error. ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
 func (u *Unsealer) Seal(ctx context.Context) (Status, error) {
 	u.sealPending.Store(true) // before the drop: no automatic unseal in between
 	if u.barrier.Drop() {
@@ -76,8 +76,8 @@ func (u *Unsealer) recordSealInTurn(ctx context.Context) error {
 }
 
 // notRecorded says whether the seal is still to be recorded: a store that does
-// not exist has nothing to seal. A damaged one may be repaired, and was sealed on
-// purpose.
+// not exist has nothing to seal. A damaged one may be repaired, and was sealed
+// on purpose.
 func (u *Unsealer) notRecorded(err error) error {
 	if errors.Is(err, barrier.ErrUninitialized) {
 		u.sealPending.Store(false)

@@ -129,8 +129,8 @@ func (m *machine) readNodes(ctx context.Context) (nodes, error) {
 	return n, group.Wait()
 }
 
-// snapshotWithoutConfig tells an empty storage from one that has lost its
-// records: to initialize it would make its secrets unreadable for ever.
+// snapshotWithoutConfig distinguishes an empty storage from one that has lost
+// its records: initializing that one would make its secrets unreadable forever.
 func (m *machine) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) {
 	var left []string
 	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs, barrier.KeyIdentity} {
@@ -177,9 +177,9 @@ func missing(nodes map[store.Key]*store.Node) string {
 	return strings.Join(keys, ", ")
 }
 
-// stableSnapshot is takeSnapshot, repeated until two snapshots agree if the first
-// needs confirmation: the records are read one by one, and may have been replaced
-// together in between.
+// stableSnapshot is takeSnapshot, repeated until two snapshots agree if the
+// first needs confirmation: the records are read one by one, and may have been
+// replaced together in between.
 func (m *machine) stableSnapshot(ctx context.Context) (*snapshot, error) {
 	s, err := m.takeSnapshot(ctx)
 	for range barrier.MaxAttempts {
@@ -211,8 +211,8 @@ func (m *machine) needsConfirmation(s *snapshot) bool {
 }
 
 // intentOps returns the operations that replace the intent of this snapshot, in
-// the store of this snapshot: a storage that is being wiped must not be left with
-// an intent alone.
+// the store of this snapshot: a storage that is being wiped must not be left
+// with an intent alone.
 func (s *snapshot) intentOps(data []byte) []store.Op {
 	ops := []store.Op{store.Check(barrier.KeyConfig, s.configVersion), store.Set(barrier.KeyIntent, data, s.intentVersion)}
 	if s.intentMissing {

@@ -192,8 +192,8 @@ func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
 	return k, nil
 }
 
-// recordUnsealed writes the intent to be unsealed, unless it was changed since the
-// snapshot: an operator who seals elsewhere at the same time wins.
+// recordUnsealed writes the intent to be unsealed, unless it was changed since
+// the snapshot: an operator who seals elsewhere at the same time wins.
 func (u *Unsealer) recordUnsealed(ctx context.Context, s *snapshot, k *barrier.Keys) error {
 	if k.LastSeal == "" {
 		k.LastSeal = newNonce() // the record was junk, or an old one put back

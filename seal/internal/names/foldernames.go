@@ -10,8 +10,8 @@ import (
 	"secretstore/store"
 )
 
-// folderNames is the decrypted names of the secrets in one folder, as the storage
-// listed them. It is immutable.
+// folderNames is the decrypted names of the secrets in one folder, as the
+// storage listed them. It is immutable.
 type folderNames struct {
 	listing store.Listing
 	plain   []string // of each of the listing's names
@@ -85,8 +85,8 @@ func (f *Folders) cachedNames(fo folder) (names *folderNames, err error) {
 
 func (n *folderNames) current() bool { return n != nil && n.listing.Current() }
 
-// decryptNames decrypts a listing, with the help of an earlier one, which may be
-// nil.
+// decryptNames decrypts a listing, with the help of an earlier one, which may
+// be nil.
 func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folderNames) (*folderNames, error) {
 	if earlier == nil {
 		earlier = &folderNames{}
@@ -118,9 +118,9 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 }
 
 // copyFrom copies the names that earlier has too. It returns the indexes of the
-// names that have to be decrypted, and the names of earlier that are gone. Storages
-// list the names that stay in the same order, or nearly so: both listings are
-// walked at once. A name that this misses is decrypted again.
+// names that have to be decrypted, and the names of earlier that are gone.
+// Storages list the names that stay in the same order, or nearly so: both
+// listings are walked at once. A name that this misses is decrypted again.
 func (n *folderNames) copyFrom(earlier *folderNames) (fresh []int, removed []string) {
 	at := 0
 	for i, child := range n.listing.Names {
@@ -137,8 +137,8 @@ func (n *folderNames) copyFrom(earlier *folderNames) (fresh []int, removed []str
 	return fresh, append(removed, earlier.plain[at:]...)
 }
 
-// without returns sorted without removed, which is sorted too. It does not modify
-// sorted, which other goroutines read.
+// without returns sorted without removed, which is sorted too. It does not
+// modify sorted, which other goroutines read.
 func without(sorted, removed []string) []string {
 	if len(removed) == 0 {
 		return sorted

@@ -1,6 +1,6 @@
-// Package names keeps the decrypted names of folders and secrets while the store
-// is unsealed, and merges them into sorted lists. All of it is dropped together
-// with the keys.
+// Package names keeps the decrypted names of folders and secrets while the
+// store is unsealed, and merges them into sorted lists. All of it is dropped
+// together with the keys.
 package names
 
 import (
@@ -24,14 +24,14 @@ type Folders struct {
 	backend store.Backend
 	barrier *barrier.Barrier
 	readers *barrier.Queue
-	// What is decrypted is added to these caches only inside Barrier.Use, so that
-	// nothing is added after they were cleared by a seal.
+	// Decrypted names are added to these caches only inside Barrier.Use, so that
+	// none is added after a seal has cleared them.
 	paths pathTable
 	names *otter.Cache[string, *folderNames] // by the id of the folder
 }
 
-// NewFolders returns the folders of a backend. It is to be called before the first
-// use of the barrier.
+// NewFolders returns the folders of a backend. It is to be called before the
+// first use of the barrier.
 func NewFolders(backend store.Backend, b *barrier.Barrier) (*Folders, error) {
 	names, err := newNameCache()
 	if err != nil {
@@ -51,8 +51,8 @@ func (f *Folders) Forget() {
 // Close ends the goroutines of the caches.
 func (f *Folders) Close() { f.names.StopAllGoroutines() }
 
-// Remembered returns how many folders and how many lists of names in a folder are
-// in memory. It is for tests.
+// Remembered returns how many folders and how many lists of names in a folder
+// are in memory. It is for tests.
 func (f *Folders) Remembered() (folders, names int) {
 	if set := f.paths.last(); set != nil {
 		folders = len(set.folders)
@@ -60,8 +60,8 @@ func (f *Folders) Remembered() (folders, names int) {
 	return folders, f.names.EstimatedSize()
 }
 
-// pathTable remembers the paths of folders by id, so that a list does not read the
-// record of every folder. The zero value is empty.
+// pathTable remembers the paths of folders by id, so that a list does not read
+// the record of every folder. The zero value is empty.
 type pathTable struct {
 	mu    sync.RWMutex
 	paths map[string]string // guarded by mu
@@ -125,8 +125,8 @@ type folderSet struct {
 	root    store.Listing
 	buckets []folderBucket // of root's names, in their order
 	folders []folder       // of all buckets, sorted by prefix
-	// changed has the flags of the root's listing and of each bucket's; it is empty
-	// if one of them has none.
+	// changed has the flags of the root's listing and of each bucket's; it is
+	// empty if one of them has none.
 	changed []*atomic.Bool
 }
 
@@ -198,7 +198,8 @@ func (f *Folders) cachedSet() (set *folderSet, err error) {
 	return set, err
 }
 
-// readAll reads the buckets that may have changed since cached, which may be nil.
+// readAll reads the buckets that may have changed since cached, which may be
+// nil.
 func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *folderSet) (*folderSet, error) {
 	root, err := f.barrier.Children(ctx, barrier.KeySecrets, c)
 	if err != nil {
@@ -263,8 +264,8 @@ func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consist
 	return b, nil
 }
 
-// prefixOf returns what the full names in a folder begin with. "ab" is not below
-// "a", and its names do not begin with "a/".
+// prefixOf returns what the full names in a folder begin with. "ab" is not
+// below "a", and its names do not begin with "a/".
 func prefixOf(path string) string {
 	if path == "" {
 		return ""
@@ -272,10 +273,10 @@ func prefixOf(path string) string {
 	return path + "/"
 }
 
-// Path returns the path of a folder, given its key and its id, from memory if it is
-// known: an id belongs to one path for ever. A folder without a record and without
-// secrets is store.ErrNotFound; one that has lost its record, or is not in its
-// place, is ErrCorrupt.
+// Path returns the path of a folder, given its key and its id, from memory if
+// it is known: an id belongs to one path forever. A folder without a record and
+// without secrets is store.ErrNotFound; one that has lost its record, or is not
+// in its place, is ErrCorrupt.
 func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
 	if !barrier.IsFolderKey(key, id) {
 		return "", barrier.Corrupt(key, barrier.ErrBadName)

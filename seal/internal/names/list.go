@@ -135,16 +135,16 @@ func (l *Lists) first(ctx context.Context, prefix string, pg Page, c store.Consi
 	return list, nil
 }
 
-// First returns the first names, sorted bytewise, and where the next page begins:
-// its After, or "" if this is the last.
+// First returns the first names, sorted bytewise, and where the next page
+// begins: its After, or "" if this is the last.
 func (l *List) First() (names []string, next string) { return l.names, l.next }
 
 // Whole reports that all names of the list were returned.
 func (l *List) Whole() bool { return l.rest == nil }
 
 // More returns the names that follow, a few thousand at a time, until the list
-// is Whole. After an error the list cannot be continued. The errors are those of
-// List; a change of the keys is store.ErrUnavailable.
+// is Whole. After an error the list cannot be continued. The errors are those
+// of List; a change of the keys is store.ErrUnavailable.
 func (l *List) More(ctx context.Context) ([]string, error) {
 	b := l.rest.source.barrier
 	err := b.Use(func(k *barrier.Keys) error {

@@ -12,9 +12,9 @@ import (
 )
 
 // merge sorts the names of many folders: bytewise, as whole names (`a`, `a-b`,
-// `a/x`). A folder is read only when its first name may be the next, so that only
-// a few folders, and those above them, are in memory at once. It belongs to one
-// goroutine.
+// `a/x`). A folder is read only when its first name may be the next, so that
+// only a few folders, and those above them, are in memory at once. It belongs
+// to one goroutine.
 type merge struct {
 	source      *Folders
 	consistency store.Consistency
@@ -42,8 +42,8 @@ func (c *cursor) advance() (ok bool) {
 	return true
 }
 
-// newMerge merges folders, which are sorted by their prefixes, for a list of the
-// folder with this prefix.
+// newMerge merges folders, which are sorted by their prefixes, for a list of
+// the folder with this prefix.
 func newMerge(source *Folders, folders []folder, prefix, after string, c store.Consistency) *merge {
 	m := &merge{source: source, consistency: c, cut: len(prefix), after: after, batch: 1, folders: folders}
 	if m.after != "" {
@@ -114,8 +114,8 @@ func (m *merge) openNext(ctx context.Context) error {
 	return nil
 }
 
-// read reads the next folders: twice as many each time, so that a short page reads
-// few that it does not need.
+// read reads the next folders: twice as many each time, so that a short page
+// reads few that it does not need.
 func (m *merge) read(ctx context.Context) error {
 	batch := m.folders[:min(m.batch, len(m.folders))]
 	m.batch = min(2*m.batch, listReaders)

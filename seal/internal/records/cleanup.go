@@ -9,9 +9,10 @@ import (
 	"secretstore/store"
 )
 
-// Cleanup runs small background jobs that no request should wait for: it removes
-// pieces that no record names, and folders without secrets. Nothing depends on it:
-// if the queue is full or the storage is away, the Collector finds what is left.
+// Cleanup runs small background jobs that no request should wait for: it
+// removes pieces that no record names, and folders without secrets. Nothing
+// depends on it: if the queue is full or the storage is away, the Collector
+// finds what is left.
 type Cleanup struct {
 	backend store.Backend
 	barrier *barrier.Barrier
@@ -82,9 +83,9 @@ func (c *Cleanup) add(job func(context.Context)) {
 	}
 }
 
-// pruneFolder removes the record of a folder if it has no secrets left. A create
-// in the same folder makes it again in its own transaction, so losing this race is
-// harmless, and a folder that stays behind only takes space.
+// pruneFolder removes the record of a folder if it has no secrets left. A
+// create in the same folder makes it again in its own transaction, so losing
+// this race is harmless, and a folder that stays behind only takes space.
 func (c *Cleanup) pruneFolder(folder store.Key) {
 	c.add(func(ctx context.Context) {
 		left, err := c.backend.Children(ctx, folder, store.Cached)

@@ -11,20 +11,17 @@ import (
 	"secretstore/store"
 )
 
-// Collector removes what requests leave behind: pieces of writes that were never
-// committed, and deleted secrets that have expired.
+// Collector removes what requests leave behind: pieces of writes that were
+// never committed, and deleted secrets that have expired.
 type Collector struct {
-	backend store.Backend
-	barrier *barrier.Barrier
-	reader  *Reader
-	pieces  *Pieces
+	*Reader
 	cleanup *Cleanup
 	log     *zap.Logger
 }
 
 // NewCollector returns a collector for the secrets that reader reads.
 func NewCollector(reader *Reader, cleanup *Cleanup, log *zap.Logger) *Collector {
-	return &Collector{reader.backend, reader.barrier, reader, reader.pieces, cleanup, log}
+	return &Collector{reader, cleanup, log}
 }
 
 const (
@@ -58,8 +55,8 @@ func (c *Collector) RunBlobs(ctx context.Context) {
 	}
 }
 
-// CollectBlobs checks every blob once, as of now. seen holds when each was first
-// seen, and is brought up to date.
+// CollectBlobs checks every blob once, as of now. seen holds when each was
+// first seen, and is brought up to date.
 func (c *Collector) CollectBlobs(ctx context.Context, seen map[store.Key]time.Time, now time.Time) error {
 	list, err := c.backend.Children(ctx, barrier.KeyBlobs, store.Cached)
 	if err != nil {
@@ -90,9 +87,9 @@ func (c *Collector) CollectBlobs(ctx context.Context, seen map[store.Key]time.Ti
 	return nil
 }
 
-// collectBlob removes one blob if no secret names it. It first changes the blob's
-// version and then reads the secret: a write that is only slow fails at its check
-// of the blob, and never ends up without its pieces.
+// collectBlob removes one blob if no secret names it. It first changes the
+// blob's version and then reads the secret: a write that is only slow fails at
+// its check of the blob, and never ends up without its pieces.
 func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
@@ -115,7 +112,7 @@ func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 	if err != nil {
 		return err
 	}
-	if named, err := c.reader.named(ctx, at, id); named || err != nil {
+	if named, err := c.named(ctx, at, id); named || err != nil {
 		return err
 	}
 	versions, err := c.backend.Apply(ctx, store.Set(key, node.Data, node.Version))
@@ -123,7 +120,7 @@ func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 		return err
 	}
 	node.Version = versions[0]
-	if named, err := c.reader.named(ctx, at, id); named || err != nil {
+	if named, err := c.named(ctx, at, id); named || err != nil {
 		return err
 	}
 	c.log.Info("collecting the pieces of a write that was never finished", zap.String("record", key))

@@ -11,11 +11,11 @@ import (
 	"secretstore/store"
 )
 
-// A deleted secret is kept as it was, with its earlier values and its pieces, in a
-// place beside the secrets (its record there is the tombstone). One transaction
-// moves it there, and one brings it back: neither the value id nor the version
-// starts again. A create does not look there, and the next delete overwrites the
-// tombstone.
+// A deleted secret is kept as it was, with its earlier values and its pieces,
+// in a place beside the secrets (its record there is the tombstone). One
+// transaction moves it there, and one brings it back: neither the value id nor
+// the version starts again. A create does not look there, and the next delete
+// overwrites the tombstone.
 
 // UndeleteFor is how long a deleted secret can be undeleted.
 const UndeleteFor = 30 * 24 * time.Hour
@@ -121,8 +121,8 @@ func (s *Secrets) Undelete(ctx context.Context, p acl.Path) (id string, err erro
 	}
 }
 
-// readTombstone reads a deleted secret, and the head of its pieces if it has any.
-// ErrNotFound.
+// readTombstone reads a deleted secret, and the head of its pieces if it has
+// any. ErrNotFound.
 func (s *Secrets) readTombstone(ctx context.Context, at barrier.Location) (tombstone *secretRecord, blob store.Node, err error) {
 	err = s.barrier.Settle(ctx, store.Latest, func(c store.Consistency) (err error) {
 		tombstone, err = s.reader.readDeleted(ctx, at, c)
@@ -162,11 +162,11 @@ func (s *Secrets) undelete(ctx context.Context, at barrier.Location, g Generatio
 	})
 }
 
-// Purge removes a secret, deleted or not, so that nothing of it is left: neither
-// earlier values, nor a tombstone, nor pieces. If it ends with
-// store.ErrOutcomeUnknown and the records are gone, pieces that are left belong to
-// no secret and are collected later. ErrNotFound if there is nothing at all, and
-// the errors of Delete.
+// Purge removes a secret, deleted or not, so that nothing of it is left:
+// neither earlier values, nor a tombstone, nor pieces. If it ends with
+// store.ErrOutcomeUnknown and the records are gone, pieces that are left belong
+// to no secret and are collected later. ErrNotFound if there is nothing at all,
+// and the errors of Delete.
 func (s *Secrets) Purge(ctx context.Context, p acl.Path, match Match) error {
 	at, err := s.barrier.Locate(p)
 	if err != nil {

@@ -1,10 +1,10 @@
 // Package records stores secrets: their values, earlier versions, metadata, and
 // what a delete leaves until it expires. Large values are stored in pieces.
 //
-// A secret is one encrypted record, in a place that package barrier derives from
-// its path. Every write is one transaction that is conditional on the record that
-// was read, on the keys and on the seal intent; writes over existing records also
-// check the delete generation (generation.go).
+// A secret is one encrypted record, in a place that package barrier derives
+// from its path. Every write is one transaction that is conditional on the
+// record that was read, on the keys and on the seal intent; writes over
+// existing records also check the delete generation (generation.go).
 package records
 
 import (
@@ -65,8 +65,8 @@ type Change struct {
 }
 
 // Match decides about the value that a write would replace or delete, given its
-// value id: false refuses the write with ErrChanged. The write is conditional on
-// that very value; if somebody else writes first, Match is called again. Nil
+// value id: false refuses the write with ErrChanged. The write is conditional
+// on that very value; if somebody else writes first, Match is called again. Nil
 // accepts every value.
 type Match func(id string) bool
 

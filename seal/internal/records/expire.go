@@ -44,9 +44,9 @@ func (c *Collector) RunExpiry(ctx context.Context) {
 	}
 }
 
-// Expire checks every deleted secret once, as of now. due holds when each expires,
-// as far as known, and is brought up to date; a secret that was deleted again
-// since is only checked too early.
+// Expire checks every deleted secret once, as of now. due holds when each
+// expires, as far as known, and is brought up to date; a secret that was
+// deleted again since is only checked too early.
 func (c *Collector) Expire(ctx context.Context, due map[store.Key]time.Time, now time.Time) error {
 	folders, err := c.barrier.FolderKeys(ctx, barrier.KeyDeleted, store.Cached)
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 // deleted and created again start where the old ones did. Hence the delete
 // generations: every delete of a secret changes the version of a record of its
 // bucket in the same transaction, and a write over a record also checks that
-// version. If the generation was changed last before the record was written (the
-// storage reports the revisions of both), and still has that version, no secret of
-// the bucket was deleted since, and the record is the one that was read, however
-// old the memory is that it came from. The same holds if the generation was known
-// before the record was read.
+// version. If the generation was changed last before the record was written
+// (the storage reports the revisions of both), and still has that version, no
+// secret of the bucket was deleted since, and the record is the one that was
+// read, however old the memory is that it came from. The same holds if the
+// generation was known before the record was read.
 //
 // So an update need not read the record from the storage first, which costs two
 // round trips and a write of the quorum: a server uses what it has in memory.
@@ -32,9 +32,9 @@ func generationKey(folder store.Key) store.Key {
 // generationData is the content of the record; only its version counts.
 var generationData = []byte{1}
 
-// Generation is the delete generation of a bucket, as this server knew it before
-// it read a secret of the bucket. The zero value is not known: no write can be
-// conditional on it.
+// Generation is the delete generation of a bucket, as this server knew it
+// before it read a secret of the bucket. The zero value is not known: no write
+// can be conditional on it.
 type Generation struct {
 	key     store.Key
 	version store.Version
@@ -48,8 +48,8 @@ func (g Generation) precedes(rec *secretRecord) bool {
 	return g.changed != 0 && g.changed <= rec.revision
 }
 
-// Check makes a write conditional on no secret of the bucket having been deleted
-// since g was read.
+// Check makes a write conditional on no secret of the bucket having been
+// deleted since g was read.
 func (g Generation) Check() []store.Op {
 	if !g.known {
 		return nil
@@ -72,13 +72,13 @@ func NewGenerations(backend store.Backend, b *barrier.Barrier) *Generations {
 	return &Generations{backend, b}
 }
 
-// Of returns the delete generation of the bucket of a folder of secrets; a cached
-// one may be old. It is not known if there is none and none can be made.
+// Of returns the delete generation of the bucket of a folder of secrets; a
+// cached one may be old. It is not known if there is none and none can be made.
 // store.ErrUnavailable: then the storage need not be asked again for the same
 // request, because each question may have to wait.
 func (gs *Generations) Of(ctx context.Context, folder store.Key, c store.Consistency) (Generation, error) {
 	if gs.barrier.Exclusive() || gs.barrier.Offline() {
-		return Generation{}, nil // what is read is never old, or nothing is written
+		return Generation{}, nil // reads are never stale, or nothing is written
 	}
 	key := generationKey(folder)
 	node, err := gs.backend.Get(ctx, key, c)
@@ -98,11 +98,12 @@ func (gs *Generations) Of(ctx context.Context, folder store.Key, c store.Consist
 }
 
 // deleteOps returns the operations that delete a secret and change the delete
-// generation of its bucket. No other code may delete a secret; a test checks it.
+// generation of its bucket. No other code may delete a secret; a test checks
+// it.
 func (gs *Generations) deleteOps(rec *secretRecord) []store.Op {
 	remove := store.Delete(rec.at.Key, rec.version)
 	if gs.barrier.Exclusive() {
-		return []store.Op{remove} // there are no generations: what is read is never old
+		return []store.Op{remove} // there are no generations: reads are never stale
 	}
 	return []store.Op{store.Bump(generationKey(rec.at.Folder), generationData), remove}
 }

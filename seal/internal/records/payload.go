@@ -169,10 +169,7 @@ func readUint32LengthPrefixed(in, out *cryptobyte.String) bool {
 
 // checkMetadata checks a change against the limits of metadata.
 func checkMetadata(c Change) error {
-	if c.Description != nil && len(*c.Description) > MaxDescription {
-		return ErrBadMetadata
-	}
-	if len(c.Author) > MaxAuthor {
+	if c.Description != nil && len(*c.Description) > MaxDescription || len(c.Author) > MaxAuthor {
 		return ErrBadMetadata
 	}
 	if c.Labels != nil {

@@ -14,10 +14,10 @@ import (
 	"secretstore/store"
 )
 
-// A value larger than inlineMax is written as pieces first, under a blob named by
-// its value id. It becomes visible with the one transaction that writes the
-// secret's record and checks that the blob still exists. Whatever stops in between
-// leaves a blob that no record names; collect.go removes it.
+// A value larger than inlineMax is written as pieces first, under a blob named
+// by its value id. It becomes visible with the one transaction that writes the
+// secret's record and checks that the blob still exists. Whatever stops in
+// between leaves a blob that no record names; collect.go removes it.
 
 // Pieces writes, reads and removes the pieces of large values.
 type Pieces struct {
@@ -38,9 +38,9 @@ func blobKey(id envelope.ID) store.Key { return barrier.KeyBlobs + "/" + idStrin
 
 func pieceKey(id envelope.ID, i uint32) store.Key { return fmt.Sprintf("%s/%06d", blobKey(id), i) }
 
-// missingPiece means that a record names a piece that does not exist: the secret
-// was overwritten or deleted since the record was read, or the piece is lost. It
-// matches barrier.ErrReadAgain.
+// missingPiece means that a record names a piece that does not exist: the
+// secret was overwritten or deleted since the record was read, or the piece is
+// lost. It matches barrier.ErrReadAgain.
 type missingPiece struct{ key store.Key }
 
 func (e *missingPiece) Error() string { return "no piece " + e.key }
@@ -84,7 +84,10 @@ func (ps *Pieces) commitWith(ctx context.Context, rec *secretRecord, commit func
 // write writes the pieces of a value and returns the version of their head.
 func (ps *Pieces) write(ctx context.Context, p acl.Path, id envelope.ID, value []byte) (store.Version, error) {
 	count := pieceCount(uint64(len(value)))
-	version, err := ps.writeHead(ctx, id, BlobHead{Path: p, Pieces: count})
+	versions, err := ps.barrier.CommitVersions(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+		head := k.Seal(k.BlobPlace(blobKey(id)), envelope.Header{ID: id}, BlobHead{Path: p, Pieces: count}.encode())
+		return []store.Op{store.Create(blobKey(id), head)}, nil
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -96,11 +99,11 @@ func (ps *Pieces) write(ctx context.Context, p acl.Path, id envelope.ID, value [
 			return ps.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
 				data := k.Seal(k.PiecePlace(p, i, count), envelope.Header{ID: id}, part)
 				// The check keeps a late piece from outliving its blob.
-				return []store.Op{store.Check(blobKey(id), version), store.Create(pieceKey(id, i), data)}, nil
+				return []store.Op{store.Check(blobKey(id), versions[0]), store.Create(pieceKey(id, i), data)}, nil
 			})
 		})
 	}
-	return version, group.Wait()
+	return versions[0], group.Wait()
 }
 
 // BlobHead is the plaintext of a blob's own record: it says which secret the
@@ -121,18 +124,6 @@ func decodeBlobHead(plain []byte) (h BlobHead, err error) {
 	h.Pieces = binary.BigEndian.Uint32(plain)
 	h.Path, err = acl.ParsePath(string(plain[4:])) // as it was parsed when it was written
 	return h, err
-}
-
-// writeHead records which secret the pieces will belong to.
-func (ps *Pieces) writeHead(ctx context.Context, id envelope.ID, h BlobHead) (store.Version, error) {
-	versions, err := ps.barrier.CommitVersions(ctx, func(k *barrier.Keys) ([]store.Op, error) {
-		data := k.Seal(k.BlobPlace(blobKey(id)), envelope.Header{ID: id}, h.encode())
-		return []store.Op{store.Create(blobKey(id), data)}, nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	return versions[0], nil
 }
 
 // OpenHead decrypts the record of a blob. ErrCorrupt, ErrUnknownTerm.
@@ -207,9 +198,9 @@ func (ps *Pieces) remove(ctx context.Context, blob store.Key) error {
 	return ps.removeAt(ctx, blob, head)
 }
 
-// removeAt deletes a blob, while it is as it was read, and its pieces. It changes
-// the head first, so that a piece or a commit that is still on its way fails at
-// its check. If another server does the same, the rest is left to it.
+// removeAt deletes a blob, while it is as it was read, and its pieces. It
+// changes the head first, so that a piece or a commit that is still on its way
+// fails at its check. If another server does the same, the rest is left to it.
 func (ps *Pieces) removeAt(ctx context.Context, blob store.Key, head store.Node) error {
 	_, err := ps.backend.Apply(ctx, store.Set(blob, head.Data, head.Version))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -90,7 +90,7 @@ func NewReader(backend store.Backend, b *barrier.Barrier, p *Pieces) *Reader {
 	return &Reader{backend, b, p}
 }
 
-// Options are what Get may be told. The zero value is the current value.
+// Options select what Get returns. The zero value is the current value.
 type Options struct {
 	Version uint64 // of the value; 0 is the current one
 	// KnownID is a value id. If it is the current one, Get returns no value.
@@ -151,8 +151,8 @@ func (r *Reader) getOnce(ctx context.Context, at barrier.Location, c store.Consi
 	return secret, err
 }
 
-// Stat returns the value id and the version of a secret. The errors are those of
-// Get.
+// Stat returns the value id and the version of a secret. The errors are those
+// of Get.
 func (r *Reader) Stat(ctx context.Context, p acl.Path, c store.Consistency) (id string, version uint64, err error) {
 	at, err := r.barrier.Locate(p)
 	if err != nil {
@@ -174,8 +174,8 @@ func (r *Reader) read(ctx context.Context, at barrier.Location, c store.Consiste
 	return r.readRecord(ctx, at, false, c)
 }
 
-// readDeleted reads a deleted secret. ErrNotFound if there is none that could be
-// undeleted.
+// readDeleted reads a deleted secret. ErrNotFound if there is none that could
+// be undeleted.
 func (r *Reader) readDeleted(ctx context.Context, at barrier.Location, c store.Consistency) (*secretRecord, error) {
 	rec, err := r.readRecord(ctx, at, true, c)
 	if err == nil && rec.expired(time.Now()) {
@@ -184,9 +184,10 @@ func (r *Reader) readDeleted(ctx context.Context, at barrier.Location, c store.C
 	return rec, err
 }
 
-// readRecord reads a secret, or the deleted secret of the same path. The intent is
-// read beside it, through the same cache, so that a server that was away learns of
-// a seal before it serves, in whatever way its cache came back to life.
+// readRecord reads a secret, or the deleted secret of the same path. The intent
+// is read beside it, through the same cache, so that a server that was away
+// learns of a seal before it serves, in whatever way its cache came back to
+// life.
 func (r *Reader) readRecord(ctx context.Context, at barrier.Location, deleted bool, c store.Consistency) (*secretRecord, error) {
 	if deleted {
 		at = at.Deleted()
@@ -220,7 +221,8 @@ func (r *Reader) settled(ctx context.Context, at barrier.Location, c store.Consi
 	return rec, err
 }
 
-// readIfPresent is readRecord from the storage itself; nil if there is no record.
+// readIfPresent is readRecord from the storage itself; nil if there is no
+// record.
 func (r *Reader) readIfPresent(ctx context.Context, at barrier.Location, deleted bool) (rec *secretRecord, err error) {
 	err = r.barrier.Settle(ctx, store.Latest, func(c store.Consistency) error {
 		rec, err = r.readRecord(ctx, at, deleted, c)
@@ -250,31 +252,28 @@ func (r *Reader) bothRecords(ctx context.Context, at barrier.Location) (found []
 	return found, nil
 }
 
-// checkExists returns ErrExists or ErrNotFound unless the secret exists as wanted.
-// Memory may be behind the writes of other servers, so an error is confirmed by
-// the storage; without one the caller makes an attempt, which finds out.
-func (r *Reader) checkExists(ctx context.Context, at barrier.Location, want bool) error {
-	err := r.existsAs(ctx, at, want, store.Cached)
-	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) {
-		err = r.existsAs(ctx, at, want, store.Latest)
+// checkExists returns ErrExists or ErrNotFound unless the secret exists as
+// wanted. Memory may be behind the writes of other servers, so an error is
+// confirmed by the storage; without one the caller makes an attempt, which
+// finds out.
+func (r *Reader) checkExists(ctx context.Context, at barrier.Location, want bool) (err error) {
+	for _, c := range []store.Consistency{store.Cached, store.Latest} {
+		_, err = r.settled(ctx, at, c, r.read)
+		switch {
+		case err == nil && !want:
+			err = ErrExists
+		case errors.Is(err, ErrNotFound) && want:
+		case errors.Is(err, ErrNotFound):
+			return nil
+		default:
+			return err
+		}
 	}
 	return err
 }
 
-func (r *Reader) existsAs(ctx context.Context, at barrier.Location, want bool, c store.Consistency) error {
-	_, err := r.settled(ctx, at, c, r.read)
-	switch {
-	case err == nil && !want:
-		return ErrExists
-	case errors.Is(err, ErrNotFound) && !want:
-		return nil
-	default:
-		return err
-	}
-}
-
-// confirmLost tells a lost piece from one that was removed together with an
-// overwritten value. rec was read at the location at of its secret.
+// confirmLost distinguishes a lost piece from one that was removed together
+// with an overwritten value. rec was read at the location at of its secret.
 func (r *Reader) confirmLost(ctx context.Context, at barrier.Location, rec *secretRecord, lost *missingPiece) error {
 	again, err := r.readRecord(ctx, at, !rec.deleted.IsZero(), store.Latest)
 	if err == nil && again.id == rec.id {

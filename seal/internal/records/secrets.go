@@ -26,8 +26,8 @@ type Secrets struct {
 	keep        int // earlier values of a secret
 }
 
-// NewSecrets returns the secrets that reader reads. maxSize is the largest value in
-// bytes, and keep how many earlier values of a secret are kept.
+// NewSecrets returns the secrets that reader reads. maxSize is the largest
+// value in bytes, and keep how many earlier values of a secret are kept.
 func NewSecrets(reader *Reader, cleanup *Cleanup, generations *Generations, maxSize int64, keep int) *Secrets {
 	return &Secrets{reader.backend, reader.barrier, reader, reader.pieces, cleanup, generations, barrier.NewQueue(), maxSize, keep}
 }
@@ -40,8 +40,8 @@ func (s *Secrets) Get(ctx context.Context, p acl.Path, c store.Consistency) (Sec
 	return s.reader.Get(ctx, p, c, Options{})
 }
 
-// GetBounded is Get for callers that bound their memory: admit is called before a
-// value of more than 128 KiB is read, and its error ends the read. It may be
+// GetBounded is Get for callers that bound their memory: admit is called before
+// a value of more than 128 KiB is read, and its error ends the read. It may be
 // called more than once.
 func (s *Secrets) GetBounded(ctx context.Context, p acl.Path, c store.Consistency, admit func() error) (Secret, error) {
 	return s.reader.Get(ctx, p, c, Options{Admit: admit})
@@ -144,9 +144,9 @@ func (p *payload) applyMetadata(c Change) {
 // together with the generation.
 type buildFunc func(k *barrier.Keys, g Generation, old *secretRecord) ([]store.Op, error)
 
-// replace writes over a record that exists and that match accepts, and returns the
-// old record. build gets the record as it is now; it is called again if another
-// write was first.
+// replace writes over a record that exists and that match accepts, and returns
+// the old record. build gets the record as it is now; it is called again if
+// another write was first.
 func (s *Secrets) replace(ctx context.Context, at barrier.Location, read readFunc, match Match, build buildFunc) (*secretRecord, error) {
 	leave, err := s.writers.Enter(ctx, at.Key)
 	if err != nil {
@@ -170,9 +170,9 @@ func (s *Secrets) update(ctx context.Context, at barrier.Location, match Match, 
 }
 
 // replaceCached is replace of a record as this server, or any member of the
-// ensemble, remembers it: mostly in one round trip. If it is not done, nothing has
-// happened, and the record has to be read from the storage. The caller has the
-// turn of the record. The errors are those of replace.
+// ensemble, remembers it: mostly in one round trip. If it is not done, nothing
+// has happened, and the record has to be read from the storage. The caller has
+// the turn of the record. The errors are those of replace.
 func (s *Secrets) replaceCached(ctx context.Context, at barrier.Location, match Match, build buildFunc) (old *secretRecord, done bool, err error) {
 	g, err := s.generations.Of(ctx, at.Folder, store.Cached)
 	if err != nil {
@@ -196,9 +196,9 @@ func (s *Secrets) replaceCached(ctx context.Context, at barrier.Location, match 
 	return old, true, err
 }
 
-// replaceLatest reads a record and writes over it, until no other write was first.
-// The generation is read before the record. From memory it may be so old that the
-// write is refused; then it is read from the storage too.
+// replaceLatest reads a record and writes over it, until no other write was
+// first. The generation is read before the record. From memory it may be so old
+// that the write is refused; then it is read from the storage too.
 func (s *Secrets) replaceLatest(ctx context.Context, at barrier.Location, read readFunc, match Match, build buildFunc) (*secretRecord, error) {
 	for c := store.Cached; ; c = store.Latest {
 		g, err := s.generations.Of(ctx, at.Folder, c)

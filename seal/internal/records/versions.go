@@ -31,8 +31,8 @@ type VersionInfo struct {
 	Current bool
 }
 
-// GetVersion reads one value of a secret, with its present metadata. ErrNotFound
-// if that version is not kept, and the errors of Get.
+// GetVersion reads one value of a secret, with its present metadata.
+// ErrNotFound if that version is not kept, and the errors of Get.
 func (s *Secrets) GetVersion(ctx context.Context, p acl.Path, version uint64, c store.Consistency) (Secret, error) {
 	if version == 0 {
 		return Secret{}, ErrNotFound
@@ -66,9 +66,9 @@ func (s *Secrets) Versions(ctx context.Context, p acl.Path, c store.Consistency)
 	return v, nil
 }
 
-// DeleteVersion removes one earlier value, also of a deleted secret; the current
-// one stays. ErrNotFound if it is not kept, ErrCurrentVersion, and the errors of
-// Delete.
+// DeleteVersion removes one earlier value, also of a deleted secret; the
+// current one stays. ErrNotFound if it is not kept, ErrCurrentVersion, and the
+// errors of Delete.
 func (s *Secrets) DeleteVersion(ctx context.Context, p acl.Path, version uint64, match Match) error {
 	at, err := s.barrier.Locate(p)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package rotation adds a data key to the keyring (a term) that new writes use at
-// once, and then encrypts again all records that are under older terms.
+// Package rotation adds a data key to the keyring (a term) that new writes use
+// at once, and then encrypts again all records that are under older terms.
 //
 // The keyring alone says whether work is left: as long as it has more than one
-// term, some server works on it. The rotation record only says which server, and
-// how far it is; only the progress that people see depends on it, because every
-// re-encryption is conditional on the record that was read.
+// term, some server works on it. The rotation record only says which server,
+// and how far it is; only the progress that people see depends on it, because
+// every re-encryption is conditional on the record that was read.
 package rotation
 
 import (
@@ -90,7 +90,7 @@ type Config struct {
 	// ServerID is this server's, random for each start.
 	ServerID string
 	// TakeTurn keeps operations of the life cycle from running until give is
-	// called. TakeFreshTurn also brings what is known of the life cycle up to date.
+	// called. TakeFreshTurn also refreshes the state of the life cycle.
 	TakeTurn, TakeFreshTurn func(context.Context) (give func(), err error)
 	Log                     *zap.Logger
 }
@@ -142,9 +142,9 @@ func (r *Rotation) terms() (active uint32, count int, err error) {
 	return active, count, err
 }
 
-// writeKeyring replaces the keyring by what change makes of it. Writes of servers
-// that do not know it yet fail at their check of its version, and are done again
-// under it.
+// writeKeyring replaces the keyring by what change makes of it. Writes of
+// servers that do not know it yet fail at their check of its version, and are
+// done again under it.
 func (r *Rotation) writeKeyring(ctx context.Context, change func(*barrier.Keyring) (*barrier.Keyring, error)) error {
 	var seen, next *barrier.Keys
 	var ops []store.Op
@@ -180,8 +180,8 @@ func (r *Rotation) writeKeyring(ctx context.Context, change func(*barrier.Keyrin
 	return nil
 }
 
-// RotationStatus returns the progress of the re-encryption, whichever server works
-// on it. ErrSealed.
+// RotationStatus returns the progress of the re-encryption, whichever server
+// works on it. ErrSealed.
 func (r *Rotation) RotationStatus(ctx context.Context) (Info, error) {
 	info := Info{State: Idle}
 	var err error
@@ -207,7 +207,8 @@ func (r *Rotation) RotationStatus(ctx context.Context) (Info, error) {
 	return info, nil
 }
 
-// readProgress returns the rotation record; an absent or malformed one is empty.
+// readProgress returns the rotation record; an absent or malformed one is
+// empty.
 func (r *Rotation) readProgress(ctx context.Context) (record progressRecord, version store.Version, err error) {
 	node, err := r.config.Backend.Get(ctx, barrier.KeyRotation, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {

@@ -39,8 +39,8 @@ func newSweep(r *Rotation, term uint32, verify bool) *sweep {
 	return &sweep{Rotation: r, term: term, verify: verify, limit: rate.NewLimiter(sweepRate, sweepRate/10)}
 }
 
-// damage collects the records that do not open. A sweep continues past them: one
-// junk record must not keep all others under an old key.
+// damage collects the records that do not open. A sweep continues past them:
+// one junk record must not keep all others under an old key.
 type damage struct {
 	mu    sync.Mutex
 	count int64     // guarded by mu
@@ -62,8 +62,8 @@ func (d *damage) first() (int64, store.Key) {
 // beatEvery is how often a sweep reports its progress.
 const beatEvery = time.Second
 
-// run does the sweep and keeps the rotation record up to date; a server that has
-// lost the record to another one stops.
+// run does the sweep and keeps the rotation record up to date; a server that
+// has lost the record to another one stops.
 func (s *sweep) run(ctx context.Context, beat uint64, version store.Version) error {
 	report := func(ctx context.Context) (err error) {
 		beat++
@@ -271,9 +271,9 @@ func (s *sweep) children(ctx context.Context, key store.Key) ([]string, error) {
 	return list.Names, err
 }
 
-// visitSecret is visit for the record of a secret, deleted or not, that is or was
-// in folder: before it is written, it may be removed and made again with the same
-// version.
+// visitSecret is visit for the record of a secret, deleted or not, that is or
+// was in folder: before it is written, it may be removed and made again with
+// the same version.
 func (s *sweep) visitSecret(ctx context.Context, key, folder store.Key, place func(*barrier.Keys) (envelope.Place, error)) error {
 	g, err := s.config.Generations.Of(ctx, folder, store.Cached)
 	if err != nil {
@@ -282,14 +282,14 @@ func (s *sweep) visitSecret(ctx context.Context, key, folder store.Key, place fu
 	return s.visitIf(ctx, key, g, place)
 }
 
-// visit encrypts one record again if it is under an old term. A write that changes
-// the record meanwhile uses the active term.
+// visit encrypts one record again if it is under an old term. A write that
+// changes the record meanwhile uses the active term.
 func (s *sweep) visit(ctx context.Context, key store.Key, place func(*barrier.Keys) (envelope.Place, error)) error {
 	return s.visitIf(ctx, key, records.Generation{}, place)
 }
 
-// visitIf is visit, which writes only if no secret of the bucket was deleted since
-// g was read.
+// visitIf is visit, which writes only if no secret of the bucket was deleted
+// since g was read.
 func (s *sweep) visitIf(ctx context.Context, key store.Key, g records.Generation, place func(*barrier.Keys) (envelope.Place, error)) error {
 	node, err := s.config.Backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {

@@ -53,8 +53,8 @@ type workState struct {
 	sweptTerm uint32
 }
 
-// mayWork reports whether this server may work: no other does, or the one that did
-// has shown no progress for the lease.
+// mayWork reports whether this server may work: no other does, or the one that
+// did has shown no progress for the lease.
 func (w *workState) mayWork(record progressRecord, self string, now time.Time) bool {
 	if record.Owner == self || record.Owner == "" {
 		return true
@@ -106,8 +106,8 @@ func (r *Rotation) workIfNeeded(ctx context.Context, state *workState) error {
 }
 
 // forgetOldTerms removes all keys but the one of term. It follows a sweep that
-// began after that term was in force and found nothing under another; since then
-// every write has been checked against that keyring.
+// began after that term was in force and found nothing under another; since
+// then every write has been checked against that keyring.
 func (r *Rotation) forgetOldTerms(ctx context.Context, term uint32) error {
 	give, err := r.config.TakeTurn(ctx)
 	if err != nil {

@@ -5,8 +5,8 @@
 //	stores/default/tasks/MINUTE       the tokens that expire in that minute (since 1970)
 //	stores/default/tasks/MINUTE/ID    how often token ID was used, in decimal digits
 //
-// Nothing in there is secret: an id is not its token. An attacker who can write to
-// the storage, and also has a used token, can make it valid again.
+// Nothing in there is secret: an id is not its token. An attacker who can write
+// to the storage, and also has a used token, can make it valid again.
 package uses
 
 import (
