@@ -26,4 +26,7 @@
 // them while the audit log cannot be written, and notes their effect. The
 // documents are in package wire, and package client has a method for each
 // endpoint.
+//
+// What needs no server is in packages below api/internal. The rest, about 2,000
+// lines, is what handles an exchange: its parts would only pass it around.
 package api

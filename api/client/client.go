@@ -1,13 +1,14 @@
-// Package client calls the HTTP API of the Secret Store. It is what the
-// command line uses, and what the server is tested with.
+// Package client calls the HTTP API of the Secret Store. The command line uses
+// it, and the server is tested with it.
 //
-// Client makes single calls. Store keeps a few secrets in memory, follows their
-// changes, and goes on with the last known values while the server is away: what
-// a service wants that runs for long. Errors match the sentinels of this package
+// Client makes single calls: it has one method for each endpoint, and therefore
+// many. Store keeps a few secrets in memory, follows their changes, and keeps
+// serving the last known values while the server is away: it is for services that
+// run for long. Retry repeats calls. Errors match the sentinels of this package
 // with errors.Is, whichever call they come from.
 //
-// It holds a token only for the length of a request, and puts neither tokens
-// nor values into its errors.
+// The client holds a token only for the length of a request, and puts neither
+// tokens nor values into its errors.
 package client
 
 import (
@@ -144,20 +145,31 @@ type answer struct {
 	body   []byte
 }
 
-// once makes the request. Every status but 2xx is an *Error.
-func (c *Client) once(ctx context.Context, k call) (answer, error) {
+// send makes the request. Every status but 2xx is an *Error; otherwise the caller
+// closes the body.
+func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	req, err := c.request(ctx, k)
 	if err != nil {
-		return answer{}, err
+		return nil, err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("call the secret store: %w", err)
+		return nil, fmt.Errorf("call the secret store: %w", err)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, readError(res)
+	}
+	return res, nil
+}
+
+// once makes the request, and reads the answer.
+func (c *Client) once(ctx context.Context, k call) (answer, error) {
+	res, err := c.send(ctx, k)
+	if err != nil {
+		return answer{}, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode/100 != 2 {
-		return answer{}, readError(res)
-	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxAnswer+1))
 	if err != nil {
 		return answer{}, fmt.Errorf("read the answer of the secret store: %w", err)
