@@ -132,6 +132,22 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 	}
 }
 
+// TestPackagesAreInTheArchitecture takes those with one subject each.
+func TestPackagesAreInTheArchitecture(t *testing.T) {
+	page := pages(t)["docs/architecture.md"]
+	for _, parent := range []string{"api/internal", "cmd/secretstore/internal", "cmd/secretstore/internal/cli", "seal/internal", "store", "store/zk/internal"} {
+		entries, err := os.ReadDir(filepath.Join(root, parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && !strings.Contains(page, "`"+e.Name()+"`") && !strings.Contains(page, "`"+parent+"/"+e.Name()+"`") {
+				t.Errorf("the page does not name %s/%s", parent, e.Name())
+			}
+		}
+	}
+}
+
 // TestLibrariesAreExplained compares go.mod with the table in the page on the
 // architecture.
 func TestLibrariesAreExplained(t *testing.T) {
