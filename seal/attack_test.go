@@ -20,7 +20,7 @@ import (
 	"secretstore/store/memory"
 )
 
-// dump returns every record of a backend.
+// dump returns all records of a backend.
 func dump(t *testing.T, b store.Backend) map[store.Key]store.Node {
 	t.Helper()
 	out := map[store.Key]store.Node{}
@@ -41,6 +41,7 @@ func dump(t *testing.T, b store.Backend) map[store.Key]store.Node {
 	return out
 }
 
+// put writes a record, whether or not it exists.
 func put(t *testing.T, b store.Backend, key store.Key, data []byte) {
 	t.Helper()
 	node, err := b.Get(t.Context(), key, store.Latest)
@@ -53,7 +54,7 @@ func put(t *testing.T, b store.Backend, key store.Key, data []byte) {
 	}
 }
 
-func TestStorageShowsNeitherValuesNorNames(t *testing.T) {
+func TestStorageRevealsNeitherValuesNorNames(t *testing.T) {
 	s, b, key := unsealed(t)
 	canaries := []string{"canary-value", "canary-folder", "canary-name", "canary-label", "canary-description", "canary-author", key}
 	description, labels := "canary-description", []string{"canary-label"}
@@ -74,13 +75,13 @@ func TestStorageShowsNeitherValuesNorNames(t *testing.T) {
 	for key, node := range records {
 		for _, canary := range canaries {
 			if strings.Contains(key, canary) || bytes.Contains(node.Data, []byte(canary)) {
-				t.Errorf("%s shows in %s", canary, key)
+				t.Errorf("%s is visible in %s", canary, key)
 			}
 		}
 	}
 }
 
-func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
+func TestSwappedRecordsDoNotOpen(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	a, other := path(t, "f/a"), path(t, "f/b")
@@ -105,20 +106,21 @@ func TestRecordsDoNotOpenInAnotherPlace(t *testing.T) {
 	}
 }
 
-// Junk in the place of any one record is an error or a state, never a panic and
-// never another value.
-func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
+// TestDamageInAnyRecordIsReportedAndNeverServed damages one record at a time.
+// That must lead to an error or to the state damaged, and never to a panic or to
+// a different value.
+func TestDamageInAnyRecordIsReportedAndNeverServed(t *testing.T) {
 	forms := map[string]func([]byte) []byte{
-		"junk":    func([]byte) []byte { return []byte("junk") },
-		"cut":     func(d []byte) []byte { return d[:len(d)/2+1] },
-		"flipped": func(d []byte) []byte { d = bytes.Clone(d); d[len(d)-1] ^= 1; return d },
-		"longer":  func(d []byte) []byte { return append(bytes.Clone(d), 0) },
-		"newer":   func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] ^= 96; return d },
-		"term":    func(d []byte) []byte { d = bytes.Clone(d); d[min(7, len(d)-1)] ^= 8; return d },
-		"huge":    func([]byte) []byte { return make([]byte, store.MaxData) },
+		"junk":      func([]byte) []byte { return []byte("junk") },
+		"truncated": func(d []byte) []byte { return d[:len(d)/2+1] },
+		"flipped":   func(d []byte) []byte { d = bytes.Clone(d); d[len(d)-1] ^= 1; return d },
+		"longer":    func(d []byte) []byte { return append(bytes.Clone(d), 0) },
+		"newer":     func(d []byte) []byte { d = bytes.Clone(d); d[min(2, len(d)-1)] ^= 96; return d },
+		"term":      func(d []byte) []byte { d = bytes.Clone(d); d[min(7, len(d)-1)] ^= 8; return d },
+		"huge":      func([]byte) []byte { return make([]byte, store.MaxData) },
 	}
 	values := map[string][]byte{"f/a": []byte("small"), "large": bytes.Repeat([]byte("v"), 300<<10)}
-	for form, spoil := range forms {
+	for form, damage := range forms {
 		s, b, key := unsealed(t)
 		ctx := t.Context()
 		for p, v := range values {
@@ -127,34 +129,34 @@ func TestJunkInAnyRecordIsToldAndNeverServed(t *testing.T) {
 			}
 		}
 		for record, node := range dump(t, b) {
-			put(t, b, record, spoil(node.Data))
+			put(t, b, record, damage(node.Data))
 			_ = lifecycle.Refresh(ctx, s.Lifecycle)
-			told := s.Status().State == StateDamaged
+			noticed := s.Status().State == StateDamaged
 			for p, v := range values {
 				got, err := s.Get(ctx, path(t, p), store.Latest)
 				if err == nil && !bytes.Equal(got.Value, v) {
-					t.Errorf("%s %s: another value was served", form, record)
+					t.Errorf("%s %s: a different value was served", form, record)
 				}
 				if errors.Is(err, store.ErrUnavailable) {
-					t.Errorf("%s %s: damage is told as an outage: %v", form, record, err)
+					t.Errorf("%s %s: damage was reported as an outage: %v", form, record, err)
 				}
-				told = told || err != nil
+				noticed = noticed || err != nil
 			}
 			s.folders.Forget() // as after a restart
 			_, err := s.List(ctx, acl.Path{}, Page{}, store.Latest)
-			if told = told || err != nil; !told && strings.Contains(record, "secrets") {
-				t.Errorf("%s %s: nobody noticed", form, record)
+			if noticed = noticed || err != nil; !noticed && strings.Contains(record, "secrets") {
+				t.Errorf("%s %s: the damage was not noticed", form, record)
 			}
 			put(t, b, record, node.Data)
 			if _, err := s.Unseal(ctx, key); err != nil {
-				t.Fatalf("%s %s: put back, and still %v", form, record, err)
+				t.Fatalf("%s %s: after restoring the record: %v", form, record, err)
 			}
 		}
 		s.Close()
 	}
 }
 
-// lastSeal returns the id of the last seal in a record of the seal intent.
+// lastSeal returns the id of the last seal in a seal intent record.
 func lastSeal(t *testing.T, record []byte) string {
 	t.Helper()
 	var in struct{ Seal string }
@@ -174,7 +176,7 @@ func recordedAsSealed(t *testing.T, b store.Backend) bool {
 	return bytes.Contains(node.Data, []byte(`"sealed":true`))
 }
 
-func TestForgedIntentDoesNotUnseal(t *testing.T) {
+func TestForgedIntentNeverUnseals(t *testing.T) {
 	b := memory.New()
 	s := bootstrapped(t, b)
 	before, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
@@ -188,12 +190,12 @@ func TestForgedIntentDoesNotUnseal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was, is := lastSeal(t, before.Data), lastSeal(t, sealed.Data)
+	oldID, newID := lastSeal(t, before.Data), lastSeal(t, sealed.Data)
 	for _, forged := range [][]byte{
-		before.Data, // the genuine record from before the seal, put back
-		[]byte(`{"format":1,"sealed":false,"seal":"` + is + `"}`),
-		[]byte(`{"format":1,"sealed":false,"seal":"` + is + `","mac":"00"}`),
-		bytes.Replace(before.Data, []byte(was), []byte(is), 1),
+		before.Data, // the genuine record from before the seal
+		[]byte(`{"format":1,"sealed":false,"seal":"` + newID + `"}`),
+		[]byte(`{"format":1,"sealed":false,"seal":"` + newID + `","mac":"00"}`),
+		bytes.Replace(before.Data, []byte(oldID), []byte(newID), 1),
 	} {
 		put(t, b, barrier.KeyIntent, forged)
 		if err := lifecycle.Refresh(t.Context(), s.Lifecycle); err != nil {
@@ -203,7 +205,7 @@ func TestForgedIntentDoesNotUnseal(t *testing.T) {
 			t.Errorf("%s: %v", forged, st.State)
 		}
 		if bytes.Equal(forged, before.Data) {
-			continue // after a restart nothing tells it from the present one: see the threat model
+			continue // a restarted server cannot recognize this one as old: see the threat model
 		}
 		if restarted := open(t, b, true); restarted.Status().State != StateSealed {
 			t.Errorf("%s: unsealed after a restart", forged)
@@ -211,7 +213,7 @@ func TestForgedIntentDoesNotUnseal(t *testing.T) {
 	}
 }
 
-func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
+func TestLostKeyRecordsAreDamageNotAnEmptyStorage(t *testing.T) {
 	for _, lost := range []store.Key{barrier.KeyConfig, barrier.KeyRoot, barrier.KeyKeyring} {
 		s, b, _ := unsealed(t)
 		if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
@@ -238,7 +240,7 @@ func TestLostOrForeignKeyRecordsAreDamageNotEmptiness(t *testing.T) {
 	}
 }
 
-func TestRunningServerNeverAdoptsAnotherStore(t *testing.T) {
+func TestRunningServerNeverAcceptsAnotherStore(t *testing.T) {
 	s, b, _ := unsealed(t)
 	for key, node := range dump(t, b) {
 		if _, err := b.Apply(t.Context(), store.Delete(key, node.Version)); err != nil {
@@ -247,7 +249,7 @@ func TestRunningServerNeverAdoptsAnotherStore(t *testing.T) {
 	}
 	_ = lifecycle.Refresh(t.Context(), s.Lifecycle)
 	if st := s.Status(); st.State != StateDamaged {
-		t.Fatalf("wiped under a running server: %+v", st)
+		t.Fatalf("after a wipe under a running server: %+v", st)
 	}
 	fresh, key := initialized(t, b)
 	if _, err := fresh.Unseal(t.Context(), key); err != nil {
@@ -260,61 +262,61 @@ func TestRunningServerNeverAdoptsAnotherStore(t *testing.T) {
 // faulty lets a test break the storage between the store and a real backend.
 type faulty struct {
 	store.Backend
-	// apply decides about each transaction: whether it reaches the storage,
-	// and the error that the caller is told in place of the outcome.
-	apply atomic.Pointer[func([]store.Op) (reach bool, err error)]
-	away  atomic.Bool // nothing answers
+	// apply decides for each transaction whether it is applied, and which error,
+	// if any, is returned in place of the outcome.
+	apply atomic.Pointer[func([]store.Op) (applied bool, err error)]
+	down  atomic.Bool // every call fails
 }
 
 func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
-	if f.away.Load() {
+	if f.down.Load() {
 		return nil, store.ErrUnavailable
 	}
 	decide := f.apply.Load()
 	if decide == nil {
 		return f.Backend.Apply(ctx, ops...)
 	}
-	reach, told := (*decide)(ops)
-	if !reach {
-		return nil, told
+	applied, failure := (*decide)(ops)
+	if !applied {
+		return nil, failure
 	}
 	versions, err := f.Backend.Apply(ctx, ops...)
-	if told != nil {
-		return nil, told
+	if failure != nil {
+		return nil, failure
 	}
 	return versions, err
 }
 
 func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
-	if f.away.Load() {
+	if f.down.Load() {
 		return store.Node{}, store.ErrUnavailable
 	}
 	return f.Backend.Get(ctx, key, c)
 }
 
 func (f *faulty) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
-	if f.away.Load() {
+	if f.down.Load() {
 		return store.Listing{}, store.ErrUnavailable
 	}
 	return f.Backend.Children(ctx, key, c)
 }
 
-func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
-	t.Parallel() // it waits for the server to try again
+func TestSealDuringAnOutageTakesEffectAndIsRecordedLater(t *testing.T) {
+	t.Parallel() // waits for the server to retry
 	b := memory.New()
 	f := &faulty{Backend: b}
 	s := bootstrapped(t, f)
 	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	f.away.Store(true)
+	f.down.Store(true)
 	st, err := s.Seal(t.Context())
 	wantErr(t, "Seal", err, ErrSealNotRecorded)
 	wantErr(t, "Seal", err, store.ErrUnavailable)
 	if st.State != StateSealed {
 		t.Fatalf("state %v", st.State)
 	}
-	f.away.Store(false)
+	f.down.Store(false)
 	for deadline := time.Now().Add(time.Minute); !recordedAsSealed(t, b); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the seal was never recorded")
@@ -325,13 +327,13 @@ func TestSealDuringAnOutageHoldsAndIsRecordedLater(t *testing.T) {
 	}
 }
 
-func TestOutageNeitherSealsNorForgets(t *testing.T) {
+func TestOutageDoesNotSealOrDropKeys(t *testing.T) {
 	f := &faulty{Backend: memory.New()}
 	s, _ := unsealedOn(t, f)
 	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	f.away.Store(true)
+	f.down.Store(true)
 	if err := lifecycle.Refresh(t.Context(), s.Lifecycle); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("refresh: %v", err)
 	}
@@ -340,29 +342,30 @@ func TestOutageNeitherSealsNorForgets(t *testing.T) {
 	if st := s.Status(); st.State != StateUnsealed {
 		t.Errorf("state %v", st.State)
 	}
-	f.away.Store(false)
+	f.down.Store(false)
 	if got, err := s.Get(t.Context(), path(t, "a"), store.Cached); err != nil || string(got.Value) != "v" {
 		t.Errorf("after the outage: %v", err)
 	}
 }
 
-func TestStorageAwayAtStartIsWaitedFor(t *testing.T) {
+func TestServerStartedDuringAnOutageUnsealsAfterIt(t *testing.T) {
 	f := &faulty{Backend: memory.New()}
-	f.away.Store(true)
+	f.down.Store(true)
 	s := open(t, f, true)
 	if st := s.Status(); st.State != StateUnknown || !st.Sealed() {
 		t.Fatalf("%+v", st)
 	}
 	_, err := s.Get(t.Context(), path(t, "a"), store.Cached)
 	wantErr(t, "Get", err, store.ErrUnavailable)
-	f.away.Store(false)
+	f.down.Store(false)
 	if err := lifecycle.Refresh(t.Context(), s.Lifecycle); err != nil || s.Status().State != StateUnsealed {
 		t.Errorf("%+v, %v", s.Status(), err)
 	}
 }
 
-// A crash at any write of the start leaves either nothing or a whole store.
-func TestCrashDuringInitLeavesNothingOrAWholeStore(t *testing.T) {
+// TestCrashDuringInitLeavesNothingOrACompleteStore fails the write of Init, with
+// and without effect.
+func TestCrashDuringInitLeavesNothingOrACompleteStore(t *testing.T) {
 	for _, persisted := range []bool{false, true} {
 		b := memory.New()
 		f := &faulty{Backend: b}
@@ -387,13 +390,14 @@ func TestCrashDuringInitLeavesNothingOrAWholeStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := restarted.Unseal(t.Context(), unsealKeyOf(t, info)); err != nil {
-			t.Errorf("a store whose Init reply was lost does not unseal: %v", err)
+			t.Errorf("a store whose Init lost its reply does not unseal: %v", err)
 		}
 	}
 }
 
-// A large value of which any one transaction fails is never half visible.
-func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
+// TestPartlyWrittenValuesAreNeverVisible fails each transaction of a large value
+// in turn.
+func TestPartlyWrittenValuesAreNeverVisible(t *testing.T) {
 	value := bytes.Repeat([]byte("0123456789abcdef"), 40<<10) // 5 pieces
 	for failAt := range 8 {
 		for _, persisted := range []bool{false, true} {
@@ -412,9 +416,9 @@ func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
 			got, err := s.Get(t.Context(), path(t, "large"), store.Latest)
 			switch {
 			case err == nil && !bytes.Equal(got.Value, value):
-				t.Errorf("write %d fails (persisted %v): half a value is visible", failAt, persisted)
+				t.Errorf("write %d fails (persisted %v): a part of a value is visible", failAt, persisted)
 			case writeErr == nil && err != nil:
-				t.Errorf("write %d fails (persisted %v): acknowledged, and then %v", failAt, persisted, err)
+				t.Errorf("write %d fails (persisted %v): acknowledged, but then %v", failAt, persisted, err)
 			case err != nil && !errors.Is(err, ErrNotFound):
 				t.Errorf("write %d fails (persisted %v): %v", failAt, persisted, err)
 			}
@@ -423,7 +427,7 @@ func TestHalfWrittenValuesAreNeverVisible(t *testing.T) {
 	}
 }
 
-func TestNothingIsDecryptedAfterSealHasReturned(t *testing.T) {
+func TestNothingIsDecryptedAfterSealReturns(t *testing.T) {
 	s, _, key := unsealed(t)
 	ctx := t.Context()
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
@@ -464,7 +468,7 @@ func TestNothingIsDecryptedAfterSealHasReturned(t *testing.T) {
 	readers.Wait()
 }
 
-func TestConcurrentUpdatesOfOneSecretAllHappen(t *testing.T) {
+func TestConcurrentUpdatesOfOneSecretAllTakeEffect(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
@@ -491,7 +495,7 @@ func TestConcurrentUpdatesOfOneSecretAllHappen(t *testing.T) {
 	}
 }
 
-func TestNamesOfEveryLengthComeBack(t *testing.T) {
+func TestNamesOfEveryLengthAreListed(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx := t.Context()
 	var want []string
@@ -513,6 +517,6 @@ func TestNamesOfEveryLengthComeBack(t *testing.T) {
 	}
 	slices.Sort(want)
 	if !slices.Equal(want, got.Names) {
-		t.Errorf("%d names in, %d out", len(want), len(got.Names))
+		t.Errorf("%d names written, %d listed", len(want), len(got.Names))
 	}
 }

@@ -31,9 +31,9 @@ func createAll(t *testing.T, s *Store, all map[string]Change) {
 	}
 }
 
-// TestRotationTakesDeletedSecretsAndEarlierValuesAlong also undeletes from under
-// the new key.
-func TestRotationTakesDeletedSecretsAndEarlierValuesAlong(t *testing.T) {
+// TestRotationReencryptsDeletedSecretsAndEarlierValues also undeletes under the
+// new key.
+func TestRotationReencryptsDeletedSecretsAndEarlierValues(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	createAll(t, s, map[string]Change{"f/small": text("first"), "f/large": largeValue, "f/live": text("first")})
@@ -85,12 +85,12 @@ func TestRotationTakesDeletedSecretsAndEarlierValuesAlong(t *testing.T) {
 	}
 }
 
-// TestCrashInDeleteUndeleteAndPurge cuts each off at each of its writes, told and
-// untold: the secret is whole, or deleted and whole, and never half.
+// TestCrashInDeleteUndeleteAndPurge fails each write of each operation, with and
+// without effect. The secret must then be complete, live or deleted.
 func TestCrashInDeleteUndeleteAndPurge(t *testing.T) {
 	operations := map[string]func(context.Context, *Store) error{
 		"delete":   func(ctx context.Context, s *Store) error { return s.Delete(ctx, path(t, "f/live"), nil) },
-		"undelete": func(ctx context.Context, s *Store) error { return errOf(s.Undelete(ctx, path(t, "f/gone"))) },
+		"undelete": func(ctx context.Context, s *Store) error { return errOf(s.Undelete(ctx, path(t, "f/deleted"))) },
 		"purge":    func(ctx context.Context, s *Store) error { return s.Purge(ctx, path(t, "f/live"), nil) },
 		"version":  func(ctx context.Context, s *Store) error { return s.DeleteVersion(ctx, path(t, "f/old"), 1, nil) },
 	}
@@ -108,8 +108,8 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 	ctx := t.Context()
 	f := &faulty{Backend: memory.New()}
 	s, key := unsealedOn(t, f)
-	createAll(t, s, map[string]Change{"f/live": largeValue, "f/gone": largeValue, "f/old": text("first")})
-	for _, err := range []error{s.Delete(ctx, path(t, "f/gone"), nil), errOf(s.Update(ctx, path(t, "f/old"), text("second")))} {
+	createAll(t, s, map[string]Change{"f/live": largeValue, "f/deleted": largeValue, "f/old": text("first")})
+	for _, err := range []error{s.Delete(ctx, path(t, "f/deleted"), nil), errOf(s.Update(ctx, path(t, "f/old"), text("second")))} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,12 +118,12 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 	var n atomic.Int64
 	decide := func([]store.Op) (bool, error) {
 		if i := n.Add(1); i >= int64(failAt+1) {
-			return persisted && i == int64(failAt+1), store.ErrOutcomeUnknown // and nothing after it
+			return persisted && i == int64(failAt+1), store.ErrOutcomeUnknown // later writes have no effect
 		}
 		return true, nil
 	}
 	f.apply.Store(&decide)
-	told := operation(ctx, s)
+	operationErr := operation(ctx, s)
 	s.Close()
 	f.apply.Store(nil)
 
@@ -133,7 +133,7 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 		t.Fatal(err)
 	}
 	where := fmt.Sprintf("%s, write %d fails (persisted %v)", name, failAt, persisted)
-	for _, p := range []string{"f/live", "f/gone"} {
+	for _, p := range []string{"f/live", "f/deleted"} {
 		_, err := s.Undelete(ctx, path(t, p))
 		switch {
 		case errors.Is(err, ErrNotFound) && (name == "purge" && p == "f/live"):
@@ -146,26 +146,27 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 		}
 	}
 	_, err := s.GetVersion(ctx, path(t, "f/old"), 1, store.Latest)
-	if name != "version" && err != nil || told == nil && name == "version" && !errors.Is(err, ErrNotFound) {
+	if name != "version" && err != nil || operationErr == nil && name == "version" && !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: version 1: %v", where, err)
 	}
 }
 
-// TestDeletedSecretsExpire with their pieces, and only when their time is over.
+// TestDeletedSecretsExpire checks that they are removed with their pieces once
+// UndeleteFor has passed, and not earlier.
 func TestDeletedSecretsExpire(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx, now := t.Context(), time.Now()
-	createAll(t, s, map[string]Change{"f/over": largeValue, "f/soon": largeValue, "g/over": text("v")})
-	for p, ago := range map[string]time.Duration{"f/over": UndeleteFor + time.Hour, "f/soon": UndeleteFor - time.Hour, "g/over": UndeleteFor + time.Hour} {
+	createAll(t, s, map[string]Change{"f/expired": largeValue, "f/soon": largeValue, "g/expired": text("v")})
+	for p, ago := range map[string]time.Duration{"f/expired": UndeleteFor + time.Hour, "f/soon": UndeleteFor - time.Hour, "g/expired": UndeleteFor + time.Hour} {
 		if err := records.DeleteAt(ctx, s.Secrets, path(t, p), nil, now.Add(-ago)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Nobody sees it any more, collected or not.
-	wantErr(t, "Undelete after its time", errOf(s.Undelete(ctx, path(t, "f/over"))), ErrNotFound)
-	_, err := s.Versions(ctx, path(t, "f/over"), store.Latest)
-	wantErr(t, "Versions after its time", err, ErrNotFound)
-	wantErr(t, "DeleteVersion after its time", s.DeleteVersion(ctx, path(t, "f/over"), 1, nil), ErrNotFound)
+	// It is not visible, whether or not it was collected.
+	wantErr(t, "Undelete after expiry", errOf(s.Undelete(ctx, path(t, "f/expired"))), ErrNotFound)
+	_, err := s.Versions(ctx, path(t, "f/expired"), store.Latest)
+	wantErr(t, "Versions after expiry", err, ErrNotFound)
+	wantErr(t, "DeleteVersion after expiry", s.DeleteVersion(ctx, path(t, "f/expired"), 1, nil), ErrNotFound)
 
 	due := map[store.Key]time.Time{}
 	for _, row := range []struct {
@@ -184,12 +185,13 @@ func TestDeletedSecretsExpire(t *testing.T) {
 		}
 	}
 	if len(due) != 0 {
-		t.Errorf("%d times are still remembered", len(due))
+		t.Errorf("%d expiry times are still remembered", len(due))
 	}
 }
 
-// TestExpiryLeavesALaterDeleteAlone, although it has the version of the earlier
-// and the server has not heard of it.
+// TestExpiryLeavesALaterDeleteAlone deletes a secret, undeletes it and deletes it
+// again on another server, so that the record has the version it had before. The
+// server that expires the first delete has not heard of the second.
 func TestExpiryLeavesALaterDeleteAlone(t *testing.T) {
 	first, view, second := twoServers(t)
 	ctx, now, p := t.Context(), time.Now(), path(t, "f/a")
@@ -211,12 +213,13 @@ func TestExpiryLeavesALaterDeleteAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := second.Undelete(ctx, p); err != nil {
-		t.Errorf("a secret that was deleted a moment ago: %v", err)
+		t.Errorf("a secret that has just been deleted: %v", err)
 	}
 }
 
-// TestLaterDeleteTakesThePlaceOfTheEarlier, whose pieces go.
-func TestLaterDeleteTakesThePlaceOfTheEarlier(t *testing.T) {
+// TestLaterDeleteReplacesTheEarlier checks that the pieces of the earlier deleted
+// secret are removed.
+func TestLaterDeleteReplacesTheEarlier(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "f/a")
 	for round := range 3 {
@@ -260,7 +263,7 @@ func TestCollectorKeepsThePiecesOfDeletedSecrets(t *testing.T) {
 	}
 }
 
-// between lets something happen right before a record is read.
+// between calls a function before each read of a record.
 type between struct {
 	store.Backend
 	before atomic.Pointer[func(store.Key)]
@@ -273,10 +276,10 @@ func (b *between) Get(ctx context.Context, key store.Key, c store.Consistency) (
 	return b.Backend.Get(ctx, key, c)
 }
 
-// TestCollectorDoesNotMissASecretThatComesAndGoes has it deleted whenever the
-// collector looks among the secrets, and undeleted whenever it looks among the
-// deleted ones.
-func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
+// TestCollectorKeepsThePiecesOfAMovingSecret deletes a secret whenever the
+// collector reads it among the live ones, and undeletes it whenever the collector
+// reads it among the deleted ones.
+func TestCollectorKeepsThePiecesOfAMovingSecret(t *testing.T) {
 	b := &between{Backend: memory.New()}
 	s, _ := unsealedOn(t, b)
 	ctx, p := t.Context(), path(t, "a")
@@ -308,8 +311,8 @@ func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
 		}
 	}
 	b.before.Store(&hook)
-	seen := map[store.Key]time.Time{barrier.KeyBlobs + "/" + got.ID: {}} // long ago
-	_ = s.collector.CollectBlobs(ctx, seen, time.Now())                  // may fail: it was not alone
+	seen := map[store.Key]time.Time{barrier.KeyBlobs + "/" + got.ID: {}} // seen long ago
+	_ = s.collector.CollectBlobs(ctx, seen, time.Now())                  // may fail because of the moves
 	b.before.Store(nil)
 	if moves < 2 {
 		t.Fatalf("%d moves", moves)
@@ -319,7 +322,7 @@ func TestCollectorDoesNotMissASecretThatComesAndGoes(t *testing.T) {
 	}
 }
 
-func TestStorageWithDeletedSecretsAloneIsNotEmpty(t *testing.T) {
+func TestStorageWithOnlyDeletedSecretsIsNotEmpty(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	createAll(t, s, map[string]Change{"a": text("v")})
@@ -340,9 +343,9 @@ func TestStorageWithDeletedSecretsAloneIsNotEmpty(t *testing.T) {
 	}
 }
 
-// TestDeletedSecretOpensInNoOtherPlace: neither as a secret, nor as another
-// deleted one.
-func TestDeletedSecretOpensInNoOtherPlace(t *testing.T) {
+// TestDeletedSecretOpensOnlyInItsPlace: it opens neither as a live secret nor as
+// another deleted one, and a live secret does not open as a deleted one.
+func TestDeletedSecretOpensOnlyInItsPlace(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	createAll(t, s, map[string]Change{"a": text("of a"), "b": text("of b")})
@@ -360,17 +363,17 @@ func TestDeletedSecretOpensInNoOtherPlace(t *testing.T) {
 	}
 	deleted := dump(t, b)[barrier.DeletedKey(keys["a"])].Data
 	put(t, b, barrier.DeletedKey(keys["b"]), deleted)
-	wantErr(t, "another's", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
+	wantErr(t, "another deleted secret", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
 	put(t, b, barrier.DeletedKey(keys["b"]), records[keys["b"]].Data)
-	wantErr(t, "a secret", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
+	wantErr(t, "a live secret as a deleted one", errOf(s.Undelete(ctx, path(t, "b"))), ErrCorrupt)
 	put(t, b, keys["a"], deleted)
 	_, err := s.Get(ctx, path(t, "a"), store.Latest)
-	wantErr(t, "as a secret", err, ErrCorrupt)
+	wantErr(t, "a deleted secret as a live one", err, ErrCorrupt)
 }
 
-// TestPurgeLeavesNothing looks for the ciphertext of every value that a secret
-// has had. In a bolt file it can lie in free pages until the file is rewritten,
-// as each rotation does at its end.
+// TestPurgeLeavesNothing searches for the ciphertext of every value that a secret
+// has had. In a bolt file it may remain in free pages until the file is
+// rewritten, which happens at the end of each rotation.
 func TestPurgeLeavesNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets.db")
 	b, err := bolt.Open(t.Context(), file)
@@ -381,36 +384,36 @@ func TestPurgeLeavesNothing(t *testing.T) {
 	s, _ := unsealedOn(t, b)
 	ctx, p := t.Context(), path(t, "folder/canary")
 	createAll(t, s, map[string]Change{"kept": text("v")})
-	ofOthers := dump(t, b)
+	otherRecords := dump(t, b)
 	traces := map[store.Key][]byte{}
-	note := func() {
+	collectTraces := func() {
 		for key, node := range dump(t, b) {
-			if _, other := ofOthers[key]; !other {
+			if _, other := otherRecords[key]; !other {
 				traces[fmt.Sprint(key, " ", len(traces))] = node.Data
 			}
 		}
 	}
 	createAll(t, s, map[string]Change{"folder/canary": largeValue})
-	note()
-	if err := s.Delete(ctx, p, nil); err != nil { // its pieces stay with it
+	collectTraces()
+	if err := s.Delete(ctx, p, nil); err != nil { // its pieces are kept
 		t.Fatal(err)
 	}
 	createAll(t, s, map[string]Change{"folder/canary": text("second")})
-	note()
+	collectTraces()
 	if _, err := s.Update(ctx, p, text("third")); err != nil {
 		t.Fatal(err)
 	}
-	note()
+	collectTraces()
 	if err := s.Purge(ctx, p, nil); err != nil {
 		t.Fatal(err)
 	}
-	// All is gone with the answer, but for the records of the empty folders.
+	// When Purge returns, only the records of the empty folders are left.
 	if n := children(t, b, barrier.KeyBlobs); n != 0 {
 		t.Errorf("%d blobs", n)
 	}
 	s.cleanup.Wait()
 	for key := range dump(t, b) {
-		if _, other := ofOthers[key]; !other {
+		if _, other := otherRecords[key]; !other {
 			t.Errorf("%s is left", key)
 		}
 	}
@@ -422,7 +425,7 @@ func TestPurgeLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(traces) < 6 {
-		t.Fatalf("only %d traces to look for", len(traces))
+		t.Fatalf("only %d traces to search for", len(traces))
 	}
 	for key, data := range traces {
 		if bytes.Contains(content, data) {
@@ -432,7 +435,7 @@ func TestPurgeLeavesNothing(t *testing.T) {
 	wantErr(t, "purge of nothing", s.Purge(ctx, p, nil), ErrNotFound)
 }
 
-func TestPurgeAsksForItsCondition(t *testing.T) {
+func TestPurgeHonorsItsCondition(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "a")
 	id, err := s.Create(ctx, p, text("v"))

@@ -20,7 +20,7 @@ import (
 	"secretstore/store/memory"
 )
 
-// sharesOf decrypts every wrapped share: all are the test holder's.
+// sharesOf decrypts wrapped shares, all of which belong to the test holder.
 func sharesOf(t *testing.T, keys []string) []string {
 	t.Helper()
 	var out []string
@@ -38,6 +38,8 @@ func sharesOf(t *testing.T, keys []string) []string {
 	return out
 }
 
+// sameHolder returns the parameters for n shares that all belong to the test
+// holder.
 func sameHolder(t *testing.T, n, threshold int) InitParams {
 	t.Helper()
 	p := InitParams{Shares: n, Threshold: threshold}
@@ -85,7 +87,7 @@ func TestThresholdOfHoldersUnseals(t *testing.T) {
 	}
 }
 
-func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
+func TestRekeyTakesEffectOnlyAfterNewHoldersProveTheirShares(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		s, b, oldKey := unsealed(t)
 		ctx := t.Context()
@@ -98,10 +100,10 @@ func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
 		}
 		_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
 		wantErr(t, "second rekey", err, ErrRekeyUnderWay)
-		// The old key is in force until the new holders have proved theirs.
+		// The old key is valid until the new holders have proved their shares.
 		if other := open(t, b, false); true {
 			if _, err := other.Unseal(ctx, oldKey); err != nil {
-				t.Fatalf("the old key opens nothing during the rekey: %v", err)
+				t.Fatalf("the old key does not unseal during the rekey: %v", err)
 			}
 		}
 		fresh := sharesOf(t, info.Keys)
@@ -123,7 +125,7 @@ func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
 		}
 		restarted := open(t, b, false)
 		_, err = restarted.Unseal(ctx, oldKey)
-		wantErr(t, "the old key after the rekey", err, ErrBadKey) // 64 digits are no share of several
+		wantErr(t, "the old key after the rekey", err, ErrBadKey) // 64 digits are not one share among several
 		for _, share := range fresh[1:] {
 			if _, err := restarted.Unseal(ctx, share); err != nil {
 				t.Fatal(err)
@@ -137,7 +139,7 @@ func TestRekeyPutsTheNewHoldersInForceOnlyAfterTheyProveIt(t *testing.T) {
 	}
 }
 
-func TestRekeyWithSeveralHoldersNeedsThem(t *testing.T) {
+func TestRekeyNeedsTheCurrentShares(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, memory.New(), false)
 	info, err := s.Init(ctx, sameHolder(t, 3, 2))
@@ -166,7 +168,7 @@ func TestRekeyWithSeveralHoldersNeedsThem(t *testing.T) {
 	wantErr(t, "verify after cancel", err, ErrNoRekey)
 }
 
-func TestForgedRekeyIsNotOfferedToHolders(t *testing.T) {
+func TestForgedRekeyIsNotShownToHolders(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
@@ -213,7 +215,7 @@ func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 	wantErr(t, "auto-unseal", err, ErrNoBootstrapKey)
 }
 
-// settleRotation waits until the store has one data key.
+// settleRotation waits for the rotation to end: until the store has one data key.
 func settleRotation(t *testing.T, s *Store) RotationInfo {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -230,7 +232,7 @@ func settleRotation(t *testing.T, s *Store) RotationInfo {
 	}
 }
 
-func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
+func TestRotationReencryptsEverythingAndLosesNothing(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
@@ -250,7 +252,7 @@ func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Reads and writes go on, on both servers.
+	// Both servers keep reading and writing.
 	stop := make(chan struct{})
 	var users sync.WaitGroup
 	var writes atomic.Int64
@@ -303,11 +305,11 @@ func TestRotationLeavesNothingUnderOldKeysAndLosesNothing(t *testing.T) {
 	}
 	after, err := s.Get(ctx, path(t, "f1/s1"), store.Latest)
 	if err != nil || after.ID != before.ID || after.Version != before.Version {
-		t.Errorf("a rotation looks like a write: %+v then %+v, %v", before, after, err)
+		t.Errorf("the rotation changed the value id or version: %+v then %+v, %v", before, after, err)
 	}
 }
 
-func TestOtherServersFollowANewRootKey(t *testing.T) {
+func TestOtherServersPickUpANewRootKey(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
@@ -322,7 +324,7 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := other.Create(ctx, path(t, "a"), text("v")); err != nil {
-		t.Errorf("the other server did not follow: %v", err)
+		t.Errorf("the other server did not pick up the new root key: %v", err)
 	}
 	if got, err := a.Get(ctx, path(t, "a"), store.Latest); err != nil || string(got.Value) != "v" {
 		t.Error(err)
@@ -333,9 +335,9 @@ func TestOtherServersFollowANewRootKey(t *testing.T) {
 	}
 }
 
-// TestServerThatMissedARootKeyComesBackSealed: it cannot tell the new one from a
-// stranger's, and says what to do.
-func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
+// TestServerThatMissedARootKeySealsItself: the server cannot distinguish the new
+// root key from an attacker's, so it needs a restart.
+func TestServerThatMissedARootKeySealsItself(t *testing.T) {
 	a, b, key := unsealed(t)
 	f := &faulty{Backend: b}
 	other := open(t, f, false)
@@ -343,7 +345,7 @@ func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
 	if _, err := other.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	f.away.Store(true)
+	f.down.Store(true)
 	for range 2 {
 		info, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
 		if err != nil {
@@ -354,7 +356,7 @@ func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.away.Store(false)
+	f.down.Store(false)
 	if err := lifecycle.Refresh(ctx, other.Lifecycle); err != nil || other.Status().State != StateSealed {
 		t.Fatalf("%+v, %v", other.Status(), err)
 	}
@@ -366,9 +368,9 @@ func TestServerThatMissedARootKeyComesBackSealed(t *testing.T) {
 	}
 }
 
-// TestCrashAtAnyWriteOfRekeyAndRotation kills the server at each of its writes,
-// before and after the write has happened, and proves that holders can still
-// unseal and every secret reads.
+// TestCrashAtAnyWriteOfRekeyAndRotation stops the server at each of its writes,
+// with and without effect. Holders must still be able to unseal, and every secret
+// must be readable.
 func TestCrashAtAnyWriteOfRekeyAndRotation(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for failAt := 1; ; failAt++ {
@@ -384,8 +386,8 @@ func TestCrashAtAnyWriteOfRekeyAndRotation(t *testing.T) {
 	}
 }
 
-// crashOnce runs a rekey and lets its failAt-th transaction be the last; it
-// reports whether there were so many.
+// crashOnce runs a rekey and lets no transaction succeed from the failAt-th on.
+// It reports whether there were that many.
 func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 	t.Helper()
 	ctx := t.Context()
@@ -410,7 +412,7 @@ func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 		case k == int64(failAt):
 			return persisted, store.ErrOutcomeUnknown
 		default:
-			return false, store.ErrUnavailable // dead
+			return false, store.ErrUnavailable // the server is dead
 		}
 	}
 	f.apply.Store(&decide)
@@ -436,18 +438,20 @@ func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 		trial := open(t, b, false)
 		if st, err := trial.Unseal(ctx, share); err == nil && st.State == StateUnsealed {
 			opens++
-			checkAll(t, trial, paths)
+			wantAllReadable(t, trial, paths)
 		}
 		trial.Close()
 	}
 	if opens == 0 {
-		t.Errorf("rotate %v, write %d (persisted %v): nobody can unseal", rotate, failAt, persisted)
+		t.Errorf("rotate %v, write %d (persisted %v): no share unseals", rotate, failAt, persisted)
 	}
 	restarted.Close()
 	return reached
 }
 
-func checkAll(t *testing.T, s *Store, paths []string) {
+// wantAllReadable checks that paths names exactly the secrets in the store, and
+// that each can be read.
+func wantAllReadable(t *testing.T, s *Store, paths []string) {
 	t.Helper()
 	for _, p := range paths {
 		got, err := s.Get(t.Context(), path(t, p), store.Latest)
@@ -460,6 +464,8 @@ func checkAll(t *testing.T, s *Store, paths []string) {
 	}
 }
 
+// waitUntilIdleOrDead waits until the rotation has ended, or the failAt-th
+// transaction was seen.
 func waitUntilIdleOrDead(s *Store, n *atomic.Int64, failAt int) {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if n.Load() >= int64(failAt) {
@@ -471,7 +477,7 @@ func waitUntilIdleOrDead(s *Store, n *atomic.Int64, failAt int) {
 	}
 }
 
-func TestRecoverReadsASealedStoreOffline(t *testing.T) {
+func TestRecoverReadsASealedStore(t *testing.T) {
 	s, b, key := unsealed(t)
 	ctx := t.Context()
 	large := bytes.Repeat([]byte("l"), 300<<10)
@@ -502,7 +508,7 @@ func TestRecoverReadsASealedStoreOffline(t *testing.T) {
 		t.Error(err)
 	}
 	if after := dump(t, b); len(after) != len(before) {
-		t.Error("recovering has changed the storage")
+		t.Error("Recover changed the storage")
 	}
 	_, err = Recover(ctx, memory.New(), []string{key})
 	wantErr(t, "an empty storage", err, ErrUninitialized)

@@ -20,22 +20,22 @@ import (
 	"secretstore/store/memory"
 )
 
-// telling is a backend that remembers listings and tells when they change, as
-// the one on ZooKeeper does, and lists in an order that has no meaning.
-type telling struct {
+// caching is a backend that caches listings and reports when they change, like
+// the ZooKeeper backend. It returns names in no particular order.
+type caching struct {
 	store.Backend
-	asked atomic.Int64 // calls of Children
+	reads atomic.Int64 // calls of Children
 
 	mu       sync.Mutex
 	listings map[store.Key]store.Listing // guarded by mu
 }
 
-func newTelling() *telling {
-	return &telling{Backend: memory.New(), listings: make(map[store.Key]store.Listing)}
+func newCaching() *caching {
+	return &caching{Backend: memory.New(), listings: make(map[store.Key]store.Listing)}
 }
 
-func (b *telling) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
-	b.asked.Add(1)
+func (b *caching) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
+	b.reads.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if list, known := b.listings[key]; known && c == store.Cached {
@@ -56,7 +56,7 @@ func (b *telling) Children(ctx context.Context, key store.Key, c store.Consisten
 	return list, nil
 }
 
-func (b *telling) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+func (b *caching) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	versions, err := b.Backend.Apply(ctx, ops...)
@@ -75,10 +75,10 @@ func (b *telling) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 	return versions, err
 }
 
-// TestListsAreWhatAModelSays makes and removes secrets at random, and compares
-// every list and page with what it should be.
-func TestListsAreWhatAModelSays(t *testing.T) {
-	for name, b := range map[string]store.Backend{"untold": memory.New(), "told": newTelling()} {
+// TestListsMatchTheModel creates and deletes secrets at random, and compares
+// lists and pages with the names that should be in them.
+func TestListsMatchTheModel(t *testing.T) {
+	for name, b := range map[string]store.Backend{"without a cache": memory.New(), "with a cache": newCaching()} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := unsealedOn(t, b)
 			rapid.Check(t, func(rt *rapid.T) { checkLists(rt, t.Context(), s) })
@@ -97,9 +97,9 @@ func parsed(t *rapid.T, p string) acl.Path {
 func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 	component := rapid.SampledFrom([]string{"a", "a-b", "a.b", "b", "aa", "0"})
 	paths := rapid.Map(rapid.SliceOfN(component, 1, 4), func(c []string) string { return strings.Join(c, "/") })
-	left := make(map[string]bool)
+	live := make(map[string]bool)
 	defer func() {
-		for p := range left {
+		for p := range live {
 			if err := s.Delete(ctx, parsed(t, p), nil); err != nil {
 				t.Fatal(err)
 			}
@@ -109,12 +109,12 @@ func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 		for range rapid.IntRange(0, 4).Draw(t, "changes") {
 			p := paths.Draw(t, "path")
 			var err error
-			if left[p] {
+			if live[p] {
 				err = s.Delete(ctx, parsed(t, p), nil)
-				delete(left, p)
+				delete(live, p)
 			} else {
 				err = errOf(s.Create(ctx, parsed(t, p), text("v")))
-				left[p] = true
+				live[p] = true
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -122,13 +122,13 @@ func checkLists(t *rapid.T, ctx context.Context, s *Store) {
 		}
 		under := rapid.OneOf(rapid.Just(""), paths).Draw(t, "folder")
 		pg := Page{Limit: rapid.IntRange(0, 5).Draw(t, "limit"), After: rapid.OneOf(rapid.Just(""), paths).Draw(t, "after")}
-		checkList(t, ctx, s, left, under, pg)
+		checkList(t, ctx, s, live, under, pg)
 	}
 }
 
-func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, under string, pg Page) {
+func checkList(t *rapid.T, ctx context.Context, s *Store, live map[string]bool, under string, pg Page) {
 	want := Names{Names: []string{}}
-	for p := range left {
+	for p := range live {
 		if name, below := strings.CutPrefix(p, strings.TrimPrefix(under+"/", "/")); below && name > pg.After {
 			want.Names = append(want.Names, name)
 		}
@@ -147,7 +147,7 @@ func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, 
 			t.Fatalf("list of %q, %+v, consistency %d: %s", under, pg, c, diff)
 		}
 	}
-	for n := range 3 { // as it is streamed, a few at a time
+	for n := range 3 { // a few names at a time
 		lists := names.NewLists(s.folders, names.Sizes{Whole: n, More: n + 1})
 		list, err := lists.OpenList(ctx, parsed(t, under), Page{After: pg.After}, store.Cached)
 		if err != nil {
@@ -167,8 +167,8 @@ func checkList(t *rapid.T, ctx context.Context, s *Store, left map[string]bool, 
 	}
 }
 
-func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
-	b := newTelling()
+func TestUnchangedListIsReadFromMemory(t *testing.T) {
+	b := newCaching()
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
 	const folders = 20
@@ -177,35 +177,35 @@ func TestAListThatHasNotChangedAsksNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	asks := func(what string, want int64, pg Page) {
+	wantReads := func(what string, want int64, pg Page) {
 		t.Helper()
-		before := b.asked.Load()
+		before := b.reads.Load()
 		if _, err := s.List(ctx, acl.Path{}, pg, store.Cached); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.asked.Load() - before; got > want {
+		if got := b.reads.Load() - before; got > want {
 			t.Errorf("%s: %d listings were read, want at most %d", what, got, want)
 		}
 	}
-	asks("a first page", 1+folders+1, Page{Limit: 2}) // buckets, and one folder
-	asks("the same page", 0, Page{Limit: 2})
-	asks("all", folders, Page{})
-	asks("all again", 0, Page{})
+	wantReads("a first page", 1+folders+1, Page{Limit: 2}) // buckets, and one folder
+	wantReads("the same page", 0, Page{Limit: 2})
+	wantReads("all", folders, Page{})
+	wantReads("all again", 0, Page{})
 	if err := errOf(s.Create(ctx, path(t, "f7/new"), text("v"))); err != nil {
 		t.Fatal(err)
 	}
-	// The folder, and the bucket that the create touched it in.
-	asks("after a change", 3, Page{})
+	// The folder, and its bucket, which the create also touched.
+	wantReads("after a change", 3, Page{})
 	if err := errOf(s.Update(ctx, path(t, "f7/new"), text("w"))); err != nil {
 		t.Fatal(err)
 	}
-	asks("after an update", 0, Page{})
+	wantReads("after an update", 0, Page{})
 }
 
-// TestNamesAreGoneOnceSealIsDone: neither what is remembered nor a list under way
-// shows names afterwards.
-func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
-	s, key := unsealedOn(t, newTelling())
+// TestNamesAreGoneAfterSeal: no name remains cached, and a list under way returns
+// no more names.
+func TestNamesAreGoneAfterSeal(t *testing.T) {
+	s, key := unsealedOn(t, newCaching())
 	ctx := t.Context()
 	for i := range 10 {
 		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/s", i)), text("v"))); err != nil {
@@ -218,7 +218,7 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if folders, names := s.folders.Remembered(); folders == 0 || names == 0 {
-		t.Fatal("nothing was kept: the test says nothing")
+		t.Fatal("no name was cached: this test proves nothing")
 	}
 	if more, err := list.More(ctx); err != nil || len(more) != 2 {
 		t.Fatalf("More = %q, %v", more, err)
@@ -231,19 +231,20 @@ func TestNamesAreGoneOnceSealIsDone(t *testing.T) {
 	_, err = s.OpenList(ctx, acl.Path{}, Page{}, store.Cached)
 	wantErr(t, "a list", err, ErrSealed)
 	if folders, names := s.folders.Remembered(); folders != 0 || names != 0 {
-		t.Error("names were kept over a seal")
+		t.Error("names are still cached after a seal")
 	}
 	if _, err := s.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	// The keys are another server's by now, for all that the list knows.
+	// For all the list knows, the keys might now be those of another store.
 	_, err = list.More(ctx)
 	wantErr(t, "the rest of a list from before a seal", err, store.ErrUnavailable)
 }
 
-// TestANameOfAnotherFolderIsDamage also when other names of the folder are known.
-func TestANameOfAnotherFolderIsDamage(t *testing.T) {
-	b := newTelling()
+// TestNameMovedFromAnotherFolderIsDamage moves a name into a folder whose other
+// names are cached.
+func TestNameMovedFromAnotherFolderIsDamage(t *testing.T) {
+	b := newCaching()
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
 	for _, p := range []string{"f/a", "g/b"} {
@@ -270,7 +271,7 @@ func TestANameOfAnotherFolderIsDamage(t *testing.T) {
 	wantErr(t, "a list with a moved name", err, ErrCorrupt)
 }
 
-// hiding is a storage on which folders seem to have no record, a few times each.
+// hiding is a backend that hides a record from the given number of reads.
 type hiding struct {
 	store.Backend
 	mu    sync.Mutex
@@ -288,9 +289,9 @@ func (b *hiding) Get(ctx context.Context, key store.Key, c store.Consistency) (s
 	return b.Backend.Get(ctx, key, c)
 }
 
-// TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged: its record is looked for
-// before, and its secrets after it was.
-func TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged(t *testing.T) {
+// TestFolderRecreatedDuringAListIsNotDamage: the list reads the record of the
+// folder before it is made again, and the names in it afterwards.
+func TestFolderRecreatedDuringAListIsNotDamage(t *testing.T) {
 	b := &hiding{Backend: memory.New(), times: make(map[store.Key]int)}
 	s, key := unsealedOn(t, b)
 	ctx := t.Context()
@@ -305,7 +306,7 @@ func TestAFolderThatIsMadeAgainMeanwhileIsNotDamaged(t *testing.T) {
 		times int
 		want  error
 	}{{2, nil}, {100, ErrCorrupt}} {
-		// What it has read once it remembers.
+		// A seal empties the cache.
 		if _, err := s.Seal(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -10,8 +10,8 @@ import (
 	"secretstore/store/memory"
 )
 
-// justInitialized returns a server that has just initialised a store for two
-// holders, both of whom the test holder is, and how to do that over.
+// justInitialized returns a server that has just initialized a store with two
+// shares, both the test holder's, and the parameters that replace this init.
 func justInitialized(t *testing.T, b store.Backend) (*Store, InitInfo, InitParams) {
 	t.Helper()
 	s := open(t, b, false)
@@ -26,7 +26,7 @@ func justInitialized(t *testing.T, b store.Backend) (*Store, InitInfo, InitParam
 	return s, info, again
 }
 
-func TestInitCanBeDoneOverWhileNobodyHasUnsealed(t *testing.T) {
+func TestInitCanBeReplacedUntilTheFirstUnseal(t *testing.T) {
 	b := memory.New()
 	s, first, again := justInitialized(t, b)
 	other := open(t, b, false)
@@ -42,7 +42,7 @@ func TestInitCanBeDoneOverWhileNobodyHasUnsealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Replace = second.Keys[0]
-	third, err := s.Init(ctx, again) // and once more
+	third, err := s.Init(ctx, again) // and a second time
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,9 +69,8 @@ func TestInitCanBeDoneOverWhileNobodyHasUnsealed(t *testing.T) {
 	}
 }
 
-// TestInitThatAnythingDependsOnIsNotDoneOver: each case must leave the keys as
-// they are.
-func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
+// TestInitInUseIsNotReplaced checks that each case leaves the keys unchanged.
+func TestInitInUseIsNotReplaced(t *testing.T) {
 	unseal := func(t *testing.T, at *Store, info InitInfo) {
 		for _, share := range sharesOf(t, info.Keys) {
 			if _, err := at.Unseal(t.Context(), share); err != nil {
@@ -79,7 +78,7 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 			}
 		}
 	}
-	for name, spoil := range map[string]func(t *testing.T, s *Store, b store.Backend, info InitInfo, p *InitParams) *Store{
+	for name, prepare := range map[string]func(t *testing.T, s *Store, b store.Backend, info InitInfo, p *InitParams) *Store{
 		"another principal": func(_ *testing.T, s *Store, _ store.Backend, _ InitInfo, p *InitParams) *Store {
 			p.By = "mallory"
 			return s
@@ -116,10 +115,10 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			unseal(t, open(t, b, false), info)
-			put(t, b, barrier.KeyIntent, before.Data) // the intent of the init, put back
+			put(t, b, barrier.KeyIntent, before.Data) // the intent written by Init
 			return s
 		},
-		"something is there": func(t *testing.T, s *Store, b store.Backend, _ InitInfo, _ *InitParams) *Store {
+		"storage holds another record": func(t *testing.T, s *Store, b store.Backend, _ InitInfo, _ *InitParams) *Store {
 			put(t, b, barrier.KeySecrets+"/00/f", []byte("x"))
 			return s
 		},
@@ -127,7 +126,7 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := memory.New()
 			s, info, again := justInitialized(t, b)
-			at := spoil(t, s, b, info, &again)
+			at := prepare(t, s, b, info, &again)
 			before := dump(t, b)
 			_, err := at.Init(t.Context(), again)
 			wantErr(t, "Init", err, ErrNotReplaceable)
@@ -145,9 +144,10 @@ func TestInitThatAnythingDependsOnIsNotDoneOver(t *testing.T) {
 	wantErr(t, "on an empty storage", err, ErrNotReplaceable)
 }
 
-// TestUnsealAndReplacementAtOnce: of an unseal elsewhere and a replacement at
-// the same moment one wins, and what the winner says is true.
-func TestUnsealAndReplacementAtOnce(t *testing.T) {
+// TestEitherUnsealOrReplacementWins runs an unseal on another server concurrently
+// with a replacement. Exactly one succeeds, and the keys it returned or used
+// unseal the store afterwards.
+func TestEitherUnsealOrReplacementWins(t *testing.T) {
 	for range 20 {
 		b := memory.New()
 		s, info, again := justInitialized(t, b)
@@ -188,7 +188,7 @@ func TestUnsealAndReplacementAtOnce(t *testing.T) {
 	}
 }
 
-func TestCrashDuringAReplacementLeavesOneOrTheOther(t *testing.T) {
+func TestCrashDuringReplacementLeavesOneInitOrTheOther(t *testing.T) {
 	for _, persisted := range []bool{false, true} {
 		b := memory.New()
 		f := &faulty{Backend: b}

@@ -26,7 +26,7 @@ import (
 	"secretstore/store/storetest"
 )
 
-// As in the packages that have them.
+// Copies of unexported constants of the internal packages.
 const (
 	inlineMax = 128 << 10
 	pieceSize = 128 << 10
@@ -35,7 +35,7 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// holder is a key holder.
+// holder has the private key that shares are wrapped for.
 var holder = sealtest.Key(sealtest.Holder)
 
 func holderPublic(t *testing.T) string {
@@ -53,7 +53,7 @@ func holderPublic(t *testing.T) string {
 
 func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 	t.Helper()
-	if _, plain := b.(*memory.Backend); plain { // the others have more methods, or are tests' own
+	if _, plain := b.(*memory.Backend); plain { // wrapping another backend could hide methods that it has
 		b = storetest.Given(t, b)
 	}
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, KeepVersions: DefaultKeepVersions, GenerateKey: sealtest.GenerateKey, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
@@ -64,7 +64,8 @@ func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 	return s
 }
 
-// bootstrapped opens a store that makes its own keys, and waits until it has.
+// bootstrapped opens a store that initializes and unseals itself, and waits until
+// it has done so.
 func bootstrapped(t *testing.T, b store.Backend) *Store {
 	t.Helper()
 	s := open(t, b, true)
@@ -80,16 +81,16 @@ func keyOf(s *Store, p acl.Path) (store.Key, error) {
 	return at.Key, err
 }
 
-// keepVersions makes s keep another number of earlier values.
+// keepVersions sets how many earlier values s keeps.
 func keepVersions(s *Store, n int) {
 	s.Secrets = records.NewSecrets(s.reader, s.cleanup, records.NewGenerations(s.backend, s.barrier), s.MaxSecretSize(), n)
 }
 
-// await waits for a state: on a busy machine a bootstrap takes longer than Open
-// waits for it.
-func await(t *testing.T, s *Store, fine func(State) bool) {
+// await waits for a state. On a busy machine, a bootstrap may take longer than
+// Open waits for it.
+func await(t *testing.T, s *Store, reached func(State) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !fine(s.Status().State); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !reached(s.Status().State); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still %+v", s.Status())
 		}
@@ -155,10 +156,10 @@ func wantErr(t *testing.T, what string, err, want error) {
 	}
 }
 
-// errOf drops the value id that a write returns.
+// errOf drops the value id returned by a write.
 func errOf(_ string, err error) error { return err }
 
-func TestInitSealsAndOnlyTheRightKeyUnseals(t *testing.T) {
+func TestOnlyTheRightKeyUnsealsANewStore(t *testing.T) {
 	s, key := initialized(t, memory.New())
 	ctx := t.Context()
 	if st := s.Status(); st.State != StateSealed || st.Shares != 1 || st.Threshold != 1 {
@@ -185,7 +186,7 @@ func TestInitSealsAndOnlyTheRightKeyUnseals(t *testing.T) {
 	}
 }
 
-func TestInitRefusesWhatItCannotKeep(t *testing.T) {
+func TestInitRefusesInvalidShares(t *testing.T) {
 	s := open(t, memory.New(), false)
 	pub := holderPublic(t)
 	for _, p := range []InitParams{
@@ -198,7 +199,7 @@ func TestInitRefusesWhatItCannotKeep(t *testing.T) {
 		_, err := s.Init(t.Context(), p)
 		wantErr(t, fmt.Sprintf("shares %d threshold %d", p.Shares, p.Threshold), err, ErrBadShares)
 	}
-	_, err := s.Init(t.Context(), InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{"no key"}})
+	_, err := s.Init(t.Context(), InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{"not a key"}})
 	var ke *pgp.KeyError
 	if !errors.As(err, &ke) {
 		t.Errorf("err = %v, want a KeyError", err)
@@ -208,7 +209,7 @@ func TestInitRefusesWhatItCannotKeep(t *testing.T) {
 	}
 }
 
-func TestValuesComeBackAsTheyWentIn(t *testing.T) {
+func TestValuesOfEverySizeAreReadBackUnchanged(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx := t.Context()
 	for _, size := range []int{0, 1, 255, inlineMax - 1, inlineMax, inlineMax + 1, 2 * pieceSize, 2*pieceSize + 1, 1 << 20} {
@@ -227,10 +228,10 @@ func TestValuesComeBackAsTheyWentIn(t *testing.T) {
 	wantErr(t, "one byte over the limit", errOf(s.Create(ctx, path(t, "big"), Change{Kind: Binary, Value: make([]byte, 4<<20+1)})), ErrTooLarge)
 }
 
-func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
+func TestUpdateKeepsUnnamedMetadata(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "a/b")
-	describe, labels := "what it is", []string{"x", "y"}
+	describe, labels := "a description", []string{"x", "y"}
 	c := text("one")
 	c.Description, c.Labels = &describe, &labels
 	if _, err := s.Create(ctx, p, c); err != nil {
@@ -307,7 +308,7 @@ func children(t *testing.T, b store.Backend, key store.Key) int {
 	return len(list.Names)
 }
 
-func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
+func TestOnlyOrphanedPiecesAreCollected(t *testing.T) {
 	b := memory.New()
 	f := &faulty{Backend: b}
 	s, _ := unsealedOn(t, f)
@@ -316,7 +317,7 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 	if _, err := s.Create(ctx, path(t, "kept"), Change{Kind: Binary, Value: value}); err != nil {
 		t.Fatal(err)
 	}
-	var late []store.Op // the commit of a write that is only slow
+	var late []store.Op // the transaction of a slow write
 	commit := func(ops []store.Op) (bool, error) {
 		if !slices.ContainsFunc(ops, func(op store.Op) bool {
 			return op.Kind == store.OpCreate && strings.HasPrefix(op.Key, barrier.KeySecrets)
@@ -327,7 +328,7 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 		return false, store.ErrOutcomeUnknown
 	}
 	f.apply.Store(&commit)
-	_, err := s.Create(ctx, path(t, "lost"), Change{Kind: Binary, Value: value})
+	_, err := s.Create(ctx, path(t, "slow"), Change{Kind: Binary, Value: value})
 	wantErr(t, "a write that is slow", err, store.ErrOutcomeUnknown)
 	f.apply.Store(nil)
 	seen, now := map[store.Key]time.Time{}, time.Now()
@@ -336,7 +337,7 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := children(t, b, barrier.KeyBlobs); n != want {
-			t.Fatalf("pass %d: %d blobs, want %d", i, n, want)
+			t.Fatalf("collection %d: %d blobs, want %d", i, n, want)
 		}
 		now = now.Add(records.CollectAfter - time.Second)
 		if i == 1 {
@@ -344,9 +345,9 @@ func TestOrphanedPiecesAreCollectedAndOnlyThose(t *testing.T) {
 		}
 	}
 	if got, err := s.Get(ctx, path(t, "kept"), store.Latest); err != nil || !bytes.Equal(got.Value, value) {
-		t.Errorf("the value that is named was lost: %v", err)
+		t.Errorf("a value in use was lost: %v", err)
 	}
-	// The write that was only slow must fail, not commit a value without pieces.
+	// The slow write must now fail: its pieces are gone.
 	_, err = b.Apply(ctx, late...)
 	wantErr(t, "late commit", err, store.ErrNotFound)
 }
@@ -410,7 +411,7 @@ func TestEmptyFoldersLeaveNoRecord(t *testing.T) {
 	}
 }
 
-func TestSealIntentSurvivesARestartAndACrashIsNone(t *testing.T) {
+func TestSealIntentSurvivesARestart(t *testing.T) {
 	b := memory.New()
 	ctx := t.Context()
 	s := bootstrapped(t, b)
@@ -431,7 +432,7 @@ func TestSealIntentSurvivesARestartAndACrashIsNone(t *testing.T) {
 	s.Close()
 	s = open(t, b, true)
 	if st := s.Status(); st.State != StateSealed {
-		t.Fatalf("sealed on purpose, but %v after a restart", st.State)
+		t.Fatalf("sealed by an operator, but %v after a restart", st.State)
 	}
 	if st, err := s.AutoUnseal(ctx, ""); err != nil || st.State != StateUnsealed {
 		t.Fatalf("AutoUnseal = %+v, %v", st, err)
@@ -441,7 +442,7 @@ func TestSealIntentSurvivesARestartAndACrashIsNone(t *testing.T) {
 	}
 }
 
-func TestSealReachesEveryServerAndOldKeysAreDropped(t *testing.T) {
+func TestServerThatMissedASealDropsItsKeys(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
@@ -457,18 +458,18 @@ func TestSealReachesEveryServerAndOldKeysAreDropped(t *testing.T) {
 	if _, err := a.Unseal(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	// The other server has slept through both: its keys are of an older epoch.
+	// The other server has noticed neither: its keys are from before the seal.
 	_, err := other.Get(ctx, path(t, "a"), store.Cached)
-	wantErr(t, "read under the keys of an older epoch", err, ErrSealed)
-	wantErr(t, "write under the keys of an older epoch", errOf(other.Create(ctx, path(t, "b"), text("v"))), ErrSealed)
+	wantErr(t, "read with the keys from before the seal", err, ErrSealed)
+	wantErr(t, "write with the keys from before the seal", errOf(other.Create(ctx, path(t, "b"), text("v"))), ErrSealed)
 }
 
-func TestBootstrapOfManyServersMakesOneStore(t *testing.T) {
+func TestConcurrentBootstrapsMakeOneStore(t *testing.T) {
 	b := memory.New()
 	stores := make(chan *Store, 3)
 	for number := range cap(stores) {
 		go func() {
-			generate := func() (*pgp.PrivateKey, error) { return sealtest.Key(number), nil } // each has a key of its own
+			generate := func() (*pgp.PrivateKey, error) { return sealtest.Key(number), nil } // each server has its own key
 			s, err := Open(context.Background(), Options{Backend: b, Bootstrap: true, GenerateKey: generate, Log: zap.NewNop()})
 			if err != nil {
 				t.Error(err)

@@ -20,8 +20,8 @@ var (
 	aMinute = time.Unix(60*29_000_000+30, 0)
 )
 
-// Two servers on one storage count together, also at the same moment.
-func TestTaskIsSpentOnceOnAllServers(t *testing.T) {
+// TestServersCountTaskUsesTogether uses task tokens concurrently on two servers.
+func TestServersCountTaskUsesTogether(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	if _, err := other.Unseal(t.Context(), key); err != nil {
@@ -29,14 +29,14 @@ func TestTaskIsSpentOnceOnAllServers(t *testing.T) {
 	}
 	for _, uses := range []int{1, 2, 5} {
 		id := strings.Repeat("0", 31) + string(rune('0'+uses))
-		var good, spent atomic.Int64
+		var succeeded, spent atomic.Int64
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() {
 				server := []*Store{s, other}[i%2]
 				switch err := server.SpendTask(t.Context(), id, aMinute, uses); {
 				case err == nil:
-					good.Add(1)
+					succeeded.Add(1)
 				case errors.Is(err, ErrTaskSpent):
 					spent.Add(1)
 				default:
@@ -45,17 +45,17 @@ func TestTaskIsSpentOnceOnAllServers(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if int(good.Load()) != uses || int(spent.Load()) != 16-uses {
-			t.Errorf("of %d uses: %d were good, %d refused", uses, good.Load(), spent.Load())
+		if int(succeeded.Load()) != uses || int(spent.Load()) != 16-uses {
+			t.Errorf("of %d uses: %d succeeded, %d were refused", uses, succeeded.Load(), spent.Load())
 		}
-		wantErr(t, "looked at afterwards", other.TaskSpent(t.Context(), id, aMinute, uses), ErrTaskSpent)
+		wantErr(t, "TaskSpent afterwards", other.TaskSpent(t.Context(), id, aMinute, uses), ErrTaskSpent)
 	}
 	if err := s.TaskSpent(t.Context(), aTask, aMinute, 1); err != nil {
 		t.Errorf("another token: %v", err)
 	}
 }
 
-func TestSpoiltCountDoesNotMakeATokenGoodAgain(t *testing.T) {
+func TestDamagedCountDoesNotRestoreATaskToken(t *testing.T) {
 	s, b, _ := unsealed(t)
 	if err := s.SpendTask(t.Context(), aTask, aMinute, 1); err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestSpoiltCountDoesNotMakeATokenGoodAgain(t *testing.T) {
 	}
 }
 
-func TestSealedStoreSpendsNothing(t *testing.T) {
+func TestSealedStoreSpendsNoTaskTokens(t *testing.T) {
 	s, b, _ := unsealed(t)
 	if _, err := s.Seal(t.Context()); err != nil {
 		t.Fatal(err)
@@ -89,21 +89,21 @@ func TestSealedStoreSpendsNothing(t *testing.T) {
 	}
 }
 
-func TestTermsOfTaskTokens(t *testing.T) {
+func TestTaskTokenTermsThatAreGoneOrAhead(t *testing.T) {
 	s, _, _ := unsealed(t)
 	one, err := s.TaskMAC(1, []byte("m"))
 	if err != nil || len(one) != 32 {
 		t.Fatal(one, err)
 	}
 	_, err = s.TaskMAC(0, []byte("m"))
-	wantErr(t, "a term that has left", err, ErrTaskTerm)
-	// It may be that of a rotation which this server has not heard of yet.
+	wantErr(t, "a term that is gone", err, ErrTaskTerm)
+	// It may come from a rotation that this server has not heard of yet.
 	_, err = s.TaskMAC(2, []byte("m"))
 	wantErr(t, "a term to come", err, ErrTaskTermAhead)
 	wantErr(t, "a term to come", err, store.ErrUnavailable)
 }
 
-func TestUsesOfExpiredTasksAreCollectedAndOnlyThose(t *testing.T) {
+func TestOnlyUsesOfExpiredTasksAreCollected(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := context.Background()
 	later := aMinute.Add(2 * time.Minute)

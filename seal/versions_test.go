@@ -17,7 +17,7 @@ import (
 	"secretstore/store"
 )
 
-// modelValue is one value of the model, in which everything is kept plainly.
+// modelValue is one value of the model.
 type modelValue struct {
 	id      string
 	version uint64
@@ -25,14 +25,14 @@ type modelValue struct {
 	value   []byte
 }
 
-// modelSecret is a secret of the model: the current value, and the earlier ones,
+// modelSecret is a secret of the model: its current value, and the earlier ones,
 // newest first.
 type modelSecret struct {
 	current modelValue
 	earlier []modelValue
 }
 
-// write says once more what is kept of a secret, in words of its own.
+// write is an independent implementation of which earlier values are kept.
 func (m *modelSecret) write(v modelValue, keep int) {
 	history := append([]modelValue{m.current}, m.earlier...)
 	m.current, m.earlier = v, nil
@@ -42,7 +42,7 @@ func (m *modelSecret) write(v modelValue, keep int) {
 	bytes := 0
 	for _, old := range history {
 		if len(old.value)+35 > 8<<10 {
-			continue // alone too large
+			continue // too large on its own
 		}
 		bytes += len(old.value) + 35
 		if bytes > 8<<10 || len(m.earlier) == keep {
@@ -52,7 +52,7 @@ func (m *modelSecret) write(v modelValue, keep int) {
 	}
 }
 
-// versionModel runs operations on a secret and on the model of it.
+// versionModel runs operations on a secret and on its model.
 type versionModel struct {
 	t       *rapid.T
 	servers []*Store
@@ -70,6 +70,7 @@ func (m *versionModel) change() Change {
 	return Change{Kind: kind, Value: bytes.Repeat([]byte{rapid.Byte().Draw(m.t, "byte")}, size)}
 }
 
+// want checks an error, and reports whether the operation succeeded.
 func (m *versionModel) want(what string, err, want error) bool {
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
 		m.t.Fatalf("%s: err = %v, want %v", what, err, want)
@@ -147,7 +148,7 @@ func wantIf(refused bool, err error) error {
 	return nil
 }
 
-// check compares all that can be seen on every server.
+// check compares everything visible on every server with the model.
 func (m *versionModel) check(*rapid.T) {
 	ctx := m.t.Context()
 	for _, s := range m.servers {
@@ -178,7 +179,7 @@ func (m *versionModel) check(*rapid.T) {
 			}
 		}
 		_, err = s.GetVersion(ctx, m.path, shown.current.version+1, store.Latest)
-		m.want("GetVersion of the future", err, ErrNotFound)
+		m.want("GetVersion of a version to come", err, ErrNotFound)
 	}
 }
 
@@ -188,9 +189,9 @@ func (m *versionModel) same(got Secret, want modelValue) {
 	}
 }
 
-// TestVersionsAreAsInTheModel runs random operations on two servers, and purges
-// at the end: then nothing is left in the storage.
-func TestVersionsAreAsInTheModel(t *testing.T) {
+// TestVersionsMatchTheModel runs random operations on two servers. It purges the
+// secret at the end, after which the storage must hold no trace of it.
+func TestVersionsMatchTheModel(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	if _, err := other.Unseal(t.Context(), key); err != nil {
@@ -241,7 +242,7 @@ func TestMetadataIsNotPartOfTheHistory(t *testing.T) {
 	}
 }
 
-// firstFormat is a text value as the first release encoded it.
+// firstFormat encodes a text value like the first release.
 func firstFormat(value string) []byte {
 	var b cryptobyte.Builder
 	b.AddUint8(uint8(Text))
@@ -255,9 +256,9 @@ func firstFormat(value string) []byte {
 	return b.BytesOrPanic()
 }
 
-// TestRecordsOfTheFirstFormatAreReadAndBecomeHistory writes as the first release
-// did.
-func TestRecordsOfTheFirstFormatAreReadAndBecomeHistory(t *testing.T) {
+// TestRecordsOfTheFirstFormatAreReadAndKeptAsVersions writes records like the
+// first release.
+func TestRecordsOfTheFirstFormatAreReadAndKeptAsVersions(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	for _, count := range []uint64{1, 4} {

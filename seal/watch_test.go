@@ -26,12 +26,13 @@ func watch(t *testing.T, s *Store, p acl.Path) *Watch {
 	return w
 }
 
+// awaitWake waits for a token in the channel woken.
 func awaitWake(t *testing.T, what string, woken <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-woken:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("%s: nobody was woken", what)
+		t.Fatalf("%s: not woken", what)
 	}
 }
 
@@ -53,7 +54,7 @@ func replace(t *testing.T, s *Store, p acl.Path, value string) string {
 	return id
 }
 
-func TestWatchIsWokenByEachChangeOfItsSecretAndByASeal(t *testing.T) {
+func TestWatchWakesOnEachChangeOfItsSecretAndOnSeal(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	if _, err := other.Unseal(t.Context(), key); err != nil {
@@ -71,9 +72,9 @@ func TestWatchIsWokenByEachChangeOfItsSecretAndByASeal(t *testing.T) {
 		t.Fatalf("Look = %+v, %v", got, err)
 	}
 	if got, err = w.Look(t.Context(), id); err != nil || got.ID != id || got.Value != nil {
-		t.Fatalf("Look at what is known = %+v, %v", got, err)
+		t.Fatalf("Look with the current id = %+v, %v", got, err)
 	}
-	create(t, s, path(t, "group/b"), "v") // wakes nobody
+	create(t, s, path(t, "group/b"), "v") // must not wake it
 	id = replace(t, s, p, "w")
 	awaitWake(t, "updated", w.Woken())
 	if got, err = w.Look(t.Context(), "00"); err != nil || got.ID != id {
@@ -98,15 +99,14 @@ func TestWatchIsWokenByEachChangeOfItsSecretAndByASeal(t *testing.T) {
 	}
 }
 
-// TestARotationWakesNobody re-encrypts everything under a watch and a stream:
-// the values are what they were.
-func TestARotationWakesNobody(t *testing.T) {
+// TestRotationWakesNoWatchOrStream: re-encryption does not change the values.
+func TestRotationWakesNoWatchOrStream(t *testing.T) {
 	s, _, _ := unsealed(t)
 	p, last := path(t, "group/a"), path(t, "group/last")
 	id := create(t, s, p, "v")
 	w := watch(t, s, p)
 	st := stream(t, s, "")
-	before := path(t, "group/before") // what was told before has arrived
+	before := path(t, "group/before") // once this event is here, so are all earlier ones
 	create(t, s, before, "v")
 	awaitEvents(t, st, Event{Kind: EventChanged, Path: before})
 	select {
@@ -130,7 +130,7 @@ func TestARotationWakesNobody(t *testing.T) {
 	}
 	create(t, s, last, "v")
 	if all := awaitEvents(t, st, Event{Kind: EventChanged, Path: last}); len(all) != 1 {
-		t.Errorf("told %+v", all)
+		t.Errorf("events %+v", all)
 	}
 	select {
 	case <-w.Woken():
@@ -139,9 +139,9 @@ func TestARotationWakesNobody(t *testing.T) {
 	}
 }
 
-// TestNoChangeIsMissedBetweenLookingAndWaiting has many watchers look and wait
-// while another server writes: all end with the last value.
-func TestNoChangeIsMissedBetweenLookingAndWaiting(t *testing.T) {
+// TestNoChangeIsMissedBetweenReadingAndWaiting has many watchers read and wait
+// while another server writes. All must see the last value.
+func TestNoChangeIsMissedBetweenReadingAndWaiting(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	if _, err := other.Unseal(t.Context(), key); err != nil {
@@ -185,7 +185,7 @@ func TestNoChangeIsMissedBetweenLookingAndWaiting(t *testing.T) {
 	}
 	wg.Wait()
 	if n := feed.Watched(s.Feed); n != 0 {
-		t.Errorf("%d watches are left", n)
+		t.Errorf("%d watches are left open", n)
 	}
 }
 
@@ -203,8 +203,7 @@ func stream(t *testing.T, s *Store, folder string) *Stream {
 	return st
 }
 
-// awaitEvents returns the events up to the one that is like want in kind and
-// path.
+// awaitEvents returns the events up to the first with the kind and path of want.
 func awaitEvents(t *testing.T, st *Stream, want Event) (all []Event) {
 	t.Helper()
 	for {
@@ -222,7 +221,7 @@ func awaitEvents(t *testing.T, st *Stream, want Event) (all []Event) {
 	}
 }
 
-func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
+func TestStreamReportsChangesBelowItsFolder(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	if _, err := other.Unseal(t.Context(), key); err != nil {
@@ -235,12 +234,12 @@ func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
 		id := create(t, writer, p, "v")
 		all := awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
 		if e := all[len(all)-1]; e.ID != id || e.Version != 1 {
-			t.Errorf("told %+v, want version 1 and id %s", e, id)
+			t.Errorf("event %+v, want version 1 and id %s", e, id)
 		}
 		id = replace(t, writer, p, "w")
 		all = awaitEvents(t, st, Event{Kind: EventChanged, Path: p})
 		if e := all[len(all)-1]; e.ID != id || e.Version != 2 {
-			t.Errorf("told %+v, want version 2 and id %s", e, id)
+			t.Errorf("event %+v, want version 2 and id %s", e, id)
 		}
 		if err := writer.Delete(t.Context(), p, nil); err != nil {
 			t.Fatal(err)
@@ -255,12 +254,12 @@ func TestStreamNamesWhatChangesBelowItsFolder(t *testing.T) {
 	}
 	for _, e := range awaitEvents(t, sub, Event{Kind: EventDeleted, Path: old}) {
 		if e.Path.String() == "new" || e.Path.String() == "groups/new" {
-			t.Errorf("told of %s, which is not below", e.Path)
+			t.Errorf("event for %s, which is not below the folder", e.Path)
 		}
 	}
 }
 
-func TestASlowReaderOfAStreamIsToldToLookAgain(t *testing.T) {
+func TestSlowStreamReaderGetsResync(t *testing.T) {
 	t.Parallel()
 	s, _, _ := unsealed(t)
 	slow, fast := stream(t, s, ""), stream(t, s, "")
@@ -296,8 +295,8 @@ func TestASlowReaderOfAStreamIsToldToLookAgain(t *testing.T) {
 type gappy struct {
 	*memory.Backend
 	mu     sync.Mutex
-	notify func(store.Changes)
-	deaf   bool
+	notify func(store.Changes) // guarded by mu
+	deaf   bool                // changes are dropped; guarded by mu
 }
 
 func (g *gappy) Changes(ctx context.Context, notify func(store.Changes)) {
@@ -313,7 +312,8 @@ func (g *gappy) Changes(ctx context.Context, notify func(store.Changes)) {
 	})
 }
 
-func (g *gappy) set(deaf bool) {
+// setDeaf begins to drop changes, or ends it and reports that some were missed.
+func (g *gappy) setDeaf(deaf bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.deaf = deaf; !deaf {
@@ -321,29 +321,29 @@ func (g *gappy) set(deaf bool) {
 	}
 }
 
-func TestAMissedStretchWakesEverybodyAndIsNamedResync(t *testing.T) {
+func TestMissedChangesWakeAllWatchesAndSendResync(t *testing.T) {
 	g := &gappy{Backend: memory.New()}
 	s, _ := unsealedOn(t, g)
-	p, born := path(t, "group/a"), path(t, "group/b")
+	p, created := path(t, "group/a"), path(t, "group/b")
 	create(t, s, p, "v")
 	w, st := watch(t, s, p), stream(t, s, "group")
-	g.set(true)
+	g.setDeaf(true)
 	id := replace(t, s, p, "w")
-	create(t, s, born, "v")
-	g.set(false)
+	create(t, s, created, "v")
+	g.setDeaf(false)
 	awaitWake(t, "missed", w.Woken())
 	if got, err := w.Look(t.Context(), ""); err != nil || got.ID != id {
 		t.Errorf("Look = %+v, %v", got, err)
 	}
 	awaitEvents(t, st, Event{Kind: EventResync})
-	// What was born in the gap is known by name now.
-	replace(t, s, born, "w")
-	awaitEvents(t, st, Event{Kind: EventChanged, Path: born})
+	// The name of the secret created in the gap is known by now.
+	replace(t, s, created, "w")
+	awaitEvents(t, st, Event{Kind: EventChanged, Path: created})
 }
 
-// TestStreamsDoNotRunFullOfNamesThatHaveGone: secrets that no stream covers come
-// and go, more of them than are followed, with folders of their own.
-func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
+// TestDeletedNamesDoNotCountAgainstTheStreamLimit creates and deletes more
+// secrets than the limit allows, each in its own folder outside the stream.
+func TestDeletedNamesDoNotCountAgainstTheStreamLimit(t *testing.T) {
 	s, _, _ := unsealed(t)
 	const most = 4
 	s.Feed = feed.New(s.backend, s.barrier, s.folders, s.reader, most, zap.NewNop())
@@ -354,16 +354,16 @@ func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
 	p := path(t, "group/a")
 	create(t, s, p, "v")
 	for i := range 3 * most {
-		gone := path(t, fmt.Sprintf("job%d/s", i))
-		create(t, s, gone, "v")
+		deleted := path(t, fmt.Sprintf("job%d/s", i))
+		create(t, s, deleted, "v")
 		replace(t, s, p, "w")
-		awaitEvents(t, st, Event{Kind: EventChanged, Path: p}) // by when the other is known too
-		if err := s.Delete(t.Context(), gone, nil); err != nil {
+		awaitEvents(t, st, Event{Kind: EventChanged, Path: p}) // by then the other name is known too
+		if err := s.Delete(t.Context(), deleted, nil); err != nil {
 			t.Fatal(err)
 		}
-		s.cleanup.Wait() // its folder
+		s.cleanup.Wait() // removes its folder
 	}
-	// More that are there is another matter.
+	// Too many live names end the stream.
 	for i := range most {
 		create(t, s, path(t, fmt.Sprintf("group/more%d", i)), "v")
 	}
@@ -376,7 +376,7 @@ func TestStreamsDoNotRunFullOfNamesThatHaveGone(t *testing.T) {
 	}
 }
 
-func TestStreamsEndWithASeal(t *testing.T) {
+func TestSealEndsStreams(t *testing.T) {
 	s, _, key := unsealed(t)
 	st := stream(t, s, "")
 	if _, err := s.Seal(t.Context()); err != nil {

@@ -11,9 +11,9 @@ import (
 	"secretstore/store"
 )
 
-// TestOneOfTwoServersIsFirst has writers on two servers replace, or delete, the
-// value that all of them have read.
-func TestOneOfTwoServersIsFirst(t *testing.T) {
+// TestExactlyOneConditionalWriteWins has writers on two servers replace or delete
+// a value on the condition that it is the one they have all read.
+func TestExactlyOneConditionalWriteWins(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
@@ -26,7 +26,7 @@ func TestOneOfTwoServersIsFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		still := func(id string) bool { return id == read }
+		unchanged := func(id string) bool { return id == read }
 		var won atomic.Int64
 		var writers sync.WaitGroup
 		for i := range 6 {
@@ -35,10 +35,10 @@ func TestOneOfTwoServersIsFirst(t *testing.T) {
 				var err error
 				if i < 4 {
 					c := text(fmt.Sprint(i))
-					c.If = still
+					c.If = unchanged
 					_, err = s.Update(ctx, p, c)
 				} else {
-					err = s.Delete(ctx, p, still)
+					err = s.Delete(ctx, p, unchanged)
 				}
 				switch {
 				case err == nil:
@@ -50,7 +50,7 @@ func TestOneOfTwoServersIsFirst(t *testing.T) {
 		}
 		writers.Wait()
 		if won.Load() != 1 {
-			t.Errorf("round %d: %d writers were first", round, won.Load())
+			t.Errorf("round %d: %d writers won", round, won.Load())
 		}
 	}
 }

@@ -21,9 +21,10 @@ import (
 	"secretstore/store/memory"
 )
 
-// TestBootstrapKeyThatARekeyHasLeftIsTold: one that was cut off before the file
-// was removed leaves it for ever, and it opens older copies of the storage.
-func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
+// TestLeftoverBootstrapKeyIsReported: a rekey that is interrupted before it
+// removes the key file leaves it forever, and it opens older copies of the
+// storage. So a server that finds it must log a warning.
+func TestLeftoverBootstrapKeyIsReported(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bootstrap.key")
 	b := memory.New()
@@ -36,10 +37,10 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 		t.Cleanup(func() { s.Close() })
 		return s, logs
 	}
-	said := func(logs *observer.ObservedLogs) bool {
+	warned := func(logs *observer.ObservedLogs) bool {
 		return logs.Filter(func(e observer.LoggedEntry) bool { return strings.Contains(e.Message, "opens nothing of this store") }).Len() > 0
 	}
-	told := func(s *Store) bool {
+	warnsNow := func(s *Store) bool {
 		core, logs := observer.New(zapcore.WarnLevel)
 		info, err := s.InitInfo(t.Context())
 		if err != nil {
@@ -48,16 +49,16 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 		if err := bootstrapkey.InFile(file, nil).Warn(t.Context(), zap.New(core), info.Fingerprints); err != nil {
 			t.Fatal(err)
 		}
-		return said(logs)
+		return warned(logs)
 	}
 	s, _ := start()
 	await(t, s, isUnsealed)
-	kept, err := os.ReadFile(file)
+	keyFile, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if told(s) {
-		t.Error("a bootstrap key that is in use is told")
+	if warnsNow(s) {
+		t.Error("a bootstrap key in use is reported")
 	}
 	info, err := s.StartRekey(t.Context(), RekeyParams{InitParams: sameHolder(t, 1, 1)})
 	if err != nil {
@@ -67,26 +68,26 @@ func TestBootstrapKeyThatARekeyHasLeftIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
-		t.Errorf("the bootstrap key stays: %v", err)
+		t.Errorf("the bootstrap key is still there: %v", err)
 	}
-	if told(s) {
-		t.Error("a bootstrap key that is not there is told")
+	if warnsNow(s) {
+		t.Error("a missing bootstrap key is reported")
 	}
-	if err := os.WriteFile(file, kept, 0o600); err != nil { // as after a crash
+	if err := os.WriteFile(file, keyFile, 0o600); err != nil { // as after a crash
 		t.Fatal(err)
 	}
 	_, logs := start()
-	for deadline := time.Now().Add(time.Minute); !said(logs); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !warned(logs); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody is told of a bootstrap key that was left")
+			t.Fatal("the leftover bootstrap key was not reported")
 		}
 	}
 }
 
-// keyReads has the reads of the bootstrap key go through a function.
+// keyReads passes reads of the bootstrap key through a function.
 type keyReads struct {
 	*memory.Backend
-	read func(get func() (store.Node, error)) (store.Node, error) // nil: as they are
+	read func(get func() (store.Node, error)) (store.Node, error) // nil: plain reads
 }
 
 func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
@@ -97,9 +98,9 @@ func (b *keyReads) Get(ctx context.Context, key store.Key, c store.Consistency) 
 	return get()
 }
 
-// TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile: it may look for the key
-// just before, and for the other records just after it was made.
-func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
+// TestServerUnsealsAStoreThatAnotherServerIsMaking: the server may read the
+// bootstrap key just before the store is made, and the other records just after.
+func TestServerUnsealsAStoreThatAnotherServerIsMaking(t *testing.T) {
 	t.Parallel()
 	m := memory.New()
 	first, err := Open(t.Context(), Options{Backend: m, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
@@ -126,9 +127,9 @@ func TestAServerUnsealsAStoreThatAnotherOneMakesMeanwhile(t *testing.T) {
 	}
 }
 
-// TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead: it must find out whether
-// there is one to be removed.
-func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
+// TestRekeyFailsWhileItCannotReadTheBootstrapKey: it must not end before it knows
+// whether there is a key to remove.
+func TestRekeyFailsWhileItCannotReadTheBootstrapKey(t *testing.T) {
 	t.Parallel()
 	b := &keyReads{Backend: memory.New()}
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
@@ -136,7 +137,7 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, s, isUnsealed)
-	s.cancel() // nothing but what the test does
+	s.cancel() // stop background work: the test counts reads
 	s.owned.Wait()
 	info, err := s.StartRekey(t.Context(), RekeyParams{InitParams: sameHolder(t, 1, 1)})
 	if err != nil {
@@ -146,7 +147,7 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 	reads := 0
 	b.read = func(get func() (store.Node, error)) (store.Node, error) {
 		if reads++; reads == 1 {
-			return get() // the look before
+			return get() // when the snapshot is taken
 		}
 		return store.Node{}, store.ErrUnavailable
 	}
@@ -158,12 +159,13 @@ func TestARekeyDoesNotLeaveABootstrapKeyThatItCannotRead(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 	if _, err := b.Get(t.Context(), barrier.KeyBootstrap, store.Latest); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the bootstrap key stays: %v", err)
+		t.Errorf("the bootstrap key is still there: %v", err)
 	}
 }
 
-// TestRecoveringKeepsNoBootstrapKey: it does not even read it.
-func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
+// TestRecoverDoesNotReadTheBootstrapKey unwraps the unseal key with the bootstrap
+// key, and gives only the former to Recover.
+func TestRecoverDoesNotReadTheBootstrapKey(t *testing.T) {
 	t.Parallel()
 	b := memory.New()
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
@@ -199,6 +201,6 @@ func TestRecoveringKeepsNoBootstrapKey(t *testing.T) {
 	}
 	defer r.Close()
 	if reads > 0 {
-		t.Errorf("it was read %d times", reads)
+		t.Errorf("the bootstrap key was read %d times", reads)
 	}
 }

@@ -15,12 +15,12 @@ import (
 	"secretstore/store/memory"
 )
 
-// restarting is a storage whose versions begin again at 0 when a record is made
-// anew, as those of ZooKeeper do.
+// restarting is a backend whose versions start again at 0 when a record is
+// deleted and created again, like those of ZooKeeper.
 type restarting struct {
 	store.Backend
 	mu       sync.Mutex
-	versions map[store.Key][]store.Version // of the backend, since each record was made; guarded by mu
+	versions map[store.Key][]store.Version // versions of Backend since each record was created; guarded by mu
 }
 
 func (b *restarting) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
@@ -40,7 +40,7 @@ func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Versio
 		if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 			continue
 		}
-		real[i].Version = 1 << 40 // none has it
+		real[i].Version = 1 << 40 // no record has it
 		if known := b.versions[op.Key]; int(op.Version) < len(known) {
 			real[i].Version = known[op.Version]
 		}
@@ -63,13 +63,13 @@ func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Versio
 	return versions, nil
 }
 
-// stale is the storage as seen by a server to which, once frozen, no word of a
-// change comes: what it has read it answers from memory.
+// stale is the storage as seen by a server that, once frozen, hears of no
+// changes: it answers cached reads from what was read before.
 type stale struct {
 	store.Backend
-	latest atomic.Int64 // reads that asked the storage itself
-	// between, if set, is called once after the storage was asked for a record of a
-	// secret, deleted or not, and before what it said is handed on.
+	latest atomic.Int64 // reads with store.Latest
+	// between, if set, is called once, after the storage has answered a read of the
+	// record of a live or deleted secret and before the answer is returned.
 	between atomic.Pointer[func()]
 
 	mu     sync.Mutex
@@ -114,16 +114,16 @@ func (b *stale) inMemory(key store.Key) (node store.Node, err error, known bool)
 	return node, nil, known
 }
 
-// freeze keeps word of all changes away, but of those below keys that begin with
-// but, if there is one.
-func (b *stale) freeze(but store.Key) {
+// freeze stops all notifications, except for keys that begin with except, unless
+// that is "".
+func (b *stale) freeze(except store.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.frozen, b.thawed = true, but
+	b.frozen, b.thawed = true, except
 }
 
-// twoServers returns two open stores on one storage, the first of which may come
-// to see it as it was.
+// twoServers returns two open stores on one storage, and the view of it that the
+// first one has.
 func twoServers(t *testing.T) (first *Store, view *stale, second *Store) {
 	t.Helper()
 	b := &restarting{Backend: memory.New(), versions: make(map[store.Key][]store.Version)}
@@ -142,17 +142,17 @@ func described(value, description string) Change {
 	return c
 }
 
-// TestAnUpdateNeverContinuesASecretThatWasDeleted, although one with the same
-// version stands in its place and the server has not heard of it.
-func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
+// TestUpdateNeverContinuesADeletedSecret deletes a secret and creates another one
+// at the same path and version, unnoticed by the server that updates it.
+func TestUpdateNeverContinuesADeletedSecret(t *testing.T) {
 	for name, row := range map[string]struct {
 		remove func(*Store, context.Context) error
-		thawed store.Key // word of this has come all the same
+		thawed store.Key // changes of this are noticed all the same
 	}{
-		"delete":             {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, ""},
-		"purge":              {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, ""},
-		"delete, mark known": {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
-		"purge, mark known":  {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
+		"delete":                     {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, ""},
+		"purge":                      {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, ""},
+		"delete, generation noticed": {func(s *Store, ctx context.Context) error { return s.Delete(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
+		"purge, generation noticed":  {func(s *Store, ctx context.Context) error { return s.Purge(ctx, path(t, "f/a"), nil) }, barrier.KeyGenerations},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, view, second := twoServers(t)
@@ -175,17 +175,17 @@ func TestAnUpdateNeverContinuesASecretThatWasDeleted(t *testing.T) {
 			}
 			got, err := second.Get(ctx, p, store.Latest)
 			if err != nil || string(got.Value) != "newer" || got.Description != "of the second" {
-				t.Errorf("%q, described as %q, %v: the update continues the secret that was deleted", got.Value, got.Description, err)
+				t.Errorf("%q, described as %q, %v: the update continued the deleted secret", got.Value, got.Description, err)
 			}
 			if before, err := second.GetVersion(ctx, p, 1, store.Latest); err != nil || string(before.Value) != "new" {
-				t.Errorf("the value before is %q, %v, want the one that was replaced", before.Value, err)
+				t.Errorf("the earlier value is %q, %v, want the one that was replaced", before.Value, err)
 			}
 		})
 	}
 }
 
-// TestAConditionIsJudgedByWhatIsThere, not by what the server has in memory.
-func TestAConditionIsJudgedByWhatIsThere(t *testing.T) {
+// TestConditionIsCheckedAgainstTheStorage, not against an outdated cache.
+func TestConditionIsCheckedAgainstTheStorage(t *testing.T) {
 	first, view, second := twoServers(t)
 	ctx, p := t.Context(), path(t, "f/a")
 	id, err := first.Create(ctx, p, text("old"))
@@ -198,22 +198,22 @@ func TestAConditionIsJudgedByWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := text("mine")
-	c.If = func(is string) bool { return is == id }
+	c.If = func(current string) bool { return current == id }
 	_, err = first.Update(ctx, p, c)
-	wantErr(t, "on a value that was replaced", err, ErrChanged)
-	c.If = func(is string) bool { return is == newer }
+	wantErr(t, "on a replaced value", err, ErrChanged)
+	c.If = func(current string) bool { return current == newer }
 	if _, err := first.Update(ctx, p, c); err != nil {
-		t.Errorf("on the present value, which this server has not heard of: %v", err)
+		t.Errorf("on the current value, which this server has not noticed: %v", err)
 	}
 }
 
-// TestNothingIsWrittenOverAnotherSecretThanWasRead, although it was made, with
-// the same version, between the read and the write.
-func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
+// TestWriteFailsIfTheSecretWasRecreatedSinceItsRead recreates a secret, with the
+// same version, between the read and the write of each operation.
+func TestWriteFailsIfTheSecretWasRecreatedSinceItsRead(t *testing.T) {
 	p := path(t, "f/a")
 	for name, row := range map[string]struct {
 		write   func(ctx context.Context, s *Store, onlyOld Match) error
-		deleted bool // it is a deleted secret that is written over
+		deleted bool // the operation writes a deleted secret
 		want    error
 	}{
 		"update": {func(ctx context.Context, s *Store, onlyOld Match) error {
@@ -245,7 +245,7 @@ func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
 				}
 				return id
 			}
-			// The first server knows the mark.
+			// The first server now knows the delete generation.
 			if err := errOf(first.Create(ctx, path(t, "f/b"), text("v"))); err != nil {
 				t.Fatal(err)
 			}
@@ -259,7 +259,7 @@ func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
 					return
 				}
 				if row.want == ErrNotFound {
-					keepVersions(second, 0) // nothing earlier is kept of it
+					keepVersions(second, 0) // keep no earlier value
 				}
 				// As many writes as before: the record has the same version.
 				if err := errOf(second.Update(ctx, p, text("new 2"))); err != nil {
@@ -281,9 +281,9 @@ func TestNothingIsWrittenOverAnotherSecretThanWasRead(t *testing.T) {
 	}
 }
 
-// TestAnUpdateDoesWithWhatIsInMemory, whichever server has written it, also when
-// others are deleted.
-func TestAnUpdateDoesWithWhatIsInMemory(t *testing.T) {
+// TestUpdateUsesTheCache checks that an update does not read the storage, even if
+// another server wrote the value, except once after a delete in the same bucket.
+func TestUpdateUsesTheCache(t *testing.T) {
 	first, view, second := twoServers(t)
 	ctx, p := t.Context(), path(t, "f/a")
 	for _, name := range []string{"f/a", "f/b"} {
@@ -291,34 +291,34 @@ func TestAnUpdateDoesWithWhatIsInMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reads := func(what string, want int64) {
+	wantReads := func(what string, want int64) {
 		t.Helper()
 		before := view.latest.Load()
 		if _, err := first.Update(ctx, p, text(what)); err != nil {
 			t.Fatal(err)
 		}
 		if got := view.latest.Load() - before; got > want {
-			t.Errorf("%s: %d reads of the storage itself, want at most %d", what, got, want)
+			t.Errorf("%s: %d reads of the storage, want at most %d", what, got, want)
 		}
 	}
-	reads("the first update", 0)
-	reads("the second", 0)
+	wantReads("the first update", 0)
+	wantReads("the second", 0)
 	if err := first.Delete(ctx, path(t, "f/b"), nil); err != nil {
 		t.Fatal(err)
 	}
-	reads("the first after a delete beside it", 2) // it has to look once
-	reads("the one after that", 0)
+	wantReads("the first after a delete beside it", 2) // it has to read the storage once
+	wantReads("the one after that", 0)
 	if _, err := second.Update(ctx, p, text("of another")); err != nil {
 		t.Fatal(err)
 	}
-	reads("one of what another server has written", 0)
+	wantReads("one of what another server has written", 0)
 }
 
-// TestEveryDeleteBumpsTheMark that updates rely on.
-func TestEveryDeleteBumpsTheMark(t *testing.T) {
+// TestEveryDeleteChangesTheGeneration, which updates rely on.
+func TestEveryDeleteChangesTheGeneration(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "f/a")
-	marks := func() map[store.Key]store.Version {
+	generations := func() map[store.Key]store.Version {
 		t.Helper()
 		found := make(map[store.Key]store.Version)
 		list, err := b.Children(ctx, barrier.KeyGenerations, store.Latest)
@@ -337,37 +337,38 @@ func TestEveryDeleteBumpsTheMark(t *testing.T) {
 	for name, remove := range map[string]func() error{
 		"delete":         func() error { return s.Delete(ctx, p, nil) },
 		"purge":          func() error { return s.Purge(ctx, p, nil) },
-		"another delete": func() error { return s.Delete(ctx, p, nil) }, // over what the first has left
+		"another delete": func() error { return s.Delete(ctx, p, nil) }, // over the deleted secret of the first
 	} {
 		if _, err := s.Create(ctx, p, text("v")); err != nil {
 			t.Fatal(err)
 		}
-		before := marks()
+		before := generations()
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
-		if maps.Equal(before, marks()) {
-			t.Errorf("%s: no mark has changed", name)
+		if maps.Equal(before, generations()) {
+			t.Errorf("%s: no delete generation has changed", name)
 		}
 	}
 }
 
-// silent is a storage that answers nobody once it is down, and counts what was
-// asked for requests: the store itself goes on asking.
+// silent is a backend that can be down, and counts the calls that requests make
+// then. Calls of background work do not count.
 type silent struct {
 	store.Backend
 	down  atomic.Bool
-	asked atomic.Int64
+	calls atomic.Int64 // those of requests while down
 }
 
-type ofRequest struct{}
+// requestKey marks the context of a request.
+type requestKey struct{}
 
 func (b *silent) answers(ctx context.Context) bool {
 	if !b.down.Load() {
 		return true
 	}
-	if ctx.Value(ofRequest{}) != nil {
-		b.asked.Add(1)
+	if ctx.Value(requestKey{}) != nil {
+		b.calls.Add(1)
 	}
 	return false
 }
@@ -386,9 +387,9 @@ func (b *silent) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, e
 	return b.Backend.Apply(ctx, ops...)
 }
 
-// TestARequestAsksAStorageThatIsAwayOnce: each question may be waited for, and
-// a 503 is due within a second.
-func TestARequestAsksAStorageThatIsAwayOnce(t *testing.T) {
+// TestRequestCallsAFailedStorageOnlyOnce: each call may take until its timeout,
+// and a 503 is due within a second.
+func TestRequestCallsAFailedStorageOnlyOnce(t *testing.T) {
 	b := &silent{Backend: &restarting{Backend: memory.New(), versions: make(map[store.Key][]store.Version)}}
 	s, _ := unsealedOn(t, b)
 	ctx, seen := t.Context(), path(t, "f/seen")
@@ -396,7 +397,7 @@ func TestARequestAsksAStorageThatIsAwayOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.down.Store(true)
-	ctx = context.WithValue(ctx, ofRequest{}, true)
+	ctx = context.WithValue(ctx, requestKey{}, true)
 	for what, request := range map[string]func() error{
 		"a read":               func() error { _, err := s.Get(ctx, seen, store.Cached); return err },
 		"a create":             func() error { return errOf(s.Create(ctx, path(t, "f/new"), text("v"))) },
@@ -404,61 +405,61 @@ func TestARequestAsksAStorageThatIsAwayOnce(t *testing.T) {
 		"an update of another": func() error { return errOf(s.Update(ctx, path(t, "f/other"), text("w"))) },
 		"a delete":             func() error { return s.Delete(ctx, seen, nil) },
 		"a purge":              func() error { return s.Purge(ctx, seen, nil) },
-		"an undelete":          func() error { return errOf(s.Undelete(ctx, path(t, "f/gone"))) },
+		"an undelete":          func() error { return errOf(s.Undelete(ctx, path(t, "f/deleted"))) },
 	} {
-		before := b.asked.Load()
+		before := b.calls.Load()
 		wantErr(t, what, request(), store.ErrUnavailable)
-		if n := b.asked.Load() - before; n != 1 {
-			t.Errorf("%s asked %d times", what, n)
+		if n := b.calls.Load() - before; n != 1 {
+			t.Errorf("%s made %d calls", what, n)
 		}
 	}
 }
 
-// TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds, which may be behind what
-// another server has done.
-func TestALargeValueIsNotRefusedBecauseOfWhatMemoryHolds(t *testing.T) {
+// TestLargeWriteIsNotRefusedByAnOutdatedCache, which may lack the writes of
+// another server.
+func TestLargeWriteIsNotRefusedByAnOutdatedCache(t *testing.T) {
 	first, view, second := twoServers(t)
-	ctx, there, gone := t.Context(), path(t, "f/there"), path(t, "f/gone")
+	ctx, created, deleted := t.Context(), path(t, "f/created"), path(t, "f/deleted")
 	large := Change{Kind: Binary, Value: make([]byte, inlineMax+1)}
-	if _, err := first.Create(ctx, gone, text("v")); err != nil {
+	if _, err := first.Create(ctx, deleted, text("v")); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []acl.Path{there, gone} {
+	for _, p := range []acl.Path{created, deleted} {
 		if _, err := first.Get(ctx, p, store.Cached); err != nil && !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
 	}
 	view.freeze("")
-	if _, err := second.Create(ctx, there, text("v")); err != nil {
+	if _, err := second.Create(ctx, created, text("v")); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Delete(ctx, gone, nil); err != nil {
+	if err := second.Delete(ctx, deleted, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := first.Update(ctx, there, large); err != nil {
-		t.Errorf("update of a secret that memory does not know: %v", err)
+	if _, err := first.Update(ctx, created, large); err != nil {
+		t.Errorf("update of a secret that is not cached: %v", err)
 	}
-	if _, err := first.Create(ctx, gone, large); err != nil {
-		t.Errorf("create of a secret that memory still knows: %v", err)
+	if _, err := first.Create(ctx, deleted, large); err != nil {
+		t.Errorf("create of a secret that is still cached: %v", err)
 	}
 }
 
-// TestARotationNeverBringsBackASecretThatWasDeleted: between the look and the
-// write of a pass, a secret or what a delete has left is removed and made again.
-func TestARotationNeverBringsBackASecretThatWasDeleted(t *testing.T) {
-	for name, again := range map[string]func(*testing.T, *Store, acl.Path){
+// TestRotationNeverRestoresADeletedSecret recreates a live or deleted secret
+// between the read and the write of a sweep.
+func TestRotationNeverRestoresADeletedSecret(t *testing.T) {
+	for name, recreate := range map[string]func(*testing.T, *Store, acl.Path){
 		"secret": func(t *testing.T, s *Store, p acl.Path) {
-			succeeds(t, s.Purge(t.Context(), p, nil))
+			mustSucceed(t, s.Purge(t.Context(), p, nil))
 			_, err := s.Create(t.Context(), p, text("new"))
-			succeeds(t, err)
+			mustSucceed(t, err)
 		},
 		"deleted": func(t *testing.T, s *Store, p acl.Path) {
 			_, err := s.Undelete(t.Context(), p)
-			succeeds(t, err)
-			succeeds(t, s.Purge(t.Context(), p, nil))
+			mustSucceed(t, err)
+			mustSucceed(t, s.Purge(t.Context(), p, nil))
 			_, err = s.Create(t.Context(), p, text("new"))
-			succeeds(t, err)
-			succeeds(t, s.Delete(t.Context(), p, nil))
+			mustSucceed(t, err)
+			mustSucceed(t, s.Delete(t.Context(), p, nil))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -470,14 +471,14 @@ func TestARotationNeverBringsBackASecretThatWasDeleted(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name == "deleted" {
-				succeeds(t, first.Delete(ctx, p, nil))
+				mustSucceed(t, first.Delete(ctx, p, nil))
 				first.cleanup.Wait()
 			}
-			// From now on it knows the folder, and reads only the record.
+			// From now on the folder is cached, so that only the record is read.
 			if _, err := first.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil {
 				t.Fatal(err)
 			}
-			between := func() { again(t, second, p) }
+			between := func() { recreate(t, second, p) }
 			view.between.Store(&between)
 			if _, err := first.Rotate(ctx); err != nil {
 				t.Fatal(err)
@@ -488,16 +489,16 @@ func TestARotationNeverBringsBackASecretThatWasDeleted(t *testing.T) {
 			}
 			if name == "deleted" {
 				_, err := second.Undelete(ctx, p)
-				succeeds(t, err)
+				mustSucceed(t, err)
 			}
 			if got, err := second.Get(ctx, p, store.Latest); err != nil || string(got.Value) != "new" {
-				t.Errorf("%q, %v: the rotation has brought back what was deleted", got.Value, err)
+				t.Errorf("%q, %v: the rotation restored the deleted secret", got.Value, err)
 			}
 		})
 	}
 }
 
-func succeeds(t *testing.T, err error) {
+func mustSucceed(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

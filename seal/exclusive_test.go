@@ -10,9 +10,9 @@ import (
 	"secretstore/store/bolt"
 )
 
-// TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile: a thief with an older
-// copy of the file and its bootstrap key must learn nothing from a newer one.
-func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
+// TestRotatedBoltFileHoldsNothingUnderTheOldRootKey: an attacker who has an older
+// copy of the file and its bootstrap key must learn nothing from a newer copy.
+func TestRotatedBoltFileHoldsNothingUnderTheOldRootKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets.db")
 	b, err := bolt.Open(t.Context(), file)
 	if err != nil {
@@ -43,6 +43,6 @@ func TestNewRootKeyLeavesNoTraceUnderTheOldOneInABoltFile(t *testing.T) {
 		}
 	}
 	if bytes.Contains(content, []byte(barrier.KeyHandover)) {
-		t.Error("a handover record was left in the file")
+		t.Error("a handover record is still in the file")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"secretstore/store/memory"
 )
 
-// gate lets a test stop a store's transactions at a point of its choice.
+// gate calls a function before each transaction.
 type gate struct {
 	store.Backend
 	before atomic.Pointer[func(ops []store.Op)]
@@ -25,12 +25,12 @@ func (g *gate) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, err
 	return g.Backend.Apply(ctx, ops...)
 }
 
-func TestServerLeftBehindByAWipeWritesNothingIntoTheNewStore(t *testing.T) {
+func TestServerThatMissedAWipeWritesNothingIntoTheNewStore(t *testing.T) {
 	b := memory.New()
 	f := &versionsFromZero{Backend: b}
 	old, _ := unsealedOn(t, f)
 	ctx := t.Context()
-	old.cancel() // it hears of nothing, as if it were cut off
+	old.cancel() // stops background work: it gets no notifications, as if cut off
 	old.owned.Wait()
 	for key, node := range dump(t, b) {
 		if _, err := b.Apply(ctx, store.Delete(key, node.Version)); err != nil {
@@ -49,8 +49,8 @@ func TestServerLeftBehindByAWipeWritesNothingIntoTheNewStore(t *testing.T) {
 	}
 }
 
-// versionsFromZero makes every record look as if it were at version 0, as those
-// of a new znode are: nothing may rest on versions across a deletion.
+// versionsFromZero presents every record as being at version 0, like a new znode.
+// Versions must not be relied on across a deletion.
 type versionsFromZero struct{ store.Backend }
 
 func (z *versionsFromZero) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
@@ -75,7 +75,7 @@ func (z *versionsFromZero) Apply(ctx context.Context, ops ...store.Op) ([]store.
 	return make([]store.Version, len(ops)), err
 }
 
-func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
+func TestRotationKeepsOldKeysWhileAFolderRecordIsMissing(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	for _, p := range []string{"f/a", "g/b"} {
@@ -108,15 +108,15 @@ func TestRotationKeepsOldKeysWhileAFolderHasLostItsRecord(t *testing.T) {
 		t.Errorf("the secret in the damaged folder is lost: %v", err)
 	}
 	_, err = s.List(ctx, acl.Path{}, Page{}, store.Latest)
-	wantErr(t, "list with a folder that has lost its record", err, ErrCorrupt)
+	wantErr(t, "list with a missing folder record", err, ErrCorrupt)
 	restore(t, b, folder, node.Data, key)
 	if _, err := s.List(ctx, acl.Path{}, Page{}, store.Latest); err != nil {
 		t.Error(err)
 	}
 }
 
-// lose removes the record of a folder that has secrets, as an operator's slip on
-// ZooKeeper can: there a record set to nothing is a pure parent.
+// lose removes the record of a folder that has secrets, as an operator can do by
+// mistake on ZooKeeper, where a znode without data is only a parent.
 func lose(t *testing.T, b store.Backend, folder store.Key, children ...store.Key) {
 	t.Helper()
 	saved := map[store.Key][]byte{}
@@ -165,7 +165,7 @@ func waitForRotation(t *testing.T, s *Store, until func(RotationInfo) bool) Rota
 	}
 }
 
-func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
+func TestForeignRecordBelowASecretIsReported(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
@@ -183,7 +183,7 @@ func TestForeignRecordBelowASecretIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestLostPieceIsDamageNotAnOutage(t *testing.T) {
+func TestMissingPieceIsDamageNotAnOutage(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx := t.Context()
 	if _, err := s.Create(ctx, path(t, "large"), Change{Kind: Binary, Value: make([]byte, 300<<10)}); err != nil {
@@ -197,13 +197,13 @@ func TestLostPieceIsDamageNotAnOutage(t *testing.T) {
 		}
 	}
 	_, err := s.Get(ctx, path(t, "large"), store.Cached)
-	wantErr(t, "read of a value that has lost a piece", err, ErrCorrupt)
+	wantErr(t, "read of a value with a missing piece", err, ErrCorrupt)
 	if err != nil && !strings.Contains(err.Error(), "/000001") {
 		t.Errorf("the error does not name the piece: %v", err)
 	}
 }
 
-func TestRefusedLargeWritesWriteNothing(t *testing.T) {
+func TestRefusedLargeWritesReachNoStorage(t *testing.T) {
 	g := &gate{Backend: memory.New()}
 	s, _ := unsealedOn(t, g)
 	ctx := t.Context()
@@ -217,25 +217,25 @@ func TestRefusedLargeWritesWriteNothing(t *testing.T) {
 	wantErr(t, "create over a secret", errOf(s.Create(ctx, path(t, "a"), large)), ErrExists)
 	wantErr(t, "update of nothing", errOf(s.Update(ctx, path(t, "b"), large)), ErrNotFound)
 	if n := writes.Load(); n != 0 {
-		t.Errorf("%d transactions for refused writes", n)
+		t.Errorf("refused writes made %d transactions", n)
 	}
 }
 
-func TestInitReportsWhatIsTrueWhenTheStorageGoesAwayAfterIt(t *testing.T) {
+func TestInitSucceedsWhenTheStorageFailsAfterItsWrite(t *testing.T) {
 	f := &faulty{Backend: memory.New()}
 	s := open(t, f, false)
 	decide := func([]store.Op) (bool, error) {
-		f.away.Store(true) // from now on nothing answers
+		f.down.Store(true) // every later call fails
 		return true, nil
 	}
 	f.apply.Store(&decide)
 	info, err := s.Init(t.Context(), sameHolder(t, 1, 1))
 	if err != nil || len(info.Keys) != 1 {
-		t.Errorf("the store was initialised, but Init says %v", err)
+		t.Errorf("the store was initialized, but Init returned %v", err)
 	}
 }
 
-func TestServersThatUnsealAtOnceAllUnseal(t *testing.T) {
+func TestConcurrentUnsealsAllSucceed(t *testing.T) {
 	for range 20 {
 		b := memory.New()
 		first, key := initialized(t, b)
@@ -261,15 +261,15 @@ func TestServersThatUnsealAtOnceAllUnseal(t *testing.T) {
 	}
 }
 
-// staleOnce answers cached reads of one key with what it once held, as a cache
-// does that has not heard of a change made by hand.
-type staleOnce struct {
+// staleKey answers cached reads of one key with old data, like a cache that has
+// not heard of a change made by hand.
+type staleKey struct {
 	store.Backend
 	key  atomic.Pointer[store.Key]
 	data atomic.Pointer[[]byte]
 }
 
-func (s *staleOnce) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+func (s *staleKey) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
 	node, err := s.Backend.Get(ctx, key, c)
 	if k := s.key.Load(); k != nil && *k == key && c == store.Cached {
 		node.Data = *s.data.Load()
@@ -277,8 +277,8 @@ func (s *staleOnce) Get(ctx context.Context, key store.Key, c store.Consistency)
 	return node, err
 }
 
-func TestRecordMendedByHandIsServedAtOnce(t *testing.T) {
-	b := &staleOnce{Backend: memory.New()}
+func TestRecordRepairedByHandIsServedAtOnce(t *testing.T) {
+	b := &staleKey{Backend: memory.New()}
 	s, _ := unsealedOn(t, b)
 	ctx := t.Context()
 	if _, err := s.Create(ctx, path(t, "a"), text("v")); err != nil {
@@ -292,6 +292,6 @@ func TestRecordMendedByHandIsServedAtOnce(t *testing.T) {
 	b.data.Store(&junk)
 	b.key.Store(&key)
 	if got, err := s.Get(ctx, path(t, "a"), store.Cached); err != nil || string(got.Value) != "v" {
-		t.Errorf("what was cached while it was damaged is still served: %v", err)
+		t.Errorf("the damaged record is still served from the cache: %v", err)
 	}
 }
