@@ -54,7 +54,7 @@ func holderPublic(t *testing.T) string {
 func open(t *testing.T, b store.Backend, bootstrap bool) *Store {
 	t.Helper()
 	if _, plain := b.(*memory.Backend); plain { // wrapping another backend could hide methods that it has
-		b = storetest.Given(t, b)
+		b = storetest.CheckUnchanged(t, b)
 	}
 	s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, MaxSecretSize: 4 << 20, KeepVersions: DefaultKeepVersions, GenerateKey: sealtest.GenerateKey, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	if err != nil {

@@ -29,7 +29,7 @@ type record struct {
 	data []byte
 }
 
-// dumpBackend reads all records.
+// dumpBackend reads all records of a backend.
 func dumpBackend(t *testing.T, b store.Backend) (all []record) {
 	t.Helper()
 	var walk func(key store.Key)
@@ -51,7 +51,7 @@ func dumpBackend(t *testing.T, b store.Backend) (all []record) {
 	return all
 }
 
-// termsInUse returns the terms that encrypted records are under.
+// termsInUse returns the terms that records are encrypted under.
 func termsInUse(t *testing.T, all []record) []uint32 {
 	t.Helper()
 	terms := map[uint32]bool{}
@@ -66,8 +66,8 @@ func termsInUse(t *testing.T, all []record) []uint32 {
 	return slices.Sorted(maps.Keys(terms))
 }
 
-// shape says what a record is like, without what is random or secret in it:
-// its key with placeholders, and the form of its data.
+// shape describes a record without its random and secret parts: its key with
+// placeholders, and the form of its data.
 func shape(r record) string {
 	key := r.key
 	for _, p := range []struct{ pattern, name string }{
@@ -86,6 +86,7 @@ func shape(r record) string {
 	return key + ": " + form(r.data)
 }
 
+// form describes the data of a record.
 func form(data []byte) string {
 	var object map[string]any
 	if h, err := envelope.ParseHeader(data); err == nil {
@@ -94,7 +95,7 @@ func form(data []byte) string {
 	if json.Unmarshal(data, &object) == nil {
 		var fields []string
 		for name, value := range object {
-			if name == "verify" { // of a rotation: whether it is at its second pass
+			if name == "verify" { // of a rotation: set only during its second sweep
 				continue
 			}
 			fields = append(fields, fmt.Sprintf("%s %T", name, value))
@@ -114,6 +115,7 @@ func form(data []byte) string {
 	return "other data"
 }
 
+// shapesOf returns the shapes of all records with data, each once.
 func shapesOf(all []record) []string {
 	found := map[string]bool{}
 	for _, r := range all {
@@ -139,10 +141,9 @@ func oldBolt(t *testing.T, name string) []record {
 	return dumpBackend(t, b)
 }
 
-// TestNewStoreOnBoltHasTheOldLayout: what the present code writes is of the
-// same keys and forms as what the earlier release wrote, so that either reads
-// what the other wrote.
-func TestNewStoreOnBoltHasTheOldLayout(t *testing.T) {
+// TestNewBoltStoreHasTheOldLayout: the current code writes records with the same
+// keys and forms as the earlier release, so that each can read the other's.
+func TestNewBoltStoreHasTheOldLayout(t *testing.T) {
 	var before, now []record
 	for _, dir := range names(t, "bolt") {
 		before = append(before, oldBolt(t, filepath.Base(dir))...)
@@ -167,8 +168,7 @@ func TestNewStoreOnBoltHasTheOldLayout(t *testing.T) {
 	}
 }
 
-// makeStore makes a store that has records of all forms, and closes its
-// backend.
+// makeStore makes a store with records of all forms, and closes its backend.
 func makeStore(t *testing.T, b store.Backend, holders []int) {
 	t.Helper()
 	ctx := t.Context()
@@ -190,16 +190,16 @@ func makeStore(t *testing.T, b store.Backend, holders []int) {
 		t.Fatal(err)
 	}
 	x.unseal(holders, threshold, false)
-	gone := acl.Path{}
+	last := acl.Path{}
 	for _, size := range []int{10, 140_000} {
-		for _, p := range []string{"group/kept", "group/gone"} {
+		for _, p := range []string{"group/kept", "group/last"} {
 			change := seal.Change{Kind: seal.Text, Value: []byte(strings.Repeat("v", size)), Author: "alice"}
-			gone = parse(t, p+strconv.Itoa(size))
-			if _, err := s.Create(ctx, gone, change); err != nil {
+			last = parse(t, p+strconv.Itoa(size))
+			if _, err := s.Create(ctx, last, change); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Delete(ctx, gone, nil); err != nil {
+		if err := s.Delete(ctx, last, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

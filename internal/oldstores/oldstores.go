@@ -1,8 +1,9 @@
 // Package oldstores reads the stores in testdata/stores, which an earlier
-// release made: their records, the test keys of their holders, and what they
-// must hold. It is for tests. Another package opens them with the present code;
-// this one imports nothing of the module, so that the program that makes the
-// stores can use it as well.
+// release made: their records, the test keys of their holders, and their
+// expected content. It is for tests only. Its tests open the stores with the
+// current code; the package itself imports nothing from the module, so that the
+// program that makes the stores, which builds against the earlier release, can
+// use it too.
 package oldstores
 
 import (
@@ -24,11 +25,11 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// Folder is where the stores are, below the root of the module.
+// Folder is the folder of the stores, relative to the root of the module.
 const Folder = "testdata/stores"
 
-// Names of the files of a store. A store on bbolt has BoltFile, and
-// BootstrapFile where there is a bootstrap key; one on ZooKeeper has DumpFile.
+// The files of a store. A store on bbolt has a BoltFile, and a BootstrapFile if
+// it has a bootstrap key. A store on ZooKeeper has a DumpFile.
 const (
 	ExpectedFile  = "expected.json"
 	BoltFile      = "store.db.gz"
@@ -36,23 +37,23 @@ const (
 	DumpFile      = "znodes.jsonl"
 )
 
-// Store is what a store must hold.
+// Store is the expected content of a store.
 type Store struct {
 	UUID      string `json:"uuid"`
-	Bootstrap bool   `json:"bootstrap"` // it keeps a bootstrap key
+	Bootstrap bool   `json:"bootstrap"` // it has a bootstrap key
 	Holders   []int  `json:"holders,omitempty"`
 	Threshold int    `json:"threshold"`
-	// SealedOnPurpose: an operator sealed it, so a bootstrap key must not
-	// open it by itself.
+	// SealedOnPurpose means that an operator sealed it, so that a bootstrap key
+	// must not unseal it automatically.
 	SealedOnPurpose bool     `json:"sealed_on_purpose"`
-	Rekey           *Rekey   `json:"rekey,omitempty"` // under way
+	Rekey           *Rekey   `json:"rekey,omitempty"` // in progress, if any
 	Terms           int      `json:"terms"`           // data keys in the keyring
 	Task            Task     `json:"task"`
 	Secrets         []Secret `json:"secrets"`
 	Deleted         []Secret `json:"deleted"`
 }
 
-// Rekey is a rekey that was begun and not verified.
+// Rekey is a rekey that was started and not yet verified.
 type Rekey struct {
 	Nonce     string `json:"nonce"`
 	Holders   []int  `json:"holders"`
@@ -60,7 +61,7 @@ type Rekey struct {
 	Rotate    bool   `json:"rotate"`
 }
 
-// Task is a task token, of whose uses some are spent.
+// Task is a partly used task token.
 type Task struct {
 	ID      string    `json:"id"`
 	Expires time.Time `json:"expires"`
@@ -86,10 +87,10 @@ type Value struct {
 	Written time.Time `json:"written"`
 	Size    int       `json:"size"`
 	SHA256  string    `json:"sha256"`
-	Text    string    `json:"text,omitempty"` // of a short text, for readers of the file
+	Text    string    `json:"text,omitempty"` // set for short texts, for people who read the file
 }
 
-// Load reads what the store in a folder must hold.
+// Load reads the expected content of the store in dir.
 func Load(dir string) (Store, error) {
 	data, err := os.ReadFile(filepath.Join(dir, ExpectedFile))
 	if err != nil {
@@ -131,8 +132,8 @@ func UnpackBolt(dir, path string) error {
 	return os.WriteFile(path+".bootstrap.key", key, 0o600)
 }
 
-// Znode is a line of a ZooKeeper dump. Path is relative to the root of the
-// store, without a leading slash; a parent comes before its children.
+// Znode is one line of a ZooKeeper dump. Path is relative to the root of the
+// store and has no leading slash. Parents come before their children.
 type Znode struct {
 	Path string `json:"path"`
 	Data []byte `json:"data"` // base64
@@ -158,9 +159,8 @@ func ReadDump(dir string) ([]Znode, error) {
 	return all, lines.Err()
 }
 
-// PutZnodes makes the znodes of a dump, and their root, in a ZooKeeper server.
-// They get the ACL that admits everyone, as a server without a password makes
-// them.
+// PutZnodes creates the znodes of a dump, and their root, in ZooKeeper. Their
+// ACL admits everyone, like that of a server without a password.
 func PutZnodes(conn *zk.Conn, root string, all []Znode) error {
 	parent := ""
 	for name := range strings.SplitSeq(strings.TrimPrefix(root, "/"), "/") {
@@ -177,14 +177,14 @@ func PutZnodes(conn *zk.Conn, root string, all []Znode) error {
 	return nil
 }
 
-// HolderFile returns the file with the private test key of a holder, numbered
-// from 1, below the folder of the stores.
+// HolderFile returns the file with the private test key of a holder, relative to
+// the folder of the stores. Holders are numbered from 1.
 func HolderFile(holder int) string {
 	return filepath.Join("holders", fmt.Sprintf("test-key-%d.asc", holder))
 }
 
-// Share decrypts a wrapped share, as the store gives it, with the private test
-// key of a holder.
+// Share decrypts a wrapped share, in hex as the store returns it, with the
+// private test key of a holder.
 func Share(stores string, holder int, wrapped string) (string, error) {
 	key, err := readHolder(stores, holder)
 	if err != nil {
@@ -202,7 +202,8 @@ func Share(stores string, holder int, wrapped string) (string, error) {
 	return string(share), err
 }
 
-// PublicKey returns the public key of a holder in the form that an init takes.
+// PublicKey returns the public key of a holder in the form that Init takes:
+// base64 of the binary key.
 func PublicKey(stores string, holder int) (string, error) {
 	key, err := readHolder(stores, holder)
 	if err != nil {

@@ -27,7 +27,8 @@ import (
 
 const stores = "../../" + oldstores.Folder
 
-// names returns the stores of a kind, by the ends of their names.
+// names returns the folders of the stores on one kind of storage, which their
+// names end in.
 func names(t *testing.T, suffix string) []string {
 	t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(stores, "*-"+suffix))
@@ -67,7 +68,8 @@ func TestOldStoresOnBolt(t *testing.T) {
 	}
 }
 
-// openStore opens a store and returns it with what closes it and its backend.
+// openStore opens a store. The function that it returns closes the store and its
+// backend.
 func openStore(t *testing.T, b store.Backend, keyFile string) (*seal.Store, func()) {
 	t.Helper()
 	s, err := seal.Open(t.Context(), seal.Options{Backend: b, Bootstrap: true, BootstrapKeyFile: keyFile, KeepVersions: 3,
@@ -90,16 +92,17 @@ func openStore(t *testing.T, b store.Backend, keyFile string) (*seal.Store, func
 	return s, end
 }
 
-// tester goes through what can be done with one store.
+// tester runs the checks of one store. want changes with the store.
 type tester struct {
 	*testing.T
 	*seal.Store
 	want oldstores.Store
 }
 
-// testStore opens the store in dir, wants everything that the earlier release
-// put there, finishes what that has begun, and opens the result again. raw
-// reads the records while nothing has them open.
+// testStore opens the store in dir, checks that it holds everything that the
+// earlier release wrote, finishes the rekey and the rotation that were in
+// progress, and opens the result again. raw reads the records while the store is
+// closed.
 func testStore(t *testing.T, dir string, open func(*testing.T) (*seal.Store, func()), raw func(*testing.T) []record) {
 	want, err := oldstores.Load(dir)
 	if err != nil {
@@ -127,7 +130,7 @@ func testStore(t *testing.T, dir string, open func(*testing.T) (*seal.Store, fun
 	end()
 	if want.Terms > 1 {
 		if terms := termsInUse(t, raw(t)); !cmp.Equal(terms, []uint32{uint32(want.Terms)}) {
-			t.Errorf("after the rotation there are records under the terms %v", terms)
+			t.Errorf("after the rotation, records are encrypted under the terms %v", terms)
 		}
 	}
 
@@ -137,8 +140,9 @@ func testStore(t *testing.T, dir string, open func(*testing.T) (*seal.Store, fun
 	x.checkAll()
 }
 
-// unseal opens the store with the first or, by the bootstrap key, waits until
-// it has opened itself. Fewer shares than the threshold open nothing.
+// unseal unseals the store with shares of the last holders, and checks that fewer
+// than the threshold do not unseal it. With a bootstrap key, it waits until the
+// store has unsealed itself.
 func (x *tester) unseal(holders []int, threshold int, bootstrap bool) {
 	x.Helper()
 	ctx := x.Context()
@@ -147,7 +151,7 @@ func (x *tester) unseal(holders []int, threshold int, bootstrap bool) {
 		return
 	}
 	if st := x.Status(); st.State != seal.StateSealed {
-		x.Fatalf("it opens as %+v", st)
+		x.Fatalf("the store opens as %+v", st)
 	}
 	info, err := x.InitInfo(ctx)
 	if err != nil || len(info.Keys) != len(holders) {
@@ -157,7 +161,7 @@ func (x *tester) unseal(holders []int, threshold int, bootstrap bool) {
 		if !x.Status().Sealed() {
 			x.Fatalf("unsealed by %d of %d shares", i, threshold)
 		}
-		last := len(holders) - 1 - i // the program that made it has used the first ones
+		last := len(holders) - 1 - i // the first ones were used when it was made
 		if _, err := x.Unseal(ctx, x.share(holders[last], info.Keys[last])); err != nil {
 			x.Fatal(err)
 		}
@@ -176,7 +180,7 @@ func (x *tester) share(holder int, wrapped string) string {
 	return share
 }
 
-// patience bounds every wait, for a machine under heavy load.
+// patience bounds every wait. It is meant for a machine under heavy load.
 const patience = 3 * time.Minute
 
 func (x *tester) await(what string, done func() bool) {
@@ -211,7 +215,7 @@ func (x *tester) checkAll() {
 	}
 }
 
-// check compares all that the store holds with what it must hold.
+// check compares the content of the store with the expected content.
 func check(ctx context.Context, s *seal.Store, want oldstores.Store) error {
 	var all []error
 	names, err := s.List(ctx, acl.Path{}, seal.Page{}, store.Latest)
@@ -264,7 +268,7 @@ func checkSecret(ctx context.Context, s *seal.Store, want oldstores.Secret) erro
 	return nil
 }
 
-// withoutTexts leaves out what only readers of the file need.
+// withoutTexts removes what is only meant for people who read the file.
 func withoutTexts(s oldstores.Secret) oldstores.Secret {
 	s.Values = slices.Clone(s.Values)
 	for i := range s.Values {
@@ -276,7 +280,7 @@ func withoutTexts(s oldstores.Secret) oldstores.Secret {
 	return s
 }
 
-// checkDeleted wants a secret that does not exist and can be undeleted.
+// checkDeleted checks a secret that does not exist but can be undeleted.
 func checkDeleted(ctx context.Context, s *seal.Store, want oldstores.Secret) error {
 	p, err := acl.ParsePath(want.Path)
 	if err != nil {
@@ -298,7 +302,7 @@ func checkDeleted(ctx context.Context, s *seal.Store, want oldstores.Secret) err
 	}
 	wanted := withoutTexts(want).Values
 	for i := range wanted {
-		wanted[i].SHA256 = "" // of a deleted secret nobody sees the values
+		wanted[i].SHA256 = "" // the values of a deleted secret cannot be read
 	}
 	if diff := cmp.Diff(wanted, got); diff != "" {
 		return fmt.Errorf("versions of deleted %s (-want +got):\n%s", want.Path, diff)
@@ -306,7 +310,7 @@ func checkDeleted(ctx context.Context, s *seal.Store, want oldstores.Secret) err
 	return nil
 }
 
-// checkTask uses the task token as often as it may still be used.
+// checkTask uses up the task token, and checks that it is refused then.
 func (x *tester) checkTask() {
 	x.Helper()
 	task := x.want.Task
@@ -316,11 +320,11 @@ func (x *tester) checkTask() {
 		}
 	}
 	if err := x.SpendTask(x.Context(), task.ID, task.Expires, task.Uses); !errors.Is(err, seal.ErrTaskSpent) {
-		x.Errorf("one use too many: %v", err)
+		x.Errorf("use of a spent token: %v", err)
 	}
 }
 
-// undelete brings every deleted secret back.
+// undelete undeletes every deleted secret.
 func (x *tester) undelete() {
 	x.Helper()
 	if len(x.want.Deleted) == 0 {
@@ -335,7 +339,7 @@ func (x *tester) undelete() {
 	x.want.Secrets = append(x.want.Secrets, x.want.Deleted...)
 	slices.SortFunc(x.want.Secrets, func(a, b oldstores.Secret) int { return strings.Compare(a.Path, b.Path) })
 	x.want.Deleted = nil
-	// Of this one an earlier secret is among the deleted.
+	// Another secret with this path has since been created.
 	if _, err := x.Undelete(x.Context(), parse(x, "gone/and/made/anew")); !errors.Is(err, seal.ErrExists) {
 		x.Errorf("undelete over a secret: %v", err)
 	}
@@ -350,8 +354,8 @@ func parse(t testing.TB, p string) acl.Path {
 	return parsed
 }
 
-// rekey ends the rekey that was begun, and wants that the old key is worth
-// nothing then.
+// rekey finishes the rekey in progress, and checks that the old shares no longer
+// unseal the store.
 func (x *tester) rekey() {
 	x.Helper()
 	ctx := x.Context()
@@ -370,12 +374,12 @@ func (x *tester) rekey() {
 		}
 	}
 	if rekey.Active {
-		x.Fatalf("verified, and still %+v", rekey)
+		x.Fatalf("verified, but still %+v", rekey)
 	}
 	wasBootstrap, oldHolders, oldThreshold := x.want.Bootstrap, x.want.Holders, x.want.Threshold
 	x.want.Bootstrap, x.want.Holders, x.want.Threshold = false, want.Holders, want.Threshold
 	if x.Status().HoldsBootstrapKey {
-		x.Error("the bootstrap key has stayed")
+		x.Error("the bootstrap key is still there")
 	}
 	if _, err := x.Seal(ctx); err != nil {
 		x.Fatal(err)
@@ -394,7 +398,7 @@ func (x *tester) rekey() {
 	x.unseal(x.want.Holders, x.want.Threshold, false)
 }
 
-// awaitRotation waits until the rotation has ended.
+// awaitRotation waits for the rotation to end.
 func (x *tester) awaitRotation() {
 	x.Helper()
 	x.await("the rotation", func() bool {
@@ -403,7 +407,7 @@ func (x *tester) awaitRotation() {
 	})
 }
 
-// write updates, creates and deletes beside what is there, and restores that.
+// write creates, purges, updates and deletes secrets, and adapts want to it.
 func (x *tester) write() {
 	x.Helper()
 	ctx := x.Context()
@@ -433,9 +437,9 @@ func (x *tester) write() {
 	x.want.Secrets = slices.Delete(x.want.Secrets, at, at+1)
 }
 
-// TestDamageInAnOldStoreIsNoticed proves that the check of these tests finds
-// what does not open, and what opens and is another value.
-func TestDamageInAnOldStoreIsNoticed(t *testing.T) {
+// TestChecksFindDamageInAnOldStore proves that the checks of these tests can
+// fail: on records that do not open, and on unexpected values.
+func TestChecksFindDamageInAnOldStore(t *testing.T) {
 	dir := filepath.Join(stores, "holders-zookeeper")
 	want, err := oldstores.Load(dir)
 	if err != nil {
@@ -475,7 +479,7 @@ func TestDamageInAnOldStoreIsNoticed(t *testing.T) {
 		return check(t.Context(), s, want)
 	}
 	if err := checked(damage{}); err != nil {
-		t.Fatalf("it is not damaged: %v", err)
+		t.Fatalf("without damage: %v", err)
 	}
 	secret := regexp.MustCompile("^stores/default/secrets/../[^/]*/[^/]*$")
 	for _, d := range []damage{
@@ -489,16 +493,16 @@ func TestDamageInAnOldStoreIsNoticed(t *testing.T) {
 				z.Data[len(z.Data)-1] ^= 1
 			}
 		}},
-		{what: "deleted secrets that have gone", dump: func(z *oldstores.Znode) {
+		{what: "missing deleted secrets", dump: func(z *oldstores.Znode) {
 			if strings.HasPrefix(z.Path, "stores/default/deleted/") {
 				z.Data = nil
 			}
 		}},
-		{what: "another value", want: func(want *oldstores.Store) {
+		{what: "an unexpected value", want: func(want *oldstores.Store) {
 			want.Secrets[0].Values = slices.Clone(want.Secrets[0].Values)
 			want.Secrets[0].Values[0].SHA256 = strings.Repeat("0", 64)
 		}},
-		{what: "a secret that should not be there", want: func(want *oldstores.Store) { want.Secrets = want.Secrets[1:] }},
+		{what: "an unexpected secret", want: func(want *oldstores.Store) { want.Secrets = want.Secrets[1:] }},
 	} {
 		if err := checked(d); err == nil {
 			t.Errorf("not noticed: %s", d.what)

@@ -18,7 +18,7 @@ import (
 )
 
 // TestOldStoresOnZooKeeper opens the stores that an earlier release made on
-// ZooKeeper, and compares what it wrote with what the present code writes.
+// ZooKeeper, and compares their layout with that of new stores.
 func TestOldStoresOnZooKeeper(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
@@ -83,7 +83,7 @@ func TestOldStoresOnZooKeeper(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, z := range dump {
-				if z.Path != "keys/bootstrap_user.key" { // takes seconds to make; the tests of the program have one
+				if z.Path != "keys/bootstrap_user.key" { // takes seconds to make; tests of cmd/secretstore cover it
 					before = append(before, record{z.Path, z.Data})
 				}
 			}

@@ -12,31 +12,31 @@ var (
 	y = []byte("y")
 )
 
-// noSuchVersion is not the version of any record that these tests make.
+// noSuchVersion is a version that no record has in these tests.
 const noSuchVersion = 1 << 30
 
 var applyTests = []test{
-	{"no operations do nothing", func(e *env) {
+	{"an empty transaction changes nothing", func(e *env) {
 		e.apply()
 		e.lists("")
 	}},
-	{"Create makes a record whose parents do not exist", func(e *env) {
+	{"Create creates a record whose parents do not exist", func(e *env) {
 		e.create("a/b/c/d", "x")
 		e.holds("a/b/c/d", "x")
 	}},
-	{"Create of a record that exists is ErrExists", func(e *env) {
+	{"Create of an existing record is ErrExists", func(e *env) {
 		e.create("a", "x")
 		e.refused(store.ErrExists, 0, store.Create("a", y))
 		e.holds("a", "x")
 	}},
-	{"Create makes a record where there were only children", func(e *env) {
+	{"Create creates a record at a key that only has children", func(e *env) {
 		e.create("a/b", "x")
 		e.create("a", "y")
 		e.holds("a", "y")
 		e.holds("a/b", "x")
 		e.lists("a", "b")
 	}},
-	{"Create after Delete begins anew", func(e *env) {
+	{"Create after Delete creates a new record", func(e *env) {
 		v := e.create("a", "x")
 		e.apply(store.Delete("a", v))
 		v = e.create("a", "y")
@@ -44,17 +44,17 @@ var applyTests = []test{
 		e.apply(store.Set("a", x, v))
 		e.holds("a", "x")
 	}},
-	{"Ensure makes a record that is missing", func(e *env) {
+	{"Ensure creates a missing record", func(e *env) {
 		v := e.apply(store.Ensure("a/b", x))[0]
 		e.holds("a/b", "x")
 		e.apply(store.Check("a/b", v))
 	}},
-	{"Ensure makes a record where there were only children", func(e *env) {
+	{"Ensure creates a record at a key that only has children", func(e *env) {
 		e.create("a/b", "x")
 		e.apply(store.Ensure("a", y))
 		e.holds("a", "y")
 	}},
-	{"Bump makes a record that is missing", func(e *env) {
+	{"Bump creates a missing record", func(e *env) {
 		e.apply(store.Bump("a/b", x))
 		e.holds("a/b", "x")
 		e.lists("a", "b")
@@ -62,13 +62,13 @@ var applyTests = []test{
 		e.holds("p/q/r", "x")
 		e.lists("p/q", "r", "s")
 	}},
-	{"Bump makes a record where there were only children", func(e *env) {
+	{"Bump creates a record at a key that only has children", func(e *env) {
 		e.create("a/b", "x")
 		e.apply(store.Bump("a", y))
 		e.holds("a", "y")
 		e.holds("a/b", "x")
 	}},
-	{"Bump changes the version of a record, whatever it is", func(e *env) {
+	{"Bump changes the version of a record unconditionally", func(e *env) {
 		v := e.create("a", "x")
 		for range 3 {
 			e.apply(store.Bump("a", y))
@@ -82,7 +82,7 @@ var applyTests = []test{
 		e.apply(store.Bump("a", x))
 		e.holds("a", "x")
 	}},
-	{"Ensure leaves a record that exists as it is", func(e *env) {
+	{"Ensure does not change an existing record", func(e *env) {
 		v := e.create("a", "x")
 		e.apply(store.Ensure("a", y))
 		e.holds("a", "x")
@@ -110,12 +110,12 @@ var applyTests = []test{
 		}
 		e.lacks("a", "c")
 	}},
-	{"Set changes the version even when the data stay the same", func(e *env) {
+	{"Set changes the version even if the data stays the same", func(e *env) {
 		v := e.create("a", "x")
 		e.apply(store.Set("a", x, v))
 		e.refused(store.ErrConflict, 0, store.Check("a", v))
 	}},
-	{"Check passes at the version and changes nothing", func(e *env) {
+	{"Check succeeds at the version and changes nothing", func(e *env) {
 		v := e.create("a", "x")
 		e.apply(store.Check("a", v))
 		e.apply(store.Check("a", v))
@@ -155,12 +155,12 @@ var applyTests = []test{
 		e.refused(store.ErrNotEmpty, 0, store.Delete("a", v))
 		e.holds("a", "x")
 	}},
-	{"Delete of a record with grandchildren only is ErrNotEmpty", func(e *env) {
+	{"Delete of a record with only grandchildren is ErrNotEmpty", func(e *env) {
 		v := e.create("a", "x")
 		e.create("a/b/c", "x")
 		e.refused(store.ErrNotEmpty, 0, store.Delete("a", v))
 	}},
-	{"names that begin alike are no children", func(e *env) {
+	{"keys with a common prefix are not children", func(e *env) {
 		v := e.create("a", "x")
 		e.create("a-b", "x")
 		e.create("a.b/c", "x")
@@ -168,39 +168,39 @@ var applyTests = []test{
 		e.apply(store.Delete("a", v))
 		e.lacks("a")
 	}},
-	{"a record can be deleted once its children are", func(e *env) {
+	{"a record can be deleted once its children are deleted", func(e *env) {
 		v, w := e.create("a", "x"), e.create("a/b", "x")
 		e.apply(store.Delete("a/b", w))
 		e.apply(store.Delete("a", v))
 		e.lists("")
 	}},
-	{"children and then their parent can go in one transaction", func(e *env) {
+	{"children and then their parent can be deleted in one transaction", func(e *env) {
 		v, w, u := e.create("a", "x"), e.create("a/b", "x"), e.create("a/c", "x")
 		e.apply(store.Delete("a/c", u), store.Delete("a/b", w), store.Delete("a", v))
 		e.lists("")
 	}},
-	{"a parent cannot go before its children", func(e *env) {
+	{"a parent cannot be deleted before its children", func(e *env) {
 		v, w := e.create("a", "x"), e.create("a/b", "x")
 		e.refused(store.ErrNotEmpty, 0, store.Delete("a", v), store.Delete("a/b", w))
 		e.holds("a", "x")
 		e.holds("a/b", "x")
 	}},
-	{"a child made earlier in the transaction counts", func(e *env) {
+	{"a child created earlier in the transaction counts", func(e *env) {
 		v := e.create("a", "x")
 		e.refused(store.ErrNotEmpty, 1, store.Create("a/b", x), store.Delete("a", v))
 		e.refused(store.ErrNotEmpty, 1, store.Ensure("a/b", x), store.Delete("a", v))
 		e.holds("a", "x")
 		e.lacks("a/b")
 	}},
-	{"one transaction does every kind of operation", everyKind},
-	{"a refusal anywhere leaves nothing behind", refusalAnywhere},
-	{"the first refusal is the one that is told", func(e *env) {
+	{"one transaction can hold every kind of operation", everyKind},
+	{"a refused operation undoes the whole transaction", refusalAnywhere},
+	{"the first refused operation is the one reported", func(e *env) {
 		e.create("a", "x")
 		e.refused(store.ErrExists, 1, store.Create("b", x), store.Create("a", y), store.Check("none", 1))
 		e.refused(store.ErrNotFound, 1, store.Create("b", x), store.Check("none", 1), store.Create("a", y))
 		e.lacks("b")
 	}},
-	{"operations can be given again as they were", func(e *env) {
+	{"Apply does not change its operations", func(e *env) {
 		ops := []store.Op{store.Ensure("a", x), store.Create("a/b", []byte("data")), store.Bump("c", y)}
 		want := slices.Clone(ops)
 		v := e.apply(ops...)[1]
@@ -209,7 +209,7 @@ var applyTests = []test{
 		e.apply(ops...)
 		e.holds("a/b", "data")
 		if !reflect.DeepEqual(ops, want) || string(ops[1].Data) != "data" {
-			e.Errorf("operations that were given: %v, now %v", want, ops)
+			e.Errorf("operations given to Apply: %v, now %v", want, ops)
 		}
 	}},
 	{"Ping answers", func(e *env) {
@@ -243,8 +243,8 @@ func everyKind(e *env) {
 	)
 }
 
-// refusalAnywhere puts each kind of refusal at each place among operations
-// that would all succeed.
+// refusalAnywhere puts each kind of refused operation at each position among
+// operations that would succeed.
 func refusalAnywhere(e *env) {
 	full := e.create("full", "x")
 	e.create("full/child", "x")

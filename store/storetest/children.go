@@ -9,14 +9,14 @@ import (
 )
 
 var childrenTests = []test{
-	{"an empty storage has none", func(e *env) {
+	{"an empty storage has no children", func(e *env) {
 		e.lists("")
 	}},
-	{"a missing key has none", func(e *env) {
+	{"a missing key has no children", func(e *env) {
 		e.lists("a")
 		e.lists("a/b/c")
 	}},
-	{"a record without any has none", func(e *env) {
+	{"a record may have no children", func(e *env) {
 		e.create("a", "x")
 		e.create("a-b", "x")
 		e.lists("a")
@@ -35,7 +35,7 @@ var childrenTests = []test{
 		e.lists("a/b", "c")
 		e.lists("a/b/c", "d", "e")
 	}},
-	{"names that begin alike are kept apart and listed once", func(e *env) {
+	{"names with a common prefix are distinct and listed once", func(e *env) {
 		for _, key := range []store.Key{"a", "a-b", "a-b/y", "a.b/z", "a/x", "a/x/deep", "a0", "aa/x", "ab", "b"} {
 			e.create(key, "x")
 		}
@@ -45,7 +45,7 @@ var childrenTests = []test{
 		e.lists("a.b", "z")
 		e.lists("ab")
 	}},
-	{"the same below a key", func(e *env) {
+	{"names with a common prefix below a key", func(e *env) {
 		for _, key := range []store.Key{"p/a", "p/a-", "p/a-b/y", "p/a.b/z", "p/a/x", "p/a/y/z", "p-/a", "p/a0/x", "p/ab", "p0"} {
 			e.create(key, "x")
 		}
@@ -65,7 +65,7 @@ var childrenTests = []test{
 		e.apply(store.Delete("p/a", v))
 		e.lists("p", "b")
 	}},
-	{"a listing does not stay current over a change", func(e *env) {
+	{"a listing is not current after a change", func(e *env) {
 		v := e.create("p/a", "x")
 		current := func() store.Listing {
 			list, err := e.b.Children(e.ctx, "p", store.Cached)
@@ -73,7 +73,7 @@ var childrenTests = []test{
 				e.Fatal(err)
 			}
 			if list.Changed != nil && !list.Current() {
-				e.Error("a listing that has just been read is not current")
+				e.Error("a listing just read is not current")
 			}
 			return list
 		}
@@ -97,7 +97,7 @@ var childrenTests = []test{
 			e.Error("still current after an Ensure")
 		}
 	}},
-	{"thousands of them, and of their children", func(e *env) {
+	{"thousands of children and grandchildren", func(e *env) {
 		const n = 2000
 		var want []string
 		var ops []store.Op

@@ -30,9 +30,9 @@ var closeTests = []test{
 		_ = e.b.Close()
 		e.b.Watch(e.ctx, []store.Key{"a"}, func() { e.Error("notified") })
 	}},
-	{"Close ends watches whose context goes on", func(e *env) {
-		// A goroutine that is left behind shows in goleak, with which the
-		// tests of every backend end.
+	{"Close ends watches whose context has not ended", func(e *env) {
+		// goleak, which runs after the tests of every backend, finds a goroutine
+		// that is left behind.
 		for range 10 {
 			e.watch(context.WithoutCancel(e.ctx), "a", "b")
 		}
@@ -40,9 +40,10 @@ var closeTests = []test{
 			e.Errorf("Close: %v", err)
 		}
 	}},
-	{"calls under way return when it is closed", closeUnderWay},
+	{"calls in progress return when the backend is closed", closeDuringCalls},
 }
 
+// refusesAll checks that every call is ErrUnavailable. v is the version of "a".
 func refusesAll(e *env, v store.Version) {
 	e.Helper()
 	_, get := e.b.Get(e.ctx, "a", store.Cached)
@@ -58,11 +59,11 @@ func refusesAll(e *env, v store.Version) {
 	}
 }
 
-func closeUnderWay(e *env) {
+func closeDuringCalls(e *env) {
 	e.create("a", "x")
-	var wg, begun sync.WaitGroup
+	var wg, started sync.WaitGroup
 	for w := range 8 {
-		begun.Add(1)
+		started.Add(1)
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				_, err := e.b.Apply(e.ctx, store.Create(fmt.Sprintf("w%d/%d", w, i), x))
@@ -70,7 +71,7 @@ func closeUnderWay(e *env) {
 					_, err = e.b.Get(e.ctx, "a", store.Latest)
 				}
 				if i == 0 {
-					begun.Done()
+					started.Done()
 				}
 				if err != nil {
 					if !errors.Is(err, store.ErrUnavailable) {
@@ -81,7 +82,7 @@ func closeUnderWay(e *env) {
 			}
 		})
 	}
-	begun.Wait()
+	started.Wait()
 	if err := e.b.Close(); err != nil {
 		e.Errorf("Close: %v", err)
 	}

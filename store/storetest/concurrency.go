@@ -11,19 +11,19 @@ import (
 )
 
 var concurrencyTests = []test{
-	{"writers that count in one record lose no update", func(e *env) {
+	{"writers that increment one record lose no update", func(e *env) {
 		count(e, e, e, e, e, e, e, e)
 	}},
-	{"of many that create one record exactly one wins", func(e *env) {
+	{"exactly one of many concurrent Creates succeeds", func(e *env) {
 		exactlyOne(e, e, e, e, e, e, e, e)
 	}},
-	{"of many that bump a record each sees it changed", func(e *env) { bumps(e, e, e, e) }},
+	{"every concurrent Bump changes the version", func(e *env) { bumps(e, e, e, e) }},
 	{"a refused transaction does not disturb the others", refusedAmongOthers},
-	{"two records that are written together are seen together", func(e *env) { together(e, e) }},
-	{"watches, reads and writes of many goroutines", everything},
+	{"two records written together are read together", func(e *env) { together(e, e) }},
+	{"many goroutines watch, read and write", everything},
 }
 
-// count lets each env add to one counter by Set at the version it has read.
+// count lets each env increment one counter by Set at the version it has read.
 func count(first *env, all ...*env) {
 	const each = 25
 	first.create("n", "0")
@@ -63,7 +63,7 @@ func increment(e *env) error {
 	}
 }
 
-// exactlyOne lets each env create the same records, with a name of its own.
+// exactlyOne lets each env create the same records, each with different data.
 func exactlyOne(first *env, all ...*env) {
 	for round := range 20 {
 		key := fmt.Sprintf("k%d/r", round)
@@ -90,8 +90,8 @@ func exactlyOne(first *env, all ...*env) {
 	}
 }
 
-// bumps lets everybody bump one record at the same time: each must find the
-// version that it knew from before gone.
+// bumps lets each env bump one record concurrently. The version that an env read
+// before its Bump must then be outdated.
 func bumps(all ...*env) {
 	all[0].create("mark", "x")
 	var wg sync.WaitGroup
@@ -107,7 +107,7 @@ func bumps(all ...*env) {
 					return
 				}
 				if _, err := e.b.Apply(e.ctx, store.Check("mark", before.Version)); !errors.Is(err, store.ErrConflict) {
-					e.Errorf("at the version of before the Bump: %v, want ErrConflict", err)
+					e.Errorf("Check at the version from before the Bump: %v, want ErrConflict", err)
 				}
 			}
 		})
@@ -115,8 +115,8 @@ func bumps(all ...*env) {
 	wg.Wait()
 }
 
-// refusedAmongOthers mixes transactions that must succeed with others that
-// must not, so that they meet in whatever the backend does for several at once.
+// refusedAmongOthers mixes transactions that must succeed with others that must
+// be refused, so that both kinds meet in a backend that groups transactions.
 func refusedAmongOthers(e *env) {
 	e.create("exists", "x")
 	var wg sync.WaitGroup
@@ -147,8 +147,9 @@ func refusedAmongOthers(e *env) {
 	}
 }
 
-// together writes the same number to two records in each transaction. Whoever
-// reads one and then the other must never find the second behind.
+// together writes the same number to two records in each transaction. A reader
+// that reads one and then the other must never find a smaller number in the
+// second.
 func together(writer, reader *env) {
 	v := writer.apply(store.Create("a", []byte("0")), store.Create("b", []byte("0")))
 	done := make(chan struct{})
@@ -183,21 +184,21 @@ func together(writer, reader *env) {
 	}
 }
 
-// everything is for the race detector.
+// everything runs all calls concurrently. It is meant for the race detector.
 func everything(e *env) {
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 20 {
 				key := fmt.Sprintf("k/%d/%d", w, i)
-				told := e.watch(e.ctx, key)
+				notified := e.watch(e.ctx, key)
 				versions, err := e.b.Apply(e.ctx, store.Create(key, x))
 				if err != nil {
 					e.Errorf("Apply: %v", err)
 					return
 				}
 				select {
-				case <-told:
+				case <-notified:
 				case <-e.ctx.Done():
 					e.Errorf("%s: no notification", key)
 					return

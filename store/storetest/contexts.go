@@ -42,19 +42,19 @@ var contextTests = []test{
 			}
 		}
 	}},
-	{"a write that failed in time had no effect, and one that succeeded has", truthful},
+	{"a write reports its outcome truthfully when its context ends", truthful},
 }
 
-// ended returns a cancelled context and one past its deadline.
+// ended returns a canceled context and one past its deadline.
 func ended(e *env) []context.Context {
-	cancelled, cancel := context.WithCancel(e.ctx)
+	canceled, cancel := context.WithCancel(e.ctx)
 	cancel()
 	late, cancel := context.WithDeadline(e.ctx, time.Unix(0, 0))
 	cancel()
-	return []context.Context{cancelled, late}
+	return []context.Context{canceled, late}
 }
 
-// truthful gives writes so little time that many are cut off at every stage.
+// truthful gives writes so little time that many end early, at every stage.
 func truthful(e *env) {
 	const writers, each = 8, 25
 	answers := make([]error, writers*each)

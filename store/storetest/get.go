@@ -22,7 +22,7 @@ var getTests = []test{
 		e.apply(store.Delete("a", v))
 		e.lacks("a")
 	}},
-	{"data comes back byte for byte", func(e *env) {
+	{"data is read back unchanged", func(e *env) {
 		var all []byte
 		for b := range 256 {
 			all = append(all, byte(b))
@@ -44,7 +44,7 @@ var getTests = []test{
 			e.Errorf("read version %d, Set returned %d", n.Version, v)
 		}
 	}},
-	{"a record that was written later has the greater moment, if any has one", func(e *env) {
+	{"a record written later has a greater revision, if the backend has revisions", func(e *env) {
 		v := e.create("a", "x")
 		e.create("b", "x")
 		e.apply(store.Delete("a", v))
@@ -61,18 +61,18 @@ var getTests = []test{
 		}
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
 			if a, b := revisions(c); a <= b && (a != 0 || b != 0) {
-				e.Errorf("%s: a was made anew after b and has %d, b %d", name(c), a, b)
+				e.Errorf("%s: a was created again after b and has revision %d, b has %d", name(c), a, b)
 			}
 		}
 		written, _ := revisions(store.Latest)
 		e.apply(store.Set("b", []byte("y"), e.get("b").Version), store.Set("a", []byte("y"), e.get("a").Version))
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
 			if a, b := revisions(c); (a <= written || b <= written) && (a != 0 || b != 0) {
-				e.Errorf("%s: written over together after %d, and have %d and %d", name(c), written, a, b)
+				e.Errorf("%s: both were set after revision %d, and have %d and %d", name(c), written, a, b)
 			}
 		}
 	}},
-	{"the age is zero while the storage is in reach", func(e *env) {
+	{"the age is zero while the storage can be reached", func(e *env) {
 		e.create("a", "x")
 		for _, c := range []store.Consistency{store.Cached, store.Latest} {
 			if n, err := e.b.Get(e.ctx, "a", c); err != nil || n.Age != 0 {
@@ -80,7 +80,7 @@ var getTests = []test{
 			}
 		}
 	}},
-	{"names that differ only a little are different records", func(e *env) {
+	{"similar keys are different records", func(e *env) {
 		keys := []store.Key{"a", "A", "a-", "a.", "a_", "aa", "a/a", "a/A", "a-/a", "a.a", "...", "..a"}
 		for _, key := range keys {
 			e.create(key, "data of "+key)
@@ -96,7 +96,7 @@ var getTests = []test{
 			}
 		}
 	}},
-	{"what was read stays as it was through later writes", func(e *env) {
+	{"later writes do not change data that was read", func(e *env) {
 		v := e.create("a", strings.Repeat("x", 10000))
 		n := e.get("a")
 		v = e.apply(store.Set("a", bytes.Repeat([]byte("y"), 10000), v))[0]
@@ -105,13 +105,13 @@ var getTests = []test{
 			e.create("b"+strings.Repeat("b", i), strings.Repeat("z", 10000))
 		}
 		if string(n.Data) != strings.Repeat("x", 10000) {
-			e.Error("data changed under its reader")
+			e.Error("data changed after it was read")
 		}
 	}},
 }
 
-// invalidKeys returns keys that break one rule each. The empty key is not
-// among them: Children accepts it.
+// invalidKeys returns keys that each break one rule. The empty key is not among
+// them, because Children accepts it.
 func invalidKeys() []store.Key {
 	return []store.Key{
 		"/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a b", "a\x00b", "a\\b", "é", "a%2Fb", "a\n",

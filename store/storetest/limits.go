@@ -9,7 +9,7 @@ import (
 )
 
 var limitTests = []test{
-	{"a record of MaxData bytes", func(e *env) {
+	{"a record may have MaxData bytes", func(e *env) {
 		data := bytes.Repeat([]byte{'d'}, store.MaxData)
 		v := e.apply(store.Create("a", data))[0]
 		if n := e.get("a"); !bytes.Equal(n.Data, data) {
@@ -21,7 +21,7 @@ var limitTests = []test{
 			e.Errorf("read %d bytes that differ", len(n.Data))
 		}
 	}},
-	{"one byte more is ErrTooLarge", func(e *env) {
+	{"a record of MaxData+1 bytes is ErrTooLarge", func(e *env) {
 		v := e.create("a", "x")
 		data := make([]byte, store.MaxData+1)
 		e.refused(store.ErrTooLarge, 0, store.Create("b", data))
@@ -30,19 +30,19 @@ var limitTests = []test{
 		e.holds("a", "x")
 		e.lists("", "a")
 	}},
-	{"a transaction of MaxTransaction bytes", func(e *env) {
+	{"a transaction may have MaxTransaction bytes", func(e *env) {
 		first, rest := make([]byte, store.MaxData), make([]byte, store.MaxTransaction-store.MaxData)
 		e.apply(store.Create("a", first), store.Create("b", rest))
 		if a, b := e.get("a"), e.get("b"); len(a.Data) != len(first) || len(b.Data) != len(rest) {
 			e.Errorf("read %d and %d bytes", len(a.Data), len(b.Data))
 		}
 	}},
-	{"one byte more in all is ErrTooLarge", func(e *env) {
+	{"a transaction of MaxTransaction+1 bytes is ErrTooLarge", func(e *env) {
 		first, rest := make([]byte, store.MaxData), make([]byte, store.MaxTransaction-store.MaxData)
 		e.refused(store.ErrTooLarge, 2, store.Create("a", first), store.Create("b", rest), store.Create("c", x))
 		e.lists("")
 	}},
-	{"as many operations as MaxNaming allows, and no more", func(e *env) {
+	{"a transaction may have as many operations as MaxNaming allows", func(e *env) {
 		var ops []store.Op
 		for i := range store.MaxNaming / (4 + store.OpOverhead) {
 			ops = append(ops, store.Create(fmt.Sprintf("%04d", i), x))
@@ -54,7 +54,7 @@ var limitTests = []test{
 			e.Errorf("%d records, want %d", got, len(ops))
 		}
 	}},
-	{"keys as long as they may be", func(e *env) {
+	{"keys may have MaxKey bytes and components MaxComponent", func(e *env) {
 		component := strings.Repeat("c", store.MaxComponent)
 		key := component + "/" + component + "/" + strings.Repeat("d", store.MaxKey-2*store.MaxComponent-2)
 		e.create(key, "x")

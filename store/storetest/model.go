@@ -14,9 +14,9 @@ import (
 	"secretstore/store/memory"
 )
 
-// RunModel does the same random operations on a backend and on the memory
-// backend, and demands the same answers. It uses one backend for all runs, each
-// below a key of its own. The flags of package rapid (-rapid.checks) apply.
+// RunModel performs the same random operations on a backend and on the memory
+// backend, and checks that the results are the same. All runs use one backend,
+// each below a different key. The flags of package rapid (-rapid.checks) apply.
 func RunModel(t *testing.T, open func(t *testing.T) store.Backend) {
 	b := open(t)
 	t.Cleanup(func() { _ = b.Close() })
@@ -41,7 +41,7 @@ func RunModel(t *testing.T, open func(t *testing.T) store.Backend) {
 	})
 }
 
-// components come in lengths and bytes around '/' in the order of bytes.
+// components differ in length, and in bytes that sort before and after '/'.
 var components = []string{"a", "a-", "a.b", "a0", "b"}
 
 // machine is one run of the model test. Keys in it are relative to root.
@@ -74,8 +74,8 @@ func (m *machine) write(t *rapid.T) {
 		kind := rapid.SampledFrom([]store.OpKind{
 			store.OpCreate, store.OpCreate, store.OpCreate, store.OpEnsure, store.OpBump, store.OpSet, store.OpCheck, store.OpDelete, store.OpDelete,
 		}).Draw(t, "kind")
-		if kind == store.OpDelete && m.emptied(key) || madeBelow(deletes, key) {
-			continue // the liberties that backends have
+		if kind == store.OpDelete && m.emptied(key) || belowDeleted(deletes, key) {
+			continue // backends may deviate here: see the package comment
 		}
 		deletes[key] = kind == store.OpDelete
 		r, o := m.op(t, kind, key)
@@ -101,7 +101,7 @@ func (m *machine) write(t *rapid.T) {
 	}
 }
 
-// op makes the same operation for both, at the current version or another.
+// op returns the same operation for both, at the current version or another.
 func (m *machine) op(t *rapid.T, kind store.OpKind, key store.Key) (real, model store.Op) {
 	real = store.Op{Kind: kind, Key: m.at(key)}
 	model = real
@@ -130,8 +130,8 @@ func (m *machine) op(t *rapid.T, kind store.OpKind, key store.Key) (real, model 
 	return real, model
 }
 
-// emptied says whether below key stood a name without a record of its own,
-// whose records are gone.
+// emptied reports whether there is a name below key that was only ever a part of
+// longer keys, and whose records were all deleted.
 func (m *machine) emptied(key store.Key) bool {
 	for c := range m.containers {
 		if strings.HasPrefix(c, key+"/") && !m.inModel(c) {
@@ -141,7 +141,7 @@ func (m *machine) emptied(key store.Key) bool {
 	return false
 }
 
-// inModel says whether the model has a record at or below key.
+// inModel reports whether the model has a record at or below key.
 func (m *machine) inModel(key store.Key) bool {
 	if _, err := m.model.Get(m.ctx, m.at(key), store.Latest); err == nil {
 		return true
@@ -150,9 +150,9 @@ func (m *machine) inModel(key store.Key) bool {
 	return err == nil && len(list.Names) > 0
 }
 
-// madeBelow says whether an ancestor of key is deleted earlier in the same
-// transaction: nobody needs that, and it is hard on ZooKeeper.
-func madeBelow(deletes map[store.Key]bool, key store.Key) bool {
+// belowDeleted reports whether an ancestor of key is deleted earlier in the same
+// transaction. No caller needs that, and it is hard to support on ZooKeeper.
+func belowDeleted(deletes map[store.Key]bool, key store.Key) bool {
 	for ancestor, deleted := range deletes {
 		if deleted && strings.HasPrefix(key, ancestor+"/") {
 			return true
@@ -161,6 +161,7 @@ func madeBelow(deletes map[store.Key]bool, key store.Key) bool {
 	return false
 }
 
+// sameRefusal reports whether two results of Apply agree.
 func sameRefusal(got, want error) bool {
 	if got == nil || want == nil {
 		return got == nil && want == nil
@@ -169,7 +170,7 @@ func sameRefusal(got, want error) bool {
 	return errors.As(got, &g) && errors.As(want, &w) && g.Index == w.Index && g.Key == w.Key && errors.Is(got, w.Err)
 }
 
-// describe leaves out the data, which say nothing.
+// describe formats ops without their data, which are random.
 func describe(ops []store.Op) string {
 	var b strings.Builder
 	for _, op := range ops {
@@ -213,7 +214,7 @@ func (m *machine) list(t *rapid.T) {
 	}
 }
 
-// compareAll looks at every key that can have been written.
+// compareAll compares every key that may have been written.
 func (m *machine) compareAll(t *rapid.T) {
 	all := components
 	for level := range 3 {

@@ -7,12 +7,12 @@ import (
 	"secretstore/store"
 )
 
-// secondTests get two backends on the same records.
+// secondTests run with two backends on one storage.
 var secondTests = []struct {
 	name string
 	run  func(a, b *env)
 }{
-	{"Latest sees what the other has written", func(a, b *env) {
+	{"Latest reads see the other's writes", func(a, b *env) {
 		v := a.create("p/k", "0")
 		for i, data := range []string{"1", "2", "3"} {
 			writer, reader := a, b
@@ -32,7 +32,7 @@ var secondTests = []struct {
 			a.Errorf("Get after the other's Delete: %v", err)
 		}
 	}},
-	{"Cached sees it soon", func(a, b *env) {
+	{"Cached reads soon see the other's writes", func(a, b *env) {
 		cached := func(want string) func() bool {
 			return func() bool {
 				n, err := b.b.Get(b.ctx, "p/k", store.Cached)
@@ -54,7 +54,7 @@ var secondTests = []struct {
 			return err == nil && len(list.Names) == 1 && list.Names[0] == "l"
 		})
 	}},
-	{"a listing does not stay current over the other's change", func(a, b *env) {
+	{"a listing is soon not current after the other's change", func(a, b *env) {
 		a.create("p/k", "x")
 		list, err := b.b.Children(b.ctx, "p", store.Cached)
 		if err != nil {
@@ -63,38 +63,38 @@ var secondTests = []struct {
 		a.create("p/l", "x")
 		b.eventually("no longer current", func() bool { return !list.Current() })
 	}},
-	{"Watch tells of the other's creation, change and deletion", func(a, b *env) {
-		told := b.watch(b.ctx, "k")
+	{"Watch reports the other's creation, change and deletion", func(a, b *env) {
+		reported := b.watch(b.ctx, "k")
 		v := a.create("k", "x")
-		b.await(told)
+		b.await(reported)
 		v = a.apply(store.Set("k", y, v))[0]
-		b.await(told)
+		b.await(reported)
 		a.apply(store.Delete("k", v))
-		b.await(told)
+		b.await(reported)
 	}},
-	{"Changes tells of the other's creation, change and deletion", func(a, b *env) {
-		told := b.changes(b.ctx)
+	{"Changes reports the other's creation, change and deletion", func(a, b *env) {
+		reported := b.changes(b.ctx)
 		v := a.create("p/k", "x")
-		told.await(store.RecordID("p/k"), store.ListingID("p"))
+		reported.await(store.RecordID("p/k"), store.ListingID("p"))
 		v = a.apply(store.Set("p/k", y, v))[0]
-		told.await(store.RecordID("p/k"))
+		reported.await(store.RecordID("p/k"))
 		if n, err := b.b.Get(b.ctx, "p/k", store.Cached); err != nil || n.Version != v {
-			b.Errorf("read version %d, %v, after word of %d", n.Version, err, v)
+			b.Errorf("read version %d, %v, after the report of %d", n.Version, err, v)
 		}
 		quiet := store.Set("p/k", x, v)
 		quiet.Quiet = true
 		v = a.apply(quiet)[0]
 		a.create("p/l", "x")
-		if all := told.await(store.RecordID("p/l")); slices.Contains(all, store.RecordID("p/k")) {
-			b.Error("told of a quiet change")
+		if all := reported.await(store.RecordID("p/l")); slices.Contains(all, store.RecordID("p/k")) {
+			b.Error("a quiet change was reported")
 		}
 		if n, err := b.b.Get(b.ctx, "p/k", store.Cached); err != nil || n.Version != v {
-			b.Errorf("read version %d, %v, after word of what came later than %d", n.Version, err, v)
+			b.Errorf("read version %d, %v, after the report of a change later than %d", n.Version, err, v)
 		}
 		a.apply(store.Delete("p/k", v))
-		told.await(store.RecordID("p/k"), store.ListingID("p"))
+		reported.await(store.RecordID("p/k"), store.ListingID("p"))
 	}},
-	{"a version that the other has changed is ErrConflict", func(a, b *env) {
+	{"a version changed by the other is ErrConflict", func(a, b *env) {
 		v := a.create("k", "x")
 		if n := b.get("k"); n.Version != v {
 			b.Errorf("version %d here, %d there", n.Version, v)
@@ -103,11 +103,11 @@ var secondTests = []struct {
 		a.refused(store.ErrConflict, 0, store.Set("k", x, v))
 		a.refused(store.ErrExists, 0, store.Create("k", x))
 	}},
-	{"writers that count in one record lose no update", func(a, b *env) { count(a, a, b, a, b) }},
-	{"of many that bump a record each sees it changed", func(a, b *env) { bumps(a, a, b, b) }},
-	{"of many that create one record exactly one wins", func(a, b *env) { exactlyOne(a, a, b, a, b) }},
-	{"two records that are written together are seen together", func(a, b *env) { together(a, b) }},
-	{"closing one leaves the other", func(a, b *env) {
+	{"writers that increment one record lose no update", func(a, b *env) { count(a, a, b, a, b) }},
+	{"every concurrent Bump changes the version", func(a, b *env) { bumps(a, a, b, b) }},
+	{"exactly one of many concurrent Creates succeeds", func(a, b *env) { exactlyOne(a, a, b, a, b) }},
+	{"two records written together are read together", func(a, b *env) { together(a, b) }},
+	{"closing one does not affect the other", func(a, b *env) {
 		a.create("k", "x")
 		if err := a.b.Close(); err != nil {
 			a.Errorf("Close: %v", err)

@@ -1,12 +1,12 @@
-// Package storetest holds every backend to the contract that is written in
-// package store: Run line by line, RunModel with random operations beside the
-// memory backend.
+// Package storetest is the conformance suite for backends. Run checks each
+// statement of the contract in package store. RunModel performs random operations
+// and compares the results with those of the memory backend.
 //
-// It assumes nothing about the values of versions (they may start again after
-// a deletion), nor about how soon things happen beyond a bound that is meant
-// for a hung test only. One liberty is left to backends: a name that stood in
-// the storage only as part of longer keys may still be listed, and count as a
-// child, after the last record below it is gone.
+// The suite assumes nothing about the values of versions, which may start again
+// after a deletion, nor about timing, except for a bound that only a hung backend
+// exceeds. It allows backends one deviation: a name that was only ever a part of
+// longer keys may still be listed, and count as a child, after the last record
+// below it was deleted.
 package storetest
 
 import (
@@ -19,18 +19,18 @@ import (
 	"secretstore/store"
 )
 
-// patience is how long the suite waits for what must happen "soon".
+// patience is how long the suite waits for something that must happen soon.
 const patience = 30 * time.Second
 
-// Open returns a backend on an empty storage of its own. The suite closes it;
-// closing it once more must be harmless.
+// Open returns a backend on a new, empty storage. The suite closes it, and may
+// close it more than once.
 type Open func(t *testing.T) store.Backend
 
-// Option adds tests that not every backend can be put to.
+// Option adds tests that do not apply to every backend.
 type Option func(*suite)
 
-// Second says how to open another backend on the same records as first, as a
-// second server does. The suite closes it.
+// Second adds tests with two servers. open must return another backend on the
+// storage of first. The suite closes it.
 func Second(open func(t *testing.T, first store.Backend) store.Backend) Option {
 	return func(s *suite) { s.second = open }
 }
@@ -40,7 +40,7 @@ type suite struct {
 	second func(t *testing.T, first store.Backend) store.Backend
 }
 
-// Run runs the conformance suite.
+// Run runs the conformance suite. open is called once for each test.
 func Run(t *testing.T, open func(t *testing.T) store.Backend, options ...Option) {
 	s := &suite{open: open}
 	for _, option := range options {
@@ -81,12 +81,13 @@ func Run(t *testing.T, open func(t *testing.T) store.Backend, options ...Option)
 	})
 }
 
+// test is one statement of the contract.
 type test struct {
 	name string
 	run  func(e *env)
 }
 
-// env is one test with a backend of its own.
+// env is a running test and its backend.
 type env struct {
 	*testing.T
 	b   store.Backend
@@ -102,7 +103,7 @@ func (s *suite) env(t *testing.T) *env {
 	return &env{T: t, b: b, ctx: ctx}
 }
 
-// apply does ops, which must succeed.
+// apply applies ops, which must succeed.
 func (e *env) apply(ops ...store.Op) []store.Version {
 	e.Helper()
 	versions, err := e.b.Apply(e.ctx, ops...)
@@ -115,13 +116,13 @@ func (e *env) apply(ops ...store.Op) []store.Version {
 	return versions
 }
 
-// create makes a record and returns its version.
+// create creates a record and returns its version.
 func (e *env) create(key store.Key, data string) store.Version {
 	e.Helper()
 	return e.apply(store.Create(key, []byte(data)))[0]
 }
 
-// refused demands that ops are refused with want because of the operation at
+// refused checks that ops are refused with want because of the operation at
 // index.
 func (e *env) refused(want error, index int, ops ...store.Op) {
 	e.Helper()
@@ -148,7 +149,7 @@ func (e *env) get(key store.Key) store.Node {
 	return n
 }
 
-// holds demands that both kinds of read find data under key.
+// holds checks that both kinds of read find data under key.
 func (e *env) holds(key store.Key, data string) {
 	e.Helper()
 	for _, c := range []store.Consistency{store.Cached, store.Latest} {
@@ -159,7 +160,7 @@ func (e *env) holds(key store.Key, data string) {
 	}
 }
 
-// lacks demands that neither kind of read finds a record.
+// lacks checks that neither kind of read finds a record.
 func (e *env) lacks(keys ...store.Key) {
 	e.Helper()
 	for _, key := range keys {
@@ -171,7 +172,7 @@ func (e *env) lacks(keys ...store.Key) {
 	}
 }
 
-// lists demands exactly names, once each, of both kinds of read.
+// lists checks that both kinds of read list exactly names, once each.
 func (e *env) lists(key store.Key, names ...string) {
 	e.Helper()
 	slices.Sort(names)
@@ -190,7 +191,7 @@ func (e *env) names(key store.Key, c store.Consistency) []string {
 		e.Fatalf("Children(%.80q, %s): %v", key, name(c), err)
 	}
 	if list.Age != 0 {
-		e.Errorf("Children(%.80q, %s): age %v while the storage is in reach", key, name(c), list.Age)
+		e.Errorf("Children(%.80q, %s): age %v while the storage can be reached", key, name(c), list.Age)
 	}
 	return slices.Sorted(slices.Values(list.Names))
 }

@@ -9,39 +9,39 @@ import (
 )
 
 var watchTests = []test{
-	{"tells of creation, change and deletion", func(e *env) {
-		told := e.watch(e.ctx, "a")
+	{"reports creation, change and deletion", func(e *env) {
+		notified := e.watch(e.ctx, "a")
 		v := e.create("a", "x")
-		e.await(told)
+		e.await(notified)
 		v = e.apply(store.Set("a", y, v))[0]
-		e.await(told)
+		e.await(notified)
 		e.apply(store.Delete("a", v))
-		e.await(told)
+		e.await(notified)
 	}},
-	{"tells of each of its keys", func(e *env) {
-		told := e.watch(e.ctx, "a", "b/c", "d")
+	{"reports changes of each of its keys", func(e *env) {
+		notified := e.watch(e.ctx, "a", "b/c", "d")
 		for _, key := range []store.Key{"d", "b/c", "a"} {
 			e.create(key, "x")
-			e.await(told)
+			e.await(notified)
 		}
 	}},
-	{"tells of a record among many in a transaction", func(e *env) {
-		told := e.watch(e.ctx, "b")
+	{"reports one record among several in a transaction", func(e *env) {
+		notified := e.watch(e.ctx, "b")
 		e.apply(store.Create("a", x), store.Ensure("b", x), store.Create("c", x))
-		e.await(told)
+		e.await(notified)
 	}},
-	{"tells every watcher", func(e *env) {
+	{"notifies every watcher", func(e *env) {
 		var all []<-chan struct{}
 		for range 20 {
 			all = append(all, e.watch(e.ctx, "a"))
 		}
 		v := e.create("a", "x")
-		for _, told := range all {
-			e.await(told)
+		for _, notified := range all {
+			e.await(notified)
 		}
 		e.apply(store.Set("a", y, v))
-		for _, told := range all {
-			e.await(told)
+		for _, notified := range all {
+			e.await(notified)
 		}
 	}},
 	{"the last change is never missed", lastChange},
@@ -54,35 +54,34 @@ var watchTests = []test{
 	}},
 }
 
-// watch returns a channel that holds a token after a notification. Tokens do
-// not add up, like the notifications themselves.
+// watch returns a channel that holds a token after a notification. Like the
+// notifications themselves, several tokens may be merged into one.
 func (e *env) watch(ctx context.Context, keys ...store.Key) <-chan struct{} {
-	told := make(chan struct{}, 1)
+	notified := make(chan struct{}, 1)
 	e.b.Watch(ctx, keys, func() {
 		select {
-		case told <- struct{}{}:
+		case notified <- struct{}{}:
 		default:
 		}
 	})
-	return told
+	return notified
 }
 
-func (e *env) await(told <-chan struct{}) {
+func (e *env) await(notified <-chan struct{}) {
 	e.Helper()
 	select {
-	case <-told:
+	case <-notified:
 	case <-e.ctx.Done():
 		e.Fatal("no notification")
 	}
 }
 
-// lastChange writes faster than the watcher reads: however many notifications
-// fall together, the read that follows the last one must find the last write,
-// from memory too.
+// lastChange writes faster than the watcher reads. However many notifications are
+// merged, a cached read after the last one must find the last write.
 func lastChange(e *env) {
 	const last = 100
 	v := e.create("a", "0")
-	told := e.watch(e.ctx, "a")
+	notified := e.watch(e.ctx, "a")
 	done := make(chan error, 1)
 	go func() {
 		for i := 1; i <= last; i++ {
@@ -96,7 +95,7 @@ func lastChange(e *env) {
 		done <- nil
 	}()
 	for {
-		e.await(told)
+		e.await(notified)
 		n, err := e.b.Get(e.ctx, "a", store.Cached)
 		if err != nil {
 			e.Fatal(err)
@@ -110,25 +109,25 @@ func lastChange(e *env) {
 	}
 }
 
-// watchEnds lets a few notifications pass that were under way when the context
-// ended, and then wants silence.
+// watchEnds allows a few notifications that were in progress when the context
+// ended, and no more after those.
 func watchEnds(e *env) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	var calls atomic.Int64
 	e.b.Watch(ctx, []store.Key{"a"}, func() { calls.Add(1) })
-	told := e.watch(e.ctx, "a")
+	notified := e.watch(e.ctx, "a")
 	v := e.create("a", "x")
-	e.await(told)
-	e.eventually("both watches told", func() bool { return calls.Load() > 0 })
+	e.await(notified)
+	e.eventually("both watches are notified", func() bool { return calls.Load() > 0 })
 	cancel()
 	before := int64(0)
 	for range 10 {
 		before = calls.Load()
 		v = e.apply(store.Set("a", y, v))[0]
-		e.await(told)
+		e.await(notified)
 	}
 	if after := calls.Load(); after != before {
-		e.Errorf("still told (%d calls, then %d) long after its end", before, after)
+		e.Errorf("still notified long after its end: %d calls, then %d", before, after)
 	}
 }

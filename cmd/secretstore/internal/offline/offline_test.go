@@ -238,7 +238,7 @@ func TestAWipeThatIsCutOffGoesOn(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for at := 1; ; at++ {
 			b := copyOf(t, original)
-			err := Wipe(t.Context(), &bare{&faulty{storetest.Given(t, b), at, after}, map[string]map[string]bool{}}, func(int) {})
+			err := Wipe(t.Context(), &bare{&faulty{storetest.CheckUnchanged(t, b), at, after}, map[string]map[string]bool{}}, func(int) {})
 			if err == nil {
 				break
 			}
