@@ -18,6 +18,7 @@ func benchKey(i int) store.Key {
 	return fmt.Sprintf("stores/default/secrets/%02x/%032x/%064x", i%256, i%1000, i%benchRecords)
 }
 
+// filled returns a backend with benchRecords records, and its file.
 func filled(b *testing.B) (store.Backend, string) {
 	path := filepath.Join(b.TempDir(), "secrets.db")
 	backend := openAt(b, path)
@@ -66,7 +67,7 @@ func BenchmarkGet(b *testing.B) {
 	})
 }
 
-// BenchmarkBareGet is what bbolt itself costs, for comparison with BenchmarkGet.
+// BenchmarkBareGet measures bbolt alone, for comparison with BenchmarkGet.
 func BenchmarkBareGet(b *testing.B) {
 	backend, path := filled(b)
 	if err := backend.Close(); err != nil {

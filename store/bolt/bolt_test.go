@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// Whoever ends a read just when another has met a fault within bbolt
-		// waits for its lock for ever. Nobody waits for them.
+		// A goroutine that ends a read while another meets a fault inside bbolt
+		// waits forever for bbolt's lock. No caller waits for that goroutine.
 		goleak.IgnoreAnyFunction("go.etcd.io/bbolt.(*DB).removeTx"),
 	)
 }

@@ -19,6 +19,8 @@ import (
 	"secretstore/store/bolt"
 )
 
+// leftover is the suffix of the file that Compact writes before it replaces the
+// old one.
 const leftover = ".compact-unfinished"
 
 func mustApply(t *testing.T, b store.Backend, ops ...store.Op) []store.Version {
@@ -46,16 +48,16 @@ func content(t *testing.T, path string) []byte {
 	return raw
 }
 
-// wantAlone demands that nothing lies beside the file.
+// wantAlone checks that the file is the only one in its folder.
 func wantAlone(t *testing.T, path string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("in the folder: %v, %v", entries, err)
+		t.Errorf("files in the folder: %v, %v", entries, err)
 	}
 }
 
-func TestCompactLeavesNothingDeletedOrOverwrittenInTheFile(t *testing.T) {
+func TestCompactRemovesDeletedAndOverwrittenDataFromTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	deleted := bytes.Repeat([]byte("canary-deleted;"), 2000)
@@ -65,7 +67,7 @@ func TestCompactLeavesNothingDeletedOrOverwrittenInTheFile(t *testing.T) {
 	changed := mustApply(t, b, store.Set("changed", []byte("new"), v[1]))
 	for _, canary := range []string{"canary-deleted", "canary-overwritten"} {
 		if !bytes.Contains(content(t, path), []byte(canary)) {
-			t.Fatalf("%s is gone before Compact: this test tests nothing", canary)
+			t.Fatalf("%s is gone before Compact: this test proves nothing", canary)
 		}
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
@@ -75,7 +77,7 @@ func TestCompactLeavesNothingDeletedOrOverwrittenInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if raw := content(t, path); bytes.Contains(raw, []byte("canary")) || !bytes.Contains(raw, []byte("kept")) {
-		t.Error("the new file still holds a canary, or not what was kept")
+		t.Error("the new file holds a canary, or lacks the kept record")
 	}
 	if mode := modeOf(t, path); mode != 0o600 {
 		t.Errorf("mode %04o", mode)
@@ -95,7 +97,7 @@ func TestCompactLeavesNothingDeletedOrOverwrittenInTheFile(t *testing.T) {
 	}
 }
 
-func TestVersionsDoNotComeAgainAfterCompact(t *testing.T) {
+func TestCompactDoesNotReuseVersions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	kept := mustApply(t, b, store.Create("kept", []byte("x")))[0]
@@ -114,7 +116,7 @@ func TestVersionsDoNotComeAgainAfterCompact(t *testing.T) {
 	}
 }
 
-func TestEmptyStorageCanBeCompacted(t *testing.T) {
+func TestCompactOfAnEmptyStorage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	for range 2 {
@@ -126,7 +128,7 @@ func TestEmptyStorageCanBeCompacted(t *testing.T) {
 	mustApply(t, openAt(t, path), store.Create("a", []byte("x")))
 }
 
-// Several transactions of the copy, pages of many sizes.
+// The copy takes several transactions, and values of many sizes.
 func TestCompactKeepsEveryRecordOfALargeFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
@@ -152,10 +154,10 @@ func TestCompactKeepsEveryRecordOfALargeFile(t *testing.T) {
 	}
 }
 
-// Whatever was acknowledged is there, whatever is read is a state that was,
-// Ping never takes the new file for somebody else's, and nobody else gets the
-// file between two locks.
-func TestNothingIsLostAmongReadersAndWritersDuringCompact(t *testing.T) {
+// TestCompactDoesNotDisturbReadersAndWriters: acknowledged writes stay, reads
+// never go back in time, Ping does not report the new file as foreign, and no
+// other process can lock the file in between.
+func TestCompactDoesNotDisturbReadersAndWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	var stop atomic.Bool
@@ -180,8 +182,8 @@ func TestNothingIsLostAmongReadersAndWritersDuringCompact(t *testing.T) {
 			for !stop.Load() {
 				before := floor.Load()
 				n, err := b.Get(t.Context(), key, store.Latest)
-				var is int64
-				if _, scan := fmt.Sscan(string(n.Data), &is); err != nil || scan != nil || is < before {
+				var value int64
+				if _, scan := fmt.Sscan(string(n.Data), &value); err != nil || scan != nil || value < before {
 					t.Errorf("%s: %q, %v after %d", key, n.Data, err, before)
 					return
 				}
@@ -231,9 +233,10 @@ func TestNothingIsLostAmongReadersAndWritersDuringCompact(t *testing.T) {
 	}
 }
 
-// Who waits for the lock has the old file open, which has no name any more
-// when the lock of it is free: to work on it would lose every write.
-func TestWhoWaitedForTheFileGetsTheNewOne(t *testing.T) {
+// TestOpenThatWaitedForTheLockGetsTheNewFile: while Open waits, it has the old
+// file open. That file has no name by the time its lock is free, so every write
+// to it would be lost.
+func TestOpenThatWaitedForTheLockGetsTheNewFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	type opened struct {
@@ -245,7 +248,7 @@ func TestWhoWaitedForTheFileGetsTheNewOne(t *testing.T) {
 		other, err := bolt.Open(t.Context(), path)
 		result <- opened{other, err}
 	}()
-	time.Sleep(100 * time.Millisecond) // lets Open come to wait; if not, this proves less
+	time.Sleep(100 * time.Millisecond) // gives Open time to begin to wait; otherwise this proves less
 	if err := b.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +257,7 @@ func TestWhoWaitedForTheFileGetsTheNewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-result
-	if errors.Is(got.err, bolt.ErrInUse) { // all this took longer than Open waits
+	if errors.Is(got.err, bolt.ErrInUse) { // the machine is slow: Open has given up
 		got.b, got.err = bolt.Open(t.Context(), path)
 	}
 	if got.err != nil {
@@ -265,7 +268,7 @@ func TestWhoWaitedForTheFileGetsTheNewOne(t *testing.T) {
 	mustApply(t, got.b, store.Create("more", []byte("x")))
 }
 
-func TestCompactThroughASymbolicLinkKeepsTheLink(t *testing.T) {
+func TestCompactKeepsASymbolicLink(t *testing.T) {
 	folder, real := t.TempDir(), filepath.Join(t.TempDir(), "real.db")
 	link := filepath.Join(folder, "secrets.db")
 	if err := os.Symlink(real, link); err != nil {
@@ -283,7 +286,7 @@ func TestCompactThroughASymbolicLinkKeepsTheLink(t *testing.T) {
 	wantData(t, openAt(t, real), "a", "x")
 }
 
-func TestLeftoverOfACutOffCompactIsRemovedAndTold(t *testing.T) {
+func TestLeftoverOfAnInterruptedCompactIsRemovedAndReported(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	_ = openAt(t, path).Close()
 	if err := os.WriteFile(path+leftover, []byte("canary"), 0o600); err != nil {
@@ -296,10 +299,10 @@ func TestLeftoverOfACutOffCompactIsRemovedAndTold(t *testing.T) {
 	}
 }
 
-func TestCompactThatCannotBeDoneLeavesTheOldFileInUse(t *testing.T) {
+func TestFailedCompactLeavesTheOldFileInUse(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	for name, hinder := range map[string]func(t *testing.T, path string) context.Context{
+	for name, obstruct := range map[string]func(t *testing.T, path string) context.Context{
 		"ended context": func(*testing.T, string) context.Context { return ended },
 		"name taken by a folder": func(t *testing.T, path string) context.Context {
 			if err := os.Mkdir(path+leftover, 0o700); err != nil {
@@ -318,7 +321,7 @@ func TestCompactThatCannotBeDoneLeavesTheOldFileInUse(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secrets.db")
 			b := openAt(t, path)
 			v := mustApply(t, b, store.Create("a", []byte("x")))
-			ctx := hinder(t, path)
+			ctx := obstruct(t, path)
 			err := b.Compact(ctx)
 			if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), path) && ctx.Err() == nil {
 				t.Errorf("Compact: %v", err)
@@ -330,8 +333,9 @@ func TestCompactThatCannotBeDoneLeavesTheOldFileInUse(t *testing.T) {
 	}
 }
 
-// Somebody has put another file (a restore, perhaps) under the name.
-func TestCompactDoesNotReplaceWhatIsNotItsOwn(t *testing.T) {
+// TestCompactDoesNotReplaceAForeignFile: an operator may have restored a backup
+// under the name of the file.
+func TestCompactDoesNotReplaceAForeignFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	if err := os.Rename(path, path+".aside"); err != nil {
@@ -347,7 +351,7 @@ func TestCompactDoesNotReplaceWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("replaced: %v", err)
 	}
 	if got := content(t, path); string(got) != "another" {
-		t.Errorf("it is now %.20q", got)
+		t.Errorf("the file is now %.20q", got)
 	}
 }
 
@@ -376,26 +380,26 @@ func TestCompactOfADamagedFileIsRefused(t *testing.T) {
 		_ = b.Close()
 	}
 	if refused == 0 {
-		t.Error("no damage was ever met: this test tests nothing")
+		t.Error("no damage was noticed: this test proves nothing")
 	}
 }
 
-// The helper process compacts and writes without end. Wherever it is killed,
-// all it had acknowledged is there.
-func TestCompactCutOffByAKillLosesNothing(t *testing.T) {
+// TestKillDuringCompactLosesNothing kills a helper process that writes and
+// compacts in a loop. All writes that it acknowledged must be in the file.
+func TestKillDuringCompactLosesNothing(t *testing.T) {
 	for round := range 8 {
 		path := filepath.Join(t.TempDir(), "secrets.db")
 		t.Setenv("BOLT_TEST_COMPACTS", "1")
 		child, lines := helper(t, path)
 		readLine(t, lines, "ready")
-		const enough = 12
-		for i := range enough + round {
+		const count = 12
+		for i := range count + round {
 			readLine(t, lines, fmt.Sprint(i))
 		}
-		time.Sleep(time.Duration(round) * 700 * time.Microsecond) // into another step
+		time.Sleep(time.Duration(round) * 700 * time.Microsecond) // to hit different steps
 		_ = child.Process.Signal(syscall.SIGKILL)
 		b := openAt(t, path)
-		for i := range enough + round {
+		for i := range count + round {
 			wantData(t, b, fmt.Sprintf("k%d", i), "x")
 		}
 		wantAlone(t, path)

@@ -16,9 +16,9 @@ import (
 	"secretstore/store"
 )
 
-// TestFullDiskLeavesNothingHalfDone meets a real refusal of the file system to
-// let the file grow (here by the limit of the process on file sizes).
-func TestFullDiskLeavesNothingHalfDone(t *testing.T) {
+// TestWriteOnAFullDiskHasNoEffect makes the kernel refuse to extend the file, by
+// the limit of the process on file sizes.
+func TestWriteOnAFullDiskHasNoEffect(t *testing.T) {
 	if !inOwnProcess(t) {
 		return
 	}
@@ -91,8 +91,8 @@ func TestCompactOnAFullDiskLeavesTheOldFileInUse(t *testing.T) {
 	wantData(t, b, "small", "x")
 }
 
-// inOwnProcess runs the test alone in another process, because a limit of the
-// process also hits what the test framework writes. It returns true in there.
+// inOwnProcess runs the test alone in another process, and returns true in that
+// process. A limit of this process would also hit files of the test framework.
 func inOwnProcess(t *testing.T) bool {
 	t.Helper()
 	const env = "BOLT_TEST_OWN_PROCESS"
@@ -108,10 +108,11 @@ func inOwnProcess(t *testing.T) bool {
 	return false
 }
 
-// limitFileSize keeps this process from letting any file grow beyond size.
+// limitFileSize makes writes of this process fail that extend a file beyond size
+// bytes.
 func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	t.Helper()
-	signal.Ignore(syscall.SIGXFSZ) // the write fails instead
+	signal.Ignore(syscall.SIGXFSZ) // the write fails without it
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	}
 }
 
-func TestFileRemovedOrReplacedInUseIsNotWrittenTo(t *testing.T) {
+func TestRemovedOrReplacedFileIsNotWrittenTo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	v, err := b.Apply(t.Context(), store.Create("a", []byte("x")))
@@ -138,7 +139,7 @@ func TestFileRemovedOrReplacedInUseIsNotWrittenTo(t *testing.T) {
 	if err := os.Rename(path, aside); err != nil {
 		t.Fatal(err)
 	}
-	refuses := func(when string) {
+	wantRefused := func(when string) {
 		t.Helper()
 		_, err := b.Apply(t.Context(), store.Set("a", []byte("y"), v[0]))
 		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), path) {
@@ -148,11 +149,11 @@ func TestFileRemovedOrReplacedInUseIsNotWrittenTo(t *testing.T) {
 			t.Errorf("%s: Ping: %v", when, err)
 		}
 	}
-	refuses("removed")
+	wantRefused("removed")
 	if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refuses("replaced")
+	wantRefused("replaced")
 	if err := os.Rename(aside, path); err != nil {
 		t.Fatal(err)
 	}
@@ -164,9 +165,10 @@ func TestFileRemovedOrReplacedInUseIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// A restore by `cp backup secrets.db` under a running server cuts the file
-// short first. Touching the mapping is then a fault, which must stay an error.
-func TestFileCutShortInUseIsAnErrorAndNoCrash(t *testing.T) {
+// TestTruncatedFileIsAnErrorNotACrash: `cp backup secrets.db` under a running
+// server truncates the file first. Any access to the mapping then faults, which
+// must become an error.
+func TestTruncatedFileIsAnErrorNotACrash(t *testing.T) {
 	for _, left := range []int64{0, 1, 2 * int64(os.Getpagesize())} {
 		t.Run(fmt.Sprint(left), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secrets.db")
@@ -199,9 +201,9 @@ func TestFileCutShortInUseIsAnErrorAndNoCrash(t *testing.T) {
 	}
 }
 
-// The one who meets the fault first may do so while bbolt holds its locks:
-// nobody else may wait for these for ever.
-func TestFileCutShortUnderManyCallsHangsNobody(t *testing.T) {
+// TestTruncatedFileHangsNoCall: the first call that faults may do so while it
+// holds locks of bbolt. Other calls must not wait for these forever.
+func TestTruncatedFileHangsNoCall(t *testing.T) {
 	for range 10 {
 		path := filepath.Join(t.TempDir(), "secrets.db")
 		b := openAt(t, path)

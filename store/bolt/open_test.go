@@ -21,7 +21,7 @@ import (
 	"secretstore/store/bolt"
 )
 
-func TestRecordsAndVersionsOutliveTheBackend(t *testing.T) {
+func TestRecordsAndVersionsSurviveReopening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	v, err := b.Apply(t.Context(), store.Create("a/b", []byte("x")), store.Create("c", []byte("y")))
@@ -43,7 +43,7 @@ func TestRecordsAndVersionsOutliveTheBackend(t *testing.T) {
 	}
 }
 
-func TestVersionsNeverComeAgain(t *testing.T) {
+func TestVersionsAreNeverReused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	seen := make(map[store.Version]bool)
 	for range 5 {
@@ -54,7 +54,7 @@ func TestVersionsNeverComeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if seen[v[0]] || seen[v[1]] || v[0] == v[1] {
-				t.Fatalf("versions %d again", v)
+				t.Fatalf("versions %d are used again", v)
 			}
 			seen[v[0]], seen[v[1]] = true, true
 			if _, err := b.Apply(t.Context(), store.Delete("a", v[0]), store.Delete("b", v[1])); err != nil {
@@ -65,7 +65,7 @@ func TestVersionsNeverComeAgain(t *testing.T) {
 	}
 }
 
-func TestNewFileIsForItsOwnerOnly(t *testing.T) {
+func TestNewFileIsOnlyAccessibleToItsOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
@@ -78,7 +78,7 @@ func TestNewFileIsForItsOwnerOnly(t *testing.T) {
 	}
 }
 
-func TestWiderModeIsMendedAndTold(t *testing.T) {
+func TestWiderModeIsFixedAndReported(t *testing.T) {
 	for _, mode := range []fs.FileMode{0o644, 0o660, 0o604, 0o700} {
 		path := filepath.Join(t.TempDir(), "secrets.db")
 		_ = openAt(t, path).Close()
@@ -104,7 +104,7 @@ func modeOf(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-func TestFileInUseNamesItsHolder(t *testing.T) {
+func TestErrInUseNamesTheLockHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	b := openAt(t, path)
 	_, err := bolt.Open(t.Context(), path)
@@ -125,7 +125,7 @@ func wantInUse(t *testing.T, err error, path, by string) {
 	}
 }
 
-// helper runs TestHelperProcess in a process of its own, until the test ends.
+// helper runs TestHelperProcess in another process, until the test ends.
 func helper(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
@@ -147,12 +147,12 @@ func helper(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 func readLine(t *testing.T, lines *bufio.Scanner, want string) {
 	t.Helper()
 	if !lines.Scan() || lines.Text() != want {
-		t.Fatalf("helper said %q, want %q (%v)", lines.Text(), want, lines.Err())
+		t.Fatalf("the helper printed %q, want %q (%v)", lines.Text(), want, lines.Err())
 	}
 }
 
-// TestHelperProcess is the other process: it opens the file, says so, and
-// writes records until it is killed, naming each that was acknowledged.
+// TestHelperProcess is the other process. It opens the file, prints "ready", and
+// writes records until it is killed, printing the number of each acknowledged one.
 func TestHelperProcess(t *testing.T) {
 	path := os.Getenv("BOLT_TEST_HELPER")
 	if path == "" {
@@ -173,24 +173,24 @@ func TestHelperProcess(t *testing.T) {
 	}
 }
 
-func TestAcknowledgedWritesOutliveAKilledProcess(t *testing.T) {
+func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	child, lines := helper(t, path)
 	readLine(t, lines, "ready")
-	const enough = 30
-	for i := range enough {
+	const count = 30
+	for i := range count {
 		readLine(t, lines, fmt.Sprint(i))
 	}
 	_ = child.Process.Kill()
 	b := openAt(t, path)
-	for i := range enough {
+	for i := range count {
 		if _, err := b.Get(t.Context(), fmt.Sprintf("k%d", i), store.Latest); err != nil {
 			t.Errorf("k%d: %v", i, err)
 		}
 	}
 }
 
-// refusedFiles are files that Open must not touch.
+// refusedFiles returns files that Open must refuse and not change.
 func refusedFiles(t *testing.T) map[string]struct {
 	content []byte
 	want    error
@@ -207,34 +207,34 @@ func refusedFiles(t *testing.T) map[string]struct {
 		}
 		return b.Put([]byte("format"), []byte("2"))
 	})
-	headless := append(make([]byte, 2*os.Getpagesize()), valid[2*os.Getpagesize():]...)
+	noMetaPages := append(make([]byte, 2*os.Getpagesize()), valid[2*os.Getpagesize():]...)
 	return map[string]struct {
 		content []byte
 		want    error
 	}{
-		"text":                {[]byte("not a database\n"), bolt.ErrDamaged},
-		"one byte":            {[]byte{0}, bolt.ErrDamaged},
-		"zeros":               {make([]byte, 1<<16), bolt.ErrDamaged},
-		"noise":               {noise(1 << 16), bolt.ErrDamaged},
-		"no meta pages":       {headless, bolt.ErrDamaged},
-		"first page only":     {valid[:os.Getpagesize()], bolt.ErrDamaged},
-		"meta pages only":     {valid[:2*os.Getpagesize()], bolt.ErrDamaged},
-		"cut in the middle":   {valid[:len(valid)/2], bolt.ErrDamaged},
-		"last page missing":   {valid[:highWater(t, valid)-1], bolt.ErrDamaged},
-		"bbolt of another":    {foreign, bolt.ErrForeign},
-		"of a newer version":  {newer, bolt.ErrForeign},
-		"all pages but metas": {append(bytes.Clone(valid[:2*os.Getpagesize()]), noise(len(valid)-2*os.Getpagesize())...), bolt.ErrDamaged},
+		"text":               {[]byte("not a database\n"), bolt.ErrDamaged},
+		"one byte":           {[]byte{0}, bolt.ErrDamaged},
+		"zeros":              {make([]byte, 1<<16), bolt.ErrDamaged},
+		"noise":              {noise(1 << 16), bolt.ErrDamaged},
+		"no meta pages":      {noMetaPages, bolt.ErrDamaged},
+		"first page only":    {valid[:os.Getpagesize()], bolt.ErrDamaged},
+		"meta pages only":    {valid[:2*os.Getpagesize()], bolt.ErrDamaged},
+		"first half only":    {valid[:len(valid)/2], bolt.ErrDamaged},
+		"last page missing":  {valid[:highWater(t, valid)-1], bolt.ErrDamaged},
+		"another program's":  {foreign, bolt.ErrForeign},
+		"of a newer release": {newer, bolt.ErrForeign},
+		"all but meta pages": {append(bytes.Clone(valid[:2*os.Getpagesize()]), noise(len(valid)-2*os.Getpagesize())...), bolt.ErrDamaged},
 	}
 }
 
-func TestForeignAndDamagedFilesAreRefusedByNameAndLeftAlone(t *testing.T) {
+func TestForeignAndDamagedFilesAreRefusedUnchanged(t *testing.T) {
 	for name, file := range refusedFiles(t) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secrets.db")
 			if err := os.WriteFile(path, file.content, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // the second finds it unlocked
+			for range 2 { // the second time, to find that the lock was released
 				_, err := bolt.Open(t.Context(), path)
 				if !errors.Is(err, file.want) || !strings.Contains(err.Error(), path) {
 					t.Errorf("Open: %v, want %v and the path", err, file.want)
@@ -251,7 +251,7 @@ func TestForeignAndDamagedFilesAreRefusedByNameAndLeftAlone(t *testing.T) {
 	}
 }
 
-func TestOpenTellsWhatTheSystemSays(t *testing.T) {
+func TestOpenReturnsTheSystemError(t *testing.T) {
 	folder := t.TempDir()
 	fifo := filepath.Join(folder, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -279,7 +279,7 @@ func TestOpenTellsWhatTheSystemSays(t *testing.T) {
 	}
 }
 
-func TestEmptyFileIsTakenForANewOne(t *testing.T) {
+func TestEmptyFileIsTreatedAsNew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -290,8 +290,8 @@ func TestEmptyFileIsTakenForANewOne(t *testing.T) {
 	}
 }
 
-// Damage in the middle of the file shows only when its page is met. Whatever
-// it is, calls end with an error or an answer.
+// TestDamagedPagesNeverPanic: damage in the middle of the file is only noticed
+// when its page is read. Calls must end with an error or an answer.
 func TestDamagedPagesNeverPanic(t *testing.T) {
 	valid := validFile(t)
 	rnd := rand.New(rand.NewPCG(3, 5))
@@ -299,7 +299,7 @@ func TestDamagedPagesNeverPanic(t *testing.T) {
 	for range 80 {
 		damaged := bytes.Clone(valid)
 		at := rnd.IntN(len(damaged) - 64)
-		if rnd.IntN(2) == 0 { // the head of a page
+		if rnd.IntN(2) == 0 { // at the header of a page
 			at -= at % os.Getpagesize()
 		}
 		for i := range 1 + rnd.IntN(64) {
@@ -309,17 +309,18 @@ func TestDamagedPagesNeverPanic(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		refusals += workOn(t, path)
+		refusals += useAllCalls(t, path)
 	}
 	if refusals == 0 {
-		t.Error("no damage was ever met: this test tests nothing")
+		t.Error("no damage was noticed: this test proves nothing")
 	}
 }
 
-// workOn uses every call on a file that may be damaged, and counts errors.
-func workOn(t *testing.T, path string) (refusals int) {
+// useAllCalls makes every kind of call on a file that may be damaged, and counts
+// the errors.
+func useAllCalls(t *testing.T, path string) (refusals int) {
 	t.Helper()
-	met := func(err error) {
+	count := func(err error) {
 		if err != nil {
 			refusals++
 			if !strings.Contains(err.Error(), path) && !errors.Is(err, store.ErrNotFound) {
@@ -328,27 +329,27 @@ func workOn(t *testing.T, path string) (refusals int) {
 		}
 	}
 	b, err := bolt.Open(t.Context(), path)
-	met(err)
+	count(err)
 	if err != nil {
 		return refusals
 	}
 	for i := 0; i < 200; i += 3 {
 		_, err := b.Get(t.Context(), fmt.Sprintf("p/k%03d", i), store.Latest)
-		met(err)
+		count(err)
 	}
 	_, err = b.Children(t.Context(), "p", store.Latest)
-	met(err)
+	count(err)
 	for i := range 8 {
 		var op *store.OpError
 		if _, err = b.Apply(t.Context(), store.Ensure(fmt.Sprintf("p/k%03d", i*25), []byte("x")), store.Ensure(fmt.Sprintf("p/n%d", i), []byte("x"))); !errors.As(err, &op) {
-			met(err)
+			count(err)
 		}
 	}
 	_ = b.Close()
 	return refusals
 }
 
-// validFile returns the content of a file with 200 records over many pages.
+// validFile returns the content of a file with 200 records on many pages.
 func validFile(t *testing.T) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secrets.db")
@@ -366,6 +367,8 @@ func validFile(t *testing.T) []byte {
 	return content
 }
 
+// bboltFile returns the content of a bbolt file that was made without this
+// package.
 func bboltFile(t *testing.T, fill func(*bbolt.Tx) error) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "foreign.db")
@@ -386,7 +389,7 @@ func bboltFile(t *testing.T, fill func(*bbolt.Tx) error) []byte {
 	return content
 }
 
-// highWater returns how much of the file is in use.
+// highWater returns the length of the part of the file that is in use.
 func highWater(t *testing.T, content []byte) int64 {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "copy.db")

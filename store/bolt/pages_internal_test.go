@@ -12,7 +12,7 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// counted counts reads.
+// counted counts reads and their bytes.
 type counted struct {
 	io.ReaderAt
 	reads, bytes int
@@ -24,8 +24,8 @@ func (c *counted) ReadAt(p []byte, at int64) (int, error) {
 	return c.ReaderAt.ReadAt(p, at)
 }
 
-// TestReferencesOfALargeFileAreCheckedCheaply: each page in use is read once,
-// and of most of them the head only.
+// TestReferencesOfALargeFileAreCheckedCheaply: each page in use is read once, and
+// most of them only in part: their header.
 func TestReferencesOfALargeFileAreCheckedCheaply(t *testing.T) {
 	t.Parallel()
 	const records = 20_000

@@ -14,7 +14,7 @@ import (
 	"secretstore/store/bolt"
 )
 
-// file is a valid file, to be damaged.
+// file is the content of a valid file, to be damaged.
 type file struct {
 	bytes   []byte
 	root    uint64 // the page of the root bucket, which is a leaf
@@ -51,10 +51,10 @@ func (f *file) page(id uint64) []byte {
 	return f.bytes[id*uint64(os.Getpagesize()):][:os.Getpagesize()]
 }
 
-// child is where a branch page refers to its n-th child.
+// child returns the reference of a branch page to its n-th child.
 func (f *file) child(page uint64, n int) []byte { return f.page(page)[16+16*n+8:][:8] }
 
-// bucket is what the root bucket holds of another.
+// bucket returns the entry of a bucket in the root bucket.
 func (f *file) bucket(name string) []byte {
 	page := f.page(f.root)
 	for e := page[16:]; ; e = e[16:] {
@@ -65,11 +65,12 @@ func (f *file) bucket(name string) []byte {
 	}
 }
 
+// refer overwrites a reference.
 func refer(at []byte, to uint64) { binary.NativeEndian.PutUint64(at, to) }
 
-// TestAPageThatLeadsBackToItselfIsRefused: bbolt would follow most of these
+// TestPageThatRefersBackToItselfIsRefused: bbolt would follow most of these
 // until the process ends.
-func TestAPageThatLeadsBackToItselfIsRefused(t *testing.T) {
+func TestPageThatRefersBackToItselfIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		damage func(*file)
@@ -102,9 +103,9 @@ func TestAPageThatLeadsBackToItselfIsRefused(t *testing.T) {
 	}
 }
 
-// TestAFileWithoutAFreelistIsRefused: bbolt would follow all references to make
-// one, before they can be checked.
-func TestAFileWithoutAFreelistIsRefused(t *testing.T) {
+// TestFileWithoutAFreelistIsRefused: to rebuild the freelist, bbolt would follow
+// all references before they can be checked.
+func TestFileWithoutAFreelistIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets.db")
 	_ = openAt(t, path).Close()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true})
@@ -120,9 +121,9 @@ func TestAFileWithoutAFreelistIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantRefused(t, "no list", content, "no list of free pages")
+	wantRefused(t, "no freelist", content, "no list of free pages")
 
-	// The list is there again. Only the older meta page has none.
+	// Now the newer meta page has a freelist again. Only the older one has none.
 	db, err = bbolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -131,8 +132,8 @@ func TestAFileWithoutAFreelistIsRefused(t *testing.T) {
 	_ = openAt(t, path).Close()
 }
 
-// TestTheNewestMetaPageDecidesAboutTheFreelist, wherever it is.
-func TestTheNewestMetaPageDecidesAboutTheFreelist(t *testing.T) {
+// TestNewestMetaPageDecidesAboutTheFreelist tries both positions of that page.
+func TestNewestMetaPageDecidesAboutTheFreelist(t *testing.T) {
 	for commits := range 3 {
 		for _, size := range []int{1 << 10, 1 << 12, 1 << 16} {
 			path := filepath.Join(t.TempDir(), "secrets.db")

@@ -55,9 +55,10 @@ func TestConcurrentWritesShareTransactions(t *testing.T) {
 	}
 }
 
-// With the disk hung, a write that has been begun ends as unknown at its
-// deadline, one that still waits as without effect; and so it then is.
-func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
+// TestWritesOnAHungDiskReportTheirOutcomeAtTheDeadline: a write that has started
+// ends with ErrOutcomeUnknown. One that is still waiting ends with ErrUnavailable,
+// and has no effect later.
+func TestWritesOnAHungDiskReportTheirOutcomeAtTheDeadline(t *testing.T) {
 	b := testBackend(t)
 	hung, err := b.current.Load().db.Begin(true)
 	if err != nil {
@@ -65,35 +66,35 @@ func TestHungDiskIsToldTruthfullyByTheDeadline(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = b.Apply(ctx, store.Create("begun", []byte("x")))
+	_, err = b.Apply(ctx, store.Create("started", []byte("x")))
 	if !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("begun: %v, want ErrOutcomeUnknown", err)
+		t.Errorf("started: %v, want ErrOutcomeUnknown", err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = b.Apply(ctx, store.Create("waits", []byte("x")))
+	_, err = b.Apply(ctx, store.Create("queued", []byte("x")))
 	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
-		t.Errorf("waits: %v, want ErrUnavailable", err)
+		t.Errorf("queued: %v, want ErrUnavailable", err)
 	}
 	if err := hung.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	// Whatever comes later stands behind what was begun.
+	// Later writes are queued after the one that has started.
 	if _, err := b.Apply(t.Context(), store.Create("later", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Get(t.Context(), "begun", store.Latest); err != nil {
-		t.Errorf("begun: %v", err)
+	if _, err := b.Get(t.Context(), "started", store.Latest); err != nil {
+		t.Errorf("started: %v", err)
 	}
-	if _, err := b.Get(t.Context(), "waits", store.Latest); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("waits: %v, want ErrNotFound", err)
+	if _, err := b.Get(t.Context(), "queued", store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("queued: %v, want ErrNotFound", err)
 	}
 }
 
-// While Compact waits (here for a read that does not end), reads go on, writes
-// end at their own deadlines without effect, and Compact says the truth at its
-// own.
-func TestCallsDuringACompactThatHangsEndTruthfully(t *testing.T) {
+// TestCallsDuringAHungCompactReportTheirOutcome: while Compact waits, here for a
+// read that does not end, other reads succeed. Writes and Compact itself end when
+// their contexts do, and report their outcome.
+func TestCallsDuringAHungCompactReportTheirOutcome(t *testing.T) {
 	b := testBackend(t)
 	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x"))); err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestCallsDuringACompactThatHangsEndTruthfully(t *testing.T) {
 	}
 }
 
-// Nobody may replace a file whose lock was given up.
+// A broken backend has released its lock, so it must not replace the file.
 func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 	b := testBackend(t)
 	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
@@ -161,7 +162,8 @@ func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 	}
 }
 
-// A caller who gave up while the copy was made has been told: no effect.
+// A caller that gave up while the copy was made got ErrUnavailable, so there must
+// be no effect.
 func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 	b := testBackend(t)
 	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
@@ -175,28 +177,28 @@ func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 	}
 }
 
-// Close must not leave those behind who wait for a writer that is gone.
-func TestCloseFreesWritersThatWait(t *testing.T) {
+// Close must end calls that wait for the writer.
+func TestCloseEndsWaitingWrites(t *testing.T) {
 	b := testBackend(t)
 	hung, err := b.current.Load().db.Begin(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun := newRequest([]store.Op{store.Create("begun", []byte("x"))})
-	b.requests <- begun // the writer is busy with it
-	for begun.state.Load() == waiting {
+	started := newRequest([]store.Op{store.Create("started", []byte("x"))})
+	b.requests <- started // the writer is busy with it
+	for started.state.Load() == waiting {
 		time.Sleep(time.Millisecond)
 	}
-	waits := make(chan error, 1)
+	queued := make(chan error, 1)
 	go func() {
-		_, err := b.Apply(t.Context(), store.Create("waits", []byte("x")))
-		waits <- err
+		_, err := b.Apply(t.Context(), store.Create("queued", []byte("x")))
+		queued <- err
 	}()
-	time.Sleep(50 * time.Millisecond) // lets Apply come as far as it can
+	time.Sleep(50 * time.Millisecond) // gives Apply time to queue its request
 	closed := make(chan error, 1)
 	go func() { closed <- b.Close() }()
-	if err := <-waits; !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
-		t.Errorf("waits: %v, want ErrUnavailable", err)
+	if err := <-queued; !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("queued: %v, want ErrUnavailable", err)
 	}
 	if err := hung.Rollback(); err != nil {
 		t.Fatal(err)
@@ -204,8 +206,8 @@ func TestCloseFreesWritersThatWait(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if <-begun.done; begun.err != nil {
-		t.Errorf("begun: %v", begun.err)
+	if <-started.done; started.err != nil {
+		t.Errorf("started: %v", started.err)
 	}
 }
 
@@ -219,9 +221,9 @@ func TestWithdrawnRequestHasNoEffect(t *testing.T) {
 	}
 }
 
-// A record that cannot be read fails those who ask for it, and nobody else in
-// the same transaction.
-func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
+// TestDamagedRecordFailsOnlyItsRequests: other requests in the same transaction
+// succeed.
+func TestDamagedRecordFailsOnlyItsRequests(t *testing.T) {
 	b := testBackend(t)
 	err := b.current.Load().db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(recordsBucket).Put([]byte("damaged"), []byte("short"))
@@ -239,7 +241,7 @@ func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
 		t.Errorf("before: %v, after: %v", before.err, after.err)
 	}
 	if !errors.Is(bad.err, ErrDamaged) || !strings.Contains(bad.err.Error(), b.path) || !strings.Contains(bad.err.Error(), "damaged") {
-		t.Errorf("the one that names it: %v", bad.err)
+		t.Errorf("the request with the damaged record: %v", bad.err)
 	}
 	if !errors.Is(refused.err, store.ErrExists) {
 		t.Errorf("refused: %v", refused.err)
@@ -251,11 +253,11 @@ func TestDamagedRecordFailsOnlyWhoNamesIt(t *testing.T) {
 	}
 }
 
-// Refusals that rest on what others of the same transaction had done are not
-// true any more when that transaction fails.
+// TestFailedCommitFailsEveryRequestInIt: this includes a request that was refused
+// because of an earlier one in the same transaction, which has no effect now.
 func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 	b := testBackend(t)
-	_ = b.current.Load().file.Close() // from now on nothing reaches the disk
+	_ = b.current.Load().file.Close() // no later write reaches the disk
 	first := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	second := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	b.commit([]*request{first, second})
@@ -269,9 +271,9 @@ func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 	}
 }
 
-func TestOutcomeOfAFailedCommitIsLookedUp(t *testing.T) {
+func TestFailedCommitChecksTheMetaPageForItsOutcome(t *testing.T) {
 	b := testBackend(t)
-	cause := errors.New("the disk says no")
+	cause := errors.New("disk failure")
 	if err := b.afterFailedCommit(lastTx(t, b)+1, cause); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("its meta page is not there: %v, want ErrUnavailable", err)
 	}
@@ -293,7 +295,7 @@ func TestOutcomeOfAFailedCommitIsLookedUp(t *testing.T) {
 	}
 }
 
-func TestRecordBelowOneDeletedInTheSameTransaction(t *testing.T) {
+func TestCreateBelowARecordDeletedInTheSameTransaction(t *testing.T) {
 	b := testBackend(t)
 	v, err := b.Apply(t.Context(), store.Create("a", []byte("x")))
 	if err != nil {
@@ -304,9 +306,10 @@ func TestRecordBelowOneDeletedInTheSameTransaction(t *testing.T) {
 	}
 }
 
-// children looks at its context every checkEvery steps. Under an ended one it
-// can finish only if it does not walk through what is below the children.
-func TestChildrenCostOnlyThemselves(t *testing.T) {
+// TestChildrenDoesNotWalkThroughGrandchildren: children checks its context every
+// checkEvery steps. Under an ended context, it can finish only if it skips the
+// records below the children.
+func TestChildrenDoesNotWalkThroughGrandchildren(t *testing.T) {
 	b := testBackend(t)
 	for _, folder := range []string{"p/a/", "p/b/c/"} {
 		for i := 0; i < 2*checkEvery; i += 256 {
