@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// state is what an observation is remembered by: a hash, because content may be a key and is not to be kept. The zero state is that
-// nothing has been observed.
+// state is what is remembered of a read: a hash, because the content may be a
+// key, which must not be kept. The zero state means that nothing was read.
 type state struct {
 	sum     [sha256.Size]byte
 	failure string
@@ -23,7 +23,8 @@ func observe(path string) ([]byte, state) {
 	return content, state{sum: sha256.Sum256(content)}
 }
 
-// same compares by what a caller would notice; error values made anew for each attempt are not comparable.
+// same compares what a caller would notice. Errors are compared by their text,
+// because each attempt makes a new value.
 func (s state) same(t state) bool { return s.sum == t.sum && s.failure == t.failure }
 
 // sleep waits and reports whether ctx is still alive.

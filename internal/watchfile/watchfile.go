@@ -1,5 +1,7 @@
-// Package watchfile tells when the content of a small file changes: policies, keys, certificates. It reads and compares instead of using
-// file events, because those miss files that are replaced through symbolic links (Kubernetes) and files on network mounts.
+// Package watchfile reports changes of small files: policies, keys,
+// certificates. It polls and compares their content. File events would miss
+// files that are replaced through symbolic links (Kubernetes) and files on
+// network mounts.
 package watchfile
 
 import (
@@ -20,12 +22,13 @@ var (
 	ErrNotRegular = errors.New("not a regular file")
 )
 
-// settle is how long a changed file must stay as it is, so that half of a write is not taken for the new content.
+// settle is how long a changed file must stay unchanged before it is reported,
+// so that half of a write is not taken for the new content.
 const settle = 100 * time.Millisecond
 
 // Read returns the content of a regular file of at most [MaxSize] bytes.
 func Read(path string) ([]byte, error) {
-	// Looked at before it is opened: opening a FIFO would block.
+	// Before opening it: opening a FIFO would block.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -48,9 +51,11 @@ func Read(path string) ([]byte, error) {
 	return content, nil
 }
 
-// Poll reads path at once and then after each period, and calls fn with the content when it is not what fn was last called with, or with
-// the error when reading begins to fail or fails differently. After a failure fn gets the content again, changed or not. Calls do not
-// overlap; fn owns content. Poll returns when ctx is done.
+// Poll reads path at once and then after each period. It calls fn with the
+// content when that differs from the last call, and with the error when reading
+// starts to fail or fails differently. After a failure fn gets the content
+// again, changed or not. Calls do not overlap; fn owns content. Poll returns when
+// ctx is done.
 func Poll(ctx context.Context, path string, every time.Duration, fn func(content []byte, err error)) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -67,7 +72,7 @@ func Poll(ctx context.Context, path string, every time.Duration, fn func(content
 			}
 			again := state{}
 			if content, again = observe(path); !again.same(now) {
-				continue // still being written: the next tick looks again
+				continue // still being written: the next tick reads again
 			}
 		}
 		last = now

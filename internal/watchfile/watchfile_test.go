@@ -71,7 +71,7 @@ func TestPollReportsChangesOnly(t *testing.T) {
 	replace(t, path, "one")
 	calls := poll(t, path)
 	expect(t, calls, "one")
-	replace(t, path, "one") // a new file with the old content is no change: the next call is for the next content
+	replace(t, path, "one") // the same content in a new file is not a change
 	replace(t, path, "two")
 	expect(t, calls, "two")
 	replace(t, path, "")
@@ -95,7 +95,7 @@ func TestPollReportsAFailureOnceAndTheRecovery(t *testing.T) {
 	expect(t, calls, "one") // the same content again: the caller must learn that it is back
 }
 
-// A file that is written slowly is reported when it is whole, on a clock that only moves when all wait.
+// A file that is written slowly is reported when it is whole.
 func TestPollDoesNotReportHalfAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
@@ -107,9 +107,9 @@ func TestPollDoesNotReportHalfAWrite(t *testing.T) {
 			defer close(done)
 			watchfile.Poll(ctx, path, time.Second, func(content []byte, err error) { calls = append(calls, fmt.Sprint(string(content), err)) })
 		}()
-		time.Sleep(920 * time.Millisecond) // so that no look coincides with a write
+		time.Sleep(920 * time.Millisecond) // so that no read coincides with a write
 		var whole string
-		for i := range 40 { // from before the first look to well after it, never 100 ms without a change
+		for i := range 40 { // from before the first read to well after it, never 100 ms without a change
 			whole += fmt.Sprint(i, ",")
 			if err := os.WriteFile(path, []byte(whole), 0o600); err != nil {
 				t.Fatal(err)
@@ -125,7 +125,7 @@ func TestPollDoesNotReportHalfAWrite(t *testing.T) {
 	})
 }
 
-// Kubernetes replaces files by turning a symbolic link.
+// Kubernetes replaces files by moving a symbolic link.
 func TestPollFollowsALink(t *testing.T) {
 	dir := t.TempDir()
 	for _, v := range []string{"v1", "v2"} {
