@@ -5,7 +5,8 @@ import "errors"
 // ErrUnknownAction is returned by [ParseAction].
 var ErrUnknownAction = errors.New("unknown action: use create, read, update, delete or full")
 
-// Action is what a grant allows on a resource. The zero value is invalid and allows nothing.
+// Action is what a grant allows on a resource. The zero value is invalid and
+// allows nothing.
 type Action uint8
 
 // The actions of DC/OS. Full includes the others.
@@ -19,7 +20,8 @@ const (
 
 var actionNames = [...]string{Create: "create", Read: "read", Update: "update", Delete: "delete", Full: "full"}
 
-// ParseAction reads the lower-case name of an action. It returns [ErrUnknownAction] for everything else.
+// ParseAction reads the lower-case name of an action. It returns
+// [ErrUnknownAction] for everything else.
 func ParseAction(s string) (Action, error) {
 	for a := Create; a <= Full; a++ {
 		if actionNames[a] == s {
@@ -42,7 +44,8 @@ type actionSet uint8
 
 func (s actionSet) with(a Action) actionSet { return s | 1<<a }
 
-// allows reports whether the set holds a, or full. An invalid action is allowed by no set.
+// allows reports whether the set holds a, or full. An invalid action is allowed
+// by no set.
 func (s actionSet) allows(a Action) bool {
 	return a >= Create && a <= Full && s&(1<<a|1<<Full) != 0
 }

@@ -1,23 +1,29 @@
 package acl
 
-// Op is what a request wants. The zero value is refused.
+// Op is an operation. The zero value is refused.
 type Op uint8
 
-// The operations of the API. ViewStore is open to every valid token that is not bound to a service; Administer needs dcos:superuser;
-// MintTaskToken makes a token for the tasks of a service, and needs the permission to fetch secrets on its behalf. ResolveSecrets is
-// fetching all that the tasks of a service need, or checking it: with a service named it is the permission to do so for that service,
-// without one it only tells whether it is worth reading for which.
+// The operations of the API.
 const (
 	ReadSecret Op = iota + 1
 	CreateSecret
 	UpdateSecret
 	DeleteSecret
 	ListSecrets
+	// ViewStore is open to every valid token that is not bound to a service.
 	ViewStore
+	// Administer needs dcos:superuser.
 	Administer
+	// MintTaskToken makes a token for the tasks of a service. It needs the
+	// permission to fetch secrets on behalf of that service.
 	MintTaskToken
+	// ResolveSecrets fetches, or checks, all secrets that the tasks of a
+	// service need. With a service it asks for the permission to do so for that
+	// service. Without one it asks whether the principal has any permission, so
+	// that reading the body is worthwhile.
 	ResolveSecrets
-	// ReadVersions is about the earlier values of a secret. Whoever may read it may read those, but no service: it gets what is in force.
+	// ReadVersions reads earlier values of a secret. It needs the permission to
+	// read the secret. A service may not: it only gets the current value.
 	ReadVersions
 	// WatchNames follows the changes of the secrets below a folder.
 	WatchNames
@@ -26,10 +32,13 @@ const (
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
-	// Path is the secret, or the folder of ListSecrets and WatchNames; unused by ViewStore, Administer and ResolveSecrets.
+	// Path is the secret, or the folder of ListSecrets and WatchNames; unused
+	// by ViewStore, Administer and ResolveSecrets.
 	Path Path
-	// Service is on whose behalf secrets are read, or whose tasks MintTaskToken is for; it counts only if HasService. MintTaskToken needs it,
-	// and any operation but it, ReadSecret, ResolveSecrets and WatchNames is refused with it.
+	// Service is the service on whose behalf secrets are read, or whose tasks
+	// MintTaskToken is for. It counts only if HasService. MintTaskToken needs
+	// it. ReadSecret, ResolveSecrets and WatchNames take it, and all other
+	// operations are refused with it.
 	Service    Service
 	HasService bool
 }
@@ -37,12 +46,14 @@ type Request struct {
 // Decision is the answer of [Policy.Decide]. The zero value denies.
 type Decision struct {
 	Allowed bool
-	// Resource and Action are what was asked for, in canonical form: for the audit log, and for telling the caller which permission is
-	// missing. Empty where no resource is concerned.
+	// Resource and Action are what was asked for, in canonical form, for the
+	// audit log and for the text that names a missing permission. They are
+	// empty if the request concerns no resource.
 	Resource string
 	Action   string
-	// Reason is one of a few fixed sentences, or "secret is not accessible from service /x". It depends on the token, the policy and the
-	// request alone, never on whether a secret exists.
+	// Reason is one of a few fixed sentences, or "secret is not accessible from
+	// service /x". It depends on the token, the policy and the request alone,
+	// never on whether a secret exists.
 	Reason string
 }
 
@@ -62,19 +73,19 @@ const (
 	ReasonBadRequest   = "not a request that can be allowed"
 )
 
-// notAccessible is the text that Marathon's and the agents' users know.
+// notAccessible is the text that users of Marathon and the agents know.
 const notAccessible = "secret is not accessible from service "
 
 const boundElsewhere = ": the token is bound to another service"
 
-// Undecided denies without a reason, for a request that is refused before anybody's permissions are looked at: it only says what was
-// asked for.
+// Undecided denies without a reason. It only says what was asked for, for a
+// request that is refused before permissions are checked.
 func Undecided(req Request) Decision {
 	res, action := req.needs()
 	return Decision{Resource: res.String(), Action: action.String()}
 }
 
-// Decide says whether who may do req. It denies by default.
+// Decide decides whether who may do req. It denies by default.
 func (p *Policy) Decide(who Principal, req Request) Decision {
 	res, action := req.needs()
 	d := Undecided(req)
@@ -124,11 +135,13 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 	return d.lacks(req)
 }
 
-// DecideResolve says whether who may fetch secrets for the tasks of svc: with a permission to resolve for it, or with one to read each
-// of paths, which are the secrets that are wanted: with any permission at all if none is. Which of these svc itself may have is for
-// ReadSecret to decide, path by path.
+// DecideResolve decides whether who may fetch the secrets at paths for the
+// tasks of svc. It needs the permission to resolve for svc, or the permission
+// to read each of paths, or any permission at all if there are no paths.
+// ReadSecret decides, path by path, which of them svc itself may have.
 //
-// A token that is bound to a service has that one alone: that it may read the secrets itself says nothing about other services.
+// A token that is bound to a service may resolve for that service alone,
+// whatever it may read itself.
 func (p *Policy) DecideResolve(who Principal, svc Service, paths []Path) Decision {
 	d := p.Decide(who, Request{Op: ResolveSecrets, Service: svc, HasService: true})
 	if _, bound := who.Service.Get(); d.Allowed || bound || !p.Decide(who, Request{Op: ResolveSecrets}).Allowed {
@@ -142,8 +155,10 @@ func (p *Policy) DecideResolve(who Principal, svc Service, paths []Path) Decisio
 	return d.allow(ReasonGranted)
 }
 
-// MayHear says whether who, who follows the changes below a folder as in req, may know of those of the secret name: each that the list
-// of the folder shows; with a service named, each that could be read on its behalf, and no other.
+// MayHear decides whether who, following the changes below a folder as in req,
+// may learn of a change of the secret name. Without a service these are the
+// secrets that a list of their folder shows; with one, those that can be read
+// on its behalf.
 func (p *Policy) MayHear(who Principal, req Request, name Path) bool {
 	if req.Op != WatchNames || !name.below(req.Path) || !p.Decide(who, req).Allowed {
 		return false
@@ -154,8 +169,9 @@ func (p *Policy) MayHear(who Principal, req Request, name Path) bool {
 	return p.Decide(who, Request{Op: ListSecrets, Path: name.Folder()}).Allowed
 }
 
-// decideBound is the whole law for tokens that are bound to a service: they read the secrets of its spaces, one by one or all that the
-// service needs, and do nothing else, whatever the grants of their uid, superuser included.
+// decideBound has all the rules for tokens that are bound to a service: they
+// may read the secrets in its spaces, one by one or all that the service needs,
+// and nothing else, whatever grants their uid has, superuser included.
 func decideBound(d Decision, svc Service, req Request) Decision {
 	switch {
 	case req.Op != ReadSecret && req.Op != ResolveSecrets:
@@ -230,11 +246,11 @@ func (d Decision) allow(reason string) Decision {
 	return d
 }
 
-// lacks denies for want of a permission.
+// lacks denies because a permission is missing.
 func (d Decision) lacks(req Request) Decision {
 	if req.Op == WatchNames && req.HasService {
-		// What a scheduler is to be given: the list of the folder would show it the
-		// names of all.
+		// The permission that a scheduler should get: the one for the list of
+		// the folder would show it all names.
 		d.Resource = ResolveResource(req.Service).String()
 	}
 	return d.deny(ReasonNoPermission)

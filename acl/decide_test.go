@@ -148,7 +148,8 @@ users:
 	}
 }
 
-// The rule of lists, said again: read on the list of the folder or of one of its parents.
+// The rule of lists, said again: read on the list of the folder or of one of
+// its parents.
 func TestAListIsGrantedByItselfOrAParent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		granted, asked := genNames(3).Draw(t, "granted"), genNames(4).Draw(t, "asked")
@@ -166,7 +167,8 @@ func TestAListIsGrantedByItselfOrAParent(t *testing.T) {
 	})
 }
 
-// A caller that names a service needs the space and a permission, superusers too.
+// A caller that names a service needs the space and a permission, superusers
+// too.
 func TestReadingOnBehalfOfAService(t *testing.T) {
 	p := mustPolicy(t, `
 users:
@@ -206,7 +208,8 @@ users:
 			t.Errorf("%s, %s for %s: resource %q, action %q", tc.uid, tc.path, tc.service, d.Resource, d.Action)
 		}
 	}
-	// The resolve permission allows nothing without a service, nor anything but reading.
+	// The resolve permission allows nothing without a service, nor anything but
+	// reading.
 	for _, op := range allOps {
 		if op == acl.ViewStore {
 			continue
@@ -228,7 +231,8 @@ users:
 	}
 }
 
-// A token that is bound to a service reads the secrets of its spaces and does nothing else, whatever its uid may do.
+// A token that is bound to a service reads the secrets of its spaces and does
+// nothing else, whatever its uid may do.
 func TestWhoMayHearOfChanges(t *testing.T) {
 	p := mustPolicy(t, `
 users:
@@ -333,7 +337,8 @@ func TestTokensBoundToAService(t *testing.T) {
 	}
 }
 
-// Whatever users call their secrets, services and themselves, a grant for one of them reaches no other.
+// Whatever users call their secrets, services and themselves, a grant for one
+// of them reaches no other.
 func TestNamesNeverWidenAPolicy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mine := genNames(3).Draw(t, "mine")

@@ -1,6 +1,9 @@
-// Package acl decides who may do what: secret paths, service ids, resources, actions, policies, and one function, [Policy.Decide].
+// Package acl decides who may do what. It has the types of secret paths,
+// service ids, resources, actions and policies, and one function that decides,
+// [Policy.Decide].
 //
-// It is pure: no I/O, no clock, no logging, no secret values. That keeps every rule testable as a table, and keeps a decision
-// independent of whether the secret exists. Every type is parsed once at the edge into a value that cannot be wrong, and every zero
-// value refuses.
+// It is pure: no I/O, no clock, no logging, no secret values. So every rule can
+// be tested as a table, and no decision depends on whether a secret exists.
+// Every type is parsed once, at the edge, into a value that cannot be wrong,
+// and every zero value refuses.
 package acl

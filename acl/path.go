@@ -5,28 +5,33 @@ import (
 	"strings"
 )
 
-// ErrInvalidPath is returned for anything that is not a secret path or folder. The text is the one that clients see (404).
+// ErrInvalidPath is returned for anything that is not a secret path or folder.
+// The text is the one that clients see (404).
 var ErrInvalidPath = errors.New("invalid secret path")
 
-// Limits of a path, counted after decoding and normalising.
+// Limits of a path, after decoding and normalizing.
 const (
 	MaxComponentBytes = 255
 	MaxComponents     = 32
 	MaxPathBytes      = 1024
 )
 
-// Path names a secret or a folder. Paths are comparable with ==, and two spellings of one path give equal values. The zero value is
-// the root, which is a folder only: no secret has that path.
+// Path names a secret or a folder. Paths are comparable with ==, and two
+// spellings of one path give equal values. The zero value is the root, which is
+// a folder only: no secret has that path.
 //
-// The only constructors are [ParsePath] and [ParseFolder], so a Path holds nothing but components of [A-Za-z0-9._-]: it can never
-// contain the *, : or % that mean something in a resource id.
+// Only [ParsePath] and [ParseFolder] make one, so a Path holds nothing but
+// components of [A-Za-z0-9._-]. It never contains *, : or %, which have a
+// meaning in a resource id.
 type Path struct {
 	s string // canonical: components joined by single slashes, none at the ends
 }
 
-// ParsePath reads what follows the store's name in the escaped path of a URL. Percent escapes are decoded exactly once, runs of
-// slashes count as one, slashes at the ends are dropped. It returns [ErrInvalidPath] for the root and for everything outside the
-// limits and the alphabet, never a repaired name: two names must not meet in one secret.
+// ParsePath reads what follows the store's name in the escaped path of a URL.
+// Percent escapes are decoded exactly once, runs of slashes count as one,
+// slashes at the ends are dropped. It returns [ErrInvalidPath] for the root and
+// for everything outside the limits and the alphabet. It never repairs a name:
+// two names must not lead to the same secret.
 func ParsePath(escaped string) (Path, error) {
 	p, err := ParseFolder(escaped)
 	if err != nil {
@@ -54,13 +59,15 @@ func ParseFolder(escaped string) (Path, error) {
 	return Path{s}, nil
 }
 
-// String returns the canonical form "a/b/c" without a leading slash, and "" for the root.
+// String returns the canonical form "a/b/c" without a leading slash, and "" for
+// the root.
 func (p Path) String() string { return p.s }
 
 // IsRoot reports whether p is the root.
 func (p Path) IsRoot() bool { return p.s == "" }
 
-// Folder returns p without its last component; the folder of a path of one component, and of the root, is the root.
+// Folder returns p without its last component; the folder of a path of one
+// component, and of the root, is the root.
 func (p Path) Folder() Path {
 	return Path{p.s[:max(0, strings.LastIndexByte(p.s, '/'))]}
 }
@@ -70,7 +77,8 @@ func (p Path) Name() string {
 	return p.s[strings.LastIndexByte(p.s, '/')+1:]
 }
 
-// below reports whether p is a secret in folder or deeper, component by component.
+// below reports whether p is a secret in folder or deeper, component by
+// component.
 func (p Path) below(folder Path) bool {
 	if folder.IsRoot() {
 		return !p.IsRoot()
@@ -78,7 +86,8 @@ func (p Path) below(folder Path) bool {
 	return len(p.s) > len(folder.s) && p.s[len(folder.s)] == '/' && p.s[:len(folder.s)] == folder.s
 }
 
-// unescape decodes percent escapes once. Decoding twice would make %252F a separator behind the back of a proxy that checks paths.
+// unescape decodes percent escapes once. Decoding twice would make %252F a
+// separator that a proxy which checks paths does not see.
 func unescape(s string) (string, bool) {
 	if strings.IndexByte(s, '%') < 0 {
 		return s, true
@@ -132,7 +141,8 @@ func collapse(s string) string {
 	return b.String()
 }
 
-// isCanonical reports whether s is at least one valid component, joined by single slashes, within the limits.
+// isCanonical reports whether s is at least one valid component, joined by
+// single slashes, within the limits.
 func isCanonical(s string) bool {
 	if len(s) == 0 || len(s) > MaxPathBytes {
 		return false

@@ -96,7 +96,8 @@ func TestPathParts(t *testing.T) {
 	}
 }
 
-// Any spelling of a path gives the same value, and rendering it parses back to it.
+// Any spelling of a path gives the same value, and rendering it parses back to
+// it.
 func TestEverySpellingOfAPathIsThatPath(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		plain := genNames(8).Draw(t, "path")
@@ -144,7 +145,8 @@ func FuzzParsePath(f *testing.F) {
 		if err != nil || again != p {
 			t.Fatalf("%q renders as %q, which parses as %q, %v", s, p, again, err)
 		}
-		// The rules said independently: the decoded name without its empty components.
+		// The rules said independently: the decoded name without its empty
+		// components.
 		plain, err := url.PathUnescape(s)
 		if err != nil {
 			t.Fatalf("%q was accepted with a malformed escape", s)

@@ -2,15 +2,17 @@ package acl
 
 import "strings"
 
-// Policy holds the grants. It is immutable, so one value may be used by any number of goroutines and replaced as a whole. A nil or zero
-// Policy denies everybody everything; [ParsePolicy] and [Policy.WithSuperusers] make one that decides.
+// Policy holds the grants. It is immutable, so any number of goroutines may use
+// one value, and it is replaced as a whole. A nil or zero Policy denies
+// everything; [ParsePolicy] and [Policy.WithSuperusers] make one that decides.
 type Policy struct {
 	live  bool
 	users map[string]rights
 }
 
-// rights is what one user holds: its own grants and those of its groups, which are shared, not copied, so that many members times
-// many grants in a policy file cost their sum and not their product.
+// rights is what one user holds: its own grants and those of its groups. These
+// are shared, not copied, so that many members and many grants in a policy file
+// cost their sum and not their product.
 type rights struct {
 	superuser bool
 	sets      []*grantSet
@@ -28,8 +30,9 @@ type wildGrant struct {
 	actions actionSet
 }
 
-// WithSuperusers returns a policy in which each of uids also holds dcos:superuser. p is unchanged; it may be nil, which gives a policy
-// that has no other grants but does decide, so that tokens bound to a service work.
+// WithSuperusers returns a policy in which each of uids also holds
+// dcos:superuser. p is unchanged. It may be nil: the result then has no other
+// grants, but it decides, so that tokens bound to a service work.
 func (p *Policy) WithSuperusers(uids ...string) *Policy {
 	n := &Policy{live: true, users: make(map[string]rights)}
 	if p != nil {
@@ -61,7 +64,7 @@ func (g *grantSet) add(p Pattern, a actionSet) {
 	}
 }
 
-// allows reports whether some grant gives a on r.
+// allows reports whether a grant allows a on res.
 func (r rights) allows(res Resource, a Action) bool {
 	for _, g := range r.sets {
 		if g.exact[res].allows(a) {
@@ -76,7 +79,8 @@ func (r rights) allows(res Resource, a Action) bool {
 	return false
 }
 
-// allowsList reports whether read is granted on the list of folder p or of one of its parents.
+// allowsList reports whether read is granted on the list of folder p or of one
+// of its parents.
 func (r rights) allowsList(p Path) bool {
 	for s := p.s; ; s = s[:max(0, strings.LastIndexByte(s, '/'))] {
 		if r.allows(Resource{kindList, s}, Read) {

@@ -14,7 +14,8 @@ import (
 // MaxPolicyBytes is the size of the largest policy file.
 const MaxPolicyBytes = 1 << 20
 
-// ErrInvalidPolicy is matched by every error of [ParsePolicy], which are of type [*PolicyError].
+// ErrInvalidPolicy is matched by every error of [ParsePolicy], which are of
+// type [*PolicyError].
 var ErrInvalidPolicy = errors.New("invalid policy")
 
 // PolicyError lists everything that is wrong with a policy file.
@@ -52,10 +53,12 @@ func (e *PolicyError) Error() string {
 // Is makes errors.Is(err, ErrInvalidPolicy) true.
 func (e *PolicyError) Is(target error) bool { return target == ErrInvalidPolicy }
 
-// ParsePolicy reads a policy file: a mapping with the optional keys users (uid to grants) and groups (name to members and grants), where
-// grants map a resource id, see [ParsePattern], to a list of actions. Nothing is guessed: an unknown or repeated key, an unknown action,
-// an impossible resource, an anchor or alias, a second or no document is an error. All problems are returned at once, as a
-// [*PolicyError].
+// ParsePolicy reads a policy file: a mapping with the optional keys users (uid
+// to grants) and groups (name to members and grants), where grants map a
+// resource id, see [ParsePattern], to a list of actions. Nothing is guessed: an
+// unknown or repeated key, an unknown action, an impossible resource, an anchor
+// or alias, a second or no document is an error. All problems are returned at
+// once, as a [*PolicyError].
 func ParsePolicy(data []byte) (*Policy, error) {
 	f := &policyFile{policy: &Policy{live: true, users: make(map[string]rights)}}
 	if root := f.document(data); root != nil {
@@ -82,7 +85,8 @@ func (f *policyFile) problem(n *yaml.Node, format string, args ...any) {
 	f.problems = append(f.problems, PolicyProblem{line, fmt.Sprintf(format, args...)})
 }
 
-// document returns the root mapping of the only document, or nil after reporting why there is none.
+// document returns the root mapping of the only document, or nil after
+// reporting why there is none.
 func (f *policyFile) document(data []byte) *yaml.Node {
 	if len(data) > MaxPolicyBytes {
 		f.problem(nil, "larger than %d bytes", MaxPolicyBytes)
@@ -90,9 +94,10 @@ func (f *policyFile) document(data []byte) *yaml.Node {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
-	// An empty file is more likely half of a write than a wish to revoke everything.
+	// An empty file is more likely an unfinished write than the intent to
+	// revoke everything.
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		f.problem(nil, "empty: write users: {} if nobody is to have a grant")
+		f.problem(nil, "empty: write users: {} to grant nothing")
 		return nil
 	} else if err != nil {
 		f.problem(nil, "%s", shorten(strings.TrimPrefix(err.Error(), "yaml: ")))
@@ -108,8 +113,9 @@ func (f *policyFile) document(data []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
-// mapping calls each for the entries of n, whose keys it has checked: scalars, each once. Aliases are refused here and wherever a
-// scalar or sequence is expected, so that no file expands to more than it holds.
+// mapping calls each for the entries of n, after it has checked that the keys
+// are scalars, each given once. Aliases are refused here and wherever a scalar
+// or sequence is expected, so that no file expands to more than it holds.
 func (f *policyFile) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		f.problem(n, "%s must be a mapping", what)
@@ -229,7 +235,7 @@ func (f *policyFile) validID(n *yaml.Node, what string) bool {
 	if ValidUID(n.Value) {
 		return true
 	}
-	f.problem(n, "%q is no %s: 1 to %d printable ASCII characters, no space at the ends", shorten(n.Value), what, MaxUIDBytes)
+	f.problem(n, "%q is not a valid %s: 1 to %d printable ASCII characters, no space at the ends", shorten(n.Value), what, MaxUIDBytes)
 	return false
 }
 
@@ -241,7 +247,8 @@ func (f *policyFile) give(uid string, g *grantSet) {
 
 func newGrantSet() *grantSet { return &grantSet{exact: make(map[Resource]actionSet)} }
 
-// isScalar accepts any plain value by its text, so that the uid 007 needs no quotes, but not null, binary or the merge key.
+// isScalar accepts any plain value by its text, so that the uid 007 needs no
+// quotes. It refuses null, binary and the merge key.
 func isScalar(n *yaml.Node) bool {
 	if n.Kind != yaml.ScalarNode {
 		return false
@@ -253,7 +260,7 @@ func isScalar(n *yaml.Node) bool {
 	return false
 }
 
-// shorten bounds what an error repeats of the file.
+// shorten bounds how much of the file an error repeats.
 func shorten(s string) string {
 	const most = 200
 	if len(s) <= most {

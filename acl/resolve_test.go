@@ -70,7 +70,8 @@ func TestWhoMayResolve(t *testing.T) {
 	}
 }
 
-// Before the body is read it is known only whether the caller has permissions of any kind.
+// Before the body is read it is known only whether the caller has permissions
+// of any kind.
 func TestResolvingWithoutAServiceIsForThoseWithGrants(t *testing.T) {
 	p := mustPolicy(t, resolvePolicy).WithSuperusers("root")
 	for _, uid := range []string{"marathon", "team", "one", "lister", "super", "root"} {
@@ -92,7 +93,8 @@ func TestResolvingWithoutAServiceIsForThoseWithGrants(t *testing.T) {
 	}
 }
 
-// A token that is bound to a service resolves for that service alone, whatever its uid may do, and even for secrets that it may read.
+// A token that is bound to a service resolves for that service alone, whatever
+// its uid may do, and even for secrets that it may read.
 func TestABoundTokenResolvesForItsOwnService(t *testing.T) {
 	p := mustPolicy(t, resolvePolicy).WithSuperusers("root")
 	for _, uid := range []string{"marathon", "super", "root", "reader", "stranger"} {
@@ -115,7 +117,8 @@ func TestABoundTokenResolvesForItsOwnService(t *testing.T) {
 	}
 }
 
-// Leave to resolve is never more than leave to read each secret on behalf of the service, where its space holds them.
+// Leave to resolve is never more than leave to read each secret on behalf of
+// the service, where its space holds them.
 func TestResolvingGivesNoMoreThanReading(t *testing.T) {
 	p := mustPolicy(t, resolvePolicy).WithSuperusers("root")
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,7 +11,8 @@ var ErrInvalidResource = errors.New("invalid resource id")
 
 const superuserID = "dcos:superuser"
 
-// kind is the class of a resource. The zero kind names nothing and is matched by nothing.
+// kind is the class of a resource. The zero kind names nothing and is matched
+// by nothing.
 type kind uint8
 
 const (
@@ -21,20 +22,22 @@ const (
 	kindSuperuser
 )
 
-// kindPrefix is what stands before the path of a resource, up to the last colon.
+// kindPrefix precedes the path of a resource, up to the last colon.
 var kindPrefix = [...]string{
 	kindSecret:  "dcos:secrets:default:",
 	kindList:    "dcos:secrets:list:default:",
 	kindResolve: "dcos:secrets:resolve:default:",
 }
 
-// Resource is a thing that a grant can name. It is comparable; the zero value names nothing.
+// Resource is a thing that a grant can name. It is comparable; the zero value
+// names nothing.
 type Resource struct {
 	kind kind
 	rest string // canonical path or service id without its leading slash
 }
 
-// SecretResource is the resource of a secret: dcos:secrets:default:/a/b. The root is no secret and gives the zero Resource.
+// SecretResource is the resource of a secret: dcos:secrets:default:/a/b. The
+// root is not a secret; it gives the zero Resource.
 func SecretResource(p Path) Resource {
 	if p.IsRoot() {
 		return Resource{}
@@ -42,16 +45,19 @@ func SecretResource(p Path) Resource {
 	return Resource{kindSecret, p.s}
 }
 
-// ListResource is the resource of the list of a folder: dcos:secrets:list:default:/a.
+// ListResource is the resource of the list of a folder:
+// dcos:secrets:list:default:/a.
 func ListResource(p Path) Resource { return Resource{kindList, p.s} }
 
-// ResolveResource is the resource of reading on behalf of a service: dcos:secrets:resolve:default:/group/app.
+// ResolveResource is the resource of reading on behalf of a service:
+// dcos:secrets:resolve:default:/group/app.
 func ResolveResource(s Service) Resource { return Resource{kindResolve, s.s} }
 
 // SuperuserResource is dcos:superuser.
 func SuperuserResource() Resource { return Resource{kind: kindSuperuser} }
 
-// String returns the canonical id, with the slash after the last colon, and "" for the zero Resource.
+// String returns the canonical id, with the slash after the last colon, and ""
+// for the zero Resource.
 func (r Resource) String() string {
 	switch r.kind {
 	case kindSuperuser:
@@ -62,24 +68,28 @@ func (r Resource) String() string {
 	return ""
 }
 
-// Pattern is the resource part of a grant: one resource, or with a trailing * all whose id starts with what stands before it. It is
-// comparable; the zero value matches nothing.
+// Pattern is the resource part of a grant: one resource or, with a trailing *,
+// all whose id starts with the rest. It is comparable; the zero value matches
+// nothing.
 type Pattern struct {
 	kinds kindSet
 	rest  string // the exact rest, or the prefix of it
 	wild  bool
 }
 
-// kindSet is a set of kinds, one bit each. More than one only in a wildcard that ends before the last colon, as dcos:secrets:*.
+// kindSet is a set of kinds, one bit each. More than one only in a wildcard
+// that ends before the last colon, as dcos:secrets:*.
 type kindSet uint8
 
 func (s kindSet) has(k kind) bool { return k != 0 && s&(1<<k) != 0 }
 
-// ParsePattern reads the resource id of a grant in any of the forms that are in use: with or without the slash after the last colon,
-// with / written as itself, %2F or %252F, and with at most one *, at the end. The rest must be something that a path or a service id
-// can be, so that a grant that would silently match nothing is an error; errors wrap [ErrInvalidResource].
+// ParsePattern reads the resource id of a grant in any of the forms in use:
+// with or without the slash after the last colon, with / written as itself, %2F
+// or %252F, and with at most one *, at the end. The rest must be a possible
+// path or service id, so that a grant that would silently match nothing is an
+// error. Errors wrap [ErrInvalidResource].
 //
-// dcos:superuser is reached by exactly that name and by no wildcard.
+// Only the exact name dcos:superuser grants it, and no wildcard does.
 func ParsePattern(id string) (Pattern, error) {
 	if len(id) > maxPatternBytes {
 		return Pattern{}, badPattern("is too long")
@@ -103,13 +113,15 @@ func ParsePattern(id string) (Pattern, error) {
 	return Pattern{}, badPattern(knownResources)
 }
 
-// maxPatternBytes bounds a pattern before it is looked at: the longest prefix and a path with each byte written as %252F.
+// maxPatternBytes bounds a pattern before it is parsed: the longest prefix, and
+// a path with each byte written as %252F.
 const maxPatternBytes = 64 + 5*MaxPathBytes
 
 const knownResources = "is none of dcos:secrets:default:/PATH, dcos:secrets:list:default:/PATH, " +
 	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser"
 
-// slashes holds the spellings of / in resource ids: IAM clients write it percent-encoded, once or twice.
+// slashes holds the spellings of / in resource ids: IAM clients write it
+// percent-encoded, once or twice.
 var slashes = strings.NewReplacer("%252F", "/", "%252f", "/", "%2F", "/", "%2f", "/")
 
 func badPattern(why string) error { return fmt.Errorf("%w: it %s", ErrInvalidResource, why) }
@@ -133,7 +145,8 @@ func parseRest(k kind, rest string, wild bool) (Pattern, error) {
 	return p, nil
 }
 
-// parseBroad reads a wildcard that ends at or before the last colon, such as dcos:secrets:*, which covers whole kinds.
+// parseBroad reads a wildcard that ends at or before the last colon, such as
+// dcos:secrets:*, which covers whole kinds.
 func parseBroad(s string) (Pattern, error) {
 	p := Pattern{wild: true}
 	for k := kindSecret; k <= kindResolve; k++ {
@@ -158,11 +171,12 @@ func validPrefix(s string) bool {
 	if len(s) >= MaxPathBytes {
 		return false
 	}
-	// "a/" and "a/." are no paths, but one more letter makes them one.
+	// "a/" and "a/." are not paths, but one more letter makes them one.
 	return isCanonical(s + "x")
 }
 
-// Matches reports whether the pattern covers r. It knows no inheritance: a pattern without * covers one resource.
+// Matches reports whether the pattern covers r. There is no inheritance: a
+// pattern without * covers one resource.
 func (p Pattern) Matches(r Resource) bool {
 	if !p.kinds.has(r.kind) {
 		return false
@@ -173,7 +187,8 @@ func (p Pattern) Matches(r Resource) bool {
 	return r.rest == p.rest
 }
 
-// String returns the canonical form; a pattern that covers several kinds gives the longest prefix that they share.
+// String returns the canonical form; a pattern that covers several kinds gives
+// the longest prefix that they share.
 func (p Pattern) String() string {
 	star := ""
 	if p.wild {

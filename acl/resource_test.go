@@ -119,7 +119,8 @@ func TestPatternsThatAreRefused(t *testing.T) {
 	}
 }
 
-// A grant for one path never covers another, whatever names users choose, and a wildcard covers exactly what starts as it does.
+// A grant for one path never covers another, whatever names users choose, and a
+// wildcard covers exactly what starts as it does.
 func TestNamesNeverWidenAGrant(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		granted := genNames(3).Draw(t, "granted")

@@ -48,7 +48,8 @@ func TestParseServiceForms(t *testing.T) {
 	}
 }
 
-// The rows of the documentation of DC/OS, of its SDK, and of a later correction of it.
+// The rows of the documentation of DC/OS, of its SDK, and of a later correction
+// of it.
 func TestSpaces(t *testing.T) {
 	yes, no := true, false
 	for _, tc := range []struct {

@@ -10,10 +10,11 @@ import (
 	"secretstore/acl"
 )
 
-// Leeway is by how much the clocks of issuer and server may differ.
+// Leeway is how much the clocks of issuer and server may differ.
 const Leeway = 30 * time.Second
 
-// maxNumericDate is the end of the year 9999: a later date is a mistake, and could overflow time arithmetic.
+// maxNumericDate is the end of the year 9999: a later date is a mistake, and
+// could overflow time arithmetic.
 const maxNumericDate = 253402300799
 
 // Reasons for refusing the claims of a token with a good signature.
@@ -27,7 +28,8 @@ var (
 	errNotObject = errors.New("not a JSON object")
 )
 
-// claims are the claims that count, by their exact names. Everything else in a token is ignored.
+// claims are the claims that are used, by their exact names. All others are
+// ignored.
 type claims struct {
 	uid     json.RawMessage
 	exp     json.RawMessage
@@ -35,8 +37,9 @@ type claims struct {
 	service json.RawMessage
 }
 
-// UnmarshalJSON is stricter than a struct would be: encoding/json matches names without regard to case ("UID") and lets the last of
-// several equal names win, so that issuer and server could see two users in one token.
+// UnmarshalJSON is stricter than a struct would be: encoding/json matches names
+// without regard to case ("UID") and lets the last of several equal names win,
+// so that issuer and server could see two users in one token.
 func (c *claims) UnmarshalJSON(data []byte) error {
 	fields, err := distinctFields(data)
 	if err != nil {
@@ -71,7 +74,8 @@ func distinctFields(data []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// principal checks the claims themselves; their dates are checked against the clock at each use.
+// principal checks the claims themselves; their dates are checked against the
+// clock at each use.
 func (c *claims) principal(serviceCounts bool) (verified, error) {
 	uid, ok := jsonString(c.uid)
 	if !ok || !acl.ValidUID(uid) {
@@ -107,7 +111,7 @@ func (c *claims) principal(serviceCounts bool) (verified, error) {
 	return v, nil
 }
 
-// jsonString reads a JSON string; null is none.
+// jsonString reads a JSON string; null is not one.
 func jsonString(raw json.RawMessage) (string, bool) {
 	var s *string
 	if raw == nil || json.Unmarshal(raw, &s) != nil || s == nil {
@@ -116,8 +120,8 @@ func jsonString(raw json.RawMessage) (string, bool) {
 	return *s, true
 }
 
-// numericDate reads seconds since 1970, fractions allowed. A date that is there but is none, null included, is an error: a token that
-// meant to expire must not live for ever.
+// numericDate reads seconds since 1970, fractions allowed. Anything else, null
+// included, is an error: a token that should expire must not live for ever.
 func numericDate(raw json.RawMessage) (time.Time, bool, error) {
 	if raw == nil {
 		return time.Time{}, false, nil

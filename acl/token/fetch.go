@@ -24,16 +24,20 @@ const fetchTimeout = 10 * time.Second
 // ErrBadSource is wrapped by the errors of [NewJWKSSource].
 var ErrBadSource = errors.New("a key set comes from an https URL, an http URL of this host (loopback), or a file")
 
-// JWKSSource is where a key set comes from. Make it with [NewJWKSSource]; the zero value has nothing to fetch from and fails.
+// JWKSSource is where a key set comes from. Make it with [NewJWKSSource]; the
+// zero value has nothing to fetch from and fails.
 type JWKSSource struct {
 	path   string // set for a file
 	url    *url.URL
 	client *http.Client
 }
 
-// NewJWKSSource reads a URL or the path of a file. Whoever controls the key set can be anybody, so plain http is accepted from loopback
-// only, redirects are not followed, proxies are not used, and a URL with a password in it is refused (it would end in logs). roots are
-// the certification authorities for https; nil means those of the system. Errors wrap [ErrBadSource]. Nothing is fetched yet.
+// NewJWKSSource parses a URL or the path of a file. An attacker who controls
+// the key set can become any user. So plain http is accepted from loopback
+// only, redirects are not followed, proxies are not used, and a URL with a
+// password is refused (it would end up in logs). roots are the certification
+// authorities for https; nil means those of the system. Errors wrap
+// [ErrBadSource]. Nothing is fetched yet.
 func NewJWKSSource(source string, roots *x509.CertPool) (*JWKSSource, error) {
 	if !strings.Contains(source, "://") {
 		if source == "" {
@@ -61,7 +65,8 @@ func NewJWKSSource(source string, roots *x509.CertPool) (*JWKSSource, error) {
 func newClient(loopbackOnly bool, roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: fetchTimeout}
 	if loopbackOnly {
-		// The name was checked before, but only the address says where a connection goes.
+		// The name was checked before, but only the address says where a
+		// connection goes.
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
 			if ap, err := netip.ParseAddrPort(address); err != nil || !ap.Addr().IsLoopback() {
 				return ErrBadSource
@@ -98,7 +103,8 @@ func (s *JWKSSource) String() string {
 	return (&url.URL{Scheme: s.url.Scheme, Host: s.url.Host, Path: s.url.Path}).String()
 }
 
-// Fetch returns the set as it is at the source, at most [MaxJWKSBytes], after checking that [Verifier.SetJWKS] will take it.
+// Fetch returns the set as it is at the source, at most [MaxJWKSBytes], after
+// checking that [Verifier.SetJWKS] will take it.
 func (s *JWKSSource) Fetch(ctx context.Context) ([]byte, error) {
 	raw, err := s.read(ctx)
 	if err == nil {
@@ -124,7 +130,8 @@ func (s *JWKSSource) read(ctx context.Context) ([]byte, error) {
 	req.Header.Set("Accept", "application/json")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		// Without the URL that net/http wraps around it: the query may be private.
+		// Without the URL that net/http wraps around it: the query may be
+		// private.
 		if ue := (*url.Error)(nil); errors.As(err, &ue) {
 			err = ue.Err
 		}
@@ -138,17 +145,18 @@ func (s *JWKSSource) read(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return raw, nil // parseJWKS refuses what is too large
+	return raw, nil // parseJWKS refuses a set that is too large
 }
 
-// close lets go of idle connections.
+// close closes idle connections.
 func (s *JWKSSource) close() {
 	if s.client != nil {
 		s.client.CloseIdleConnections()
 	}
 }
 
-// FetchJWKS fetches a key set once, for checking a configuration at the start: [NewJWKSSource] and [JWKSSource.Fetch] in one.
+// FetchJWKS fetches a key set once, to check a configuration at the start. It
+// is [NewJWKSSource] and [JWKSSource.Fetch] in one.
 func FetchJWKS(ctx context.Context, urlOrFile string, roots *x509.CertPool) ([]byte, error) {
 	s, err := NewJWKSSource(urlOrFile, roots)
 	if err != nil {

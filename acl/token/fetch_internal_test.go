@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The name localhost may resolve to anything; the address decides. 192.0.2.1 is reserved for documentation, and is not dialled.
+// The name localhost may resolve to anything; the address decides. 192.0.2.1 is
+// reserved for documentation, and is not dialled.
 func TestPlainHTTPNeverLeavesThisHost(t *testing.T) {
 	transport, ok := newClient(true, nil).Transport.(*http.Transport)
 	if !ok {

@@ -92,7 +92,8 @@ func jwks(t testing.TB, keys ...object) []byte {
 	return mustJSON(t, object{"keys": keys})
 }
 
-// signRaw makes a token of any header and payload, signed by the method with the key.
+// signRaw makes a token of any header and payload, signed by the method with
+// the key.
 func signRaw(t testing.TB, method jwt.SigningMethod, header, payload []byte, key any) string {
 	t.Helper()
 	text := b64(header) + "." + b64(payload)

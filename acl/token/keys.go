@@ -14,11 +14,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// MinHMACKeyBytes is the length of the shortest HS256 key: that of the hash (RFC 7518, 3.2). The JWT library would accept an empty one.
+// MinHMACKeyBytes is the length of the shortest HS256 key: that of the hash
+// (RFC 7518, 3.2). The JWT library would accept an empty key.
 const MinHMACKeyBytes = 32
 
-// Bounds of a key set. A token without kid is tried against every key of its algorithm, so the number of keys bounds what a forged
-// token can cost; the cost of one check grows with the square of the modulus.
+// Bounds of a key set. A token without kid is tried against every key of its
+// algorithm, so the number of keys bounds what a forged token can cost; the
+// cost of one check grows with the square of the modulus.
 const (
 	MaxJWKSBytes   = 1 << 20
 	maxJWKSKeys    = 32
@@ -36,26 +38,29 @@ var (
 	ErrShortKey = fmt.Errorf("HS256 key is shorter than %d bytes", MinHMACKeyBytes)
 	ErrLongKey  = fmt.Errorf("HS256 key is longer than %d bytes", maxHMACBytes)
 	ErrBadJWKS  = errors.New("unusable key set")
-	// ErrRevoked is wrapped, besides one of the others, where a source is in order but without a key: that is how an operator takes a
-	// key back, so no old one stays.
-	ErrRevoked = errors.New("nobody gets in by it")
+	// ErrRevoked is wrapped, besides one of the others, if a source is valid
+	// but has no key: that is how an operator revokes a key, so no old key
+	// stays in force.
+	ErrRevoked = errors.New("its tokens are refused")
 )
 
-// FirstLine returns a copy of raw up to its first line break, which is how DC/OS reads its token secret from a file or znode.
+// FirstLine returns a copy of raw up to its first line break, which is how
+// DC/OS reads its token secret from a file or znode.
 func FirstLine(raw []byte) []byte {
 	line, _, _ := bytes.Cut(raw, []byte{'\n'})
 	return bytes.Clone(bytes.TrimSuffix(line, []byte{'\r'}))
 }
 
-// publicKey is one key of a set together with the only algorithm that it is used with.
+// publicKey is one key of a set, with the only algorithm that it is used with.
 type publicKey struct {
 	alg string
 	kid string // empty: none
 	key jwt.VerificationKey
 }
 
-// parseJWKS reads a key set. Keys that are for something else (encryption, other algorithms, symmetric) are passed over, since real sets
-// hold such. A set in which no key is left gives an error that says why for each and wraps [ErrRevoked].
+// parseJWKS reads a key set. It skips keys for other uses (encryption, other
+// algorithms, symmetric), since real sets hold such. If no key is left, the
+// error says why for each key, and wraps [ErrRevoked].
 func parseJWKS(raw []byte) ([]publicKey, error) {
 	if len(raw) > MaxJWKSBytes {
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrBadJWKS, MaxJWKSBytes)
@@ -63,7 +68,8 @@ func parseJWKS(raw []byte) ([]publicKey, error) {
 	var set struct {
 		Keys []jwkset.JWKMarshal `json:"keys"`
 	}
-	// What is no set at all, {} for example, is somebody's mistake and takes no key back.
+	// Something else than a set, {} for example, is a mistake, and revokes no
+	// key.
 	if err := json.Unmarshal(raw, &set); err != nil || set.Keys == nil {
 		return nil, fmt.Errorf("%w: not a JSON Web Key Set", ErrBadJWKS)
 	}
@@ -95,13 +101,14 @@ func parseJWK(m jwkset.JWKMarshal) (publicKey, error) {
 		return publicKey{}, errors.New("not for verifying")
 	}
 	if m.D != "" || m.K != "" {
-		// Whoever can read the set could sign with it.
+		// Anybody who can read the set could sign with it.
 		return publicKey{}, errors.New("holds a private or symmetric key")
 	}
 	if m.KTY != jwkset.KtyRSA && m.KTY != jwkset.KtyEC {
 		return publicKey{}, errors.New("neither RSA nor EC")
 	}
-	// Only the bare key counts: certificates are not checked by anyone here, and a URL in a key is not to be fetched.
+	// Only the bare key counts: nothing here checks certificates, and a URL in
+	// a key must not be fetched.
 	bare := jwkset.JWKMarshal{KTY: m.KTY, CRV: m.CRV, X: m.X, Y: m.Y, N: m.N, E: m.E}
 	jwk, err := jwkset.NewJWKFromMarshal(bare, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
@@ -110,7 +117,8 @@ func parseJWK(m jwkset.JWKMarshal) (publicKey, error) {
 	return checkKey(jwk.Key(), string(m.ALG), m.KID)
 }
 
-// checkKey decides the algorithm by the type of the key; a key that names another one is refused.
+// checkKey derives the algorithm from the type of the key. A key that names
+// another one is refused.
 func checkKey(key any, alg, kid string) (publicKey, error) {
 	k := publicKey{kid: kid}
 	switch pub := key.(type) {

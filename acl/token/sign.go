@@ -13,8 +13,9 @@ import (
 // ErrBadUID is returned by [Sign].
 var ErrBadUID = errors.New("not a user id: printable ASCII, no space at the ends")
 
-// Sign makes an HS256 token. A zero expires makes one that never expires; service, if not empty, binds it to that service. Errors are
-// [ErrBadUID], [acl.ErrInvalidService], [ErrShortKey] and [ErrLongKey].
+// Sign makes an HS256 token. A zero expires makes one that never expires;
+// service, if not empty, binds it to that service. Errors are [ErrBadUID],
+// [acl.ErrInvalidService], [ErrShortKey] and [ErrLongKey].
 func Sign(uid string, expires time.Time, service string, key []byte) (string, error) {
 	if !acl.ValidUID(uid) {
 		return "", ErrBadUID

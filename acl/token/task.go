@@ -14,25 +14,31 @@ import (
 	"secretstore/acl"
 )
 
-// A task token is a JWT that the Secret Store itself makes for one task of a service. It is signed with HS256 under a key that follows
-// from the data key of a term of the keyring, so that every unsealed server on the same storage can check it and nobody else can make
-// one. The term stands in kid, and the header has one spelling, by which such a token is told from all others before anything of it is
-// believed:
+// A task token is a JWT that the Secret Store itself makes for one task of a
+// service. It is signed with HS256 under a key that is derived from the data
+// key of a term of the keyring: every unsealed server on the same storage can
+// check it, and nobody else can make one. The kid names the term. The header
+// has only one spelling, which tells a task token from all others before
+// anything in it is trusted:
 //
-//	{"alg":"HS256","kid":"secretstore-task-TERM","typ":"JWT"}
+// 	{"alg":"HS256","kid":"secretstore-task-TERM","typ":"JWT"}
 
-// Task is what a task token says.
+// Task is the content of a task token.
 type Task struct {
-	// ID names the token where its uses are counted: 32 lower-case hex digits, random.
+	// ID identifies the token, to count its uses: 32 random lower-case hex
+	// digits.
 	ID string
-	// UID is who had the token made. It is for the audit log, and for whoever asks whether that user still may: the token gives no right of
-	// that user.
+	// UID is the minter, the user that had the token made. It is for the audit
+	// log, and to check that the minter still has its permission. The token
+	// gives none of the rights of that user.
 	UID string
-	// Service is what the token is bound to.
+	// Service is the service that the token is bound to.
 	Service acl.Service
-	// Expires is the first moment at which it is refused, without leeway: the Secret Store is its issuer too. Whole seconds.
+	// Expires is when the token is first refused, without leeway: the Secret
+	// Store is also its issuer. Whole seconds.
 	Expires time.Time
-	// Uses is how many secrets, or sets of them, can be fetched with it; 0 is any number while it lives.
+	// Uses is how many secrets, or sets of them, can be fetched with it; 0 is
+	// any number while it lives.
 	Uses int
 }
 
@@ -42,22 +48,25 @@ const (
 	MaxTaskUses = 1000
 )
 
-// TaskMAC returns HMAC-SHA-256 of message under the key for task tokens of a term of the keyring. Its errors (sealed, a term that is not
-// there) are passed on as they are.
+// TaskMAC returns the HMAC-SHA-256 of message under the task token key of a
+// term of the keyring. Its errors (sealed, an unknown term) are passed on
+// unchanged.
 type TaskMAC func(term uint32, message []byte) ([]byte, error)
 
 const taskKid = "secretstore-task-"
 
-// taskHeader is the one spelling of the header, up to the term and behind it.
+// The only spelling of the header, before and after the term.
 const (
 	taskHeaderStart = `{"alg":"HS256","kid":"` + taskKid
 	taskHeaderEnd   = `","typ":"JWT"}`
 )
 
-// taskPrefix is how every task token begins. Three bytes become four characters, so only whole groups of three are compared.
+// taskPrefix is how every task token begins. Three bytes become four
+// characters, so only whole groups of three are compared.
 var taskPrefix = base64.RawURLEncoding.EncodeToString([]byte(taskHeaderStart[:len(taskHeaderStart)/3*3]))
 
-// IsTask reports whether raw claims to be a task token, which [Verifier] knows nothing of.
+// IsTask reports whether raw claims to be a task token, which is not for
+// [Verifier].
 func IsTask(raw string) bool { return strings.HasPrefix(raw, taskPrefix) }
 
 // taskClaims are the claims on the wire.
@@ -89,7 +98,8 @@ func SignTask(t Task, term uint32, mac TaskMAC) (string, error) {
 	return message + "." + base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
-// VerifyTask returns what a genuine task token says. The error is that of mac, or wraps [ErrInvalid] with the reason for a refusal.
+// VerifyTask returns what a genuine task token says. The error is that of mac,
+// or wraps [ErrInvalid] with the reason for a refusal.
 func VerifyTask(raw string, now time.Time, mac TaskMAC) (Task, error) {
 	if len(raw) > MaxTokenBytes {
 		return Task{}, invalid(errTooLong)
@@ -118,7 +128,8 @@ func VerifyTask(raw string, now time.Time, mac TaskMAC) (Task, error) {
 	return readTask(payload, now)
 }
 
-// taskTerm reads the header, which has one spelling.
+// taskTerm returns the term in the header, and whether that has its only
+// spelling.
 func taskTerm(part string) (uint32, bool) {
 	header, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil {
@@ -167,7 +178,8 @@ func (t Task) valid() bool {
 	return acl.ValidUID(t.UID) && t.Uses >= 0 && t.Uses <= MaxTaskUses && t.Expires.Unix() > 0 && t.Expires.Unix() <= maxNumericDate
 }
 
-// Principal returns who the token stands for: the service, whatever its UID may do.
+// Principal returns the principal that the token names: the service, whatever
+// the user UID may do.
 func (t Task) Principal() acl.Principal {
 	return acl.Principal{UID: t.UID, Service: acl.BindTo(t.Service), Expires: t.Expires}
 }

@@ -113,7 +113,8 @@ func TestTermThatIsNotThereIsTold(t *testing.T) {
 	}
 }
 
-// A token of the configured HS256 key must not pass for a task token, whatever its kid, nor the other way round.
+// A token of the configured HS256 key must not pass for a task token, whatever
+// its kid, nor the other way round.
 func TestTaskTokensAndOthersDoNotMix(t *testing.T) {
 	ordinary := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"uid": "alice", "service": "/x"})
 	ordinary.Header["kid"] = "secretstore-task-3"

@@ -16,30 +16,37 @@ import (
 	"secretstore/acl"
 )
 
-// MaxTokenBytes is the length of the longest token that is looked at.
+// MaxTokenBytes is the length of the longest token that is verified.
 const MaxTokenBytes = 16 << 10
 
-// DefaultCacheSize is how many verified tokens are remembered if [Config] does not say.
+// DefaultCacheSize is how many verified tokens are remembered unless [Config]
+// says otherwise.
 const DefaultCacheSize = 10_000
 
-// Errors of [Verifier.Verify]. ErrInvalid is wrapped with a reason that is fit for a log; clients are told ErrInvalid alone.
+// Errors of [Verifier.Verify]. ErrInvalid is wrapped with a reason for the log;
+// clients only see ErrInvalid.
 var (
 	ErrInvalid = errors.New("invalid authentication token")
-	// ErrNoKeys means that there is no key to verify anything with, so nobody gets in.
+	// ErrNoKeys means that there is no key to verify tokens with, so all are
+	// refused.
 	ErrNoKeys = errors.New("no token verification key is configured")
 )
 
-// Config is what a [Verifier] starts with. Keys may be missing: they can arrive later.
+// Config is what a [Verifier] starts with. Keys may be missing: they can arrive
+// later.
 type Config struct {
 	// HMACKey verifies HS256, at least [MinHMACKeyBytes] long.
 	HMACKey []byte
-	// JWKS is a JSON Web Key Set; its RSA keys (2048 bits or more) verify RS256, its P-256 keys ES256.
+	// JWKS is a JSON Web Key Set; its RSA keys (2048 bits or more) verify
+	// RS256, its P-256 keys ES256.
 	JWKS []byte
-	// JWKSServiceClaim makes the claim service of tokens signed by a key of the set count, as it does in HS256 tokens. Without it the
-	// claim is not looked at and the token stands for its uid: a binding gives access without any grant, so an issuer that lets its
-	// users choose claims must not be able to hand one out.
+	// JWKSServiceClaim makes the claim service count in tokens signed by a key
+	// of the set, as it does in HS256 tokens. Without it the claim is ignored,
+	// and the token names its uid: a binding gives access without any grant, so
+	// an issuer that lets its users choose claims must not be able to make one.
 	JWKSServiceClaim bool
-	// CacheSize is the number of verified tokens to remember; 0 means [DefaultCacheSize].
+	// CacheSize is the number of verified tokens to remember; 0 means
+	// [DefaultCacheSize].
 	CacheSize int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -51,11 +58,12 @@ type Verifier struct {
 	cacheSize        int
 	now              func() time.Time
 	state            atomic.Pointer[state]
-	mu               sync.Mutex // guards the replacement of state, which is read, changed and stored
+	mu               sync.Mutex // held while state is replaced
 }
 
-// state is a set of keys and the tokens that verified under exactly these. It is replaced as a whole: a verification that began under
-// old keys remembers its token in the old cache, which nobody asks again.
+// state is a set of keys, and the tokens that verified under exactly these. It
+// is replaced as a whole: a verification that began under old keys remembers
+// its token in the old cache, which is not used again.
 type state struct {
 	hmac  []byte
 	jwks  []publicKey
@@ -95,8 +103,9 @@ func New(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// SetHMACKey replaces the HS256 key; every token verified before is forgotten, unless the key is the same. On an error ([ErrShortKey],
-// [ErrLongKey]) the old key stays, but with [ErrRevoked], for an empty key, there is none any more.
+// SetHMACKey replaces the HS256 key, and forgets all verified tokens unless the
+// key is the same. On an error ([ErrShortKey], [ErrLongKey]) the old key stays,
+// but with [ErrRevoked], for an empty key, none is left.
 func (v *Verifier) SetHMACKey(key []byte) error {
 	err := checkHMACKey(key)
 	if err != nil && !errors.Is(err, ErrRevoked) {
@@ -114,8 +123,9 @@ func (v *Verifier) SetHMACKey(key []byte) error {
 	return err
 }
 
-// SetJWKS replaces the key set; every token verified before is forgotten. On an error ([ErrBadJWKS]) the old set stays, but with
-// [ErrRevoked], for a set without a key that counts, no key of a set is in force any more.
+// SetJWKS replaces the key set, and forgets all verified tokens. On an error
+// ([ErrBadJWKS]) the old set stays, but with [ErrRevoked], for a set without a
+// usable key, none is left.
 func (v *Verifier) SetJWKS(raw []byte) error {
 	keys, err := parseJWKS(raw)
 	if err != nil && !errors.Is(err, ErrRevoked) {
@@ -135,10 +145,11 @@ func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {
 	return &state{hmac, jwks, cache}
 }
 
-// Verify returns who raw stands for. The error is [ErrNoKeys], or wraps [ErrInvalid] for each of the reasons for which a token is
-// refused; it never holds any part of the token.
+// Verify returns the principal that raw names. The error is [ErrNoKeys], or
+// wraps [ErrInvalid]; it never holds any part of the token.
 func (v *Verifier) Verify(raw string) (acl.Principal, error) {
-	// Before any work: parsers that split first have been made to allocate without end by headers full of dots (CVE-2025-30204).
+	// First of all: headers full of dots made parsers that split first allocate
+	// without end (CVE-2025-30204).
 	if len(raw) > MaxTokenBytes {
 		return acl.Principal{}, invalid(errTooLong)
 	}

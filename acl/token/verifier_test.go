@@ -169,7 +169,8 @@ func TestBadTokensAreRefusedWithoutRepeatingThem(t *testing.T) {
 	}
 }
 
-// nextSpelling changes the bits of a last base64 character that carry no data: 32 bytes leave two of them.
+// nextSpelling changes the bits of a last base64 character that carry no data:
+// 32 bytes leave two of them.
 func nextSpelling(c byte) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return alphabet[strings.IndexByte(alphabet, c)^1:][:1]
@@ -253,7 +254,8 @@ func TestTheServiceClaim(t *testing.T) {
 				t.Errorf("%s, %s: %+v, %v; want to be bound to %s", name, tc.claim, p, err, tc.want)
 			}
 		}
-		// Where it does not count, the token stands for its uid and gains nothing.
+		// Where it does not count, the token stands for its uid and gains
+		// nothing.
 		p, err := ignored.Verify(rs)
 		if _, bound := p.Service.Get(); err != nil || bound || p.UID != "u" {
 			t.Errorf("key set where it does not count, %s: %+v, %v", tc.claim, p, err)
@@ -382,7 +384,8 @@ func TestAChangedKeyIsInForceForRememberedTokens(t *testing.T) {
 	rs = rs256(t, nil, object{"uid": "a"}, rsaKeys()[1])
 	mustVerify(hs, true)
 	mustVerify(rs, true)
-	// An emptied source takes its keys back, remembered tokens included, and leaves the other source alone.
+	// An emptied source takes its keys back, remembered tokens included, and
+	// leaves the other source alone.
 	if err := v.SetJWKS([]byte(`{"keys":[]}`)); !errors.Is(err, token.ErrRevoked) || !errors.Is(err, token.ErrBadJWKS) {
 		t.Fatal(err)
 	}
@@ -412,7 +415,8 @@ func TestTheKeyIsCopied(t *testing.T) {
 	}
 }
 
-// The key changes while a token is being verified, after its signature was found good and before it is remembered.
+// The key changes while a token is being verified, after its signature was
+// found good and before it is remembered.
 func TestAVerificationUnderOldKeysIsNotRemembered(t *testing.T) {
 	var v *token.Verifier
 	var once sync.Once
@@ -516,7 +520,8 @@ func TestFirstLine(t *testing.T) {
 	}
 }
 
-// Whatever a token says under a good signature, it is refused or it means what an independent reading finds.
+// Whatever a token says under a good signature, it is refused or it means what
+// an independent reading finds.
 func FuzzClaims(f *testing.F) {
 	for _, s := range []string{`{"uid":"a"}`, `{"uid":"a","exp":1e10,"nbf":0,"service":"/a"}`, `{"uid":"a","uid":"b"}`, `{"service":null}`, `[]`, `null`, `{"uid":"a"} x`} {
 		f.Add([]byte(s))
@@ -567,7 +572,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// No key set makes the verifier accept a token of a key that is not in it, or crash.
+// No key set makes the verifier accept a token of a key that is not in it, or
+// crash.
 func FuzzSetJWKS(f *testing.F) {
 	f.Add(jwks(f, rsaJWK(rsaKeys()[1].N, rsaKeys()[1].E, object{"kid": "a"})))
 	f.Add(jwks(f, ecJWK(f, &newEC(elliptic.P256()).PublicKey, nil), object{"kty": "oct", "k": "AA"}))

@@ -6,7 +6,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Reasons for refusing a token before its claims are looked at.
+// Reasons for refusing a token before its claims are read.
 var (
 	errTooLong   = errors.New("longer than 16 KiB")
 	errMalformed = errors.New("not three parts of a JWT")
@@ -16,17 +16,21 @@ var (
 	errSignature = errors.New("signature does not verify")
 )
 
-// refusedHeaders are parameters by which a token would bring or point to its own key, or change how it is read (RFC 7515 4.1.11 says that
-// an unknown crit must be refused; none is known here).
+// refusedHeaders are parameters with which a token would bring or point to its
+// own key, or change how it is read. (RFC 7515, 4.1.11: an unknown crit must be
+// refused. None is known here.)
 var refusedHeaders = [...]string{"crit", "jku", "jwk", "x5u", "x5c", "zip", "b64", "enc"}
 
-// verify checks the signature with a key that belongs to the token's algorithm, then the claims.
+// verify checks the signature with a key that belongs to the token's algorithm,
+// then the claims.
 func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
-	// The decoder passes over line breaks; without this, one signature would do for many texts.
+	// The decoder skips line breaks: without this check, one signature would be
+	// valid for many texts.
 	if !isJWTText(raw) {
 		return verified{}, errMalformed
 	}
-	// Dates are checked at each use and not by the library, so that cached tokens take the same way.
+	// The library does not check dates: they are checked at each use, of cached
+	// tokens too.
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{algHS256, algRS256, algES256}),
 		jwt.WithoutClaimsValidation(),
@@ -40,7 +44,8 @@ func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
 	return c.principal(token.Method == jwt.SigningMethodHS256 || jwksServiceClaim)
 }
 
-// isJWTText reports whether s holds nothing but the alphabet of base64url and dots.
+// isJWTText reports whether s holds nothing but the alphabet of base64url and
+// dots.
 func isJWTText(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -52,8 +57,8 @@ func isJWTText(s string) bool {
 	return true
 }
 
-// keyFor returns the key or keys for a token. The type of the key follows from the algorithm alone: an RSA key never becomes the bytes of
-// an HMAC key.
+// keyFor returns the key or keys for a token. The algorithm alone determines
+// the type of the key: an RSA key never becomes the bytes of an HMAC key.
 func (s *state) keyFor(t *jwt.Token) (any, error) {
 	for _, name := range refusedHeaders {
 		if _, there := t.Header[name]; there {
@@ -89,8 +94,8 @@ func kidOf(header map[string]any) (string, error) {
 	return kid, nil
 }
 
-// publicKeys returns the keys that a token may be tried with: those of its algorithm with its kid or without any; all of its algorithm if
-// the token has no kid.
+// publicKeys returns the keys to try for a token: those of its algorithm with
+// the same kid or without one, or all of its algorithm if the token has no kid.
 func (s *state) publicKeys(alg, kid string) (any, error) {
 	var set jwt.VerificationKeySet
 	for _, k := range s.jwks {
@@ -104,7 +109,8 @@ func (s *state) publicKeys(alg, kid string) (any, error) {
 	return set, nil
 }
 
-// jsonClaims makes claims acceptable to the JWT library, whose own checks of dates, issuer and audience are switched off.
+// jsonClaims makes claims acceptable to the JWT library, whose own checks of
+// dates, issuer and audience are switched off.
 type jsonClaims struct{ claims }
 
 func (*jsonClaims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
@@ -114,7 +120,8 @@ func (*jsonClaims) GetIssuer() (string, error)                   { return "", ni
 func (*jsonClaims) GetSubject() (string, error)                  { return "", nil }
 func (*jsonClaims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
 
-// reasonOf maps an error of the JWT library to one of ours, because its texts may quote the token.
+// reasonOf maps an error of the JWT library to one of ours, because its texts
+// may quote the token.
 func reasonOf(err error) error {
 	for _, own := range []error{errHeader, errAlgorithm, errNoKey, errClaims} {
 		if errors.Is(err, own) {

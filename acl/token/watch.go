@@ -9,15 +9,17 @@ import (
 	"secretstore/internal/watchfile"
 )
 
-// DefaultPoll is how often key sources are looked at.
+// DefaultPoll is how often key sources are read.
 const DefaultPoll = 5 * time.Second
 
 // Watch says how a key source is watched.
 type Watch struct {
 	// Every is the period; 0 means [DefaultPoll].
 	Every time.Duration
-	// Report is called with nil when keys were loaded, at first and after each change, and with the error when the source begins to fail
-	// or fails differently; the old keys then stay, except with [ErrRevoked]. It may be nil. It is called from one goroutine at a time.
+	// Report is called with nil when keys were loaded, at first and after each
+	// change, and with an error when the source begins to fail, or fails
+	// differently. The old keys then stay, except with [ErrRevoked]. It may be
+	// nil. It is called from one goroutine at a time.
 	Report func(error)
 }
 
@@ -43,8 +45,9 @@ func (v *Verifier) LoadHMACFile(path string) error {
 	return v.setHMACFrom(path, content)
 }
 
-// WatchHMACFile sets the HS256 key from the first line of the file, now and whenever its content changes; an empty one takes the key
-// back. It returns when ctx is done.
+// WatchHMACFile sets the HS256 key from the first line of the file, now and
+// whenever the file changes. An empty line revokes the key. It returns when ctx
+// is done.
 func (v *Verifier) WatchHMACFile(ctx context.Context, path string, w Watch) {
 	watchfile.Poll(ctx, path, w.every(), func(content []byte, err error) {
 		if err == nil {
@@ -64,8 +67,8 @@ func (v *Verifier) setHMACFrom(path string, content []byte) error {
 	return nil
 }
 
-// WatchJWKS sets the key set from its source, now and whenever it changes; one without keys takes the old ones back. It returns when
-// ctx is done.
+// WatchJWKS sets the key set from its source, now and whenever it changes. A
+// set without keys revokes the old ones. It returns when ctx is done.
 func (v *Verifier) WatchJWKS(ctx context.Context, source *JWKSSource, w Watch) {
 	defer source.close()
 	ticker := time.NewTicker(w.every())
@@ -94,7 +97,8 @@ func (v *Verifier) WatchJWKS(ctx context.Context, source *JWKSSource, w Watch) {
 	}
 }
 
-// observation is what one look at a source is remembered by. After a failure the same content is loaded and reported again.
+// observation identifies the result of one read of a source. After a failure
+// the same content is loaded and reported again.
 type observation struct {
 	sum     [sha256.Size]byte
 	failure string

@@ -18,7 +18,8 @@ import (
 	"secretstore/acl/token"
 )
 
-// eventually waits for a condition; the bound is generous, what is tested is that it comes.
+// eventually waits for a condition; the bound is generous, what is tested is
+// that it comes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -77,7 +78,8 @@ func TestWatchHMACFile(t *testing.T) {
 	})
 	eventually(t, "the first key", func() bool { return accepted(v, old) })
 
-	// A broken file keeps the old key and says so, without repeating what is in it.
+	// A broken file keeps the old key and says so, without repeating what is in
+	// it.
 	writeFile(t, path, hmacKey[:31])
 	eventually(t, "a report of the short key", func() bool { e := r.all(); return errors.Is(e[len(e)-1], token.ErrShortKey) })
 	if err := r.all()[1]; strings.Contains(err.Error(), string(hmacKey[:31])) || !strings.Contains(err.Error(), path) {
@@ -277,7 +279,8 @@ func TestFetchJWKS(t *testing.T) {
 	}
 }
 
-// A proxy from the environment would be a third party that can put in its own keys, for http on loopback above all.
+// A proxy from the environment would be a third party that can put in its own
+// keys, for http on loopback above all.
 func TestProxiesAreNotUsed(t *testing.T) {
 	var asked atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Store(true) }))
