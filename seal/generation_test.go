@@ -68,8 +68,8 @@ func (b *restarting) Apply(ctx context.Context, ops ...store.Op) ([]store.Versio
 type stale struct {
 	store.Backend
 	latest atomic.Int64 // reads with store.Latest
-	// between, if set, is called once, after the storage has answered a read of the
-	// record of a live or deleted secret and before the answer is returned.
+	// between, if set, is called once, after the storage has answered a read of
+	// the record of a live or deleted secret and before the answer is returned.
 	between atomic.Pointer[func()]
 
 	mu     sync.Mutex

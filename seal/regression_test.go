@@ -203,7 +203,7 @@ func TestMissingPieceIsDamageNotAnOutage(t *testing.T) {
 	}
 }
 
-func TestRefusedLargeWritesReachNoStorage(t *testing.T) {
+func TestRefusedLargeWritesDoNotReachTheStorage(t *testing.T) {
 	g := &gate{Backend: memory.New()}
 	s, _ := unsealedOn(t, g)
 	ctx := t.Context()

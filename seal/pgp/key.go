@@ -185,8 +185,8 @@ func selectionError(entity *openpgp.Entity, err error) *KeyError {
 		return reason("the PGP key", sel.PrimaryKeyErr, hintNewKey)
 	}
 	// go-crypto checks the validity of every subkey before its purpose, so the
-	// error may be about an expired signing subkey. That is not why the key cannot
-	// encrypt.
+	// error may be about an expired signing subkey. That is not why the key
+	// cannot encrypt.
 	if sub, _ := encryptionSubkey(entity); sub == nil || sel.EncSelectionErr == nil {
 		return &KeyError{Reason: "the PGP key cannot encrypt", Hint: hintAddSub}
 	}

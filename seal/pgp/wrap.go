@@ -44,8 +44,8 @@ func (k *PublicKey) Wrap(plaintext []byte) ([]byte, error) {
 }
 
 // verifyForm reads our own message back. It must have one recipient, the selected
-// key, and the packet version that gpg opens. If no holder could open their share,
-// the store would be lost, so the library is not trusted with this.
+// key, and the packet version that gpg opens. If no holder could open their
+// share, the store would be lost, so the library is not trusted with this.
 func (k *PublicKey) verifyForm(msg []byte) error {
 	errForm := errors.New("internal error: the PGP message does not have the form that gpg opens")
 	packets := packet.NewReader(bytes.NewReader(msg))

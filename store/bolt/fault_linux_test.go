@@ -108,8 +108,8 @@ func inOwnProcess(t *testing.T) bool {
 	return false
 }
 
-// limitFileSize makes writes of this process fail that extend a file beyond size
-// bytes.
+// limitFileSize makes this process's writes fail if they extend a file beyond
+// size bytes.
 func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ) // the write fails without it

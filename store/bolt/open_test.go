@@ -152,7 +152,8 @@ func readLine(t *testing.T, lines *bufio.Scanner, want string) {
 }
 
 // TestHelperProcess is the other process. It opens the file, prints "ready", and
-// writes records until it is killed, printing the number of each acknowledged one.
+// writes records until it is killed. It prints the number of each record that was
+// acknowledged.
 func TestHelperProcess(t *testing.T) {
 	path := os.Getenv("BOLT_TEST_HELPER")
 	if path == "" {

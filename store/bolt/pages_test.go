@@ -42,7 +42,7 @@ func newFile(t *testing.T) *file {
 		t.Fatal(err)
 	}
 	if flags := binary.NativeEndian.Uint16(f.page(f.records)[8:]); flags != 1 {
-		t.Fatalf("the records have no branch: %#x", flags)
+		t.Fatalf("the root page of the records is not a branch: %#x", flags)
 	}
 	return f
 }

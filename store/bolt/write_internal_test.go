@@ -56,8 +56,8 @@ func TestConcurrentWritesShareTransactions(t *testing.T) {
 }
 
 // TestWritesOnAHungDiskReportTheirOutcomeAtTheDeadline: a write that has started
-// ends with ErrOutcomeUnknown. One that is still waiting ends with ErrUnavailable,
-// and has no effect later.
+// ends with ErrOutcomeUnknown. One that is still waiting ends with
+// ErrUnavailable, and has no effect later.
 func TestWritesOnAHungDiskReportTheirOutcomeAtTheDeadline(t *testing.T) {
 	b := testBackend(t)
 	hung, err := b.current.Load().db.Begin(true)
