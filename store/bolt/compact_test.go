@@ -233,6 +233,23 @@ func TestCompactDoesNotDisturbReadersAndWriters(t *testing.T) {
 	}
 }
 
+// descriptors returns how many descriptors of this process are on the file. Where
+// the system does not say, it returns 2.
+func descriptors(t *testing.T, path string) int {
+	t.Helper()
+	all, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(all) == 0 {
+		return 2
+	}
+	n := 0
+	for _, fd := range all {
+		if target, err := os.Readlink(fd); err == nil && target == path {
+			n++
+		}
+	}
+	return n
+}
+
 // TestOpenThatWaitedForTheLockGetsTheNewFile: while Open waits, it has the old
 // file open. That file has no name by the time its lock is free, so every write
 // to it would be lost.
@@ -248,7 +265,9 @@ func TestOpenThatWaitedForTheLockGetsTheNewFile(t *testing.T) {
 		other, err := bolt.Open(t.Context(), path)
 		result <- opened{other, err}
 	}()
-	time.Sleep(100 * time.Millisecond) // gives Open time to begin to wait; otherwise this proves less
+	for descriptors(t, path) < 2 { // until the other Open has the file and waits for its lock
+		time.Sleep(time.Millisecond)
+	}
 	if err := b.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}

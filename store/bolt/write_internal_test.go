@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,20 @@ func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 	}
 }
 
+// blocked says whether a goroutine waits in a select or a channel operation with
+// function on its stack.
+func blocked(function string) bool {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n") {
+		head, rest, _ := strings.Cut(stack, "\n")
+		if strings.Contains(rest, function) && (strings.Contains(head, "[select") || strings.Contains(head, "[chan")) {
+			return true
+		}
+	}
+	return false
+}
+
 // Close must end calls that wait for the writer.
 func TestCloseEndsWaitingWrites(t *testing.T) {
 	b := testBackend(t)
@@ -194,7 +209,9 @@ func TestCloseEndsWaitingWrites(t *testing.T) {
 		_, err := b.Apply(t.Context(), store.Create("queued", []byte("x")))
 		queued <- err
 	}()
-	time.Sleep(50 * time.Millisecond) // gives Apply time to queue its request
+	for !blocked("bolt.(*Backend).Apply(") {
+		time.Sleep(time.Millisecond)
+	}
 	closed := make(chan error, 1)
 	go func() { closed <- b.Close() }()
 	if err := <-queued; !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
