@@ -40,7 +40,7 @@ func (b *Backend) Compact(ctx context.Context) error {
 	if err := b.ready(ctx); err != nil {
 		return err
 	}
-	c := &compaction{ctx: ctx, done: make(chan struct{})}
+	c := &compaction{b: b, ctx: ctx, done: make(chan struct{})}
 	select {
 	case b.compactions <- c:
 	case <-b.closing:
@@ -67,56 +67,57 @@ func (b *Backend) Compact(ctx context.Context) error {
 // compaction is one Compact on its way through the writer, so that no write
 // comes between the copy and the change of files.
 type compaction struct {
+	b     *Backend
 	ctx   context.Context // of the caller, who may give up while the copy is made
 	state atomic.Int32    // as of a request: taken once the new file takes over
 	done  chan struct{}   // closed by the writer; then err may be read
 	err   error
 }
 
-// compact is Compact in the writer.
-func (b *Backend) compact(c *compaction) error {
-	target, err := filepath.EvalSymlinks(b.path)
+// run is Compact in the writer.
+func (c *compaction) run() error {
+	target, err := filepath.EvalSymlinks(c.b.path)
 	if err != nil {
-		return b.unavailable(err)
+		return c.b.unavailable(err)
 	}
 	// Whoever cannot open the folder finds out before the change, not after.
 	folder, err := os.Open(filepath.Dir(target))
 	if err != nil {
-		return b.unavailable(err)
+		return c.b.unavailable(err)
 	}
 	defer folder.Close()
-	fresh, err := b.rewrite(c, target+unfinished)
+	fresh, err := c.rewrite(target + unfinished)
 	if err != nil {
 		return err
 	}
-	old := b.current.Load()
-	if err := b.takeOver(c, fresh, target); err != nil {
+	old := c.b.current.Load()
+	if err := c.takeOver(fresh, target); err != nil {
 		return errors.Join(err, fresh.shut(), discard(target+unfinished))
 	}
 	if err := folder.Sync(); err != nil {
 		// A power cut may bring the old file back, without what is written now.
-		b.breakDown(err)
-		return errors.Join(fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, b.path, err), old.abandon())
+		c.b.breakDown(err)
+		return errors.Join(fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, c.b.path, err), old.abandon())
 	}
 	// Waits for the reads that began on it. Only then are its blocks free.
 	if err := old.shut(); err != nil {
-		return fmt.Errorf("%w: %s: give up the old file: %w", store.ErrOutcomeUnknown, b.path, err)
+		return fmt.Errorf("%w: %s: give up the old file: %w", store.ErrOutcomeUnknown, c.b.path, err)
 	}
 	return nil
 }
 
 // rewrite makes the new file, complete, on the disk and locked.
-func (b *Backend) rewrite(c *compaction, name string) (*handle, error) {
+func (c *compaction) rewrite(name string) (*handle, error) {
 	if err := discard(name); err != nil {
-		return nil, b.unavailable(err)
+		return nil, c.b.unavailable(err)
 	}
-	fresh := &handle{path: b.path}
+	fresh := &handle{path: c.b.path}
 	err := fresh.open(name, os.O_EXCL, lockWait, func() error {
-		if err := sameOwner(fresh.file, b.current.Load().identity); err != nil {
+		if err := sameOwner(fresh.file, c.b.current.Load().identity); err != nil {
 			return err
 		}
 		fresh.db.NoSync = true // until it is complete
-		if err := b.fill(c, fresh); err != nil {
+		if err := c.fill(fresh); err != nil {
 			if fresh.stuck { // its mapping stays, and would keep the blocks
 				err = errors.Join(err, fresh.file.Truncate(0))
 			}
@@ -132,14 +133,14 @@ func (b *Backend) rewrite(c *compaction, name string) (*handle, error) {
 		err = errors.Join(err, discard(name))
 	}
 	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, ErrDamaged) {
-		err = b.unavailable(err)
+		err = c.b.unavailable(err)
 	}
 	return nil, err
 }
 
 // fill copies everything that is in use to the new file and compares it.
-func (b *Backend) fill(c *compaction, fresh *handle) (err error) {
-	tx, err := b.begin()
+func (c *compaction) fill(fresh *handle) (err error) {
+	tx, err := c.b.begin()
 	if err != nil {
 		return err
 	}
@@ -149,8 +150,8 @@ func (b *Backend) fill(c *compaction, fresh *handle) (err error) {
 	}
 	fresh.stuck = true // unless this returns: a fault may end a commit of the new file
 	for _, step := range []func(name []byte, from *bbolt.Bucket) error{
-		func(name []byte, from *bbolt.Bucket) error { return b.copyBucket(c, fresh, name, from) },
-		func(name []byte, from *bbolt.Bucket) error { return b.compareBucket(c, fresh, name, from) },
+		func(name []byte, from *bbolt.Bucket) error { return c.copyBucket(fresh, name, from) },
+		func(name []byte, from *bbolt.Bucket) error { return c.compareBucket(fresh, name, from) },
 	} {
 		if err := tx.tx.ForEach(step); err != nil {
 			fresh.stuck = false
@@ -162,11 +163,11 @@ func (b *Backend) fill(c *compaction, fresh *handle) (err error) {
 }
 
 // copyBucket copies one bucket, in transactions of bounded size.
-func (b *Backend) copyBucket(c *compaction, fresh *handle, name []byte, from *bbolt.Bucket) error {
+func (c *compaction) copyBucket(fresh *handle, name []byte, from *bbolt.Bucket) error {
 	cursor := from.Cursor()
 	key, value := cursor.First()
 	for begun := false; !begun || key != nil; begun = true {
-		if err := b.goOn(c); err != nil {
+		if err := c.wanted(); err != nil {
 			return err
 		}
 		err := fresh.db.Update(func(tx *bbolt.Tx) error {
@@ -181,7 +182,7 @@ func (b *Backend) copyBucket(c *compaction, fresh *handle, name []byte, from *bb
 			to.FillPercent = 1 // keys come in order
 			for size := 0; key != nil && size < maxBatch; key, value = cursor.Next() {
 				if value == nil {
-					return fmt.Errorf("%s: %w: bucket in a bucket", b.path, ErrDamaged)
+					return fmt.Errorf("%s: %w: bucket in a bucket", c.b.path, ErrDamaged)
 				}
 				if err := to.Put(key, value); err != nil {
 					return err
@@ -199,9 +200,9 @@ func (b *Backend) copyBucket(c *compaction, fresh *handle, name []byte, from *bb
 
 // compareBucket reads the copy of a bucket back: the old file is about to be
 // given up for it, so the library is not believed.
-func (b *Backend) compareBucket(c *compaction, fresh *handle, name []byte, from *bbolt.Bucket) error {
+func (c *compaction) compareBucket(fresh *handle, name []byte, from *bbolt.Bucket) error {
 	return fresh.db.View(func(tx *bbolt.Tx) error {
-		differs := fmt.Errorf("%s: the copy differs from the file", b.path)
+		differs := fmt.Errorf("%s: the copy differs from the file", c.b.path)
 		to := tx.Bucket(name)
 		if to == nil || to.Sequence() != from.Sequence() {
 			return differs
@@ -214,7 +215,7 @@ func (b *Backend) compareBucket(c *compaction, fresh *handle, name []byte, from 
 				return differs
 			}
 			if n%checkEvery == 0 {
-				if err := b.goOn(c); err != nil {
+				if err := c.wanted(); err != nil {
 					return err
 				}
 			}
@@ -225,9 +226,9 @@ func (b *Backend) compareBucket(c *compaction, fresh *handle, name []byte, from 
 	})
 }
 
-// goOn refuses once nobody wants the copy any more.
-func (b *Backend) goOn(c *compaction) error {
-	if err := b.up(); err != nil {
+// wanted refuses once the caller has left, or the file is broken.
+func (c *compaction) wanted() error {
+	if err := c.b.up(); err != nil {
 		return err
 	}
 	return local.Expired(c.ctx)
@@ -235,28 +236,28 @@ func (b *Backend) goOn(c *compaction) error {
 
 // takeOver puts the new file in the place of the old one, in the file system
 // and here. After an error all is as it was.
-func (b *Backend) takeOver(c *compaction, fresh *handle, target string) error {
-	b.takeover.Lock()
-	defer b.takeover.Unlock()
-	if err := b.goOn(c); err != nil {
+func (c *compaction) takeOver(fresh *handle, target string) error {
+	c.b.takeover.Lock()
+	defer c.b.takeover.Unlock()
+	if err := c.wanted(); err != nil {
 		return err
 	}
-	old := b.current.Load()
+	old := c.b.current.Load()
 	if !old.isAt(target) || !fresh.isAt(target+unfinished) {
-		return b.unavailable(errors.New("the file was replaced while in use; restart the server"))
+		return c.b.unavailable(errors.New("the file was replaced while in use; restart the server"))
 	}
 	if !c.state.CompareAndSwap(waiting, taken) {
-		return b.unavailable(context.Cause(c.ctx))
+		return c.b.unavailable(context.Cause(c.ctx))
 	}
 	old.successor.Store(fresh) // what a Ping may meet from now on
 	err := os.Rename(target+unfinished, target)
 	if err != nil && !fresh.isAt(target) {
 		old.successor.Store(nil)
-		return b.unavailable(err)
+		return c.b.unavailable(err)
 	}
 	old.edges.Lock()
 	defer old.edges.Unlock()
-	b.current.Store(fresh)
+	c.b.current.Store(fresh)
 	return nil
 }
 

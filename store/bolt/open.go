@@ -55,7 +55,7 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 	if err := b.open(ctx); err != nil {
 		return nil, err
 	}
-	go b.write()
+	go writer{b}.loop()
 	return b, nil
 }
 

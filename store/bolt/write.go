@@ -97,18 +97,21 @@ func newRequest(ops []store.Op) *request {
 	return r
 }
 
-// write is the goroutine through which all writes go, until Close.
-func (b *Backend) write() {
-	defer close(b.written)
+// writer is the goroutine through which all writes go.
+type writer struct{ b *Backend }
+
+// loop writes until Close.
+func (w writer) loop() {
+	defer close(w.b.written)
 	debug.SetPanicOnFault(true) // of this goroutine alone
 	for {
 		select {
-		case <-b.closing:
+		case <-w.b.closing:
 			return
-		case first := <-b.requests:
-			b.commit(b.gather(first))
-		case c := <-b.compactions:
-			c.err = b.compact(c)
+		case first := <-w.b.requests:
+			w.commit(w.gather(first))
+		case c := <-w.b.compactions:
+			c.err = c.run()
 			close(c.done)
 		}
 	}
@@ -116,14 +119,14 @@ func (b *Backend) write() {
 
 // gather takes what waits already, without waiting for more: a single writer
 // must not pay for others that do not come.
-func (b *Backend) gather(first *request) []*request {
+func (w writer) gather(first *request) []*request {
 	batch, size := []*request{first}, first.size
 	// Those who were answered just now and already have the next write at
 	// hand get the chance to say so.
 	runtime.Gosched()
 	for size < maxBatch {
 		select {
-		case r := <-b.requests:
+		case r := <-w.b.requests:
 			batch = append(batch, r)
 			size += r.size
 		default:
@@ -134,16 +137,16 @@ func (b *Backend) gather(first *request) []*request {
 }
 
 // commit does the batch in one transaction and answers every request in it.
-func (b *Backend) commit(batch []*request) {
+func (w writer) commit(batch []*request) {
 	live := batch[:0:0]
 	for _, r := range batch {
 		if r.state.CompareAndSwap(waiting, taken) {
 			live = append(live, r)
 		}
 	}
-	for _, r := range b.update(live) {
-		b.hub.Changed(r.changed...)
-		b.hub.Tell(r.news.IDs()...)
+	for _, r := range w.update(live) {
+		w.b.hub.Changed(r.changed...)
+		w.b.hub.Tell(r.news.IDs()...)
 	}
 	for _, r := range live {
 		close(r.done)
@@ -153,9 +156,9 @@ func (b *Backend) commit(batch []*request) {
 // update does what it can of the batch and sets the answers. A request on
 // which the file fails (as opposed to one that is refused) leaves the batch,
 // and the rest is done without it. It returns those that took effect.
-func (b *Backend) update(batch []*request) []*request {
+func (w writer) update(batch []*request) []*request {
 	for len(batch) > 0 {
-		culprit, err := b.attempt(batch)
+		culprit, err := w.attempt(batch)
 		switch {
 		case err == nil:
 			return batch
@@ -177,19 +180,19 @@ func (r *request) fail(err error) { r.versions, r.changed, r.news, r.err = nil, 
 
 // attempt does the batch in one bbolt transaction. On failure it says which
 // request was at fault, or -1 if it was none of them.
-func (b *Backend) attempt(batch []*request) (culprit int, err error) {
-	if broken := b.broken.Load(); broken != nil {
+func (w writer) attempt(batch []*request) (culprit int, err error) {
+	if broken := w.b.broken.Load(); broken != nil {
 		return -1, *broken
 	}
 	culprit, id, began := -1, 0, false
-	err = b.guardedUpdate(func(tx *bbolt.Tx) error {
+	err = w.guardedUpdate(func(tx *bbolt.Tx) error {
 		id, began = tx.ID(), true
-		if err := b.current.Load().inPlace(tx); err != nil {
+		if err := w.b.current.Load().inPlace(tx); err != nil {
 			return err
 		}
 		records, changes := tx.Bucket(recordsBucket), 0
 		for i, r := range batch {
-			if err := b.run(records, r); err != nil {
+			if err := w.do(records, r); err != nil {
 				culprit = i
 				return err
 			}
@@ -206,9 +209,9 @@ func (b *Backend) attempt(batch []*request) (culprit int, err error) {
 	case culprit >= 0, errors.Is(err, store.ErrUnavailable):
 		return culprit, err
 	case !began:
-		return -1, b.unavailable(err)
+		return -1, w.b.unavailable(err)
 	}
-	return -1, b.afterFailedCommit(id, err)
+	return -1, w.afterFailedCommit(id, err)
 }
 
 // errNothing rolls back a transaction that has changed nothing, which is
@@ -217,14 +220,14 @@ var errNothing = errors.New("nothing to commit")
 
 // guardedUpdate is bbolt's Update, with a panic (a damaged page, most likely)
 // turned into an error. bbolt may then still hold its lock for writers.
-func (b *Backend) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
+func (w writer) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = damage(b.path, p)
-			b.breakDown(err)
+			err = damage(w.b.path, p)
+			w.b.breakDown(err)
 		}
 	}()
-	return b.current.Load().db.Update(fn)
+	return w.b.current.Load().db.Update(fn)
 }
 
 // afterFailedCommit finds out whether the transaction that failed to commit
@@ -232,28 +235,28 @@ func (b *Backend) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
 // it count. If the meta page of that transaction is not there, the disk was
 // full or failed before, and all is as it was. If it is there, nobody knows
 // what a power cut would leave, so the file is not touched again.
-func (b *Backend) afterFailedCommit(id int, cause error) error {
-	unknown := fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, b.path, cause)
-	tx, err := b.begin()
+func (w writer) afterFailedCommit(id int, cause error) error {
+	unknown := fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, w.b.path, cause)
+	tx, err := w.b.begin()
 	if err != nil {
-		b.breakDown(cause)
+		w.b.breakDown(cause)
 		return unknown
 	}
 	seen := tx.tx.ID()
 	tx.end(&err)
 	if err != nil || seen >= id {
-		b.breakDown(cause)
+		w.b.breakDown(cause)
 		return unknown
 	}
-	return b.unavailable(cause)
+	return w.b.unavailable(cause)
 }
 
-// run judges and then does the operations of r, or none of them. A refusal is
+// do judges and then does the operations of r, or none of them. A refusal is
 // set in r; an error is of the file.
-func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
+func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = damage(b.path, p)
+			err = damage(w.b.path, p)
 		}
 	}()
 	r.versions, r.changed, r.news, r.err = make([]store.Version, len(r.ops)), nil, local.News{}, nil
@@ -262,7 +265,7 @@ func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
 	for i := range r.ops {
 		verdict, err := j.op(i)
 		if err != nil {
-			return fmt.Errorf("%s: record %s: %w", b.path, r.ops[i].Key, err)
+			return fmt.Errorf("%s: record %s: %w", w.b.path, r.ops[i].Key, err)
 		}
 		if verdict.refusal != nil {
 			r.fail(&store.OpError{Index: i, Key: r.ops[i].Key, Err: verdict.refusal})
@@ -277,7 +280,7 @@ func (b *Backend) run(records *bbolt.Bucket, r *request) (err error) {
 		r.changed = append(r.changed, op.Key)
 		r.news.Add(op)
 		if r.versions[i], err = put(records, op, r.values[i]); err != nil {
-			return fmt.Errorf("%s: record %s: %w", b.path, op.Key, err)
+			return fmt.Errorf("%s: record %s: %w", w.b.path, op.Key, err)
 		}
 	}
 	return nil

@@ -145,8 +145,8 @@ func TestCallsDuringAHungCompactReportTheirOutcome(t *testing.T) {
 // A broken backend has released its lock, so it must not replace the file.
 func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 	b := testBackend(t)
-	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
-	fresh, err := b.rewrite(c, b.path+unfinished)
+	c := &compaction{b: b, ctx: t.Context(), done: make(chan struct{})}
+	fresh, err := c.rewrite(b.path+unfinished)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.takeOver(c, fresh, b.path); !errors.Is(err, store.ErrUnavailable) {
+	if err := c.takeOver(fresh, b.path); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("takeOver: %v", err)
 	}
 	if fresh.isAt(b.path) {
@@ -167,10 +167,10 @@ func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 // be no effect.
 func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 	b := testBackend(t)
-	c := &compaction{ctx: t.Context(), done: make(chan struct{})}
+	c := &compaction{b: b, ctx: t.Context(), done: make(chan struct{})}
 	c.state.Store(withdrawn)
 	old := b.current.Load()
-	if err := b.compact(c); !errors.Is(err, store.ErrUnavailable) {
+	if err := c.run(); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("compact: %v", err)
 	}
 	if b.current.Load() != old || !old.isAt(b.path) {
@@ -232,7 +232,7 @@ func TestWithdrawnRequestHasNoEffect(t *testing.T) {
 	b := testBackend(t)
 	r := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	r.state.Store(withdrawn)
-	b.commit([]*request{r})
+	writer{b}.commit([]*request{r})
 	if _, err := b.Get(t.Context(), "a", store.Latest); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
@@ -252,7 +252,7 @@ func TestDamagedRecordFailsOnlyItsRequests(t *testing.T) {
 	bad := newRequest([]store.Op{store.Create("with", []byte("x")), store.Set("damaged", []byte("x"), 1)})
 	refused := newRequest([]store.Op{store.Create("before", []byte("x"))})
 	after := newRequest([]store.Op{store.Create("after", []byte("x"))})
-	b.commit([]*request{before, bad, refused, after})
+	writer{b}.commit([]*request{before, bad, refused, after})
 
 	if before.err != nil || after.err != nil {
 		t.Errorf("before: %v, after: %v", before.err, after.err)
@@ -277,7 +277,7 @@ func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 	_ = b.current.Load().file.Close() // no later write reaches the disk
 	first := newRequest([]store.Op{store.Create("a", []byte("x"))})
 	second := newRequest([]store.Op{store.Create("a", []byte("x"))})
-	b.commit([]*request{first, second})
+	writer{b}.commit([]*request{first, second})
 	for _, r := range []*request{first, second} {
 		if !errors.Is(r.err, store.ErrUnavailable) || errors.Is(r.err, store.ErrOutcomeUnknown) || r.versions != nil {
 			t.Errorf("%v, versions %v", r.err, r.versions)
@@ -291,13 +291,13 @@ func TestFailedCommitFailsEveryRequestInIt(t *testing.T) {
 func TestFailedCommitChecksTheMetaPageForItsOutcome(t *testing.T) {
 	b := testBackend(t)
 	cause := errors.New("disk failure")
-	if err := b.afterFailedCommit(lastTx(t, b)+1, cause); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
+	if err := (writer{b}).afterFailedCommit(lastTx(t, b)+1, cause); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("its meta page is not there: %v, want ErrUnavailable", err)
 	}
 	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x"))); err != nil {
 		t.Errorf("the next write: %v", err)
 	}
-	if err := b.afterFailedCommit(lastTx(t, b), cause); !errors.Is(err, store.ErrOutcomeUnknown) {
+	if err := (writer{b}).afterFailedCommit(lastTx(t, b), cause); !errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("its meta page is there: %v, want ErrOutcomeUnknown", err)
 	}
 	_, err := b.Apply(t.Context(), store.Create("b", []byte("x")))
