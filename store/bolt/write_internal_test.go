@@ -146,7 +146,7 @@ func TestCallsDuringAHungCompactReportTheirOutcome(t *testing.T) {
 func TestCompactOfABrokenBackendReplacesNothing(t *testing.T) {
 	b := testBackend(t)
 	c := &compaction{b: b, ctx: t.Context(), done: make(chan struct{})}
-	fresh, err := c.rewrite(b.path+unfinished)
+	fresh, err := c.rewrite(b.path + unfinished)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,10 @@
 //	                               refused:  the record tells which attempt took effect
 //	                               touched by others, or closed: outcome unknown
 //
+// The package is larger than others because all of these parts rely on one order,
+// that of the events and replies on one connection: what may be served from memory,
+// which write took effect and what watchers are told follow from it.
+//
 // # Limits
 //
 // The client library can panic, and end the process, on a reply whose content is

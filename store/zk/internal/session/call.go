@@ -49,7 +49,7 @@ func Do[T any](ctx context.Context, s *Session, call func(*zkc.Conn) (T, error))
 	}
 	var zero T
 	select {
-	case s.slots <- struct{}{}:
+	case s.calls.slots <- struct{}{}:
 	case <-ctx.Done():
 		return zero, expired(ctx)
 	case <-s.ended:
@@ -57,7 +57,7 @@ func Do[T any](ctx context.Context, s *Session, call func(*zkc.Conn) (T, error))
 	}
 	answers := make(chan reply, 1)
 	go func() {
-		defer s.end(s.begin())
+		defer s.calls.end(s.calls.begin())
 		value, err := call(s.conn)
 		s.heard(err)
 		if err != nil && !Answered(err) {

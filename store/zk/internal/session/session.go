@@ -85,21 +85,19 @@ type Session struct {
 
 	established chan struct{} // closed when the session is there
 	ended       chan struct{} // closed by Fail
-	slots       chan struct{} // one token for each call under way
+	calls       calls
 
 	dialing context.Context // ends when dialing has taken too long or Fail is called
 	endDial context.CancelFunc
 	dialed  atomic.Bool // a Session dials once
 	events  <-chan zkc.Event
 
-	received  atomic.Int64        // bytes
-	now       atomic.Int64        // ticks so far
-	pending   [ticks]atomic.Int32 // unanswered calls, by the tick they began in
-	lastReply atomic.Int64        // when the server last answered; see Now
-	ticked    atomic.Int64        // when Tend last ran; see Now
-	pauses    atomic.Int64        // how often Tend found that the process had been stopped
-	awake     atomic.Int64        // see Awake
-	once      sync.Once           // closes established
+	received  atomic.Int64 // bytes
+	lastReply atomic.Int64 // when the server last answered; see Now
+	ticked    atomic.Int64 // when Tend last ran; see Now
+	pauses    atomic.Int64 // how often Tend found that the process had been stopped
+	awake     atomic.Int64 // see Awake
+	once      sync.Once    // closes established
 
 	mu     sync.Mutex
 	tcp    net.Conn // guarded by mu
@@ -117,7 +115,7 @@ func Now() int64 { return time.Since(clockBase).Nanoseconds() }
 func New(ctx context.Context, cfg Config) (*Session, error) {
 	s := &Session{
 		cfg:         cfg,
-		established: make(chan struct{}), ended: make(chan struct{}), slots: make(chan struct{}, maxCalls),
+		established: make(chan struct{}), ended: make(chan struct{}), calls: calls{slots: make(chan struct{}, maxCalls)},
 	}
 	s.dialing, s.endDial = context.WithTimeout(ctx, cfg.Unanswered)
 	s.replied()
@@ -162,7 +160,7 @@ func (s *Session) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 	if s.cfg.TLS == nil {
 		return guard(conn, &s.received, s.Fail), nil
 	}
-	secure := tls.Client(conn, s.tlsConfig())
+	secure := tls.Client(conn, tlsConfig(s.cfg))
 	if err := secure.HandshakeContext(s.dialing); err != nil {
 		s.Fail(fmt.Errorf("TLS with %s: %w", s.cfg.Server, err))
 		return nil, err
@@ -170,12 +168,12 @@ func (s *Session) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 	return guard(secure, &s.received, s.Fail), nil
 }
 
-func (s *Session) tlsConfig() *tls.Config {
-	cfg := s.cfg.TLS.Clone()
-	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
-		cfg.ServerName, _, _ = net.SplitHostPort(s.cfg.Server)
+func tlsConfig(cfg Config) *tls.Config {
+	out := cfg.TLS.Clone()
+	if out.ServerName == "" && !out.InsecureSkipVerify {
+		out.ServerName, _, _ = net.SplitHostPort(cfg.Server)
 	}
-	return cfg
+	return out
 }
 
 // event is the library's callback. It runs in the goroutine that reads the
@@ -250,7 +248,7 @@ func (s *Session) Retire() {
 	for range s.events { // closed when the library's goroutines have ended
 	}
 	for range maxCalls {
-		s.slots <- struct{}{} // never given back: no call can begin
+		s.calls.slots <- struct{}{} // never given back: no call can begin
 	}
 }
 

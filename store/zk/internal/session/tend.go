@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func (s *Session) Tend(path string) {
 		if busy > 0 {
 			limit = max(limit, unfinished)
 		}
-		if s.overdue(s.now.Add(1), limit) {
+		if s.calls.overdue(s.calls.now.Add(1), limit) {
 			s.Fail(fmt.Errorf("no answer for %v", limit))
 			return
 		}
@@ -60,24 +61,13 @@ func (s *Session) Paused() (count int64, now bool) {
 // been passed to OnEvent.
 func (s *Session) Awake() int64 { return s.awake.Load() }
 
-// overdue says whether a call began at least limit before tick now and has no
-// answer yet.
-func (s *Session) overdue(now int64, limit time.Duration) bool {
-	for age := int64(limit / tick); age < ticks-1; age++ {
-		if now >= age && s.pending[(now-age)%ticks].Load() > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // heartbeat asks the server a question. If all slots are taken, calls are under
 // way, and overdue will tell.
 func (s *Session) heartbeat(path string) {
 	select {
-	case s.slots <- struct{}{}:
+	case s.calls.slots <- struct{}{}:
 		go func() {
-			defer s.end(s.begin())
+			defer s.calls.end(s.calls.begin())
 			pauses := s.pauses.Load()
 			_, _, err := s.conn.Exists(path)
 			if s.heard(err) && s.awake.Swap(pauses) != pauses && s.cfg.OnAwake != nil {
@@ -88,17 +78,6 @@ func (s *Session) heartbeat(path string) {
 	}
 }
 
-func (s *Session) begin() int64 {
-	now := s.now.Load()
-	s.pending[now%ticks].Add(1)
-	return now
-}
-
-func (s *Session) end(began int64) {
-	s.pending[began%ticks].Add(-1)
-	<-s.slots
-}
-
 // heard notes an answer of the server, if err is one.
 func (s *Session) heard(err error) bool {
 	yes := err == nil || Answered(err)
@@ -106,4 +85,34 @@ func (s *Session) heard(err error) bool {
 		s.replied()
 	}
 	return yes
+}
+
+// calls are those under way.
+type calls struct {
+	slots   chan struct{}       // one token for each
+	now     atomic.Int64        // ticks so far
+	pending [ticks]atomic.Int32 // unanswered calls, by the tick they began in
+}
+
+// begin is called with a token in slots. It returns what end needs.
+func (c *calls) begin() int64 {
+	now := c.now.Load()
+	c.pending[now%ticks].Add(1)
+	return now
+}
+
+func (c *calls) end(began int64) {
+	c.pending[began%ticks].Add(-1)
+	<-c.slots
+}
+
+// overdue says whether a call began at least limit before tick now and has no
+// answer yet.
+func (c *calls) overdue(now int64, limit time.Duration) bool {
+	for age := int64(limit / tick); age < ticks-1; age++ {
+		if now >= age && c.pending[(now-age)%ticks].Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
