@@ -220,7 +220,7 @@ users:
 	}
 	for _, op := range allOps[1:] {
 		if op == acl.WatchNames {
-			continue // see TestWhoMayHearOfChanges
+			continue // see TestWhichChangesAPrincipalSees
 		}
 		req := acl.Request{Op: op, Path: mustPath(t, "group/secret"), Service: mustService(t, "/group/a"), HasService: true}
 		for _, uid := range []string{"marathon", "full", "super"} {
@@ -233,7 +233,7 @@ users:
 
 // A token that is bound to a service reads the secrets of its spaces and does
 // nothing else, whatever its uid may do.
-func TestWhoMayHearOfChanges(t *testing.T) {
+func TestWhichChangesAPrincipalSees(t *testing.T) {
 	p := mustPolicy(t, `
 users:
   all: {"dcos:secrets:list:default:/": [read]}

@@ -272,7 +272,7 @@ func TestANamedServiceLimitsWhatIsRead(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/group/secret", uid: "root", service: "/hdfs"}, 403, "secret is not accessible from service /hdfs")
 }
 
-func TestForbiddenDoesNotTellWhetherTheSecretExists(t *testing.T) {
+func TestForbiddenDoesNotRevealWhetherTheSecretExists(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("there", "v")
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
@@ -325,7 +325,7 @@ type nobodyAuth struct{}
 
 func (nobodyAuth) Verify(string) (acl.Principal, error) { return acl.Principal{}, nil }
 
-func TestAnAuthenticatorThatNamesNobodyLetsNobodyIn(t *testing.T) {
+func TestAPrincipalWithoutUIDIsRefused(t *testing.T) {
 	e := newEdge(t, edgeOptions{auth: nobodyAuth{}})
 	e.want(req{method: "GET", path: "/secrets/v1/store", uid: "root"}, 401)
 }

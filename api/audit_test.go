@@ -132,9 +132,9 @@ func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
 	})
 }
 
-// TestAWriteWhoseAuditLineFailsTellsOfItsEffect breaks the log while the write
+// TestAWriteWhoseAuditLineFailsReportsItsEffect breaks the log while the write
 // is under way.
-func TestAWriteWhoseAuditLineFailsTellsOfItsEffect(t *testing.T) {
+func TestAWriteWhoseAuditLineFailsReportsItsEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		time.Sleep(time.Second) // so that the path is checked again
@@ -150,7 +150,7 @@ func TestAWriteWhoseAuditLineFailsTellsOfItsEffect(t *testing.T) {
 	})
 }
 
-func TestNoValueTokenOrKeyIsLeftBehind(t *testing.T) {
+func TestNoValueTokenOrKeyIsInLogsOrAnswers(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	const canary = "CANARY"
 	var answers strings.Builder

@@ -178,7 +178,7 @@ func searchForShares(t *testing.T, e *edge, shares []string) {
 	}
 }
 
-func TestSharesThatWereEnteredCanBeForgotten(t *testing.T) {
+func TestEnteredSharesCanBeReset(t *testing.T) {
 	e := newEdge(t, edgeOptions{uninitialized: true})
 	ctx, root := t.Context(), e.api("root")
 	made, err := root.Init(ctx, several(3, 2))
@@ -240,7 +240,7 @@ func TestRekeyBodiesAreStrict(t *testing.T) {
 	}
 }
 
-func TestARekeyIsCancelledByItsNonceAlone(t *testing.T) {
+func TestARekeyIsCancelledOnlyByItsNonce(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	ctx, root := t.Context(), e.api("root")
 	const path = "/secrets/v1/rekey/default"
@@ -275,9 +275,9 @@ func TestARekeyIsCancelledByItsNonceAlone(t *testing.T) {
 	unsealWith(t, root, e.unseal)
 }
 
-// TestAForgedRekeyIsToldAndRemoved: whoever can write to the storage cannot
+// TestAForgedRekeyIsReportedAndCanBeRemoved: whoever can write to the storage cannot
 // offer the holders a key of their own, and what they wrote can be removed.
-func TestAForgedRekeyIsToldAndRemoved(t *testing.T) {
+func TestAForgedRekeyIsReportedAndCanBeRemoved(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	ctx, root := t.Context(), e.api("root")
 	begun, err := root.StartRekey(ctx, wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{testHolder().public}})

@@ -44,8 +44,8 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }
 
-// TestAnInitializedStoreIsSaidFirst: to mend the key first would be for nothing.
-func TestAnInitializedStoreIsSaidFirst(t *testing.T) {
+// TestInitReportsAnInitializedStoreBeforeBadKeys: to mend the key first would be for nothing.
+func TestInitReportsAnInitializedStoreBeforeBadKeys(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	for _, body := range []string{`{"shares":1,"threshold":1,"pgp_keys":["####"]}`, `{"shares":2,"threshold":1,"pgp_keys":[]}`, `{}`} {
 		e.want(req{method: "PUT", path: "/secrets/v1/init/default", uid: "root", body: body}, 400, "already initialized")
@@ -171,7 +171,7 @@ func TestStorageOutOfReachIs503WithRetryAfter(t *testing.T) {
 	})
 }
 
-func TestAnOldAnswerSaysItsAge(t *testing.T) {
+func TestAStaleAnswerHasAnAge(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "v")
 	for age, want := range map[time.Duration]string{0: "", time.Millisecond: "1", time.Second: "1", 1500 * time.Millisecond: "2", time.Minute: "60"} {
@@ -226,9 +226,9 @@ func TestAWriteOfUnknownOutcomeSaysSo(t *testing.T) {
 	}
 }
 
-// TestAWriteGoesOnWhenItsClientHasGone: the client leaves as soon as the
+// TestAWriteCompletesWhenItsClientLeaves: the client leaves as soon as the
 // storage is asked; the secret is there all the same, and audited as written.
-func TestAWriteGoesOnWhenItsClientHasGone(t *testing.T) {
+func TestAWriteCompletesWhenItsClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		ctx, leave := context.WithCancel(t.Context())
@@ -294,7 +294,7 @@ func TestErrorsHaveTitleAndDescriptionOnly(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesIsNoFailureOfTheServer(t *testing.T) {
+func TestAClientThatLeavesIsNotLoggedAsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		e.put("a", "v")

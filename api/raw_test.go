@@ -69,10 +69,10 @@ func TestOddRequestLines(t *testing.T) {
 	}
 }
 
-// TestAConnectionServesOnAfterRefusals sends good requests behind refused ones
+// TestAConnectionIsUsableAfterRefusals sends good requests behind refused ones
 // on one connection: what is left of a refused body must not be taken for a
 // request.
-func TestAConnectionServesOnAfterRefusals(t *testing.T) {
+func TestAConnectionIsUsableAfterRefusals(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	auth := "Host: x\r\nAuthorization: token=" + tokenOf(t, "alice", "") + "\r\n"
 	var b strings.Builder
@@ -163,9 +163,9 @@ func TestAWatchDoesNotWaitForTheRestOfABody(t *testing.T) {
 	})
 }
 
-// TestWhatIsDroppedIsBounded: an announced length does not make the server read for
+// TestDrainingABodyIsBounded: an announced length does not make the server read for
 // ever.
-func TestWhatIsDroppedIsBounded(t *testing.T) {
+func TestDrainingABodyIsBounded(t *testing.T) {
 	e := newEdge(t, edgeOptions{maxSize: 1000})
 	got := e.raw(1, "PUT "+base+"/a HTTP/1.1\r\nHost: x\r\nAuthorization: token="+tokenOf(t, "alice", "")+
 		"\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000000000\r\n\r\n")[0]

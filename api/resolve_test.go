@@ -204,7 +204,7 @@ func TestResolveIsAllOrNothing(t *testing.T) {
 	}
 }
 
-func TestTheClientKnowsWhatCannotBeResolved(t *testing.T) {
+func TestClientErrorsOfAResolve(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	filled(e)
 	_, err := e.api("scheduler").Resolve(t.Context(), []byte(one("/group/app", "group/none")), client.ResolveOptions{})
@@ -307,7 +307,7 @@ func TestAResolveIsOneUseOfATaskToken(t *testing.T) {
 	post(checkPath, two, 401, "used up")
 }
 
-func TestTheHeadOfAResolve(t *testing.T) {
+func TestHeadersOfAResolve(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	filled(e)
 	body := one("/group/app", "group/db")
@@ -512,8 +512,8 @@ func TestEachDecisionOfAResolveHasAnAuditLine(t *testing.T) {
 	}
 }
 
-// TestNoValueIsLeftBehindByAResolve goes through all ways to fail.
-func TestNoValueIsLeftBehindByAResolve(t *testing.T) {
+// TestNoValueOfAResolveIsInLogsOrErrors goes through all ways to fail.
+func TestNoValueOfAResolveIsInLogsOrErrors(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("group/a", "CANARY-A")
 	e.put("group/b", "CANARY-B\x00")
@@ -668,8 +668,8 @@ func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {
 	}
 }
 
-// TestLargeErrandsWaitBeforeTheyHaveTheirValues, and nobody else waits for them.
-func TestLargeErrandsWaitBeforeTheyHaveTheirValues(t *testing.T) {
+// TestLargeBatchesWaitForMemoryBeforeTheyRead, and nobody else waits for them.
+func TestLargeBatchesWaitForMemoryBeforeTheyRead(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{})
 	octets := http.Header{"Content-Type": {"application/octet-stream"}}

@@ -115,7 +115,7 @@ func (e *edge) ended(events <-chan told, title, words string) {
 	}
 }
 
-func TestStreamTellsOfWhatItsReaderMayKnow(t *testing.T) {
+func TestAStreamSendsOnlyWhatItsReaderMayKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true, timeouts: 300 * time.Millisecond}) // which must not end it
 		all, group := e.listen("", e.as("alice")), e.listen("?prefix=/group/", e.as("lister"))
@@ -159,7 +159,7 @@ func TestStreamTellsOfWhatItsReaderMayKnow(t *testing.T) {
 	})
 }
 
-func TestWhoComesBackToAStreamLooksAgain(t *testing.T) {
+func TestAResumedStreamBeginsWithAResync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		header := e.as("alice")
@@ -171,7 +171,7 @@ func TestWhoComesBackToAStreamLooksAgain(t *testing.T) {
 	})
 }
 
-func TestBeforeEachEventEverythingIsCheckedAgain(t *testing.T) {
+func TestPermissionIsCheckedAgainBeforeEachEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		policy := e.policy.Load()
@@ -200,7 +200,7 @@ func TestBeforeEachEventEverythingIsCheckedAgain(t *testing.T) {
 	})
 }
 
-func TestAStreamHasAnAuditLineAtEachEnd(t *testing.T) {
+func TestAStreamHasAuditLinesForItsBeginningAndEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		events := e.listen("?prefix=group", e.as("lister"))

@@ -31,7 +31,7 @@ func (e *edge) taskToken(service string, uses int) string {
 	return got.Token
 }
 
-func TestTaskTokenFetchesTheSecretsOfItsServiceSoManyTimes(t *testing.T) {
+func TestTaskTokenFetchesItsSecretsSoManyTimes(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	for _, p := range []string{"group/db", "group/app/key", "other/db", "top"} {
 		e.put(p, "v")
@@ -69,7 +69,7 @@ func TestTaskTokenFetchesTheSecretsOfItsServiceSoManyTimes(t *testing.T) {
 }
 
 // Waiting costs nothing; a watch that need not wait is a read like any other.
-func TestAWatchIsAUseOnlyIfItAnswersAtOnce(t *testing.T) {
+func TestAWatchConsumesAUseOnlyIfItAnswersAtOnce(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("top", "one")
 	another := base + "/top?watch=" + strings.Repeat("0", 32)
@@ -201,8 +201,8 @@ func TestForgedTaskTokenIsRefused(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/top", header: with(e.taskToken("/x", 1))}, 200)
 }
 
-// TestTaskTokensGoWithThePermissionOfWhoHadThemMade, also those that wait.
-func TestTaskTokensGoWithThePermissionOfWhoHadThemMade(t *testing.T) {
+// TestTaskTokensEndWithThePermissionOfTheirMinter, also those that wait.
+func TestTaskTokensEndWithThePermissionOfTheirMinter(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("top", "v")
 	raw := e.taskToken("/x", 0)
@@ -246,7 +246,7 @@ func TestUsesAreCountedUnderConcurrency(t *testing.T) {
 }
 
 // A use is recorded before the answer leaves: where it cannot be, there is none.
-func TestUseThatCannotBeRecordedIsNoAnswer(t *testing.T) {
+func TestNoAnswerWithoutRecordingItsUse(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("top", "CANARY")
 	raw := e.taskToken("/x", 1)
@@ -277,7 +277,7 @@ func TestTaskTokensStayOutOfLogAndAudit(t *testing.T) {
 	wantIs(t, "without permission", err, client.ErrDenied)
 }
 
-func TestAWatchThatHandsOutAValueIsAUseOfATaskToken(t *testing.T) {
+func TestAWatchThatAnswersWithAValueConsumesAUse(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("group/db", "v")
 	id := strings.Trim(e.etag("group/db"), `"`)

@@ -95,7 +95,7 @@ func watching(path, known string) req {
 	return req{method: "GET", path: base + "/" + path + "?watch=" + strings.Trim(known, `"`) + "&timeout=10m", uid: "alice"}
 }
 
-func TestWatchAnswersAtOnceWhatIsNotKnown(t *testing.T) {
+func TestAWatchAnswersAtOnceIfTheClientHasAnotherValue(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "v")
 	etag := e.etag("a")
@@ -182,7 +182,7 @@ func TestWatchAnswersWhenTheSecretChanges(t *testing.T) {
 	})
 }
 
-func TestWhileAWatchWaitsEverythingIsCheckedAgain(t *testing.T) {
+func TestPermissionIsCheckedAgainWhileAWatchWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
 		e.put("a", "CANARY-VALUE")

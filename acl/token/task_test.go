@@ -49,7 +49,7 @@ func signTask(t testing.TB, task token.Task) string {
 	return raw
 }
 
-func TestTaskTokenSaysWhatWasSigned(t *testing.T) {
+func TestTaskTokenHoldsWhatWasSigned(t *testing.T) {
 	want := someTask(t)
 	raw := signTask(t, want)
 	if !token.IsTask(raw) {
@@ -80,7 +80,7 @@ func TestTaskTokenIsAJWT(t *testing.T) {
 	}
 }
 
-func TestTaskTokenEndsWithItsLife(t *testing.T) {
+func TestTaskTokenIsRefusedOnceExpired(t *testing.T) {
 	task := someTask(t)
 	raw := signTask(t, task)
 	if _, err := token.VerifyTask(raw, task.Expires.Add(-time.Nanosecond), taskMAC); err != nil {
@@ -103,7 +103,7 @@ func TestChangedTaskTokenIsRefused(t *testing.T) {
 }
 
 // The error of the key is told as it is: a sealed store is not a bad token.
-func TestTermThatIsNotThereIsTold(t *testing.T) {
+func TestUnknownTermIsReported(t *testing.T) {
 	raw, err := token.SignTask(someTask(t), 4, func(_ uint32, message []byte) ([]byte, error) { return taskMAC(3, message) })
 	if err != nil {
 		t.Fatal(err)

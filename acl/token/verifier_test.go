@@ -176,7 +176,7 @@ func nextSpelling(c byte) string {
 	return alphabet[strings.IndexByte(alphabet, c)^1:][:1]
 }
 
-func TestWithoutKeysNobodyGetsIn(t *testing.T) {
+func TestWithoutKeysAllTokensAreRefused(t *testing.T) {
 	v := newVerifier(t, token.Config{})
 	for _, raw := range []string{hs256(t, object{"uid": "a"}), sign(t, jwt.SigningMethodHS256, nil, object{"uid": "a"}, []byte{}),
 		signRaw(t, jwt.SigningMethodNone, []byte(`{"alg":"none"}`), []byte(`{"uid":"a"}`), jwt.UnsafeAllowNoneSignatureType)} {
@@ -351,7 +351,7 @@ func TestNewReportsAllProblems(t *testing.T) {
 	}
 }
 
-func TestAChangedKeyIsInForceForRememberedTokens(t *testing.T) {
+func TestAChangedKeyAppliesToRememberedTokens(t *testing.T) {
 	v := both(t)
 	hs, rs := hs256(t, object{"uid": "a"}), rs256(t, nil, object{"uid": "a"}, rsaKeys()[0])
 	mustVerify := func(raw string, want bool) {

@@ -142,7 +142,7 @@ func TestAnOversizeFieldIsCut(t *testing.T) {
 	}
 }
 
-func TestRotatedOrRemovedFileIsBegunAnew(t *testing.T) {
+func TestRotatedOrRemovedFileIsReopened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	l := mustOpen(t, path)
 	if err := l.Append(entry("old")); err != nil {
@@ -170,7 +170,7 @@ func TestRotatedOrRemovedFileIsBegunAnew(t *testing.T) {
 	}
 }
 
-func TestRefusesWhatIsNoRegularFile(t *testing.T) {
+func TestRefusesOtherThanRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	link, fifo := filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
 	if err := os.Symlink(filepath.Join(dir, "elsewhere"), link); err != nil {
@@ -190,7 +190,7 @@ func TestRefusesWhatIsNoRegularFile(t *testing.T) {
 	}
 }
 
-func TestSymlinkPutInPlaceOfTheFileIsAnError(t *testing.T) {
+func TestSymlinkInPlaceOfTheFileIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.log")
 	l := mustOpen(t, path)

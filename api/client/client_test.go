@@ -43,7 +43,7 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func TestAddressesThatAreNoneAreRefused(t *testing.T) {
+func TestInvalidAddressesAreRefused(t *testing.T) {
 	for _, bad := range []string{"", "localhost:1337", "127.0.0.1", "ftp://x", "http://", "http://u:CANARY@x", "http://x?y", "http://x#y", "://", "unix:/x"} {
 		if _, err := client.New(client.Config{Server: bad}); err == nil {
 			t.Errorf("%q was taken", bad)
@@ -214,9 +214,9 @@ func TestNothingIsRepeated(t *testing.T) {
 	}
 }
 
-// TestAStatusLineDrivesNoTerminal has a server with control characters where
+// TestStatusLinesCannotControlATerminal has a server with control characters where
 // net/http takes any text.
-func TestAStatusLineDrivesNoTerminal(t *testing.T) {
+func TestStatusLinesCannotControlATerminal(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {

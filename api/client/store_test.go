@@ -310,7 +310,7 @@ func await2(t *testing.T, changes <-chan string) {
 	}
 }
 
-func TestStoreGoesOnWithTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
+func TestStoreKeepsTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, c := serveStore(t)
 		create(t, c, "a", "v1")

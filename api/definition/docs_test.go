@@ -12,7 +12,7 @@ var jsonBlock = regexp.MustCompile("(?s)```json\n(.*?)```")
 
 // What people copy works: each secret is in a space of its service, defined,
 // and used.
-func TestTheExamplesOfTheDocumentationAreInOrder(t *testing.T) {
+func TestTheExamplesOfTheDocumentationAreValid(t *testing.T) {
 	page, err := os.ReadFile("../../docs/marathon-and-metronome.md")
 	if err != nil {
 		t.Fatal(err)

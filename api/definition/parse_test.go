@@ -147,7 +147,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-func TestWhatCouldBeReadInTwoWaysIsRefused(t *testing.T) {
+func TestAmbiguousDocumentsAreRefused(t *testing.T) {
 	const secrets = `"secrets":{"s":{"source":"s"}}`
 	for _, row := range []struct{ doc, where string }{
 		{``, ""}, {` `, ""}, {`x`, ""}, {`"app"`, "must be an object"}, {`null`, "must be an object"}, {`7`, "must be an object"},
@@ -300,7 +300,7 @@ func TestAContainersOwnVariableOverridesThePods(t *testing.T) {
 	}
 }
 
-func TestWhatIsWantedAndWhatIsUnused(t *testing.T) {
+func TestWantedAndUnusedSecrets(t *testing.T) {
 	list := func(all []definition.Secret) string {
 		var s []string
 		for _, e := range all {
@@ -320,7 +320,7 @@ func TestWhatIsWantedAndWhatIsUnused(t *testing.T) {
 	}
 }
 
-func TestEncodedIsSaidByTheLastComponent(t *testing.T) {
+func TestTheLastComponentSaysWhetherAValueIsEncoded(t *testing.T) {
 	d := parseOne(t, `{"service":"/a","secrets":{"a":{"source":"a/__dcos_base64__key"},"b":{"source":"/__dcos_base64___keytab"},"c":{"source":"__dcos_base64__/key"},"d":{"source":"a/x__dcos_base64__"}}}`)
 	for i, want := range []bool{true, true, false, false} {
 		if d.Secrets[i].Encoded() != want {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestPlainPageIsNotOfTheOriginOfAnHTTPSServer(t *testing.T) {
+func TestSameOrigin(t *testing.T) {
 	rows := []struct {
 		origin string
 		tls    bool
