@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Outcome is how a request ended, in one word.
+// Outcome is how a request ended.
 type Outcome string
 
 // The outcomes.
@@ -14,24 +14,24 @@ const (
 	Allowed Outcome = "allowed"
 	// Denied: no valid token, or no permission.
 	Denied Outcome = "denied"
-	// Refused: permitted or never asked for, but not done because of the
-	// request itself or of the state of the store (400, 404, 409, 413, sealed).
+	// Refused: permitted or not decided about, but not done because of the request
+	// itself or the state of the store (400, 404, 409, 413, sealed).
 	Refused Outcome = "refused"
-	// Failed: permitted, but the server or its storage could not do it, or
-	// cannot tell whether it did.
+	// Failed: permitted, but the server or its storage could not do it, or does not
+	// know whether it did.
 	Failed Outcome = "failed"
 )
 
-// Entry is one decision. It is an allow-list: what has no field here cannot
-// get into the audit log, and no field may ever take a value, a token or a key.
+// Entry is one decision. It is an allow-list: nothing else gets into the audit
+// log, and no field may ever hold a value, a token or a key.
 type Entry struct {
 	Time      time.Time
 	RequestID string
-	UID       string // "" where nobody was authenticated
-	// Service is on whose behalf a secret was asked for, "" if on none's.
+	UID       string // "" without authentication
+	// Service is the service on whose behalf the request was made; "" if none.
 	Service  string
 	Action   string // of the permission: create, read, update, delete, full; or the endpoint's name
-	Resource string // of the permission: dcos:secrets:default:/a/b; "" where none is concerned
+	Resource string // of the permission: dcos:secrets:default:/a/b; "" if the request concerns none
 	Endpoint string // the name of the route, such as secret.read
 	Outcome  Outcome
 	Status   int // of the HTTP answer
@@ -62,8 +62,8 @@ func (e *Entry) appendTo(b []byte) []byte {
 	return append(b, '}', '\n')
 }
 
-// appendTime appends t in UTC with microseconds, as in RFC 3339. The library has
-// a fast way to whole seconds alone, of which the last byte is the Z.
+// appendTime appends t in UTC with microseconds, as in RFC 3339. The library is
+// fast for whole seconds only; their last byte is the Z.
 func appendTime(b []byte, t time.Time) []byte {
 	b = t.UTC().AppendFormat(b, time.RFC3339)
 	b[len(b)-1] = '.'
@@ -83,8 +83,8 @@ func appendField(b []byte, name, value string) []byte {
 }
 
 // appendText escapes everything but printable ASCII: a line break in a header
-// cannot start a forged line, and neither a terminal escape nor a character
-// that turns the direction of writing can make a line read as another.
+// cannot start a forged line, and neither a terminal escape nor a character that
+// changes the direction of writing can make a line look like another.
 func appendText(b []byte, s string) []byte {
 	if len(s) > maxField {
 		s = s[:maxField]
@@ -99,7 +99,7 @@ func appendText(b []byte, s string) []byte {
 }
 
 func appendEscaped(b []byte, s string) []byte {
-	for _, r := range s { // invalid UTF-8 comes out as U+FFFD
+	for _, r := range s { // invalid UTF-8 becomes U+FFFD
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))

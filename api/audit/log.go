@@ -1,6 +1,6 @@
 // Package audit writes one line of JSON for each decision of the server, and
-// reports back only when the line is with the operating system. It holds who
-// asked for what and how it ended; it never holds a value, a token or a key.
+// returns when the operating system has the line. A line says who asked for what,
+// and how it ended; it never holds a value, a token or a key.
 //
 // Each call makes its own write(2). There is no goroutine and no queue that could
 // lose lines in a crash of the process.
@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// ErrNotRegular is returned by Open for a path that is a symbolic link, a
-// device, a pipe or anything else but a file: another user could choose where
-// the lines go.
+// ErrNotRegular is returned by Open for a path that is a symbolic link, a device,
+// a pipe or anything else than a file: another user could choose where the lines
+// go.
 var ErrNotRegular = errors.New("the audit log is not a regular file")
 
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("the audit log is closed")
 
-// Stdout is the path that stands for standard output.
+// Stdout is the path of standard output.
 const Stdout = "-"
 
 // checkEvery is how often the path is compared with the open file.
@@ -37,7 +37,7 @@ type Log struct {
 
 	broken atomic.Bool // the last write failed
 
-	mu      sync.Mutex  // held during a write: what follows half a line has to know of it
+	mu      sync.Mutex  // held during a write, so that no line follows half a line
 	closed  bool        // guarded by mu
 	file    *os.File    // guarded by mu
 	info    os.FileInfo // of file; guarded by mu
@@ -45,16 +45,15 @@ type Log struct {
 	torn    bool        // the last write may have left half a line; guarded by mu
 }
 
-// buffers are those that lines are made in: one on the stack would not stay there.
+// buffers hold lines while they are made: one on the stack would escape.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// maxKept bounds a buffer that is kept.
+// maxKept bounds a buffer that is kept, in bytes.
 const maxKept = 64 << 10
 
-// Open opens the log for appending, and creates it with mode 0600 if it does
-// not exist; the mode of an existing file is left alone. A file that is
-// renamed or removed (logrotate) is noticed within a second, and a new one is
-// begun.
+// Open opens the log for appending, and creates it with mode 0600 if it does not
+// exist; an existing file keeps its mode. If the file is renamed or removed
+// (logrotate), a new one is created within a second.
 func Open(path string) (*Log, error) {
 	if path == Stdout {
 		return &Log{file: os.Stdout}, nil
@@ -67,8 +66,8 @@ func Open(path string) (*Log, error) {
 }
 
 // Append writes the entries in order, with nothing between them, and returns when
-// they are written. After an error lines may be missing or torn, and the caller
-// must not let its answer go. The next call tries again.
+// they are written. After an error, lines may be missing or torn, and the caller
+// must not send its answer. The next call tries again.
 func (l *Log) Append(entries ...*Entry) error {
 	into := buffers.Get().(*[]byte)
 	buf := appendAll((*into)[:0], entries)
@@ -84,7 +83,7 @@ func appendAll(b []byte, entries []*Entry) []byte {
 	return b
 }
 
-// keep makes the room of a buffer that is not needed any more available.
+// keep puts a buffer back.
 func keep(into *[]byte, buf []byte) {
 	if cap(buf) <= maxKept {
 		*into = buf
@@ -93,8 +92,8 @@ func keep(into *[]byte, buf []byte) {
 }
 
 // Probe returns nil if the last write succeeded. Otherwise it tries to write a
-// line that says so, and returns how that ended. It lets a caller refuse an
-// operation before it has an effect that could not be audited.
+// line, and returns the result. With it a caller refuses an operation before that
+// has an effect which could not be audited.
 func (l *Log) Probe() error {
 	if !l.broken.Load() {
 		return nil
@@ -102,8 +101,8 @@ func (l *Log) Probe() error {
 	return l.Append(&Entry{Time: time.Now(), Endpoint: "audit", Outcome: Allowed, Reason: "the audit log can be written again"})
 }
 
-// Close waits for the write under way and closes the file. Later lines are
-// refused.
+// Close waits for the write under way and closes the file. Later calls return
+// ErrClosed.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,8 +146,8 @@ func (l *Log) writeFile(buf []byte) error {
 	return nil
 }
 
-// reopen compares the path with the open file, at most once a second, and
-// begins a new file if the old one was renamed or removed. The caller holds mu.
+// reopen compares the path with the open file, at most once a second, and creates
+// a new file if the old one was renamed or removed. The caller holds mu.
 func (l *Log) reopen() error {
 	if l.path == "" {
 		return nil
@@ -169,7 +168,7 @@ func (l *Log) reopen() error {
 }
 
 func (l *Log) open() error {
-	// O_NONBLOCK: a pipe put in the place of the file must not hang the server.
+	// O_NONBLOCK: a pipe in place of the file must not hang the server.
 	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
 		return fmt.Errorf("open %s: %w", l.path, ErrNotRegular)

@@ -49,9 +49,9 @@ type Config struct {
 	Token func(context.Context) (string, error)
 	// TLS is used for https; nil is the system's roots.
 	TLS *tls.Config
-	// SingleUse gives each request a connection of its own. Without it net/http
-	// by itself repeats a GET or HEAD whose reused connection breaks before an
-	// answer. Of other requests not one byte is ever sent twice.
+	// SingleUse gives each request its own connection. Without it, net/http itself
+	// repeats a GET or HEAD whose reused connection breaks before an answer. No byte
+	// of any other request is ever sent twice.
 	SingleUse bool
 	// Retries is how often a request is repeated after a Temporary error, with
 	// the pauses of Retry; 0 repeats nothing. A read is repeated after each such
@@ -64,9 +64,9 @@ type Config struct {
 }
 
 // Client calls one store of one server. Its methods may be called from many
-// goroutines. They return *Error for what the server refuses, and repeat
-// nothing unless Config.Retries says so: whether a request that failed has had
-// an effect is for the caller to look up.
+// goroutines. They return *Error if the server refuses a request, and repeat
+// nothing unless Config.Retries says so: after a failed change, the caller has to
+// find out whether it had an effect.
 type Client struct {
 	base      *url.URL // without /secrets/v1
 	store     string
@@ -77,8 +77,8 @@ type Client struct {
 	transport *http.Transport
 }
 
-// New returns a client, or all that is wrong with the configuration. It
-// connects to nothing yet.
+// New returns a client, or an error for an invalid configuration. It does not
+// connect yet.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(cfg.Server)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
@@ -113,9 +113,9 @@ func New(cfg Config) (*Client, error) {
 // Close closes the idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// checkRedirect follows a redirect of a GET on the same host, from http to
-// https say, and none that would turn a write into a GET, send the token to
-// another host, or send it in the clear.
+// checkRedirect follows a redirect of a GET on the same host, such as one from
+// http to https. It follows none that would turn a write into a GET, send the
+// token to another host, or send it in the clear.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	switch {
@@ -128,7 +128,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// call is one request to be made.
+// call is one request to make.
 type call struct {
 	method string
 	path   string // below /secrets/v1, escaped
@@ -200,7 +200,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the request: %w", err)
 	}
-	// With it net/http could send the body again.
+	// With GetBody, net/http could send the body again.
 	req.GetBody = nil
 	if k.header != nil {
 		req.Header = k.header

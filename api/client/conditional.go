@@ -7,16 +7,16 @@ import (
 	"secretstore/api/wire"
 )
 
-// Conditional changes a secret only while it is the one that the caller has
-// read: if somebody else was first there is ErrChanged, and nothing has
+// Conditional changes a secret only if it still has the value that the caller has
+// read. If another writer was first, the result is ErrChanged, and nothing has
 // happened.
 type Conditional struct {
 	client *Client
 	etag   string
 }
 
-// IfMatch returns the changes that demand the ETag of Secret; "*" demands any
-// value, as the changes without a condition do.
+// IfMatch returns changes that need the given ETag of a Secret. "*" is any value,
+// as for changes without a condition.
 func (c *Client) IfMatch(etag string) Conditional { return Conditional{c, etag} }
 
 // UpdateText is Client.UpdateText. ErrChanged, ErrNotFound.
@@ -34,6 +34,6 @@ func (i Conditional) Delete(ctx context.Context, path string) error {
 	return i.client.delete(ctx, path, i.header())
 }
 
-// header states the condition. Of no ETag at all it makes one that servers
-// refuse, rather than a change without a condition.
+// header returns the condition. An empty ETag becomes a condition that servers
+// refuse, and not a change without a condition.
 func (i Conditional) header() http.Header { return http.Header{"If-Match": {i.etag}} }

@@ -12,7 +12,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// The refusals that callers branch on, found with errors.Is.
+// The errors that callers branch on, with errors.Is.
 var (
 	ErrNotFound      = errors.New("not found")                // 404
 	ErrExists        = errors.New("already exists")           // 409
@@ -35,11 +35,11 @@ type Error struct {
 	Status      int    // HTTP status code
 	Title       string // "404 Not Found"
 	Description string // what to do next, in the server's words
-	// RetryAfter is how long the server asks to wait; 0 if it does not.
+	// RetryAfter is how long the server asks the client to wait; 0 if it does not.
 	RetryAfter time.Duration
+	RequestID  string        // of the request in the server's log and audit log
 	age        time.Duration // of a 304: as in Secret
-	own        bool          // it came from a secret store, not from something in its place
-	RequestID  string        // under which the server's log and audit log know the request
+	own        bool          // it came from a secret store, not from a proxy or another server
 }
 
 func (e *Error) Error() string {
@@ -49,8 +49,8 @@ func (e *Error) Error() string {
 	return e.Title + ": " + e.Description
 }
 
-// Is maps the error to the sentinels above. The three reasons of a 503 differ
-// only in their words, which the API's contract fixes.
+// Is matches the errors above. The reasons of a 503 differ only in their texts,
+// which are part of the API.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrNotFound:
@@ -98,7 +98,7 @@ func readError(res *http.Response) *Error {
 		e.age = ageOf(res.Header)
 		return e // has no body
 	}
-	body, _ := io.ReadAll(io.LimitReader(res.Body, maxError)) // what came is better than nothing
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxError)) // a part is better than nothing
 	var doc wire.Error
 	if json.Unmarshal(body, &doc) == nil && doc.Title != "" {
 		e.own = true
@@ -110,7 +110,7 @@ func readError(res *http.Response) *Error {
 	return e
 }
 
-// printable drops what could drive a terminal.
+// printable drops control characters, which could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

@@ -8,11 +8,11 @@ import (
 	"secretstore/api/wire"
 )
 
-// All of these are for superusers only, and but for Keys and Nodes need an
-// unsealed store. After an error that leaves open whether the server has acted, RekeyStatus
-// and RotationStatus tell: nothing here is repeated by the client.
+// All of these are for superusers only. All but Keys and Nodes need an unsealed
+// store. After an error that does not say whether the server has acted,
+// RekeyStatus and RotationStatus do.
 
-// StartRekey makes a new unseal key for new holders; the present one stays in
+// StartRekey makes a new unseal key for new holders. The present one stays in
 // force until they have verified it. ErrExists if a rekey is under way.
 func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Rekey, error) {
 	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey")}, r)
@@ -30,7 +30,7 @@ func (c *Client) VerifyRekey(ctx context.Context, nonce, share string) (wire.Rek
 	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyVerify{Nonce: nonce, Key: share})
 }
 
-// CancelRekey forgets the rekey that nonce names; "" removes a record that does
+// CancelRekey cancels the rekey that nonce names; "" removes a record that does
 // not authenticate. ErrNotFound.
 func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
 	// In the query: a proxy may drop the body of a DELETE.
@@ -38,13 +38,13 @@ func (c *Client) CancelRekey(ctx context.Context, nonce string) error {
 	return err
 }
 
-// Rotate adds a data key, which new writes use at once. ErrExists if older
-// rotations have to end first.
+// Rotate adds a data key, which new writes use at once. ErrExists if too many
+// rotations are under way.
 func (c *Client) Rotate(ctx context.Context) (wire.Rotation, error) {
 	return doJSON[wire.Rotation](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rotate")}, nil)
 }
 
-// RotationStatus returns how far the re-encryption has come.
+// RotationStatus returns the progress of the rotation.
 func (c *Client) RotationStatus(ctx context.Context) (wire.Rotation, error) {
 	return doJSON[wire.Rotation](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rotate")}, nil)
 }
@@ -54,8 +54,8 @@ func (c *Client) Keys(ctx context.Context) (wire.Keys, error) {
 	return doJSON[wire.Keys](ctx, c, call{method: http.MethodGet, path: c.ofStore("/keys")}, nil)
 }
 
-// Nodes returns the servers as the storage tells of them, which nobody has
-// checked: never connect to one of them. Superusers only; it works sealed.
+// Nodes returns the servers as described in the storage. Nothing in it is
+// verified: never connect to one of them. It works sealed.
 func (c *Client) Nodes(ctx context.Context) (wire.Nodes, error) {
 	return doJSON[wire.Nodes](ctx, c, call{method: http.MethodGet, path: c.ofStore("/nodes")}, nil)
 }

@@ -13,35 +13,36 @@ import (
 	"secretstore/api/wire"
 )
 
-// Secret is one secret as it was read.
+// Secret is one secret.
 type Secret struct {
 	Value []byte
-	// Binary says in which form it is stored.
+	// Binary: it is stored as bytes, not as text.
 	Binary bool
-	// ETag names the value, for IfMatch and GetOptions.IfNoneMatch: each write
-	// leaves another one.
+	// ETag identifies the value, for IfMatch and GetOptions.IfNoneMatch. Each write
+	// changes it.
 	ETag string
-	// The rest is known of text secrets only.
+	// Only text secrets have the following.
 	Description string
 	Labels      []string
 	Author      string
 	Created     time.Time // zero if not known
-	// Age is how long ago the storage last stood behind this answer; 0 while
-	// it is in reach. The server rounds it up to seconds.
+	// Age is how long ago the storage last confirmed this answer; 0 while it is
+	// reachable. The server rounds it up to seconds.
 	Age time.Duration
 }
 
-// GetOptions say how a secret is read. The zero value reads for oneself.
+// GetOptions say how a secret is read. The zero value reads the current value for
+// the caller itself.
 type GetOptions struct {
-	// Service, if not nil, names the service on whose behalf it is read; ""
+	// Service, if not nil, is the service on whose behalf the secret is read; ""
 	// is the root service.
 	Service *string
-	// Latest demands an answer from the storage itself.
+	// Latest asks the storage itself, not a cache.
 	Latest bool
-	// IfNoneMatch is the ETag of the value that is known already, or "": if it is
-	// still the one, there is ErrNotModified instead of an answer.
+	// IfNoneMatch is the ETag of the value that the caller has, or "". If the value
+	// is still the same, the result is ErrNotModified.
 	IfNoneMatch string
-	// Version asks for that value of the secret; 0 is the current one.
+	// Version is the version of the secret; 0 is the current one.
 	Version uint64
 }
 
@@ -65,7 +66,7 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	return secretOf(ans)
 }
 
-// readHeader is the head of a read, on behalf of a service if that is not nil.
+// readHeader returns the header of a read, on behalf of service if it is not nil.
 func readHeader(service *string) http.Header {
 	h := http.Header{"Accept": {wire.TypeJSON + ", " + wire.TypeBinary}}
 	if service != nil {
@@ -153,8 +154,8 @@ func (c *Client) delete(ctx context.Context, path string, h http.Header) error {
 }
 
 // List returns the names of all secrets below a folder, "" for the root,
-// relative to it and sorted bytewise. It reads page by page: what is written
-// meanwhile may be missing.
+// relative to it and sorted bytewise. It reads page by page: secrets that are
+// created meanwhile may be missing.
 func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
 	all := []string{}
 	for after := ""; ; {
@@ -167,7 +168,7 @@ func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
 			return all, nil
 		}
 		if page.Next <= after {
-			return nil, errNotJSON // a server that turns in circles
+			return nil, errNotJSON // a server that would make this loop endless
 		}
 		after = page.Next
 	}
@@ -204,25 +205,24 @@ func (c *Client) InitInfo(ctx context.Context) (wire.InitInfo, error) {
 	return doJSON[wire.InitInfo](ctx, c, call{method: http.MethodGet, path: c.ofStore("/init")}, nil)
 }
 
-// Init makes the keys of an empty store, which is sealed then. Superusers only.
+// Init makes the keys of an empty store, and leaves it sealed. Superusers only.
 func (c *Client) Init(ctx context.Context, r wire.InitRequest) (wire.InitResult, error) {
 	return doJSON[wire.InitResult](ctx, c, call{method: http.MethodPut, path: c.ofStore("/init")}, r)
 }
 
 // Unseal sends the unseal key or one share of it, as gpg prints it. The status
-// tells whether more shares are needed. Superusers only.
+// says whether more shares are needed. Superusers only.
 func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error) {
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: &key})
 }
 
-// ResetUnseal has the server forget the shares that were entered. Superusers
-// only.
+// ResetUnseal makes the server forget the shares entered so far. Superusers only.
 func (c *Client) ResetUnseal(ctx context.Context) (wire.SealStatus, error) {
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Reset: true})
 }
 
-// AutoUnseal unseals with the private key that the storage holds. encrypted is
-// a key of InitInfo, or "" for the one in the storage. Superusers only.
+// AutoUnseal unseals with the bootstrap key in the storage. encrypted is a key of
+// InitInfo, or "" for the one in the storage. Superusers only.
 func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealStatus, error) {
 	k := call{method: http.MethodPut, path: c.ofStore("/auto-unseal")}
 	if encrypted == "" {
@@ -231,7 +231,7 @@ func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealSta
 	return doJSON[wire.SealStatus](ctx, c, k, wire.KeyRequest{Key: encrypted})
 }
 
-// Seal makes the server, and all others on its storage, drop the keys.
+// Seal makes the server, and all others on its storage, drop their keys.
 // Superusers only.
 func (c *Client) Seal(ctx context.Context) (wire.SealStatus, error) {
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/seal")}, nil)

@@ -12,7 +12,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// Resolution is all that the tasks of some definitions need.
+// Resolution is all secrets that the tasks of some definitions need.
 type Resolution struct {
 	// Definitions are in the order in which they were sent.
 	Definitions []wire.Resolved
@@ -20,9 +20,9 @@ type Resolution struct {
 	Age time.Duration
 }
 
-// ResolveOptions say how definitions are resolved. The zero value will do.
+// ResolveOptions say how definitions are resolved.
 type ResolveOptions struct {
-	// Latest demands an answer from the storage itself.
+	// Latest asks the storage itself, not a cache.
 	Latest bool
 }
 
@@ -30,7 +30,7 @@ type ResolveOptions struct {
 // wire.ResolveRequest, or an array of these, in JSON. It gets all of them or
 // none: ErrUnresolvable.
 func (c *Client) Resolve(ctx context.Context, definition []byte, o ResolveOptions) (Resolution, error) {
-	ans, err := c.do(ctx, c.errand("/resolve", definition, o.Latest))
+	ans, err := c.do(ctx, c.batch("/resolve", definition, o.Latest))
 	if err != nil {
 		return Resolution{}, err
 	}
@@ -47,8 +47,8 @@ func (c *Client) Resolve(ctx context.Context, definition []byte, o ResolveOption
 	return r, nil
 }
 
-// ResolveSecrets is Resolve for a service and the secrets that it wants, by
-// names of the caller's own.
+// ResolveSecrets is Resolve for the secrets of a service, under names that the
+// caller chooses.
 func (c *Client) ResolveSecrets(ctx context.Context, r wire.ResolveRequest, o ResolveOptions) (Resolution, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -57,10 +57,11 @@ func (c *Client) ResolveSecrets(ctx context.Context, r wire.ResolveRequest, o Re
 	return c.Resolve(ctx, body, o)
 }
 
-// Check asks what would keep the tasks of a definition, as in Resolve, from
-// their secrets, and what looks like a mistake. It is empty if nothing does.
+// Check returns everything that would keep the tasks of a definition, as in
+// Resolve, from their secrets, and probable mistakes. It is empty if there is
+// nothing.
 func (c *Client) Check(ctx context.Context, definition []byte) ([]wire.Finding, error) {
-	ans, err := c.do(ctx, c.errand("/check", definition, false))
+	ans, err := c.do(ctx, c.batch("/check", definition, false))
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (c *Client) Check(ctx context.Context, definition []byte) ([]wire.Finding, 
 	return doc.Findings, nil
 }
 
-func (c *Client) errand(path string, definition []byte, latest bool) call {
+func (c *Client) batch(path string, definition []byte, latest bool) call {
 	h := http.Header{"Content-Type": {wire.TypeJSON}}
 	if latest {
 		h.Set("Cache-Control", "no-cache")

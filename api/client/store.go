@@ -15,33 +15,33 @@ import (
 const (
 	// readAtOnce bounds the reads of NewStore that are under way.
 	readAtOnce = 8
-	// pollEvery is how often a server is asked that answers a watch at once,
-	// with what is known: it is none that waits.
+	// pollEvery is the pause between requests to a server that answers a watch at
+	// once without a change: an old one, which does not know watches.
 	pollEvery = 10 * time.Second
 )
 
-// StoreConfig is what a Store keeps.
+// StoreConfig says what a Store keeps.
 type StoreConfig struct {
 	// Paths are the secrets. They need not exist yet.
 	Paths []string
 	// Service is as in GetOptions.
 	Service *string
-	// OnChange, if not nil, is called after a secret has got another value, has
-	// appeared or has gone: one call at a time, from a goroutine of the Store.
-	// It may call Get, and must not call Close.
+	// OnChange, if not nil, is called after a secret was created, changed or
+	// deleted: one call at a time, from a goroutine of the Store. It may call Get,
+	// and must not call Close.
 	OnChange func(path string)
 }
 
-// Store keeps a few secrets in memory as they are on the server, with one watch
-// for each. While the server is away, or the store sealed, it gives the last
-// known values, and says how old they are. Make it with NewStore and close it.
-// Its methods may be called from many goroutines.
+// Store keeps a few secrets in memory and follows their changes, with one watch
+// for each. While the server is away or sealed, it returns the last known values
+// and their age. Make it with NewStore, and close it. Its methods may be called
+// from many goroutines.
 type Store struct {
 	client  *Client
 	cfg     StoreConfig
 	end     context.CancelFunc
 	running sync.WaitGroup
-	telling sync.Mutex // held while OnChange runs
+	calling sync.Mutex // held while OnChange runs
 
 	mu   sync.Mutex
 	held map[string]*held // by path; the map itself never changes; what it holds is guarded by mu
@@ -49,18 +49,18 @@ type Store struct {
 
 // held is what is known of one secret.
 type held struct {
-	secret    Secret    // the last known; without an ETag there is none
+	secret    Secret    // the last known value; without an ETag there is none
 	refused   error     // why there is none: ErrNotFound, ErrDenied
-	confirmed time.Time // when the server last stood behind this
-	away      error     // why it does not now; nil if it does
+	confirmed time.Time // when the server last confirmed this
+	away      error     // why the server does not confirm it now; nil if it does
 }
 
 // ErrNotKept is returned by Store.Get for a path that was not in StoreConfig.
 var ErrNotKept = errors.New("not one of the secrets that the store keeps")
 
-// NewStore reads the secrets once, and begins to watch them. It fails if one
-// cannot be read, other than because it does not exist; with Config.Retries
-// that is tried some more. The context is for the start alone.
+// NewStore reads the secrets once, and begins to watch them. It fails if one of
+// them cannot be read, unless that does not exist; Config.Retries applies. The
+// context is only for the start.
 func NewStore(ctx context.Context, c *Client, cfg StoreConfig) (*Store, error) {
 	s := &Store{client: c, cfg: cfg, held: make(map[string]*held)}
 	for _, p := range cfg.Paths {
@@ -88,23 +88,23 @@ func NewStore(ctx context.Context, c *Client, cfg StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// Close ends the watches, and waits for them and for OnChange.
+// Close ends the watches, and waits for them and for OnChange to return.
 func (s *Store) Close() {
 	s.end()
 	s.running.Wait()
 }
 
-// keptAs writes a path as all its spellings.
+// keptAs returns one spelling for all spellings of a path.
 func keptAs(path string) string {
 	return strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
 }
 
 // Get returns a secret without asking the server. Its Age is 0 while the server
-// stands behind it (with a watch, so that it is as fresh as news travels), and
-// otherwise how long ago it last did; Away says why. ErrNotFound if it does not
-// exist, ErrDenied if it may not be read any more, ErrNotKept.
+// confirms the value with a watch, and otherwise how long ago it last did; Away
+// says why. ErrNotFound if the secret does not exist, ErrDenied if the permission
+// to read it was withdrawn, ErrNotKept.
 //
-// The value is shared with others: it must not be changed.
+// The value is shared with other callers and must not be changed.
 func (s *Store) Get(path string) (Secret, error) {
 	h := s.held[keptAs(path)]
 	if h == nil {
@@ -122,8 +122,8 @@ func (s *Store) Get(path string) (Secret, error) {
 	return secret, nil
 }
 
-// Away returns why a secret is only the last known one, or nil if the server
-// stands behind it. ErrNotKept.
+// Away returns why the server does not confirm the value of a secret now, or nil
+// if it does. ErrNotKept.
 func (s *Store) Away(path string) error {
 	h := s.held[keptAs(path)]
 	if h == nil {
@@ -141,7 +141,7 @@ func (s *Store) follow(ctx context.Context, path string, h *held) {
 		known, away := s.known(h)
 		o := WatchOptions{Service: s.cfg.Service}
 		if away {
-			o.Timeout = time.Millisecond // first of all whether it is back
+			o.Timeout = time.Millisecond // first check whether it is back
 		}
 		secret, err := s.client.Watch(ctx, path, known, o)
 		if ctx.Err() != nil {
@@ -149,9 +149,9 @@ func (s *Store) follow(ctx context.Context, path string, h *held) {
 		}
 		changed, failed := s.take(h, secret, err)
 		if changed && s.cfg.OnChange != nil {
-			s.telling.Lock()
+			s.calling.Lock()
 			s.cfg.OnChange(path)
-			s.telling.Unlock()
+			s.calling.Unlock()
 		}
 		var pause time.Duration
 		switch {
@@ -172,15 +172,15 @@ func (s *Store) follow(ctx context.Context, path string, h *held) {
 	}
 }
 
-// known returns the ETag that is known, and whether the server is away.
+// known returns the last known ETag, and whether the server is away.
 func (s *Store) known(h *held) (etag string, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return h.secret.ETag, h.away != nil
 }
 
-// take notes how a read or a watch ended, and returns whether the secret is
-// another one now; or the failure, if nothing is known about it.
+// take keeps the result of a read or a watch, and returns whether the secret has
+// changed, or the failure if the result says nothing about the secret.
 func (s *Store) take(h *held, secret Secret, err error) (changed bool, failed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,7 +188,7 @@ func (s *Store) take(h *held, secret Secret, err error) (changed bool, failed er
 	var same *Error
 	switch {
 	case err == nil && secret.ETag == "":
-		h.away = errNotJSON // from no secret store that has watches
+		h.away = errNotJSON // not from a secret store that has watches
 		return false, h.away
 	case err == nil:
 		changed = h.refused != nil || h.secret.ETag != secret.ETag
@@ -197,7 +197,7 @@ func (s *Store) take(h *held, secret Secret, err error) (changed bool, failed er
 		h.secret.Age = same.age
 	case errors.Is(err, ErrNotModified), refusal != nil:
 		if refusal == nil {
-			refusal = ErrNotFound // which is what was asked about
+			refusal = ErrNotFound // the watch was for a secret that does not exist
 		}
 		changed = h.refused != refusal
 		h.secret, h.refused = Secret{}, refusal
@@ -209,9 +209,9 @@ func (s *Store) take(h *held, secret Secret, err error) (changed bool, failed er
 	return changed, nil
 }
 
-// refused returns the sentinel for an answer of the secret store itself by
-// which there is no value (any more): a proxy, or another server in its place,
-// takes nothing away. Nil for everything else.
+// refused returns ErrNotFound or ErrDenied for an answer of the secret store
+// itself that says so, and nil otherwise: the answer of a proxy, or of another
+// server in its place, must not remove a value.
 func refused(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || !e.own {

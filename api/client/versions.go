@@ -9,29 +9,28 @@ import (
 	"secretstore/api/wire"
 )
 
-// Versions lists the values of a secret that can still be had, newest first,
-// also those of one that was deleted and can be undeleted. ErrNotFound if there
-// is neither.
+// Versions lists the versions of a secret, newest first. The secret may be
+// deleted, as long as it can be undeleted. ErrNotFound.
 func (c *Client) Versions(ctx context.Context, path string) (wire.Versions, error) {
 	return doJSON[wire.Versions](ctx, c, call{method: http.MethodGet, path: c.secret(path), query: url.Values{"versions": {"true"}}}, nil)
 }
 
-// DeleteVersion removes one earlier value of a secret, deleted or not.
-// ErrNotFound; ErrBadRequest for the newest one.
+// DeleteVersion removes one earlier version of a secret, deleted or not.
+// ErrNotFound; ErrBadRequest for the newest version.
 func (c *Client) DeleteVersion(ctx context.Context, path string, version uint64) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path), query: versionQuery(version)})
 	return err
 }
 
-// Undelete brings back a deleted secret as it was. ErrNotFound if there is none;
-// ErrExists if another has been created in its place.
+// Undelete restores a deleted secret. ErrNotFound if there is none; ErrExists if
+// another has been created in its place.
 func (c *Client) Undelete(ctx context.Context, path string) error {
 	_, err := c.do(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
 	return err
 }
 
-// Purge removes a secret, deleted or not, so that nothing is left that could be
-// undeleted. ErrNotFound.
+// Purge removes a secret, deleted or not, for good: it cannot be undeleted.
+// ErrNotFound.
 func (c *Client) Purge(ctx context.Context, path string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: c.secret(path), query: url.Values{"purge": {"true"}}})
 	return err

@@ -10,14 +10,15 @@ import (
 )
 
 const (
-	// defaultWatch is how long a watch waits where nothing is said.
+	// defaultWatch is how long a watch waits by default.
 	defaultWatch = time.Minute
-	// watchGrace is how much later than that the answer may come; then the
-	// connection counts as dead.
+	// watchGrace is how much later the answer may come before the connection counts
+	// as dead.
 	watchGrace = 30 * time.Second
 )
 
-// WatchOptions say how a secret is watched. The zero value does for oneself.
+// WatchOptions say how a secret is watched. The zero value watches for the caller
+// itself.
 type WatchOptions struct {
 	// Service is as in GetOptions.
 	Service *string
@@ -25,10 +26,10 @@ type WatchOptions struct {
 	Timeout time.Duration
 }
 
-// Watch waits until a secret is not the one that etag names, and returns it; an
-// empty etag says that it does not exist, as far as the caller knows. It is
-// ErrNotFound once it is deleted, and ErrNotModified if the time passes before.
-// Nothing is missed between one call and the next: the server compares.
+// Watch waits until the ETag of a secret differs from etag, and returns the
+// secret. An empty etag waits for a secret that does not exist yet. It is
+// ErrNotFound when the secret is deleted, and ErrNotModified when the time is
+// over. No change is missed between two calls, for the server compares ETags.
 func (c *Client) Watch(ctx context.Context, path, etag string, o WatchOptions) (Secret, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultWatch

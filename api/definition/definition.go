@@ -22,11 +22,11 @@ type Definition struct {
 	Containers []string
 }
 
-// Kind is the form of a definition. The zero Kind is none.
+// Kind is the form of a definition. The zero Kind is invalid.
 type Kind uint8
 
 // The forms. Plain is {"service":"/x","secrets":{"name":{"source":"…"}}}, for
-// those who place secrets by rules of their own.
+// clients that place secrets by their own rules.
 const (
 	App Kind = iota + 1
 	Pod
@@ -37,7 +37,7 @@ const (
 // Secret is one entry of "secrets".
 type Secret struct {
 	Name string
-	// Path is the secret in the store; the root if the source is no secret's
+	// Path is the secret in the store, or the root if the source is not a valid
 	// path.
 	Path acl.Path
 }
@@ -45,13 +45,13 @@ type Secret struct {
 // Valid reports whether the source is the path of a secret.
 func (s Secret) Valid() bool { return !s.Path.IsRoot() }
 
-// Encoded reports whether the value is base64 that is decoded when it is
-// delivered, which the last component of its path says.
+// Encoded reports whether the value is base64 and is decoded when it is
+// delivered. The last component of the path says so.
 func (s Secret) Encoded() bool { return strings.HasPrefix(s.Path.Name(), encodedPrefix) }
 
 const encodedPrefix = "__dcos_base64__"
 
-// Use is what a secret is used for. The zero Use is none.
+// Use is how a secret is used. The zero Use is invalid.
 type Use uint8
 
 // The uses. Unmounted is a pod's volume of a secret that no container mounts:
@@ -66,12 +66,12 @@ const (
 // Reference is one place where a definition names a secret.
 type Reference struct {
 	Use Use
-	// Secret is the name that is used, and Entry its index in Secrets; -1 if
-	// there is no such entry.
+	// Secret is the name, and Entry its index in Secrets, or -1 if there is no such
+	// entry.
 	Secret string
 	Entry  int
-	// Container is the container of a pod; "" for all of a pod's, or where the
-	// definition is no pod.
+	// Container is the container of a pod; "" for all containers of the pod, and
+	// for other definitions.
 	Container string
 	// Target is the name of the variable, the path of the file, or the name of
 	// the volume; "" for a pull config.
@@ -83,7 +83,7 @@ type Reference struct {
 // Defined reports whether the name is an entry of "secrets".
 func (r Reference) Defined() bool { return r.Entry >= 0 }
 
-// Place says where the reference stands, for people.
+// Place describes where the reference is, for people.
 func (r Reference) Place() string {
 	var place string
 	switch r.Use {
@@ -144,8 +144,8 @@ func (d *Definition) Unused() []Secret {
 }
 
 // EnvOf returns the variables of one container of a pod, sorted by name: those
-// of the pod, overridden by the container's own. Of an app or a job, whose only
-// container is "", all.
+// of the pod, overridden by the container's own. An app or a job has all in its
+// only container, "".
 func (d *Definition) EnvOf(container string) []Reference {
 	var all []Reference
 	for _, r := range d.References {
@@ -162,8 +162,8 @@ func (d *Definition) EnvOf(container string) []Reference {
 	return slices.CompactFunc(all, func(a, b Reference) bool { return a.Target == b.Target })
 }
 
-// Env returns the variables about which a pod and all its containers agree,
-// sorted by name. Of an app or a job, all.
+// Env returns the variables that have the same value in a pod and in all its
+// containers that set them, sorted by name. An app or a job returns all.
 func (d *Definition) Env() []Reference {
 	var all []Reference
 	at := make(map[string]int) // by name: in all
@@ -208,8 +208,8 @@ func (d *Definition) PullConfigOf(container string) (Reference, bool) {
 	return Reference{}, false
 }
 
-// PullConfig returns the one pull config of the definition, and whether there
-// is one: not where the containers of a pod have different ones.
+// PullConfig returns the only pull config of the definition, and whether there is
+// one. There is none if the containers of a pod have different ones.
 func (d *Definition) PullConfig() (Reference, bool) {
 	var found Reference
 	for _, r := range d.References {

@@ -12,14 +12,13 @@ import (
 
 // Parse reads one definition, or an array of them, which several reports.
 //
-// It refuses what could be read in two ways or not at all: invalid JSON or
-// UTF-8, names that occur twice, known members of a wrong type, a document that
-// is an app and a job at once. Members that it does not know are skipped. Errors
-// are *Error, or acl.ErrInvalidService for an id that is none, such as one with
-// `..`.
+// It refuses ambiguous documents: invalid JSON or UTF-8, duplicate names, known
+// members of a wrong type, a document that is an app and a job at once. It skips
+// members that it does not know. Errors are *Error, or acl.ErrInvalidService for
+// an invalid id, such as one with `..`.
 //
-// A source that is no secret's path, and a name that has no entry, are for the
-// caller to judge.
+// Sources that are not valid paths, and names without an entry, are left to the
+// caller.
 func Parse(doc []byte) (all []Definition, several bool, err error) {
 	if err := validate(doc); err != nil {
 		return nil, false, err
@@ -59,7 +58,7 @@ func (r *reader) count() error {
 	return nil
 }
 
-// definition reads one definition of whatever kind.
+// definition reads one definition of any kind.
 func (r *reader) definition(raw jsontext.Value, where string) (*Definition, error) {
 	if err := r.count(); err != nil {
 		return nil, err
@@ -86,14 +85,14 @@ func (r *reader) definition(raw jsontext.Value, where string) (*Definition, erro
 	if forms > 1 {
 		return nil, bad(where, `must have only one of "containers" (a pod), "run" (a job) and "service"`)
 	}
-	// Whoever passes a definition on has looked at the id that its scheduler goes
-	// by: no member that the scheduler ignores may make it another service's.
+	// A caller that passes a definition on has checked the id that the scheduler
+	// uses: a member that the scheduler ignores must not change the service.
 	id, parts := v[6], v[7:]
 	if !absent(v[0]) && !absent(id) {
 		return nil, bad(where, `must not have both "id" and "service"`)
 	}
 	if !absent(v[1]) && slices.ContainsFunc(parts, func(part jsontext.Value) bool { return !absent(part) }) {
-		return nil, bad(where, `must not be an app or a pod and a job at once: what a job ("run") needs stands inside of "run"`)
+		return nil, bad(where, `must not be an app or a pod and a job at once: the members of a job belong inside "run"`)
 	}
 	return form(r, raw, where)
 }
@@ -168,7 +167,7 @@ func (r *reader) pod(raw jsontext.Value, where string) (*Definition, error) {
 	return b.done()
 }
 
-// plain reads the form that only names secrets.
+// plain reads the form that only lists secrets.
 func (r *reader) plain(raw jsontext.Value, where string) (*Definition, error) {
 	v, err := pick(raw, where, "service", "secrets")
 	if err != nil {
@@ -179,7 +178,7 @@ func (r *reader) plain(raw jsontext.Value, where string) (*Definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	// "" and "/" are the root service, as where a service is named elsewhere.
+	// "" and "/" are the root service, as in X-Service-Id.
 	if d.Service, err = acl.ParseService(id); err != nil {
 		return nil, err
 	}
@@ -188,8 +187,8 @@ func (r *reader) plain(raw jsontext.Value, where string) (*Definition, error) {
 	return b.done()
 }
 
-// marathonID reads the id of an app or pod, in which slashes alone separate: to
-// Marathon prod.db is /prod.db, and never in the space prod.
+// marathonID reads the id of an app or pod. Only slashes separate its components:
+// to Marathon prod.db is /prod.db, and not in the space prod.
 func marathonID(raw jsontext.Value, where string) (acl.Service, error) {
 	id, err := definitionID(raw, where)
 	if err != nil {
@@ -215,8 +214,7 @@ func definitionID(raw jsontext.Value, where string) (string, error) {
 	return id, err
 }
 
-// builder fills in a definition. Its first error makes all that follows do
-// nothing.
+// builder fills in a definition. After its first error its methods do nothing.
 type builder struct {
 	r       *reader
 	d       *Definition
@@ -265,7 +263,7 @@ func (b *builder) secrets(raw jsontext.Value, where string) {
 		if err != nil {
 			return err
 		}
-		// Longer than any path, and escaped: it can only be invalid then.
+		// A longer one is invalid, even if it is escaped.
 		source, ok, err := text(v[0], where+".*.source", 3*acl.MaxPathBytes)
 		if err != nil {
 			return err
@@ -273,7 +271,7 @@ func (b *builder) secrets(raw jsontext.Value, where string) {
 		if !ok {
 			return bad(where+".*.source", `is missing: write {"name":{"source":"path/of/the/secret"}}`)
 		}
-		// Not a URL: a percent sign in it is one, which no path has.
+		// Not a URL: a percent sign is literal, and invalid in a path.
 		path, err := acl.ParsePath(url.PathEscape(source))
 		if err != nil {
 			path = acl.Path{}
@@ -284,7 +282,7 @@ func (b *builder) secrets(raw jsontext.Value, where string) {
 	})
 }
 
-// refer adds a reference, of which all but the entry is known.
+// refer adds a reference, and sets its entry.
 func (b *builder) refer(r Reference) error {
 	r.Entry = -1
 	if i, ok := b.entries[r.Secret]; ok {
@@ -294,8 +292,7 @@ func (b *builder) refer(r Reference) error {
 	return b.r.count()
 }
 
-// env reads {"NAME":{"secret":"name"}}; variables with plain values are none of
-// our business.
+// env reads {"NAME":{"secret":"name"}}; it skips variables with plain values.
 func (b *builder) env(raw jsontext.Value, where, container string) {
 	b.object(raw, where, func(name string, value jsontext.Value) error {
 		if value.Kind() != '{' {
@@ -310,7 +307,7 @@ func (b *builder) env(raw jsontext.Value, where, container string) {
 			return err
 		}
 		if name == "" || len(name) > maxName || strings.ContainsAny(name, "=\x00") {
-			return bad(where, "has a name that no environment variable can have")
+			return bad(where, "has a name that is not valid for an environment variable")
 		}
 		return b.refer(Reference{Use: Env, Secret: secret, Container: container, Target: name})
 	})
@@ -335,9 +332,9 @@ func (b *builder) volumes(raw jsontext.Value, where string) {
 	})
 }
 
-// filePath reads the path of a file. One that climbs out of the sandbox, or
-// that a program would read as another, is refused: whoever writes the file
-// trusts it.
+// filePath reads the path of a file. It refuses one that leaves the sandbox, or
+// that a program would read as another: the client that writes the file trusts
+// it.
 func filePath(raw jsontext.Value, where string) (string, error) {
 	path, _, err := text(raw, where, maxFilePath)
 	switch {
@@ -346,7 +343,7 @@ func filePath(raw jsontext.Value, where string) (string, error) {
 	case strings.Trim(path, "/") == "":
 		return "", bad(where, "is missing or empty")
 	case slices.Contains(strings.Split(path, "/"), ".."), strings.Contains(path, "\x00"):
-		return "", bad(where, "must not hold .. or a NUL")
+		return "", bad(where, "must not contain .. or a NUL")
 	}
 	return path, nil
 }
@@ -460,8 +457,8 @@ func (b *builder) unmounted() {
 	}
 }
 
-// boundEnv refuses a pod whose own variables, which each container gets, and
-// containers multiply.
+// boundEnv bounds the product of a pod's own variables and its containers, for
+// each container gets all of them.
 func (b *builder) boundEnv() {
 	own := 0
 	for _, r := range b.d.References {

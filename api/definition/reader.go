@@ -23,8 +23,8 @@ const (
 	maxFilePath = 1024
 )
 
-// Error says what is wrong with a document, and where, in words that repeat
-// nothing of it but the names of members that this package knows.
+// Error says what is wrong with a document, and where. It repeats nothing of the
+// document but the names of members that this package knows.
 type Error struct {
 	Where string // such as [2].container.volumes[0].secret; "" for all of it
 	What  string
@@ -45,9 +45,9 @@ const (
 	textTooMany = "names too many secrets: send fewer definitions at once"
 )
 
-// validate reads over the whole document. What it takes is one JSON value with
-// distinct names, in valid UTF-8, within the bounds: the functions below read
-// parts of it, for which syntax is no question any more.
+// validate reads the whole document. It accepts one JSON value with distinct
+// names, in valid UTF-8, within the bounds. The functions below read parts of it
+// and need not check the syntax again.
 func validate(doc []byte) error {
 	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
 	for tokens := 0; ; tokens++ {
@@ -70,8 +70,8 @@ func validate(doc []byte) error {
 	return nil
 }
 
-// absent reports whether a member is missing or null, which Marathon writes for
-// what is not set.
+// absent reports whether a member is missing or null. Marathon writes null for
+// members that are not set.
 func absent(raw jsontext.Value) bool { return len(raw) == 0 || raw.Kind() == 'n' }
 
 // object calls each with the members of an object. An absent one has none.
@@ -103,8 +103,7 @@ func object(raw jsontext.Value, where string, each func(name string, value jsont
 	return nil
 }
 
-// pick returns the values of the members that are named, nil where there is no
-// such member.
+// pick returns the values of the named members, nil for a missing one.
 func pick(raw jsontext.Value, where string, names ...string) ([]jsontext.Value, error) {
 	found := make([]jsontext.Value, len(names))
 	err := object(raw, where, func(name string, value jsontext.Value) error {
@@ -157,7 +156,7 @@ func part(d *jsontext.Decoder, raw jsontext.Value) (jsontext.Value, error) {
 	return raw[end-int64(len(value)) : end], nil
 }
 
-// text reads a string of at most limit bytes; ok is false where it is absent.
+// text reads a string of at most limit bytes; ok is false if it is absent.
 func text(raw jsontext.Value, where string, limit int) (s string, ok bool, err error) {
 	if absent(raw) {
 		return "", false, nil
@@ -165,7 +164,7 @@ func text(raw jsontext.Value, where string, limit int) (s string, ok bool, err e
 	if raw.Kind() != '"' {
 		return "", false, bad(where, "must be a string")
 	}
-	// Before it is copied: an escape takes six bytes at most.
+	// Checked before it is copied: an escape takes at most six bytes.
 	if len(raw) > 6*limit+2 {
 		return "", false, tooLong(where, limit)
 	}

@@ -2,21 +2,22 @@ package wire
 
 import "time"
 
-// RekeyRequest is what PUT /rekey takes.
+// RekeyRequest is the body of PUT /rekey.
 type RekeyRequest struct {
 	Shares    int      `json:"shares"`
 	Threshold int      `json:"threshold"`
 	PGPKeys   []string `json:"pgp_keys"` // as in InitRequest, of the new holders
-	// Current are shares of the present unseal key, as gpg prints them: as many
-	// as its threshold where it has several holders, else none.
+	// Current are shares of the present unseal key, as gpg prints them: as many as
+	// its threshold if it has several holders, and none otherwise.
 	Current []string `json:"current,omitempty"`
 	// Rotate also makes a new root key and rotates all records.
 	Rotate bool `json:"rotate,omitzero"`
 }
 
 // Rekey is the state of a rekey: the answer to GET and PUT /rekey, and to PUT
-// /rekey/{store}/verify. Where none is under way GET answers Active alone;
-// after the verify that put the new key in force the rest describes it.
+// /rekey/{store}/verify. If none is under way, GET answers with Active alone.
+// After the verify that put the new key in force, Active is false and the rest
+// describes the finished rekey.
 type Rekey struct {
 	Nonce        string   `json:"nonce"` // names this rekey
 	Shares       int      `json:"shares"`
@@ -26,38 +27,37 @@ type Rekey struct {
 	Rotate       bool     `json:"rotate"`
 	// Started is in UTC, to the second.
 	Started  time.Time `json:"started"`
-	Progress int       `json:"progress"` // shares that were verified
+	Progress int       `json:"progress"` // shares verified so far
 	Active   bool      `json:"active"`
 }
 
-// NoRekey is the answer to GET /rekey where none is under way.
+// NoRekey is the answer to GET /rekey if none is under way.
 type NoRekey struct {
 	Active bool `json:"active"` // always false
 }
 
-// RekeyVerify is what PUT /rekey/{store}/verify takes.
+// RekeyVerify is the body of PUT /rekey/{store}/verify.
 type RekeyVerify struct {
 	Nonce string `json:"nonce"`
 	Key   string `json:"key"` // one share of the new unseal key, as gpg prints it
 }
 
-// RekeyCancel is what DELETE /rekey takes, unless the query parameter nonce
-// says it.
+// RekeyCancel is the body of DELETE /rekey, unless the nonce is in the query.
 type RekeyCancel struct {
-	// Nonce names the rekey. An empty one removes a record that does not
-	// authenticate, and so has no nonce; never one that does.
+	// Nonce names the rekey. An empty one removes only a record that does not
+	// authenticate, and therefore has no nonce.
 	Nonce *string `json:"nonce"`
 }
 
 // Rotation is the answer to GET and PUT /rotate.
 type Rotation struct {
 	Term  uint32 `json:"term"`          // of the data key of new writes
-	Total int64  `json:"records_total"` // seen by the present pass
+	Total int64  `json:"records_total"` // seen by the present sweep
 	Done  int64  `json:"records_done"`  // of them, under Term
 	State string `json:"state"`         // "idle", "running", "verifying" or "blocked"
 	Terms int    `json:"terms"`         // how many data keys there are
-	// Damaged is how many records open under no key, and DamagedRecord names one:
-	// they keep the older data keys from leaving.
+	// Damaged is the number of records that no key opens, and DamagedRecord names
+	// one of them. The older data keys are kept while there are any.
 	Damaged       int64  `json:"records_damaged,omitempty"`
 	DamagedRecord string `json:"damaged_record,omitempty"`
 }
@@ -69,7 +69,7 @@ type Keys struct {
 	Threshold int         `json:"threshold"`
 	// BootstrapKeyHeld: the storage holds a private key that unseals.
 	BootstrapKeyHeld bool `json:"bootstrap_key_held"`
-	// Sealed: the members below are not known, and false or 0.
+	// Sealed: the members below are unknown, and false or 0.
 	Sealed        bool  `json:"sealed"`
 	RekeyUnderWay bool  `json:"rekey_under_way"`
 	Terms         int   `json:"terms"`       // data keys
@@ -82,15 +82,15 @@ type Keys struct {
 // KeyHolder is one holder of the unseal key.
 type KeyHolder struct {
 	Fingerprint string `json:"fingerprint"` // lower-case hex, primary key
-	// UserID is what the key itself says: nobody has verified it. "" if none.
+	// UserID is in the key itself, and is not verified. "" if there is none.
 	UserID    string `json:"user_id"`
 	Algorithm string `json:"algorithm"` // of the key that encrypts, such as "RSA 4096"
-	// Expires is when nothing can be encrypted to the key any more; null if
-	// never. What was encrypted before still opens.
+	// Expires is from when nothing can be encrypted to the key; null is never. It
+	// still opens older messages.
 	Expires *time.Time `json:"expires"`
-	// Warning is about a key that expires soon or has; "" if there is none.
+	// Warning is about a key that expires soon or has expired; "" if there is none.
 	Warning string `json:"warning"`
-	// Problem is why a new unseal key could not be encrypted to this holder;
-	// "" if it could.
+	// Problem is why a new unseal key cannot be encrypted to this holder; "" if it
+	// can.
 	Problem string `json:"problem"`
 }

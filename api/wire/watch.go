@@ -4,9 +4,9 @@ package wire
 const (
 	EventChanged = "changed" // data: Event; created, or another value
 	EventDeleted = "deleted" // data: Event
-	// EventResync: changes may have been missed; look at everything again.
+	// EventResync: changes may have been missed; read everything again.
 	EventResync = "resync"
-	// EventEnd: nothing more comes, for the reason in the data, an Error.
+	// EventEnd: the stream ends, for the reason in the data, an Error.
 	EventEnd  = "end"
 	EventPing = "ping"
 )

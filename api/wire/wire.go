@@ -2,7 +2,7 @@
 // its clients share. It depends on the standard library alone, so that a
 // client can import it without the server.
 //
-// It holds no behaviour: what a document means is said in package api.
+// It has no behavior.
 package wire
 
 import "time"
@@ -15,9 +15,9 @@ const (
 	// query parameter ServiceParam means the same.
 	ServiceHeader = "X-Service-Id"
 	ServiceParam  = "service"
-	// WatchParam holds the ETag of the value that a client knows who waits for
-	// another one, for TimeoutParam at most. PrefixParam is the folder that a
-	// stream of changes tells of.
+	// WatchParam is the ETag of the value that a client has while it waits for
+	// another, for TimeoutParam at most. PrefixParam is the folder of a stream of
+	// changes.
 	WatchParam   = "watch"
 	TimeoutParam = "timeout"
 	PrefixParam  = "prefix"
@@ -29,29 +29,29 @@ const (
 	RequestIDHeader = "X-Request-Id"
 
 	// TypeJSON and TypeBinary are the content types of a text and of a binary
-	// secret, exactly so: clients compare the whole string.
+	// secret. Clients compare the whole string, so they have no parameters.
 	TypeJSON   = "application/json"
 	TypeBinary = "application/octet-stream"
-	// TypeEvents is that of a stream of changes.
+	// TypeEvents is the content type of a stream of changes.
 	TypeEvents = "text/event-stream"
 )
 
 // MaxListLimit is the largest page of a list.
 const MaxListLimit = 10000
 
-// Secret is what GET answers for a text secret.
+// Secret is the answer to GET for a text secret.
 type Secret struct {
 	Value       string   `json:"value"`
 	Description string   `json:"description,omitempty"`
 	Labels      []string `json:"labels,omitempty"`
 	// Author is the uid that created the secret, Created when: RFC 3339, UTC.
-	// Both are set by the server; what a client sends in them is ignored.
+	// The server sets both, and ignores what a client sends in them.
 	Author  string `json:"author,omitempty"`
 	Created string `json:"created,omitempty"`
 }
 
-// SecretWrite is what PUT and PATCH take for a text secret. Nil metadata stays
-// as it is.
+// SecretWrite is the body of PUT and PATCH for a text secret. Nil metadata stays
+// unchanged.
 type SecretWrite struct {
 	Value       string    `json:"value"`
 	Description *string   `json:"description,omitempty"`
@@ -74,11 +74,10 @@ type Backend struct {
 	Driver      string `json:"driver"`
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
-	// UUID tells one store from any other, for clients that pin it; absent
-	// before init.
+	// UUID identifies the store, for clients that pin it; absent before init.
 	UUID string `json:"uuid,omitempty"`
-	// Development says that the store is one of "secretstore server --dev",
-	// which may be thrown away; absent otherwise.
+	// Development marks a store of "secretstore server --dev", which may be thrown
+	// away; absent otherwise.
 	Development bool `json:"development,omitzero"`
 }
 
@@ -87,17 +86,17 @@ type Backends struct {
 	Array []Backend `json:"array"`
 }
 
-// Nodes is the answer to GET /nodes: the servers of the store as they, or others
-// in their name, describe themselves in the storage. Nothing of it has been
-// checked. A client shows it to people and never connects to what it names:
-// whoever can write to the storage could collect shares and tokens there.
+// Nodes is the answer to GET /nodes: the servers of the store, as described in
+// the storage by themselves, or by others in their name. Nothing in it is
+// verified. A client shows it to people and never connects to an address in it:
+// an attacker who can write to the storage could collect shares and tokens there.
 type Nodes struct {
 	Array []Node `json:"array"` // never null on the wire
-	// Ignored is how many entries made no sense.
+	// Ignored is the number of malformed entries.
 	Ignored int `json:"ignored,omitzero"`
 }
 
-// Node is one server, as told by the storage.
+// Node is one server, as described in the storage.
 type Node struct {
 	ID      string    `json:"id"` // of its process
 	Name    string    `json:"name"`
@@ -105,34 +104,35 @@ type Node struct {
 	Version string    `json:"version"`
 	State   string    `json:"state"` // unsealed, sealed, uninitialized, damaged, unknown
 	Since   time.Time `json:"since"` // of State
-	// Self: this is the server that answers.
+	// Self marks the server that answers.
 	Self bool `json:"self"`
 }
 
-// SealStatus is the answer to GET /seal-status and to what changes it.
+// SealStatus is the answer to GET /seal-status, and to the requests that change
+// it.
 type SealStatus struct {
 	Sealed    bool `json:"sealed"`
 	Threshold int  `json:"threshold"`
 	Shares    int  `json:"shares"`
-	// Progress is how many different shares wait for the others.
+	// Progress is the number of different shares entered so far.
 	Progress int `json:"progress"`
 	// UUID is as in Backend.
 	UUID string `json:"uuid,omitempty"`
-	// Warnings are what an operator should know (a policy file that could not
-	// be read again, a damaged storage); only superusers get them.
+	// Warnings are for operators (a policy file that could not be read again, a
+	// damaged storage); only superusers get them.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// InitRequest is what PUT /init takes.
+// InitRequest is the body of PUT /init.
 type InitRequest struct {
 	Shares    int `json:"shares"`
 	Threshold int `json:"threshold"`
 	// PGPKeys are base64 of binary or armored public keys, one for each
 	// share; white space anywhere is ignored.
 	PGPKeys []string `json:"pgp_keys"`
-	// Replace does an init of a moment ago over: it is the first of the keys that
-	// its answer had. Only the same principal can, on the same server, within 15
-	// minutes, and while nobody has unsealed the store.
+	// Replace replaces a recent init; it is the first of the keys in its answer.
+	// Only the same principal can do so, on the same server, within 15 minutes, and
+	// while nobody has unsealed the store.
 	Replace string `json:"replace,omitempty"`
 }
 
@@ -151,33 +151,33 @@ type InitResult struct {
 	RootToken    string   `json:"root_token"`
 }
 
-// UnsealRequest is what PUT /unseal takes: exactly one of both.
+// UnsealRequest is the body of PUT /unseal: exactly one of its members.
 type UnsealRequest struct {
 	// Key is the unseal key or one share of it, as gpg prints it.
 	Key *string `json:"key,omitempty"`
-	// Reset forgets the shares that were entered.
+	// Reset forgets the shares entered so far.
 	Reset bool `json:"reset,omitzero"`
 }
 
-// KeyRequest is what PUT /auto-unseal takes, unless it has no body.
+// KeyRequest is the body of PUT /auto-unseal, which may be missing.
 type KeyRequest struct {
 	Key string `json:"key"` // an encrypted key of InitInfo
 }
 
-// Error is the body of every answer that is not a success.
+// Error is the body of each answer that is not a success.
 type Error struct {
 	Title       string `json:"title"`       // "404 Not Found"
 	Description string `json:"description"` // what to do next
 }
 
-// TaskTokenRequest is what POST /task-token takes.
+// TaskTokenRequest is the body of POST /task-token.
 type TaskTokenRequest struct {
 	// Service is the id of the service whose tasks the token is for.
 	Service string `json:"service"`
 	// TTL is how long the token lives, as in "90s" or "2h"; "" is 60s.
 	TTL string `json:"ttl,omitempty"`
 	// Uses is how often it can be used, on all servers together: 0 is any number
-	// of times while it lives, and nil is once.
+	// of times while it lives, nil is once.
 	Uses *int `json:"uses,omitempty"`
 }
 
