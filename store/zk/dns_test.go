@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 
 // TestServersAreLookedUpAgain moves the members of an ensemble to other
 // addresses, one after the other and all at once. Somebody else listens where
-// they were. It replaces the resolver of the process, so it runs alone.
+// they were. All names of the process are looked up in its own DNS server, so it
+// runs alone.
 func TestServersAreLookedUpAgain(t *testing.T) {
 	server := zk.SharedServer(t)
 	names := useNames(t)
@@ -60,7 +62,22 @@ func (n *names) set(name, address string) {
 	n.by[name] = net.ParseIP(address).To4()
 }
 
-// useNames has this process ask names for the rest of the test.
+// nameServer is the address of the DNS server that this process asks; nil is
+// the system's.
+var nameServer atomic.Pointer[string]
+
+// The resolver is replaced once, before all tests: a connection of an earlier
+// test may still look a name up while it ends.
+func init() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if own := nameServer.Load(); own != nil {
+			network, address = "udp", *own
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+}
+
+// useNames makes this process ask names for the rest of the test.
 func useNames(t *testing.T) *names {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -68,12 +85,10 @@ func useNames(t *testing.T) *names {
 	n := &names{by: make(map[string]net.IP)}
 	var running sync.WaitGroup
 	running.Go(func() { n.serve(conn) })
-	before := net.DefaultResolver
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
+	address := conn.LocalAddr().String()
+	nameServer.Store(&address)
 	t.Cleanup(func() {
-		net.DefaultResolver = before
+		nameServer.Store(nil)
 		conn.Close()
 		running.Wait()
 	})

@@ -115,7 +115,8 @@ func TestGenuineRepliesPass(t *testing.T) {
 		zktest.Super("super:"+base64.StdEncoding.EncodeToString(sum[:])),
 		zktest.Java("-Dzookeeper.extendedTypesEnabled=true -Dzookeeper.reconfigEnabled=true"))
 	s := &seen{t: t, sent: map[int32]int32{}, replies: map[int32]int{}, errors: map[int32]int{}, others: map[int32]int{}}
-	c, events, err := zk.Connect([]string{server.Addr()}, time.Second, zk.WithDialer(s.dial), zk.WithLogger(silent{}))
+	// On a busy machine ZooKeeper takes seconds for a large transaction.
+	c, events, err := zk.Connect([]string{server.Addr()}, 15*time.Second, zk.WithDialer(s.dial), zk.WithLogger(silent{}))
 	if err != nil {
 		t.Fatal(err)
 	}
