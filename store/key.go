@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// The limits of a Key, in bytes. A component is bounded by what a ZooKeeper
-// znode name and a listing of many of them bear comfortably, the whole key by
-// what every request repeats.
+// The limits of a Key, in bytes. A component is bounded because it is the name of a
+// znode, of which a listing may have many; the whole key, because every request
+// repeats it.
 const (
 	MaxComponent = 400
 	MaxKey       = 1024
 )
 
-// ErrInvalidKey: the key breaks the rules that are written at Key. Keys are
-// built by this program, so it is a programming error, never a user's.
+// ErrInvalidKey: the key breaks the rules stated at Key. This program builds all
+// keys, so it is a programming error, never a user's.
 var ErrInvalidKey = errors.New("invalid record key")
 
-// ValidKey returns nil if key follows the rules written at Key, otherwise an
-// error that matches ErrInvalidKey. The empty key (the root, which only
-// Children accepts) is not valid here.
+// ValidKey returns nil if key follows the rules stated at Key, otherwise an error
+// that matches ErrInvalidKey. The empty key (the root, which only Children accepts)
+// is not valid here.
 //
-// The alphabet is the same for all backends although some would bear more: a
-// component that is "..", or holds a "/" or a NUL, must never reach a storage
-// that gives it a meaning of its own.
+// The alphabet is the same for all backends, although some would accept more: a
+// component that is "..", or contains a "/" or a NUL, must never reach a storage
+// where it has another meaning.
 func ValidKey(key Key) error {
 	if key == "" {
 		return fmt.Errorf("%w: empty", ErrInvalidKey)

@@ -1,11 +1,11 @@
 // Package store defines what the Secret Store asks of its storage: opaque
-// bytes under keys, conditional writes, atomic transactions, and word of
-// changes. It knows neither policy nor plaintext; whoever can write to the
-// storage is taken for an attacker, so nothing read here is trusted by its
-// callers until it has been authenticated.
+// bytes under keys, conditional writes, atomic transactions, and notification of
+// changes. It knows neither policy nor plaintext. Anyone who can write to the
+// storage counts as an attacker, so callers do not trust what they read here
+// until they have authenticated it.
 //
-// The backends (store/bolt, store/zk, store/memory) are held to one contract
-// by store/storetest.
+// store/storetest checks that the backends (store/bolt, store/zk, store/memory)
+// keep one contract.
 package store
 
 import (
@@ -23,14 +23,14 @@ import (
 type Key = string
 
 // Version is the state of one record, as seen by a read or left by a write. It
-// changes with every write of the record. It says nothing across a deletion:
-// ZooKeeper starts again at 0 when a znode is made anew.
+// changes with every write of the record. Versions before and after a deletion
+// cannot be compared: ZooKeeper starts again at 0 when a znode is made anew.
 type Version int64
 
 // MaxData is the largest record in bytes. A ZooKeeper server at its default
 // jute.maxbuffer drops the whole connection on a request of more than
-// 1,048,575 bytes, path and ACL included, so it is checked before anything is
-// sent. MaxTransaction bounds the sum over the operations of one Apply.
+// 1,048,575 bytes, path and ACL included, so the size is checked before anything
+// is sent. MaxTransaction bounds the sum over the operations of one Apply.
 const (
 	MaxData        = 512 << 10
 	MaxTransaction = 900 << 10
@@ -41,7 +41,7 @@ type Consistency int
 
 const (
 	// Cached permits an answer from memory: normally milliseconds old, and
-	// marked with its Age once the storage is known to be out of reach.
+	// with an Age once the storage is known to be out of reach.
 	Cached Consistency = iota
 	// Latest is linearizable: it sees every write that was acknowledged by
 	// any server before the read began.
@@ -61,8 +61,8 @@ type Node struct {
 	// Revision is that of the last write of the record. Zero if the backend
 	// does not report it.
 	Revision Revision
-	// Age is zero for an answer that the storage stands behind; otherwise how
-	// long ago it last did (the storage is out of reach).
+	// Age is zero while the storage is in reach. Otherwise it is how long ago
+	// the answer was certainly right.
 	Age time.Duration
 }
 
@@ -71,9 +71,9 @@ type Node struct {
 type Listing struct {
 	Names []string
 	Age   time.Duration // as in Node
-	// Changed is set, before the write that does it is acknowledged here, once
-	// Children with Cached might answer otherwise. Nil where the backend does
-	// not tell. It says nothing about whether the storage is in reach.
+	// Changed is set once Children with Cached might answer differently, before
+	// this backend acknowledges the write that changed the listing. Nil if the
+	// backend does not report it. It does not say whether the storage is in reach.
 	Changed *atomic.Bool
 }
 
@@ -81,14 +81,14 @@ type Listing struct {
 func (l *Listing) Current() bool { return l.Changed != nil && !l.Changed.Load() }
 
 // The errors that callers branch on. All others are failures of the storage
-// itself and are answered as internal errors.
+// itself, which clients see as internal errors.
 var (
 	// ErrNotFound: no such record. A key that only has children is not a record.
 	ErrNotFound = errors.New("no such record")
 	// ErrExists: Create found a record under the key.
 	ErrExists = errors.New("record exists")
-	// ErrConflict: the record is not at the version that was asked for (an
-	// absent record is ErrNotFound instead).
+	// ErrConflict: the record is at another version than the operation demands
+	// (an absent record is ErrNotFound instead).
 	ErrConflict = errors.New("record has changed")
 	// ErrNotEmpty: a key that has children cannot be deleted.
 	ErrNotEmpty = errors.New("record has children")
@@ -97,13 +97,13 @@ var (
 	// ErrUnavailable: the storage did not answer in time or is out of reach.
 	// A write that failed with it had no effect and never will have one.
 	ErrUnavailable = errors.New("storage unreachable")
-	// ErrOutcomeUnknown: a write was sent, and whether it took effect could
-	// not be found out before the deadline. It also matches ErrUnavailable.
+	// ErrOutcomeUnknown: a write was sent, and before the deadline it was not
+	// possible to find out whether it took effect. It also matches ErrUnavailable.
 	ErrOutcomeUnknown = fmt.Errorf("outcome of the write unknown: %w", ErrUnavailable)
 )
 
 // OpError says which operation of a transaction was refused, and why (one of
-// the sentinels above, found with errors.Is). Nothing of the transaction has
+// the errors above, found with errors.Is). No operation of the transaction has
 // taken effect.
 type OpError struct {
 	Index int // into the ops given to Apply
@@ -113,7 +113,7 @@ type OpError struct {
 
 func (e *OpError) Error() string { return fmt.Sprintf("%s: %v", e.Key, e.Err) }
 
-// Unwrap returns the sentinel.
+// Unwrap returns the reason.
 func (e *OpError) Unwrap() error { return e.Err }
 
 // OpKind is what an Op does. The zero value is refused.
@@ -136,8 +136,8 @@ type Op struct {
 	Key     Key
 	Data    []byte
 	Version Version
-	// Quiet: the record means what it meant before (it was encrypted anew, for
-	// one), so Backend.Changes does not tell of it.
+	// Quiet says that the record means the same as before, for example because it
+	// was only encrypted again. Backend.Changes does not report it.
 	Quiet bool
 }
 
@@ -148,7 +148,7 @@ func Check(key Key, v Version) Op { return Op{Kind: OpCheck, Key: key, Version: 
 // Parents need not exist.
 func Create(key Key, data []byte) Op { return Op{Kind: OpCreate, Key: key, Data: data} }
 
-// Ensure makes a record unless it exists already, whatever it then holds.
+// Ensure makes a record unless it exists already, with whatever data.
 func Ensure(key Key, data []byte) Op { return Op{Kind: OpEnsure, Key: key, Data: data} }
 
 // Set replaces the record, which must be at version v. Data must not be empty.
@@ -156,10 +156,10 @@ func Set(key Key, data []byte, v Version) Op {
 	return Op{Kind: OpSet, Key: key, Data: data, Version: v}
 }
 
-// Bump makes a record, or writes over whatever it holds at whatever version: the
-// version is another one afterwards. It is for records that only tell, by their
-// version, that something has happened. Where several do it at the same time,
-// each of them sees it changed, but it may have changed only once.
+// Bump makes a record, or replaces it whatever its version: afterwards the version
+// is another one. It is for records whose version says that something has happened.
+// If several transactions do it at the same time, each sees the version changed, but
+// it may have changed only once.
 func Bump(key Key, data []byte) Op { return Op{Kind: OpBump, Key: key, Data: data} }
 
 // Delete removes the record, which must be at version v and have no children.
@@ -177,12 +177,12 @@ type Backend interface {
 	Children(ctx context.Context, key Key, c Consistency) (Listing, error)
 
 	// Apply does all operations, in order, or none. It returns the version
-	// that each operation left (for Check, for Bump and for an Ensure that found
-	// a record: unspecified). A refusal is an *OpError. A read on this backend
-	// that begins after Apply has returned sees its effect. No two operations
-	// name the same key. ops and their data belong to the backend from now on,
-	// also after an error: a write whose caller is gone may still be on its way.
-	// Callers may read them, and give them again.
+	// that each operation left (unspecified for Check, Bump and an Ensure that found
+	// a record). A refusal is an *OpError. A read on this backend that begins after
+	// Apply has returned sees its effect. No two operations name the same key. ops
+	// and their data belong to the backend from now on, also after an error: a write
+	// whose caller has left may still be on its way. Callers may read them, and pass
+	// them again.
 	Apply(ctx context.Context, ops ...Op) ([]Version, error)
 
 	// Watch calls notify, from a goroutine of the backend, soon (on ZooKeeper
@@ -194,11 +194,10 @@ type Backend interface {
 
 	// Changes calls notify, from one goroutine of the backend, soon (on
 	// ZooKeeper well within a second) after anything was changed through any
-	// backend on the same records, but for what was Quiet. A read that begins
-	// within notify, or later, sees what is told. Nothing after Changes has
-	// returned goes untold; where it cannot be told what has changed, Missed
-	// is. notify must not block. It ends with the context or the backend. One
-	// costs the same however many records are of interest.
+	// backend on the same records, unless the change was Quiet. A read that begins
+	// in notify, or later, sees the changes. Every change after Changes has returned
+	// is reported, or else Missed is. notify must not block. It ends with the context
+	// or the backend. Its cost does not depend on how many records are of interest.
 	Changes(ctx context.Context, notify func(Changes))
 
 	// Ping asks the storage itself whether it answers.

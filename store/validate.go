@@ -10,7 +10,7 @@ import (
 // its operations of the length of the key and of OpOverhead. Without it a
 // transaction of very many operations with little or no data would pass
 // MaxTransaction and yet be larger than a ZooKeeper server accepts, which
-// breaks the connection for everybody who shares it. MaxTransaction and
+// breaks the connection for everyone who shares it. MaxTransaction and
 // MaxNaming together stay 28 KiB below that limit.
 const (
 	MaxNaming  = 96 << 10
@@ -23,12 +23,12 @@ const (
 var ErrInvalidOp = errors.New("invalid operation")
 
 // CheckOps returns nil if ops may be given to Apply: known kinds, valid keys,
-// data exactly where it belongs, sizes within MaxData, MaxTransaction and
+// data exactly where an operation writes it, sizes within MaxData, MaxTransaction and
 // MaxNaming, no key twice, no negative version. Otherwise it returns an
 // *OpError for the first operation at fault, with ErrInvalidOp, ErrInvalidKey
 // or ErrTooLarge. Every backend calls it before it does anything else.
 //
-// A negative version is refused because ZooKeeper takes -1 for "any version",
+// A negative version is refused because ZooKeeper understands -1 as "any version",
 // which would turn a conditional write into an unconditional one.
 func CheckOps(ops []Op) error {
 	data, naming := 0, 0
@@ -50,11 +50,11 @@ func CheckOps(ops []Op) error {
 	return nil
 }
 
-// fewOps is up to how many operations comparing each with all is quicker than a
-// map; nearly all transactions are as small.
+// fewOps is the number of operations up to which comparing each with all others is
+// faster than a map. Nearly all transactions are that small.
 const fewOps = 12
 
-// keySet is the keys of the operations before one; nil where they are few.
+// keySet is the keys of the operations before one; nil if they are few.
 type keySet map[Key]struct{}
 
 func newKeySet(n int) keySet {
@@ -64,7 +64,7 @@ func newKeySet(n int) keySet {
 	return make(keySet, n)
 }
 
-// has says whether key is one of before, or adds it.
+// has says whether key is one of before, and otherwise adds it.
 func (s keySet) has(before []Op, key Key) bool {
 	if s == nil {
 		return slices.ContainsFunc(before, func(op Op) bool { return op.Key == key })

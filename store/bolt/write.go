@@ -29,7 +29,7 @@ type request struct {
 
 	versions []store.Version
 	changed  []store.Key
-	news     local.News
+	ids      local.ChangedIDs
 	err      error
 }
 
@@ -146,7 +146,7 @@ func (w writer) commit(batch []*request) {
 	}
 	for _, r := range w.update(live) {
 		w.b.hub.Changed(r.changed...)
-		w.b.hub.Tell(r.news.IDs()...)
+		w.b.hub.Report(r.ids.IDs()...)
 	}
 	for _, r := range live {
 		close(r.done)
@@ -176,7 +176,9 @@ func (w writer) update(batch []*request) []*request {
 	return nil
 }
 
-func (r *request) fail(err error) { r.versions, r.changed, r.news, r.err = nil, nil, local.News{}, err }
+func (r *request) fail(err error) {
+	r.versions, r.changed, r.ids, r.err = nil, nil, local.ChangedIDs{}, err
+}
 
 // attempt does the batch in one bbolt transaction. On failure it says which
 // request was at fault, or -1 if it was none of them.
@@ -259,7 +261,7 @@ func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 			err = damage(w.b.path, p)
 		}
 	}()
-	r.versions, r.changed, r.news, r.err = make([]store.Version, len(r.ops)), nil, local.News{}, nil
+	r.versions, r.changed, r.ids, r.err = make([]store.Version, len(r.ops)), nil, local.ChangedIDs{}, nil
 	j := judge{records: records, ops: r.ops}
 	writes := make([]bool, len(r.ops))
 	for i := range r.ops {
@@ -278,7 +280,7 @@ func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 			continue
 		}
 		r.changed = append(r.changed, op.Key)
-		r.news.Add(op)
+		r.ids.Add(op)
 		if r.versions[i], err = put(records, op, r.values[i]); err != nil {
 			return fmt.Errorf("%s: record %s: %w", w.b.path, op.Key, err)
 		}

@@ -9,13 +9,13 @@ import (
 	"secretstore/store/internal/local"
 )
 
-// apply does all ops, which store.CheckOps has accepted, or none. Each is
-// judged by what the ones before it have left; when one is refused, those are
-// undone in reverse order before anybody else can look.
+// apply does all ops, which store.CheckOps has accepted, or none. Each is checked
+// against what the ones before it have left. When one is refused, those are undone
+// in reverse order before anyone can read.
 func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 	versions := make([]store.Version, len(ops))
 	changed := make([]store.Key, 0, len(ops))
-	var news local.News
+	var ids local.ChangedIDs
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	undo := make([]func(), 0, len(ops))
@@ -33,7 +33,7 @@ func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 		}
 		versions[i] = r.do(op)
 		changed = append(changed, op.Key)
-		news.Add(op)
+		ids.Add(op)
 		undo = append(undo, func() {
 			if existed {
 				r.put(op.Key, before)
@@ -44,12 +44,12 @@ func (r *records) apply(ops []store.Op) ([]store.Version, error) {
 	}
 	for h := range r.hubs {
 		h.Changed(changed...)
-		h.Tell(news.IDs()...)
+		h.Report(ids.IDs()...)
 	}
 	return versions, nil
 }
 
-// refuses returns the sentinel for which op cannot be done now.
+// refuses returns why op cannot be done now.
 func (r *records) refuses(op store.Op) error {
 	rec, exists := r.byKey[op.Key]
 	switch {
@@ -69,7 +69,7 @@ func (r *records) refuses(op store.Op) error {
 	return nil
 }
 
-// writes says whether op changes a record that exists, or does not.
+// writes says whether op changes a record, which exists or not.
 func writes(op store.Op, exists bool) bool {
 	return op.Kind != store.OpCheck && !(op.Kind == store.OpEnsure && exists)
 }

@@ -1,6 +1,6 @@
 // Package memory is the storage `memory:`, which lasts as long as the process,
-// and the model that the other backends are compared with. It holds what every
-// storage holds: opaque bytes, never plaintext.
+// and the model that the other backends are compared with. Like every storage it
+// contains opaque bytes, never plaintext.
 package memory
 
 import (
@@ -15,8 +15,8 @@ import (
 
 var errClosed = fmt.Errorf("%w: memory backend is closed", store.ErrUnavailable)
 
-// Backend is a store.Backend in memory. Make it with New; several servers may
-// share one, or each have its own onto the same records (Attach).
+// Backend is a store.Backend in memory. Make it with New. Several servers may
+// share one, or each have its own on the same records (Attach).
 type Backend struct {
 	records *records
 	hub     *local.Hub
@@ -35,8 +35,8 @@ func New() *Backend {
 }
 
 // Attach returns another backend on the same records, as another server has
-// its own connection to the same ensemble. Each is closed on its own; the
-// records go with the last.
+// its own connection to the same ensemble. Each is closed separately; the
+// records are lost with the last.
 func (b *Backend) Attach() *Backend { return newBackend(b.records) }
 
 func newBackend(r *records) *Backend {
@@ -93,7 +93,7 @@ func (b *Backend) Changes(ctx context.Context, notify func(store.Changes)) {
 // Ping implements store.Backend.
 func (b *Backend) Ping(ctx context.Context) error { return b.ready(ctx) }
 
-// Close implements store.Backend. Other backends on the same records go on.
+// Close implements store.Backend. Other backends on the same records stay open.
 func (b *Backend) Close() error {
 	b.closed.Store(true)
 	b.records.leave(b.hub)
@@ -119,7 +119,7 @@ type records struct {
 	hubs     map[*local.Hub]struct{} // guarded by mu
 }
 
-// record is never changed in place: readers keep its data after mu is free.
+// record is never changed in place: readers keep its data after they release mu.
 type record struct {
 	data    []byte
 	version store.Version

@@ -260,7 +260,7 @@ func (f *feed) reported(ids []store.ID) {
 	for _, i := range ids {
 		f.cache.dropRecord(i &^ changes.Quiet)
 	}
-	f.hub.Tell(changes.Loud(ids)...)
+	f.hub.Report(changes.Loud(ids)...)
 }
 
 // missed is for when changes may not have been reported: from now on what is in

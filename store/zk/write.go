@@ -237,7 +237,7 @@ func (w *writer) committed(t *batch.Transaction, revision store.Revision) {
 		}
 		r.Answer(versions, nil)
 	}
-	w.hub.Tell(changes.Loud(t.IDs)...) // last: its readers read what is in memory by now
+	w.hub.Report(changes.Loud(t.IDs)...) // last: its readers read what is in memory by now
 }
 
 // haveOwn makes the znode of the server's change record unless it is there.

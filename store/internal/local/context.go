@@ -9,8 +9,8 @@ import (
 )
 
 // Expired returns nil while ctx lasts, and afterwards an error that matches
-// both store.ErrUnavailable and the reason why ctx ended. A backend asks it
-// before it begins, so that nothing is done for a caller who has given up.
+// both store.ErrUnavailable and the reason why ctx ended. A backend calls it
+// before any work, so that nothing is done for a caller who has given up.
 func Expired(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil

@@ -1,6 +1,5 @@
-// Package local holds what the backends whose records only this process can
-// change (store/bolt, store/memory) have in common: word of changes from one
-// goroutine to another, and the check of a context before work is begun.
+// Package local is what the backends have in common: notification of changes
+// within this process, and checks of contexts.
 package local
 
 import (
@@ -8,7 +7,7 @@ import (
 	"sync"
 )
 
-// Hub tells watchers of changes made in this process. Make it with NewHub.
+// Hub notifies watchers in this process of changes. Make it with NewHub.
 type Hub struct {
 	end     context.CancelFunc
 	ended   context.Context
@@ -17,13 +16,12 @@ type Hub struct {
 	mu       sync.Mutex
 	closed   bool                             // guarded by mu
 	watchers map[string]map[*watcher]struct{} // by key; guarded by mu
-	readers  map[*reader]struct{}             // of changes; guarded by mu
+	readers  map[*reader]struct{}             // of Subscribe; guarded by mu
 }
 
 type watcher struct {
 	keys []string
-	// changed holds at most one token: changes that meet an unread token are
-	// covered by the call that it stands for.
+	// changed holds at most one token: one call covers all changes before it.
 	changed chan struct{}
 }
 
@@ -63,7 +61,7 @@ func (h *Hub) serve(ctx context.Context, w *watcher, notify func()) {
 			return
 		case <-w.changed:
 		}
-		// select chooses at random among what is ready: without this look a
+		// select chooses at random among what is ready: without this check a
 		// watch that has ended could still call.
 		if ctx.Err() != nil || h.ended.Err() != nil {
 			return
@@ -100,7 +98,7 @@ func (h *Hub) Changed(keys ...string) {
 	}
 }
 
-// Close ends all watches and waits until no notify runs any more.
+// Close ends all watches and waits until no notify runs any longer.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	h.closed = true

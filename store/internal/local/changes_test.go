@@ -17,13 +17,13 @@ func TestASlowReaderOfChangesIsToldThatItMissedSome(t *testing.T) {
 		begun <- c
 		<-proceed
 	})
-	h.Tell(2)
+	h.Report(2)
 	if c := <-begun; c.Missed || len(c.IDs) != 1 {
 		t.Errorf("told %+v", c)
 	}
 	many := make([]store.ID, 1<<15)
-	h.Tell(many...) // does not block
-	h.Tell(4)
+	h.Report(many...) // does not block
+	h.Report(4)
 	proceed <- struct{}{}
 	if c := <-begun; !c.Missed || len(c.IDs) != 1 || c.IDs[0] != 4 {
 		t.Errorf("told of %d changes, missed %v", len(c.IDs), c.Missed)
