@@ -121,13 +121,14 @@ func jsonString(raw json.RawMessage) (string, bool) {
 }
 
 // numericDate reads seconds since 1970, fractions allowed. Anything else, null
-// included, is an error: a token that should expire must not live for ever.
+// included, is an error: a token that should expire must not live for ever. So
+// is a negative number: one of them is the zero time, which means "no limit".
 func numericDate(raw json.RawMessage) (time.Time, bool, error) {
 	if raw == nil {
 		return time.Time{}, false, nil
 	}
 	var f *float64
-	if json.Unmarshal(raw, &f) != nil || f == nil || math.Abs(*f) > maxNumericDate {
+	if json.Unmarshal(raw, &f) != nil || f == nil || *f < 0 || *f > maxNumericDate {
 		return time.Time{}, false, errDate
 	}
 	sec, frac := math.Modf(*f)
