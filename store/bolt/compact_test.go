@@ -233,8 +233,8 @@ func TestCompactDoesNotDisturbReadersAndWriters(t *testing.T) {
 	}
 }
 
-// descriptors returns how many descriptors of this process are on the file. Where
-// the system does not say, it returns 2.
+// descriptors returns how many file descriptors of this process refer to path. It
+// returns 2 on systems without /proc.
 func descriptors(t *testing.T, path string) int {
 	t.Helper()
 	all, err := filepath.Glob("/proc/self/fd/*")

@@ -178,8 +178,8 @@ func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 	}
 }
 
-// blocked says whether a goroutine waits in a select or a channel operation with
-// function on its stack.
+// blocked reports whether a goroutine with function on its stack is blocked in a
+// select or a channel operation.
 func blocked(function string) bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
