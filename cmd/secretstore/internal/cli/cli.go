@@ -33,20 +33,20 @@ func newRoot(p *base.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "secretstore",
 		Short: "A store for secrets: passwords, keys, tokens and files",
-		Long: "secretstore keeps secrets encrypted and hands them to those who may have them.\n" +
-			"\"secretstore server\" runs the service; all other commands are its client.",
+		Long: "secretstore stores secrets encrypted and gives them to those who are permitted to read them.\n" +
+			"\"secretstore server\" runs the service; the other commands are its client.",
 		Example: "  secretstore server --dev\n" +
 			"  secretstore put team/db-password\n" +
 			"  secretstore get team/db-password",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs, // so that RunE can say it better
+		Args:          cobra.ArbitraryArgs, // RunE has a better message
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return base.Usagef("unknown command %q%s", args[0], meant(cmd, args[0]))
 			}
 			fmt.Fprint(p.Stderr, cmd.UsageString())
-			return base.Usagef("a command is needed")
+			return base.Usagef("no command given")
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -78,7 +78,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	return root
 }
 
-// meant suggests commands that are spelt nearly so.
+// meant suggests commands with a similar name.
 func meant(cmd *cobra.Command, word string) string {
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(word); len(near) > 0 {

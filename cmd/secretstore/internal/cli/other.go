@@ -18,8 +18,8 @@ func tokenCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token --uid UID --secret-file FILE [--exp DURATION]",
 		Short: "Sign a token with the HS256 key of the server",
-		Long: "token signs an HS256 token with the key that the server has in --auth-secret-file, and prints it.\n" +
-			"No server is asked. Without --exp the token never expires.",
+		Long: "token signs an HS256 token with the key that the server reads from --auth-secret-file, and prints it.\n" +
+			"It contacts no server. Without --exp the token never expires.",
 		Example: "  secretstore token --uid alice --secret-file auth-secret --exp 24h > alice.token\n" +
 			"  secretstore get --token-file alice.token team/db-password",
 		Args: base.NoArgs,
@@ -47,10 +47,10 @@ func tokenCommand(p *base.Process) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&uid, "uid", "", "`UID` that the token stands for")
+	f.StringVar(&uid, "uid", "", "`UID` of the token's user")
 	f.StringVar(&secretFile, "secret-file", "", "`FILE` whose first line is the key (- is standard input)")
-	f.DurationVar(&exp, "exp", 0, "how long the token is valid")
-	f.StringVar(&service, "service", "", "bind the token to the secrets of this service `ID`")
+	f.DurationVar(&exp, "exp", 0, "how long the token is valid, such as 24h")
+	f.StringVar(&service, "service", "", "bind the token to the secrets of the service `ID`")
 	f.BoolP("json", "j", false, "print JSON")
 	base.Required(cmd, "uid", "secret-file")
 	return cmd

@@ -20,16 +20,16 @@ func serverCommand(p *base.Process) *cobra.Command {
 		Use:   "server",
 		Short: "Run the Secret Store",
 		Long: "server runs the Secret Store until it gets SIGTERM or SIGINT.\n\n" +
-			"Every flag can also be set by an environment variable (--zk-auth-file is SECRETSTORE_ZK_AUTH_FILE)\n" +
-			"and by a key of the same name in the YAML file of --config (zk-auth-file: FILE).\n" +
-			"A flag beats the environment, which beats the file. Lists are separated by commas in the environment.\n" +
-			"SIGHUP reads the policy file again.",
+			"Each flag can also be set by an environment variable (--zk-auth-file by SECRETSTORE_ZK_AUTH_FILE) and\n" +
+			"by a key of the same name in the YAML file of --config (zk-auth-file: FILE). Flags take precedence over\n" +
+			"the environment, and the environment over the file. In the environment, separate the items of a list\n" +
+			"by commas. On SIGHUP the server rereads the policy file.",
 		Example: "  secretstore server --dev\n" +
 			"  secretstore server --storage bolt:/var/lib/secretstore/secrets.db --auth-secret-file auth-secret \\\n" +
 			"      --policy-file policy.yaml --audit-log audit.log\n" +
 			"  secretstore server --storage zk://zk1:2181,zk2:2181,zk3:2181/dcos/secrets --zk-auth-file zk-auth \\\n" +
 			"      --auth-jwks https://master.mesos/acs/api/v1/auth/jwks --superuser admin",
-		Args: cobra.ArbitraryArgs, // reported with the other mistakes
+		Args: cobra.ArbitraryArgs, // serve reports them with the other mistakes
 	}
 	cmd.Flags().SortFlags = false
 	flags := config.Register(cmd.Flags())
@@ -39,7 +39,7 @@ func serverCommand(p *base.Process) *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		flags, positional, problems := config.ParseAll(withoutName(p.Args, cmd.Name()))
 		if len(problems) == 0 {
-			return err // never a server in spite of a mistake
+			return err // start no server in spite of a mistake
 		}
 		return serve(p, flags, append(problems, config.Unexpected(positional)...))
 	})
@@ -54,8 +54,8 @@ func withoutName(args []string, name string) []string {
 	return args
 }
 
-// serve runs a server until a signal. It does not start with any problem, in the
-// command line or in the rest of the configuration.
+// serve runs a server until a signal. It does not start if there is any problem in
+// the command line or the rest of the configuration.
 func serve(p *base.Process, flags *config.Flags, problems []config.Problem) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

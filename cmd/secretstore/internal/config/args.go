@@ -9,13 +9,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// ParseAll parses a command line past each mistake in it, where pflag ends at
-// the first, so that an unknown flag does not hide the rest of the
-// configuration. What follows an unknown flag and is none itself is taken for
+// ParseAll parses a whole command line. pflag stops at the first mistake, which would
+// hide the others. An argument after an unknown flag that is not a flag is taken for
 // its value, as pflag does.
 func ParseAll(args []string) (flags *Flags, positional []string, problems []Problem) {
 	for args = slices.Clone(args); ; {
-		// Made anew: what was parsed before the mistake is parsed again.
+		// A new set: the arguments before the mistake are parsed again.
 		fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
 		fs.Usage = func() {}
 		fs.BoolP("help", "h", false, "") // every command has it
@@ -38,8 +37,8 @@ func ParseAll(args []string) (flags *Flags, positional []string, problems []Prob
 	}
 }
 
-// badFlag explains an error of pflag, and finds the argument that it is about;
-// -1 if there is none. A value that was given is never repeated.
+// badFlag explains an error of pflag and returns the index of the argument that it is
+// about, or -1. It never repeats a value.
 func badFlag(args []string, err error) (int, Problem) {
 	text, what := "", ""
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
@@ -50,7 +49,7 @@ func badFlag(args []string, err error) (int, Problem) {
 	} else if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		text, what = "--"+e.GetSpecifiedName(), "needs a value"
 	} else if e, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
-		text, what = e.GetSpecifiedFlag(), "is no flag; see secretstore server --help for all of them"
+		text, what = e.GetSpecifiedFlag(), "is not a flag; see secretstore server --help for all of them"
 	} else {
 		return -1, Problem{"the command line", err.Error()}
 	}
@@ -59,7 +58,7 @@ func badFlag(args []string, err error) (int, Problem) {
 	return at, Problem{name, what}
 }
 
-// Unexpected makes a problem of each argument that is no flag.
+// Unexpected returns a problem for each argument that is not a flag.
 func Unexpected(positional []string) []Problem {
 	var out []Problem
 	for _, arg := range positional {

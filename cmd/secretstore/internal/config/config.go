@@ -1,7 +1,6 @@
-// Package config turns flags, environment and the YAML file of
-// "secretstore server" into one Config, or into the list of everything that is
-// wrong with them. It reads no file but the one named by --config, and no
-// secret: options that concern secrets name files.
+// Package config turns the flags, environment and YAML file of "secretstore server"
+// into a Config, or into a list of all problems with them. It reads only the file of
+// --config, and no secret: options that concern secrets name files.
 package config
 
 import (
@@ -13,11 +12,11 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Config is what the server was told, checked: each field is valid by itself
-// and none contradicts another. The zero value listens nowhere.
+// Config is the checked configuration of a server: each field is valid, and none
+// contradicts another. The zero value listens nowhere.
 type Config struct {
-	Listen    string // address of plain HTTP; "" is none
-	TLSListen string // address of HTTPS; "" is none
+	Listen    string // address of plain HTTP; "" for none
+	TLSListen string // address of HTTPS; "" for none
 
 	Storage          Storage
 	ZKAuthFile       string // "user:password"
@@ -25,7 +24,7 @@ type Config struct {
 	ZKTLSCert        string
 	ZKTLSKey         string
 	ZKSessionTimeout time.Duration
-	MaxStale         time.Duration // 0: cached answers are never served in an outage
+	MaxStale         time.Duration // 0 to serve no cached answers in an outage
 	Bootstrap        bool
 
 	AuthSecretFile   string
@@ -41,7 +40,7 @@ type Config struct {
 	SecurityMode   string
 	MaxSecretSize  int64  // bytes
 	KeepVersions   int    // earlier values of a secret
-	AuditLog       string // file, "-" is stdout, "" is none
+	AuditLog       string // file, "-" for stdout, "" for none
 	LogLevel       zapcore.Level
 	LogFormat      string // "json" or "console"
 
@@ -52,15 +51,15 @@ type Config struct {
 	failed map[string]bool // options whose value could not be parsed
 }
 
-// Given reports whether the option was set to something by a flag, the
-// environment or the file, rather than left at its default or emptied.
+// Given reports whether a flag, the environment or the file set the option to a value
+// that is not empty.
 func (c Config) Given(name string) bool { return c.given[name] }
 
-// off reports whether the option is deliberately without a value.
+// off reports whether the option was set to an empty value.
 func (c Config) off(value, name string) bool { return value == "" && !c.failed[name] }
 
-// Problem is one mistake in the configuration, in words that say where it is
-// and what to do about it.
+// Problem is one mistake in the configuration. It says where it is and what to do about
+// it.
 type Problem struct {
 	Where string // "--listen", "SECRETSTORE_LISTEN", "conf.yaml:3: listen"
 	What  string
@@ -68,7 +67,7 @@ type Problem struct {
 
 func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Where, p.What) }
 
-// Error is a configuration with problems.
+// Error is the list of all problems of a configuration.
 type Error []Problem
 
 // Error returns one line for each problem.
@@ -80,8 +79,8 @@ func (e Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Problems makes one problem of each line of an error: the parsers of files
-// report all their findings at once, a line each.
+// Problems returns a problem for each line of an error: the parsers of files report all
+// mistakes at once, one per line.
 func Problems(where string, err error) []Problem {
 	var out []Problem
 	for line := range strings.SplitSeq(err.Error(), "\n") {

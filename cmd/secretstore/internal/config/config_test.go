@@ -140,8 +140,8 @@ func TestMistakesInTheCommandLineHideNothing(t *testing.T) {
 		got = append(got, p.String())
 	}
 	want := []string{
-		"--zk_auth_file: is no option; write zk-auth-file", "--nonsense: is no option", "-x: is no option", "---y: is no flag", "--log-level: needs a value",
-		`argument "false": is unexpected (a flag that is true or false takes its value after =`, `--listen: "nowhere" is no address`, `--superuser: "ü" is no user id`,
+		"--zk_auth_file: is not an option; write zk-auth-file", "--nonsense: is not an option", "-x: is not an option", "---y: is not a flag", "--log-level: needs a value",
+		`argument "false": is unexpected (a flag that is true or false takes its value after =`, `--listen: "nowhere" is not an address`, `--superuser: "ü" is not a user id`,
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d problems, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))
@@ -184,19 +184,19 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		"--trusted-proxies", "10.0.0.0/8,ten,eleven", "--max-secret-size", "1MB", "--security-mode", "strict")
 	all := strings.Join(problems, "\n")
 	for _, want := range []string{
-		":1: tls_listen: is no option; write tls-listen",
-		":2: nonsense: is no option",
+		":1: tls_listen: is not an option; write tls-listen",
+		":2: nonsense: is not an option",
 		":3: log-level: takes one value",
 		":4: listen: port \"99999\"",
-		"SECRETSTORE_MAX_STALE: \"soon\" is no duration",
+		"SECRETSTORE_MAX_STALE: \"soon\" is not a duration",
 		"SECRETS_BOOTSTRAP: \"perhaps\" is neither",
 		"--tls-listen: needs a certificate",
 		"--tls-listen: needs the private key",
 		"--zk-auth-file: needs ZooKeeper",
 		"--auth-secret-znode: needs ZooKeeper",
-		"--trusted-proxies: \"ten\" is no network",
-		"--trusted-proxies: \"eleven\" is no network",
-		"--max-secret-size: \"1MB\" is no size",
+		"--trusted-proxies: \"ten\" is not a network",
+		"--trusted-proxies: \"eleven\" is not a network",
+		"--max-secret-size: \"1MB\" is not a size",
 		"--security-mode: strict is not available yet",
 	} {
 		if !strings.Contains(all, want) {
@@ -227,11 +227,11 @@ func TestContradictions(t *testing.T) {
 		{"--dev --listen :1", "--dev: is for this machine alone"},
 		{"--auth-jwks http://example.com/jwks", "--auth-jwks: a key set comes from an https URL"},
 		{"--auth-jwks https://user:pw@example.com/jwks", "--auth-jwks: a key set comes from an https URL"},
-		{"--storage zk://user:pw@h/x", "--storage: must not hold credentials"},
+		{"--storage zk://user:pw@h/x", "--storage: must not contain credentials"},
 		{"--storage postgres://user:pw@h/x", "--storage: is not a storage"},
 		{"--security-mode off", "--security-mode: \"off\" is unknown"},
 		{"--max-stale -1s", "--max-stale: -1s is out of range"},
-		{"--superuser=", `--superuser: "" is no user id`},
+		{"--superuser=", `--superuser: "" is not a user id`},
 		{"--config /nonexistent/x.yaml", "--config: cannot read the configuration"},
 		{"--config=", "--config: cannot read the configuration"},
 	} {
@@ -298,16 +298,16 @@ func TestFileForms(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"- a\n":                             "must hold lines of the form",
-		"text":                              "must hold lines of the form",
-		"a: [":                              "is no valid YAML",
+		"- a\n":                             "must contain lines of the form",
+		"text":                              "must contain lines of the form",
+		"a: [":                              "is not valid YAML",
 		"log-level: info\nlog-level: warn":  "is set twice",
 		"log-level:\n":                      "has no value",
 		"log-level: {a: b}\n":               "takes a plain value",
 		"superuser: [[a]]\n":                "must be a list of plain values",
 		"superuser: []\n":                   "is an empty list",
 		"log-level: info\n---\nlisten: x\n": "more than one YAML document",
-		"config: other.yaml\n":              "is no option",
+		"config: other.yaml\n":              "is not an option",
 	} {
 		if _, problems := load(t, in, nil); !strings.Contains(strings.Join(problems, "\n"), want) {
 			t.Errorf("%q: %v, want %s", in, problems, want)

@@ -11,18 +11,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// maxFile bounds the configuration file. It is a page of text; anything larger
-// is some other file, named by mistake.
+// maxFile is the largest configuration file, in bytes. A larger one is another file,
+// named by mistake.
 const maxFile = 1 << 20
 
-// Flags are the command line's share of the configuration.
+// Flags is the part of the configuration from the command line.
 type Flags struct {
 	file  *pflag.Flag
 	flags map[string]*recorder
 }
 
-// recorder remembers what a flag was given; the value is parsed later, together
-// with those of the other sources, so that all mistakes are found in one run.
+// recorder records the values of a flag. They are parsed later, with those of the other
+// sources, so that all mistakes are found in one run.
 type recorder struct {
 	option Option
 	values []string
@@ -35,8 +35,7 @@ func (r *recorder) String() string {
 	return r.option.Default
 }
 
-// Type is what stands after the flag in help; "bool" has pflag write a switch
-// in the way that people know.
+// Type is the word after the flag in help; for "bool", pflag prints a switch.
 func (r *recorder) Type() string {
 	if r.option.Switch {
 		return "bool"
@@ -52,9 +51,9 @@ func (r *recorder) Set(s string) error {
 // Register adds all options and --config to a flag set.
 func Register(fs *pflag.FlagSet) *Flags { return register(fs, Options()) }
 
-// RegisterStorage adds --config and those options alone that say where secrets
-// are kept, for programs that work on a storage without a server. Load then
-// leaves all others at their defaults, whatever the environment says.
+// RegisterStorage adds --config and the options of the storage, for commands that work
+// on a storage without a server. Load then leaves all other options at their defaults,
+// even if the environment sets them.
 func RegisterStorage(fs *pflag.FlagSet) *Flags {
 	var some []Option
 	for _, o := range storageOptions() {
@@ -80,9 +79,9 @@ func register(fs *pflag.FlagSet, options []Option) *Flags {
 	return out
 }
 
-// Load puts the sources together: flag beats environment beats file beats
-// default. If problems is not empty, the Config holds what could be understood
-// and must not be used to serve.
+// Load merges the sources. Flags take precedence over the environment, then the file,
+// then the defaults. If there are problems, the Config is incomplete and must not be
+// used to serve.
 func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Problem) {
 	path, where := flags.file.Value.String(), "--config"
 	if !flags.file.Changed {
@@ -111,14 +110,14 @@ func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Prob
 	return cfg, append(problems, contradictions(cfg)...)
 }
 
-// setting is the text that one source gives for one option.
+// setting is the value of one option in one source.
 type setting struct {
 	where  string
 	values []string
 }
 
-// choose picks the source of an option. An empty environment variable counts as
-// unset: that is what unit files and compose files leave behind.
+// choose picks the source of an option. An empty environment variable counts as unset,
+// because unit files and compose files leave such variables.
 func choose(o Option, flag []string, getenv func(string) string, file map[string]setting) setting {
 	if len(flag) > 0 {
 		return setting{"--" + o.Name, commas(o, flag)}
@@ -134,8 +133,8 @@ func choose(o Option, flag []string, getenv func(string) string, file map[string
 	return setting{"", []string{o.Default}}
 }
 
-// disagreement returns a problem if the environment, having been chosen, says
-// two things about one option by two of its names.
+// disagreement returns a problem if the environment sets an option to two values, by
+// two of its names.
 func disagreement(o Option, s setting, getenv func(string) string) []Problem {
 	names := o.Env()
 	if !slices.Contains(names, s.where) {
@@ -143,12 +142,12 @@ func disagreement(o Option, s setting, getenv func(string) string) []Problem {
 	}
 	var chosen Config
 	if o.set(&chosen, s.values) != nil {
-		return nil // a problem of its own
+		return nil // reported elsewhere
 	}
 	for _, name := range names {
 		var other Config
 		v := getenv(name)
-		// Compared as they are understood: true and 1 are the same.
+		// Parsed values are compared: true and 1 are the same.
 		if v != "" && (o.set(&other, commas(o, []string{v})) != nil || !reflect.DeepEqual(chosen, other)) {
 			return []Problem{{name, "contradicts " + s.where + ", which is another name of the same option; remove one of the two"}}
 		}

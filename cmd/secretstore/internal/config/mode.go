@@ -2,15 +2,15 @@ package config
 
 import "errors"
 
-// The words of --security-mode.
+// The values of --security-mode.
 const (
 	modeDisabled   = "disabled"
 	modePermissive = "permissive"
 	modeStrict     = "strict"
 )
 
-// parseSecurityMode knows all three modes and lets only the default pass: to
-// accept "strict" and then serve plain HTTP would be worse than to refuse it.
+// parseSecurityMode knows all three modes and accepts only the default: accepting
+// "strict" and then serving plain HTTP would be worse than refusing it.
 func parseSecurityMode(s string) (string, error) {
 	word, err := parseOneOf(modeDisabled, modePermissive, modeStrict)(s)
 	if err != nil {

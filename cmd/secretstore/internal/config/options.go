@@ -7,13 +7,13 @@ import (
 	"secretstore/seal"
 )
 
-// Option is one thing that the server can be told. The table made by Options is
-// the only place where an option is described: flags, environment variables,
-// YAML keys and help all come from it.
+// Option is one option of the server. The table that Options returns is the only
+// description of the options: flags, environment variables, YAML keys and help come
+// from it.
 type Option struct {
 	Name    string // of the flag, without dashes, and of the YAML key
-	Arg     string // stands for the value in help: ADDR, FILE; "" for a switch
-	Default string // in the form in which a user would write it
+	Arg     string // the value in help: ADDR, FILE; "" for a switch
+	Default string // as a user would write it
 	Usage   string
 	Repeat  bool     // may be given several times: a YAML list
 	Switch  bool     // a flag that means true without a value
@@ -30,7 +30,7 @@ func (o Option) Env() []string {
 }
 
 // Options returns the table of all server options, in the order of the help.
-// Only --config itself is not among them.
+// It does not contain --config.
 func Options() []Option {
 	var all []Option
 	all = append(all, listenOptions()...)
@@ -45,9 +45,9 @@ func listenOptions() []Option {
 			set: one(func(c *Config) *string { return &c.Listen }, parseAddress)},
 		{Name: "tls-listen", Arg: "ADDR", Usage: "serve HTTPS on host:port",
 			set: one(func(c *Config) *string { return &c.TLSListen }, parseAddress)},
-		{Name: "tls-cert-file", Arg: "FILE", Usage: "certificate chain for --tls-listen (PEM), read again when it changes",
+		{Name: "tls-cert-file", Arg: "FILE", Usage: "certificate chain for --tls-listen (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.TLSCertFile }, parseText)},
-		{Name: "tls-key-file", Arg: "FILE", Usage: "private key for --tls-listen (PEM), read again when it changes",
+		{Name: "tls-key-file", Arg: "FILE", Usage: "private key for --tls-listen (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.TLSKeyFile }, parseText)},
 		{Name: "security-mode", Arg: "MODE", Default: modePermissive, Usage: "disabled, permissive or strict",
 			set: one(func(c *Config) *string { return &c.SecurityMode }, parseSecurityMode)},
@@ -72,47 +72,47 @@ func storageOptions() []Option {
 		{Name: "zk-session-timeout", Arg: "DURATION", Default: "6s", Usage: "ZooKeeper session timeout",
 			set: oneDuration(func(c *Config) durationRange { return durationRange{&c.ZKSessionTimeout, minSession, maxSession} })},
 		{Name: "max-stale", Arg: "DURATION", Default: "5m",
-			Usage: "serve cached secrets for so long while the storage is unreachable (0: never)",
+			Usage: "serve cached secrets for this long while the storage is unreachable (0: never)",
 			set:   oneDuration(func(c *Config) durationRange { return durationRange{&c.MaxStale, 0, maxStale} })},
 		{Name: "bootstrap", Default: "true", Switch: true, Aliases: []string{"SECRETS_BOOTSTRAP"},
-			Usage: "initialise an empty storage with a new key pair, keep its private key and unseal with it",
+			Usage: "initialize an empty storage with a new key pair, keep the private key and unseal with it",
 			set:   one(func(c *Config) *bool { return &c.Bootstrap }, parseBool)},
 		{Name: "max-secret-size", Arg: "SIZE", Default: "1MiB", Usage: "largest value of a secret",
 			set: one(func(c *Config) *int64 { return &c.MaxSecretSize }, ParseSize)},
 		{Name: "keep-versions", Arg: "N", Default: strconv.Itoa(seal.DefaultKeepVersions),
-			Usage: "earlier values of a secret to keep, within 8 KiB (0: none)",
+			Usage: "number of earlier versions of a secret to keep, within 8 KiB (0: none)",
 			set:   one(func(c *Config) *int { return &c.KeepVersions }, parseVersions)},
 	}
 }
 
 func accessOptions() []Option {
 	return []Option{
-		{Name: "auth-secret-file", Arg: "FILE", Usage: "file whose first line is the HS256 key of tokens (32 bytes or more)",
+		{Name: "auth-secret-file", Arg: "FILE", Usage: "file whose first line is the HS256 key for tokens (at least 32 bytes)",
 			set: one(func(c *Config) *string { return &c.AuthSecretFile }, parseText)},
-		{Name: "auth-secret-znode", Arg: "PATH", Usage: "znode with the HS256 key of tokens (/dcos/auth-token-secret in DC/OS)",
+		{Name: "auth-secret-znode", Arg: "PATH", Usage: "znode with the HS256 key for tokens (/dcos/auth-token-secret in DC/OS)",
 			set: one(func(c *Config) *string { return &c.AuthSecretZnode }, parseZnode)},
-		{Name: "auth-jwks", Arg: "URL_OR_FILE", Usage: "key set with the RS256 and ES256 keys of tokens (https, or http on loopback)",
+		{Name: "auth-jwks", Arg: "URL_OR_FILE", Usage: "key set with the RS256 and ES256 keys for tokens (https, or http on loopback)",
 			set: one(func(c *Config) *string { return &c.AuthJWKS }, parseKeySet)},
 		{Name: "jwks-service-claim", Default: "false", Switch: true,
-			Usage: `honour the claim "service" in tokens signed by a key of --auth-jwks`,
+			Usage: `honor the claim "service" in tokens signed by a key of --auth-jwks`,
 			set:   one(func(c *Config) *bool { return &c.JWKSServiceClaim }, parseBool)},
-		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "this user may do everything, whatever else says",
+		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "grant this user every permission",
 			set: list(func(c *Config) *[]string { return &c.Superusers }, parseUID)},
-		{Name: "policy-file", Arg: "FILE", Usage: "YAML file of grants, read again on SIGHUP and when it changes",
+		{Name: "policy-file", Arg: "FILE", Usage: "YAML file with grants, reread on SIGHUP and when it changes",
 			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
 	}
 }
 
 func otherOptions() []Option {
 	return []Option{
-		{Name: "audit-log", Arg: "FILE", Usage: "write one JSON line for each decision; - is standard output",
+		{Name: "audit-log", Arg: "FILE", Usage: "write a JSON line for each decision to FILE (- is standard output)",
 			set: one(func(c *Config) *string { return &c.AuditLog }, parseText)},
 		{Name: "log-level", Arg: "LEVEL", Default: "info", Usage: "debug, info, warn or error",
 			set: parseLevel},
 		{Name: "log-format", Arg: "FORMAT", Default: "json", Usage: "json, or console for people",
 			set: one(func(c *Config) *string { return &c.LogFormat }, parseOneOf("json", "console"))},
 		{Name: "dev", Default: "false", Switch: true,
-			Usage: "try it out: storage, keys and a superuser token in ./.secretstore-dev",
+			Usage: "run for development, with storage, keys and a superuser token in ./.secretstore-dev",
 			set:   one(func(c *Config) *bool { return &c.Dev }, parseBool)},
 	}
 }

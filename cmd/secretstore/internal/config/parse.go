@@ -15,19 +15,19 @@ import (
 	"secretstore/seal"
 )
 
-// MaxSecretSizeLimit is the largest --max-secret-size: a value is held in memory
-// several times over while its request lasts.
+// MaxSecretSizeLimit is the largest --max-secret-size, in bytes. During a request, a
+// value is in memory several times.
 const MaxSecretSizeLimit = 1 << 30
 
 const (
-	// Those of package zk. A ZooKeeper server clamps the session timeout to
-	// 2-20 ticks anyway (4 to 40 s by default).
+	// A ZooKeeper server limits the session timeout to 2-20 ticks anyway (4 to 40 s by
+	// default).
 	minSession = time.Second
 	maxSession = time.Minute
 	maxStale   = 30 * 24 * time.Hour
 )
 
-// one makes a setter for an option with a single value.
+// one returns a setter for an option with a single value.
 func one[T any](field func(*Config) *T, parse func(string) (T, error)) func(*Config, []string) error {
 	return func(c *Config, values []string) error {
 		v, err := parse(values[len(values)-1])
@@ -39,7 +39,7 @@ func one[T any](field func(*Config) *T, parse func(string) (T, error)) func(*Con
 	}
 }
 
-// list makes a setter for an option with any number of values.
+// list returns a setter for an option with any number of values.
 func list[T any](field func(*Config) *[]T, parse func(string) (T, error)) func(*Config, []string) error {
 	return func(c *Config, values []string) error {
 		var out []T
@@ -67,7 +67,7 @@ func oneDuration(target func(*Config) durationRange) func(*Config, []string) err
 		r := target(c)
 		d, err := time.ParseDuration(values[len(values)-1])
 		if err != nil {
-			return fmt.Errorf("%q is no duration; write for example 30s, 5m or 1h30m", values[len(values)-1])
+			return fmt.Errorf("%q is not a duration; write for example 30s, 5m or 1h30m", values[len(values)-1])
 		}
 		if d < r.min || d > r.max {
 			return fmt.Errorf("%v is out of range; it can be from %v to %v", d, r.min, r.max)
@@ -79,7 +79,7 @@ func oneDuration(target func(*Config) durationRange) func(*Config, []string) err
 
 func parseText(s string) (string, error) {
 	if strings.ContainsRune(s, 0) {
-		return "", errors.New("holds a NUL byte")
+		return "", errors.New("contains a NUL byte")
 	}
 	return s, nil
 }
@@ -117,10 +117,10 @@ func parseAddress(s string) (string, error) {
 	}
 	_, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", fmt.Errorf("%q is no address; write host:port, for example 127.0.0.1:1337", s)
+		return "", fmt.Errorf("%q is not an address; write host:port, for example 127.0.0.1:1337", s)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", fmt.Errorf("port %q is no number from 0 to 65535", port)
+		return "", fmt.Errorf("port %q is not a number from 0 to 65535", port)
 	}
 	return s, nil
 }
@@ -134,14 +134,14 @@ func parseProxies(c *Config, values []string) error {
 		}
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return netip.Prefix{}, fmt.Errorf("%q is no network; write for example 10.0.0.0/8", s)
+			return netip.Prefix{}, fmt.Errorf("%q is not a network; write for example 10.0.0.0/8", s)
 		}
 		return p.Masked(), nil
 	})(c, values)
 }
 
 // ParseSize reads a number of bytes: plain, or with the unit KiB, MiB or GiB.
-// Decimal units are refused, for nobody agrees on what they mean.
+// It refuses decimal units, which are ambiguous.
 func ParseSize(s string) (int64, error) {
 	digits, unit := s, int64(1)
 	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
@@ -151,7 +151,7 @@ func ParseSize(s string) (int64, error) {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no size; write bytes, or for example 512KiB, 1MiB or 64MiB", s)
+		return 0, fmt.Errorf("%q is not a size; write bytes, or for example 512KiB, 1MiB or 64MiB", s)
 	}
 	if n == 0 || n > uint64(MaxSecretSizeLimit/unit) {
 		return 0, fmt.Errorf("%s is out of range; it can be from 1 byte to 1GiB", s)
@@ -162,12 +162,12 @@ func ParseSize(s string) (int64, error) {
 func parseVersions(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n > seal.MaxKeepVersions {
-		return 0, fmt.Errorf("%q is no number from 0 to %d", s, seal.MaxKeepVersions)
+		return 0, fmt.Errorf("%q is not a number from 0 to %d", s, seal.MaxKeepVersions)
 	}
 	return int(n), nil
 }
 
-// parseKeySet takes what package token takes; an empty value is no key set.
+// parseKeySet accepts what package token accepts, and "" for no key set.
 func parseKeySet(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -176,11 +176,11 @@ func parseKeySet(s string) (string, error) {
 	return s, err
 }
 
-// parseUID takes a user id as tokens hold them.
+// parseUID accepts a user id as in a token.
 func parseUID(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if !acl.ValidUID(s) {
-		return "", fmt.Errorf("%q is no user id; write 1 to %d printable ASCII characters, as in the claim uid of a token", s, acl.MaxUIDBytes)
+		return "", fmt.Errorf("%q is not a user id; write 1 to %d printable ASCII characters, as in the claim uid of a token", s, acl.MaxUIDBytes)
 	}
 	return s, nil
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// contradictions returns what is wrong between options that are each valid by
-// themselves. An option that could not be parsed has its zero value here but
-// counts as given, so one mistake is not reported as two.
+// contradictions returns the problems between options that are valid by themselves. An
+// option that could not be parsed has its zero value but counts as given, so that one
+// mistake is not reported twice.
 func contradictions(c Config) []Problem {
 	var out []Problem
 	say := func(broken bool, where, what string) {
@@ -56,7 +56,7 @@ func storageRules(c Config, say sayFunc) {
 	say(c.Given("zk-tls-key") && !c.Given("zk-tls-cert"), "--zk-tls-key", "needs its certificate; name it with --zk-tls-cert")
 }
 
-// devRules keep --dev from being mistaken for a way to run a service.
+// devRules keep people from running a service with --dev.
 func devRules(c Config, say sayFunc) {
 	for _, name := range []string{"storage", "auth-secret-file", "auth-secret-znode"} {
 		say(c.Given(name), "--dev", "brings its own "+name+"; remove --"+name+" or --dev")

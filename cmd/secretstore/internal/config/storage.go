@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// StorageKind is the kind of a storage. The zero value is none.
+// StorageKind is the kind of a storage. The zero value is invalid.
 type StorageKind string
 
 // The kinds of storage, named as in the URL.
@@ -51,7 +51,7 @@ func ParseStorage(s string) (Storage, error) {
 	case ZooKeeper:
 		return parseZooKeeper(rest)
 	}
-	// The text is not repeated: it may be a URL with a password in it.
+	// The error does not repeat the text, which may be a URL with a password.
 	return Storage{}, errors.New("is not a storage; write memory:, bolt:PATH or zk://HOST:PORT,HOST:PORT/ROOT")
 }
 
@@ -62,7 +62,7 @@ func parseZooKeeper(rest string) (Storage, error) {
 	}
 	hosts, root, _ := strings.Cut(rest, "/")
 	if strings.Contains(hosts, "@") {
-		return Storage{}, errors.New("must not hold credentials; put user:password into a file and name it with --zk-auth-file")
+		return Storage{}, errors.New("must not contain credentials; put user:password into a file for --zk-auth-file")
 	}
 	out := Storage{Kind: ZooKeeper, Root: defaultZKRoot}
 	var errs []error
@@ -91,27 +91,27 @@ func parseServer(s string) (string, error) {
 		host, port, err = net.SplitHostPort(s + ":" + defaultZKPort)
 	}
 	if err != nil || host == "" || strings.ContainsAny(host, " \t\x00") {
-		return "", fmt.Errorf("%q is no ZooKeeper server; write host:port", s)
+		return "", fmt.Errorf("%q is not a ZooKeeper server; write host:port", s)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%q is no ZooKeeper server: its port is no number from 1 to 65535", s)
+		return "", fmt.Errorf("%q is not a ZooKeeper server: its port is not a number from 1 to 65535", s)
 	}
 	return net.JoinHostPort(host, port), nil
 }
 
-// parseZnode checks an absolute znode path as ZooKeeper itself would. The
-// znode /zookeeper is ZooKeeper's own.
+// parseZnode checks an absolute znode path as ZooKeeper does. The znode /zookeeper
+// belongs to ZooKeeper itself.
 func parseZnode(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
 	parts := strings.Split(s, "/")
 	if parts[0] != "" || len(s) > 1024 {
-		return "", fmt.Errorf("%q is no znode; write an absolute path such as /dcos/secrets", s)
+		return "", fmt.Errorf("%q is not a znode; write an absolute path such as /dcos/secrets", s)
 	}
 	for _, part := range parts[1:] {
 		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, oddInZnode) {
-			return "", fmt.Errorf("%q is no znode path", s)
+			return "", fmt.Errorf("%q is not a znode path", s)
 		}
 	}
 	if parts[1] == "zookeeper" {
@@ -120,6 +120,6 @@ func parseZnode(s string) (string, error) {
 	return s, nil
 }
 
-// oddInZnode keeps to printable ASCII: ZooKeeper permits more, but nobody can
-// type it into zkCli.sh.
+// oddInZnode reports characters other than printable ASCII. ZooKeeper permits more, but
+// they are hard to type in zkCli.sh.
 func oddInZnode(r rune) bool { return r <= ' ' || r > '~' }

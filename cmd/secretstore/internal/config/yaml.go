@@ -10,10 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parseFile reads the text of a configuration file: one mapping from option
-// names to scalars, or to lists of scalars where an option may be repeated.
-// path only names the file in problems. Values are never repeated in problems
-// of this stage: a line that is out of place may hold anything.
+// parseFile reads the text of a configuration file: a mapping from option names to
+// scalars, or to lists of scalars if an option may be repeated. path names the file in
+// problems. Problems never repeat values: a misplaced line may contain anything.
 func parseFile(path string, data []byte) (map[string]setting, []Problem) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
@@ -22,10 +21,10 @@ func parseFile(path string, data []byte) (map[string]setting, []Problem) {
 		return nil, nil // an empty file sets nothing
 	}
 	if err != nil {
-		return nil, []Problem{{path, "is no valid YAML; check indentation and quotes: " + firstLine(err)}}
+		return nil, []Problem{{path, "is not valid YAML; check indentation and quotes: " + firstLine(err)}}
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, []Problem{{path, `holds more than one YAML document; remove the "---" between them`}}
+		return nil, []Problem{{path, `contains more than one YAML document; remove the "---" between them`}}
 	}
 	if len(doc.Content) != 1 {
 		return nil, nil
@@ -35,13 +34,13 @@ func parseFile(path string, data []byte) (map[string]setting, []Problem) {
 		return nil, nil // nothing but comments
 	}
 	if top.Kind != yaml.MappingNode {
-		return nil, []Problem{{path, "must hold lines of the form option: value"}}
+		return nil, []Problem{{path, "must contain lines of the form option: value"}}
 	}
 	return parseMapping(path, top)
 }
 
-// firstLine shortens an error of the YAML library, which may quote much of the
-// file below its first line.
+// firstLine shortens an error of the YAML library, which may quote much of the file
+// after its first line.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "\n")
 	return line
@@ -82,13 +81,13 @@ func known() map[string]Option {
 	return out
 }
 
-// unknownKey helps with the usual slips: underscores, capitals, dashes in front.
+// unknownKey recognizes common mistakes: underscores, capitals, leading dashes.
 func unknownKey(known map[string]Option, key string) string {
 	guess := strings.ToLower(strings.TrimLeft(strings.ReplaceAll(key, "_", "-"), "-"))
 	if o, ok := known[guess]; ok {
-		return fmt.Sprintf("is no option; write %s", o.Name)
+		return fmt.Sprintf("is not an option; write %s", o.Name)
 	}
-	return "is no option; see secretstore server --help for all of them"
+	return "is not an option; see secretstore server --help for all of them"
 }
 
 func parseValue(o Option, v *yaml.Node) ([]string, error) {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot returns the id of this boot and the time since it, which nobody can
-// set and which goes on while the machine sleeps.
+// sinceBoot returns the id of this boot and the time since it, which cannot be set and
+// includes the time that the machine sleeps.
 func sinceBoot() (string, time.Duration, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

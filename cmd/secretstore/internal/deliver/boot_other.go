@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// sinceBoot is not known here, so no copy is kept.
+// sinceBoot is not implemented here, so no copy is kept.
 func sinceBoot() (string, time.Duration, error) {
 	return "", 0, errors.New("--max-stale works on Linux only")
 }

@@ -14,22 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCache bounds what is read back.
+// maxCache is the largest file that is read back, in bytes.
 const maxCache = 2 << 30
 
-// ErrNoCache: there is nothing that may be used. The reason is in the text.
-var ErrNoCache = errors.New("there is no copy to fall back to")
+// ErrNoCache: there is no usable copy. The text says why.
+var ErrNoCache = errors.New("there is no usable copy")
 
-// Cache is one file that holds the last answer of the server in plain text, so
-// that a program can start again while the server is away. It is bound to the
-// question that was asked, is of mode 0600, lies on a tmpfs only, and counts for
-// nothing after its time, after a boot, or when it is not ours.
+// Cache is a file with the last answer of the server in plain text, with which a program
+// can start while the server is unreachable. It is bound to its question, has mode 0600
+// and is on a tmpfs. It becomes invalid after MaxAge, after a reboot, and if it belongs
+// to somebody else.
 type Cache struct {
 	// Dir is the folder, on a tmpfs; it is made with mode 0700.
 	Dir string
-	// Question is all that the answer depends on: server, service, arguments.
+	// Question is everything that the answer depends on: server, service,
+	// arguments.
 	Question []byte
-	// MaxAge is how old the answer may be.
+	// MaxAge is the largest age of a valid answer.
 	MaxAge time.Duration
 }
 
@@ -37,7 +38,7 @@ type Cache struct {
 type cached struct {
 	Boot     string        `json:"boot"`     // id of the boot
 	Written  time.Duration `json:"written"`  // how long after the boot the values were current
-	Question string        `json:"question"` // SHA-256 of it
+	Question string        `json:"question"` // its SHA-256 sum
 	Answer   []byte        `json:"answer"`
 }
 
@@ -50,7 +51,7 @@ func (c Cache) file() File {
 	return File{Dest: filepath.Join(c.Dir, c.digest()), Mode: 0o600, UID: Keep, GID: Keep}
 }
 
-// Store replaces the copy by an answer that is of this age already.
+// Store replaces the copy by an answer, which is of the given age already.
 func (c Cache) Store(answer []byte, age time.Duration) error {
 	boot, now, err := sinceBoot()
 	if err != nil {
@@ -77,8 +78,7 @@ func (c Cache) Store(answer []byte, age time.Duration) error {
 	return nil
 }
 
-// Load returns the copy and its age, or ErrNoCache. A copy whose time is over is
-// removed.
+// Load returns the copy and its age, or ErrNoCache. It removes a copy that is too old.
 func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 	boot, now, err := sinceBoot()
 	if err != nil {
@@ -98,27 +98,27 @@ func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 	case doc.Boot != boot || doc.Question != c.digest():
 		return nil, 0, fmt.Errorf("%w: it is from before the boot", ErrNoCache)
 	case age < 0 || age > c.MaxAge:
-		t.dir.Remove(t.name) // it is of no use to anybody
+		t.dir.Remove(t.name) // it is useless
 		return nil, 0, fmt.Errorf("%w: it is older than %s", ErrNoCache, c.MaxAge)
 	}
 	return doc.Answer, age, nil
 }
 
-// Remove takes the copy away, as when the server says no.
+// Remove removes the copy.
 func (c Cache) Remove() {
 	file := c.file()
 	if t, err := (Files{List: []File{file}}).open(file); err == nil {
 		if t.existed && t.ours() == nil {
-			t.dir.Remove(t.name) // its time ends anyway
+			t.dir.Remove(t.name) // if it fails, MaxAge still applies
 		}
 		t.close()
 	}
 }
 
 // errForeign: somebody else could have written the copy.
-var errForeign = errors.New("the folder of the copy, or the copy, is not of this user alone")
+var errForeign = errors.New("the copy or its folder is not private to this user")
 
-// ours checks the folder: in /dev/shm anybody can make one of any name.
+// ours checks the folder: in /dev/shm anybody can make one with any name.
 func (t *target) ours() error {
 	var info unix.Stat_t
 	if err := unix.Fstat(t.dir.Fd(), &info); err != nil {

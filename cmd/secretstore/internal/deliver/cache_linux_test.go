@@ -15,7 +15,7 @@ func cacheIn(t *testing.T) (Cache, string) {
 	return c, c.file().Dest
 }
 
-func TestTheCopyComesBackForTheSameQuestionOnly(t *testing.T) {
+func TestCopyIsReturnedForTheSameQuestionOnly(t *testing.T) {
 	c, path := cacheIn(t)
 	if _, _, err := c.Load(); !errors.Is(err, ErrNoCache) {
 		t.Errorf("without a copy: %v", err)
@@ -45,8 +45,8 @@ func TestTheCopyComesBackForTheSameQuestionOnly(t *testing.T) {
 	}
 }
 
-// TestACopyThatMayNotBeUsedIsNot changes one thing at a time about a good copy.
-func TestACopyThatMayNotBeUsedIsNot(t *testing.T) {
+// TestInvalidCopyIsNotUsed changes one thing at a time about a good copy.
+func TestInvalidCopyIsNotUsed(t *testing.T) {
 	rewrite := func(change func(*cached)) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			data, err := os.ReadFile(path)
@@ -99,7 +99,7 @@ func TestACopyThatMayNotBeUsedIsNot(t *testing.T) {
 	}
 }
 
-func TestACopyIsNotPutIntoAFolderOfOthers(t *testing.T) {
+func TestCopyIsNotPutIntoAFolderOfOthers(t *testing.T) {
 	c, _ := cacheIn(t)
 	if err := os.Mkdir(c.Dir, 0o777); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestACopyIsNotPutIntoAFolderOfOthers(t *testing.T) {
 	}
 }
 
-func TestARemovedCopyIsGone(t *testing.T) {
+func TestRemovedCopyIsGone(t *testing.T) {
 	c, _ := cacheIn(t)
 	if err := c.Store([]byte("answer"), 0); err != nil {
 		t.Fatal(err)

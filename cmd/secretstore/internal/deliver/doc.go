@@ -1,7 +1,7 @@
-// Package deliver puts secrets where a program finds them: into files that are
-// replaced as a whole and, unless the caller insists, live in memory only, and
-// into a cache that outlives a restart but neither the boot nor its time.
+// Package deliver puts secrets where a program finds them: into files that are replaced
+// as a whole and by default are only in memory, and into a cache that survives a
+// restart of the program, but not a reboot or its time limit.
 //
-// It never leaves a half-written or temporary file behind, follows no symbolic
-// link, and puts no value into an error.
+// It leaves no half-written or temporary file behind, follows no symbolic link, and puts
+// no value into an error.
 package deliver

@@ -13,44 +13,43 @@ import (
 	"secretstore/internal/atomicfile"
 )
 
-// The refusals of Check and Place.
+// Errors of Check and Place.
 var (
-	// ErrDisk: the file would outlive the machine's memory.
-	ErrDisk = errors.New("this folder is on a disk, where deleted bytes can be found again; name one on a tmpfs (/dev/shm, /run), or say --allow-disk")
-	// ErrLink: whoever made the link chose where the secret goes. No link is
-	// followed at all, not even one's own.
+	// ErrDisk: the file would be on a disk.
+	ErrDisk = errors.New("this folder is on a disk, where deleted data can be recovered; use one on a tmpfs (/dev/shm, /run), or --allow-disk")
+	// ErrLink: the owner of the link would choose where the secret goes. No link
+	// is followed, not even one's own.
 	ErrLink = atomicfile.ErrLink
-	// ErrForeign: whoever owns the folder can put another file in place.
-	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; name one of your own")
-	// ErrOpen: everybody may write to the folder, and it is not sticky.
-	ErrOpen = errors.New("everybody may replace files in this folder: chmod o-w it, or chmod +t as /tmp has it")
+	// ErrForeign: the owner of the folder could replace the file.
+	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; use one of your own")
+	// ErrOpen: everybody can write to the folder, and it is not sticky.
+	ErrOpen = errors.New("everybody can replace files in this folder; run chmod o-w on it, or chmod +t as on /tmp")
 	// ErrOccupied: something that is not a regular file has the name.
 	ErrOccupied = atomicfile.ErrNotRegular
 	// ErrTwice: two secrets have the same destination.
 	ErrTwice = errors.New("two secrets cannot be in one file")
 )
 
-// Keep is the UID or GID of a file that stays with the user who runs this.
+// Keep, as a UID or GID, is that of the user who runs this.
 const Keep = atomicfile.Keep
 
-// File is a secret to be put into a file.
+// File is a secret to write to a file.
 type File struct {
 	Dest     string // absolute, or relative to the working directory
 	Mode     fs.FileMode
-	UID, GID int // Keep, or who it belongs to
+	UID, GID int // of the owner, or Keep
 	Data     []byte
 }
 
 // Files are the secrets of one program, placed together.
 type Files struct {
 	List []File
-	// AllowDisk takes folders that are not on a tmpfs.
+	// AllowDisk permits folders that are not on a tmpfs.
 	AllowDisk bool
 }
 
-// Check finds what Place would refuse, as far as that can be seen without the
-// values: a token that counts its uses should not be spent on a mistake. It
-// makes the folders.
+// Check finds what Place would refuse, as far as possible without the values: a mistake
+// should not cost a use of a token. It makes the folders.
 func (f Files) Check() error {
 	seen := map[string]bool{}
 	for _, file := range f.List {
@@ -71,9 +70,9 @@ func (f Files) Check() error {
 	return nil
 }
 
-// Place writes every file beside its destination first, and moves them there
-// once all are on the disk. If one fails before that, nothing has changed and
-// nothing is left behind. undo removes the files that were not there before.
+// Place writes every file beside its destination and renames them once all are synced.
+// If one fails before that, nothing has changed and nothing is left behind. undo removes
+// the files that did not exist before.
 func (f Files) Place() (undo func(), err error) {
 	if err := f.Check(); err != nil {
 		return nil, err
@@ -104,15 +103,15 @@ func (f Files) Place() (undo func(), err error) {
 	return func() { f.remove(made) }, nil
 }
 
-// remove takes away the new files among those that were placed. It opens their
-// folders again, by the same rules.
+// remove removes the placed files that did not exist before. It opens their folders
+// again, by the same rules.
 func (f Files) remove(all []*target) {
 	for _, old := range all {
 		if old.existed || !old.staged.Renamed() {
 			continue
 		}
 		if t, err := f.open(old.file); err == nil {
-			t.dir.Remove(t.name) // on the way out of a failure that is reported
+			t.dir.Remove(t.name) // an earlier error is reported
 			t.close()
 		}
 	}
@@ -134,8 +133,8 @@ func (t *target) close() {
 	t.dir.Close()
 }
 
-// open walks to the folder of the file one component after the other, so that
-// nobody can put a link in between, and makes what is missing with mode 0700.
+// open walks to the folder of the file, one component at a time, so that nobody can put a
+// link in between. It makes missing folders with mode 0700.
 func (f Files) open(file File) (*target, error) {
 	file.Data = nil
 	dest := file.Dest
@@ -174,7 +173,7 @@ func (f Files) walk(t *target, folder string) (err error) {
 	return err
 }
 
-// step goes into a folder, and makes it if it is missing.
+// step enters a folder, and makes it if it is missing.
 func (f Files) step(t *target, part string) error {
 	next, err := t.dir.Enter(part)
 	made := false
@@ -185,7 +184,7 @@ func (f Files) step(t *target, part string) error {
 		switch err := t.dir.Mkdir(part); {
 		case err == nil:
 			made = true
-		case !errors.Is(err, unix.EEXIST): // else somebody was faster
+		case !errors.Is(err, unix.EEXIST): // else somebody else made it
 			return fmt.Errorf("make the folder %s: %w", part, err)
 		}
 		next, err = t.dir.Enter(part)
@@ -198,7 +197,7 @@ func (f Files) step(t *target, part string) error {
 	if err := t.owned(); err != nil || !made {
 		return err
 	}
-	// Whoever gets the file could not reach it otherwise.
+	// The owner of the file could not reach it otherwise.
 	return t.dir.Chown(t.file.UID, t.file.GID)
 }
 
@@ -217,7 +216,8 @@ func (t *target) owned() error {
 	return nil
 }
 
-// trusts: root, who runs this, and who gets the file.
+// trusts reports whether uid may own the folder: root, the user who runs this, and the
+// owner of the file may.
 func (f File) trusts(uid, self int) bool {
 	return uid == 0 || uid == self || f.UID != Keep && uid == f.UID
 }
@@ -233,8 +233,8 @@ func (f Files) allowed(dir *atomicfile.Folder) error {
 	return err
 }
 
-// stage writes the file beside its destination. It gets its owner and its mode
-// before it gets its name.
+// stage writes the file beside its destination. The file gets its owner and mode before
+// it gets its name.
 func (t *target) stage(file File) (err error) {
 	if t.staged, err = t.dir.Create(t.name); err != nil {
 		return err

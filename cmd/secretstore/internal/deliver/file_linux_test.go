@@ -82,7 +82,7 @@ func TestAReaderSeesTheOldFileOrTheNew(t *testing.T) {
 	}
 }
 
-func TestTheFileAndItsNewFolderAreOfTheOwner(t *testing.T) {
+func TestFileAndItsNewFolderBelongToTheOwner(t *testing.T) {
 	path := filepath.Join(memory(t), "new", "a")
 	f := file(path, "x")
 	f.UID, f.GID = os.Getuid(), os.Getgid()
@@ -100,8 +100,8 @@ func TestTheFileAndItsNewFolderAreOfTheOwner(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoTmpfsIsRefused uses /proc, which is one nowhere.
-func TestWhatIsNoTmpfsIsRefused(t *testing.T) {
+// TestFolderOnADiskIsRefused uses /proc, which is never a tmpfs.
+func TestFolderOnADiskIsRefused(t *testing.T) {
 	for _, dest := range []string{"/proc/secret", "/proc/new/folder/secret"} {
 		if err := (Files{List: []File{file(dest, "x")}}).Check(); !errors.Is(err, ErrDisk) {
 			t.Errorf("%s: %v, want ErrDisk", dest, err)
@@ -196,9 +196,9 @@ func TestUndoRemovesWhatWasNotThere(t *testing.T) {
 	}
 }
 
-// TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder: in /dev/shm anybody can make a
-// folder of the name that somebody will use.
-func TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder(t *testing.T) {
+// TestFolderOfAnotherUserIsRefused: in /dev/shm anybody can make a folder with the name
+// that somebody else will use.
+func TestFolderOfAnotherUserIsRefused(t *testing.T) {
 	for _, tt := range []struct {
 		owner, self, fileOwner int
 		want                   bool
@@ -214,9 +214,9 @@ func TestOnlyThoseWhoMayReplaceTheFileOwnItsFolder(t *testing.T) {
 	}
 }
 
-// TestAFolderInWhichAnybodyReplacesFilesIsRefused, though it is one's own; a
-// sticky one, as /dev/shm is, will do.
-func TestAFolderInWhichAnybodyReplacesFilesIsRefused(t *testing.T) {
+// TestFolderInWhichAnybodyCanReplaceFilesIsRefused even if it is one's own. A sticky one,
+// such as /dev/shm, is fine.
+func TestFolderInWhichAnybodyCanReplaceFilesIsRefused(t *testing.T) {
 	for mode, want := range map[os.FileMode]error{0o777: ErrOpen, 0o707: ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
 		dir := filepath.Join(t.TempDir(), "d")
 		if err := os.Mkdir(dir, 0o700); err != nil {

@@ -2,5 +2,5 @@
 
 package deliver
 
-// inMemory knows of no such file system here: files need --allow-disk.
+// inMemory knows no such file system here: files need --allow-disk.
 func inMemory(int) (bool, error) { return false, nil }

@@ -17,7 +17,7 @@ import (
 	"secretstore/internal/atomicfile"
 )
 
-// The development setup: everything in one folder, which may simply be removed.
+// The development setup keeps everything in one folder, which the user may delete.
 const (
 	devFolder     = ".secretstore-dev"
 	devDatabase   = "secretstore.db"
@@ -26,14 +26,14 @@ const (
 	devUser       = "dev"
 )
 
-// devSetup makes, or finds, the folder of --dev under dir and points cfg at
-// it. A folder that exists is used as it is, so its secrets are still there.
+// devSetup makes the folder of --dev below dir, or uses the one that exists with its
+// secrets, and points cfg at it.
 func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	folder := filepath.Join(dir, devFolder)
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return cfg, fmt.Errorf("make the folder of --dev: %w", err)
 	}
-	// Tightened also where it exists: it holds the key to everything in it.
+	// Also if the folder exists: it contains the key to everything in it.
 	if err := os.Chmod(folder, 0o700); err != nil {
 		return cfg, fmt.Errorf("protect the folder of --dev: %w", err)
 	}
@@ -44,7 +44,7 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	}
 	raw, err := token.Sign(devUser, time.Time{}, "", secret)
 	if err != nil {
-		return cfg, fmt.Errorf("%s: %w; remove the folder %s to start anew (its secrets are lost with it)", secretFile, err, folder)
+		return cfg, fmt.Errorf("%s: %w; remove the folder %s to start over (its secrets will be lost)", secretFile, err, folder)
 	}
 	if err := atomicfile.WriteFile(filepath.Join(folder, devToken), []byte(raw+"\n"), 0o600); err != nil {
 		return cfg, fmt.Errorf("write the token of --dev: %w", err)
@@ -55,8 +55,8 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	return cfg, nil
 }
 
-// devSecret returns the HS256 key in path, made on the first start: the text of
-// 64 hex digits.
+// devSecret returns the HS256 key in the file path, 64 hex digits, which it makes at
+// the first start.
 func devSecret(path string) ([]byte, error) {
 	old, err := os.ReadFile(path)
 	if err == nil {
@@ -74,8 +74,8 @@ func devSecret(path string) ([]byte, error) {
 	return secret[:64], nil
 }
 
-// devGreeting is what to type next, in a form that can be copied into any
-// folder of another terminal.
+// devGreeting tells the user what to type next, in a form that works in any folder of
+// another terminal.
 func devGreeting(command, url string) string {
 	tokenFile := filepath.Join(devFolder, devToken)
 	if abs, err := filepath.Abs(tokenFile); err == nil {
@@ -91,12 +91,12 @@ func devGreeting(command, url string) string {
 		flags = " --server " + url
 	}
 	flags += " --token-file " + shellQuote(tokenFile)
-	return fmt.Sprintf("\nThe Secret Store runs for development: %s, everything in %s.\nNext, in another terminal:\n\n"+
+	return fmt.Sprintf("\nThe Secret Store is running for development at %s, with its data in %s.\nNext, in another terminal:\n\n"+
 		"  %[3]s put%[4]s greeting -v hello\n  %[3]s get%[4]s greeting\n\n",
 		url, devFolder, shellQuote(command), flags)
 }
 
-// shellQuote makes one word of s for a shell, as it is where that is safe.
+// shellQuote quotes s as one word for a shell, if that is needed.
 func shellQuote(s string) string {
 	odd := func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,", r)

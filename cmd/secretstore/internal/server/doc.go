@@ -1,4 +1,4 @@
-// Package server puts the parts of the Secret Store together and runs them: it
-// is the only place that knows all of them. It owns every goroutine and file
-// that it starts or opens, and no rule about secrets.
+// Package server puts the parts of the Secret Store together and runs them. It is the
+// only package that knows all of them. It owns the goroutines and files that it
+// starts and opens, and contains no rules about secrets.
 package server

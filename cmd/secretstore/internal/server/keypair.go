@@ -11,10 +11,9 @@ import (
 	"secretstore/internal/watchfile"
 )
 
-// readPair reads a certificate chain and its private key, and tells what is
-// wrong with either file, so that the mistakes of both are reported at once. A
-// file without a name is not read; the pair is of use only if both have one and
-// there is no error.
+// readPair reads a certificate chain and its private key. It returns the errors of
+// both files, so that they are reported together. A file named "" is not read. The
+// pair is valid only if both files have a name and there is no error.
 func readPair(certFile, keyFile string) (pair tls.Certificate, certErr, keyErr error) {
 	var cert, key []byte
 	if certFile != "" {
@@ -33,7 +32,7 @@ func readPair(certFile, keyFile string) (pair tls.Certificate, certErr, keyErr e
 	return pair, certErr, nil
 }
 
-// readPEM reads a file and has its first PEM block of a kind checked.
+// readPEM reads a file and checks its content.
 func readPEM(file string, check func([]byte) error) ([]byte, error) {
 	content, err := watchfile.Read(file)
 	if err != nil {
@@ -48,33 +47,33 @@ func readPEM(file string, check func([]byte) error) ([]byte, error) {
 func checkCertificate(content []byte) error {
 	block := findPEM(content, func(kind string) bool { return kind == "CERTIFICATE" })
 	if block == nil {
-		return errors.New("holds no certificate in PEM form")
+		return errors.New("contains no PEM certificate")
 	}
 	_, err := x509.ParseCertificate(block.Bytes)
 	return err
 }
 
-// checkPrivateKey knows the forms that crypto/tls takes. Errors never hold any
-// of the key.
+// checkPrivateKey accepts the forms that crypto/tls accepts. Its errors never contain
+// a part of the key.
 func checkPrivateKey(content []byte) error {
 	block := findPEM(content, func(kind string) bool { return kind == "PRIVATE KEY" || strings.HasSuffix(kind, " PRIVATE KEY") })
 	if block == nil {
-		return errors.New("holds no private key in PEM form")
+		return errors.New("contains no PEM private key")
 	}
 	defer clear(block.Bytes)
 	if strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "" {
-		return errors.New("holds a private key with a passphrase; remove it with: openssl pkey -in FILE -out FILE")
+		return errors.New("contains a private key with a passphrase; remove the passphrase with: openssl pkey -in FILE -out FILE")
 	}
 	_, pkcs8 := x509.ParsePKCS8PrivateKey(block.Bytes)
 	_, pkcs1 := x509.ParsePKCS1PrivateKey(block.Bytes)
 	_, ec := x509.ParseECPrivateKey(block.Bytes)
 	if pkcs8 != nil && pkcs1 != nil && ec != nil {
-		return errors.New("holds a private key that cannot be read")
+		return errors.New("contains a malformed private key")
 	}
 	return nil
 }
 
-// findPEM returns the first block of a kind, nil if there is none.
+// findPEM returns the first block of a kind, or nil.
 func findPEM(content []byte, kind func(string) bool) *pem.Block {
 	for {
 		var block *pem.Block

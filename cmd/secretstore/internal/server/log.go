@@ -9,8 +9,8 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 )
 
-// newLog makes the log: JSON lines, or lines for people. Nothing is sampled
-// away: errors are rare, and each may be the one that matters.
+// newLog makes the log, as JSON lines or as lines for people. It does not sample:
+// errors are rare, and each may be the one that matters.
 func newLog(w io.Writer, cfg config.Config) *zap.Logger {
 	enc := zap.NewProductionEncoderConfig()
 	enc.TimeKey = "time"

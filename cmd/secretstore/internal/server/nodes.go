@@ -18,9 +18,8 @@ import (
 	"secretstore/store/zk"
 )
 
-// nodeRecord is what a server tells people of itself in a storage that several
-// servers share. Nobody checks it, and nothing is ever done with it but to show
-// it.
+// nodeRecord is what a server announces about itself in a storage that several servers
+// share. It is unverified, and only ever shown to people.
 type nodeRecord struct {
 	Format  int       `json:"format"`
 	Name    string    `json:"name"` // of the host
@@ -32,10 +31,11 @@ type nodeRecord struct {
 
 const (
 	nodeFormat = 1
-	// maxNodeText bounds each text of a record, and maxNodeListen its addresses.
+	// maxNodeText is the largest text of a record in bytes, maxNodeListen the largest
+	// number of its addresses.
 	maxNodeText   = 255
 	maxNodeListen = 4
-	// announceEvery is how often the state is looked at, which costs nothing.
+	// announceEvery is how often the state is checked, which is cheap.
 	announceEvery = 250 * time.Millisecond
 )
 
@@ -45,11 +45,11 @@ var nodeStates = []string{
 	seal.StateUnsealed.String(), seal.StateDamaged.String(),
 }
 
-var errBadNode = errors.New("not a server's record of itself")
+var errBadNode = errors.New("not a valid announcement of a server")
 
-// parseNode reads a record, which an attacker may have written: exactly what
-// announce writes, of bounded size, and nothing that could move a cursor or
-// look like something else on a terminal.
+// parseNode reads a record, which an attacker may have written. It accepts exactly
+// what announce writes, of limited size, without anything that could move a cursor or
+// mislead on a terminal.
 func parseNode(data []byte) (nodeRecord, error) {
 	if len(data) == 0 || len(data) > zk.MaxAnnouncement {
 		return nodeRecord{}, errBadNode
@@ -79,7 +79,7 @@ func nodeText(s string) bool {
 type nodes struct {
 	zk *zk.Backend
 	id string
-	// self does not change but for the state and its time.
+	// self is fixed, except for the state and its time.
 	self nodeRecord
 }
 
@@ -101,7 +101,7 @@ func (s *Server) newNodes() *nodes {
 	return n
 }
 
-// announce tells of every change of the state, until ctx is done.
+// announce announces every change of the state until ctx ends.
 func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 	content := make(chan []byte)
 	ended := make(chan error, 1)
@@ -133,7 +133,7 @@ func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 	}
 }
 
-// list returns what all servers announce.
+// list returns the announcements of all servers.
 func (n *nodes) list(ctx context.Context) (wire.Nodes, error) {
 	var doc wire.Nodes
 	all, err := n.zk.Announced(ctx)

@@ -5,9 +5,8 @@ import (
 	"sync"
 )
 
-// notices are the things that are wrong while the server goes on working, one
-// for each source: a policy file that went bad, a key set out of reach. Status
-// shows them to superusers.
+// notices are problems that do not stop the server, one for each source: a broken
+// policy file, an unreachable key set. Status shows them to superusers.
 type notices struct {
 	mu   sync.Mutex
 	text map[string]string // by source; guarded by mu

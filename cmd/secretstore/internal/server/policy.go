@@ -13,15 +13,15 @@ import (
 	"secretstore/internal/watchfile"
 )
 
-// pollEvery is how often watched files are looked at. Two seconds are "within
-// seconds" for the operator and nothing for the machine.
+// pollEvery is how often watched files are read: a change takes effect within
+// seconds.
 const pollEvery = 2 * time.Second
 
-// policyHolder keeps the policy in force. A file that goes bad while the server
-// runs changes nothing but the notices: an editor's slip must not lock everybody
-// out, nor let anybody in.
+// policyHolder holds the current policy. If the file breaks while the server runs, the
+// policy stays and a notice says so: a typing error must not lock everybody out, nor
+// let anybody in.
 type policyHolder struct {
-	path       string // "" if there is no file
+	path       string // "" for no file
 	superusers []string
 	log        *zap.Logger
 	notices    *notices
@@ -44,11 +44,11 @@ func newPolicyHolder(path string, superusers []string, log *zap.Logger, n *notic
 	return h, h.take(content)
 }
 
-// Policy returns the policy in force, never nil once the holder was made
-// without an error.
+// Policy returns the current policy. It is not nil if newPolicyHolder returned no
+// error.
 func (h *policyHolder) Policy() *acl.Policy { return h.current.Load() }
 
-// take puts a new text of the file in force if it is valid.
+// take replaces the policy if content is valid.
 func (h *policyHolder) take(content []byte) error {
 	p, err := acl.ParsePolicy(content)
 	if err != nil {
@@ -58,14 +58,14 @@ func (h *policyHolder) take(content []byte) error {
 	return nil
 }
 
-// watch follows the file until ctx is done. Each value from hangup has it read
+// watch follows the file until ctx ends. On each value from hangup it reads the file
 // at once.
 func (h *policyHolder) watch(ctx context.Context, hangup <-chan os.Signal) {
 	if h.path == "" {
 		return
 	}
 	for ctx.Err() == nil {
-		// A hangup restarts the polling, which begins with a reading.
+		// A hangup restarts the polling, which begins by reading the file.
 		round, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
@@ -87,11 +87,11 @@ func (h *policyHolder) changed(content []byte, err error) {
 		err = h.take(content)
 	}
 	if err != nil {
-		h.notices.report("policy-file", fmt.Errorf("the file is not usable, so the policy read before stays in force: %w", err))
-		h.log.Error("policy file is not usable; the policy read before stays in force",
+		h.notices.report("policy-file", fmt.Errorf("the file is not usable; the policy read before stays in effect: %w", err))
+		h.log.Error("policy file is not usable; the policy read before stays in effect",
 			zap.String("file", h.path), zap.Error(err))
 		return
 	}
 	h.notices.report("policy-file", nil)
-	h.log.Info("policy in force", zap.String("file", h.path))
+	h.log.Info("policy in effect", zap.String("file", h.path))
 }

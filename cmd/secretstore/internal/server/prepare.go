@@ -18,20 +18,19 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 )
 
-// parts are what the files named in the configuration make.
+// parts are made from the files that the configuration names.
 type parts struct {
 	verifier *token.Verifier
-	jwks     *token.JWKSSource // nil if there is none
+	jwks     *token.JWKSSource // nil if none is configured
 	policy   *policyHolder
 	cert     *certificate // nil if HTTPS is not served
 	zk       zkAccess
-	audit    *audit.Log // nil if there is none
+	audit    *audit.Log // nil if none is configured
 }
 
-// prepare reads all files once and returns everything that is wrong with them,
-// so that the operator does not find the mistakes one start at a time. Nothing
-// is listened on yet and the storage is not touched. parts is of use only if
-// there are no problems.
+// prepare reads all files once and returns all problems with them, so that the
+// operator need not find them one start at a time. It does not listen or touch the
+// storage. The parts are complete only if there are no problems.
 func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices) (*parts, []config.Problem) {
 	p := &parts{}
 	var problems []config.Problem
@@ -52,8 +51,8 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 	}
 	p.policy, err = newPolicyHolder(cfg.PolicyFile, cfg.Superusers, log, n)
 	check("policy-file", err)
-	// Read also where they have no effect, or one is missing: those mistakes are
-	// reported already, and the next should not wait for another start.
+	// Also if they have no effect, or one is missing: those mistakes are reported
+	// already, and others should not wait for the next start.
 	cert, certErr, keyErr := loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log, n)
 	check("tls-cert-file", certErr)
 	check("tls-key-file", keyErr)
@@ -76,8 +75,8 @@ func helpSecret(err error) error {
 	return fmt.Errorf("%w; make a key with: openssl rand -hex 32", err)
 }
 
-// prepareKeySet loads the keys of a file at once. A URL is only fetched later:
-// the server that it points to may start after this one.
+// prepareKeySet loads the keys of a file. A URL is fetched later: its server may start
+// after this one.
 func prepareKeySet(ctx context.Context, source string, v *token.Verifier) (*token.JWKSSource, error) {
 	s, err := token.NewJWKSSource(source, nil)
 	if err != nil {
@@ -93,8 +92,8 @@ func prepareKeySet(ctx context.Context, source string, v *token.Verifier) (*toke
 	return s, v.SetJWKS(raw)
 }
 
-// checkStorage finds the usual slips with a bbolt path. Everything else about
-// the storage is found out when it is opened.
+// checkStorage finds common mistakes in the path of a bbolt file. All others show when
+// the storage is opened.
 func checkStorage(s config.Storage) error {
 	if s.Kind != config.Bolt {
 		return nil
@@ -113,7 +112,7 @@ func checkStorage(s config.Storage) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no file; name one in it, such as bolt:%s", s.Path, filepath.Join(s.Path, "secretstore.db"))
+		return fmt.Errorf("%s is not a regular file; name a file inside it, such as bolt:%s", s.Path, filepath.Join(s.Path, "secretstore.db"))
 	}
 	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
 	if err != nil {
@@ -122,7 +121,7 @@ func checkStorage(s config.Storage) error {
 	return f.Close()
 }
 
-// expiring returns the certificate if it is valid for less than a week.
+// expiring returns the certificate if it expires within a week, else nil.
 func (p *parts) expiring(now time.Time) *x509.Certificate {
 	if p.cert == nil {
 		return nil

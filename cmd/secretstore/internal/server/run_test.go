@@ -321,8 +321,8 @@ func TestDangerousStartsAreWarnedAbout(t *testing.T) {
 	}{
 		{"plain HTTP for everybody", "plain HTTP is served beyond this machine", []string{"--listen", "0.0.0.0:0"}},
 		{"a key for all to read", "chmod 600", []string{"--auth-secret-file", readable}},
-		{"no key", "nobody gets in", []string{"--auth-secret-file="}},
-		{"no rights", "nobody has any permission", nil},
+		{"no key", "every token is refused", []string{"--auth-secret-file="}},
+		{"no rights", "no user has any permission", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s.db")
@@ -357,14 +357,14 @@ func TestEveryBadFileIsNamedAtOnce(t *testing.T) {
 		{"--tls-listen :0 --tls-cert-file nosuch.pem --tls-key-file nosuch.key", []string{"--tls-cert-file: stat nosuch.pem", "--tls-key-file: stat nosuch.key"}},
 		{"--tls-listen :0 --tls-cert-file nosuch.pem", []string{"--tls-listen: needs the private key", "--tls-cert-file: stat nosuch.pem"}},
 		{"--tls-key-file nosuch.key", []string{"--tls-key-file: has no effect", "--tls-key-file: stat nosuch.key"}},
-		{"--tls-listen :0 --tls-cert-file " + text + " --tls-key-file " + cert, []string{"--tls-cert-file: .*holds no certificate", "--tls-key-file: .*holds no private key"}},
+		{"--tls-listen :0 --tls-cert-file " + text + " --tls-key-file " + cert, []string{"--tls-cert-file: .*contains no PEM certificate", "--tls-key-file: .*contains no PEM private key"}},
 		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + otherKey, []string{"--tls-cert-file: certificate .* does not match"}},
 		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + locked, []string{"--tls-key-file: .*passphrase"}},
 		{"--storage zk://h --zk-tls-ca " + text + " --zk-tls-cert nosuch.pem --zk-tls-key nosuch.key --zk-auth-file nosuch",
-			[]string{"--zk-auth-file: stat nosuch", "--zk-tls-ca: .*no certificate", "--zk-tls-cert: stat", "--zk-tls-key: stat"}},
+			[]string{"--zk-auth-file: stat nosuch", "--zk-tls-ca: .*no PEM certificate", "--zk-tls-cert: stat", "--zk-tls-key: stat"}},
 		{"--storage zk://h --zk-tls-cert nosuch.pem", []string{"--zk-tls-cert: needs its private key", "--zk-tls-cert: stat nosuch.pem"}},
 		{"--policy-file nosuch --auth-secret-file nosuch --auth-jwks nosuch --audit-log nosuch/a --storage bolt:" + dir,
-			[]string{"--auth-secret-file: stat", "--auth-jwks: .*nosuch", "--policy-file: stat", "--storage: .* is no file; name one in it", "--audit-log: "}},
+			[]string{"--auth-secret-file: stat", "--auth-jwks: .*nosuch", "--policy-file: stat", "--storage: .* is not a regular file; name a file inside it", "--audit-log: "}},
 	} {
 		_, err := build(t, Outside{}, strings.Fields(tt.args)...)
 		var problems config.Error
@@ -390,7 +390,7 @@ func TestKeySetFromFileIsInForceAtTheStart(t *testing.T) {
 	if !errors.As(err, &problems) || !strings.Contains(err.Error(), "--auth-jwks: ") {
 		t.Errorf("a key set without keys: %v, want a problem of --auth-jwks", err)
 	}
-	// What may come up later is no mistake of the configuration.
+	// A server that may start later is not a mistake in the configuration.
 	if _, err := build(t, Outside{}, "--storage", "memory:", "--auth-jwks", "https://127.0.0.1:1/jwks"); err != nil {
 		t.Errorf("a key set server that is down: %v", err)
 	}

@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// shutdownGrace is how long requests in flight may go on after SIGTERM.
+	// shutdownGrace is how long requests in flight may take after SIGTERM.
 	shutdownGrace = 10 * time.Second
-	// headTimeout and idleTimeout bound what a silent client costs.
+	// headTimeout and idleTimeout limit what a silent client costs.
 	headTimeout = 10 * time.Second
 	idleTimeout = 2 * time.Minute
-	// maxHead bounds the head of a request; tokens are the largest part of it.
+	// maxHead is the largest head of a request in bytes; tokens are most of it.
 	maxHead = 64 << 10
-	// smallTransfer bounds the reading of a small request. Package api gives
-	// large bodies, and large answers, deadlines of their own.
+	// smallTransfer is the time to read a small request. Package api sets other
+	// deadlines for large bodies and answers.
 	smallTransfer = time.Minute
-	// slowestClient is the rate, in bytes a second, at which the largest body
-	// may come in before the writing of its answer is given up.
+	// slowestClient is the rate, in bytes per second, at which the largest body
+	// may arrive before the server gives up writing the answer.
 	slowestClient = 32 << 10
 )
 
@@ -36,8 +36,8 @@ type endpoint struct {
 	server   *http.Server
 }
 
-// bind opens the addresses before anything else is touched: of two servers
-// started by mistake with one configuration, the second ends here.
+// bind listens on an address. It comes before everything else: if somebody starts two
+// servers with one configuration, the second ends here.
 func bind(ctx context.Context, addr, scheme string, tlsConfig *tls.Config) (*endpoint, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -50,21 +50,20 @@ func bind(ctx context.Context, addr, scheme string, tlsConfig *tls.Config) (*end
 	}}, nil
 }
 
-// url is the address for people and programs on this machine.
+// url returns the address for people and programs on this machine.
 func (e *endpoint) url() string { return e.scheme + "://" + e.listener.Addr().String() }
 
-// prepare sets the handler and the bounds on clients. maxBody is the largest
-// body that the handler reads.
+// prepare sets the handler and the limits for clients. maxBody is the largest body
+// that the handler reads, in bytes.
 //
-// What is no HTTP request at all (a malformed request line or header, no Host, a
-// head beyond maxHead) never reaches the handler: net/http answers it in plain
-// text and closes. It has no hook for that, and to rewrite its bytes on the
-// connection would be a second HTTP parser in front of the first.
+// Malformed requests (a bad request line or header, no Host, a head beyond maxHead)
+// never reach the handler: net/http answers in plain text and closes the connection.
+// It has no hook for that, and rewriting its answers would take a second HTTP parser.
 func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 	e.server.Handler = h
 	e.server.ReadHeaderTimeout = headTimeout
 	e.server.ReadTimeout = smallTransfer
-	// It begins with the reading of the body, which must have its time too.
+	// It includes reading the body, which must have its time, too.
 	e.server.WriteTimeout = 2*smallTransfer + time.Duration(maxBody/slowestClient)*time.Second
 	e.server.IdleTimeout = idleTimeout
 	e.server.MaxHeaderBytes = maxHead
@@ -90,15 +89,15 @@ func (e *endpoint) run() error {
 // errCutOff: a request in flight did not finish within shutdownGrace.
 var errCutOff = errors.New("requests in flight were cut off")
 
-// serve runs all endpoints until ctx is done or one fails, then stops accepting,
-// lets requests in flight finish, and cuts off what is left after the grace.
+// serve runs all endpoints until ctx ends or one fails. Then it stops accepting, lets
+// requests in flight finish, and cuts off those that take longer than grace.
 func serve(ctx context.Context, endpoints []*endpoint, grace time.Duration) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, e := range endpoints {
 		g.Go(e.run)
 		g.Go(func() error {
 			<-ctx.Done()
-			// The request contexts do not end with ctx: that is what lets them finish.
+			// The contexts of requests do not end with ctx, so they can finish.
 			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 			defer cancel()
 			if err := e.server.Shutdown(bound); err != nil {

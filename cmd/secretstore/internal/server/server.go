@@ -24,37 +24,36 @@ import (
 	"secretstore/store/zk"
 )
 
-// Outside is what a server has of the process around it.
+// Outside is the process around a server.
 type Outside struct {
 	Stdout io.Writer
 	Stderr io.Writer        // the log goes there
-	Hangup <-chan os.Signal // each value has the policy file read again; may be nil
-	// Command is how the program was called, for what --dev prints.
+	Hangup <-chan os.Signal // on each value the policy file is reread; may be nil
+	// Command is the name that the program was started with; --dev prints it.
 	Command string
-	// Version of the program, for people who look at the servers of a store.
+	// Version of the program, which status shows.
 	Version string
 	// TestOnlyGenerateKey makes the bootstrap key; nil but in tests.
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
 
-// jsonFactor is how many bytes of JSON a byte of a value may take.
+// jsonFactor is the largest number of bytes of JSON for one byte of a value.
 const jsonFactor = 6
 
-// Server is a configured server that does not run yet.
+// Server is a configured server.
 type Server struct {
 	cfg     config.Config
 	outside Outside
 	log     *zap.Logger
 	notices *notices
 	parts   *parts
-	zk      *zk.Backend // the storage, where that is ZooKeeper
+	zk      *zk.Backend // the storage, if it is ZooKeeper
 	nodes   *nodes      // likewise
 }
 
-// New checks everything that can be checked without listening or opening the
-// storage. If anything is wrong, in the problems that the configuration has
-// already or in the files that it names, the error is a config.Error with all
-// of it.
+// New checks everything that it can without listening or opening the storage. The
+// error is a config.Error with all problems: the given ones, and those of the files
+// that the configuration names.
 func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Outside) (*Server, error) {
 	if cfg.Dev && !cfg.Given("log-format") {
 		cfg.LogFormat = "console"
@@ -74,8 +73,8 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 	return s, nil
 }
 
-// Run serves until ctx is done, lets requests in flight finish, and closes
-// everything. An error is a failure at run time.
+// Run serves until ctx ends, lets requests in flight finish, and closes everything. An
+// error is a failure at run time.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.parts.close()) }()
 	endpoints, err := s.bind(ctx)
@@ -88,7 +87,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	defer tuneCollector()()
-	s.log.Info("opening the store; on an empty storage this makes a key, which takes a few seconds",
+	s.log.Info("opening the store; if the storage is empty, this makes a key, which takes a few seconds",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	st, err := seal.Open(ctx, s.sealOptions(backend))
 	if err != nil {
@@ -122,9 +121,8 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 	return b, driver, err
 }
 
-// OpenStorage opens the storage of a configuration for work without a server. A
-// bbolt file must exist. What is wrong with the files about ZooKeeper is a
-// config.Error.
+// OpenStorage opens the storage of a configuration for work without a server. A bbolt
+// file must exist. Problems with the files about ZooKeeper are a config.Error.
 func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store.Backend, error) {
 	var access zkAccess
 	if problems := access.load(cfg); len(problems) > 0 {
@@ -139,8 +137,8 @@ func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store
 	return b, err
 }
 
-// BootstrapKeyFile is where the bootstrap private key is kept beside a bbolt
-// file; "" for storages that keep it themselves.
+// BootstrapKeyFile returns the file with the bootstrap private key beside a bbolt file,
+// or "" for storages that keep the key themselves.
 func BootstrapKeyFile(s config.Storage) string {
 	if s.Kind == config.Bolt {
 		return s.Path + ".bootstrap.key"
@@ -162,7 +160,7 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 		}
 		return b, "bolt", nil
 	case config.Memory:
-		log.Warn("everything is kept in memory and lost when the server ends")
+		log.Warn("everything is kept in memory and will be lost when the server ends")
 		return memory.New(), "memory", nil
 	case config.ZooKeeper:
 		b, err := zk.Open(ctx, zk.Config{
@@ -227,8 +225,8 @@ func closeAll(endpoints []*endpoint) error {
 	return errors.Join(errs...)
 }
 
-// runAll runs the endpoints and the watchers of files until ctx is done, and
-// waits for all of them.
+// runAll runs the endpoints and the watchers of files until ctx ends, and waits for
+// them.
 func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoint) error {
 	g, ctx := errgroup.WithContext(ctx)
 	p := s.parts
@@ -259,7 +257,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	return g.Wait()
 }
 
-// keyFromZnode takes what --auth-secret-znode holds.
+// keyFromZnode returns a function that takes the content of --auth-secret-znode.
 func (s *Server) keyFromZnode() func([]byte, error) {
 	report := s.watchKeys("auth-secret-znode").Report
 	return func(content []byte, err error) {
@@ -270,22 +268,22 @@ func (s *Server) keyFromZnode() func([]byte, error) {
 	}
 }
 
-// watchKeys reports how the keys of an option are loaded.
+// watchKeys reports loading the token keys of an option.
 func (s *Server) watchKeys(option string) token.Watch {
 	return token.Watch{Every: pollEvery, Report: func(err error) {
 		s.notices.report(option, err)
 		switch {
 		case errors.Is(err, token.ErrRevoked):
-			s.log.Error("there are no keys of tokens any more; nobody gets in by the ones from before", zap.String("option", option), zap.Error(err))
+			s.log.Error("all token keys were removed; every token is now refused", zap.String("option", option), zap.Error(err))
 		case err != nil:
-			s.log.Error("keys of tokens could not be loaded; the ones from before stay in force", zap.String("option", option), zap.Error(err))
+			s.log.Error("token keys could not be loaded; the current ones stay in effect", zap.String("option", option), zap.Error(err))
 		default:
-			s.log.Info("keys of tokens in force", zap.String("option", option))
+			s.log.Info("token keys loaded", zap.String("option", option))
 		}
 	}}
 }
 
-// warn says at the start what an operator may not have meant.
+// warn logs settings that an operator may not have intended.
 func (s *Server) warn(endpoints []*endpoint) {
 	for _, e := range endpoints {
 		host, _, err := net.SplitHostPort(e.listener.Addr().String())
@@ -295,23 +293,23 @@ func (s *Server) warn(endpoints []*endpoint) {
 		}
 	}
 	if s.cfg.AuthSecretFile == "" && s.cfg.AuthSecretZnode == "" && s.cfg.AuthJWKS == "" {
-		s.log.Warn("no key of tokens is configured, so nobody gets in; give --auth-secret-file, --auth-secret-znode or --auth-jwks")
+		s.log.Warn("no token key is configured, so every token is refused; use --auth-secret-file, --auth-secret-znode or --auth-jwks")
 	}
 	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
-		s.log.Warn("nobody has any permission; give --superuser or --policy-file")
+		s.log.Warn("no user has any permission; use --superuser or --policy-file")
 	}
 	for _, file := range []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, s.cfg.ZKAuthFile, s.cfg.ZKTLSKey} {
 		if info, err := os.Stat(file); file != "" && err == nil && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("a file with a secret can be read by other users of this machine; chmod 600 it", zap.String("file", file))
+			s.log.Warn("a file with a secret is readable by other users of this machine; run chmod 600 on it", zap.String("file", file))
 		}
 	}
 	if leaf := s.parts.expiring(time.Now()); leaf != nil {
-		s.log.Warn("the TLS certificate expires soon, or has", zap.Time("expires", leaf.NotAfter))
+		s.log.Warn("the TLS certificate expires within a week or has expired", zap.Time("expires", leaf.NotAfter))
 	}
 }
 
-// announce says where the server listens. Programs that start it on port 0
-// find the address in this line.
+// announce logs where the server listens. Programs that start it on port 0 find the
+// address in this line.
 func (s *Server) announce(endpoints []*endpoint) {
 	for _, e := range endpoints {
 		s.log.Info("listening", zap.String("url", e.url()))

@@ -24,8 +24,8 @@ type certificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// loadCertificate loads the pair for the first time, and tells what is wrong
-// with each of its files.
+// loadCertificate loads the pair for the first time. It returns the errors of both
+// files.
 func loadCertificate(certFile, keyFile string, log *zap.Logger, n *notices) (c *certificate, certErr, keyErr error) {
 	c = &certificate{certFile: certFile, keyFile: keyFile, log: log, notices: n}
 	certErr, keyErr = c.load()
@@ -40,7 +40,7 @@ func (c *certificate) load() (certErr, keyErr error) {
 	return certErr, keyErr
 }
 
-// expiry returns when the certificate in force expires.
+// expiry returns when the current certificate expires.
 func (c *certificate) expiry() time.Time {
 	if leaf := c.leaf(); leaf != nil {
 		return leaf.NotAfter
@@ -48,7 +48,7 @@ func (c *certificate) expiry() time.Time {
 	return time.Time{}
 }
 
-// leaf returns the certificate in force, nil before the first was loaded.
+// leaf returns the current certificate, or nil before the first was loaded.
 func (c *certificate) leaf() *x509.Certificate {
 	if pair := c.current.Load(); pair != nil {
 		return pair.Leaf
@@ -56,7 +56,7 @@ func (c *certificate) leaf() *x509.Certificate {
 	return nil
 }
 
-// config is for a server; it refuses whatever is older than TLS 1.2.
+// config returns the configuration of a server. It refuses versions before TLS 1.2.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -76,8 +76,8 @@ func (c *certificate) watch(ctx context.Context) {
 	wg.Wait()
 }
 
-// changed loads the pair again. While a new pair is being put in place its
-// halves do not fit for a moment; the old one is served until they do.
+// changed loads the pair again. While somebody replaces the files, they do not match
+// for a moment; the old pair is served until they do.
 func (c *certificate) changed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,13 +11,13 @@ import (
 	"secretstore/internal/watchfile"
 )
 
-// zkAccess is how this server gets into ZooKeeper.
+// zkAccess is the access of this server to ZooKeeper.
 type zkAccess struct {
-	user, password string      // digest authentication; "" is none
-	tls            *tls.Config // nil is plain
+	user, password string      // digest authentication; "" for none
+	tls            *tls.Config // nil for plain TCP
 }
 
-// load reads the files about ZooKeeper and returns what is wrong with them.
+// load reads the files about ZooKeeper and returns the problems with them.
 func (z *zkAccess) load(cfg config.Config) []config.Problem {
 	var problems []config.Problem
 	check := func(option string, err error) {
@@ -43,7 +43,7 @@ func (z *zkAccess) load(cfg config.Config) []config.Problem {
 	return problems
 }
 
-// loadAuth reads user:password from the first line. Neither is ever repeated.
+// loadAuth reads user:password from the first line. Its errors contain neither.
 func (z *zkAccess) loadAuth(file string) error {
 	content, err := watchfile.Read(file)
 	if err != nil {
@@ -65,7 +65,7 @@ func (z *zkAccess) loadCA(file string) error {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return errors.New(file + " holds no certificate in PEM form")
+		return errors.New(file + " contains no PEM certificate")
 	}
 	z.tls.RootCAs = pool
 	return nil

@@ -6,8 +6,8 @@ import "syscall"
 
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// Protect knows of no such protection here.
+// Protect does nothing here.
 func Protect() error { return nil }
 
-// withoutTTOU knows of no mask of a thread here.
+// withoutTTOU only runs f here.
 func withoutTTOU(f func()) { f() }

@@ -1,9 +1,8 @@
-// Package supervise runs one program as if it had been started directly: its
-// standard streams, terminal, signals and exit status are passed through, while
-// it can be signalled or started again when its secrets have changed. As
-// process 1 it also waits for orphans.
+// Package supervise runs a program as if it had been started directly: it passes
+// standard streams, terminal, signals and exit status through. It can signal or restart
+// the program when its secrets have changed. As process 1 it also waits for orphans.
 //
-// It knows nothing of secrets but the environment that it is told to start with.
+// The only secrets that it knows are in the environment of the program.
 package supervise
 
 import (
@@ -21,45 +20,44 @@ import (
 // ErrStart: the program could not be started.
 var ErrStart = errors.New("the program could not be started")
 
-// Command is what is run.
+// Command is the program to run.
 type Command struct {
 	Path string
 	Args []string // with the name of the program
 	Env  []string
 }
 
-// Change is what is to be done to the program that runs.
+// Change says what to do with the running program.
 type Change struct {
 	Signal  syscall.Signal // sent to it, unless 0
 	Restart bool           // end it, and start it with Env
 	Env     []string
 }
 
-// Options say how a program is treated.
+// Options say how to treat the program.
 type Options struct {
-	Changes <-chan Change // nil: none will come
-	// StopTimeout is how long a program may take to end for a restart; after
-	// that it is killed.
+	Changes <-chan Change // nil for none
+	// StopTimeout is how long the program may take to end for a restart before it
+	// is killed.
 	StopTimeout time.Duration
 }
 
-// Run starts the program and returns its exit status once it has ended by
-// itself: 128 and the signal if it was killed by one. All signals that this
-// process gets go to the program, and all children of this process are waited
-// for, so that nothing else in it can have any. ErrStart.
+// Run starts the program and returns its exit status once it has ended by itself, or 128
+// plus the signal that killed it. All signals to this process go to the program. Run
+// waits for all children of this process, so nothing else in it can have any. ErrStart.
 func Run(cmd Command, o Options) (int, error) {
-	// The program dies with the thread that made it, if that is so wished.
+	// The program dies with the thread that started it: see attributes.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	r := &running{cmd: cmd, o: o, tty: openTerminal()}
 	defer r.tty.close()
-	children := make(chan os.Signal, 1) // one is enough: all are looked at
+	children := make(chan os.Signal, 1) // one is enough: wait checks all children
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
 	signals := make(chan os.Signal, 128)
 	signal.Notify(signals, forwarded()...)
 	defer signal.Stop(signals)
-	// Without this a warning to a standard error that nobody reads would end us.
+	// Without this, a warning to a closed standard error would end this process.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
@@ -69,16 +67,16 @@ func Run(cmd Command, o Options) (int, error) {
 	return r.loop(children, signals)
 }
 
-// forwarded returns the signals that are passed on. Those that were ignored when
-// this program started stay so, here and in the program, as nohup wants it.
+// forwarded returns the signals to pass on. Those that were ignored when this process
+// started stay ignored, here and in the program, as nohup needs it.
 func forwarded() []os.Signal {
 	var all []os.Signal
 	for n := syscall.Signal(1); n < 65; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD: // cannot be caught; handled apart
-		case unix.SIGURG, unix.SIGPIPE: // the runtime's own; about our own writes
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD: // cannot be caught; handled by Run
+		case unix.SIGURG, unix.SIGPIPE: // of the Go runtime; about our own writes
 		case unix.SIGTTIN, unix.SIGTTOU: // about our own use of the terminal
-		case 32, 33, 34: // of the C libraries; Go gives them to nobody
+		case 32, 33, 34: // of the C libraries; Go does not deliver them
 		default:
 			if !signal.Ignored(n) {
 				all = append(all, n)
@@ -88,15 +86,15 @@ func forwarded() []os.Signal {
 	return all
 }
 
-// running is a program that runs. Only the goroutine of Run touches it.
+// running is the running program. Only the goroutine of Run uses it.
 type running struct {
 	cmd  Command
 	o    Options
 	tty  terminal
 	pid  int
-	next *Change          // the restart that waits for the program to end
-	kill <-chan time.Time // when it is killed for that
-	last bool             // it was told to end, and is not started again
+	next *Change          // the restart to do when the program has ended
+	kill <-chan time.Time // when to kill it for that
+	last bool             // it must end and is not restarted
 }
 
 func (r *running) start() error {
@@ -137,12 +135,12 @@ func (r *running) loop(children, signals <-chan os.Signal) (int, error) {
 			}
 			r.change(c)
 		case <-r.kill:
-			unix.Kill(-r.pid, unix.SIGKILL) // it cannot have been waited for yet
+			unix.Kill(-r.pid, unix.SIGKILL) // wait has not reaped it yet
 		}
 	}
 }
 
-// wait looks at every child that has changed, and reports how the program ended.
+// wait reaps children, and reports how the program ended if it has.
 func (r *running) wait() (status int, ended bool) {
 	for {
 		var ws unix.WaitStatus
@@ -152,7 +150,7 @@ func (r *running) wait() (status int, ended bool) {
 			continue
 		case err != nil || pid <= 0:
 			return status, ended
-		case pid != r.pid: // an orphan that came to process 1
+		case pid != r.pid: // an orphan
 		case ws.Stopped():
 			r.stopped(ws.StopSignal())
 		case ws.Exited():
@@ -163,20 +161,19 @@ func (r *running) wait() (status int, ended bool) {
 	}
 }
 
-// pass sends a signal on. Whoever wants the program to end does not want it
-// started again.
+// pass passes a signal on. A signal that ends the program cancels a restart.
 func (r *running) pass(s syscall.Signal) {
 	switch s {
 	case unix.SIGCONT:
 		r.tty.give(r.pid)
-		unix.Kill(-r.pid, s) // the shell continues groups
+		unix.Kill(-r.pid, s) // as a shell does
 		return
 	case unix.SIGTERM:
 		r.next, r.kill, r.last = nil, nil, true
 	case unix.SIGINT, unix.SIGQUIT:
 		r.next, r.kill = nil, nil
 	}
-	unix.Kill(r.pid, s) // it cannot have been waited for yet
+	unix.Kill(r.pid, s) // wait has not reaped it yet
 }
 
 func (r *running) change(c Change) {
@@ -186,20 +183,20 @@ func (r *running) change(c Change) {
 	if !c.Restart || r.last {
 		return
 	}
-	again := r.next != nil // it is being stopped already
+	again := r.next != nil // it is stopping already
 	r.next = &c
 	if again {
 		return
 	}
 	r.kill = time.After(r.o.StopTimeout)
 	unix.Kill(r.pid, unix.SIGTERM)
-	unix.Kill(-r.pid, unix.SIGCONT) // a stopped program does not hear
+	unix.Kill(-r.pid, unix.SIGCONT) // a stopped program would not end
 }
 
 // stopped continues a program that the terminal has stopped. A shell does not see
 // that its job has stopped, so it could not continue it. A program that reads the
-// terminal in the background stays stopped until this process gets a SIGCONT, and
-// a SIGSTOP is meant.
+// terminal in the background stays stopped until this process gets a SIGCONT. A
+// SIGSTOP has effect.
 func (r *running) stopped(by syscall.Signal) {
 	switch by {
 	case unix.SIGTTIN, unix.SIGTTOU: // perhaps faster than start, which gives it the terminal

@@ -222,14 +222,14 @@ func TestExitStatusPassesThrough(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotStartIsAnError(t *testing.T) {
+func TestProgramThatDoesNotStartIsAnError(t *testing.T) {
 	if got := start(t, supervised("/etc")).status(); got == 0 {
 		t.Error("a folder runs")
 	}
 }
 
-// TestEverySignalReachesTheProgram but the two that nobody can catch, and those
-// that are about this process alone.
+// TestEverySignalReachesTheProgram except the two that cannot be caught and those about
+// this process itself.
 func TestEverySignalReachesTheProgram(t *testing.T) {
 	k := start(t, supervised(os.Args[0], "record"))
 	k.until("ready")
@@ -250,7 +250,7 @@ func TestEverySignalReachesTheProgram(t *testing.T) {
 	}
 }
 
-func TestARestartWaitsForTheEndAndTakesTheNewEnvironment(t *testing.T) {
+func TestRestartWaitsForTheEndAndUsesTheNewEnvironment(t *testing.T) {
 	k, restart := restartable(t, supervised("sh", "-c", `trap 'echo ending $COUNT; exit 3' TERM; echo started $COUNT; while :; do sleep 0.05; done`))
 	k.until("started 0")
 	restart()
@@ -264,7 +264,7 @@ func TestARestartWaitsForTheEndAndTakesTheNewEnvironment(t *testing.T) {
 	}
 }
 
-func TestAStubbornProgramIsKilledForARestart(t *testing.T) {
+func TestProgramThatIgnoresSIGTERMIsKilledForARestart(t *testing.T) {
 	cmd := supervised(os.Args[0], "record")
 	cmd.Env = append(os.Environ(), "STUBBORN=1")
 	k, restart := restartable(t, cmd)
@@ -276,8 +276,8 @@ func TestAStubbornProgramIsKilledForARestart(t *testing.T) {
 	}
 }
 
-// TestATerminationDuringARestartEndsIt: the program takes its time to end.
-func TestATerminationDuringARestartEndsIt(t *testing.T) {
+// TestSIGTERMDuringARestartCancelsIt: the program takes its time to end.
+func TestSIGTERMDuringARestartCancelsIt(t *testing.T) {
 	k, restart := restartable(t, supervised("sh", "-c", `trap 'trap "" TERM; echo ending; read line; exit 4' TERM; echo started; while :; do sleep 0.05; done`))
 	k.until("started")
 	restart()
@@ -317,7 +317,7 @@ func TestOrphansAreWaitedFor(t *testing.T) {
 	}
 }
 
-func TestTheProgramDiesWithItsSupervisor(t *testing.T) {
+func TestProgramDiesWithItsSupervisor(t *testing.T) {
 	k := start(t, supervised(os.Args[0], "record"))
 	lines := k.until("ready")
 	var pid, group int
@@ -329,7 +329,7 @@ func TestTheProgramDiesWithItsSupervisor(t *testing.T) {
 	}
 }
 
-func TestWhatWasIgnoredStaysIgnored(t *testing.T) {
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
 	cmd := exec.Command("sh", "-c", `trap '' HUP; exec "$0" run sh -c 'echo ready; read line; exit 6'`, os.Args[0])
 	k := start(t, cmd)
 	k.until("ready")

@@ -6,15 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is the controlling terminal, or nothing. The program is in a process
-// group of its own, so that what is typed there (Ctrl-C) reaches it once, and
-// not a second time through this process.
+// terminal is the controlling terminal, or nothing. The program is in its own process
+// group, so that Ctrl-C reaches it once, and not a second time through this process.
 type terminal struct{ f *os.File }
 
 func openTerminal() terminal {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return terminal{} // there is none
+		return terminal{} // there is no terminal
 	}
 	return terminal{f}
 }
@@ -25,8 +24,8 @@ func (t terminal) close() {
 	}
 }
 
-// give makes the program the foreground group, if this process is, and reports
-// whether the program is it now.
+// give makes the program the foreground group if this process is, and reports whether
+// the program is the foreground group now.
 func (t terminal) give(pid int) bool { return t.move(unix.Getpgrp(), pid) }
 
 // take takes the terminal back from the program.

@@ -4,8 +4,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// NoArgs, exactArgs and maxArgs check the arguments with a sentence that says
-// what is missing.
+// NoArgs refuses arguments.
 func NoArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return Usagef("unexpected argument %q", args[0])
@@ -13,6 +12,7 @@ func NoArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// ExactArgs wants n arguments; missing says what to give if there are fewer.
 func ExactArgs(n int, missing string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < n {
@@ -25,6 +25,7 @@ func ExactArgs(n int, missing string) cobra.PositionalArgs {
 	}
 }
 
+// MaxArgs wants at most n arguments.
 func MaxArgs(n int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > n {
@@ -34,7 +35,7 @@ func MaxArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// Required marks flags that a command cannot do without.
+// Required marks flags that must be given.
 func Required(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		if err := cmd.MarkFlagRequired(name); err != nil {
@@ -43,6 +44,7 @@ func Required(cmd *cobra.Command, names ...string) {
 	}
 }
 
+// WantJSON reports whether --json is given.
 func WantJSON(cmd *cobra.Command) bool {
 	on, err := cmd.Flags().GetBool("json")
 	return err == nil && on

@@ -71,7 +71,7 @@ func TestWarningsStayOnOneLine(t *testing.T) {
 	}
 }
 
-func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
+func TestOutputDoesNotReplaceADeviceOrFollowALink(t *testing.T) {
 	dir := t.TempDir()
 	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
 	if err := errors.Join(os.WriteFile(target, []byte("old"), 0o644), os.Symlink(target, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
@@ -101,9 +101,9 @@ func TestOutputReplacesNoDeviceAndFollowsNoLink(t *testing.T) {
 	}
 }
 
-func TestABarIsForTerminalsOnly(t *testing.T) {
+func TestProgressIsShownOnTerminalsOnly(t *testing.T) {
 	var errs strings.Builder
-	(&progress{p: &Process{Stderr: &errs}, on: true}).Bar(15, 30)
+	(&Progress{p: &Process{Stderr: &errs}, on: true}).Bar(15, 30)
 	if want := "\r\x1b[K[###############               ] 15 of 30"; errs.String() != want {
 		t.Errorf("%q", errs.String())
 	}
@@ -153,7 +153,8 @@ func TestServersComeFromTheFirstSource(t *testing.T) {
 	}
 }
 
-// FuzzUserConfig: no text makes the parser panic or yields servers with an error.
+// FuzzUserConfig checks that no text makes the parser panic or return servers with
+// an error.
 func FuzzUserConfig(f *testing.F) {
 	f.Add([]byte("servers: [https://a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {

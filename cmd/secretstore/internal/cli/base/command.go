@@ -14,20 +14,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Process is what the program sees of the world around it.
+// Process is the program's view of its environment.
 type Process struct {
 	Args   []string // without the name of the program
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
-	// TestOnlyGenerateKey makes the bootstrap key of a server. It is nil but in
-	// tests, which start many servers: a new key takes seconds.
+	// TestOnlyGenerateKey makes the bootstrap key of a server. It is nil except in
+	// tests, which start many servers: making a key takes seconds.
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
 
-// Run adapts the body of a command: what fails in it is no usage error unless
-// it says so.
+// Run adapts the body of a command. Its errors are not usage errors, except those
+// of Usagef.
 func Run(body func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := body(cmd, args)

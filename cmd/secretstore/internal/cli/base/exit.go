@@ -22,12 +22,12 @@ const (
 	exitDenied   = 4
 	exitSealed   = 5
 
-	ExitNotExecutable = 126 // of exec, as shells have it
+	ExitNotExecutable = 126 // of exec, as in shells
 	ExitNoCommand     = 127
 )
 
-// outcomes gives each refusal of the server its exit status, and says what to
-// do about it on this side. The first that fits counts.
+// outcomes gives the exit status for each error of the server, and a hint what to
+// do about it. The first that matches counts.
 var outcomes = []struct {
 	is     error
 	status int
@@ -37,10 +37,10 @@ var outcomes = []struct {
 	{client.ErrUnauthorized, exitDenied, "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
 	{client.ErrDenied, exitDenied, ""},
 	{client.ErrSealed, exitSealed, "Unseal it with: secretstore unseal"},
-	{client.ErrUninitialized, ExitFailure, "Initialise it with: secretstore init --pgp-key FILE"},
-	{client.ErrChanged, ExitFailure, "Nothing was written. See who was first with: secretstore history PATH"},
+	{client.ErrUninitialized, ExitFailure, "Initialize it with: secretstore init --pgp-key FILE"},
+	{client.ErrChanged, ExitFailure, "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
 	{client.ErrExists, ExitFailure, "Replace its value with: secretstore update PATH (or put)"},
-	{context.DeadlineExceeded, ExitFailure, "The server did not answer in time; wait longer with --timeout, or look at its log."},
+	{context.DeadlineExceeded, ExitFailure, "The server did not answer in time; wait longer with --timeout, or see its log."},
 }
 
 // usageError is a mistake in the command itself.
@@ -48,10 +48,11 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
+// Usagef returns an error that ends the program with ExitUsage.
 func Usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// failure is an error of a command that was understood. All others come from
-// the parsing of flags and arguments and are usage errors.
+// failure is an error of a valid command. All other errors come from parsing flags
+// and arguments, and are usage errors.
 type failure struct{ err error }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -59,14 +60,14 @@ func (f *failure) Error() string { return f.err.Error() }
 // Unwrap returns what failed.
 func (f *failure) Unwrap() error { return f.err }
 
-// Ended is no error of a command but the exit status of the program that it ran,
-// or of the signal that stopped it.
+// Ended is not a failure: it carries the exit status of the program that the
+// command ran, or of the signal that stopped it.
 type Ended struct{ Status int }
 
 func (e *Ended) Error() string { return fmt.Sprintf("exit status %d", e.Status) }
 
-// CannotRun is a program that is not there or does not start, with the status
-// that shells give it.
+// CannotRun says that a program is missing or does not start, with the exit status
+// that shells use for that.
 type CannotRun struct {
 	Status int
 	Err    error
@@ -74,7 +75,7 @@ type CannotRun struct {
 
 func (c *CannotRun) Error() string { return c.Err.Error() }
 
-// Report prints the error with what to do next, and returns the exit status.
+// Report prints an error with a hint what to do next, and returns the exit status.
 func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	if e, ok := errors.AsType[*Ended](err); ok {
 		return e.Status

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/term"
 )
 
-// maxValue bounds what is read as a value: more than any server takes.
+// maxValue is the largest value that is read, in bytes: more than any server
+// accepts.
 const maxValue = 1 << 30
 
-// ReadInput reads a file, or standard input for "-".
+// ReadInput reads the file name, or standard input for "-".
 func ReadInput(p *Process, name string) ([]byte, error) {
 	in := p.Stdin
 	if name != "-" {
@@ -33,7 +34,7 @@ func ReadInput(p *Process, name string) ([]byte, error) {
 	return data, nil
 }
 
-// Terminal reports whether r is one, and its descriptor.
+// Terminal reports whether r is a terminal, and returns its descriptor.
 func Terminal(r io.Reader) (int, bool) {
 	f, ok := r.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -42,7 +43,7 @@ func Terminal(r io.Reader) (int, bool) {
 	return int(f.Fd()), true
 }
 
-// Prompt reads one line without showing it.
+// Prompt reads one line from a terminal without echo.
 func Prompt(p *Process, fd int, question string) ([]byte, error) {
 	fmt.Fprint(p.Stderr, question)
 	line, err := term.ReadPassword(fd)
@@ -56,8 +57,8 @@ func Prompt(p *Process, fd int, question string) ([]byte, error) {
 	return line, nil
 }
 
-// ReadKey reads a line of text that is a key or token, from a file or standard
-// input, without the space around it.
+// ReadKey reads a key or token: the first line of a file, or of standard input for
+// "-", without surrounding white space.
 func ReadKey(p *Process, name, what string) (string, error) {
 	if fd, ok := Terminal(p.Stdin); ok && name == "-" {
 		line, err := Prompt(p, fd, what+" (not shown): ")

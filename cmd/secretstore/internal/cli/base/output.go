@@ -18,9 +18,9 @@ func PrintJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// WriteFile writes a secret to a file of mode 0600. It is complete or absent: an
-// old file stays until the new one is on disk. A pipe or device is written to as
-// it is; a file in its place would break the machine.
+// WriteFile writes a secret to a file of mode 0600, which is complete or absent: an
+// old file stays until the new one is on disk. A pipe or device is not replaced but
+// written to.
 func WriteFile(path string, data []byte) error {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return writeThrough(path, data)
@@ -28,9 +28,9 @@ func WriteFile(path string, data []byte) error {
 	return atomicfile.WriteFile(path, data, 0o600)
 }
 
-// writeThrough writes to a pipe or device, or to one that a link leads to, as
-// /dev/stdout does. A link to a file is refused: whoever made it would choose
-// where the secret goes.
+// writeThrough writes to a pipe or device, or through a link to one, such as
+// /dev/stdout. It refuses a link to a file: the owner of the link would choose where
+// the secret goes.
 func writeThrough(path string, data []byte) error {
 	info, err := os.Stat(path)
 	switch {
@@ -45,7 +45,7 @@ func writeThrough(path string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// The link may lead elsewhere by now.
+	// A link may lead elsewhere by now.
 	if info, err = f.Stat(); err != nil || info.Mode().IsRegular() {
 		f.Close() // nothing was written
 		return fmt.Errorf("write %s: it has become another file", path)

@@ -4,7 +4,8 @@ import (
 	"encoding/base64"
 )
 
-// ReadPublicKeys reads the keys of the holders, one file each.
+// ReadPublicKeys reads the public keys of holders, one from each file, and returns
+// them in base64.
 func ReadPublicKeys(p *Process, files []string) ([]string, error) {
 	var all []string
 	for _, file := range files {
@@ -17,8 +18,8 @@ func ReadPublicKeys(p *Process, files []string) ([]string, error) {
 	return all, nil
 }
 
-// readPublicKey returns the base64 that the API takes. What is base64 already
-// is passed on; the server looks into it.
+// readPublicKey returns the base64 that the API takes. Content that is base64
+// already is passed on; the server checks it.
 func readPublicKey(p *Process, file string) (string, error) {
 	data, err := ReadInput(p, file)
 	if err != nil {

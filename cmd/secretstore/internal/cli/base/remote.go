@@ -20,38 +20,38 @@ import (
 
 const defaultServer = "http://127.0.0.1:1337"
 
-// Remote say which server a command talks to, and as whom.
+// Remote holds the flags that say which server a command talks to, and as whom.
 type Remote struct {
 	Server, tokenFile, Store, ca string
 	Timeout                      time.Duration
-	// reread: the file with the token is read for each request, because the
-	// command may outlive a token.
+	// Reread has the token file read for each request: the command may outlive a
+	// token.
 	Reread bool
 }
 
-// Register adds the flags that all commands of the client have. all is where
-// those commands that talk to several servers want them; nil for the others.
+// Register adds the flags. A command that talks to several servers gives in all
+// where their URLs go; nil makes --server a single URL.
 func (r *Remote) Register(cmd *cobra.Command, all *[]string) {
 	f := cmd.Flags()
 	if all != nil {
-		f.StringArrayVar(all, "server", nil, "`URL` of a server; give all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
+		f.StringArrayVar(all, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
 	} else {
 		f.StringVar(&r.Server, "server", "", "`URL` of the server (SECRETSTORE_SERVER; default "+defaultServer+")")
 	}
 	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
-	f.StringVar(&r.ca, "ca-cert", "", "trust the CA certificates in this `FILE` for https (PEM; SECRETSTORE_CA_CERT)")
-	f.DurationVar(&r.Timeout, "timeout", 2*time.Minute, "give up on the server after so long")
+	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
+	f.DurationVar(&r.Timeout, "timeout", 2*time.Minute, "give up if the server takes longer")
 	f.BoolP("json", "j", false, "print JSON")
 }
 
-// RemoteCommand makes a command of the client: body gets the client for the
-// server that the flags and the environment name, and a context that ends on
-// Ctrl-C.
+// RemoteCommand makes cmd a command that talks to one server. body gets a client
+// for the server that the flags or the environment name, and a context that ends
+// on Ctrl-C or after --timeout.
 func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	var flags Remote
 	flags.Register(cmd, nil)
-	cmd.ValidArgsFunction = cobra.NoFileCompletions // a PATH is no file
+	cmd.ValidArgsFunction = cobra.NoFileCompletions // a PATH is not a file
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -68,8 +68,7 @@ func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context
 	return cmd
 }
 
-// Connect makes the client of the first server that is named. Nothing is sent
-// yet.
+// Connect returns a client for the server. It sends nothing.
 func (r *Remote) Connect(p *Process) (*client.Client, error) {
 	servers, err := NamedServers(p, []string{r.Server})
 	if err != nil {
@@ -94,7 +93,7 @@ func (r *Remote) Connect(p *Process) (*client.Client, error) {
 	return client.New(cfg)
 }
 
-// ClientConfig is what all servers have in common.
+// ClientConfig returns the configuration that all servers share.
 func (r *Remote) ClientConfig(p *Process) (client.Config, error) {
 	token, err := r.Token(p)
 	if err != nil {
@@ -124,8 +123,8 @@ func ParseServer(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// Token returns the token, "" if there is none: some requests need none, and
-// for the others the server says what is missing.
+// Token returns the token, or "". Some requests need none; for others the server
+// says what is missing.
 func (r *Remote) Token(p *Process) (string, error) {
 	if name := First(r.tokenFile, p.Getenv("SECRETSTORE_TOKEN_FILE")); name != "" {
 		return ReadKey(p, name, "token")
@@ -133,7 +132,7 @@ func (r *Remote) Token(p *Process) (string, error) {
 	return strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN")), nil
 }
 
-// First returns the first of the values that is not empty.
+// First returns the first value that is not "".
 func First(values ...string) string {
 	for _, v := range values {
 		if v != "" {
@@ -143,8 +142,8 @@ func First(values ...string) string {
 	return ""
 }
 
-// loadRoots reads CA certificates; without a file it returns nil, which stands
-// for those of the system.
+// loadRoots reads CA certificates. Without a file it returns nil, which means those
+// of the system.
 func loadRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
@@ -155,7 +154,7 @@ func loadRoots(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, Usagef("%s holds no certificate in PEM form", file)
+		return nil, Usagef("%s contains no PEM certificate", file)
 	}
 	return pool, nil
 }

@@ -14,20 +14,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxUserFile bounds the files that the command line keeps for its user.
+// maxUserFile is the largest size of a file in the user's folders, in bytes.
 const maxUserFile = 1 << 20
 
-// userConfig is the file config.yaml of the person who types.
+// userConfig is the user's config.yaml.
 type userConfig struct {
-	// Servers are all servers of the store. They are named by the operator and
-	// never learned from the storage: whoever can write there could name a
-	// server of their own, and collect shares and tokens.
+	// Servers are all servers of the store. Only the operator names them. If the
+	// storage could, anybody who writes to it could add a server of their own and
+	// collect shares and tokens.
 	Servers []string `yaml:"servers"`
 }
 
-// NamedServers returns the URLs of the servers, from the first of: the flags,
-// SECRETSTORE_SERVER (separated by commas), the configuration file, the
-// default. It never returns none.
+// NamedServers returns the URLs of the servers. It takes the first of these that
+// names any: the flags, SECRETSTORE_SERVER (separated by commas), the user's
+// config.yaml, the default.
 func NamedServers(p *Process, flags []string) ([]string, error) {
 	all := splitServers(flags)
 	if len(all) == 0 {
@@ -51,8 +51,8 @@ func NamedServers(p *Process, flags []string) ([]string, error) {
 	return all, nil
 }
 
-// splitServers takes lists apart, and drops what is named twice: a share sent
-// twice would do no harm, but the table would be a lie.
+// splitServers splits lists at commas and drops duplicates, which the table of
+// servers would show twice.
 func splitServers(lists []string) []string {
 	var all []string
 	for _, list := range lists {
@@ -85,8 +85,8 @@ func loadUserConfig(p *Process) (userConfig, error) {
 	return cfg, nil
 }
 
-// parseUserConfig reads the text of config.yaml; a key that it does not know
-// is an error, for it may be a slip of "servers".
+// parseUserConfig reads the text of config.yaml. An unknown key is an error: it may
+// be a misspelled "servers".
 func parseUserConfig(data []byte) (cfg userConfig, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
@@ -96,9 +96,9 @@ func parseUserConfig(data []byte) (cfg userConfig, err error) {
 	return cfg, nil
 }
 
-// UserDir returns the folder of this program below the one that the XDG
-// variable names, or below the home folder; "" if there is neither. A relative
-// XDG folder counts as unset, as its specification says.
+// UserDir returns this program's folder below the one that the XDG variable names,
+// or else below inHome in the home folder; "" if neither is set. A relative XDG
+// folder counts as unset, as its specification says.
 func UserDir(p *Process, variable, inHome string) string {
 	if dir := p.Getenv(variable); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "secretstore")
@@ -109,6 +109,7 @@ func UserDir(p *Process, variable, inHome string) string {
 	return ""
 }
 
+// ReadUserFile reads a file of at most 1 MiB.
 func ReadUserFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// OneLine keeps a text of several lines from breaking the table, and control
-// characters from the terminal.
+// OneLine joins the lines of a text and drops control characters, which would
+// break a table or drive the terminal.
 func OneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), "; ")
 }

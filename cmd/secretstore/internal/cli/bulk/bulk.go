@@ -16,22 +16,22 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// Commands are those about many secrets at once.
+// Commands returns the commands about many secrets.
 func Commands(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{importCommand(p), exportCommand(p)}
 }
 
-// bulkFlags are those of import and export, which may run for long: --timeout
-// is for each secret.
+// bulkFlags are the flags that import and export share. Both may run for a long
+// time, so --timeout applies to each secret.
 type bulkFlags struct{ remote base.Remote }
 
-// atOnce is how many secrets are under way at the same time.
+// atOnce is how many secrets are read or written at a time.
 const atOnce = 8
 
-// command makes a command of the client without an end in time.
+// command makes cmd a command that talks to one server, without a limit in time.
 func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	b.remote.Register(cmd, nil)
-	cmd.Flags().Lookup("timeout").Usage = "give up on a secret after so long"
+	cmd.Flags().Lookup("timeout").Usage = "give up if one secret takes longer"
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -47,7 +47,7 @@ func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx c
 	return cmd
 }
 
-// patiently repeats what may be repeated while the server is away.
+// patiently calls what, and repeats it while the server is unreachable.
 func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.remote.Timeout)
 	defer cancel()
@@ -55,7 +55,7 @@ func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context
 	return err
 }
 
-// hopeless reports whether an error of one secret would be one of all.
+// hopeless reports whether the error of one secret would repeat for all others.
 func hopeless(err error) bool {
 	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || client.Temporary(err)
 }

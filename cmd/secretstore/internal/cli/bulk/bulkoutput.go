@@ -8,15 +8,15 @@ import (
 	"secretstore/internal/atomicfile"
 )
 
-// output is a document that is written piece by piece: to a file of mode 0600
-// that gets its name once it is complete, or to standard output.
+// output is a document that is written piece by piece, to standard output or to a
+// file of mode 0600 that gets its name once it is complete.
 type output struct {
 	io.Writer
 	f    *atomicfile.File // nil: standard output
 	path string
 }
 
-// openOutput begins a document. discard must be called in the end.
+// openOutput begins a document. The caller must call discard in the end.
 func openOutput(p *base.Process, path string) (*output, error) {
 	if path == "" || path == "-" {
 		return &output{Writer: p.Stdout}, nil

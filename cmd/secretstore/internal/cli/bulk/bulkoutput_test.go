@@ -9,9 +9,9 @@ import (
 	"secretstore/internal/atomicfile"
 )
 
-// TestAnOutputThatDidNotReachTheDiskReplacesNothing closes the file too early. A
+// TestFailedOutputReplacesNothing closes the file too early. A
 // full disk, too, may show only at the end.
-func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
+func TestFailedOutputReplacesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backup")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestAnOutputThatDidNotReachTheDiskReplacesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := out.commit(); err == nil {
-		t.Error("a failure to write is none")
+		t.Error("a failed write is not an error")
 	}
 	out.discard()
 	got, err := os.ReadFile(path)

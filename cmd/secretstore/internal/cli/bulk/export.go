@@ -22,7 +22,7 @@ import (
 	"secretstore/seal/pgp"
 )
 
-// exportFlags are those of export.
+// exportFlags are the flags of export.
 type exportFlags struct {
 	bulkFlags
 	out       string
@@ -35,16 +35,18 @@ func exportCommand(p *base.Process) *cobra.Command {
 	var flags exportFlags
 	cmd := &cobra.Command{
 		Use:   "export [PATH] (--pgp-key FILE... | --plaintext) [--json | --dotenv] [-o DIR|FILE]",
-		Short: "Write all secrets below a path to a folder or file",
-		Long: "export reads the secret PATH and all below it (without PATH: all there are) and writes them for import, encrypted\n" +
-			"to the holders of GPG keys with --pgp-key, or readable for everybody who gets hold of them with --plaintext.\n\n" +
-			"A folder tree:  -o DIR, which must be new or empty; files have mode 0600, folders 0700. Each file is named like its\n" +
-			"                secret, with \"@secret\" after the name of one whose path is also a folder; index.json (@index.json,\n" +
-			"                if a secret is called so) has what else is known. Encrypted it is one file, a tar: gpg -d FILE | tar -x\n" +
-			"--json          one document with everything: {\"team/db\": {\"value\": \"...\"}}, \"value_base64\" for a binary secret\n" +
-			"--dotenv        NAME=VALUE lines, for the text secrets directly in PATH whose names are those of variables\n\n" +
-			"-o FILE has mode 0600, and is there only when it is complete; without it the document goes to standard output.\n" +
-			"Secrets that may not be read are named at the end; the exit status is then 1.",
+		Short: "Export the secrets below a path",
+		Long: "export writes the secret PATH and all secrets below it, or all secrets, in a form that import reads. With\n" +
+			"--pgp-key they are encrypted to the holders of GPG keys; with --plaintext anybody who gets them can read\n" +
+			"them.\n\n" +
+			"A folder tree:  -o DIR, which must be new or empty. Files have mode 0600, folders 0700. Each file has the\n" +
+			"                name of its secret, followed by \"@secret\" if a folder has that name. index.json (or\n" +
+			"                @index.json, if a secret has that name) describes the secrets. Encrypted, the tree is a tar\n" +
+			"                file: gpg -d FILE | tar -x\n" +
+			"--json          one document: {\"team/db\": {\"value\": \"...\"}}, with \"value_base64\" for a binary secret\n" +
+			"--dotenv        NAME=VALUE lines, for the text secrets directly in PATH with the name of a variable\n\n" +
+			"-o FILE has mode 0600, and exists only once it is complete. Without -o, the document goes to standard\n" +
+			"output. If some secrets cannot be read, export lists them at the end and exits with status 1.",
 		Example: "  gpg --export backup@example.com > backup.pub\n" +
 			"  secretstore export --pgp-key backup.pub -o backup.tar.pgp\n" +
 			"  secretstore export team --json --pgp-key backup.pub | ssh elsewhere 'cat > team.json.pgp'\n" +
@@ -53,10 +55,10 @@ func exportCommand(p *base.Process) *cobra.Command {
 		Args: base.MaxArgs(1),
 	}
 	f := cmd.Flags()
-	f.StringVarP(&flags.out, "output", "o", "", "the folder `DIR`, or the file")
+	f.StringVarP(&flags.out, "output", "o", "", "write to the folder `DIR`, or to a file")
 	f.BoolVar(&flags.dotenv, "dotenv", false, "write NAME=VALUE lines")
-	f.BoolVar(&flags.plaintext, "plaintext", false, "write the values as they are")
-	f.StringArrayVar(&flags.keys, "pgp-key", nil, "encrypt to the public key in `FILE`, which is what gpg --export prints (may be given again)")
+	f.BoolVar(&flags.plaintext, "plaintext", false, "write the values unencrypted")
+	f.StringArrayVar(&flags.keys, "pgp-key", nil, "encrypt to the public key in `FILE`, made by gpg --export (repeatable)")
 	cmd = flags.command(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		return flags.run(ctx, p, c, base.WantJSON(cmd), append(args, "")[0])
 	})
@@ -74,7 +76,7 @@ func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	}
 	tree := !asJSON && !e.dotenv
 	if tree && e.plaintext && e.out == "" {
-		return base.Usagef("name the folder with -o DIR, or say --json or --dotenv")
+		return base.Usagef("name the folder with -o DIR, or use --json or --dotenv")
 	}
 	to, err := e.holders(p)
 	if err != nil {
@@ -138,8 +140,8 @@ func (e *exportFlags) holders(p *base.Process) ([]*pgp.PublicKey, error) {
 	return to, nil
 }
 
-// encrypted returns a writer to the holders, or to everybody if there are none.
-// finish ends the message, and reads a file back.
+// encrypted returns a writer that encrypts to the holders, or does not encrypt if
+// there are none. finish ends the message; if it is in a file, it reads it back.
 func encrypted(out *output, to []*pgp.PublicKey) (sink io.Writer, finish func() error, err error) {
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	if len(to) == 0 {
@@ -157,26 +159,26 @@ func encrypted(out *output, to []*pgp.PublicKey) (sink io.Writer, finish func() 
 	}, nil
 }
 
-// variablesIn wants every path to be NAME directly in the scope.
+// variablesIn checks that every path is the name of a variable directly in scope.
 func variablesIn(scope acl.Path, paths []string) ([]string, error) {
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == scope.String() })
 	for _, p := range paths {
 		name := strings.TrimPrefix(strings.TrimPrefix(p, scope.String()), "/")
 		if !forms.IsVariable(name) {
-			return nil, fmt.Errorf("%s cannot be in a dotenv file, which has room for names like DB_PASSWORD only; use --json", p)
+			return nil, fmt.Errorf("%s cannot be in a dotenv file, which only holds names like DB_PASSWORD; use --json", p)
 		}
 	}
 	return paths, nil
 }
 
-// exporting is one run.
+// exporting is one run of export.
 type exporting struct {
 	flags  *exportFlags
 	c      *client.Client
 	failed []failed
 }
 
-// list returns the full paths at and below the scope, sorted.
+// list returns the sorted paths of the secrets at and below scope.
 func (ex *exporting) list(ctx context.Context, scope acl.Path) (paths []string, err error) {
 	var names []string
 	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
@@ -196,7 +198,7 @@ func (ex *exporting) list(ctx context.Context, scope acl.Path) (paths []string, 
 		case hopeless(err):
 			return nil, err
 		case errors.Is(err, client.ErrNotFound) && len(names) == 0:
-			return nil, fmt.Errorf("there is no secret at or below %s: %w", scope, err)
+			return nil, fmt.Errorf("no secret at or below %s: %w", scope, err)
 		}
 	}
 	slices.Sort(paths)
@@ -211,11 +213,11 @@ func (ex *exporting) get(ctx context.Context, path string) (s client.Secret, err
 	return s, err
 }
 
-// inFlight is how many values are in memory at most.
+// inFlight is the largest number of values in memory.
 const inFlight = 4 * atOnce
 
-// each reads the secrets and calls put with each, in order. What is wrong with
-// one secret is noted; what was deleted meanwhile is left out.
+// each reads the secrets and calls put with each, in order. It notes the secrets that
+// it cannot read and leaves out those that were deleted meanwhile.
 func (ex *exporting) each(ctx context.Context, p *base.Process, paths []string, put func(path string, s client.Secret) error) error {
 	line := base.NewProgress(p)
 	defer line.End()

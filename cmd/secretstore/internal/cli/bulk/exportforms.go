@@ -69,7 +69,7 @@ func (ex *exporting) toDir(ctx context.Context, p *base.Process, paths []string)
 	return printFailed(p, ex.failed, "exported")
 }
 
-// toTree writes what recover writes, too: a file for each secret, and the index.
+// toTree writes a file for each secret, and the index, as recover does.
 func (ex *exporting) toTree(ctx context.Context, p *base.Process, paths []string, sink offline.Sink) error {
 	folders := offline.FoldersOf(paths)
 	index := offline.Index{Secrets: []offline.Entry{}, File: offline.IndexFor(paths)}

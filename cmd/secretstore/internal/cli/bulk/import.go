@@ -21,7 +21,7 @@ import (
 	"secretstore/cmd/secretstore/internal/forms"
 )
 
-// importFlags are those of import.
+// importFlags are the flags of import.
 type importFlags struct {
 	bulkFlags
 	dir, json, dotenv    string
@@ -33,16 +33,16 @@ func importCommand(p *base.Process) *cobra.Command {
 	var flags importFlags
 	cmd := &cobra.Command{
 		Use:   "import (--from-dir DIR | --from-json FILE | --from-dotenv FILE) [--under PATH] [--update | --skip-existing] [--dry-run]",
-		Short: "Create many secrets from a folder, a JSON or a dotenv file",
-		Long: "import creates the secrets of a folder or file. What is in the store with the same value already is left alone, so\n" +
-			"that a run that was cut off is finished by running it again. A secret that is there with another value is an\n" +
-			"error, unless --update replaces it or --skip-existing keeps it. The exit status is 1 if anything failed.\n\n" +
-			"--from-dir    each file is the secret of its path, byte for byte; \"@secret\" at the end of a name is not part of\n" +
-			"              it (a secret team, beside others in team/). With the index that export, recover and reinit --wipe\n" +
-			"              write (index.json or @index.json), kind, description and labels are restored; without it a value\n" +
-			"              is text if it is UTF-8 without NUL.\n" +
+		Short: "Import secrets from a folder, a JSON file or a dotenv file",
+		Long: "import creates the secrets in a folder or file. It does not touch a secret that has the same value already,\n" +
+			"so to finish an interrupted import, run it again. A secret that has another value is an error, unless\n" +
+			"--update replaces it or --skip-existing keeps it. The exit status is 1 if anything failed.\n\n" +
+			"--from-dir    Each file is a secret, byte for byte; its path is the secret's path. \"@secret\" at the end of a\n" +
+			"              name is dropped: team@secret is the secret team. With the index that export, recover and reinit\n" +
+			"              --wipe write (index.json or @index.json), kind, description and labels are restored. Without\n" +
+			"              it, a value is text if it is UTF-8 without NUL bytes.\n" +
 			"--from-json   {\"team/db\": {\"value\": \"...\"}, \"team/key\": {\"value_base64\": \"...\", \"description\": \"...\", \"labels\": []}}\n" +
-			"--from-dotenv NAME=VALUE lines, quoted as for a shell, nothing expanded; each NAME is a secret",
+			"--from-dotenv NAME=VALUE lines, quoted as in a shell; nothing is expanded. Each NAME is a secret.",
 		Example: "  secretstore import --from-dir secrets --under team --dry-run\n" +
 			"  gpg --decrypt backup.tar.pgp | tar -x -C restored && secretstore import --from-dir restored\n" +
 			"  gpg --decrypt secrets.json.pgp | secretstore import --from-json - --skip-existing\n" +
@@ -50,13 +50,13 @@ func importCommand(p *base.Process) *cobra.Command {
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.dir, "from-dir", "", "the secrets are the files of this folder `DIR`")
-	f.StringVar(&flags.json, "from-json", "", "`FILE` with a JSON document (- is standard input)")
-	f.StringVar(&flags.dotenv, "from-dotenv", "", "`FILE` with NAME=VALUE lines (- is standard input)")
-	f.StringVar(&flags.under, "under", "", "put all below this `PATH`")
+	f.StringVar(&flags.dir, "from-dir", "", "import the files in the folder `DIR`")
+	f.StringVar(&flags.json, "from-json", "", "import the JSON document in `FILE` (- is standard input)")
+	f.StringVar(&flags.dotenv, "from-dotenv", "", "import the NAME=VALUE lines in `FILE` (- is standard input)")
+	f.StringVar(&flags.under, "under", "", "put all secrets below `PATH`")
 	f.BoolVar(&flags.update, "update", false, "replace values that differ")
-	f.BoolVar(&flags.skip, "skip-existing", false, "leave secrets alone that exist")
-	f.BoolVar(&flags.dryRun, "dry-run", false, "only say what would be done")
+	f.BoolVar(&flags.skip, "skip-existing", false, "skip secrets that exist")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only show what import would do")
 	cmd.MarkFlagsMutuallyExclusive("from-dir", "from-json", "from-dotenv")
 	cmd.MarkFlagsOneRequired("from-dir", "from-json", "from-dotenv")
 	cmd.MarkFlagsMutuallyExclusive("update", "skip-existing")
@@ -76,7 +76,7 @@ func (i *importFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	}
 	im := &importing{flags: i, c: c, report: importReport{DryRun: i.dryRun, Failed: []failed{}}}
 	for _, path := range missing {
-		im.report.Failed = append(im.report.Failed, failed{path, "is damaged in the backup, which has no value of it"})
+		im.report.Failed = append(im.report.Failed, failed{path, "is damaged in the backup, which has no value for it"})
 	}
 	err = im.all(ctx, p, all)
 	im.report.sort()
@@ -84,12 +84,12 @@ func (i *importFlags) run(ctx context.Context, p *base.Process, c *client.Client
 		err = e
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nThe rest was not looked at; run the same command again to go on", err)
+		return fmt.Errorf("%w\nThe rest was not imported; run the same command again to continue", err)
 	}
 	return printFailed(p, im.report.Failed, "imported")
 }
 
-// sources reads what is to be imported. done ends the use of it.
+// sources returns the secrets to import. done closes the folder they are in.
 func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []string, done func(), err error) {
 	done = func() {}
 	if i.dir != "" {
@@ -116,7 +116,7 @@ func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []st
 	return all, nil, done, err
 }
 
-// below puts the folder of --under before every path.
+// below puts the path of --under before every path.
 func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
 	folder, err := acl.ParseFolder(url.PathEscape(i.under))
 	if err != nil {
@@ -125,13 +125,13 @@ func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
 	for n := range all {
 		all[n].Path = path.Join(folder.String(), all[n].Path)
 		if _, err := base.SecretPath(all[n].Path); err != nil {
-			return nil, base.Usagef("%s is too long for the path of a secret", all[n].Path)
+			return nil, base.Usagef("%s is too long for a secret path", all[n].Path)
 		}
 	}
 	return all, nil
 }
 
-// importing is one run.
+// importing is one run of import.
 type importing struct {
 	flags  *importFlags
 	c      *client.Client
@@ -139,8 +139,8 @@ type importing struct {
 	report importReport
 }
 
-// all imports everything. It returns an error for what would be the same for all
-// others; what is wrong with one secret is in the report.
+// all imports all secrets. It returns an error that would repeat for every secret;
+// an error of one secret goes into the report.
 func (im *importing) all(ctx context.Context, p *base.Process, all []forms.Source) error {
 	line := base.NewProgress(p)
 	defer line.End()
@@ -185,13 +185,14 @@ func (im *importing) one(ctx context.Context, s forms.Source) (got outcome, err 
 	return got, err
 }
 
-// The refusals that are ours.
+// Errors that import finds itself.
 var (
 	errDiffers    = errors.New("exists with another value; replace it with --update, or keep it with --skip-existing")
-	errUnreadable = errors.New("exists, and may not be read for comparison; replace it with --update, or keep it with --skip-existing")
+	errUnreadable = errors.New("exists, and you may not read it to compare; replace it with --update, or keep it with --skip-existing")
 )
 
-// try looks first, so that it can be repeated after an unclear failure.
+// try reads the secret before it writes, so that it can be repeated when the outcome
+// of a write is unknown.
 func (im *importing) try(ctx context.Context, item forms.Item) (outcome, error) {
 	old, err := im.c.Get(ctx, item.Path, client.GetOptions{Latest: true})
 	switch {
@@ -208,19 +209,19 @@ func (im *importing) try(ctx context.Context, item forms.Item) (outcome, error) 
 	}
 	err = im.create(ctx, item)
 	if errors.Is(err, client.ErrExists) {
-		return im.replace(ctx, item, im.c, errUnreadable) // or somebody was faster
+		return im.replace(ctx, item, im.c, errUnreadable) // or somebody else just created it
 	}
 	return created, err
 }
 
-// updater is a client, or one that changes only what nobody else has changed.
+// updater is a client, perhaps one that changes only a certain version.
 type updater interface {
 	UpdateText(ctx context.Context, path string, s wire.SecretWrite) error
 	UpdateBinary(ctx context.Context, path string, value []byte) error
 }
 
 func (im *importing) ifStill(old client.Secret) updater {
-	if old.ETag == "" { // of a server that has none
+	if old.ETag == "" { // the server has no ETags
 		return im.c
 	}
 	return im.c.IfMatch(old.ETag)
@@ -242,7 +243,7 @@ func (im *importing) replace(ctx context.Context, item forms.Item, by updater, r
 	if err := by.UpdateText(ctx, item.Path, document(item)); err != nil {
 		return 0, err
 	}
-	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value) // it is another one now
+	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value) // the ETag has changed
 }
 
 func (im *importing) create(ctx context.Context, item forms.Item) error {
@@ -258,11 +259,11 @@ func (im *importing) create(ctx context.Context, item forms.Item) error {
 	return im.c.UpdateBinary(ctx, item.Path, item.Value)
 }
 
-// described reports whether there is metadata. Bytes carry none: such a secret
-// is an empty text first, whose metadata stays.
+// described reports whether there is metadata. The API takes none with binary
+// values, so such a secret is first created as an empty text, whose metadata stays.
 func described(item forms.Item) bool { return item.Description != nil || item.Labels != nil }
 
-// begun reports whether a run was cut off between the two.
+// begun reports whether an earlier run ended between these two writes.
 func begun(old client.Secret, item forms.Item) bool {
 	first := item
 	first.Binary, first.Value = false, nil
@@ -277,8 +278,8 @@ func document(item forms.Item) wire.SecretWrite {
 	return doc
 }
 
-// same compares all that the form says. Of a binary secret the server tells
-// nothing but its value.
+// same compares everything that the item has. For a binary secret, the server
+// returns only the value.
 func same(old client.Secret, item forms.Item) bool {
 	if old.Binary != item.Binary || !bytes.Equal(old.Value, item.Value) {
 		return false

@@ -8,7 +8,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// importReport says what was done, or would be.
+// importReport says what import did or, with --dry-run, would do.
 type importReport struct {
 	DryRun    bool     `json:"dry_run"`
 	Created   []string `json:"created"`
@@ -58,7 +58,7 @@ func (r *importReport) print(p *base.Process, asJSON bool) error {
 	return err
 }
 
-// outcome is what became of a secret.
+// outcome is what import did with a secret.
 type outcome uint8
 
 const (

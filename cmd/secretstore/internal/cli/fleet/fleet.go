@@ -22,7 +22,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 )
 
-// flags say which servers a command about keys talks to, and as whom.
+// flags say which servers a command talks to, and as whom.
 type flags struct {
 	base.Remote // its own server is not used
 	servers     []string
@@ -32,21 +32,21 @@ type flags struct {
 
 func (f *flags) register(cmd *cobra.Command) {
 	f.Remote.Register(cmd, &f.servers)
-	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "allow plain HTTP to another machine: keys and the token can be read on the way")
-	cmd.Flags().BoolVar(&f.newStore, "new-store", false, "the servers are known to have another store than before: remember the new one")
+	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "allow plain HTTP to another machine, which exposes keys and the token to the network")
+	cmd.Flags().BoolVar(&f.newStore, "new-store", false, "accept that the servers now have another store, and remember it")
 }
 
-// LongHelp ends the description of each command that talks to all servers.
-const LongHelp = "\n\nIt talks to every server that is named: with --server (several times), in SECRETSTORE_SERVER (separated by\n" +
-	"commas), or in $XDG_CONFIG_HOME/secretstore/config.yaml (servers: [URL, URL]). It ends with the status of each."
+// LongHelp ends the help of each command that talks to all servers.
+const LongHelp = "\n\nThe command talks to every server that you name: with --server (repeatable), in SECRETSTORE_SERVER (separated\n" +
+	"by commas), or in $XDG_CONFIG_HOME/secretstore/config.yaml (servers: [URL, URL]). It ends with their status."
 
-// Opener connects to the servers that were named and looks at each; it may be
+// Opener connects to the named servers and reads the status of each. It may be
 // called once.
 type Opener func(ctx context.Context) (*Fleet, error)
 
-// Command makes a command that talks to all servers. Nothing is sent before
-// body calls the opener. The context ends on Ctrl-C; --timeout bounds single
-// requests, for people may take their time with passphrases and cards.
+// Command makes cmd a command that talks to all servers. Nothing is sent before body
+// calls open. The context ends on Ctrl-C. --timeout limits single requests only, for
+// people may take their time with passphrases and cards.
 func Command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context, cmd *cobra.Command, open Opener) error) *cobra.Command {
 	var flags flags
 	flags.register(cmd)
@@ -68,7 +68,7 @@ func Command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context,
 	return cmd
 }
 
-// Fleet is all servers of one store, as the operator named them.
+// Fleet is all servers of one store that the operator named.
 type Fleet struct {
 	P        *base.Process
 	Members  []*Member
@@ -76,23 +76,23 @@ type Fleet struct {
 	store    string
 	newStore bool
 	Timeout  time.Duration
-	UUID     string // of the store that trust has approved of
+	UUID     string // of the store; set by Trust
 }
 
-// Member is one server. Its fields are of the last look at it.
+// Member is one server. Its fields hold what Look read last.
 type Member struct {
 	URL     string
 	Client  *client.Client
 	Backend wire.Backend
 	Seal    wire.SealStatus
-	tells   wire.Nodes // of all servers; see strangers
+	nodes   wire.Nodes // the servers that it knows of; see Strangers
 	Err     error
 }
 
-// UUID returns that of the member's store, "" if there is none yet.
+// UUID returns the id of the member's store, or "" if it has none yet.
 func (m *Member) UUID() string { return base.First(m.Seal.UUID, m.Backend.UUID) }
 
-// State is the word for people and scripts.
+// State returns unsealed, sealed, uninitialized, damaged, refuses or unreachable.
 func (m *Member) State() string {
 	switch {
 	case m.Err == nil:
@@ -103,10 +103,9 @@ func (m *Member) State() string {
 	return "unreachable"
 }
 
-// throwaway reports whether the member has a store for development, whose
-// folder may be thrown away at any time: another one in its place is no news,
-// so it is not remembered. Only a server on this machine is believed; and where
-// another store is remembered, that one still has to be there.
+// throwaway reports whether the member has a store for development. People delete
+// the folder of such a store at any time, so it is not remembered. Only a server on
+// this machine may say so, and not if another store is remembered for it.
 func (m *Member) throwaway() bool {
 	u, err := base.ParseServer(m.URL)
 	return err == nil && m.Backend.Development && config.IsLoopback(u.Hostname())
@@ -149,8 +148,8 @@ func (f *Fleet) close() {
 	}
 }
 
-// Each calls do for all members at once, each within the time of a request, and
-// waits for all.
+// Each calls do for all members at once, each with the time of one request, and waits
+// for all.
 func (f *Fleet) Each(ctx context.Context, do func(ctx context.Context, m *Member)) {
 	var all sync.WaitGroup
 	for _, m := range f.Members {
@@ -163,9 +162,9 @@ func (f *Fleet) Each(ctx context.Context, do func(ctx context.Context, m *Member
 	all.Wait()
 }
 
-// InTurn calls do for one member after another: of servers that are unsealed at
-// the same moment each would record that intent, and one notice the other's
-// record; in turn the first does, and the others find it so.
+// InTurn calls do for one member after another. Servers that are unsealed at the
+// same moment would each record the intent and see the record of the other change;
+// in turn, the first records it and the others find it.
 func (f *Fleet) InTurn(ctx context.Context, do func(ctx context.Context, m *Member)) {
 	for _, m := range f.Members {
 		one, cancel := context.WithTimeout(ctx, f.Timeout)
@@ -174,20 +173,20 @@ func (f *Fleet) InTurn(ctx context.Context, do func(ctx context.Context, m *Memb
 	}
 }
 
-// Look asks every server for its status.
+// Look reads the status of every server.
 func (f *Fleet) Look(ctx context.Context) {
 	f.Each(ctx, func(ctx context.Context, m *Member) {
 		if m.Backend, m.Err = m.Client.Status(ctx); m.Err == nil {
 			m.Seal, m.Err = m.Client.SealStatus(ctx)
 		}
 		if m.Err == nil && m.UUID() != "" && !validUUID(m.UUID()) {
-			m.Err = errors.New("the server names its store in a way that is none; is it a Secret Store?")
+			m.Err = errors.New("the server returned an invalid store id; is it a Secret Store?")
 		}
 	})
 }
 
-// Answering returns the members that answered, or the error of the first if
-// there are none.
+// Answering returns the members that answered. If none did, it returns the error of
+// the first.
 func (f *Fleet) Answering() ([]*Member, error) {
 	var all []*Member
 	for _, m := range f.Members {
@@ -201,7 +200,7 @@ func (f *Fleet) Answering() ([]*Member, error) {
 	return all, nil
 }
 
-// Leader returns the server for what is done once for the store: the first that
+// Leader returns the server that does what is done once for a store: the first that
 // is unsealed, else the first that answers.
 func (f *Fleet) Leader() (*Member, error) {
 	all, err := f.Answering()
@@ -229,16 +228,16 @@ func (f *Fleet) Failure() error {
 	return nil
 }
 
-// Ask bounds one request.
+// Ask limits the time of one request.
 func Ask[T any](ctx context.Context, f *Fleet, do func(ctx context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	return do(ctx)
 }
 
-// Trust checks that every server has the store that it had at the first
-// contact, and all of them the same; it remembers those that are new. Nothing
-// that opens a store is sent before.
+// Trust checks that every server has the store that it had at the first contact, and
+// that all have the same one. It remembers new ones. Nothing that opens a store may
+// be sent before.
 func (f *Fleet) Trust() error {
 	uuid, from, changed := "", "", false
 	for _, m := range f.Members {
@@ -246,7 +245,7 @@ func (f *Fleet) Trust() error {
 			continue
 		}
 		if m.State() == Damaged {
-			return fmt.Errorf("the storage of %s is damaged, so it gets no keys; what is wrong is shown by: secretstore status --server %s", m.URL, m.URL)
+			return fmt.Errorf("the storage of %s is damaged, so it gets no keys; for details: secretstore status --server %s", m.URL, m.URL)
 		}
 		at := place{m.URL, f.store}
 		pinned, now := f.known.byPlace[at], m.UUID()
@@ -274,7 +273,7 @@ func (f *Fleet) Trust() error {
 		return nil
 	}
 	if err := f.known.save(); err != nil {
-		fmt.Fprintf(f.P.Stderr, "secretstore: warning: which store this is could not be remembered, so a change of it will not be noticed: %v\n", err)
+		fmt.Fprintf(f.P.Stderr, "secretstore: warning: could not remember which store this is, so another one in its place will go unnoticed: %v\n", err)
 	}
 	return nil
 }
@@ -285,7 +284,7 @@ func changedStore(m *Member, pinned string) error {
 		now = "says that it has none (" + strings.Join(append([]string{"it is " + m.State()}, m.Seal.Warnings...), "; ") + ")"
 	}
 	return fmt.Errorf("%s had store %s at the first contact, and now %s. Somebody may have put another store in its place: "+
-		"do not give it keys or secrets before you know why. If it was wiped and made anew on purpose, say so once with --new-store", m.URL, pinned, now)
+		"do not give it keys or secrets before you know why. If it was wiped on purpose, use --new-store once", m.URL, pinned, now)
 }
 
 // refusePlain refuses to send keys in the clear to another machine.
@@ -296,8 +295,8 @@ func refusePlain(servers []string, insecure bool) error {
 			return err
 		}
 		if u.Scheme == "http" && !config.IsLoopback(u.Hostname()) && !insecure {
-			return base.Usagef("%s is plain HTTP to another machine: shares of the unseal key and the token could be read on the way; use https, "+
-				"or say --insecure if the network itself is safe (a tunnel)", s)
+			return base.Usagef("%s is plain HTTP to another machine, which exposes shares of the unseal key and the token to the network; use https, "+
+				"or --insecure if the network itself is safe (a tunnel)", s)
 		}
 	}
 	return nil

@@ -17,16 +17,17 @@ type serverStatus struct {
 	URL      string   `json:"server"`
 	State    string   `json:"state"` // unsealed, sealed, uninitialized, damaged, refuses, unreachable
 	UUID     string   `json:"uuid,omitempty"`
-	Progress int      `json:"progress"` // shares that were entered
+	Progress int      `json:"progress"` // shares entered so far
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"`
 }
 
-// ServersPart is in the JSON of every command that talks to all servers.
+// ServersPart is part of the JSON of every command that talks to all servers.
 type ServersPart struct {
 	Servers []serverStatus `json:"servers"`
 }
 
+// Statuses returns the status of all servers for JSON.
 func (f *Fleet) Statuses() ServersPart {
 	all := make([]serverStatus, 0, len(f.Members))
 	for _, m := range f.Members {
@@ -41,7 +42,7 @@ func (f *Fleet) Statuses() ServersPart {
 	return ServersPart{all}
 }
 
-// Table writes a line for each server.
+// Table prints a line for each server.
 func (f *Fleet) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVER\tSTATE\tSHARES\tSTORE")
@@ -66,13 +67,14 @@ func (f *Fleet) Table(out io.Writer) error {
 	return w.Flush()
 }
 
-// Finish looks at the servers once more and ends a command: with --json by the
-// document that doc makes, else by a sentence and the table.
+// Finish reads the status of the servers again and ends a command. With --json it
+// prints the document that doc returns, otherwise the sentence and the table.
 func (f *Fleet) Finish(ctx context.Context, cmd *cobra.Command, sentence string, doc func(ServersPart) any) error {
 	f.Look(ctx)
 	return f.Show(cmd, sentence, doc)
 }
 
+// Show is Finish without reading the status again.
 func (f *Fleet) Show(cmd *cobra.Command, sentence string, doc func(ServersPart) any) error {
 	if err := f.Trust(); err != nil {
 		return err
@@ -88,7 +90,7 @@ func (f *Fleet) Show(cmd *cobra.Command, sentence string, doc func(ServersPart) 
 	return f.Table(f.P.Stdout)
 }
 
-// Damaged is the state of a store whose holders are not known any more.
+// Damaged is the state of a store that has lost the record of its holders.
 const Damaged = "damaged"
 
 func stateWord(b wire.Backend, st wire.SealStatus) string {

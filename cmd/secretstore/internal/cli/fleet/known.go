@@ -15,22 +15,21 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// knownStores remembers which store stood behind each server at the first
-// contact, as ssh remembers host keys. Whoever can write to the storage can put
-// another store in its place, whose holders they are: what is put into that one
-// they could read.
+// knownStores remembers which store each server had at the first contact, as ssh
+// remembers host keys. Anybody who can write to the storage can put a store of their
+// own in its place, and could then read what people put into it.
 //
-// The file has a line "URL STORE UUID" for each. Of two commands that add a line
-// at the same moment one may be lost; its server then is new at the next contact.
+// The file has one line "URL STORE UUID" for each. If two commands add a line at the
+// same moment, one may be lost; its server is then new at the next contact.
 type knownStores struct {
-	path    string // "" if there is nowhere to keep it
+	path    string // "" if there is no folder for it
 	byPlace map[place]string
 }
 
 type place struct{ url, store string }
 
-// loadKnown reads the file. One that makes no sense is an error: to take it for
-// empty would trust everybody anew.
+// loadKnown reads the file. A malformed file is an error: to treat it as empty would
+// trust every store again.
 func loadKnown(p *base.Process) (*knownStores, error) {
 	k := &knownStores{byPlace: map[place]string{}}
 	dir := base.UserDir(p, "XDG_STATE_HOME", filepath.Join(".local", "state"))
@@ -46,7 +45,7 @@ func loadKnown(p *base.Process) (*knownStores, error) {
 		return nil, fmt.Errorf("read the stores known so far: %w", err)
 	}
 	if k.byPlace, err = parseKnown(data); err != nil {
-		return nil, fmt.Errorf("%s: %w; mend or remove it, then each store is trusted anew at its next contact", k.path, err)
+		return nil, fmt.Errorf("%s: %w; repair it, or remove it to trust each store again at the next contact", k.path, err)
 	}
 	return k, nil
 }
@@ -71,7 +70,7 @@ func parseKnown(data []byte) (map[place]string, error) {
 		}
 		at := place{fields[0], fields[1]}
 		if _, twice := out[at]; twice {
-			return nil, fmt.Errorf("line %d names a server again", n)
+			return nil, fmt.Errorf("line %d repeats a server", n)
 		}
 		out[at] = fields[2]
 	}
@@ -98,7 +97,7 @@ func (k *knownStores) save() error {
 	return base.WriteFile(k.path, k.text())
 }
 
-// validUUID keeps what a server says from breaking the file.
+// validUUID checks an id from a server, which must not break the file.
 func validUUID(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')

@@ -12,35 +12,34 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// sharedStorage is the driver of storages where servers announce themselves. To
-// ask elsewhere would leave a denial in the audit log of whoever is no superuser,
-// for nothing.
+// sharedStorage is the driver of storages in which servers announce themselves. With
+// others, the request would only leave a denial in the audit log of a user who is not
+// a superuser.
 const sharedStorage = "zookeeper"
 
-// Strangers returns the servers that the storage tells of and that the operator
-// did not name: one may have been forgotten, and would stay sealed. They are
-// shown and never talked to. Who is no superuser, or asks an older server, is
-// told of none.
+// Strangers returns the servers that the storage lists and the operator did not name:
+// one that was forgotten would stay sealed. They are shown, but never contacted. Only
+// superusers get the list.
 func (f *Fleet) Strangers(ctx context.Context) []wire.Node {
 	f.Each(ctx, func(ctx context.Context, m *Member) {
 		if m.Err == nil && m.Backend.Driver == sharedStorage {
-			m.tells, _ = m.Client.Nodes(ctx)
+			m.nodes, _ = m.Client.Nodes(ctx)
 		}
 	})
 	return f.notNamed()
 }
 
-// notNamed puts together what the servers tell, without themselves.
+// notNamed merges the lists of the servers, without the servers themselves.
 func (f *Fleet) notNamed() []wire.Node {
 	done := map[string]bool{}
 	for _, m := range f.Members {
-		for _, n := range m.tells.Array {
+		for _, n := range m.nodes.Array {
 			done[n.ID] = done[n.ID] || n.Self
 		}
 	}
 	var all []wire.Node
 	for _, m := range f.Members {
-		for _, n := range m.tells.Array {
+		for _, n := range m.nodes.Array {
 			if !done[n.ID] {
 				done[n.ID] = true
 				all = append(all, n)
@@ -50,12 +49,12 @@ func (f *Fleet) notNamed() []wire.Node {
 	return all
 }
 
-// PrintStrangers writes the table of the servers that nobody named.
+// PrintStrangers prints the servers that the operator did not name.
 func PrintStrangers(out io.Writer, all []wire.Node) error {
 	if len(all) == 0 {
 		return nil
 	}
-	fmt.Fprintln(out, "\nOther servers, as told by the storage (not checked, not talked to; whoever can write there can name any):")
+	fmt.Fprintln(out, "\nOther servers that the storage lists (unverified and not contacted; anybody who writes to the storage can add some):")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tLISTENS ON\tSTATE\tSINCE\tVERSION")
 	for _, n := range all {

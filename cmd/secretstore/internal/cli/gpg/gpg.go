@@ -18,20 +18,19 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// errNotMine: the gpg of the user has no private key for the message.
+// errNotMine: the user's gpg has no private key for the message.
 var errNotMine = errors.New("gpg has no private key for it")
 
-// maxStatus bounds what is read of gpg's messages.
+// maxStatus is how much of gpg's status lines is read, in bytes.
 const maxStatus = 64 << 10
 
-// gpgDecrypt opens one OpenPGP message, given in hex, with the gpg of the user
-// and whatever keys, agents and smart cards it has. The message goes in and the
-// key comes out through pipes: neither is ever in an argument or a file.
-// errNotMine; what gpg said about that is dropped.
+// gpgDecrypt decrypts one OpenPGP message, given in hex, with the user's gpg and its
+// keys, agents and smart cards. Message and key pass through pipes and are never in
+// an argument or a file. If the error is errNotMine, gpg's messages are dropped.
 func gpgDecrypt(ctx context.Context, p *base.Process, program, messageHex string) (string, error) {
 	message, err := hex.DecodeString(messageHex)
 	if err != nil {
-		return "", errors.New("the server sent an encrypted key that is not hex; is --server a Secret Store?")
+		return "", errors.New("the server sent an encrypted key that is not hex; is it a Secret Store?")
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -47,45 +46,44 @@ func gpgDecrypt(ctx context.Context, p *base.Process, program, messageHex string
 	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = bytes.NewReader(message), &said, []*os.File{write}
 	status := make(chan []byte, 1)
 	go func() {
-		lines, _ := io.ReadAll(io.LimitReader(read, maxStatus)) // what came is enough
-		io.Copy(io.Discard, read)                               // so that gpg is never held up
+		lines, _ := io.ReadAll(io.LimitReader(read, maxStatus)) // the lines so far are enough
+		io.Copy(io.Discard, read)                               // so that gpg never blocks
 		status <- lines
 	}()
 	plain, err := cmd.Output()
 	write.Close()
-	read.SetReadDeadline(time.Now().Add(time.Second)) // an agent that gpg started may have it still
+	read.SetReadDeadline(time.Now().Add(time.Second)) // an agent that gpg started may still have it open
 	if lines := <-status; err != nil && !hasSecretKey(ctx, path, lines) {
 		return "", errNotMine
 	}
-	p.Stderr.Write(said.Bytes()) // gpg says itself what it misses
+	p.Stderr.Write(said.Bytes()) // gpg's own messages
 	if err != nil {
 		return "", fmt.Errorf("gpg could not decrypt the unseal key (%w)", err)
 	}
 	return strings.TrimSpace(string(plain)), nil
 }
 
-// hasSecretKey reports whether gpg has, or knows the smart card of, the private
-// key of the message whose decryption failed with these status lines. Its own
-// NO_SECKEY is not to be had from every GnuPG 2.2.
+// hasSecretKey reports whether gpg has the private key of the message whose decryption
+// failed with these status lines, or knows the smart card with it. Some versions of
+// GnuPG 2.2 do not print NO_SECKEY.
 func hasSecretKey(ctx context.Context, program string, status []byte) bool {
 	_, rest, ok := strings.Cut(string(status), "[GNUPG:] ENC_TO ")
 	id, _, _ := strings.Cut(rest, " ")
 	if !ok || len(id) != 16 || strings.Trim(id, "0123456789ABCDEF") != "" {
-		return true // then what gpg said is the best there is to tell
+		return true // then show gpg's own messages
 	}
 	return exec.CommandContext(ctx, program, "--batch", "--quiet", "--with-colons", "--list-secret-keys", id).Run() == nil
 }
 
-// Holder is the person who types, with the private keys of their gpg.
+// Holder is the user, with the private keys in their gpg.
 type Holder struct {
 	P       *base.Process
 	Program string
 }
 
-// Each decrypts the encrypted shares that this holder can, one at a time, and
-// hands them to use until that is done with them. It returns how many were
-// opened. That none could be is an error; that others could not is not, for
-// they are of other holders.
+// Each decrypts the shares that this holder can decrypt, one at a time, and passes
+// them to use until it is done. It returns how many it decrypted. It is an error if
+// there were none; shares of other holders are not.
 func (h Holder) Each(ctx context.Context, keys []string, use func(share string) (done bool, err error)) (int, error) {
 	opened := 0
 	var failed error
@@ -101,8 +99,8 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(share string) 
 			continue
 		}
 		if !shareForm(share) {
-			return opened, errors.New("what gpg decrypted is no share of an unseal key, and was not sent: " +
-				"somebody may have put another message in the place of the encrypted key")
+			return opened, errors.New("gpg decrypted something that is not a share of an unseal key; it was not sent. " +
+				"Somebody may have replaced the encrypted key by another message")
 		}
 		opened++
 		if done, err := use(share); done || err != nil {
@@ -113,14 +111,14 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(share string) 
 	case opened > 0 || failed == nil:
 		return opened, nil
 	case errors.Is(failed, errNotMine):
-		failed = errors.New("gpg could not decrypt the unseal key: it has the private key of none of its holders")
+		failed = errors.New("gpg could not decrypt the unseal key: it has no private key of any holder")
 	}
-	return 0, fmt.Errorf("%w; run this where the private key is, or give the decrypted key with --key-file", failed)
+	return 0, fmt.Errorf("%w; run this on the machine with the private key, or give the decrypted key with --key-file", failed)
 }
 
-// shareForm reports whether text looks like a share. Whoever can write to the
-// storage could put any message to the holder there, to have it decrypted and
-// sent: nothing else than a share leaves this program.
+// shareForm reports whether text looks like a share. Anybody who can write to the
+// storage could put another message to the holder there, to have it decrypted and
+// sent. Only shares leave this program.
 func shareForm(text string) bool {
 	if len(text) < 64 || len(text) > 66 {
 		return false
@@ -129,7 +127,8 @@ func shareForm(text string) bool {
 	return err == nil
 }
 
-// Opens has gpg decrypt a file, and compares what it holds by its SHA-256.
+// Opens checks that gpg can decrypt the file called name, and that its content has
+// the SHA-256 sum.
 func (h Holder) Opens(ctx context.Context, name string, sum []byte) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -143,7 +142,7 @@ func (h Holder) Opens(ctx context.Context, name string, sum []byte) error {
 		return fmt.Errorf("gpg could not decrypt it (%w)", err)
 	}
 	if !bytes.Equal(read.Sum(nil), sum) {
-		return errors.New("gpg decrypts something else from it")
+		return errors.New("gpg decrypted something else from it")
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ type ShareFlags struct {
 }
 
 func (s *ShareFlags) Register(cmd *cobra.Command, name, what string) {
-	cmd.Flags().StringArrayVar(&s.KeyFiles, name, nil, "`FILE` with "+what+" in hex, one a line (- is standard input; may be given again)")
+	cmd.Flags().StringArrayVar(&s.KeyFiles, name, nil, "`FILE` with "+what+" in hex, one per line (- is standard input; repeatable)")
 	cmd.Flags().StringVar(&s.Program, "gpg", "gpg", "the GnuPG `PROGRAM`")
 }
 
-// Read returns the shares of the files.
+// Read returns the shares in the files.
 func (s *ShareFlags) Read(p *base.Process, what string) ([]string, error) {
 	var all []string
 	for _, name := range s.KeyFiles {
@@ -34,7 +34,7 @@ func (s *ShareFlags) Read(p *base.Process, what string) ([]string, error) {
 	return all, nil
 }
 
-// readShares reads a file with a share on each line, or one typed at a terminal.
+// readShares reads a file with one share per line, or a share typed on a terminal.
 func readShares(p *base.Process, name, what string) ([]string, error) {
 	if _, ok := base.Terminal(p.Stdin); ok && name == "-" {
 		share, err := base.ReadKey(p, name, what)
@@ -51,8 +51,8 @@ func readShares(p *base.Process, name, what string) ([]string, error) {
 	return all, nil
 }
 
-// ReadWrapped reads the encrypted shares of a document: what GET /init answers,
-// init --json or rekey --status --json print.
+// ReadWrapped reads the encrypted shares in a document: the answer of GET /init, or
+// the output of init --json or rekey --status --json.
 func ReadWrapped(p *base.Process, name string) ([]string, error) {
 	data, err := base.ReadInput(p, name)
 	if err != nil {
@@ -70,7 +70,7 @@ func parseWrapped(data []byte) ([]string, error) {
 		Keys []string `json:"keys"`
 	}
 	if json.Unmarshal(data, &doc) != nil || len(doc.Keys) == 0 {
-		return nil, fmt.Errorf(`it holds no encrypted keys; save there what "secretstore init --json" or GET /secrets/v1/init/default prints`)
+		return nil, fmt.Errorf(`it contains no encrypted keys; it should be the output of "secretstore init --json" or GET /secrets/v1/init/default`)
 	}
 	return doc.Keys, nil
 }

@@ -24,15 +24,15 @@ type holderFlags struct {
 }
 
 func (h *holderFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&h.files, "pgp-key", nil, "`FILE` with the public key of a holder, one for each (- is standard input)")
-	cmd.Flags().IntVar(&h.threshold, "threshold", 0, "how many holders it takes (default more than half: 1 of 1, 2 of 2, 2 of 3, 3 of 5)")
+	cmd.Flags().StringSliceVar(&h.files, "pgp-key", nil, "`FILE` with the public key of a holder (- is standard input; repeatable)")
+	cmd.Flags().IntVar(&h.threshold, "threshold", 0, "how many holders can unseal together (default: more than half)")
 }
 
 // read returns the keys and the threshold.
 func (h *holderFlags) read(cmd *cobra.Command, p *base.Process) (keys []string, threshold int, err error) {
 	n := len(h.files)
 	if n == 0 {
-		return nil, 0, base.Usagef("name the public key of each holder with --pgp-key FILE, which is what gpg --export prints")
+		return nil, 0, base.Usagef("name the public key of each holder, made by gpg --export, with --pgp-key FILE")
 	}
 	threshold = h.threshold
 	if !cmd.Flags().Changed("threshold") {
@@ -55,27 +55,29 @@ func initCommand(p *base.Process) *cobra.Command {
 	var flags initFlags
 	cmd := &cobra.Command{
 		Use:   "init --pgp-key FILE... [--threshold T] [--replace]",
-		Short: "Initialise an empty store for the holders of GPG keys",
-		Long: "init makes the keys of an empty store. The unseal key is split into a share for each holder, and printed\n" +
-			"only encrypted to them; anybody may see it in this form. FILE is what gpg --export prints: binary, armored\n" +
-			"or in base64. --threshold holders together unseal the store, by default more than half of them.\n\n" +
-			"Before it reports success, the gpg on this machine decrypts what it can, and the store is unsealed: a store\n" +
-			"that nobody can open should be found out while it is empty. With holders elsewhere use --wait, while\n" +
-			"each of them runs secretstore unseal, or --no-verify.\n\n" +
-			"If it cannot be opened, init offers to start over with other keys, as --replace does: for whoever did the\n" +
-			"init, on the same server, within 15 minutes, and while nobody has unsealed the store." + fleet.LongHelp,
+		Short: "Initialize a store for the holders of GPG keys",
+		Long: "init makes the keys of an empty store. It splits the unseal key into a share for each holder and prints\n" +
+			"the shares, each encrypted to its holder. In this form, anybody may see them. FILE is the output of gpg\n" +
+			"--export: binary, armored or in base64. Any --threshold holders can unseal the store together, by\n" +
+			"default more than half of them.\n\n" +
+			"init then has the gpg on this machine decrypt the shares that it can, and unseals the store, because a\n" +
+			"store that nobody can unseal should be noticed while it is empty. If other holders are needed, use --wait\n" +
+			"and have each of them run secretstore unseal, or use --no-verify.\n\n" +
+			"If the store cannot be unsealed, init offers to start over with other keys, as --replace does. Only the\n" +
+			"user who ran init can do that, on the same server, within 15 minutes, and before anybody has unsealed\n" +
+			"the store." + fleet.LongHelp,
 		Example: "  gpg --export alice@example.com > alice.pub\n" +
 			"  secretstore init --pgp-key alice.pub\n" +
 			"  secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2 --wait\n" +
-			"  secretstore init --replace --pgp-key alice-new.pub     # the key of before cannot be had",
+			"  secretstore init --replace --pgp-key alice-new.pub     # the first key is lost",
 		Args: base.NoArgs,
 	}
 	flags.holders.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&flags.gpg, "gpg", "gpg", "the GnuPG `PROGRAM`")
-	f.BoolVar(&flags.noVerify, "no-verify", false, "leave the store sealed, and do not try whether the holders can open it")
-	f.BoolVar(&flags.wait, "wait", false, "wait until holders elsewhere have entered what is missing")
-	f.BoolVar(&flags.replace, "replace", false, "do the init of a moment ago over, whose keys nobody has used yet")
+	f.BoolVar(&flags.noVerify, "no-verify", false, "leave the store sealed, and do not check that the holders can unseal it")
+	f.BoolVar(&flags.wait, "wait", false, "wait until other holders have entered the missing shares")
+	f.BoolVar(&flags.replace, "replace", false, "replace the last init, whose keys nobody has used yet")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		keys, threshold, err := flags.holders.read(cmd, p)
 		if err != nil {
@@ -95,11 +97,11 @@ func initCommand(p *base.Process) *cobra.Command {
 	})
 }
 
-// run initialises and verifies, again for as long as a person at a terminal
-// wants to start over.
+// run initializes and verifies, and starts over as often as a user at a terminal
+// wants to.
 func (i *initFlags) run(ctx context.Context, cmd *cobra.Command, f *fleet.Fleet, req wire.InitRequest) error {
 	for {
-		res, err := initialise(ctx, f, req)
+		res, err := initialize(ctx, f, req)
 		if err != nil {
 			return err
 		}
@@ -120,8 +122,8 @@ func (i *initFlags) run(ctx context.Context, cmd *cobra.Command, f *fleet.Fleet,
 	}
 }
 
-// another offers a person at a terminal to start over with other holders. It
-// returns nil where nobody is there, or they do not want to.
+// another offers a user at a terminal to start over with other holders. It returns
+// nil if standard input is not a terminal or the user declines.
 func (h *holderFlags) another(p *base.Process, why error) (*wire.InitRequest, error) {
 	if _, ok := base.Terminal(p.Stdin); !ok {
 		return nil, nil
@@ -129,7 +131,7 @@ func (h *holderFlags) another(p *base.Process, why error) (*wire.InitRequest, er
 	fmt.Fprintf(p.Stderr, "secretstore: %v\n", why)
 	for {
 		fmt.Fprint(p.Stderr, "To start over now, type the FILE with the public key of each holder, separated by spaces;\n"+
-			"to leave it as it is, press Enter: ")
+			"to leave the store as it is, press Enter: ")
 		line, err := readLine(p.Stdin)
 		if err != nil {
 			return nil, fmt.Errorf("read the answer: %w", err)
@@ -151,8 +153,7 @@ func (h *holderFlags) another(p *base.Process, why error) (*wire.InitRequest, er
 	}
 }
 
-// readLine reads up to the end of a line, a byte at a time: what follows is for
-// the next question.
+// readLine reads one line, a byte at a time: the rest is for the next question.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) < 4096; {
@@ -167,7 +168,7 @@ func readLine(r io.Reader) (string, error) {
 	return "", errors.New("the line is too long")
 }
 
-// lastInit returns what names the init that is to be done over.
+// lastInit returns the key that identifies the init to replace.
 func lastInit(ctx context.Context, f *fleet.Fleet) (string, error) {
 	m, err := f.Leader()
 	if err != nil {
@@ -183,8 +184,8 @@ func lastInit(ctx context.Context, f *fleet.Fleet) (string, error) {
 	return wrapped[0], nil
 }
 
-// initialise makes the keys on one server and waits until the others see them.
-func initialise(ctx context.Context, f *fleet.Fleet, req wire.InitRequest) (wire.InitResult, error) {
+// initialize makes the keys on one server and waits until the others see them.
+func initialize(ctx context.Context, f *fleet.Fleet, req wire.InitRequest) (wire.InitResult, error) {
 	m, err := f.Leader()
 	if err != nil {
 		return wire.InitResult{}, err
@@ -194,7 +195,7 @@ func initialise(ctx context.Context, f *fleet.Fleet, req wire.InitRequest) (wire
 	}
 	at := []*fleet.Member{m}
 	if req.Replace != "" {
-		// Only the server that did the init takes it back, whichever that was.
+		// Only the server that did the init can replace it.
 		if at, err = f.Answering(); err != nil {
 			return wire.InitResult{}, err
 		}
@@ -207,7 +208,7 @@ func initialise(ctx context.Context, f *fleet.Fleet, req wire.InitRequest) (wire
 		}
 	}
 	if err == nil && (len(res.Keys) != len(req.PGPKeys) || len(res.Fingerprints) != len(res.Keys)) {
-		err = errors.New("the server answers with another number of keys than it was asked for; is it a Secret Store?")
+		err = errors.New("the server returned a wrong number of keys; is it a Secret Store?")
 	}
 	if err != nil {
 		return wire.InitResult{}, err
@@ -216,10 +217,10 @@ func initialise(ctx context.Context, f *fleet.Fleet, req wire.InitRequest) (wire
 	return res, f.Trust()
 }
 
-// settleTime is how long a server may take to see what another has done.
+// settleTime is how long a server may take to see a change by another one.
 const settleTime = 10 * time.Second
 
-// settle looks at the servers until all that answer see one store.
+// settle waits until all servers that answer see the store.
 func settle(ctx context.Context, f *fleet.Fleet) {
 	for until := time.Now().Add(settleTime); ; pause(ctx, 100*time.Millisecond) {
 		f.Look(ctx)
@@ -233,7 +234,7 @@ func settle(ctx context.Context, f *fleet.Fleet) {
 	}
 }
 
-// pause waits, or returns when the context ends.
+// pause waits for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -241,7 +242,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// verifyInit unseals the new store. Its error says what is left to do.
+// verifyInit unseals the new store. Its error says what remains to do.
 func verifyInit(ctx context.Context, f *fleet.Fleet, h gpg.Holder, res wire.InitResult, threshold int, wait bool) error {
 	var mine []string
 	opened, err := h.Each(ctx, res.Keys, func(share string) (bool, error) {
@@ -254,32 +255,32 @@ func verifyInit(ctx context.Context, f *fleet.Fleet, h gpg.Holder, res wire.Init
 		return nil
 	}
 	if wait && ctx.Err() == nil {
-		fmt.Fprintf(h.P.Stderr, "The store is initialised and still sealed: %d of %d shares are here. Waiting for the other holders, "+
+		fmt.Fprintf(h.P.Stderr, "The store is initialized and still sealed: %d of %d shares entered. Waiting for the other holders, "+
 			"who run: secretstore unseal\n", opened, threshold)
 		return awaitHolders(ctx, f, mine)
 	}
-	text := []string{fmt.Sprintf("the store is initialised, but nobody has shown yet that it can be opened: %d of the %d shares that it takes are here", opened, threshold)}
+	text := []string{fmt.Sprintf("the store is initialized, but not verified: %d of the %d shares that it takes are here", opened, threshold)}
 	if err != nil {
 		text = append(text, err.Error())
 	} else if failed != nil {
 		text = append(text, failed.Error())
 	}
-	text = append(text, "Where the private keys are, run: secretstore unseal\n"+
-		"Nothing is stored yet. If the keys cannot be had, start over, within 15 minutes:\n"+
+	text = append(text, "On the machines with the private keys, run: secretstore unseal\n"+
+		"Nothing is stored yet. If the keys are lost, start over within 15 minutes:\n"+
 		"  secretstore init --replace --pgp-key FILE\n"+
 		"or later, with the servers stopped:\n"+
 		"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE")
 	return errors.New(strings.Join(text, "\n"))
 }
 
-// awaitHolders waits until other holders have unsealed the store. It enters the
-// shares that are here again when a server has forgotten them, as it does after
-// a quarter of an hour, and after a wrong attempt.
+// awaitHolders waits until other holders have unsealed the store. It enters its own
+// shares again when a server has forgotten them, as it does after 15 minutes and
+// after a wrong attempt.
 func awaitHolders(ctx context.Context, f *fleet.Fleet, mine []string) error {
 	for {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
-			return errors.New("nobody waits any more; the other holders can still run: secretstore unseal")
+			return errors.New("stopped waiting; the other holders can still run: secretstore unseal")
 		}
 		f.Look(ctx)
 		if f.Unsealed() {
@@ -312,13 +313,13 @@ func finishInit(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, res wir
 		}
 	}
 	f.Look(ctx)
-	sentence := "The store is initialised and unsealed."
+	sentence := "The store is initialized and unsealed."
 	if noVerify {
-		sentence = "The store is initialised and sealed. Next, where the private keys are: secretstore unseal"
+		sentence = "The store is initialized and sealed. Next, on the machines with the private keys: secretstore unseal"
 	} else if !f.Unsealed() {
-		sentence = "The store is initialised and sealed."
+		sentence = "The store is initialized and sealed."
 	}
-	return f.Show(cmd, sentence+" The encrypted keys above can be had again from the server.", func(s fleet.ServersPart) any {
+	return f.Show(cmd, sentence+" The server keeps the encrypted keys above.", func(s fleet.ServersPart) any {
 		return struct {
 			wire.InitResult
 			fleet.ServersPart
@@ -326,6 +327,6 @@ func finishInit(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, res wir
 	})
 }
 
-// majority is the threshold where none is named: one holder alone, else more
-// than half of them, so that no two groups can act apart.
+// majority is the default threshold: one holder, or more than half of several, so
+// that no two groups can act independently.
 func majority(shares int) int { return shares/2 + 1 }

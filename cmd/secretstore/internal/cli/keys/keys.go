@@ -19,13 +19,13 @@ import (
 func keysCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "keys doctor",
-		Short:   "Look after the keys of the store and their holders",
+		Short:   "Check the keys of the store and their holders",
 		Example: "  secretstore keys doctor",
 		RunE: base.Run(func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return base.Usagef("unknown command %q; there is: secretstore keys doctor", args[0])
 			}
-			return base.Usagef("name what to do: secretstore keys doctor")
+			return base.Usagef("a command is missing; there is: secretstore keys doctor")
 		}),
 	}
 	cmd.AddCommand(doctorCommand(p))
@@ -35,10 +35,11 @@ func keysCommand(p *base.Process) *cobra.Command {
 func doctorCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Tell whether the holders and keys are in order",
-		Long: "doctor shows each holder of the unseal key with their PGP key, whether the storage still keeps a private key that\n" +
-			"unseals, and how far the data is encrypted with the newest data key. Exit status 1 says that something needs\n" +
-			"attention; a key that expires is told 60, 30 and 7 days before. A user id is what the key says about itself." + fleet.LongHelp,
+		Short: "Check whether the keys and their holders are in order",
+		Long: "doctor shows the holders of the unseal key with their PGP keys, whether the storage keeps a private key that\n" +
+			"unseals it, and how much of the data is encrypted with the newest data key. The exit status is 1 if\n" +
+			"something needs attention. Warnings about a key that expires begin 60 days before. A user id is what the\n" +
+			"key claims; nobody has verified it." + fleet.LongHelp,
 		Example: "  secretstore keys doctor\n" +
 			"  secretstore keys doctor --json | jq -r '.attention[]'",
 		Args: base.NoArgs,
@@ -81,7 +82,7 @@ type doctorDocument struct {
 	fleet.ServersPart
 }
 
-// attention lists what an operator should do something about.
+// attention lists what an operator should act on.
 func attention(k wire.Keys) []string {
 	needs := []string{}
 	for _, h := range k.Holders {
@@ -92,13 +93,13 @@ func attention(k wire.Keys) []string {
 		}
 	}
 	if k.BootstrapKeyHeld {
-		needs = append(needs, "the storage keeps the bootstrap key, so whoever copies the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
+		needs = append(needs, "the storage keeps the bootstrap key, so anybody with a copy of the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
 	}
 	if k.Damaged > 0 {
 		needs = append(needs, damagedSentence(k.Damaged, k.DamagedRecord))
 	}
 	if k.RekeyUnderWay {
-		needs = append(needs, "a rekey waits for its new holders (secretstore rekey --verify), or to be cancelled (secretstore rekey --cancel)")
+		needs = append(needs, "a rekey is in progress: its new holders must verify it (secretstore rekey --verify), or cancel it (secretstore rekey --cancel)")
 	}
 	return needs
 }
@@ -119,7 +120,7 @@ func printKeys(p *base.Process, k wire.Keys, needs []string) error {
 	fmt.Fprintf(w, "\nUnseal key:\t%d of %d holders\n", k.Threshold, k.Shares)
 	fmt.Fprintf(w, "Bootstrap key:\t%s\n", map[bool]string{true: "kept in the storage", false: "none"}[k.BootstrapKeyHeld])
 	if k.Sealed {
-		fmt.Fprintln(w, "Data keys:\tnot known while the store is sealed")
+		fmt.Fprintln(w, "Data keys:\tunknown while the store is sealed")
 	} else {
 		fmt.Fprintf(w, "Data keys:\t%d (%d records under old ones)\n", k.Terms, k.OldRecords)
 	}

@@ -20,30 +20,30 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	var program, path, out string
 	cmd := &cobra.Command{
 		Use:   "recover --storage URL [--key-file FILE... | --gpg] [--path PATH] -o DIR",
-		Short: "Read the secrets of a storage without a server",
-		Long: "recover is for when no server can be had. It reads a storage, sealed or not, as the holder of the unseal key or\n" +
-			"of enough shares of it: decrypted ones in --key-file, or decrypted by the gpg on this machine with --gpg; without\n" +
-			"both, with the bootstrap key that the storage keeps. Nothing is changed. A bbolt file must not be in use.\n\n" +
-			"Each secret is written to a file named like its path below DIR, which must be new or empty: files have mode 0600,\n" +
-			"folders 0700. A secret whose path is also a folder gets \"@secret\" after its name, which no path can hold.\n" +
-			"Earlier values and deleted secrets are not written.\n" +
-			"index.json (@index.json, if a secret is called so) has what is known about each secret, without values.\n" +
-			"Secrets that are damaged are named there; the exit status is then 1.",
+		Short: "Read the secrets in a storage without a server",
+		Long: "recover is for when no server can run. It reads a storage, sealed or not, with the shares of the unseal key:\n" +
+			"decrypted ones in --key-file, or with --gpg those that the gpg on this machine decrypts. Without both it\n" +
+			"uses the bootstrap key that the storage keeps. It changes nothing. A bbolt file must not be in use.\n\n" +
+			"recover writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +
+			"0600, folders 0700. If a folder has the name of a secret, the file's name ends in \"@secret\", which no\n" +
+			"path can contain. Earlier versions and deleted secrets are not written. index.json (or @index.json, if a\n" +
+			"secret has that name) describes each secret, without values. It lists damaged secrets; the exit status is\n" +
+			"then 1.",
 		Example: "  secretstore recover --storage bolt:/var/lib/secretstore/secrets.db --gpg -o rescued\n" +
 			"  secretstore recover --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth --key-file - --path team -o rescued",
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&keyFiles, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one a line (- is standard input; may be given again)")
-	f.StringVar(&program, "gpg", "", "have gpg decrypt the shares; --gpg=PROGRAM names another one")
+	f.StringArrayVar(&keyFiles, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one per line (- is standard input; repeatable)")
+	f.StringVar(&program, "gpg", "", "have gpg decrypt the shares; --gpg=PROGRAM names another program")
 	f.Lookup("gpg").NoOptDefVal = "gpg"
-	f.StringVar(&path, "path", "", "only the secret `PATH`, and those below it")
+	f.StringVar(&path, "path", "", "only the secret `PATH` and those below it")
 	f.StringVarP(&out, "output", "o", "", "write to the folder `DIR`")
 	f.BoolP("json", "j", false, "print the index as JSON")
 	cmd.MarkFlagsMutuallyExclusive("key-file", "gpg")
 	base.Required(cmd, "output")
 	flags := config.RegisterStorage(f)
-	cmd.RunE = signalled(func(ctx context.Context, cmd *cobra.Command) (err error) {
+	cmd.RunE = signaled(func(ctx context.Context, cmd *cobra.Command) (err error) {
 		scope, err := acl.ParseFolder(url.PathEscape(path))
 		if err != nil {
 			return base.Usagef("%s", base.BadPath)
@@ -87,7 +87,7 @@ func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *stor
 		_, err = fmt.Fprintf(p.Stdout, "%d secret(s) are in %s, described in %s.\n", len(index.Secrets)-index.Failed, out, index.File)
 	}
 	if err == nil && index.Failed > 0 {
-		err = fmt.Errorf("%d secret(s) are damaged and could not be read; %s names them", index.Failed, index.File)
+		err = fmt.Errorf("%d secret(s) are damaged and could not be read; %s lists them", index.Failed, index.File)
 	}
 	return err
 }

@@ -15,10 +15,10 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/gpg"
 )
 
-// rekeyFlags are those of rekey and, in part, of reinit.
+// rekeyFlags are the flags of rekey. reinit has some of them.
 type rekeyFlags struct {
 	holders  holderFlags
-	current  gpg.ShareFlags // of the present holders
+	current  gpg.ShareFlags // of the current holders
 	newFiles []string       // decrypted shares of the new key
 	wait     bool
 }
@@ -28,26 +28,27 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 	var rotate, verify, status, cancel bool
 	cmd := &cobra.Command{
 		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate] | --verify | --status | --cancel",
-		Short: "Replace the unseal key: other holders, or another threshold",
-		Long: "rekey makes a new unseal key for the holders that are named. It is in force once --threshold of them have shown\n" +
-			"that they can decrypt their shares; until then the old key alone unseals, afterwards the new one alone. No\n" +
-			"secret is written again. Where the present key has several holders, it needs as many of their shares as\n" +
-			"unseal: from the gpg on this machine, and from --current-share-file.\n\n" +
-			"The gpg on this machine then verifies the new shares that it can. New holders elsewhere run rekey --verify.\n" +
-			"Exit status 0 says that the new key is in force (with --verify: that your shares were taken).\n\n" +
-			"--rotate also makes a new root key and encrypts every record anew: for a holder who left, or a key that\n" +
-			"was stolen. Copies of the storage that were taken before still open with the old key." + fleet.LongHelp,
+		Short: "Replace the unseal key or its holders",
+		Long: "rekey makes a new unseal key for the given holders. The new key takes effect once --threshold of them have\n" +
+			"proved that they can decrypt their shares. Until then only the old key unseals, afterwards only the new\n" +
+			"one. Secrets are not rewritten. If the current key has several holders, rekey needs as many of their\n" +
+			"shares as unseal does: from the gpg on this machine, or from --current-share-file.\n\n" +
+			"rekey then has the gpg on this machine verify the new shares that it can decrypt. Other new holders run\n" +
+			"rekey --verify. Exit status 0 means that the new key is in effect (with --verify: that your shares were\n" +
+			"accepted).\n\n" +
+			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
+			"key was stolen. Earlier copies of the storage can still be opened with the old key." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
-			"  secretstore rekey --verify           # as a new holder, elsewhere\n" +
+			"  secretstore rekey --verify           # as another new holder\n" +
 			"  secretstore rekey --status",
 		Args: base.NoArgs,
 	}
 	flags.register(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&rotate, "rotate", false, "also make a new root key and encrypt everything anew")
-	f.BoolVar(&verify, "verify", false, "verify your share of a new key, as its holder")
-	f.BoolVar(&status, "status", false, "show the rekey that is under way")
-	f.BoolVar(&cancel, "cancel", false, "cancel the rekey that is under way; the present key stays")
+	f.BoolVar(&rotate, "rotate", false, "also make a new root key and re-encrypt everything")
+	f.BoolVar(&verify, "verify", false, "verify your share of a new key")
+	f.BoolVar(&status, "status", false, "show the rekey in progress")
+	f.BoolVar(&cancel, "cancel", false, "cancel the rekey in progress; the current key stays")
 	cmd.MarkFlagsMutuallyExclusive("pgp-key", "verify", "status", "cancel")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		switch {
@@ -69,26 +70,26 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 
 func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.holders.register(cmd)
-	r.current.Register(cmd, "current-share-file", "decrypted shares of the present unseal key")
-	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one a line, instead of gpg's (- is standard input)")
-	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until new holders elsewhere have verified")
+	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
+	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
+	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other new holders have verified their shares")
 }
 
-// rekeying is a rekey that this command works on.
+// rekeying is the rekey that a command works on.
 type rekeying struct {
 	f     *fleet.Fleet
-	at    *fleet.Member // its keys are of this server
+	at    *fleet.Member // the server that its keys are from
 	state wire.Rekey
-	err   error // why not all could be verified that was to be
+	err   error // why shares could not be verified
 }
 
-// run starts a rekey and verifies what can be verified here.
+// run starts a rekey and verifies the shares that it can.
 func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet.Opener, rotate bool) (*rekeying, error) {
 	keys, threshold, err := r.holders.read(cmd, p)
 	if err != nil {
 		return nil, err
 	}
-	given, err := r.current.Read(p, "present unseal key")
+	given, err := r.current.Read(p, "current unseal key")
 	if err != nil {
 		return nil, err
 	}
@@ -108,18 +109,17 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	return k, nil
 }
 
-// startFailure says what to do about a rekey that did not start, or of which
-// nobody knows.
+// startFailure says what to do about a rekey that did not start, or may have.
 func startFailure(err error) error {
 	var refused *client.Error
 	switch {
 	case errors.Is(err, client.ErrExists):
-		return errors.New("a rekey is already under way; look at it with: secretstore rekey --status; " +
-			"go on with: secretstore rekey --verify; or drop it with: secretstore rekey --cancel")
+		return errors.New("a rekey is already in progress; show it with: secretstore rekey --status; " +
+			"continue it with: secretstore rekey --verify; or drop it with: secretstore rekey --cancel")
 	case errors.As(err, &refused) && !errors.Is(err, client.ErrUnknown):
 		return err
 	}
-	return fmt.Errorf("%w; whether the rekey has begun is not known: look with: secretstore rekey --status", err)
+	return fmt.Errorf("%w; the rekey may have begun; see: secretstore rekey --status", err)
 }
 
 func openRekey(ctx context.Context, open fleet.Opener) (*rekeying, error) {
@@ -134,8 +134,8 @@ func openRekey(ctx context.Context, open fleet.Opener) (*rekeying, error) {
 	return &rekeying{f: f, at: m}, f.Trust()
 }
 
-// currentShares returns shares of the present key, where it has several
-// holders: those that were given, and what the gpg here can decrypt.
+// currentShares returns shares of the current key if it has several holders: the
+// given ones and those that gpg can decrypt.
 func (k *rekeying) currentShares(ctx context.Context, h gpg.Holder, given []string) ([]string, error) {
 	need := k.at.Seal.Threshold
 	if k.at.Seal.Shares <= 1 || len(given) >= need {
@@ -148,11 +148,11 @@ func (k *rekeying) currentShares(ctx context.Context, h gpg.Holder, given []stri
 	all := given
 	_, err = h.Each(ctx, wrapped, func(share string) (bool, error) {
 		all = append(all, share)
-		return len(all) >= need+len(given), nil // what was given may be among them
+		return len(all) >= need+len(given), nil // the given ones may be among them
 	})
 	if len(all) < need {
-		text := fmt.Sprintf("a rekey needs %d shares of the present key, and only %d are here; another holder decrypts with "+
-			"secretstore unseal --share-from FILE --print-share, for --current-share-file", need, len(all))
+		text := fmt.Sprintf("a rekey needs %d shares of the current key, but there are only %d; other holders decrypt theirs, for --current-share-file, with "+
+			"secretstore unseal --share-from FILE --print-share", need, len(all))
 		if err != nil {
 			return nil, fmt.Errorf("%s (%w)", text, err)
 		}
@@ -161,7 +161,7 @@ func (k *rekeying) currentShares(ctx context.Context, h gpg.Holder, given []stri
 	return all, nil
 }
 
-// verify sends the shares of the new key that are here.
+// verify sends the shares of the new key that it has.
 func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) error {
 	if len(r.newFiles) > 0 {
 		given, err := (&gpg.ShareFlags{KeyFiles: r.newFiles}).Read(p, "new unseal key")
@@ -182,9 +182,9 @@ func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) e
 	return nil
 }
 
-// send verifies one share. Each server counts by itself, so that all get it: of
-// holders who name the servers in different orders, one completes the count.
-// The first refusal as a wrong share ends it.
+// send verifies one share. Each server counts shares by itself, so all servers get
+// it: otherwise holders who name the servers in different orders might never complete
+// the count. It ends at the first server that calls the share wrong.
 func (k *rekeying) send(ctx context.Context, share string) (done bool, err error) {
 	var failed error
 	taken := 0
@@ -207,15 +207,14 @@ func (k *rekeying) send(ctx context.Context, share string) (done bool, err error
 		}
 	}
 	if taken == 0 {
-		return k.lookFor(ctx, failed)
+		return k.recheck(ctx, failed)
 	}
 	return false, nil
 }
 
-// lookFor finds out, after a share that was not taken, whether the new key is in
-// force all the same: the answer may have been lost, or another holder has just
-// completed the count.
-func (k *rekeying) lookFor(ctx context.Context, failed error) (done bool, err error) {
+// recheck finds out, after a share was refused, whether the new key is in effect
+// anyway: the answer may have been lost, or another holder completed the count.
+func (k *rekeying) recheck(ctx context.Context, failed error) (done bool, err error) {
 	inForce, err := k.inForce(ctx)
 	if err != nil || !inForce {
 		return false, errors.Join(failed, err)
@@ -224,7 +223,7 @@ func (k *rekeying) lookFor(ctx context.Context, failed error) (done bool, err er
 	return true, nil
 }
 
-// inForce reports whether the shares of this rekey are the store's own now.
+// inForce reports whether the store has the shares of this rekey by now.
 func (k *rekeying) inForce(ctx context.Context) (bool, error) {
 	info, err := fleet.Ask(ctx, k.f, k.at.Client.InitInfo)
 	if err != nil {
@@ -240,16 +239,16 @@ func (k *rekeying) await(ctx context.Context) error {
 	for {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
-			return errors.New("nobody waits any more; the new holders can still run: secretstore rekey --verify")
+			return errors.New("stopped waiting; the new holders can still run: secretstore rekey --verify")
 		}
 		if inForce, err := k.inForce(ctx); err == nil && inForce {
 			k.state.Active = false
 			return nil
 		}
 		if st, err := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err == nil && (!st.Active || st.Nonce != k.state.Nonce) {
-			// It may have come into force between the two questions.
-			if done, err := k.lookFor(ctx, nil); err == nil && !done {
-				return errors.New("the rekey was cancelled; the old key is still in force")
+			// It may have taken effect between the two requests.
+			if done, err := k.recheck(ctx, nil); err == nil && !done {
+				return errors.New("the rekey was canceled; the old key is still in effect")
 			}
 		}
 	}
@@ -262,29 +261,29 @@ type rekeyDocument struct {
 }
 
 func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
-	sentence := fmt.Sprintf("The new unseal key is in force: %d of %d holders unseal. The old one opens nothing any more.", k.state.Threshold, k.state.Shares)
+	sentence := fmt.Sprintf("The new unseal key is in effect: it takes %d of %d holders to unseal. The old key is useless now.", k.state.Threshold, k.state.Shares)
 	switch {
 	case k.state.Active:
-		sentence = fmt.Sprintf("%d of %d new shares are verified. Until all are, the old key stays in force. Another new holder runs: secretstore rekey --verify",
+		sentence = fmt.Sprintf("%d of %d new shares are verified. Until all are, the old key stays in effect. Another new holder runs: secretstore rekey --verify",
 			k.state.Progress, k.state.Threshold)
 	case k.state.Rotate:
-		sentence += " The rotation goes on: secretstore rotate --status"
+		sentence += " The rotation continues; see: secretstore rotate --status"
 	}
 	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
 }
 
-// unfinished is the error of a rekey that is not in force.
+// unfinished returns the error of a rekey that has not taken effect.
 func (k *rekeying) unfinished() error {
 	if !k.state.Active {
 		return nil
 	}
 	if k.err != nil {
-		return fmt.Errorf("the new key is not in force yet: %w", k.err)
+		return fmt.Errorf("the new key is not in effect yet: %w", k.err)
 	}
-	return errors.New("the new key is not in force yet")
+	return errors.New("the new key is not in effect yet")
 }
 
-// rekeyVerify goes on with a rekey that somebody else has started.
+// rekeyVerify continues a rekey that somebody else has started.
 func rekeyVerify(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet.Opener, flags *rekeyFlags) error {
 	k, err := openRekey(ctx, open)
 	if err != nil {
@@ -302,9 +301,9 @@ func rekeyVerify(ctx context.Context, cmd *cobra.Command, p *base.Process, open 
 	return k.finish(ctx, cmd)
 }
 
-var errNoRekey = errors.New("no rekey is under way; start one with: secretstore rekey --pgp-key FILE")
+var errNoRekey = errors.New("no rekey is in progress; start one with: secretstore rekey --pgp-key FILE")
 
-// rekeyState shows or cancels the rekey that is under way.
+// rekeyState shows or cancels the rekey in progress.
 func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, cancel bool) error {
 	k, err := openRekey(ctx, open)
 	if err != nil {
@@ -317,9 +316,9 @@ func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, canc
 	if err != nil {
 		return err
 	}
-	sentence := "No rekey is under way."
+	sentence := "No rekey is in progress."
 	if k.state.Active {
-		sentence = fmt.Sprintf("A rekey is under way since %s: %d of %d new shares verified, %d holders.", k.state.Started.Format(time.RFC3339),
+		sentence = fmt.Sprintf("A rekey is in progress since %s: %d of %d new shares verified, %d holders.", k.state.Started.Format(time.RFC3339),
 			k.state.Progress, k.state.Threshold, k.state.Shares)
 		for _, fingerprint := range k.state.Fingerprints {
 			sentence += "\n  " + base.OneLine(fingerprint)
@@ -328,8 +327,8 @@ func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, canc
 	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
 }
 
-// cancel forgets the rekey. A record that somebody else has put into the
-// storage has no nonce to be named by, and the server refuses to show it.
+// cancel cancels the rekey. The server refuses to show a record that somebody else
+// has put into the storage, so failed may be that error, and there is no nonce.
 func (k *rekeying) cancel(ctx context.Context, cmd *cobra.Command, failed error) error {
 	var refused *client.Error
 	switch {
@@ -348,5 +347,5 @@ func (k *rekeying) cancel(ctx context.Context, cmd *cobra.Command, failed error)
 		return err
 	}
 	k.state.Active = false
-	return k.f.Finish(ctx, cmd, "The rekey is cancelled; the unseal key from before stays in force.", func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
+	return k.f.Finish(ctx, cmd, "The rekey is canceled; the current unseal key stays in effect.", func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
 }

@@ -19,16 +19,16 @@ func rotateCommand(p *base.Process) *cobra.Command {
 	var wait, status bool
 	cmd := &cobra.Command{
 		Use:   "rotate [--wait] | --status",
-		Short: "Encrypt new secrets with a new data key, and the old ones anew",
-		Long: "rotate adds a data key that all servers use for new writes at once. What is stored is encrypted anew in the\n" +
-			"background, while reads and writes go on; when nothing is left under older keys, these are forgotten.\n" +
-			"--wait waits for that." + fleet.LongHelp,
+		Short: "Make a new data key and re-encrypt all secrets with it",
+		Long: "rotate adds a data key, which all servers use for new writes at once. In the background, the servers\n" +
+			"re-encrypt what is stored, while reads and writes continue. When nothing is left under older keys, these\n" +
+			"are removed. --wait waits for that." + fleet.LongHelp,
 		Example: "  secretstore rotate --wait\n" +
 			"  secretstore rotate --status",
 		Args: base.NoArgs,
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until everything is encrypted anew")
-	cmd.Flags().BoolVar(&status, "status", false, "only show how far it is")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until everything is re-encrypted")
+	cmd.Flags().BoolVar(&status, "status", false, "only show the progress")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		f, err := open(ctx)
 		if err != nil {
@@ -47,7 +47,7 @@ func rotateCommand(p *base.Process) *cobra.Command {
 		}
 		r, err := fleet.Ask(ctx, f, do)
 		if errors.Is(err, client.ErrExists) {
-			return errors.New("too many rotations are under way; wait for their end with: secretstore rotate --status --wait")
+			return errors.New("too many rotations are in progress; wait for them with: secretstore rotate --status --wait")
 		}
 		if err == nil && wait {
 			r, err = awaitRotation(ctx, f, r)
@@ -72,19 +72,18 @@ func rotationSentence(r wire.Rotation) string {
 	case "blocked":
 		return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %s", r.Term, damagedSentence(r.Damaged, r.DamagedRecord))
 	}
-	return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %d of %d records are done. Look again with: secretstore rotate --status",
+	return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %d of %d records are done. See: secretstore rotate --status",
 		r.Term, r.Done, r.Total)
 }
 
-// damagedSentence says what keeps a rotation from its end.
+// damagedSentence says why a rotation cannot end.
 func damagedSentence(n int64, record string) string {
-	return fmt.Sprintf("%d damaged record(s) keep the older data keys from leaving: restore or remove them (they are looked at again every minute); one is %s",
+	return fmt.Sprintf("%d damaged record(s) keep the older data keys in use: restore or remove them (they are checked every minute); one is %s",
 		n, base.OneLine(record))
 }
 
-// awaitRotation waits for the end of a rotation, asking whichever server
-// answers. It gives up when none has for the time of a request, or damaged
-// records keep the rotation from its end.
+// awaitRotation waits for the end of a rotation. It gives up if no server answers for
+// the time of a request, or if damaged records block the rotation.
 func awaitRotation(ctx context.Context, f *fleet.Fleet, r wire.Rotation) (wire.Rotation, error) {
 	line := base.NewProgress(f.P)
 	defer line.End()
@@ -93,28 +92,28 @@ func awaitRotation(ctx context.Context, f *fleet.Fleet, r wire.Rotation) (wire.R
 		if r.State == "blocked" {
 			return r, errors.New(damagedSentence(r.Damaged, r.DamagedRecord))
 		}
-		line.Show("%d of %d records are encrypted anew (term %d)", r.Done, r.Total, r.Term)
+		line.Show("%d of %d records re-encrypted (term %d)", r.Done, r.Total, r.Term)
 		pause(ctx, 300*time.Millisecond)
 		if ctx.Err() != nil {
-			return r, errors.New("the rotation goes on without you; look at it with: secretstore rotate --status")
+			return r, errors.New("stopped waiting; the rotation continues, see: secretstore rotate --status")
 		}
 		next, err := rotation(ctx, f)
 		if err == nil {
 			r, answered = next, time.Now()
 		} else if time.Since(answered) > f.Timeout {
-			return r, fmt.Errorf("the rotation cannot be watched any more: %w", err)
+			return r, fmt.Errorf("no server answers any longer: %w", err)
 		}
 	}
 	return r, nil
 }
 
-// pollTime bounds one question about a rotation: of several servers one may
-// hang, which must not hold up the rest.
+// pollTime limits one request for the status of a rotation, so that a server that
+// hangs does not hold up the others.
 const pollTime = 10 * time.Second
 
-// rotation asks all servers. One that does not know the newest data key yet
-// thinks that there is nothing to do, so that a rotation has ended only when all
-// that answer say so.
+// rotation asks all servers for the status. A server that does not know the newest
+// data key yet reports that there is nothing to do, so a rotation has ended only when
+// all servers that answer say so.
 func rotation(ctx context.Context, f *fleet.Fleet) (wire.Rotation, error) {
 	states := make([]wire.Rotation, len(f.Members))
 	errs := make([]error, len(f.Members))

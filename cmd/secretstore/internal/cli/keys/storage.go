@@ -23,24 +23,24 @@ import (
 	"secretstore/store/bolt"
 )
 
-// contactTime is how long a storage may take to answer at first: one question
-// gives up much sooner, as it should where a server has others to ask.
+// contactTime is how long a storage may take to answer at first. A single request
+// gives up sooner, as it should in a server.
 const (
 	contactTime  = 10 * time.Second
 	contactPause = 100 * time.Millisecond
 )
 
-// storage is what a command without a server works on.
+// storage is the storage of a command that needs no server.
 type storage struct {
 	store.Backend
 	cfg  config.Config
 	info offline.Info
 }
 
-// bootstrapFile is where a bootstrap key beside the storage would be.
+// bootstrapFile returns where a bootstrap key beside the storage would be.
 func (s *storage) bootstrapFile() string { return server.BootstrapKeyFile(s.cfg.Storage) }
 
-// name is the storage for people.
+// name describes the storage for people.
 func (s *storage) name() string {
 	if s.cfg.Storage.Kind == config.Bolt {
 		return "bolt:" + s.cfg.Storage.Path
@@ -48,8 +48,8 @@ func (s *storage) name() string {
 	return string(s.cfg.Storage.Kind) + "://…" + s.cfg.Storage.Root
 }
 
-// openStorage opens the storage that the flags name; there is no default. The
-// lock of a bbolt file keeps out servers for as long.
+// openStorage opens the storage that the flags name; there is no default. While a
+// bbolt file is open, its lock keeps out servers.
 func openStorage(ctx context.Context, p *base.Process, flags *config.Flags) (*storage, error) {
 	cfg, problems := config.Load(flags, p.Getenv)
 	if len(problems) > 0 {
@@ -79,8 +79,8 @@ func openStorage(ctx context.Context, p *base.Process, flags *config.Flags) (*st
 	return s, nil
 }
 
-// reach asks the storage until it answers or ctx ends, and then returns why it
-// did not: what was said last, but for that the time was up.
+// reach pings the storage until it answers or ctx ends. It then returns the last
+// error before the end of ctx, which says more than that the time is over.
 func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	for {
 		now := ping(ctx)
@@ -98,9 +98,8 @@ func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	}
 }
 
-// open opens the store of the storage for reading: with the shares that were
-// given, else those that gpg decrypts if it is to be asked, else with the bootstrap
-// key that is kept there.
+// open opens the store for reading: with the given shares, else with those that h
+// decrypts, or if h is nil, with the bootstrap key in the storage.
 func (s *storage) open(ctx context.Context, given []string, h *gpg.Holder) (*seal.Store, error) {
 	switch {
 	case s.info.UUID == "" && len(given) == 0:
@@ -122,14 +121,14 @@ func (s *storage) open(ctx context.Context, given []string, h *gpg.Holder) (*sea
 	}
 	st, err := seal.Recover(ctx, s, given)
 	if errors.Is(err, seal.ErrBadKey) && len(given) < s.info.Threshold {
-		return nil, fmt.Errorf("%d of %d shares are here; other holders decrypt with secretstore unseal --share-from FILE --print-share, for --key-file",
+		return nil, fmt.Errorf("there are %d of the %d shares; other holders decrypt theirs, for --key-file, with secretstore unseal --share-from FILE --print-share",
 			len(given), s.info.Threshold)
 	}
 	return st, err
 }
 
-// signalled makes the context of a command without a server.
-func signalled(body func(ctx context.Context, cmd *cobra.Command) error) func(*cobra.Command, []string) error {
+// signaled gives a command without a server a context that ends on Ctrl-C.
+func signaled(body func(ctx context.Context, cmd *cobra.Command) error) func(*cobra.Command, []string) error {
 	return base.Run(func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()

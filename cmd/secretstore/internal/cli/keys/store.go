@@ -13,7 +13,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/fleet"
 )
 
-// Commands are those about the keys of the store.
+// Commands returns the commands about the store and its keys.
 func Commands(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{statusCommand(p), initCommand(p), unsealCommand(p), autoUnsealCommand(p), sealCommand(p),
 		rekeyCommand(p), rotateCommand(p), reinitCommand(p), keysCommand(p), recoverCommand(p)}
@@ -22,10 +22,10 @@ func Commands(p *base.Process) []*cobra.Command {
 func statusCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show whether the store is initialised and unsealed, and what is wrong with it",
-		Long: "status shows what each server of the store says about itself. To superusers it also shows the servers that you did not\n" +
-			"name and that have announced themselves in a shared storage. Nobody has checked those, and they are never talked to:\n" +
-			"whoever can write to the storage can announce any." + fleet.LongHelp,
+		Short: "Show the state of the store and its servers",
+		Long: "status shows whether each server is initialized and unsealed, and what is wrong with it. Superusers also see\n" +
+			"servers that you did not name but that have announced themselves in a shared storage. Those are not\n" +
+			"verified and not contacted: anybody who can write to the storage can announce one." + fleet.LongHelp,
 		Example: "  secretstore status\n" +
 			"  secretstore status --json\n" +
 			"  secretstore status --server https://secrets1:8443 --server https://secrets2:8443",
@@ -51,8 +51,8 @@ func statusCommand(p *base.Process) *cobra.Command {
 		}
 		for _, m := range all {
 			if m.State() == fleet.Damaged {
-				return fmt.Errorf("the storage of %s is damaged: nothing is served and nothing overwritten; "+
-					"it takes a backup of the storage, or a look into the log of that server", m.URL)
+				return fmt.Errorf("the storage of %s is damaged: the server serves nothing and overwrites nothing; "+
+					"see its log, and restore the storage from a backup", m.URL)
 			}
 		}
 		if err := f.Trust(); err != nil {
@@ -69,13 +69,13 @@ func printFleetStatus(p *base.Process, f *fleet.Fleet, m *fleet.Member) error {
 	return printStatus(p, m)
 }
 
-// statusDocument is what status --json prints: the first server that answers,
-// all of them, and those that only the storage tells of.
+// statusDocument is the output of status --json: the first server that answers, all
+// servers, and those that only the storage lists.
 type statusDocument struct {
 	wire.Backend
 	Seal wire.SealStatus `json:"seal"`
 	fleet.ServersPart
-	// Others are not checked by anybody: see wire.Nodes.
+	// Others are unverified: see wire.Nodes.
 	Others []wire.Node `json:"others_told_by_storage,omitempty"`
 }
 
@@ -107,8 +107,8 @@ func printStatus(p *base.Process, m *fleet.Member) error {
 func autoUnsealCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "auto-unseal",
-		Short:   "Unseal the store with the bootstrap key that the server keeps",
-		Long:    "auto-unseal has each server unseal with the private key that it made at its first start." + fleet.LongHelp,
+		Short:   "Unseal the store with its bootstrap key",
+		Long:    "auto-unseal makes each server unseal with the private key that it made at its first start." + fleet.LongHelp,
 		Example: "  secretstore auto-unseal",
 		Args:    base.NoArgs,
 	}
@@ -122,9 +122,9 @@ func autoUnsealCommand(p *base.Process) *cobra.Command {
 func sealCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "seal",
-		Short: "Seal the store: nobody reads a secret until it is unsealed",
-		Long: "seal has all servers of the store drop their keys. They stay sealed, also after a restart,\n" +
-			"until somebody unseals the store." + fleet.LongHelp,
+		Short: "Seal the store",
+		Long: "seal makes all servers of the store drop their keys. Nobody can read a secret until somebody unseals the\n" +
+			"store, even after a restart." + fleet.LongHelp,
 		Example: "  secretstore seal",
 		Args:    base.NoArgs,
 	}
@@ -133,7 +133,7 @@ func sealCommand(p *base.Process) *cobra.Command {
 	})
 }
 
-// onEach changes the seal of every server that answers.
+// onEach seals or unseals every server that answers.
 func onEach(ctx context.Context, cmd *cobra.Command, open fleet.Opener, change func(context.Context, *fleet.Member) (wire.SealStatus, error)) error {
 	f, err := open(ctx)
 	if err != nil {
@@ -142,8 +142,7 @@ func onEach(ctx context.Context, cmd *cobra.Command, open fleet.Opener, change f
 	if _, err := f.Answering(); err != nil {
 		return err
 	}
-	// Sealing gives nothing away, and is the emergency brake: it comes before
-	// any question which store this is.
+	// Sealing reveals nothing and is for emergencies, so it does not depend on Trust.
 	all := f.Each
 	if cmd.Name() != "seal" {
 		if err := f.Trust(); err != nil {
@@ -166,20 +165,20 @@ func onEach(ctx context.Context, cmd *cobra.Command, open fleet.Opener, change f
 	return failed
 }
 
-// sealDocument is what the commands that change the seal print as JSON: the
-// first server that answers, sealed unless all are unsealed, and all servers.
+// sealDocument is the JSON output of the commands that seal or unseal: the status of
+// the store, sealed unless all servers are unsealed, and all servers.
 type sealDocument struct {
 	wire.SealStatus
 	fleet.ServersPart
 }
 
-// finishSeal ends the commands that seal and unseal.
+// finishSeal ends the commands that seal or unseal.
 func finishSeal(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command) error {
 	f.Look(ctx)
 	return f.Show(cmd, sealSentence(f), func(s fleet.ServersPart) any { return sealDocument{sealSummary(f), s} })
 }
 
-// sealSummary is the status of the first server that is sealed, else of the
+// sealSummary returns the status of the first server that is sealed, else of the
 // first that answers.
 func sealSummary(f *fleet.Fleet) wire.SealStatus {
 	all, err := f.Answering()

@@ -21,30 +21,30 @@ func unsealCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unseal [--key-file FILE | --share-from FILE [--print-share]]",
 		Short: "Unseal the store with your GPG key",
-		Long: "unseal fetches the encrypted shares of the unseal key from a server, has the gpg on this machine decrypt\n" +
-			"those that it can (which asks for a passphrase or a card as it always does), and sends them to the servers\n" +
-			"until they are unsealed or no more is left. Where it takes several holders, each runs the same command;\n" +
-			"shares that were entered are forgotten after 15 minutes. Exit status 0 says that the servers have taken\n" +
-			"your shares; the table, or \"sealed\" with --json, says whether that was enough.\n\n" +
-			"The key is never written to a file. With --key-file it takes shares that were decrypted before.\n" +
-			"A holder on a machine that reaches no server decrypts there: --share-from reads the encrypted shares from\n" +
-			"a document (init --json, GET /init) and --print-share prints what it has decrypted, to be piped on." + fleet.LongHelp,
+		Long: "unseal gets the encrypted shares of the unseal key from a server and has the gpg on this machine decrypt\n" +
+			"those that it can; gpg asks for a passphrase or smart card as usual. It sends them to the servers until\n" +
+			"they are unsealed. If several holders are needed, each runs this command; the servers forget entered\n" +
+			"shares after 15 minutes. Exit status 0 means that the servers accepted your shares. The table, or\n" +
+			"\"sealed\" in the output of --json, shows whether they were enough.\n\n" +
+			"The key is never written to a file. With --key-file, unseal uses shares that are decrypted already.\n" +
+			"If the machine with the private key cannot reach a server, decrypt there: --share-from reads the encrypted\n" +
+			"shares from a document (init --json, GET /init), and --print-share prints the decrypted ones to a pipe." + fleet.LongHelp,
 		Example: "  secretstore unseal\n" +
-			"  secretstore unseal --key-file -      # typed, not shown\n" +
+			"  secretstore unseal --key-file -      # typed without echo\n" +
 			"  secretstore unseal --share-from keys.json --print-share | ssh admin@gate secretstore unseal --key-file -\n" +
-			"  secretstore unseal --reset           # forget the shares entered so far",
+			"  secretstore unseal --reset           # forget the entered shares",
 		Args: base.NoArgs,
 	}
 	from.Register(cmd, "key-file", "decrypted shares of the unseal key")
-	cmd.Flags().StringVar(&shareFrom, "share-from", "", "`FILE` with the encrypted shares, instead of the server's own (- is standard input)")
-	cmd.Flags().BoolVar(&printShare, "print-share", false, "print the decrypted shares of --share-from and send nothing: whoever sees them can use them")
-	cmd.Flags().BoolVar(&reset, "reset", false, "have the servers forget the shares that were entered")
+	cmd.Flags().StringVar(&shareFrom, "share-from", "", "`FILE` with the encrypted shares, instead of those of the server (- is standard input)")
+	cmd.Flags().BoolVar(&printShare, "print-share", false, "print the decrypted shares of --share-from and send nothing (anybody who sees them can use them)")
+	cmd.Flags().BoolVar(&reset, "reset", false, "make the servers forget the entered shares")
 	cmd.MarkFlagsMutuallyExclusive("key-file", "share-from", "reset")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		h := gpg.Holder{P: p, Program: from.Program}
 		switch {
 		case printShare && shareFrom == "":
-			return base.Usagef("--print-share needs --share-from FILE: it asks no server")
+			return base.Usagef("--print-share needs --share-from FILE, because it contacts no server")
 		case printShare:
 			return printShares(ctx, h, shareFrom)
 		case reset:
@@ -64,7 +64,7 @@ func unsealCommand(p *base.Process) *cobra.Command {
 	})
 }
 
-// printShares is for a holder who reaches no server.
+// printShares prints decrypted shares for a holder who cannot reach a server.
 func printShares(ctx context.Context, h gpg.Holder, file string) error {
 	wrapped, err := gpg.ReadWrapped(h.P, file)
 	if err != nil {
@@ -99,7 +99,7 @@ func unseal(ctx context.Context, cmd *cobra.Command, open fleet.Opener, h gpg.Ho
 		err = enterAll(ctx, f, h, given, wrapped)
 	}
 	if err == nil {
-		err = f.Failure() // of one server, which the next look at it forgets
+		err = f.Failure() // of one server; Look overwrites it
 	}
 	if err != nil && len(f.Members) == 1 {
 		return err
@@ -128,13 +128,13 @@ func encryptedShares(ctx context.Context, f *fleet.Fleet, m *fleet.Member) ([]st
 		return nil, err
 	}
 	if !info.Initialized || len(info.Keys) == 0 {
-		return nil, errors.New("the store is not initialised yet; do it with: secretstore init --pgp-key FILE")
+		return nil, errors.New("the store is not initialized yet; run: secretstore init --pgp-key FILE")
 	}
 	return info.Keys, nil
 }
 
-// enter sends one share to every server that is sealed and whose store is
-// known to be the one that is meant. done says that none is sealed any more.
+// enter sends one share to every sealed server that has the trusted store. done says
+// that all are unsealed.
 func enter(ctx context.Context, f *fleet.Fleet, share string) (done bool, err error) {
 	f.InTurn(ctx, func(ctx context.Context, m *fleet.Member) {
 		if m.Err != nil || m.UUID() == "" || m.UUID() != f.UUID || !m.Seal.Sealed {
@@ -148,7 +148,7 @@ func enter(ctx context.Context, f *fleet.Fleet, share string) (done bool, err er
 		m.Seal, m.Backend.Sealed = st, st.Sealed
 	})
 	if err := f.Failure(); errors.Is(err, client.ErrBadRequest) {
-		return false, err // no other server will like it better
+		return false, err // it is wrong for every server
 	}
 	if _, err := f.Answering(); err != nil {
 		return false, err

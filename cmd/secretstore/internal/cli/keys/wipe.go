@@ -25,8 +25,8 @@ import (
 	"secretstore/store"
 )
 
-// wiping is one run of reinit --wipe. The order of its steps is what makes it
-// safe: nothing is removed before the backup is on the disk and was opened.
+// wiping is one run of reinit --wipe. The order of its steps makes it safe: nothing is
+// removed before the backup is on the disk and gpg has decrypted it.
 type wiping struct {
 	p       *base.Process
 	flags   *wipeFlags
@@ -38,7 +38,7 @@ type wiping struct {
 	current []string // decrypted shares of the old key
 }
 
-// wipeDocument is the report of reinit --wipe in JSON.
+// wipeDocument is the JSON output of reinit --wipe.
 type wipeDocument struct {
 	Removed      int      `json:"secrets_removed"`
 	Backup       string   `json:"backup"` // "" if none was written
@@ -52,7 +52,7 @@ type wipeDocument struct {
 
 func (w *wipeFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process, rekey *rekeyFlags, flags *config.Flags) (err error) {
 	if !cmd.Flags().Changed("storage") {
-		return base.Usagef("name what to wipe with --storage")
+		return base.Usagef("name the storage to wipe with --storage")
 	}
 	job := &wiping{p: p, flags: w, holder: gpg.Holder{P: p, Program: rekey.current.Program}}
 	keys, threshold, err := rekey.holders.read(cmd, p)
@@ -67,7 +67,7 @@ func (w *wipeFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process
 		}
 		job.to = append(job.to, public)
 	}
-	if job.current, err = rekey.current.Read(p, "present unseal key"); err != nil {
+	if job.current, err = rekey.current.Read(p, "current unseal key"); err != nil {
 		return err
 	}
 	if job.s, err = openStorage(ctx, p, flags); err != nil {
@@ -101,12 +101,12 @@ func (w *wiping) do(ctx context.Context) error {
 		}
 	}
 	if err := w.remove(ctx); err != nil {
-		return fmt.Errorf("%w\nThe rest is still there; run the same command again to go on", err)
+		return fmt.Errorf("%w\nThe rest is still there; run the same command again to continue", err)
 	}
-	return w.initialise(ctx)
+	return w.initialize(ctx)
 }
 
-// frozen reminds of what was done to a store on ZooKeeper.
+// frozen says what was done to a store on ZooKeeper.
 func (w *wiping) frozen() string {
 	if w.s.cfg.Storage.Kind == config.ZooKeeper {
 		return "; the store is sealed"
@@ -114,19 +114,19 @@ func (w *wiping) frozen() string {
 	return ""
 }
 
-// storeName is what has to be typed.
+// storeName is the text that the user must type.
 const storeName = "default"
 
-// confirm shows what will be lost and wants the name of the store.
+// confirm shows what will be lost and asks for the name of the store.
 func (w *wiping) confirm(n int) error {
 	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.name(), storeName, base.First(w.s.info.UUID, "no keys"), n)
 	if w.flags.noBackup && n > 0 {
-		fmt.Fprintln(w.p.Stderr, "Backup:   none, they are lost for ever")
+		fmt.Fprintln(w.p.Stderr, "Backup:   none; they are lost for good")
 	}
 	if w.flags.yes {
 		return nil
 	}
-	fmt.Fprint(w.p.Stderr, "Are all servers stopped? Type the name of the store to go on: ")
+	fmt.Fprint(w.p.Stderr, "Are all servers stopped? Type the name of the store to continue: ")
 	line, err := bufio.NewReader(io.LimitReader(w.p.Stdin, 1024)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
@@ -137,13 +137,13 @@ func (w *wiping) confirm(n int) error {
 	return nil
 }
 
-// backup writes all secrets to a file that only the new holders open.
+// backup writes all secrets to a file that only the new holders can open.
 func (w *wiping) backup(ctx context.Context) error {
 	st, err := w.openOld(ctx)
 	if err != nil {
-		return fmt.Errorf("the old store does not open for a backup: %w; where its key is lost: --no-backup", err)
+		return fmt.Errorf("cannot open the old store for a backup: %w; if its key is lost, use --no-backup", err)
 	}
-	defer st.Close() // it only reads
+	defer st.Close() // only read
 	name := base.First(w.flags.backup, "secretstore-backup-"+time.Now().UTC().Format("20060102T150405Z")+".tar.pgp")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -151,29 +151,28 @@ func (w *wiping) backup(ctx context.Context) error {
 	}
 	index, sum, err := w.writeBackup(ctx, st, f)
 	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(name) // it is of no use
+		os.Remove(name) // it is useless
 		return fmt.Errorf("write the backup: %w", err)
 	}
 	w.result.Backup = name
 	if index.Failed > 0 {
-		return fmt.Errorf("%d of %d secrets are damaged and are not in the backup %s; its %s names them. Where they may be lost, "+
-			"keep that file and say --no-backup", index.Failed, len(index.Secrets), name, index.File)
+		return fmt.Errorf("%d of %d secrets are damaged and are not in the backup %s; its %s lists them. If you can do without them, "+
+			"keep that file and use --no-backup", index.Failed, len(index.Secrets), name, index.File)
 	}
 	if len(index.Secrets) != w.result.Removed {
-		return fmt.Errorf("the backup %s has %d secrets, where %d were counted; is a server still running?", name, len(index.Secrets), w.result.Removed)
+		return fmt.Errorf("the backup %s has %d secrets, but the storage has %d; is a server still running?", name, len(index.Secrets), w.result.Removed)
 	}
 	fmt.Fprintf(w.p.Stderr, "Backup:   %s\n", name)
 	if w.flags.noVerify {
 		return nil
 	}
 	if err := w.holder.Opens(ctx, name, sum); err != nil {
-		return fmt.Errorf("the backup %s was written, but %w; do this where a private key of the new holders is, or say --no-verify", name, err)
+		return fmt.Errorf("the backup %s was written, but %w; run this on a machine with a private key of a new holder, or use --no-verify", name, err)
 	}
 	return nil
 }
 
-// openOld opens the old store with what was given, with its bootstrap key, or
-// with gpg.
+// openOld opens the old store with the given shares, its bootstrap key, or gpg.
 func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
 	st, err := w.s.open(ctx, w.current, nil)
 	if errors.Is(err, offline.ErrNoBootstrapKey) {
@@ -182,7 +181,7 @@ func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
 	return st, err
 }
 
-// writeBackup returns only when the file is on the disk and reads back.
+// writeBackup returns once the file is on the disk and was read back.
 func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (offline.Index, []byte, error) {
 	buffered := bufio.NewWriterSize(f, 1<<20)
 	message, err := pgp.NewFileWriter(buffered, w.to)
@@ -203,7 +202,7 @@ func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (o
 	return index, message.Sum(), message.Verify(bufio.NewReaderSize(f, 1<<20))
 }
 
-// syncFolder makes the name of a new file outlive a power cut.
+// syncFolder makes the name of a new file survive a power cut.
 func syncFolder(file string) error {
 	dir, err := os.Open(filepath.Dir(file))
 	if err != nil {
@@ -225,14 +224,14 @@ func (w *wiping) remove(ctx context.Context) error {
 	}
 	if c, ok := w.s.Backend.(store.Compacter); ok {
 		if err := c.Compact(ctx); err != nil {
-			return fmt.Errorf("rewrite the file, so that nothing deleted stays in it: %w", err)
+			return fmt.Errorf("rewrite the file without deleted data: %w", err)
 		}
 	}
 	return nil
 }
 
-// initialise makes the new store, and has gpg show that it opens.
-func (w *wiping) initialise(ctx context.Context) error {
+// initialize makes the new store, and has gpg verify that it opens.
+func (w *wiping) initialize(ctx context.Context) error {
 	st, err := seal.Open(ctx, seal.Options{Backend: w.s, BootstrapKeyFile: w.s.bootstrapFile(), Log: zap.NewNop()})
 	if err != nil {
 		return err
@@ -251,7 +250,7 @@ func (w *wiping) initialise(ctx context.Context) error {
 	}
 	fresh, err := w.s.open(ctx, nil, &w.holder)
 	if err != nil {
-		fmt.Fprintf(w.p.Stderr, "secretstore: warning: nobody has shown yet that the new store can be opened: %v\n", err)
+		fmt.Fprintf(w.p.Stderr, "secretstore: warning: the new store is not verified yet: %v\n", err)
 		return nil
 	}
 	return fresh.Close()
@@ -264,9 +263,9 @@ func (w *wiping) finish(cmd *cobra.Command) error {
 	for i, key := range w.result.Keys {
 		fmt.Fprintf(w.p.Stdout, "Unseal key for %s:\n%s\n", w.result.Fingerprints[i], key)
 	}
-	fmt.Fprintf(w.p.Stdout, "The store is made anew, and sealed: %d of %d holders unseal.\n", w.result.Threshold, w.result.Shares)
+	fmt.Fprintf(w.p.Stdout, "The store is new and sealed: it takes %d of %d holders to unseal.\n", w.result.Threshold, w.result.Shares)
 	if w.result.Backup != "" {
-		fmt.Fprintf(w.p.Stdout, "The %d secrets from before are in %s; a new holder unpacks them, and puts them into the unsealed store, with:\n"+
+		fmt.Fprintf(w.p.Stdout, "The %d secrets of the old store are in %s. A new holder imports them into the unsealed store with:\n"+
 			"  mkdir old && gpg --decrypt %s | tar -x -C old && secretstore import --from-dir old\n",
 			w.result.Removed, w.result.Backup, shellWord(w.result.Backup))
 	}
@@ -274,7 +273,7 @@ func (w *wiping) finish(cmd *cobra.Command) error {
 	return err
 }
 
-// shellWord quotes s for a shell where that is needed.
+// shellWord quotes s for a shell if needed.
 func shellWord(s string) string {
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") == "" {
 		return s

@@ -18,17 +18,17 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// Commands are those about secrets, and not about the store.
+// Commands returns the commands about one secret.
 func Commands(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{
-		writeCommand(p, "create", "Create a secret that does not exist yet",
+		writeCommand(p, "create", "Create a secret",
 			"  secretstore create team/db-password               # asks for the value\n"+
 				"  secretstore create team/tls-key -t tls.key\n"+
 				"  secretstore create team/keytab -f service.keytab", create),
-		writeCommand(p, "update", "Replace the value of a secret that exists",
+		writeCommand(p, "update", "Replace the value of a secret",
 			"  secretstore update team/db-password               # asks for the value\n"+
 				"  pwgen -s 32 1 | tr -d '\\n' | secretstore update team/db-password", update),
-		writeCommand(p, "put", "Create a secret, or replace its value",
+		writeCommand(p, "put", "Create a secret or replace its value",
 			"  secretstore put team/db-password                  # asks for the value\n"+
 				"  secretstore put team/keytab -f service.keytab", put),
 		getCommand(p), listCommand(p), historyCommand(p), rollbackCommand(p), deleteCommand(p), undeleteCommand(p),
@@ -51,9 +51,9 @@ func update(ctx context.Context, c *client.Client, path string, v value) error {
 	return c.UpdateText(ctx, path, wire.SecretWrite{Value: string(v.data)})
 }
 
-// put creates, or updates what exists. Somebody else may create or delete the
-// secret in between, so it changes its mind once more before it gives up. A
-// caller without the permission to create may still have the one to update.
+// put creates a secret, or updates it if it exists. Somebody else may create or
+// delete it in between, so put tries to create it once more. A caller who may not
+// create a secret may still have the permission to update it.
 func put(ctx context.Context, c *client.Client, path string, v value) error {
 	created := create(ctx, c, path, v)
 	denied := errors.Is(created, client.ErrDenied)
@@ -76,9 +76,10 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		Use:   name + " PATH [-v VALUE | -t FILE | -f FILE]",
 		Short: short,
 		Long: short + ".\n\n" +
-			"Without -v, -t or -f the value is read from standard input: typed without echo at a terminal,\n" +
-			"otherwise every byte up to its end (echo adds a line end, printf %s does not), kept as text if it is\n" +
-			"valid UTF-8 and as binary if not. -t refuses what is not text, -f always keeps binary.",
+			"Without -v, -t or -f, the value comes from standard input. On a terminal you type it without echo.\n" +
+			"From a pipe or file, every byte counts: echo adds a newline, printf %s does not. The value is stored\n" +
+			"as text if it is valid UTF-8, otherwise as binary. -t refuses a file that is not text; -f stores any\n" +
+			"file as binary.",
 		Example: example,
 		Args:    base.ExactArgs(1, "name the PATH of the secret"),
 	}
@@ -102,16 +103,16 @@ func getCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get PATH [--version N] [-o FILE]",
 		Short: "Print a secret",
-		Long: "get writes the value exactly as it was stored to standard output, without a line end of its own,\n" +
-			"or to a file of mode 0600. With --json it prints a document; a binary value is in it as base64.",
+		Long: "get prints the value exactly as it was stored, without adding a newline, or writes it to a file of\n" +
+			"mode 0600. With --json it prints a JSON document, in which a binary value is base64.",
 		Example: "  secretstore get team/db-password\n" +
 			"  secretstore get team/keytab -o service.keytab\n" +
 			"  secretstore get team/db-password --json | jq -r .value",
 		Args: base.ExactArgs(1, "name the PATH of the secret"),
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `FILE` (mode 0600) instead of standard output")
-	cmd.Flags().Uint64Var(&version, "version", 0, "print the value of version `N` (see history) instead of the current one")
-	cmd.Flags().StringVar(&service, "service", "", "read on behalf of this service `ID`, such as /group/app")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to `FILE` (mode 0600) instead of standard output")
+	cmd.Flags().Uint64Var(&version, "version", 0, "print version `N` instead of the current one; see history")
+	cmd.Flags().StringVar(&service, "service", "", "read on behalf of the service `ID`, such as /group/app")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		path, err := base.SecretPath(args[0])
 		if err != nil {
@@ -122,7 +123,7 @@ func getCommand(p *base.Process) *cobra.Command {
 			o.Service = &service
 		}
 		if o.Version = version; version == 0 && cmd.Flags().Changed("version") {
-			return base.Usagef("versions count from 1; see: secretstore history %s", path)
+			return base.Usagef("versions start at 1; see: secretstore history %s", path)
 		}
 		s, err := c.Get(ctx, path, o)
 		if err != nil {
@@ -149,7 +150,7 @@ func listCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH]",
 		Short: "List the secrets below a path",
-		Long:  "list prints the names of all secrets below PATH, however deep, relative to it. Without PATH: all there are.",
+		Long:  "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets.",
 		Example: "  secretstore list\n" +
 			"  secretstore list team --json",
 		Args: base.MaxArgs(1),
@@ -183,13 +184,14 @@ func deleteCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete PATH [--purge]",
 		Short: "Delete a secret",
-		Long: "delete removes the secret PATH, which undelete brings back for 30 days. Secrets below a folder of the same name stay.\n" +
-			"With --purge nothing is left to bring back: neither the secret nor its earlier values, also where it is deleted already.",
+		Long: "delete deletes the secret PATH. Secrets below a folder of the same name stay. For 30 days undelete can\n" +
+			"restore it. With --purge the secret and all its versions are removed for good, even if it is already\n" +
+			"deleted.",
 		Example: "  secretstore delete team/db-password\n" +
 			"  secretstore delete team/db-password --purge",
 		Args: base.ExactArgs(1, "name the PATH of the secret"),
 	}
-	cmd.Flags().BoolVar(&purge, "purge", false, "leave nothing that could be undeleted")
+	cmd.Flags().BoolVar(&purge, "purge", false, "remove all versions for good; undelete cannot restore them")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
 		path, err := base.SecretPath(args[0])
 		if err != nil {

@@ -8,28 +8,28 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// value is a secret's value on its way to the server.
+// value is a secret's value to be sent to the server.
 type value struct {
 	data   []byte
 	binary bool // raw bytes, else text
 }
 
-// valueFlags are where a value comes from, as in "dcos security secrets".
+// valueFlags say where a value comes from, as in "dcos security secrets".
 type valueFlags struct {
 	value, textFile, file string
 }
 
 func (v *valueFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&v.value, "value", "v", "", "the `VALUE` itself (others on this machine can see it in the process list)")
-	f.StringVarP(&v.textFile, "text-file", "t", "", "`FILE` with the value, which must be UTF-8 text (- is standard input)")
-	f.StringVarP(&v.file, "file", "f", "", "`FILE` with the value, kept as binary (- is standard input)")
+	f.StringVarP(&v.value, "value", "v", "", "the `VALUE` itself (other users can see it in the process list)")
+	f.StringVarP(&v.textFile, "text-file", "t", "", "`FILE` with the value, as UTF-8 text (- is standard input)")
+	f.StringVarP(&v.file, "file", "f", "", "`FILE` with the value, as binary (- is standard input)")
 	cmd.MarkFlagsMutuallyExclusive("value", "text-file", "file")
 }
 
-// read returns the value. Without any of the flags it comes from standard
-// input: typed without echo at a terminal; else all bytes of it, as text if
-// they are valid UTF-8 and as binary if not.
+// read returns the value. Without a flag it comes from standard input: a line typed
+// without echo on a terminal, else all bytes, as text if they are valid UTF-8 and
+// as binary otherwise.
 func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
 	switch f := cmd.Flags(); {
 	case f.Changed("value"):
@@ -53,14 +53,14 @@ func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		return text(data, "what was typed")
+		return text(data, "the typed value")
 	}
 	data, err := base.ReadInput(p, "-")
 	if err != nil {
 		return value{}, err
 	}
 	if len(data) == 0 {
-		// A pipe that broke must not empty a secret.
+		// A broken pipe must not empty a secret.
 		return value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
 	}
 	return value{data: data, binary: !utf8.Valid(data)}, nil
@@ -68,7 +68,7 @@ func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
 
 func text(data []byte, from string) (value, error) {
 	if !utf8.Valid(data) {
-		return value{}, base.Usagef("%s is not UTF-8 text; keep it as binary with -f FILE (-f - for standard input)", from)
+		return value{}, base.Usagef("%s is not UTF-8 text; store it as binary with -f FILE (-f - for standard input)", from)
 	}
 	return value{data: data}, nil
 }

@@ -19,9 +19,9 @@ import (
 func historyCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history PATH",
-		Short: "Show which values of a secret there are",
-		Long: "history lists the present value of the secret PATH and the earlier ones that the server keeps, newest first, without\n" +
-			"showing them. Of a deleted secret it says until when it can be undeleted.",
+		Short: "Show a secret's versions",
+		Long: "history lists the versions of the secret PATH that the server keeps, newest first. It does not show\n" +
+			"their values. For a deleted secret it says until when undelete can restore it.",
 		Example: "  secretstore history team/db-password\n" +
 			"  secretstore get team/db-password --version 3",
 		Args: base.ExactArgs(1, "name the PATH of the secret"),
@@ -42,11 +42,11 @@ func historyCommand(p *base.Process) *cobra.Command {
 	})
 }
 
-// versionsOf returns the history of a secret, which has one version at least.
+// versionsOf returns the history of a secret, with at least one version.
 func versionsOf(ctx context.Context, c *client.Client, path string) (wire.Versions, error) {
 	versions, err := c.Versions(ctx, path)
 	if err == nil && len(versions.Versions) == 0 {
-		err = errors.New("the server answers with a history that is empty; is it a Secret Store?")
+		err = errors.New("the server returned an empty history; is it a Secret Store?")
 	}
 	return versions, err
 }
@@ -69,7 +69,7 @@ func printVersions(out io.Writer, path string, versions wire.Versions) error {
 		return fmt.Errorf("write the history: %w", err)
 	}
 	if d := versions.Deleted; d != nil {
-		fmt.Fprintf(out, "Deleted at %s. Until %s it can be brought back with:\n  secretstore undelete %s\n",
+		fmt.Fprintf(out, "Deleted at %s. Until %s you can restore it with:\n  secretstore undelete %s\n",
 			d.Format(time.RFC3339), d.Add(seal.UndeleteFor).Format(time.RFC3339), path)
 	}
 	return nil
@@ -79,14 +79,14 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 	var to uint64
 	cmd := &cobra.Command{
 		Use:   "rollback PATH --to N",
-		Short: "Put an earlier value of a secret in force again",
-		Long: "rollback writes the value of version N once more, as a new version, so that it can be rolled back itself. Description\n" +
-			"and labels stay as they are. If somebody else writes the secret meanwhile, nothing is changed, and rollback says so.",
+		Short: "Restore an earlier version of a secret",
+		Long: "rollback writes the value of version N again, as a new version. Description and labels do not change.\n" +
+			"If somebody else changes the secret at the same time, rollback writes nothing and fails.",
 		Example: "  secretstore history team/db-password\n" +
 			"  secretstore rollback team/db-password --to 3",
 		Args: base.ExactArgs(1, "name the PATH of the secret"),
 	}
-	cmd.Flags().Uint64Var(&to, "to", 0, "the version `N` whose value is wanted again")
+	cmd.Flags().Uint64Var(&to, "to", 0, "the version `N` to restore")
 	base.Required(cmd, "to")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
 		path, err := base.SecretPath(args[0])
@@ -94,7 +94,7 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 			return err
 		}
 		if to == 0 {
-			return base.Usagef("versions count from 1; see: secretstore history %s", path)
+			return base.Usagef("versions start at 1; see: secretstore history %s", path)
 		}
 		return rollback(ctx, c, path, to)
 	})
@@ -108,9 +108,9 @@ func rollback(ctx context.Context, c *client.Client, path string, to uint64) err
 	current := versions.Versions[0]
 	switch {
 	case versions.Deleted != nil:
-		return fmt.Errorf("the secret is deleted; bring it back with: secretstore undelete %s", path)
+		return fmt.Errorf("the secret is deleted; restore it with: secretstore undelete %s", path)
 	case current.Version == to:
-		return fmt.Errorf("version %d is the current one already", to)
+		return fmt.Errorf("version %d is already the current one", to)
 	}
 	old, err := c.Get(ctx, path, client.GetOptions{Version: to})
 	if err != nil {
@@ -126,9 +126,9 @@ func rollback(ctx context.Context, c *client.Client, path string, to uint64) err
 func undeleteCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undelete PATH",
-		Short: "Bring back a deleted secret",
-		Long: "undelete brings back the secret PATH with all its versions, as it was when it was deleted, up to 30 days after that.\n" +
-			"It is not possible once another secret has been created under the same name, nor after delete --purge.",
+		Short: "Restore a deleted secret",
+		Long: "undelete restores the secret PATH with all its versions, up to 30 days after it was deleted. It fails if\n" +
+			"another secret has the same name by now, and after delete --purge.",
 		Example: "  secretstore undelete team/db-password",
 		Args:    base.ExactArgs(1, "name the PATH of the secret"),
 	}
@@ -139,7 +139,7 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		}
 		err = c.Undelete(ctx, path)
 		if errors.Is(err, client.ErrExists) {
-			return errors.New("there is a secret of that name: it was not deleted, or was created anew since")
+			return errors.New("a secret of that name exists: it was not deleted, or somebody has created it again")
 		}
 		return err
 	})

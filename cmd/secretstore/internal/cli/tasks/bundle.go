@@ -11,16 +11,17 @@ import (
 	"secretstore/cmd/secretstore/internal/deliver"
 )
 
-// bundle is what a program gets.
+// bundle is the values that a program gets.
 type bundle struct {
 	env   []string // NAME=value
 	files deliver.Files
 }
 
-// maxVariable is what Linux takes for a variable, name and end included.
+// maxVariable is the largest environment variable on Linux, in bytes, with its name
+// and the NUL at its end.
 const maxVariable = 128 << 10
 
-// take finds the values in the answer. Errors name paths only.
+// take takes the values from the answer. Its errors name only paths.
 func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
 	for _, path := range d.paths() {
 		if _, ok := answer.Secrets[nameOf(path)]; !ok {
@@ -45,7 +46,7 @@ func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
 	return out, nil
 }
 
-// from returns the value of a variable, if one can have it.
+// from returns the value of a variable, if it can be one.
 func (v variable) from(s wire.ResolvedSecret) (string, error) {
 	var why string
 	switch {
@@ -58,7 +59,7 @@ func (v variable) from(s wire.ResolvedSecret) (string, error) {
 	default:
 		return *s.Value, nil
 	}
-	return "", fmt.Errorf("%s %s and cannot be in an environment variable; use --file DEST=%s", v.path, why, v.path)
+	return "", fmt.Errorf("%s %s and cannot be an environment variable; use --file DEST=%s", v.path, why, v.path)
 }
 
 // changedFiles returns the files of b that differ from those of old, which was
@@ -75,10 +76,12 @@ func (b *bundle) changedFiles(old *bundle) deliver.Files {
 
 func sameVariables(a, b *bundle) bool { return slices.Equal(a.env, b.env) }
 
-// withheld are not passed on to a program: they are for the store alone.
+// withheld are the variables that the program does not get: only the store needs
+// them.
 var withheld = []string{"SECRETSTORE_TOKEN", "SECRETSTORE_TOKEN_FILE"}
 
-// environment is that of this process, without the token, with the secrets.
+// environment returns the environment of this process with the secrets and without
+// the token.
 func (b *bundle) environment() []string {
 	replaced := slices.Clone(withheld)
 	for _, v := range b.env {

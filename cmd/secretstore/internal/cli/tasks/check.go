@@ -17,17 +17,17 @@ import (
 func checkCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
-		Short: "Tell whether apps, pods and jobs would get their secrets",
-		Long: "check reads definitions of Marathon apps and pods and of Metronome jobs, one or an array in each JSON FILE (- is\n" +
-			"standard input), and asks the server whether each secret in them exists, is in a space of the service, and fits the\n" +
-			"place where the task wants it. It shows no values. It needs the same permission as a scheduler has: read on\n" +
-			"dcos:secrets:resolve:default:/SERVICE, or on each secret.\n\n" +
-			"Exit status 1 says that a deployment would fail; warnings alone are 0.",
+		Short: "Check whether apps, pods and jobs would get their secrets",
+		Long: "check reads definitions of Marathon apps and pods and of Metronome jobs. Each FILE contains one definition\n" +
+			"or an array of them, in JSON; - is standard input. For each secret in them, check asks the server whether\n" +
+			"it exists, is in a space of the service, and fits where the task uses it. It shows no values. It needs the\n" +
+			"permission of a scheduler: read on dcos:secrets:resolve:default:/SERVICE, or on each secret.\n\n" +
+			"The exit status is 1 if a deployment would fail, and 0 if there are only warnings.",
 		Example: "  secretstore check app.json pod.json\n" +
 			"  curl -s http://marathon.mesos:8080/v2/apps | jq .apps | secretstore check -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return base.Usagef("name the FILE with the definition, - for standard input")
+				return base.Usagef("name the FILE with the definition (- is standard input)")
 			}
 			return nil
 		},
@@ -54,14 +54,14 @@ func checkCommand(p *base.Process) *cobra.Command {
 	})
 }
 
-// fileFinding is a finding and the file that it is about.
+// fileFinding is a finding in a file.
 type fileFinding struct {
 	File string `json:"file"`
 	wire.Finding
 }
 
-// check asks the server about one file, in as many requests as it takes. What
-// the server cannot read is a finding: neither can a scheduler.
+// check asks the server about one file, in as many requests as needed. A definition
+// that the server cannot read is a finding, for a scheduler cannot read it either.
 func check(ctx context.Context, c *client.Client, file []byte) ([]wire.Finding, error) {
 	var found []wire.Finding
 	for _, b := range batches(file) {
@@ -78,18 +78,18 @@ func check(ctx context.Context, c *client.Client, file []byte) ([]wire.Finding, 
 	return found, nil
 }
 
-// batch is what one request asks about.
+// batch is the content of one request.
 type batch struct {
 	definitions []byte
 	where       string
 }
 
-// batchSize is how many definitions of an array are sent at once: a server
-// takes 1 MiB, and all apps of a cluster can be more.
+// batchSize is how many definitions of an array are sent at once. A server takes
+// 1 MiB; all apps of a cluster can be larger.
 const batchSize = 50
 
-// batches cuts a long array; everything else is left to the server, mistakes
-// included.
+// batches splits a long array. Everything else, mistakes included, is left to the
+// server.
 func batches(file []byte) []batch {
 	var items []json.RawMessage
 	if json.Unmarshal(file, &items) != nil || len(items) <= batchSize {
@@ -110,7 +110,7 @@ func batches(file []byte) []batch {
 	return all
 }
 
-// failing is the error of a check that found more than warnings.
+// failing returns an error if there are findings other than warnings.
 func failing(found []fileFinding) error {
 	n := 0
 	for _, f := range found {
@@ -131,7 +131,7 @@ func printFindings(p *base.Process, cmd *cobra.Command, found []fileFinding, fil
 		}{found})
 	}
 	if len(found) == 0 {
-		_, err := fmt.Fprintln(p.Stdout, "Nothing stands between the tasks and their secrets.")
+		_, err := fmt.Fprintln(p.Stdout, "All tasks would get their secrets.")
 		return err
 	}
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)

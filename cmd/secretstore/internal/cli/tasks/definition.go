@@ -10,8 +10,8 @@ import (
 	"secretstore/cmd/secretstore/internal/deliver"
 )
 
-// readDefinition adds what the definition of an app, pod or job gives to its
-// task. Its pull config is for the agent, not for the task.
+// readDefinition adds the secrets that the definition of an app, pod or job gives to
+// its task. Its pull config is for the agent, not for the task.
 func (d *deliveryFlags) readDefinition(p *base.Process, out *delivery) error {
 	if d.definition == "" {
 		if d.container != "" {
@@ -28,7 +28,7 @@ func (d *deliveryFlags) readDefinition(p *base.Process, out *delivery) error {
 		return base.Usagef("%s: %v", d.definition, err)
 	}
 	if len(all) != 1 || all[0].Kind == definition.Plain {
-		return base.Usagef("%s must hold the definition of one app, pod or job", d.definition)
+		return base.Usagef("%s must contain the definition of one app, pod or job", d.definition)
 	}
 	def := &all[0]
 	container, err := d.findContainer(def)
@@ -50,8 +50,8 @@ func (d *deliveryFlags) readDefinition(p *base.Process, out *delivery) error {
 	return nil
 }
 
-// findContainer returns the container whose secrets are wanted: "" of what is no
-// pod.
+// findContainer returns the container whose secrets to use; "" if the definition is
+// not that of a pod.
 func (d *deliveryFlags) findContainer(def *definition.Definition) (string, error) {
 	switch {
 	case slices.Contains(def.Containers, d.container):
@@ -72,7 +72,7 @@ func (d *deliveryFlags) refer(def *definition.Definition, r definition.Reference
 	}
 	s := def.Secrets[r.Entry]
 	if !s.Valid() {
-		return base.Usagef("%s: the source of the secret %q is no path: %s", d.definition, r.Secret, base.BadPath)
+		return base.Usagef("%s: the source of the secret %q is not a path: %s", d.definition, r.Secret, base.BadPath)
 	}
 	if r.Use == definition.Env {
 		out.env = append(out.env, variable{r.Target, s.Path.String()})
@@ -86,10 +86,10 @@ func (d *deliveryFlags) refer(def *definition.Definition, r definition.Reference
 	return nil
 }
 
-// noVariables is for render, whose program does not exist yet.
+// noVariables refuses variables for render, which runs no program.
 func (d *delivery) noVariables() error {
 	if len(d.env) == 0 {
 		return nil
 	}
-	return base.Usagef("%s is to be an environment variable, which exec sets; render writes files only", fmt.Sprintf("%q", d.env[0].name))
+	return base.Usagef("%s is an environment variable; render only writes files, so use exec", fmt.Sprintf("%q", d.env[0].name))
 }

@@ -19,8 +19,8 @@ import (
 	"secretstore/cmd/secretstore/internal/forms"
 )
 
-// deliveryFlags say which secrets a program gets, and where. exec and render
-// have them.
+// deliveryFlags are the flags of exec and render that say which secrets a program
+// gets, and where.
 type deliveryFlags struct {
 	env, files  []string
 	service     string
@@ -37,13 +37,13 @@ type deliveryFlags struct {
 
 func (d *deliveryFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&d.files, "file", nil, "the secret `DEST=PATH` as a file (may be given again)")
-	f.StringVar(&d.definition, "definition", "", "`FILE` with the definition of the app, pod or job: give what it names (- is standard input)")
-	f.StringVar(&d.container, "container", "", "the container `NAME` of a pod's definition")
+	f.StringArrayVar(&d.files, "file", nil, "`DEST=PATH` writes the secret PATH to the file DEST (repeatable)")
+	f.StringVar(&d.definition, "definition", "", "`FILE` with the definition of an app, pod or job, whose secrets to use (- is standard input)")
+	f.StringVar(&d.container, "container", "", "the container `NAME` in the definition of a pod")
 	f.StringVar(&d.service, "service", "", "the service `ID`, such as /group/app (default: that of the token, the definition, DCOS_SPACE or MARATHON_APP_ID)")
-	f.StringVar(&d.mode, "file-mode", "0400", "`MODE` of the files, in octal")
-	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: those of whoever runs this)")
-	f.BoolVar(&d.allowDisk, "allow-disk", false, "put files also where they reach a disk")
+	f.StringVar(&d.mode, "file-mode", "0400", "octal `MODE` of the files")
+	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: your own)")
+	f.BoolVar(&d.allowDisk, "allow-disk", false, "allow files on a disk")
 	d.remote.Register(cmd, nil)
 }
 
@@ -56,7 +56,7 @@ type placed struct {
 	path string
 }
 
-// delivery is what was asked for: the flags, checked. It holds no values.
+// delivery is the checked content of the flags. It holds no values.
 type delivery struct {
 	service string
 	env     []variable
@@ -64,7 +64,7 @@ type delivery struct {
 	disk    bool
 }
 
-// read checks the flags as far as that goes without a server.
+// read checks the flags as far as possible without a server.
 func (d *deliveryFlags) read(cmd *cobra.Command, p *base.Process) (*delivery, error) {
 	if err := d.readOwner(); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (d *deliveryFlags) readEnv(out *delivery) error {
 
 func (d *deliveryFlags) readFiles(out *delivery) error {
 	for _, arg := range d.files {
-		// A path of a secret holds no "=", the name of a file may.
+		// The path of a secret cannot contain "=", the name of a file can.
 		i := strings.LastIndexByte(arg, '=')
 		if i < 1 {
 			return base.Usagef("--file %s: write DEST=PATH", arg)
@@ -136,8 +136,8 @@ func (d *deliveryFlags) readOwner() error {
 	return nil
 }
 
-// check wants something to do, every variable once, and folders that may hold
-// secrets.
+// check checks that there is something to do, that no variable is given twice, and
+// that the folders may hold secrets.
 func (d *delivery) check() error {
 	if len(d.env)+len(d.files) == 0 {
 		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH or --definition FILE")
@@ -163,8 +163,8 @@ func (d *delivery) targets() deliver.Files {
 	return out
 }
 
-// findService takes the first that is named: by the flag, the token, the
-// definition, or the environment of a task.
+// findService takes the service from the flag, else the token, the definition, or
+// the environment of a task.
 func (d *deliveryFlags) findService(p *base.Process, out *delivery) error {
 	token, err := d.remote.Token(p)
 	if err != nil {
@@ -176,16 +176,16 @@ func (d *deliveryFlags) findService(p *base.Process, out *delivery) error {
 		}
 		service, err := acl.ParseService(id)
 		if err != nil {
-			return base.Usagef("%q is no service id; write one like /group/app", id)
+			return base.Usagef("%q is not a valid service id; write one like /group/app", id)
 		}
 		out.service = service.String()
 		return nil
 	}
-	return base.Usagef("name the service that the secrets are for with --service /group/app; neither the token nor DCOS_SPACE nor MARATHON_APP_ID names one")
+	return base.Usagef("name the service with --service /group/app; the token, DCOS_SPACE and MARATHON_APP_ID do not name one")
 }
 
-// boundTo returns the service of a token, "" if it names none. Only the server
-// can tell whether the token is genuine.
+// boundTo returns the service that a token names, or "". Only the server can verify
+// the token.
 func boundTo(token string) string {
 	claims := jwt.MapClaims{}
 	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
@@ -195,7 +195,7 @@ func boundTo(token string) string {
 	return id
 }
 
-// request is the one question to the server. Each secret is asked for once.
+// request returns the body of the request, which names each secret once.
 func (d *delivery) request() ([]byte, error) {
 	req := wire.ResolveRequest{Service: d.service, Secrets: map[string]wire.SecretSource{}}
 	for _, path := range d.paths() {
@@ -215,7 +215,7 @@ func (d *delivery) paths() []string {
 	return all
 }
 
-// nameOf is what a secret is called in a request, where a path may be too long.
+// nameOf returns the name of a secret in the request. A path may be too long for it.
 func nameOf(path string) string {
 	sum := sha256.Sum256([]byte(path))
 	return hex.EncodeToString(sum[:16])

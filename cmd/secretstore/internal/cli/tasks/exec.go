@@ -28,10 +28,10 @@ type execFlags struct {
 	restart     bool
 	interval    time.Duration
 	stopTimeout time.Duration
-	number      syscall.Signal // of signal; 0 is none
+	number      syscall.Signal // of signal; 0 if none
 }
 
-// Commands are those that give tasks their secrets.
+// Commands returns the commands that give tasks their secrets.
 func Commands(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{checkCommand(p), execCommand(p), renderCommand(p)}
 }
@@ -41,20 +41,22 @@ func execCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [--env NAME=PATH]... [--file DEST=PATH]... [--definition FILE] -- COMMAND [ARGUMENT]...",
 		Short: "Run a program with its secrets",
-		Long: "exec fetches all secrets in one request and runs COMMAND with them: in environment variables, or in files.\n" +
-			"The program takes the place of this one: signals, standard streams, terminal and exit status are its own. The\n" +
-			"store's token is not in its environment. If a secret cannot be had, nothing is run and nothing is written.\n\n" +
-			"--definition gives what a Marathon app or pod, or a Metronome job, names in its JSON. Relative names of files\n" +
-			"count from the working directory.\n\n" +
-			"Files are replaced as a whole, and are put on a tmpfs only (/dev/shm, /run), unless --allow-disk says that\n" +
-			"a disk will do; $MESOS_SANDBOX is one, and its files are shown by Mesos. They stay when the program ends.\n\n" +
-			"--watch has the server tell of changes. When a value is another one it replaces the files, then sends --signal, or\n" +
-			"stops the program with SIGTERM and starts it again with --restart, which variables need. The program still gets\n" +
-			"every signal, and exec ends with its status: 128 and the signal if it was killed by one.\n\n" +
-			"--max-stale keeps a copy of the values in plain text, for this user alone, in $XDG_RUNTIME_DIR or /dev/shm: while\n" +
-			"the server is out of reach, the same command starts with it, until it is that old or the machine has booted. It is\n" +
-			"not used when the store is sealed or says no.\n\n" +
-			"Exit status: the program's; 127 if there is no such program, 126 if it cannot be run.",
+		Long: "exec fetches all secrets in one request and runs COMMAND with them, in environment variables or in\n" +
+			"files. COMMAND replaces secretstore in this process, so it has its signals, standard streams, terminal and\n" +
+			"exit status. It does not get the store's token. If exec cannot get one of the secrets, it runs nothing\n" +
+			"and writes nothing.\n\n" +
+			"--definition takes the secrets that the JSON of a Marathon app or pod, or of a Metronome job, names.\n" +
+			"Relative file names are relative to the working directory.\n\n" +
+			"Files are replaced as a whole, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given.\n" +
+			"$MESOS_SANDBOX is on a disk, and Mesos shows its files. The files stay when COMMAND ends.\n\n" +
+			"With --watch, exec stays and learns of changes from the server. When a value changes, it replaces the\n" +
+			"files, then sends COMMAND the --signal, or with --restart stops it with SIGTERM and starts it again.\n" +
+			"Environment variables need --restart. COMMAND still gets every signal, and exec ends with its exit\n" +
+			"status, or 128 plus the signal that killed it. Ctrl-Z does not suspend it.\n\n" +
+			"--max-stale keeps a plain-text copy of the values, which only this user can read, in $XDG_RUNTIME_DIR\n" +
+			"or /dev/shm. While the server is unreachable, the same command uses that copy, until it is too old or\n" +
+			"the machine reboots. The copy is not used if the store is sealed or refuses the request.\n\n" +
+			"The exit status is that of COMMAND; 127 if there is no such program, 126 if it cannot be run.",
 		Example: "  secretstore exec --env PGPASSWORD=team/app/db-password -- psql -h db\n" +
 			"  secretstore exec --file /dev/shm/app/tls.key=team/app/tls-key --service /team/app -- nginx\n" +
 			"  secretstore exec --file /run/app/password=team/app/db --watch --signal HUP -- server\n" +
@@ -67,15 +69,15 @@ func execCommand(p *base.Process) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.SetInterspersed(false) // what follows the command is the command's
+	f.SetInterspersed(false) // what follows COMMAND belongs to it
 	flags.register(cmd)
-	f.StringArrayVar(&flags.env, "env", nil, "the secret `NAME=PATH` as an environment variable (may be given again)")
-	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy in memory, and use it for so long while the server is away")
+	f.StringArrayVar(&flags.env, "env", nil, "`NAME=PATH` sets the variable NAME to the secret PATH (repeatable)")
+	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy, and use it for this long while the server is unreachable")
 	f.BoolVar(&flags.watch, "watch", false, "stay, and act when a value changes")
-	f.StringVar(&flags.signal, "signal", "", "with --watch: send the program this `SIGNAL`, such as HUP")
-	f.BoolVar(&flags.restart, "restart", false, "with --watch: start the program again")
-	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to ask a server that does not tell")
-	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --restart: kill a program that has not ended after so long")
+	f.StringVar(&flags.signal, "signal", "", "with --watch: send COMMAND this `SIGNAL`, such as HUP")
+	f.BoolVar(&flags.restart, "restart", false, "with --watch: restart COMMAND")
+	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to poll a server that does not report changes")
+	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --restart: kill COMMAND if it takes longer to end")
 	cmd.MarkFlagsMutuallyExclusive("signal", "restart")
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error { return flags.run(cmd, p, args) })
 	return cmd
@@ -113,7 +115,7 @@ func (e *execFlags) run(cmd *cobra.Command, p *base.Process, args []string) erro
 		return e.supervise(p, q, what, got, program, args, undo)
 	}
 	err = syscall.Exec(program, args, got.environment())
-	undo() // we are still here
+	undo() // Exec has failed
 	return notRun(args[0], err)
 }
 
@@ -122,9 +124,9 @@ func (e *execFlags) readWatch(what *delivery) error {
 	case !e.watch && (e.signal != "" || e.restart):
 		return base.Usagef("--signal and --restart need --watch")
 	case e.watch && !e.restart && len(what.env) > 0:
-		return base.Usagef("the environment of a running program cannot change: say --restart, or use --file in place of --env")
+		return base.Usagef("the environment of a running program cannot change; use --restart, or --file instead of --env")
 	case e.interval < time.Second:
-		return base.Usagef("--interval must be one second at least")
+		return base.Usagef("--interval must be at least 1s")
 	case e.stopTimeout <= 0 || e.maxStale < 0:
 		return base.Usagef("--stop-timeout and --max-stale must not be negative")
 	case e.signal == "":
@@ -132,12 +134,12 @@ func (e *execFlags) readWatch(what *delivery) error {
 	}
 	e.number = unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(e.signal), "SIG"))
 	if e.number == 0 {
-		return base.Usagef("there is no signal %q; write a name such as HUP or USR1", e.signal)
+		return base.Usagef("unknown signal %q; use a name such as HUP or USR1", e.signal)
 	}
 	return nil
 }
 
-// findProgram looks the program up before any secret is asked for.
+// findProgram finds the program, before any secret is fetched.
 func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	switch {
@@ -146,28 +148,28 @@ func findProgram(name string) (string, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return "", &base.CannotRun{Status: base.ExitNotExecutable, Err: fmt.Errorf("%s cannot be executed", name)}
 	case errors.Is(err, exec.ErrDot):
-		return "", &base.CannotRun{Status: base.ExitNoCommand, Err: fmt.Errorf("%s is in this folder only; write ./%s if it is meant", name, name)}
+		return "", &base.CannotRun{Status: base.ExitNoCommand, Err: fmt.Errorf("%s is only in the current folder; to run it, write ./%s", name, name)}
 	}
 	if info, err := os.Stat(name); strings.Contains(name, "/") && err == nil && info.IsDir() {
 		return "", &base.CannotRun{Status: base.ExitNotExecutable, Err: fmt.Errorf("%s is a folder", name)}
 	}
-	return "", &base.CannotRun{Status: base.ExitNoCommand, Err: fmt.Errorf("there is no program %s", name)}
+	return "", &base.CannotRun{Status: base.ExitNoCommand, Err: fmt.Errorf("%s: no such program", name)}
 }
 
-// notRun says why the system did not run a program that is there.
+// notRun says why the system did not run a program that exists.
 func notRun(name string, err error) error {
 	switch {
 	case errors.Is(err, syscall.E2BIG):
-		err = errors.New("its arguments and environment are larger than the system takes; give large secrets with --file")
+		err = errors.New("its arguments and environment are too large; give large secrets with --file")
 	case errors.Is(err, syscall.ENOEXEC):
 		err = errors.New("it is neither a program nor a script that begins with \"#!\"")
 	case errors.Is(err, syscall.ENOENT):
-		err = errors.New("the interpreter that it names is missing")
+		err = errors.New("its interpreter is missing")
 	}
 	return &base.CannotRun{Status: base.ExitNotExecutable, Err: fmt.Errorf("run %s: %w", name, err)}
 }
 
-// supervise runs the program and stays. The watcher has ended when it returns.
+// supervise runs the program and watches its secrets until it ends.
 func (e *execFlags) supervise(p *base.Process, q *question, what *delivery, got *bundle, program string, args []string, undo func()) error {
 	if err := supervise.Protect(); err != nil {
 		return fmt.Errorf("protect the memory: %w", err)

@@ -11,43 +11,43 @@ import (
 	"secretstore/cmd/secretstore/internal/supervise"
 )
 
-// watcher asks again and again for the secrets of a program that runs.
+// watcher keeps the secrets of a running program up to date.
 type watcher struct {
 	flags   *execFlags
 	p       *base.Process
 	q       *question
 	what    *delivery
-	got     *bundle // what the program has
+	got     *bundle // the program's secrets
 	changes chan supervise.Change
-	failing bool // it has been said that the secrets cannot be refreshed
+	failing bool // the user was warned that the secrets cannot be refreshed
 }
 
-// quieter is how much less often a server is asked that tells of changes.
-const quieter = 10
+// pollLess is how many times longer the interval is with a server that reports
+// changes.
+const pollLess = 10
 
-// run ends with the context. What goes wrong costs nothing but the news: the
-// program keeps what it has.
+// run runs until ctx ends. After an error the program keeps the secrets it has.
 func (w *watcher) run(ctx context.Context) {
-	news := make(chan struct{}, 1)
-	var telling *client.Store
+	changed := make(chan struct{}, 1)
+	var reporting *client.Store
 	defer func() {
-		if telling != nil {
-			telling.Close()
+		if reporting != nil {
+			reporting.Close()
 		}
 	}()
 	for {
 		pause := w.flags.interval
-		if telling == nil {
-			telling = w.listen(ctx, news)
+		if reporting == nil {
+			reporting = w.listen(ctx, changed)
 		} else {
-			pause *= quieter
+			pause *= pollLess
 		}
-		// Programs that were started together should not ask together.
+		// Programs that started together should not poll together.
 		pause += rand.N(pause/5+1) - pause/10
 		select {
 		case <-ctx.Done():
 			return
-		case <-news:
+		case <-changed:
 		case <-time.After(pause):
 		}
 		if !w.act(ctx) {
@@ -56,32 +56,33 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// listen has the server tell of changes, if it can. What has changed meanwhile
-// is news too.
-func (w *watcher) listen(ctx context.Context, news chan<- struct{}) *client.Store {
-	tell := func(string) {
+// listen has the server report changes on the channel; nil if it does not. What has
+// changed so far counts as a change.
+func (w *watcher) listen(ctx context.Context, changed chan<- struct{}) *client.Store {
+	report := func(string) {
 		select {
-		case news <- struct{}{}:
-		default: // it has not been heard yet
+		case changed <- struct{}{}:
+		default: // the last change is still to be handled
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
 	defer cancel()
-	s, err := client.NewStore(ctx, w.q.c, client.StoreConfig{Paths: w.what.paths(), Service: &w.what.service, OnChange: tell})
+	s, err := client.NewStore(ctx, w.q.c, client.StoreConfig{Paths: w.what.paths(), Service: &w.what.service, OnChange: report})
 	if err != nil {
-		return nil // run asks, and says what is wrong
+		return nil // the next poll says what is wrong
 	}
-	tell("")
+	report("")
 	return s
 }
 
-// act looks, and passes on what is to be done. It reports whether ctx goes on.
+// act refreshes the secrets and passes on what to do with the program. It reports
+// whether ctx is still alive.
 func (w *watcher) act(ctx context.Context) bool {
-	change, err := w.look(ctx)
+	change, err := w.refresh(ctx)
 	if ctx.Err() != nil {
 		return false
 	}
-	w.tell(err)
+	w.warn(err)
 	if change == nil {
 		return true
 	}
@@ -93,10 +94,10 @@ func (w *watcher) act(ctx context.Context) bool {
 	}
 }
 
-// look asks once, replaces the files that have changed, and returns what is to
-// be done to the program; nil if nothing is. A secret that was written again
-// with the same value has not changed.
-func (w *watcher) look(ctx context.Context) (*supervise.Change, error) {
+// refresh fetches the secrets once, replaces the files that have changed, and
+// returns what to do with the program; nil if nothing. A secret that was written
+// again with the same value has not changed.
+func (w *watcher) refresh(ctx context.Context) (*supervise.Change, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
 	defer cancel()
 	answer, err := w.q.once(ctx, w.p)
@@ -121,13 +122,13 @@ func (w *watcher) look(ctx context.Context) (*supervise.Change, error) {
 	return &supervise.Change{Signal: w.flags.number}, nil
 }
 
-// tell says once that something is wrong, and once that it is over.
-func (w *watcher) tell(err error) {
+// warn reports a failure once, and its end once.
+func (w *watcher) warn(err error) {
 	switch {
 	case err != nil && !w.failing:
-		fmt.Fprintf(w.p.Stderr, "secretstore: warning: the secrets cannot be refreshed, and stay as they are: %v\n", err)
+		fmt.Fprintf(w.p.Stderr, "secretstore: warning: the secrets cannot be refreshed; the program keeps the ones it has: %v\n", err)
 	case err == nil && w.failing:
-		fmt.Fprintln(w.p.Stderr, "secretstore: the secrets are being refreshed again")
+		fmt.Fprintln(w.p.Stderr, "secretstore: the secrets can be refreshed again")
 	}
 	w.failing = err != nil
 }

@@ -17,17 +17,18 @@ import (
 	"secretstore/cmd/secretstore/internal/deliver"
 )
 
-// question is a request for all secrets of a program that is made again and
-// again, and answered from a copy while the server is away.
+// question is a request for all secrets of a program, which may be repeated. While
+// the server is unreachable, a copy of the last answer can replace it.
 type question struct {
 	c     *client.Client
 	body  []byte
 	cache *deliver.Cache // nil: none
-	// warned: the copy could not be kept, which is said once.
+	// warned says that the user knows that the copy could not be kept.
 	warned bool
 }
 
-// newQuestion binds the copy to all that the answer depends on.
+// newQuestion makes a question. Its copy is bound to everything that the answer
+// depends on.
 func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, server string, body []byte) *question {
 	q := &question{c: c, body: body}
 	if d.maxStale > 0 {
@@ -37,8 +38,8 @@ func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, server str
 	return q
 }
 
-// copyFolder is where copies are kept: the folder of this user for things that
-// end with the boot, if there is one.
+// copyFolder returns the folder of the copies: the user's runtime folder, which a
+// reboot clears, or else one in /dev/shm.
 func copyFolder(p *base.Process) string {
 	if dir := p.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "secretstore")
@@ -46,11 +47,11 @@ func copyFolder(p *base.Process) string {
 	return "/dev/shm/secretstore-" + strconv.Itoa(os.Geteuid())
 }
 
-// triesWithCopy is how often the server is asked before a copy is used.
+// triesWithCopy is how many requests must fail before a copy is used.
 const triesWithCopy = 3
 
-// ask asks until there is an answer, a refusal, or no more time. While the server
-// is away, a copy that is fresh enough takes the place of the answer.
+// ask repeats the request until there is an answer, a refusal, or no time left.
+// While the server is unreachable, a copy that is fresh enough is the answer.
 func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, error) {
 	tries := 0
 	var old *staleAnswer
@@ -63,14 +64,14 @@ func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, err
 		},
 		Notify: func(err error, _ time.Duration) {
 			if tries == 1 {
-				fmt.Fprintf(p.Stderr, "secretstore: %v; trying again\n", err)
+				fmt.Fprintf(p.Stderr, "secretstore: %v; retrying\n", err)
 			}
 		},
 	}, func(ctx context.Context) (wire.Resolved, error) { return q.once(ctx, p) })
 	if err == nil || !client.Temporary(err) || errors.Is(ctx.Err(), context.Canceled) {
 		return answer, err
 	}
-	if old == nil { // the time ended first
+	if old == nil { // the time was over before enough tries
 		old = q.old()
 	}
 	if old == nil {
@@ -80,7 +81,7 @@ func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, err
 	return old.answer, nil
 }
 
-// once asks, and keeps the copy in step with what the server says.
+// once makes the request, and updates or removes the copy as the server answers.
 func (q *question) once(ctx context.Context, p *base.Process) (wire.Resolved, error) {
 	res, err := q.c.Resolve(ctx, q.body, client.ResolveOptions{})
 	if err != nil {
@@ -90,7 +91,7 @@ func (q *question) once(ctx context.Context, p *base.Process) (wire.Resolved, er
 		return wire.Resolved{}, err
 	}
 	if len(res.Definitions) != 1 {
-		return wire.Resolved{}, errors.New("the server answers something else than it was asked for; is it a Secret Store?")
+		return wire.Resolved{}, errors.New("the answer does not match the request; is it a Secret Store?")
 	}
 	if q.cache != nil {
 		q.keep(p, res)
@@ -98,7 +99,7 @@ func (q *question) once(ctx context.Context, p *base.Process) (wire.Resolved, er
 	return res.Definitions[0], nil
 }
 
-// keep replaces the copy. The program can run without one.
+// keep replaces the copy. The program can run without it.
 func (q *question) keep(p *base.Process, res client.Resolution) {
 	raw, err := json.Marshal(res.Definitions[0])
 	if err == nil {
@@ -134,7 +135,7 @@ func (q *question) old() *staleAnswer {
 	return &out
 }
 
-// question connects to the server. done ends the use of the connection.
+// question returns the request for a delivery. done closes the connection.
 func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, done func(), err error) {
 	body, err := what.request()
 	if err != nil {
@@ -152,8 +153,8 @@ func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, 
 	return newQuestion(p, c, d, servers[0], body), c.Close, nil
 }
 
-// first asks the server, for as long as --timeout allows, and returns what the
-// program gets. A signal ends it with the status that shells give it.
+// first returns the values of a delivery. It gives up after --timeout. A signal ends
+// it with the exit status that shells use.
 func (d *deliveryFlags) first(p *base.Process, q *question, what *delivery) (*bundle, error) {
 	ctx, stop := untilSignal()
 	defer stop()

@@ -10,10 +10,10 @@ func renderCommand(p *base.Process) *cobra.Command {
 	var flags deliveryFlags
 	cmd := &cobra.Command{
 		Use:   "render [--file DEST=PATH]... [--definition FILE]",
-		Short: "Write secrets to files, all or none",
-		Long: "render fetches all secrets in one request, writes the files as exec does, and ends: each is replaced as a whole,\n" +
-			"with mode 0400, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given. If a secret cannot be had, no\n" +
-			"file is written.",
+		Short: "Write secrets to files",
+		Long: "render fetches all secrets in one request and writes them to files, as exec does. Each file is replaced as\n" +
+			"a whole, has mode 0400, and must be on a tmpfs (/dev/shm, /run) unless --allow-disk is given. If render\n" +
+			"cannot get one of the secrets, it writes no file.",
 		Example: "  secretstore render --file /run/app/tls.key=team/app/tls-key --service /team/app\n" +
 			"  secretstore render --file /run/app/password=team/app/db --file-owner 1000:1000 --service /team/app",
 		Args: base.NoArgs,

@@ -20,18 +20,18 @@ func TokenCommand(p *base.Process) *cobra.Command {
 	var uses int
 	cmd := &cobra.Command{
 		Use:   "task-token --service ID [--ttl DURATION] [--uses N]",
-		Short: "Make a short-lived token for a task of a service",
-		Long: "task-token asks the server for a token that fetches the secrets of one service and nothing else, and prints it.\n" +
-			"A scheduler gives it to a task in place of the secrets. It can be used N times on all servers together, each time\n" +
-			"for one secret or for one set of them; 0 is any number of times while it lives.",
+		Short: "Get a short-lived token for a task of a service",
+		Long: "task-token gets a token that can only read the secrets of one service, and prints it. A scheduler gives it\n" +
+			"to a task instead of the secrets. All servers together accept it N times, each time for one secret or for\n" +
+			"one request of several; with --uses 0 they accept it until it expires.",
 		Example: "  secretstore task-token --service /group/app\n" +
 			"  SECRETSTORE_TOKEN=$(secretstore task-token --service /group/app --ttl 5m) secretstore get group/db",
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
 	f.StringVar(&service, "service", "", "`ID` of the service, such as /group/app")
-	f.DurationVar(&ttl, "ttl", time.Minute, "how long the token lives, up to 24h")
-	f.IntVar(&uses, "uses", 1, "how often it can be used; 0: any number of times")
+	f.DurationVar(&ttl, "ttl", time.Minute, "how long the token is valid, up to 24h")
+	f.IntVar(&uses, "uses", 1, "how many times it can be used (0: no limit)")
 	base.Required(cmd, "service")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		made, err := c.TaskToken(ctx, wire.TaskTokenRequest{Service: service, TTL: ttl.String(), Uses: &uses})
@@ -42,15 +42,15 @@ func TokenCommand(p *base.Process) *cobra.Command {
 			return base.PrintJSON(p.Stdout, made)
 		}
 		if !isToken(made.Token) {
-			return errors.New("the server answers with something that is no token; is it a Secret Store?")
+			return errors.New("the server returned an invalid token; is it a Secret Store?")
 		}
 		_, err = fmt.Fprintln(p.Stdout, made.Token)
 		return err
 	})
 }
 
-// isToken keeps what a server says from driving a terminal, or from being more
-// than one word of a script: a token is letters, digits and "-_.".
+// isToken reports whether s consists of the characters of a JWT. Anything else could
+// drive the terminal, or be more than one word in a script.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))

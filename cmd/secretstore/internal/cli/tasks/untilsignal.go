@@ -11,7 +11,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// untilSignal returns a context that a signal ends, whose cause is *ended then.
+// untilSignal returns a context that a signal ends; its cause then is a *base.Ended.
 func untilSignal() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -29,14 +29,14 @@ func untilSignal() (context.Context, func()) {
 	return ctx, sync.OnceFunc(func() {
 		signal.Stop(signals) // nothing is sent after this
 		close(signals)
-		wg.Wait() // a signal that came before is not lost
+		wg.Wait() // a signal that came before that is not lost
 		cancel(nil)
 	})
 }
 
-// placeWhole places files. A signal meanwhile counts once they are there: to die
-// in between would leave values in temporary files. It is the error then, and
-// undo is not nil.
+// placeWhole places files. A signal takes effect after that: ending in between would
+// leave values in temporary files. The error is then a *base.Ended, and undo is not
+// nil.
 func placeWhole(place func() (undo func(), err error)) (undo func(), err error) {
 	ctx, stop := untilSignal()
 	undo, err = place()
