@@ -33,7 +33,7 @@ func TestZeroValuesAreRefused(t *testing.T) {
 	}
 	for _, op := range allOps {
 		if d := live.Decide(acl.Principal{}, acl.Request{Op: op, Path: mustPath(t, "a")}); d.Allowed {
-			t.Errorf("op %d: nobody is allowed, although \"\" was made superuser", op)
+			t.Errorf("op %d: the principal without uid is allowed, although \"\" was made superuser", op)
 		}
 		if d := live.Decide(bound(t, "", "/a"), acl.Request{Op: op, Path: mustPath(t, "a")}); d.Allowed {
 			t.Errorf("op %d: a service without a uid is allowed", op)

@@ -214,7 +214,7 @@ func FuzzParsePolicy(f *testing.F) {
 			}
 			return
 		}
-		// Whoever the file does not name has nothing.
+		// Users that are not in the file have no grants.
 		if d := p.Decide(acl.Principal{UID: "nobody-in-the-file-7c1f"}, acl.Request{Op: acl.Administer}); d.Allowed {
 			t.Fatalf("a stranger is superuser under %q", data)
 		}

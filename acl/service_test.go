@@ -139,7 +139,7 @@ func FuzzParseService(f *testing.F) {
 			t.Fatalf("%q was accepted: it could be taken for a pattern", in)
 		}
 		if !s.IsRoot() {
-			// What stands after the slash is always a path too.
+			// The part after the slash is always a path too.
 			if p, err := acl.ParsePath(s.String()); err != nil || "/"+p.String() != s.String() {
 				t.Fatalf("%q is a service and as a path %q, %v", s, p, err)
 			}

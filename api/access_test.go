@@ -320,12 +320,12 @@ func wantIs(t *testing.T, what string, err, target error) {
 	}
 }
 
-// nobodyAuth says yes without a name.
-type nobodyAuth struct{}
+// namelessAuth accepts every token, without a user id.
+type namelessAuth struct{}
 
-func (nobodyAuth) Verify(string) (acl.Principal, error) { return acl.Principal{}, nil }
+func (namelessAuth) Verify(string) (acl.Principal, error) { return acl.Principal{}, nil }
 
 func TestAPrincipalWithoutUIDIsRefused(t *testing.T) {
-	e := newEdge(t, edgeOptions{auth: nobodyAuth{}})
+	e := newEdge(t, edgeOptions{auth: namelessAuth{}})
 	e.want(req{method: "GET", path: "/secrets/v1/store", uid: "root"}, 401)
 }

@@ -52,8 +52,7 @@ users:
   scheduler: {"dcos:secrets:resolve:default:/*": [read]}
 `
 
-// edge is a whole server on loopback, with all that a test may want to look
-// at or break.
+// edge is a whole server, with everything that a test may read or break.
 type edge struct {
 	t       testing.TB
 	url     string
@@ -232,7 +231,7 @@ func (e *edge) api(uid string) *client.Client {
 
 // req is one request; uid "" sends no token.
 type req struct {
-	method, path string // path as it goes on the wire
+	method, path string // path as it is sent
 	uid, service string // of the token
 	header       http.Header
 	body         string
@@ -367,7 +366,7 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// faulty is a backend that can be told to fail.
+// faulty is a backend that can be made to fail.
 type faulty struct {
 	*memory.Backend
 	// down fails everything; hang makes everything wait for its deadline;

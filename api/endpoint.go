@@ -51,7 +51,7 @@ type endpoint struct {
 	// head; the decision follows. Nil: the head says it.
 	subject func(*request) error
 	// effect says what the endpoint has done to the store when it succeeds, for a
-	// client that cannot be told in the usual way. "": it changes nothing.
+	// client that does not get the usual answer. "": it changes nothing.
 	effect string
 	// brake: it works although the audit log cannot be written.
 	brake bool

@@ -62,17 +62,17 @@ type caller struct {
 
 // outcome is what the server has done for a request, besides its answer.
 type outcome struct {
-	// effect says what was done to the store, for a client that cannot be told
-	// in the usual way; "" is nothing.
+	// effect says what was done to the store, for a client that does not get the
+	// usual answer; "" is nothing.
 	effect string
-	// reads are the decisions about single secrets, with audit lines of their own.
+	// reads are the decisions about single secrets; each has an audit line.
 	reads []*batch.Read
 	// waited is how long the request waited for a change.
 	waited time.Duration
 	// unspent: the client waited for this answer, so it does not consume a use of
 	// the client's task token.
 	unspent bool
-	// noDeadline: the connection has no deadlines any more.
+	// noDeadline: the deadlines of the connection were lifted.
 	noDeadline bool
 	// cleanups run when the answer has been sent, or given up.
 	cleanups []func()

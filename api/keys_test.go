@@ -189,7 +189,7 @@ func TestEnteredSharesCanBeReset(t *testing.T) {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	}
-	// A wrong share is told at once, and costs the others nothing.
+	// A wrong share is reported at once, and the others stay.
 	wrong := "02" + shares[0][2:]
 	got := e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", body: `{"key":"` + wrong + `"}`}, 400, "wrong unseal key")
 	if strings.Contains(got.body, wrong) {
@@ -275,8 +275,8 @@ func TestARekeyIsCancelledOnlyByItsNonce(t *testing.T) {
 	unsealWith(t, root, e.unseal)
 }
 
-// TestAForgedRekeyIsReportedAndCanBeRemoved: whoever can write to the storage cannot
-// offer the holders a key of their own, and what they wrote can be removed.
+// TestAForgedRekeyIsReportedAndCanBeRemoved: an attacker who can write to the
+// storage cannot offer the holders another key, and the record can be removed.
 func TestAForgedRekeyIsReportedAndCanBeRemoved(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	ctx, root := t.Context(), e.api("root")

@@ -34,7 +34,7 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/auto-unseal/default", uid: "root"}, 400, "no bootstrap key")
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "root"}, 200, `"sealed":true`)
-	// curl -d sends this type unless it is told otherwise; GET /init's keys[0], decrypted, is what unseals.
+	// curl -d sends this type by default. keys[0] of GET /init, decrypted, unseals.
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	info, err := e.api("root").InitInfo(t.Context())
 	must(t, err)
@@ -44,7 +44,7 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }
 
-// TestInitReportsAnInitializedStoreBeforeBadKeys: to mend the key first would be for nothing.
+// TestInitReportsAnInitializedStoreBeforeBadKeys: fixing the key would not help.
 func TestInitReportsAnInitializedStoreBeforeBadKeys(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	for _, body := range []string{`{"shares":1,"threshold":1,"pgp_keys":["####"]}`, `{"shares":2,"threshold":1,"pgp_keys":[]}`, `{}`} {
@@ -86,7 +86,7 @@ func TestInitOverTheWire(t *testing.T) {
 	}
 	_, err = root.Init(ctx, wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}})
 	wantIs(t, "second init", err, client.ErrBadRequest)
-	// While nobody has unsealed it, it can be done over by who names it.
+	// Until it is unsealed, its first key replaces it.
 	again := wire.InitRequest{Shares: 1, Threshold: 1, PGPKeys: []string{public}, Replace: "00"}
 	_, err = root.Init(ctx, again)
 	wantIs(t, "replacing another init", err, client.ErrBadRequest)

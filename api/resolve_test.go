@@ -231,11 +231,11 @@ func TestAnInaccessibleSecretLooksTheSameInEveryCase(t *testing.T) {
 	if a, b, c := neutral(missing, "group/none"), neutral(outside, "other/db"), neutral(both, "other/none"); a != b || b != c {
 		t.Errorf("%s\n%s\n%s", a, b, c)
 	}
-	// A secret outside of the space is not even looked for.
+	// A secret outside the space is not even read.
 	e.backend.down.Store(true)
 	e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: one("/group/app", "other/db")}, 422)
 	e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: one("/group/app", "group/none")}, 503)
-	// Nor any, for a caller who may not ask for the service.
+	// Nor is any, if the caller may not ask for the service.
 	e.want(req{method: "POST", path: resolvePath, uid: "lister", body: one("/group/app", "group/db")}, 403)
 }
 
@@ -668,7 +668,7 @@ func TestCheckFindsWhatAResolveWouldRefuse(t *testing.T) {
 	}
 }
 
-// TestLargeBatchesWaitForMemoryBeforeTheyRead, and nobody else waits for them.
+// TestLargeBatchesWaitForMemoryBeforeTheyRead, and other requests do not wait.
 func TestLargeBatchesWaitForMemoryBeforeTheyRead(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, edgeOptions{})

@@ -14,8 +14,8 @@ import (
 	"secretstore/api/wire"
 )
 
-// told is one event of a stream.
-type told struct {
+// event is one event of a stream.
+type event struct {
 	id, kind string
 	wire.Event
 	end wire.Error
@@ -23,7 +23,7 @@ type told struct {
 
 // listen opens a stream, and returns its events; the channel is closed at its
 // end.
-func (e *edge) listen(query string, header http.Header) <-chan told {
+func (e *edge) listen(query string, header http.Header) <-chan event {
 	e.t.Helper()
 	r, err := http.NewRequestWithContext(e.t.Context(), "GET", e.url+"/secrets/v1/watch/default"+query, nil)
 	must(e.t, err)
@@ -35,11 +35,11 @@ func (e *edge) listen(query string, header http.Header) <-chan told {
 	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != wire.TypeEvents || answer.Header.Get("Cache-Control") != "no-store" {
 		e.t.Fatalf("%d %v", answer.StatusCode, answer.Header)
 	}
-	events := make(chan told, 1000)
+	events := make(chan event, 1000)
 	go func() {
 		defer close(events)
 		defer answer.Body.Close()
-		var now told
+		var now event
 		for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
 			name, value, _ := strings.Cut(lines.Text(), ": ")
 			switch name {
@@ -63,7 +63,7 @@ func (e *edge) listen(query string, header http.Header) <-chan told {
 				if now.kind != "" {
 					events <- now
 				}
-				now = told{}
+				now = event{}
 			}
 		}
 	}()
@@ -75,7 +75,7 @@ func (e *edge) as(uid string) http.Header {
 }
 
 // hear returns the next event.
-func (e *edge) hear(events <-chan told) told {
+func (e *edge) hear(events <-chan event) event {
 	e.t.Helper()
 	select {
 	case next, ok := <-events:
@@ -90,7 +90,7 @@ func (e *edge) hear(events <-chan told) told {
 }
 
 // heard demands the next event.
-func (e *edge) heard(events <-chan told, kind, name string) told {
+func (e *edge) heard(events <-chan event, kind, name string) event {
 	e.t.Helper()
 	next := e.hear(events)
 	if next.kind != kind || next.Name != name {
@@ -99,7 +99,7 @@ func (e *edge) heard(events <-chan told, kind, name string) told {
 	return next
 }
 
-func (e *edge) ended(events <-chan told, title, words string) {
+func (e *edge) ended(events <-chan event, title, words string) {
 	e.t.Helper()
 	end := e.heard(events, wire.EventEnd, "")
 	if end.end.Title != title || !strings.Contains(end.end.Description, words) {

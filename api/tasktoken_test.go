@@ -21,7 +21,7 @@ import (
 
 const taskURL = "/secrets/v1/task-token/default"
 
-// with is the header of a request with a token of its own.
+// with returns the header of a request with the given token.
 func with(raw string) http.Header { return http.Header{"Authorization": {"token=" + raw}} }
 
 func (e *edge) taskToken(service string, uses int) string {
@@ -41,7 +41,7 @@ func TestTaskTokenFetchesItsSecretsSoManyTimes(t *testing.T) {
 		t.Helper()
 		e.want(req{method: "GET", path: base + path, header: with(raw)}, status, words...)
 	}
-	// What hands out nothing is no use.
+	// An answer without a value consumes no use.
 	get("/other/db", 403, "secret is not accessible from service /group/app")
 	get("/group/none", 404)
 	e.want(req{method: "HEAD", path: base + "/group/db", header: with(raw)}, 200)
@@ -89,7 +89,7 @@ func TestAWatchConsumesAUseOnlyIfItAnswersAtOnce(t *testing.T) {
 		e.want(req{method: "GET", path: another, header: with(raw)}, 401, "used up")
 		return left
 	}
-	// The change may come before the watch has looked for the first time.
+	// The change may come before the first read of the watch.
 	for try := 0; !waited(); try++ {
 		if try == 10 {
 			t.Fatal("a watch that has waited is a use")
@@ -176,7 +176,7 @@ func TestForgedTaskTokenIsRefused(t *testing.T) {
 	e.put("top", "v")
 	raw := e.taskToken("/x", 1)
 	e.want(req{method: "GET", path: base + "/top", header: with(raw[:len(raw)-4] + "AAAA")}, 401)
-	// Nobody without a token has errors logged.
+	// A client without a token cannot make the server log errors.
 	parts := strings.Split(raw, ".")
 	parts[0] = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","kid":"secretstore-task-77","typ":"JWT"}`))
 	if got := e.want(req{method: "GET", path: base + "/top", header: with(strings.Join(parts, "."))}, 503); got.header.Get("Retry-After") == "" {

@@ -96,7 +96,7 @@ func TestUndeleteAndPurgeOverHTTP(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/a", uid: "alice", header: http.Header{"If-Match": {etag}}}, 200, `"two"`)
 	e.want(req{method: "PUT", path: undelete + "/none", uid: "alice"}, 404, "does not exist among the deleted ones")
 
-	// A create does not look at what was deleted, and stands in its way.
+	// A create ignores the deleted secret, and then blocks its undelete.
 	e.want(req{method: "DELETE", path: base + "/a", uid: "alice"}, 204)
 	e.want(put, 201)
 	e.want(req{method: "PUT", path: undelete + "/a", uid: "alice"}, 409, "already exists")

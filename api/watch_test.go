@@ -124,7 +124,7 @@ func TestAWatchAnswersAtOnceIfTheClientHasAnotherValue(t *testing.T) {
 		{"a", "watch=&timeout=-1s", 400, ""},
 		{"a", "watch=&timeout=11m", 400, ""},
 		{"a", "watch=&timeout=", 400, ""},
-		{"a", "timeout=x", 200, etag}, // then it is a parameter that nobody knows
+		{"a", "timeout=x", 200, etag}, // without watch it is an unknown parameter
 		{"?list=true&watch=x", "", 400, ""},
 	} {
 		path := base + "/" + row.path

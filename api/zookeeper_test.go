@@ -134,7 +134,7 @@ func TestWatchersAndStreamsOutlastAnOutageOfZooKeeper(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		if got.kind == wire.EventResync && b.is("group/a", "v1") == nil {
-			break // who looks again now finds it
+			break // a new read finds it
 		}
 	}
 }

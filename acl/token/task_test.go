@@ -102,7 +102,7 @@ func TestChangedTaskTokenIsRefused(t *testing.T) {
 	}
 }
 
-// The error of the key is told as it is: a sealed store is not a bad token.
+// The error of the key is passed on: a sealed store is not a bad token.
 func TestUnknownTermIsReported(t *testing.T) {
 	raw, err := token.SignTask(someTask(t), 4, func(_ uint32, message []byte) ([]byte, error) { return taskMAC(3, message) })
 	if err != nil {

@@ -258,7 +258,7 @@ func TestTheServiceClaim(t *testing.T) {
 				t.Errorf("%s, %s: %+v, %v; want to be bound to %s", name, tc.claim, p, err, tc.want)
 			}
 		}
-		// Where it does not count, the token stands for its uid and gains
+		// Where it does not count, the token names its uid and gains
 		// nothing.
 		p, err := ignored.Verify(rs)
 		if _, bound := p.Service.Get(); err != nil || bound || p.UID != "u" {
@@ -559,7 +559,7 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// Without the key nobody makes a token, by changing one or otherwise.
+// Without the key no token can be made, by changing one or otherwise.
 func FuzzVerify(f *testing.F) {
 	v := both(f)
 	good := map[string]bool{}

@@ -262,7 +262,7 @@ func TestFetchJWKS(t *testing.T) {
 		t.Errorf("https: %v", err)
 	}
 	if _, err := token.FetchJWKS(ctx, secure.URL+"/good", x509.NewCertPool()); err == nil {
-		t.Error("https with a certificate of nobody known is accepted")
+		t.Error("https with an unknown certificate is accepted")
 	}
 	for _, path := range []string{"/redirect", "/created", "/missing", "/endless"} {
 		if raw, err := token.FetchJWKS(ctx, plain.URL+path+"?key=canary", nil); err == nil || raw != nil || strings.Contains(err.Error(), "canary") {

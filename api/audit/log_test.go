@@ -122,7 +122,7 @@ func TestControlCharactersCannotForgeALine(t *testing.T) {
 	}
 	for _, c := range bytes.TrimSuffix(raw, []byte("\n")) {
 		if c < ' ' || c > '~' {
-			t.Errorf("byte %#x stands in the line as itself", c)
+			t.Errorf("byte %#x is in the line unescaped", c)
 		}
 	}
 	got := lines(t, path)[0]["uid"]

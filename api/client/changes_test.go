@@ -63,7 +63,7 @@ func TestChangesEndsWithTheReason(t *testing.T) {
 				t.Errorf("%s: %+v, %v, want %v", what, got, err, want)
 			}
 			if _, _, ok := pull(); ok {
-				t.Errorf("%s: it goes on", what)
+				t.Errorf("%s: it continues", what)
 			}
 		}
 		fails(t.Context(), "sealed meanwhile", client.ErrSealed, func() { server.sealed(t) })

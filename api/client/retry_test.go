@@ -20,8 +20,8 @@ import (
 
 const ownProblem = `{"title":"503 Service Unavailable","description":"`
 
-// TestWhatIsRepeated: reads that may succeed soon, and changes of which the
-// store says that they did not happen.
+// TestWhatIsRepeated: reads that may succeed soon, and changes that the store says
+// did not happen.
 func TestWhatIsRepeated(t *testing.T) {
 	get := func(c *client.Client) error { _, err := c.Get(t.Context(), "a", client.GetOptions{}); return err }
 	resolve := func(c *client.Client) error {
@@ -177,8 +177,11 @@ func TestTemporary(t *testing.T) {
 
 func TestRepetitionsEnd(t *testing.T) {
 	var received atomic.Int32
+	var retryAfter atomic.Value
+	retryAfter.Store("")
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		received.Add(1)
+		w.Header().Set("Retry-After", retryAfter.Load().(string))
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	c := newClient(t, client.Config{Server: s.URL, Retries: 2})
@@ -187,12 +190,13 @@ func TestRepetitionsEnd(t *testing.T) {
 	}
 	// A deadline that comes before the next try ends them, with the reason.
 	received.Store(0)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	retryAfter.Store("600")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := c.Get(ctx, "a", client.GetOptions{}); !errors.Is(err, client.ErrUnavailable) || received.Load() != 1 {
 		t.Errorf("sent %d times, %v", received.Load(), err)
 	}
-	// Nobody listens: a read is tried again, a change is not.
+	// Without a server, a read is repeated.
 	s.Close()
 	if _, err := c.Get(t.Context(), "a", client.GetOptions{}); err == nil {
 		t.Error("no error")

@@ -320,7 +320,7 @@ func TestStoreKeepsTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
 				server.sealed(t)
 				return func() { server.unseal(t) }
 			},
-			"nobody behind the proxy": func() func() {
+			"no server behind the proxy": func() func() {
 				server.away.Store(true)
 				server.sealed(t) // ends what waits
 				return func() {
@@ -338,7 +338,7 @@ func TestStoreKeepsTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
 			},
 		} {
 			back := leave()
-			eventually(t, name+": the age is told", func() bool {
+			eventually(t, name+": the age is reported", func() bool {
 				got, err := s.Get("a")
 				if err != nil || string(got.Value) != "v1" {
 					t.Fatalf("%s: %q, %v", name, got.Value, err)
@@ -349,7 +349,7 @@ func TestStoreKeepsTheLastKnownValueWhileTheServerIsAway(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			back()
-			eventually(t, name+": the server stands behind it again", func() bool {
+			eventually(t, name+": the server confirms it again", func() bool {
 				got, err := s.Get("a")
 				return err == nil && got.Age == 0 && s.Away("a") == nil && s.Away("b") == nil
 			})

@@ -141,8 +141,7 @@ func setHeader(h http.Header, id string, rep *Reply) {
 }
 
 // sendLarge sends an answer under a deadline: one that the kernel's buffers do
-// not hold must not be kept in memory for a client that does not read. (After a
-// wait, a small one needs a deadline too: the connection has none any more.)
+// not hold must not be kept in memory for a client that does not read.
 func sendLarge(w http.ResponseWriter, r *http.Request, rep *Reply) {
 	ctl := http.NewResponseController(w)
 	allowed := writeGrace + time.Duration(len(rep.Body)/writeMinRate)*time.Second

@@ -36,8 +36,8 @@ const (
 
 // Batch is some definitions, and the secrets that they need.
 type Batch struct {
-	// Reads are the decisions about definitions and secrets, each of which has
-	// an audit line of its own. Authorize sets them.
+	// Reads are the decisions about definitions and secrets; each has an audit
+	// line. Authorize sets them.
 	Reads []*Read
 
 	defs    []definition.Definition
@@ -86,8 +86,8 @@ func Parse(body []byte) (*Batch, error) {
 	return b, err
 }
 
-// Authorize decides, for each definition, whether who may fetch secrets for its
-// service, and then, for each secret, whether the service may have it. It returns
+// Authorize decides for each definition whether the principal may fetch secrets
+// for its service, and then for each secret whether the service may have it. It returns
 // the decision about the only definition, or about the first that is denied, with
 // its service; of is nil for an array that is allowed.
 func (b *Batch) Authorize(policy *acl.Policy, who acl.Principal) (of *acl.Service, d acl.Decision) {

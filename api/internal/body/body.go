@@ -17,7 +17,7 @@ const (
 	// announced is the largest body for which memory is allocated before it has
 	// been sent, in bytes.
 	announced = 1 << 20
-	// skipped bounds a body that nobody needs, in bytes.
+	// skipped bounds a body that is not needed, in bytes.
 	skipped = 1 << 20
 )
 

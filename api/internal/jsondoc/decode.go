@@ -55,8 +55,8 @@ func (d *decoder) next() (jsontext.Token, error) {
 	return tok, nil
 }
 
-// str reads a string into bytes of its own. It never makes a Go string, which
-// would be one more copy of the value.
+// str reads a string into a new slice. It never makes a Go string, which would be
+// one more copy of the value.
 func (d *decoder) str(otherwise string) ([]byte, error) {
 	d.tokens++
 	kind := d.PeekKind()

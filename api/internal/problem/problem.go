@@ -78,7 +78,7 @@ func Panic(v any) error {
 	return fmt.Errorf("panic with a %T", v)
 }
 
-// Internal returns the 500 for an error that nobody foresaw.
+// Internal returns the 500 for an unexpected error.
 func Internal(cause error) *Problem {
 	return &Problem{Status: http.StatusInternalServerError, Text: textInternal, Failed: true, Cause: cause}
 }
