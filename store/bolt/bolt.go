@@ -1,5 +1,5 @@
 // Package bolt keeps records in one bbolt file: the storage `bolt:PATH` of a
-// server that stands alone. It holds opaque bytes, never plaintext or keys.
+// single server. It holds opaque bytes, never plaintext or keys.
 //
 // The file has two buckets. "secretstore" holds the format under "format".
 // "records" holds every record under its whole key, with no nesting: eight
@@ -8,10 +8,10 @@
 // even across a deletion.
 //
 // All writes go through one goroutine, which puts into one bbolt transaction
-// whatever has arrived while the last one was on its way to the disk: each
-// costs two fdatasync, whatever it holds.
+// everything that arrived while the last one was on its way to the disk: each
+// costs two fdatasync, whatever its size.
 //
-// bbolt leaves what was deleted in free pages. Compact makes the file anew.
+// bbolt leaves deleted data in free pages. Compact rewrites the file without it.
 //
 // A damaged page is an error of the calls that meet it. The exception is a page
 // that leads back to itself, which bbolt would follow until the process ends:
@@ -50,7 +50,7 @@ type Backend struct {
 	warnings []string
 	hub      *local.Hub
 
-	// current is the file that is worked on. Only the writer replaces it, in
+	// current is the file in use. Only the writer replaces it, in
 	// Compact, with the edges of the old one and takeover held.
 	current atomic.Pointer[handle]
 
@@ -62,15 +62,15 @@ type Backend struct {
 	closeErr    error // written within close
 
 	// broken is set when bbolt can no longer be called, because it stopped in
-	// the middle of something with its locks held, or because it is not known
-	// what the disk holds. Only a new Open, which reads the disk, helps.
+	// the middle of an operation with its locks held, or because the content of
+	// the disk is not known. Only a new Open, which reads the disk, helps.
 	broken atomic.Pointer[error]
 	fallen chan struct{} // closed once broken is set
 
-	// takeover is held while Compact puts the new file in the place of the
-	// old one, from its last look at broken on, and by abandon: once the lock
-	// is given up, the file may be another's, and must not be replaced. The
-	// rename under it is I/O that nobody but Close waits for.
+	// takeover is held while Compact replaces the old file by the new one, from
+	// its last check of broken on, and by abandon: once the lock is given up, the
+	// file may belong to another process and must not be replaced. The rename under
+	// it is I/O that only Close waits for.
 	takeover sync.Mutex
 }
 
@@ -83,8 +83,8 @@ var (
 // Exclusive implements store.Exclusive: the file is locked while it is in use.
 func (b *Backend) Exclusive() bool { return true }
 
-// Warnings returns what Open has mended and an operator should know: that
-// others could read or write the file.
+// Warnings returns what Open has repaired and an operator should know, for example
+// that others could read or write the file.
 func (b *Backend) Warnings() []string { return append([]string(nil), b.warnings...) }
 
 // Get implements store.Backend. The answer is never stale.
@@ -108,7 +108,7 @@ func (b *Backend) Get(ctx context.Context, key store.Key, _ store.Consistency) (
 	if err != nil {
 		return store.Node{}, fmt.Errorf("%s: record %s: %w", b.path, key, err)
 	}
-	// The mapping below data goes with the transaction.
+	// The mapping below data ends with the transaction.
 	return store.Node{Data: append([]byte(nil), data...), Version: version}, nil
 }
 
@@ -130,7 +130,7 @@ func (b *Backend) Ping(ctx context.Context) (err error) {
 }
 
 // Watch implements store.Backend. No other process can change the file, so
-// only changes made through this Backend are told.
+// only changes made through this Backend are reported.
 func (b *Backend) Watch(ctx context.Context, keys []store.Key, notify func()) {
 	b.hub.Watch(ctx, keys, notify)
 }
@@ -150,7 +150,7 @@ func (b *Backend) Close() error {
 		b.hub.Close()
 		select {
 		case <-b.written:
-		case <-b.fallen: // then the writer may wait for ever
+		case <-b.fallen: // then the writer may wait forever
 		}
 		if b.broken.Load() != nil {
 			b.closeErr = b.abandon()
@@ -169,7 +169,7 @@ func (b *Backend) abandon() error {
 	return b.current.Load().abandon()
 }
 
-// ready refuses before anything is begun.
+// ready refuses before any work is begun.
 func (b *Backend) ready(ctx context.Context) error {
 	if err := b.up(); err != nil {
 		return err
@@ -199,7 +199,7 @@ func unavailable(path string, err error) error {
 	return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, path, err)
 }
 
-// breakDown records that bbolt must not be called any more, and why.
+// breakDown records that bbolt must no longer be called, and why.
 func (b *Backend) breakDown(reason error) {
 	err := fmt.Errorf("%w: %s: restart the server after looking at the disk: %w", store.ErrUnavailable, b.path, reason)
 	if b.broken.CompareAndSwap(nil, &err) {

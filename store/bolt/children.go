@@ -11,7 +11,7 @@ import (
 	"secretstore/store/internal/local"
 )
 
-// checkEvery is how many names are listed between two looks at the context.
+// checkEvery is how many names are listed between two checks of the context.
 const checkEvery = 1024
 
 // Children implements store.Backend. The answer is never stale, and costs one
@@ -39,9 +39,9 @@ func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consisten
 	return store.Listing{Names: names}, nil
 }
 
-// children lists the components that follow prefix. In the order of the keys
-// `a`, `a-b`, `a/x` others stand between a record and what is below it, so a
-// name that has both comes up twice: it is listed where its record stands.
+// children lists the components that follow prefix. In the order of the keys `a`,
+// `a-b`, `a/x` there are others between a record and what is below it, so a name
+// that has both occurs twice: it is listed at its record.
 func children(ctx context.Context, records *bbolt.Bucket, prefix []byte) ([]string, error) {
 	names := []string{}
 	cursor := records.Cursor()

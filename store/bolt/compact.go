@@ -20,22 +20,22 @@ import (
 // of the old one.
 const unfinished = ".compact-unfinished"
 
-// Compact rewrites the file into a fresh one, which takes its place: nothing
-// that was overwritten or deleted is in it any more, as free pages of the old
-// one still held it. Records, versions and watches stay as they are. It needs
-// room on the disk for a second copy of what is in use, and the right to write
-// to the folder. Modes other than 0600 and hard links are not carried over;
-// through a symbolic link, the file that it leads to is replaced.
+// Compact rewrites the file into a new one, which takes its place and contains
+// nothing that was overwritten or deleted; the free pages of the old one did.
+// Records, versions and watches stay as they are. Compact needs disk space for a
+// second copy of the data in use, and the right to write to the folder. Modes other
+// than 0600 and hard links are not preserved. If the path is a symbolic link, its
+// target is replaced.
 //
-// Reads go on meanwhile. Writes wait, each until its own deadline. At every
-// moment, also of a crash, either the old file or the new one is complete under
-// the name, and locked by this process while it lives. An error means that the
-// old file is still in use, with ErrOutcomeUnknown as the exception: the
-// deadline came, or the disk failed, when the new one had taken its place.
+// Reads continue meanwhile. Writes wait, each until its own deadline. At every
+// moment, also in a crash, either the old file or the new one is complete under the
+// name, and locked by this process while it lives. An error means that the old file
+// is still in use, except for ErrOutcomeUnknown: the deadline came, or the disk
+// failed, after the new one had taken its place.
 //
-// It is no secure erase. The blocks of the old file go back to the file system,
-// which overwrites them when it likes: until then whoever reads the bare disk
-// may find them, as in snapshots, in other hard links and in backups.
+// Compact does not erase securely. The blocks of the old file go back to the file
+// system, which overwrites them at some later time: until then they can be read
+// from the raw disk, as from snapshots, other hard links and backups.
 func (b *Backend) Compact(ctx context.Context) error {
 	if err := b.ready(ctx); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (c *compaction) run() error {
 	if err != nil {
 		return c.b.unavailable(err)
 	}
-	// Whoever cannot open the folder finds out before the change, not after.
+	// If the folder cannot be opened, find out before the change, not after.
 	folder, err := os.Open(filepath.Dir(target))
 	if err != nil {
 		return c.b.unavailable(err)
@@ -129,7 +129,7 @@ func (c *compaction) rewrite(name string) (*handle, error) {
 	if err == nil {
 		return fresh, nil
 	}
-	if fresh.file != nil { // else there is somebody else's
+	if fresh.file != nil { // else the file is another's
 		err = errors.Join(err, discard(name))
 	}
 	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, ErrDamaged) {
@@ -175,11 +175,11 @@ func (c *compaction) copyBucket(fresh *handle, name []byte, from *bbolt.Bucket) 
 			if err != nil {
 				return err
 			}
-			// Versions must not come again, also not those of deleted records.
+			// No version may be used twice, not even that of a deleted record.
 			if err := to.SetSequence(from.Sequence()); err != nil {
 				return err
 			}
-			to.FillPercent = 1 // keys come in order
+			to.FillPercent = 1 // the keys are in order
 			for size := 0; key != nil && size < maxBatch; key, value = cursor.Next() {
 				if value == nil {
 					return fmt.Errorf("%s: %w: bucket in a bucket", c.b.path, ErrDamaged)
@@ -199,7 +199,7 @@ func (c *compaction) copyBucket(fresh *handle, name []byte, from *bbolt.Bucket) 
 }
 
 // compareBucket reads the copy of a bucket back: the old file is about to be
-// given up for it, so the library is not believed.
+// replaced by it, so do not trust the library.
 func (c *compaction) compareBucket(fresh *handle, name []byte, from *bbolt.Bucket) error {
 	return fresh.db.View(func(tx *bbolt.Tx) error {
 		differs := fmt.Errorf("%s: the copy differs from the file", c.b.path)
@@ -234,8 +234,8 @@ func (c *compaction) wanted() error {
 	return local.Expired(c.ctx)
 }
 
-// takeOver puts the new file in the place of the old one, in the file system
-// and here. After an error all is as it was.
+// takeOver replaces the old file by the new one, in the file system and here. After
+// an error nothing has changed.
 func (c *compaction) takeOver(fresh *handle, target string) error {
 	c.b.takeover.Lock()
 	defer c.b.takeover.Unlock()
@@ -261,23 +261,23 @@ func (c *compaction) takeOver(fresh *handle, target string) error {
 	return nil
 }
 
-// sweep removes what a Compact that was cut off has left: it holds records as
-// they were then. No Compact of another process can be at work on it, as the
-// file itself is locked.
+// sweep removes the file that an interrupted Compact left behind, which contains
+// records as they were then. No other process can be writing it, because the file
+// itself is locked.
 func (b *Backend) sweep() {
 	target, err := filepath.EvalSymlinks(b.path)
 	if err != nil {
-		return // then there is no name to look for
+		return // then the name is unknown
 	}
 	name := target + unfinished
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	told := "left by a rewrite that was cut off, removed"
+	warning := "left by an interrupted rewrite, removed"
 	if err := discard(name); err != nil {
-		told = fmt.Sprintf("left by a rewrite that was cut off, remove it: %v", err)
+		warning = fmt.Sprintf("left by an interrupted rewrite, remove it: %v", err)
 	}
-	b.warnings = append(b.warnings, name+": "+told)
+	b.warnings = append(b.warnings, name+": "+warning)
 }
 
 // discard removes an unfinished file, if there is one.

@@ -15,16 +15,16 @@ import (
 	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
-// handle is one open and locked file. A Backend has one, and for the time of a
-// Compact another, which then takes its place.
+// handle is one open and locked file. A Backend has one, and during a Compact
+// another, which then takes its place.
 type handle struct {
 	path     string // the name of the Backend's file, whatever this one is called now
 	db       *bbolt.DB
 	file     *os.File    // the one that db has open; db closes it
 	identity os.FileInfo // of file, for os.SameFile
 
-	// stuck is set when bbolt was ended by a panic, and may hold its own locks
-	// for ever. It is for whoever opens the file, until that is current.
+	// stuck is set when a panic ended bbolt, which may then hold its own locks
+	// forever. It belongs to the goroutine that opens the file, until that is current.
 	stuck bool
 
 	// successor is the file that is about to take, or has taken, the place of
@@ -33,9 +33,9 @@ type handle struct {
 
 	// edges is held while a read begins, and by one that ends if it is free,
 	// because bbolt then takes locks of its own: a fault at the beginning
-	// leaves them taken for ever, and nobody must wait for them then.
+	// leaves them taken forever, and nothing may wait for them then.
 	// Otherwise the end is left to a goroutine. It must not wait for edges: a
-	// read that begins may wait (for the file to be mapped anew) until the
+	// read that begins may wait (for the file to be mapped again) until the
 	// others have ended. closing is closed under the edges of the
 	// current file, and another file made current under those of the old one:
 	// no read begins, and none can leave locks behind, after that.
@@ -70,7 +70,7 @@ func (h *handle) open(name string, flag int, wait time.Duration, use func() erro
 	return nil
 }
 
-// openFile keeps hold of the file that bbolt works on.
+// openFile keeps the file that bbolt uses.
 func (h *handle) openFile(name string, flag int, mode fs.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(name, flag, mode)
 	if err != nil {
@@ -114,7 +114,7 @@ func (h *handle) shut() error {
 	return h.db.Close()
 }
 
-// abandon gives the file back without bbolt. The mapping stays until the
+// abandon gives up the file without bbolt. The mapping stays until the
 // process ends.
 func (h *handle) abandon() error {
 	if h.file == nil {
@@ -129,9 +129,9 @@ func (h *handle) isAt(name string) bool {
 	return err == nil && os.SameFile(info, h.identity)
 }
 
-// inPlace refuses when the file is no longer the one under its name, or was
-// cut short: what is written then would go with the process, or on top of
-// somebody else's restore. To be replaced by its successor is in order.
+// inPlace refuses if the file is no longer the one under its name, or was cut
+// short: what is written then would be lost with the process, or overwrite a
+// restored backup. To be replaced by its successor is fine.
 func (h *handle) inPlace(tx *bbolt.Tx) error {
 	info, err := os.Stat(h.path)
 	if err != nil {

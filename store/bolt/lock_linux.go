@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder names who has the file locked, as far as /proc shows it: not, for
-// instance, from within another container.
+// holder names the process that has locked the file, if /proc shows it. From within
+// another container it does not.
 func holder(file fs.FileInfo) string {
 	const unknown = "another process"
 	stat, ok := file.Sys().(*syscall.Stat_t)
@@ -39,8 +39,8 @@ func holder(file fs.FileInfo) string {
 	return fmt.Sprintf("process %d (%q)", pid, bytes.TrimSpace(name))
 }
 
-// unlock gives up the lock of an open file that bbolt cannot close any more. To
-// close the file is not enough: its mapping would hold on to the lock.
+// unlock gives up the lock of an open file that bbolt can no longer close. Closing
+// the file is not enough: its mapping would keep the lock.
 func unlock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_UN)
 }
@@ -49,7 +49,7 @@ func unlock(file *os.File) error {
 //
 //	1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF
 //
-// with the device in hexadecimal; after "->" stands one who waits (proc(5)).
+// with the device in hexadecimal; "->" marks a process that waits (proc(5)).
 func lockedBy(locks string, device, inode uint64) (pid int, ok bool) {
 	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(device), unix.Minor(device), inode)
 	for line := range strings.Lines(locks) {

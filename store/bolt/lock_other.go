@@ -7,7 +7,8 @@ import (
 	"os"
 )
 
-// holder names who has the file locked, which only Linux tells cheaply.
+// holder cannot name the process that has locked the file: only Linux shows it
+// cheaply.
 func holder(fs.FileInfo) string { return "another process" }
 
 // unlock is left to the end of the process.

@@ -21,20 +21,19 @@ var (
 	formatValue   = []byte("1")
 )
 
-// lockWait bounds the wait for a file that somebody else has open: long
-// enough for a predecessor that is just closing it, short enough for a person.
+// lockWait bounds the wait for a file that another process has open: long enough
+// for a predecessor that is about to close it, short enough for a person.
 const lockWait = time.Second
 
 // fileMode: the records are encrypted, but their number, sizes and times are
-// not, and who can write can destroy.
+// not, and anyone who can write can destroy them.
 const fileMode fs.FileMode = 0o600
 
 // Open opens the file at path, or makes it (mode 0600; the folder must exist).
-// Wider modes of an existing file are mended, and what a Compact that was cut
-// off has left is removed, which Warnings tells. It waits at most a second for
-// a file that is in use. ErrInUse, ErrForeign, ErrDamaged, or what the
-// operating system says; all name the file. A file that is refused is left as
-// it was.
+// It narrows wider modes of an existing file, and removes what an interrupted
+// Compact left behind; Warnings reports both. It waits at most a second for a file
+// that is in use. The errors are ErrInUse, ErrForeign, ErrDamaged and those of the
+// operating system; all name the file. A file that is refused is left as it was.
 func Open(ctx context.Context, path string) (*Backend, error) {
 	if err := local.Expired(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -62,9 +61,9 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 // errReplaced: the file that was opened is not the one under its name.
 var errReplaced = errors.New("replaced while it was being opened")
 
-// open opens the file that is under the path once it is locked. One that its
-// owner's Compact has replaced while this process waited for the lock has no
-// name any more: to work on it would lose whatever is written.
+// open opens the file that is under the path once it is locked. If another
+// process's Compact replaced it while this one waited for the lock, the old file has
+// no name: everything written to it would be lost.
 func (b *Backend) open(ctx context.Context) error {
 	wait := lockWait
 	if deadline, ok := ctx.Deadline(); ok {
@@ -72,8 +71,8 @@ func (b *Backend) open(ctx context.Context) error {
 	}
 	for end := time.Now().Add(wait); ; {
 		h := &handle{path: b.path}
-		// Zero would mean for ever.
-		err := h.open(b.path, 0, max(time.Until(end), time.Millisecond), func() error { return b.adopt(h) })
+		// Zero would mean forever.
+		err := h.open(b.path, 0, max(time.Until(end), time.Millisecond), func() error { return b.inspect(h) })
 		switch {
 		case err == nil:
 			b.current.Store(h)
@@ -86,9 +85,9 @@ func (b *Backend) open(ctx context.Context) error {
 	}
 }
 
-// adopt looks at what the locked file holds, makes what a new one lacks, and
-// refuses what is not ours before anything of it has been changed.
-func (b *Backend) adopt(h *handle) error {
+// inspect checks the content of the locked file, makes what a new one lacks, and
+// refuses a file of another program before it changes anything.
+func (b *Backend) inspect(h *handle) error {
 	if !h.isAt(b.path) {
 		return errReplaced
 	}
@@ -102,14 +101,14 @@ func (b *Backend) adopt(h *handle) error {
 		if err := checkReferences(h.file, tx); err != nil {
 			return fmt.Errorf("%s: %w: %w", b.path, ErrDamaged, err)
 		}
-		fresh, err = b.inspect(tx)
+		fresh, err = isEmpty(b.path, tx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if fresh {
-		if err := b.initialise(h); err != nil {
+		if err := b.initialize(h); err != nil {
 			return fmt.Errorf("%s: %w", b.path, err)
 		}
 	}
@@ -117,25 +116,26 @@ func (b *Backend) adopt(h *handle) error {
 	return b.narrow(h)
 }
 
-// inspect reports whether the file is empty, or an error unless it is ours.
-func (b *Backend) inspect(tx *bbolt.Tx) (fresh bool, err error) {
+// isEmpty reports whether the file is empty. The error is for a file of another
+// program.
+func isEmpty(path string, tx *bbolt.Tx) (fresh bool, err error) {
 	ours := tx.Bucket(formatBucket)
 	if ours == nil {
 		if name, _ := tx.Cursor().First(); name != nil {
-			return false, fmt.Errorf("%s: %w", b.path, ErrForeign)
+			return false, fmt.Errorf("%s: %w", path, ErrForeign)
 		}
 		return true, nil
 	}
 	if format := ours.Get(formatKey); string(format) != string(formatValue) {
-		return false, fmt.Errorf("%s: %w: format %.20q", b.path, ErrForeign, format)
+		return false, fmt.Errorf("%s: %w: format %.20q", path, ErrForeign, format)
 	}
 	if tx.Bucket(recordsBucket) == nil {
-		return false, fmt.Errorf("%s: %w: no records bucket", b.path, ErrDamaged)
+		return false, fmt.Errorf("%s: %w: no records bucket", path, ErrDamaged)
 	}
 	return false, nil
 }
 
-func (b *Backend) initialise(h *handle) error {
+func (b *Backend) initialize(h *handle) error {
 	err := h.db.Update(func(tx *bbolt.Tx) error {
 		format, err := tx.CreateBucket(formatBucket)
 		if err != nil {
@@ -149,7 +149,7 @@ func (b *Backend) initialise(h *handle) error {
 	if err != nil {
 		return err
 	}
-	// Until its folder is on the disk too, a power cut can take the file away.
+	// Until its folder is on the disk too, a power cut can remove the file.
 	folder, err := os.Open(filepath.Dir(b.path))
 	if err != nil {
 		return err
@@ -158,15 +158,15 @@ func (b *Backend) initialise(h *handle) error {
 	return folder.Sync()
 }
 
-// narrow takes the file away from group and others.
+// narrow takes the rights of group and others away from the file.
 func (b *Backend) narrow(h *handle) error {
 	mode := h.identity.Mode().Perm()
 	if mode&^fileMode == 0 {
 		return nil
 	}
 	if err := h.file.Chmod(fileMode); err != nil {
-		return fmt.Errorf("%s: mode is %04o and cannot be mended: %w", b.path, mode, err)
+		return fmt.Errorf("%s: mode is %04o and cannot be changed: %w", b.path, mode, err)
 	}
-	b.warnings = append(b.warnings, fmt.Sprintf("%s: mode was %04o, mended to %04o", b.path, mode, fileMode))
+	b.warnings = append(b.warnings, fmt.Sprintf("%s: mode was %04o, changed to %04o", b.path, mode, fileMode))
 	return nil
 }

@@ -12,7 +12,7 @@ type readTx struct {
 	b     *Backend
 	h     *handle // on which it began; another may be current by now
 	tx    *bbolt.Tx
-	fault bool // what debug.SetPanicOnFault was
+	fault bool // the former debug.SetPanicOnFault
 }
 
 // lockEdges locks the edges of the current file and returns it. It stays the
@@ -70,8 +70,7 @@ func (r readTx) end(err *error) {
 	r.rollback()
 }
 
-// rollback is what ends a read transaction. It fails only on one that has
-// ended already.
+// rollback ends a read transaction. It fails only on one that has already ended.
 func (r readTx) rollback() {
 	if r.b.broken.Load() == nil {
 		_ = r.tx.Rollback()

@@ -15,8 +15,8 @@ import (
 	"secretstore/store/internal/local"
 )
 
-// maxBatch bounds, in bytes of data, what waits in memory for one transaction
-// of the file, and so for how long its first writer waits for the others.
+// maxBatch bounds, in bytes of data, one transaction of the file, and so how long
+// its first writer waits for the others.
 const maxBatch = 4 << 20
 
 // request is one Apply on its way through the writer.
@@ -33,7 +33,7 @@ type request struct {
 	err      error
 }
 
-// The states of a request. Whoever moves it out of waiting decides its fate.
+// The states of a request. Writer and caller compete to move it out of waiting.
 const (
 	waiting   int32 = iota
 	taken           // the writer will answer
@@ -41,7 +41,7 @@ const (
 )
 
 // Apply implements store.Backend. Whatever the disk does, it returns by the
-// deadline: with ErrUnavailable if the operations had not been begun, with
+// deadline: with ErrUnavailable if the operations were not begun, with
 // ErrOutcomeUnknown if they were on their way to the disk.
 func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
 	if err := b.ready(ctx); err != nil {
@@ -78,7 +78,7 @@ func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, 
 }
 
 // newRequest lays the values out as they are stored. ops stay as they are: a
-// caller may give them again.
+// caller may pass them again.
 func newRequest(ops []store.Op) *request {
 	r := &request{
 		ops:    append([]store.Op(nil), ops...),
@@ -117,12 +117,11 @@ func (w writer) loop() {
 	}
 }
 
-// gather takes what waits already, without waiting for more: a single writer
-// must not pay for others that do not come.
+// gather takes the requests that already wait, without waiting for more: a single
+// writer must not pay for others that do not come.
 func (w writer) gather(first *request) []*request {
 	batch, size := []*request{first}, first.size
-	// Those who were answered just now and already have the next write at
-	// hand get the chance to say so.
+	// Callers that were just answered may be about to send the next write.
 	runtime.Gosched()
 	for size < maxBatch {
 		select {
@@ -164,8 +163,8 @@ func (w writer) update(batch []*request) []*request {
 			return batch
 		case culprit < 0:
 			for _, r := range batch {
-				// The refused ones too: they may have been judged by what
-				// others in the batch had done, which is not so now.
+				// The refused ones too: the reason may have been another request
+				// of the batch, which now has no effect.
 				r.fail(err)
 			}
 			return nil
@@ -235,8 +234,8 @@ func (w writer) guardedUpdate(fn func(*bbolt.Tx) error) (err error) {
 // afterFailedCommit finds out whether the transaction that failed to commit
 // took effect: bbolt writes the data first, and then the meta page that makes
 // it count. If the meta page of that transaction is not there, the disk was
-// full or failed before, and all is as it was. If it is there, nobody knows
-// what a power cut would leave, so the file is not touched again.
+// full or failed before, and nothing has changed. If it is there, nothing says what
+// a power cut would leave, so the file is not touched again.
 func (w writer) afterFailedCommit(id int, cause error) error {
 	unknown := fmt.Errorf("%w: %s: %w", store.ErrOutcomeUnknown, w.b.path, cause)
 	tx, err := w.b.begin()
@@ -253,7 +252,7 @@ func (w writer) afterFailedCommit(id int, cause error) error {
 	return w.b.unavailable(cause)
 }
 
-// do judges and then does the operations of r, or none of them. A refusal is
+// do checks and then does the operations of r, or none of them. A refusal is
 // set in r; an error is of the file.
 func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 	defer func() {
@@ -262,7 +261,7 @@ func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 		}
 	}()
 	r.versions, r.changed, r.ids, r.err = make([]store.Version, len(r.ops)), nil, local.ChangedIDs{}, nil
-	j := judge{records: records, ops: r.ops}
+	j := checker{records: records, ops: r.ops}
 	writes := make([]bool, len(r.ops))
 	for i := range r.ops {
 		verdict, err := j.op(i)

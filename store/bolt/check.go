@@ -10,22 +10,22 @@ import (
 	"secretstore/store"
 )
 
-// judge says of each operation of one Apply whether it is in order, before any
-// has been done. As no two name the same key, an earlier one can matter to a
-// later one only by making or taking away what is below the key of a Delete.
-type judge struct {
+// checker decides about each operation of one Apply whether it can be done, before
+// any is done. As no two name the same key, an earlier one can matter to a
+// later one only by making or removing what is below the key of a Delete.
+type checker struct {
 	records *bbolt.Bucket
 	ops     []store.Op
 }
 
 type verdict struct {
-	refusal error // a sentinel of package store, or nil
+	refusal error // an error of package store, or nil
 	writes  bool
-	version store.Version // at which the record is now, 0 if there is none
+	version store.Version // of the record now, 0 if there is none
 }
 
-// op judges operation i. An error means that the file cannot be read.
-func (j *judge) op(i int) (verdict, error) {
+// op checks operation i. An error means that the file cannot be read.
+func (j *checker) op(i int) (verdict, error) {
 	op := &j.ops[i]
 	value := j.records.Get([]byte(op.Key))
 	if value == nil {
@@ -50,7 +50,7 @@ func (j *judge) op(i int) (verdict, error) {
 	return verdict{version: version, writes: op.Kind != store.OpCheck}, nil
 }
 
-func (j *judge) absent(op *store.Op) verdict {
+func (j *checker) absent(op *store.Op) verdict {
 	if op.Kind == store.OpCreate || op.Kind == store.OpEnsure || op.Kind == store.OpBump {
 		return verdict{writes: true}
 	}
@@ -59,7 +59,7 @@ func (j *judge) absent(op *store.Op) verdict {
 
 // hasChildren says whether anything is below the key of operation i once the
 // operations before it are done.
-func (j *judge) hasChildren(i int) bool {
+func (j *checker) hasChildren(i int) bool {
 	prefix := j.ops[i].Key + "/"
 	var deleted []string
 	for _, op := range j.ops[:i] {
