@@ -60,8 +60,8 @@ var (
 	// keyring, or never was in it.
 	ErrTaskTerm = uses.ErrTerm
 	// ErrTaskTermAhead: the term that a task token claims is newer than this
-	// server's keyring: either another server has rotated a moment ago, and this
-	// one is about to learn of it, or the claim is made up. It matches
+	// server's keyring, and so is the keyring in the storage: another server has
+	// rotated a moment ago, and this one is about to learn of it. It matches
 	// store.ErrUnavailable.
 	ErrTaskTermAhead = uses.ErrTermAhead
 )

@@ -13,6 +13,7 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/uses"
 	"secretstore/store"
+	"secretstore/store/memory"
 )
 
 var (
@@ -97,10 +98,39 @@ func TestTaskTokenTermsThatAreGoneOrAhead(t *testing.T) {
 	}
 	_, err = s.TaskMAC(0, []byte("m"))
 	wantErr(t, "a term that is gone", err, ErrTaskTerm)
-	// It may come from a rotation that this server has not heard of yet.
 	_, err = s.TaskMAC(2, []byte("m"))
-	wantErr(t, "a term to come", err, ErrTaskTermAhead)
-	wantErr(t, "a term to come", err, store.ErrUnavailable)
+	wantErr(t, "a term that nobody made", err, ErrTaskTerm)
+}
+
+// A token of a term that this server does not know is bad only if the storage
+// has no newer keyring. Otherwise a good token would be thrown away.
+func TestTaskTokenOfATermThatOnlyTheStorageKnows(t *testing.T) {
+	b := &newerKeyring{Backend: memory.New()}
+	s, _ := unsealedOn(t, b)
+	b.answer.Store(new(func(n store.Node) (store.Node, error) { n.Version++; return n, nil }))
+	_, err := s.TaskMAC(2, []byte("m"))
+	wantErr(t, "another server has rotated", err, ErrTaskTermAhead)
+	wantErr(t, "another server has rotated", err, store.ErrUnavailable)
+	b.answer.Store(new(func(store.Node) (store.Node, error) { return store.Node{}, store.ErrUnavailable }))
+	_, err = s.TaskMAC(2, []byte("m"))
+	wantErr(t, "the storage is away", err, store.ErrUnavailable)
+	if errors.Is(err, ErrTaskTerm) {
+		t.Error("the token is called bad, though nobody can know")
+	}
+}
+
+// newerKeyring answers linearizable reads of the keyring differently.
+type newerKeyring struct {
+	*memory.Backend
+	answer atomic.Pointer[func(store.Node) (store.Node, error)]
+}
+
+func (b *newerKeyring) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	n, err := b.Backend.Get(ctx, key, c)
+	if change := b.answer.Load(); change != nil && key == barrier.KeyKeyring && c == store.Latest {
+		return (*change)(n)
+	}
+	return n, err
 }
 
 func TestOnlyUsesOfExpiredTasksAreCollected(t *testing.T) {

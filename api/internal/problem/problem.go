@@ -178,7 +178,8 @@ var answers = []struct {
 	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
 	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
 	{seal.ErrTaskTerm, *Unauthorized(NoToken)},
-	// Not Failed: anybody can make up such a token, and have errors logged.
+	// Not Failed: anybody can make up such a token during a rotation, and have
+	// errors logged.
 	{seal.ErrTaskTermAhead, *Busy("the key of the task token is not known here yet: try again")},
 	{seal.ErrTooManyNames, waits("there are too many secrets to follow them by name: watch single ones with GET and ?watch=")},
 	{seal.ErrSealNotRecorded, unreachable("sealed here, not yet recorded: this server has dropped its keys, and keeps trying to record the intent in the storage")},

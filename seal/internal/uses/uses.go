@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"secretstore/seal/internal/barrier"
 	"secretstore/store"
@@ -35,16 +36,20 @@ var (
 	ErrTermAhead = fmt.Errorf("a term of a keyring that is not known yet: %w", store.ErrUnavailable)
 )
 
+// askTime bounds the question whether there is a newer keyring.
+const askTime = 3 * time.Second
+
 var errBadCount = errors.New("the record is not a count")
 
 // Uses counts the uses of task tokens.
 type Uses struct {
 	backend store.Backend
 	barrier *barrier.Barrier
+	asking  singleflight.Group // for keyringVersion: anybody can make it necessary
 }
 
 // New returns the uses that a backend records.
-func New(backend store.Backend, b *barrier.Barrier) *Uses { return &Uses{backend, b} }
+func New(backend store.Backend, b *barrier.Barrier) *Uses { return &Uses{backend: backend, barrier: b} }
 
 // TaskTerm returns the term whose key signs new task tokens. ErrSealed.
 func (u *Uses) TaskTerm() (term uint32, err error) {
@@ -53,14 +58,17 @@ func (u *Uses) TaskTerm() (term uint32, err error) {
 }
 
 // TaskMAC returns HMAC-SHA-256 of message under the key of task tokens of a
-// term. ErrSealed, ErrTaskTerm, ErrTaskTermAhead.
+// term. ErrSealed, ErrTaskTerm, ErrTaskTermAhead; store.ErrUnavailable if it
+// cannot be told which of the two it is.
 func (u *Uses) TaskMAC(term uint32, message []byte) (sum []byte, err error) {
+	var ahead *store.Version // of the keyring here, if the term is beyond it
 	err = u.barrier.Use(func(k *barrier.Keys) error {
 		key := k.Ring.Terms[term]
 		switch {
 		case key != nil:
 		case term > k.Ring.Active:
-			return ErrTermAhead
+			ahead = new(k.KeyringVersion)
+			return nil
 		default:
 			return ErrTerm
 		}
@@ -71,7 +79,39 @@ func (u *Uses) TaskMAC(term uint32, message []byte) (sum []byte, err error) {
 		sum = mac.Sum(nil)
 		return nil
 	})
-	return sum, err
+	if err != nil || ahead == nil {
+		return sum, err
+	}
+	// Most such terms are made up. Only the storage knows whether another server
+	// has rotated a moment ago.
+	newest, err := u.keyringVersion()
+	switch {
+	case err != nil:
+		return nil, err
+	case newest != *ahead:
+		return nil, ErrTermAhead
+	}
+	return nil, ErrTerm
+}
+
+// keyringVersion returns the version of the keyring in the storage, as it is at
+// some time during the call. All callers together have one read under way.
+func (u *Uses) keyringVersion() (store.Version, error) {
+	ask := func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), askTime)
+		defer cancel()
+		n, err := u.backend.Get(ctx, barrier.KeyKeyring, store.Latest)
+		return n.Version, err
+	}
+	answer, err, shared := u.asking.Do("", ask)
+	if shared {
+		// That read may have begun before this call. The next one has not.
+		answer, err, _ = u.asking.Do("", ask)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return answer.(store.Version), nil
 }
 
 // TaskSpent returns ErrTaskSpent if a token that may be used so many times was
