@@ -15,7 +15,7 @@ import (
 func isErr(err, target error) bool { return errors.Is(err, target) }
 
 // TestOrderOfChecks asks each route as each kind of caller in each state of
-// the store; the rows are the contract's order of checks.
+// the store; the rows are the order of checks that clients rely on.
 func TestOrderOfChecks(t *testing.T) {
 	const put = `{"value":"v"}`
 	routes := []struct {

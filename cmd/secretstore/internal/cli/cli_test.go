@@ -81,7 +81,7 @@ func TestBadUsageIsStatus2(t *testing.T) {
 }
 
 // TestExitStatusOfRefusals has a server that refuses in each of the ways of the
-// API, with the words that the contract fixes.
+// API, with the words that clients match.
 func TestExitStatusOfRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		code   int
