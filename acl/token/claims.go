@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"secretstore/acl"
@@ -22,6 +23,8 @@ var (
 	errClaims    = errors.New("claims are not one JSON object with distinct keys")
 	errUID       = errors.New("claim uid is missing or not a user id")
 	errDate      = errors.New("claim exp or nbf is not a date")
+	errIssuer    = errors.New("claim iss is not an issuer that is accepted")
+	errAudience  = errors.New("claim aud does not name this audience")
 	errService   = errors.New("claim service is not one service id")
 	errExpired   = errors.New("expired")
 	errNotYet    = errors.New("not valid yet")
@@ -35,6 +38,8 @@ type claims struct {
 	exp     json.RawMessage
 	nbf     json.RawMessage
 	service json.RawMessage
+	iss     json.RawMessage
+	aud     json.RawMessage
 }
 
 // UnmarshalJSON is stricter than a struct would be: encoding/json matches names
@@ -45,7 +50,10 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return errClaims
 	}
-	*c = claims{uid: fields["uid"], exp: fields["exp"], nbf: fields["nbf"], service: fields["service"]}
+	*c = claims{
+		uid: fields["uid"], exp: fields["exp"], nbf: fields["nbf"], service: fields["service"],
+		iss: fields["iss"], aud: fields["aud"],
+	}
 	return nil
 }
 
@@ -109,6 +117,40 @@ func (c *claims) principal(serviceCounts bool) (verified, error) {
 	}
 	v.principal.Service = acl.BindTo(service)
 	return v, nil
+}
+
+// demands are the issuers and audiences that a token can name. Where there are
+// none, the claim is not read.
+type demands struct{ issuers, audiences []string }
+
+// check returns nil if iss is one of the issuers, and aud is or has one of the
+// audiences.
+func (d demands) check(c *claims) error {
+	if len(d.issuers) > 0 {
+		iss, ok := jsonString(c.iss)
+		if !ok || !slices.Contains(d.issuers, iss) {
+			return errIssuer
+		}
+	}
+	if len(d.audiences) == 0 {
+		return nil
+	}
+	named := []json.RawMessage{c.aud}
+	if bytes.HasPrefix(c.aud, []byte{'['}) && json.Unmarshal(c.aud, &named) != nil {
+		return errAudience
+	}
+	found := false
+	for _, raw := range named {
+		aud, ok := jsonString(raw)
+		if !ok {
+			return errAudience // not what an issuer writes
+		}
+		found = found || slices.Contains(d.audiences, aud)
+	}
+	if !found {
+		return errAudience
+	}
+	return nil
 }
 
 // jsonString reads a JSON string; null is not one.

@@ -45,6 +45,10 @@ type Config struct {
 	// and the token names its uid: a binding gives access without any grant, so
 	// an issuer that lets its users choose claims must not be able to make one.
 	JWKSServiceClaim bool
+	// Issuers and Audiences are what a token has to name in its claim iss, and in
+	// its claim aud: one of each. Where there are none, any token will do. Task
+	// tokens have neither claim; a Verifier does not verify them.
+	Issuers, Audiences []string
 	// CacheSize is the number of verified tokens to remember; 0 means
 	// [DefaultCacheSize].
 	CacheSize int
@@ -55,6 +59,7 @@ type Config struct {
 // Verifier verifies tokens. All methods may be called concurrently.
 type Verifier struct {
 	jwksServiceClaim bool
+	demands          demands
 	cacheSize        int
 	now              func() time.Time
 	state            atomic.Pointer[state]
@@ -78,7 +83,7 @@ type verified struct {
 
 // New returns a verifier, or every problem of c at once.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{jwksServiceClaim: c.JWKSServiceClaim, cacheSize: c.CacheSize, now: c.Now}
+	v := &Verifier{jwksServiceClaim: c.JWKSServiceClaim, demands: demands{c.Issuers, c.Audiences}, cacheSize: c.CacheSize, now: c.Now}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -164,7 +169,7 @@ func (v *Verifier) Verify(raw string) (acl.Principal, error) {
 	known, cached := st.cache.GetIfPresent(sum)
 	if !cached {
 		var err error
-		if known, err = st.verify(raw, v.jwksServiceClaim); err != nil {
+		if known, err = st.verify(raw, v.jwksServiceClaim, v.demands); err != nil {
 			return acl.Principal{}, invalid(err)
 		}
 	}

@@ -173,6 +173,47 @@ func TestBadTokensAreRefusedWithoutRepeatingThem(t *testing.T) {
 	}
 }
 
+func TestIssuerAndAudienceAreDemanded(t *testing.T) {
+	config := token.Config{HMACKey: hmacKey, JWKS: jwks(t, rsaJWK(rsaKeys()[0].N, rsaKeys()[0].E, nil))}
+	anyone := newVerifier(t, config)
+	config.Issuers, config.Audiences = []string{"https://a", "https://b"}, []string{"secrets", "store"}
+	strict := newVerifier(t, config)
+	for claims, ok := range map[string]bool{
+		`"iss":"https://a","aud":"secrets"`:             true,
+		`"iss":"https://b","aud":["other","store"]`:     true,
+		`"iss":"https://a"`:                             false,
+		`"aud":"secrets"`:                               false,
+		`"iss":"https://c","aud":"secrets"`:             false,
+		`"iss":"https://a/","aud":"secrets"`:            false,
+		`"iss":["https://a"],"aud":"secrets"`:           false,
+		`"iss":null,"aud":"secrets"`:                    false,
+		`"iss":"https://a","aud":"other"`:               false,
+		`"iss":"https://a","aud":"Secrets"`:             false,
+		`"iss":"https://a","aud":[]`:                    false,
+		`"iss":"https://a","aud":["other"]`:             false,
+		`"iss":"https://a","aud":["secrets",1]`:         false,
+		`"iss":"https://a","aud":[["secrets"]]`:         false,
+		`"iss":"https://a","aud":{"secrets":"secrets"}`: false,
+		`"iss":"https://a","aud":null`:                  false,
+		`"iss":"https://a","AUD":"secrets"`:             false,
+	} {
+		payload := []byte(`{"uid":"alice",` + claims + `}`)
+		for alg, raw := range map[string]string{
+			"HS256": signRaw(t, jwt.SigningMethodHS256, []byte(`{"alg":"HS256"}`), payload, hmacKey),
+			"RS256": signRaw(t, jwt.SigningMethodRS256, []byte(`{"alg":"RS256"}`), payload, rsaKeys()[0]),
+		} {
+			for range 2 { // the second time from memory
+				if _, err := strict.Verify(raw); (err == nil) != ok || err != nil && !errors.Is(err, token.ErrInvalid) {
+					t.Errorf("%s %s: %v; want accepted %v", alg, claims, err, ok)
+				}
+				if _, err := anyone.Verify(raw); err != nil {
+					t.Errorf("%s %s: %v, though nothing is demanded", alg, claims, err)
+				}
+			}
+		}
+	}
+}
+
 // nextSpelling changes the bits of a last base64 character that carry no data:
 // 32 bytes leave two of them.
 func nextSpelling(c byte) string {

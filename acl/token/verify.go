@@ -23,7 +23,7 @@ var refusedHeaders = [...]string{"crit", "jku", "jwk", "x5u", "x5c", "zip", "b64
 
 // verify checks the signature with a key that belongs to the token's algorithm,
 // then the claims.
-func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
+func (s *state) verify(raw string, jwksServiceClaim bool, d demands) (verified, error) {
 	// The decoder skips line breaks: without this check, one signature would be
 	// valid for many texts.
 	if !isJWTText(raw) {
@@ -40,6 +40,9 @@ func (s *state) verify(raw string, jwksServiceClaim bool) (verified, error) {
 	token, err := parser.ParseWithClaims(raw, c, s.keyFor)
 	if err != nil || !token.Valid {
 		return verified{}, reasonOf(err)
+	}
+	if err := d.check(&c.claims); err != nil {
+		return verified{}, err
 	}
 	return c.principal(token.Method == jwt.SigningMethodHS256 || jwksServiceClaim)
 }

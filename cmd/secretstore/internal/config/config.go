@@ -31,6 +31,8 @@ type Config struct {
 	AuthSecretZnode  string
 	AuthJWKS         string // URL or file
 	JWKSServiceClaim bool
+	Issuers          []string // of tokens; none: any
+	Audiences        []string // of tokens; none: any
 	Superusers       []string
 	PolicyFile       string
 

@@ -123,6 +123,14 @@ func TestRepeatableOptions(t *testing.T) {
 	}
 }
 
+func TestEmptyIssuerDoesNotSwitchTheCheckOff(t *testing.T) {
+	for _, name := range []string{"--auth-issuer", "--auth-audience"} {
+		if _, problems := load(t, "", nil, name, ""); len(problems) != 1 || !strings.Contains(problems[0], "is empty") {
+			t.Errorf("%s: %v", name, problems)
+		}
+	}
+}
+
 func TestEmptyEnvironmentVariableIsUnset(t *testing.T) {
 	c, problems := load(t, "", map[string]string{"SECRETSTORE_STORAGE": "", "SECRETSTORE_CONFIG": ""})
 	if problems != nil || c.Storage.Path != "secretstore.db" {

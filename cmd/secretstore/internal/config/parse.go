@@ -176,6 +176,15 @@ func parseKeySet(s string) (string, error) {
 	return s, err
 }
 
+// parseClaim takes what a claim has to be. It is never empty, so that an unset
+// variable of a shell does not switch the check off.
+func parseClaim(s string) (string, error) {
+	if strings.TrimSpace(s) == "" {
+		return "", errors.New("is empty; write what the claim has to be, or remove the option")
+	}
+	return parseText(s)
+}
+
 // parseUID accepts a user id as in a token.
 func parseUID(s string) (string, error) {
 	s = strings.TrimSpace(s)

@@ -61,6 +61,9 @@ func devRules(c Config, say sayFunc) {
 	for _, name := range []string{"storage", "auth-secret-file", "auth-secret-znode"} {
 		say(c.Given(name), "--dev", "brings its own "+name+"; remove --"+name+" or --dev")
 	}
+	for _, name := range []string{"auth-issuer", "auth-audience"} {
+		say(c.Given(name), "--dev", "makes a token that names no issuer and no audience; remove --"+name+" or --dev")
+	}
 	say(!c.Bootstrap && !c.failed["bootstrap"], "--dev", "needs --bootstrap; remove --bootstrap=false or --dev")
 	for _, addr := range []string{c.Listen, c.TLSListen} {
 		host, _, err := net.SplitHostPort(addr)

@@ -40,7 +40,7 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 		}
 	}
 	var err error
-	p.verifier, err = token.New(token.Config{JWKSServiceClaim: cfg.JWKSServiceClaim})
+	p.verifier, err = token.New(token.Config{JWKSServiceClaim: cfg.JWKSServiceClaim, Issuers: cfg.Issuers, Audiences: cfg.Audiences})
 	check("jwks-service-claim", err)
 	if cfg.AuthSecretFile != "" {
 		check("auth-secret-file", helpSecret(p.verifier.LoadHMACFile(cfg.AuthSecretFile)))
