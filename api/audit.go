@@ -95,8 +95,9 @@ func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 	return e
 }
 
-// entryOfRead returns the line of one read of a batch whose own line is e. Unlike
-// the answer, it tells a missing secret from one that the service may not have.
+// entryOfRead returns the line of one read of a batch whose own line is e.
+// Unlike the answer, it tells a missing secret from one that the service may
+// not have.
 func entryOfRead(r *batch.Read, e audit.Entry, rep *answer.Reply) *audit.Entry {
 	e.Service, e.Action, e.Resource, e.Reason = r.Service.String(), r.Decision.Action, r.Decision.Resource, r.Decision.Reason
 	switch {

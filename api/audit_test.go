@@ -95,7 +95,8 @@ func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
 		e.put("a", "CANARY-VALUE")
 		must(t, os.Rename(e.audit, e.audit+".1"))
 		must(t, os.Mkdir(e.audit, 0o700))
-		// The path is compared once a second: until then lines go to the old file.
+		// The path is compared once a second: until then lines go to the old
+		// file.
 		eventually(t, func() bool {
 			got := e.do(req{method: "GET", path: base + "/a", uid: "alice"})
 			if got.status == 503 && strings.Contains(got.body, "CANARY") {

@@ -28,8 +28,8 @@ type batches struct {
 	budget *body.Budget
 }
 
-// bodyOfDefinitions refuses all bodies that are not JSON; curl -d calls its own a
-// form.
+// bodyOfDefinitions refuses all bodies that are not JSON; curl -d calls its own
+// a form.
 func bodyOfDefinitions(r *request) (body.Limit, error) {
 	form, err := head.ContentType(r.Header)
 	var refused *problem.Problem

@@ -70,16 +70,16 @@ func show[Resp any](from *seal.Store, read func(context.Context, admin.Caller) (
 }
 
 const (
-	// keysBody bounds the bodies that hold OpenPGP keys, in bytes: 32 of them at
-	// 256 KiB on average, far more than any honest one has.
+	// keysBody bounds the bodies that hold OpenPGP keys, in bytes: 32 of them
+	// at 256 KiB on average, far more than any honest one has.
 	keysBody = 8 << 20
 	// smallBody bounds other JSON bodies; the largest honest one holds an
 	// encrypted unseal key.
 	smallBody = 1 << 20
 )
 
-// document returns the body of an endpoint that takes a JSON document of at most
-// limit bytes.
+// document returns the body of an endpoint that takes a JSON document of at
+// most limit bytes.
 func document(limit int64) func(*request) (body.Limit, error) {
 	return func(*request) (body.Limit, error) {
 		return body.Limit{Bytes: limit, TooLarge: "the body is too large"}, nil

@@ -92,8 +92,8 @@ func (c change) request(t *testing.T, ep api.Change) (*edge, req) {
 	return e, q
 }
 
-// eachChange runs a test for each endpoint that changes the store. It fails for a
-// new one without a request, or without an effect to report.
+// eachChange runs a test for each endpoint that changes the store. It fails for
+// a new one without a request, or without an effect to report.
 func eachChange(t *testing.T, test func(*testing.T, change, api.Change)) {
 	unchanging := []string{"task-token", "revoke", "renew"}
 	for _, ep := range api.Changes() {
@@ -122,8 +122,8 @@ func (e *edge) written(during func()) *atomic.Int64 {
 	return n
 }
 
-// TestAChangeIsRefusedWhileTheAuditLogCannotBeWritten, except for sealing, which
-// says what it did.
+// TestAChangeIsRefusedWhileTheAuditLogCannotBeWritten, except for sealing,
+// which says what it did.
 func TestAChangeIsRefusedWhileTheAuditLogCannotBeWritten(t *testing.T) {
 	eachChange(t, func(t *testing.T, c change, ep api.Change) {
 		e, q := c.request(t, ep)
@@ -154,8 +154,8 @@ func TestAChangeWithoutItsAuditLineReportsItsEffect(t *testing.T) {
 	})
 }
 
-// TestAChangeThatIsAuditedSucceeds shows that the requests of the tests above are
-// good ones.
+// TestAChangeThatIsAuditedSucceeds shows that the requests of the tests above
+// are good ones.
 func TestAChangeThatIsAuditedSucceeds(t *testing.T) {
 	eachChange(t, func(t *testing.T, c change, ep api.Change) {
 		e, q := c.request(t, ep)

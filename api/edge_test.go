@@ -377,8 +377,8 @@ type faulty struct {
 	// requests, not those of background jobs, that asked for the latest state.
 	age, latest atomic.Int64
 	panics      atomic.Bool // reads panic with what could be a value
-	// onGet, if set, is a func() func() that runs before each Get; what it returns
-	// runs after it.
+	// onGet, if set, is a func() func() that runs before each Get; what it
+	// returns runs after it.
 	onGet atomic.Value
 	// before, if set, is a func(context.Context) that runs before each Apply.
 	before atomic.Value

@@ -21,37 +21,37 @@ type endpoint struct {
 	// name is for the audit log, the log and the metrics.
 	name   string
 	method string
-	// path is below the base path, or at the root of the server if root is set. A
-	// path that ends in a slash covers all that begin with it: the name of the
-	// store and a secret follow.
+	// path is below the base path, or at the root of the server if root is set.
+	// A path that ends in a slash covers all that begin with it: the name of
+	// the store and a secret follow.
 	path string
 	root bool
 	// open endpoints take no token, and are neither decided about nor audited.
 	open bool
 	// op is what the policy is asked for.
 	op acl.Op
-	// form is the query parameter that asks for this endpoint in place of the one
-	// of the same method and path without a form.
+	// form is the query parameter that asks for this endpoint in place of the
+	// one of the same method and path without a form.
 	form head.Form
-	// variants are the endpoints of the same method and path with a form; set by
-	// newRoutes.
+	// variants are the endpoints of the same method and path with a form; set
+	// by newRoutes.
 	variants []*endpoint
 	// unsealed endpoints need the keyring.
 	unsealed bool
 	// behalf: the caller may name a service on whose behalf it asks.
 	behalf bool
-	// body returns the largest body, after it has checked what the head says about
-	// it. Nil: the endpoint takes no body.
+	// body returns the largest body, after it has checked what the head says
+	// about it. Nil: the endpoint takes no body.
 	body func(*request) (body.Limit, error)
 	// malformed is the text of the 400 for a body that is not the JSON document
 	// that it should be; optional: the body may be missing.
 	malformed string
 	optional  bool
-	// subject reads from the body what the request is about, if that is not in the
-	// head; the decision follows. Nil: the head says it.
+	// subject reads from the body what the request is about, if that is not in
+	// the head; the decision follows. Nil: the head says it.
 	subject func(*request) error
-	// effect says what the endpoint has done to the store when it succeeds, for a
-	// client that does not get the usual answer. "": it changes nothing.
+	// effect says what the endpoint has done to the store when it succeeds, for
+	// a client that does not get the usual answer. "": it changes nothing.
 	effect string
 	// brake: it works although the audit log cannot be written.
 	brake bool

@@ -76,7 +76,8 @@ func TestConditionalReads(t *testing.T) {
 			}
 		}
 	}
-	// A missing secret and a missing permission are reported before the condition.
+	// A missing secret and a missing permission are reported before the
+	// condition.
 	none := http.Header{"If-None-Match": {"*"}}
 	e.want(req{method: "GET", path: base + "/none", uid: "alice", header: none}, 404)
 	e.want(req{method: "GET", path: base + "/a", uid: "nobody", header: none}, 403)

@@ -43,7 +43,8 @@ type request struct {
 	// task token is for, if hasService.
 	service    acl.Service
 	hasService bool
-	// conditions and form (wire.TypeJSON or wire.TypeBinary) are those of a write.
+	// conditions and form (wire.TypeJSON or wire.TypeBinary) are those of a
+	// write.
 	conditions head.Conditions
 	form       string
 	// content is the body, if the endpoint takes one.
@@ -62,15 +63,15 @@ type caller struct {
 
 // outcome is what the server has done for a request, besides its answer.
 type outcome struct {
-	// effect says what was done to the store, for a client that does not get the
-	// usual answer; "" is nothing.
+	// effect says what was done to the store, for a client that does not get
+	// the usual answer; "" is nothing.
 	effect string
 	// reads are the decisions about single secrets; each has an audit line.
 	reads []*batch.Read
 	// waited is how long the request waited for a change.
 	waited time.Duration
-	// unspent: the client waited for this answer, so it does not consume a use of
-	// the client's task token.
+	// unspent: the client waited for this answer, so it does not consume a use
+	// of the client's task token.
 	unspent bool
 	// noDeadline: the deadlines of the connection were lifted.
 	noDeadline bool
@@ -142,22 +143,22 @@ func (x *exchange) liftDeadlines() {
 
 const (
 	// storageTime is how long a request waits for the storage, so that one that
-	// hangs is a 503 within five seconds. Values larger than largeValue get more
-	// time, at these rates in bytes a second.
+	// hangs is a 503 within five seconds. Values larger than largeValue get
+	// more time, at these rates in bytes a second.
 	storageTime = 4500 * time.Millisecond
 	largeValue  = 1 << 20
 	writeRate   = 2 << 20
 	readRate    = 16 << 20
 )
 
-// readContext bounds a read, whose size is not known beforehand. It ends when the
-// client leaves.
+// readContext bounds a read, whose size is not known beforehand. It ends when
+// the client leaves.
 func readContext(x *exchange, from *seal.Store) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(x.req.Context(), storageAllowance(from.MaxSecretSize(), readRate))
 }
 
-// writeContext bounds a write. It does not end when the client leaves: the write
-// may be on its way, and the audit line should say how it ended.
+// writeContext bounds a write. It does not end when the client leaves: the
+// write may be on its way, and the audit line should say how it ended.
 func writeContext(x *exchange, size int) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(x.req.Context()), storageAllowance(int64(size), writeRate))
 }

@@ -23,8 +23,8 @@ type Change struct {
 	Brake                      bool
 }
 
-// Changes returns all endpoints that may change the store, as far as their method
-// says.
+// Changes returns all endpoints that may change the store, as far as their
+// method says.
 func Changes() (all []Change) {
 	for _, ep := range endpoints(&handlers{}) {
 		if ep.method != http.MethodGet && !ep.reads {

@@ -43,9 +43,9 @@ func (g *gate) authenticate(x *exchange) error {
 	return nil
 }
 
-// authenticateTask checks a task token. If the store cannot check it, because it
-// is sealed or its storage is away, the answer is a 503: a 401 would make the
-// scheduler throw away a good token.
+// authenticateTask checks a task token. If the store cannot check it, because
+// it is sealed or its storage is away, the answer is a 503: a 401 would make
+// the scheduler throw away a good token.
 func (g *gate) authenticateTask(x *exchange, raw string) error {
 	task, err := token.VerifyTask(raw, time.Now(), g.store.TaskMAC)
 	if errors.Is(err, token.ErrInvalid) {

@@ -43,8 +43,8 @@ func (h *health) ready(*exchange) (answer.Reply, error) {
 	return answer.Plain("ready")
 }
 
-// unlogged keeps the answer to a probe out of the log, which would have an error
-// each second. The server logs the reason where it happens.
+// unlogged keeps the answer to a probe out of the log, which would have an
+// error each second. The server logs the reason where it happens.
 func unlogged(err error) error {
 	p := *problem.Of(err)
 	p.Failed = false

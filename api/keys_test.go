@@ -115,7 +115,8 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 	searchForShares(t, e, append(old, share))
 }
 
-// unsealWith enters shares and demands that the last one, and no other, unseals.
+// unsealWith enters shares and demands that the last one, and no other,
+// unseals.
 func unsealWith(t *testing.T, c *client.Client, shares ...string) {
 	t.Helper()
 	for i, share := range shares {

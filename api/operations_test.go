@@ -34,7 +34,8 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/auto-unseal/default", uid: "root"}, 400, "no bootstrap key")
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", uid: "root"}, 200, `"sealed":true`)
-	// curl -d sends this type by default. keys[0] of GET /init, decrypted, unseals.
+	// curl -d sends this type by default. keys[0] of GET /init, decrypted,
+	// unseals.
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	info, err := e.api("root").InitInfo(t.Context())
 	must(t, err)
@@ -44,7 +45,8 @@ func TestSealAndUnsealOverTheWire(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
 }
 
-// TestInitReportsAnInitializedStoreBeforeBadKeys: fixing the key would not help.
+// TestInitReportsAnInitializedStoreBeforeBadKeys: fixing the key would not
+// help.
 func TestInitReportsAnInitializedStoreBeforeBadKeys(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	for _, body := range []string{`{"shares":1,"threshold":1,"pgp_keys":["####"]}`, `{"shares":2,"threshold":1,"pgp_keys":[]}`, `{}`} {

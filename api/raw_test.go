@@ -126,7 +126,8 @@ func TestARefusalReachesAClientThatWritesFirst(t *testing.T) {
 
 // TestARefusalWaitsOnlySoLongForTheRestOfABody compares with the 15 seconds of
 // drainTime: a client that sends half a body, and then nothing, gets its answer
-// after them. Without a deadline net/http would wait for ever, for a small body.
+// after them. Without a deadline net/http would wait for ever, for a small
+// body.
 func TestARefusalWaitsOnlySoLongForTheRestOfABody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true})
@@ -140,8 +141,8 @@ func TestARefusalWaitsOnlySoLongForTheRestOfABody(t *testing.T) {
 	})
 }
 
-// TestAWatchDoesNotWaitForTheRestOfABody: a watch has no deadlines, and net/http
-// reads the rest of a body before it answers.
+// TestAWatchDoesNotWaitForTheRestOfABody: a watch has no deadlines, and
+// net/http reads the rest of a body before it answers.
 func TestAWatchDoesNotWaitForTheRestOfABody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, edgeOptions{pipes: true, readTimeout: time.Second})
@@ -154,7 +155,8 @@ func TestAWatchDoesNotWaitForTheRestOfABody(t *testing.T) {
 				}
 			}
 		}
-		// One that comes does no harm: neither to the watch nor to what follows.
+		// One that comes does no harm: neither to the watch nor to what
+		// follows.
 		watch := "GET " + base + "/none?watch=&timeout=1s" + alice + "Content-Length: 5\r\n\r\nwhole"
 		got := e.raw(2, watch+"GET "+base+"/a"+alice+"\r\n")
 		if got[0].status != 304 || got[1].status != 200 {
@@ -163,8 +165,8 @@ func TestAWatchDoesNotWaitForTheRestOfABody(t *testing.T) {
 	})
 }
 
-// TestDrainingABodyIsBounded: an announced length does not make the server read for
-// ever.
+// TestDrainingABodyIsBounded: an announced length does not make the server read
+// for ever.
 func TestDrainingABodyIsBounded(t *testing.T) {
 	e := newEdge(t, edgeOptions{maxSize: 1000})
 	got := e.raw(1, "PUT "+base+"/a HTTP/1.1\r\nHost: x\r\nAuthorization: token="+tokenOf(t, "alice", "")+

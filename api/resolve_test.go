@@ -119,8 +119,8 @@ func TestResolveAJobAndAnArray(t *testing.T) {
 	if empty := e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: "[]"}, 200); empty.body != "[]" {
 		t.Errorf("an empty array gives %s", empty.body)
 	}
-	// To Marathon an id without slashes is one segment, whatever dots it has: the
-	// app group.app is not in the space group.
+	// To Marathon an id without slashes is one segment, whatever dots it has:
+	// the app group.app is not in the space group.
 	e.want(req{method: "POST", path: resolvePath, uid: "scheduler", body: `{"id":"group.app","env":{"X":{"secret":"db"}},"secrets":{"db":{"source":"group/db"}}}`},
 		422, "Secret /group/db is not accessible")
 }
@@ -582,7 +582,8 @@ func TestNothingIsResolvedWithoutItsAuditLines(t *testing.T) {
 		body := one("/group/app", "group/a")
 		must(t, os.Rename(e.audit, e.audit+".1"))
 		must(t, os.Mkdir(e.audit, 0o700))
-		// The path is compared once a second: until then lines go to the old file.
+		// The path is compared once a second: until then lines go to the old
+		// file.
 		eventually(t, func() bool {
 			got := e.do(req{method: "POST", path: resolvePath, uid: "scheduler", body: body})
 			if got.status == 503 && strings.Contains(got.body, "CANARY") {
@@ -699,6 +700,7 @@ func TestLargeBatchesWaitForMemoryBeforeTheyRead(t *testing.T) {
 	for _, q := range []req{post("resolve", pieces), post("resolve", parts), post("check", pieces)} {
 		e.want(q, 200)
 	}
-	// An answer gives its part back once it has been sent, which is when it is here.
+	// An answer gives its part back once it has been sent, which is when it is
+	// here.
 	eventually(t, func() bool { _, err := e.server.TakeAnswers(t.Context()); return err == nil })
 }

@@ -61,11 +61,11 @@ func secretReply(secret *seal.Secret, form string) (rep answer.Reply, err error)
 }
 
 const (
-	// jsonFactor is how many bytes of JSON one byte of a value may take: \u0000 is
-	// the longest spelling.
+	// jsonFactor is how many bytes of JSON one byte of a value may take: \u0000
+	// is the longest spelling.
 	jsonFactor = 6
-	// jsonSlack is room for the names, description, labels and other members that
-	// clients send, in bytes.
+	// jsonSlack is room for the names, description, labels and other members
+	// that clients send, in bytes.
 	jsonSlack = 256 << 10
 )
 

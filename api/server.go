@@ -53,7 +53,8 @@ type Config struct {
 	// Registry takes the metrics that GET /metrics serves; nil makes one.
 	Registry *prometheus.Registry
 	// Warnings returns what operators should know, such as a policy file that
-	// could not be read again. Superusers get it with the seal status. Nil: none.
+	// could not be read again. Superusers get it with the seal status. Nil:
+	// none.
 	Warnings func() []string
 	// Nodes returns the servers as they announce themselves in the storage, for
 	// GET /nodes; nil if they do not. Nothing in it is verified.
@@ -70,9 +71,9 @@ type Authenticator interface {
 }
 
 // Server answers the HTTP API. It is an http.Handler; the caller provides the
-// http.Server, which should set DisableGeneralOptionsHandler: otherwise net/http
-// itself answers "OPTIONS *" with 200, without a token, the usual headers, an
-// audit line or a metric.
+// http.Server, which should set DisableGeneralOptionsHandler: otherwise
+// net/http itself answers "OPTIONS *" with 200, without a token, the usual
+// headers, an audit line or a metric.
 type Server struct {
 	store    *seal.Store
 	log      *zap.Logger
@@ -154,13 +155,13 @@ func randomPrefix() string {
 	return hex.EncodeToString(b[:]) + "-"
 }
 
-// EndWatches answers all requests that wait for a change, and later ones at once.
-// Register it with http.Server.RegisterOnShutdown: Shutdown waits for requests,
-// and these could last for minutes.
+// EndWatches answers all requests that wait for a change, and later ones at
+// once. Register it with http.Server.RegisterOnShutdown: Shutdown waits for
+// requests, and these could last for minutes.
 func (s *Server) EndWatches() { s.watches.End() }
 
-// ServeHTTP serves one request: it finds the answer, writes the audit line of the
-// decision, and sends the answer.
+// ServeHTTP serves one request: it finds the answer, writes the audit line of
+// the decision, and sends the answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, body: body.Of(w, r), req: request{
 		Request: r, start: time.Now(),
@@ -238,8 +239,8 @@ func (s *Server) admit(x *exchange, t target) error {
 	if err == nil {
 		err = s.gate.authenticate(x)
 	}
-	// The route is found for a refused request too: the audit line says what was
-	// asked. The answer does not.
+	// The route is found for a refused request too: the audit line says what
+	// was asked. The answer does not.
 	known := x.req.resolve(t)
 	if err == nil {
 		err = known

@@ -76,8 +76,8 @@ func (h *watches) run(x *exchange, events *seal.Stream) {
 	h.audit.streamEnded(x, reason, denied)
 }
 
-// sendEvents returns why the stream ends: a reason of the client, or a problem to
-// tell the client.
+// sendEvents returns why the stream ends: a reason of the client, or a problem
+// to tell the client.
 func (h *watches) sendEvents(x *exchange, events *seal.Stream, out *watch.Events) (reason string, end *problem.Problem) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
@@ -137,8 +137,8 @@ func (h *watches) sendEvent(x *exchange, out *watch.Events, e seal.Event) error 
 	return out.Send(wire.EventChanged, wire.Event{Name: e.Path.String(), Version: e.Version, ETag: head.ETag(e.ID)})
 }
 
-// streamFolder reads the folder of a stream. The parameter is decoded already: no
-// name contains an escape.
+// streamFolder reads the folder of a stream. The parameter is decoded already:
+// no name contains an escape.
 func streamFolder(q *head.Query) (acl.Path, error) {
 	if q.Prefix.Times > 1 {
 		return acl.Path{}, problem.BadRequest("prefix may be given once")

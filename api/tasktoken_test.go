@@ -249,7 +249,8 @@ func TestUsesAreCountedUnderConcurrency(t *testing.T) {
 	}
 }
 
-// A use is recorded before the answer leaves: where it cannot be, there is none.
+// A use is recorded before the answer leaves: where it cannot be, there is
+// none.
 func TestNoAnswerWithoutRecordingItsUse(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("top", "CANARY")

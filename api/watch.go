@@ -21,8 +21,8 @@ const (
 	watchRetry = time.Second
 )
 
-// watches answers the requests that wait for changes: a watch of one secret, and
-// a stream of the changes below a folder.
+// watches answers the requests that wait for changes: a watch of one secret,
+// and a stream of the changes below a folder.
 type watches struct {
 	store  *seal.Store
 	gate   *gate
@@ -58,7 +58,8 @@ func (h *watches) watch(x *exchange) (answer.Reply, error) {
 	return rep, err
 }
 
-// awaitChange reads the secret, and reads it again whenever it may have changed.
+// awaitChange reads the secret, and reads it again whenever it may have
+// changed.
 func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (answer.Reply, error) {
 	began := time.Now()
 	defer func() { x.out.waited = time.Since(began) }()
@@ -104,8 +105,8 @@ func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (a
 	}
 }
 
-// temporary reports whether err comes from a storage that is away: a watch waits
-// for it to come back.
+// temporary reports whether err comes from a storage that is away: a watch
+// waits for it to come back.
 func temporary(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -119,9 +120,9 @@ func (c *caller) atMost(d time.Duration) time.Duration {
 }
 
 // readOnce reads the secret. It is done if that is not the known one, or cannot
-// be read for a reason that will not pass. Otherwise the reply is the answer for
-// a client whose time is over, and err says why the secret could not be read, if
-// it could not.
+// be read for a reason that will not pass. Otherwise the reply is the answer
+// for a client whose time is over, and err says why the secret could not be
+// read, if it could not.
 func (h *watches) readOnce(x *exchange, w *seal.Watch, known string) (rep answer.Reply, done bool, err error) {
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()

@@ -305,8 +305,9 @@ func TestAWatchEndsWhenItsClientLeaves(t *testing.T) {
 	})
 }
 
-// TestOneChangeWakesAllWatchers does so through real connections, on each storage
-// of one server, three times: no watcher may miss the change, and none may stay.
+// TestOneChangeWakesAllWatchers does so through real connections, on each
+// storage of one server, three times: no watcher may miss the change, and none
+// may stay.
 func TestOneChangeWakesAllWatchers(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) store.Backend{
 		"memory": func(*testing.T) store.Backend { return memory.New() },

@@ -19,8 +19,8 @@ import (
 	"secretstore/store/zk"
 )
 
-// onZooKeeper returns two servers on one storage, both unsealed, that hear of each
-// other's changes: streams from before that begin with a resync.
+// onZooKeeper returns two servers on one storage, both unsealed, that hear of
+// each other's changes: streams from before that begin with a resync.
 func onZooKeeper(t *testing.T, addr string) (a, b *edge) {
 	t.Helper()
 	backend := func() store.Backend {

@@ -14,11 +14,11 @@ const (
 	Allowed Outcome = "allowed"
 	// Denied: no valid token, or no permission.
 	Denied Outcome = "denied"
-	// Refused: permitted or not decided about, but not done because of the request
-	// itself or the state of the store (400, 404, 409, 413, sealed).
+	// Refused: permitted or not decided about, but not done because of the
+	// request itself or the state of the store (400, 404, 409, 413, sealed).
 	Refused Outcome = "refused"
-	// Failed: permitted, but the server or its storage could not do it, or does not
-	// know whether it did.
+	// Failed: permitted, but the server or its storage could not do it, or does
+	// not know whether it did.
 	Failed Outcome = "failed"
 )
 
@@ -83,8 +83,8 @@ func appendField(b []byte, name, value string) []byte {
 }
 
 // appendText escapes everything but printable ASCII: a line break in a header
-// cannot start a forged line, and neither a terminal escape nor a character that
-// changes the direction of writing can make a line look like another.
+// cannot start a forged line, and neither a terminal escape nor a character
+// that changes the direction of writing can make a line look like another.
 func appendText(b []byte, s string) []byte {
 	if len(s) > maxField {
 		s = s[:maxField]

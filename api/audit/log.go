@@ -1,9 +1,9 @@
 // Package audit writes one line of JSON for each decision of the server, and
-// returns when the operating system has the line. A line says who asked for what,
-// and how it ended; it never holds a value, a token or a key.
+// returns when the operating system has the line. A line says who asked for
+// what, and how it ended; it never holds a value, a token or a key.
 //
-// Each call makes its own write(2). There is no goroutine and no queue that could
-// lose lines in a crash of the process.
+// Each call makes its own write(2). There is no goroutine and no queue that
+// could lose lines in a crash of the process.
 package audit
 
 import (
@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// ErrNotRegular is returned by Open for a path that is a symbolic link, a device,
-// a pipe or anything else than a file: another user could choose where the lines
-// go.
+// ErrNotRegular is returned by Open for a path that is a symbolic link, a
+// device, a pipe or anything else than a file: another user could choose where
+// the lines go.
 var ErrNotRegular = errors.New("the audit log is not a regular file")
 
 // ErrClosed is returned by Append after Close.
@@ -51,8 +51,8 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // maxKept bounds a buffer that is kept, in bytes.
 const maxKept = 64 << 10
 
-// Open opens the log for appending, and creates it with mode 0600 if it does not
-// exist; an existing file keeps its mode. If the file is renamed or removed
+// Open opens the log for appending, and creates it with mode 0600 if it does
+// not exist; an existing file keeps its mode. If the file is renamed or removed
 // (logrotate), a new one is created within a second.
 func Open(path string) (*Log, error) {
 	if path == Stdout {
@@ -65,9 +65,9 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-// Append writes the entries in order, with nothing between them, and returns when
-// they are written. After an error, lines may be missing or torn, and the caller
-// must not send its answer. The next call tries again.
+// Append writes the entries in order, with nothing between them, and returns
+// when they are written. After an error, lines may be missing or torn, and the
+// caller must not send its answer. The next call tries again.
 func (l *Log) Append(entries ...*Entry) error {
 	into := buffers.Get().(*[]byte)
 	buf := appendAll((*into)[:0], entries)
@@ -92,8 +92,8 @@ func keep(into *[]byte, buf []byte) {
 }
 
 // Probe returns nil if the last write succeeded. Otherwise it tries to write a
-// line, and returns the result. With it a caller refuses an operation before that
-// has an effect which could not be audited.
+// line, and returns the result. With it a caller refuses an operation before
+// that has an effect which could not be audited.
 func (l *Log) Probe() error {
 	if !l.broken.Load() {
 		return nil
@@ -146,8 +146,9 @@ func (l *Log) writeFile(buf []byte) error {
 	return nil
 }
 
-// reopen compares the path with the open file, at most once a second, and creates
-// a new file if the old one was renamed or removed. The caller holds mu.
+// reopen compares the path with the open file, at most once a second, and
+// creates a new file if the old one was renamed or removed. The caller holds
+// mu.
 func (l *Log) reopen() error {
 	if l.path == "" {
 		return nil

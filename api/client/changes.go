@@ -33,8 +33,8 @@ type Change struct {
 	ETag    string // of the new value; "" if Deleted
 }
 
-// ChangesOptions say how changes are followed. The zero value follows those that
-// the caller itself may list.
+// ChangesOptions say how changes are followed. The zero value follows those
+// that the caller itself may list.
 type ChangesOptions struct {
 	// Service, if not nil, limits the changes to secrets that this service may
 	// read, as in GetOptions.
@@ -45,11 +45,11 @@ type ChangesOptions struct {
 }
 
 // Changes yields the changes of the secrets below a folder, "" for the root, as
-// they happen, over one connection. The server ends a stream that is not read for
-// 15 seconds. The sequence ends with an error: ErrDenied,
-// ErrUnauthorized or ErrSealed if the server no longer permits it, ErrUnavailable
-// if the server stops, that of the connection if it breaks, or that of ctx. A
-// caller that follows changes for long calls it again, with Resume.
+// they happen, over one connection. The server ends a stream that is not read
+// for 15 seconds. The sequence ends with an error: ErrDenied, ErrUnauthorized
+// or ErrSealed if the server no longer permits it, ErrUnavailable if the server
+// stops, that of the connection if it breaks, or that of ctx. A caller that
+// follows changes for long calls it again, with Resume.
 func (c *Client) Changes(ctx context.Context, folder string, o ChangesOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		ctx, cancel := context.WithCancelCause(ctx)

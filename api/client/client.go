@@ -3,9 +3,9 @@
 //
 // Client makes single calls: it has one method for each endpoint, and therefore
 // many. Store keeps a few secrets in memory, follows their changes, and keeps
-// serving the last known values while the server is away: it is for services that
-// run for long. Retry repeats calls. Errors match the sentinels of this package
-// with errors.Is, whichever call they come from.
+// serving the last known values while the server is away: it is for services
+// that run for long. Retry repeats calls. Errors match the sentinels of this
+// package with errors.Is, whichever call they come from.
 //
 // The client holds a token only for the length of a request, and puts neither
 // tokens nor values into its errors.
@@ -49,15 +49,15 @@ type Config struct {
 	Token func(context.Context) (string, error)
 	// TLS is used for https; nil is the system's roots.
 	TLS *tls.Config
-	// SingleUse gives each request its own connection. Without it, net/http itself
-	// repeats a GET or HEAD whose reused connection breaks before an answer. No byte
-	// of any other request is ever sent twice.
+	// SingleUse gives each request its own connection. Without it, net/http
+	// itself repeats a GET or HEAD whose reused connection breaks before an
+	// answer. No byte of any other request is ever sent twice.
 	SingleUse bool
 	// Retries is how often a request is repeated after a Temporary error, with
-	// the pauses of Retry; 0 repeats nothing. A read is repeated after each such
-	// error, a change only if the store says that it did not happen. A PUT with
-	// an unknown outcome is ErrUnknown at once: a caller that repeats it may
-	// find its own secret as ErrExists.
+	// the pauses of Retry; 0 repeats nothing. A read is repeated after each
+	// such error, a change only if the store says that it did not happen. A PUT
+	// with an unknown outcome is ErrUnknown at once: a caller that repeats it
+	// may find its own secret as ErrExists.
 	Retries int
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
@@ -65,8 +65,8 @@ type Config struct {
 
 // Client calls one store of one server. Its methods may be called from many
 // goroutines. They return *Error if the server refuses a request, and repeat
-// nothing unless Config.Retries says so: after a failed change, the caller has to
-// find out whether it had an effect.
+// nothing unless Config.Retries says so: after a failed change, the caller has
+// to find out whether it had an effect.
 type Client struct {
 	base      *url.URL // without /secrets/v1
 	store     string
@@ -145,8 +145,8 @@ type answer struct {
 	body   []byte
 }
 
-// send makes the request. Every status but 2xx is an *Error; otherwise the caller
-// closes the body.
+// send makes the request. Every status but 2xx is an *Error; otherwise the
+// caller closes the body.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	req, err := c.request(ctx, k)
 	if err != nil {

@@ -214,8 +214,8 @@ func TestNothingIsRepeated(t *testing.T) {
 	}
 }
 
-// TestStatusLinesCannotControlATerminal has a server with control characters where
-// net/http takes any text.
+// TestStatusLinesCannotControlATerminal has a server with control characters
+// where net/http takes any text.
 func TestStatusLinesCannotControlATerminal(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()

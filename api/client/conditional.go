@@ -7,16 +7,16 @@ import (
 	"secretstore/api/wire"
 )
 
-// Conditional changes a secret only if it still has the value that the caller has
-// read. If another writer was first, the result is ErrChanged, and nothing has
-// happened.
+// Conditional changes a secret only if it still has the value that the caller
+// has read. If another writer was first, the result is ErrChanged, and nothing
+// has happened.
 type Conditional struct {
 	client *Client
 	etag   string
 }
 
-// IfMatch returns changes that need the given ETag of a Secret. "*" is any value,
-// as for changes without a condition.
+// IfMatch returns changes that need the given ETag of a Secret. "*" is any
+// value, as for changes without a condition.
 func (c *Client) IfMatch(etag string) Conditional { return Conditional{c, etag} }
 
 // UpdateText is Client.UpdateText. ErrChanged, ErrNotFound.

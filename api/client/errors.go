@@ -35,7 +35,8 @@ type Error struct {
 	Status      int    // HTTP status code
 	Title       string // "404 Not Found"
 	Description string // what to do next, in the server's words
-	// RetryAfter is how long the server asks the client to wait; 0 if it does not.
+	// RetryAfter is how long the server asks the client to wait; 0 if it does
+	// not.
 	RetryAfter time.Duration
 	RequestID  string        // of the request in the server's log and audit log
 	age        time.Duration // of a 304: as in Secret
@@ -105,7 +106,8 @@ func readError(res *http.Response) *Error {
 		e.Title, e.Description = printable(doc.Title), printable(doc.Description)
 		return e
 	}
-	// Not from the secret store but from a proxy before it, or from another server.
+	// Not from the secret store but from a proxy before it, or from another
+	// server.
 	e.Description = "the answer is not from a secret store: is this its address?"
 	return e
 }

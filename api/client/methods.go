@@ -18,8 +18,8 @@ type Secret struct {
 	Value []byte
 	// Binary: it is stored as bytes, not as text.
 	Binary bool
-	// ETag identifies the value, for IfMatch and GetOptions.IfNoneMatch. Each write
-	// changes it.
+	// ETag identifies the value, for IfMatch and GetOptions.IfNoneMatch. Each
+	// write changes it.
 	ETag string
 	// Only text secrets have the following.
 	Description string
@@ -31,16 +31,16 @@ type Secret struct {
 	Age time.Duration
 }
 
-// GetOptions say how a secret is read. The zero value reads the current value for
-// the caller itself.
+// GetOptions say how a secret is read. The zero value reads the current value
+// for the caller itself.
 type GetOptions struct {
-	// Service, if not nil, is the service on whose behalf the secret is read; ""
-	// is the root service.
+	// Service, if not nil, is the service on whose behalf the secret is read;
+	// "" is the root service.
 	Service *string
 	// Latest asks the storage itself, not a cache.
 	Latest bool
-	// IfNoneMatch is the ETag of the value that the caller has, or "". If the value
-	// is still the same, the result is ErrNotModified.
+	// IfNoneMatch is the ETag of the value that the caller has, or "". If the
+	// value is still the same, the result is ErrNotModified.
 	IfNoneMatch string
 	// Version is the version of the secret; 0 is the current one.
 	Version uint64
@@ -66,7 +66,8 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	return secretOf(ans)
 }
 
-// readHeader returns the header of a read, on behalf of service if it is not nil.
+// readHeader returns the header of a read, on behalf of service if it is not
+// nil.
 func readHeader(service *string) http.Header {
 	h := http.Header{"Accept": {wire.TypeJSON + ", " + wire.TypeBinary}}
 	if service != nil {
@@ -216,13 +217,14 @@ func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: &key})
 }
 
-// ResetUnseal makes the server forget the shares entered so far. Superusers only.
+// ResetUnseal makes the server forget the shares entered so far. Superusers
+// only.
 func (c *Client) ResetUnseal(ctx context.Context) (wire.SealStatus, error) {
 	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Reset: true})
 }
 
-// AutoUnseal unseals with the bootstrap key in the storage. encrypted is a key of
-// InitInfo, or "" for the one in the storage. Superusers only.
+// AutoUnseal unseals with the bootstrap key in the storage. encrypted is a key
+// of InitInfo, or "" for the one in the storage. Superusers only.
 func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealStatus, error) {
 	k := call{method: http.MethodPut, path: c.ofStore("/auto-unseal")}
 	if encrypted == "" {

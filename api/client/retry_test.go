@@ -20,8 +20,8 @@ import (
 
 const ownProblem = `{"title":"503 Service Unavailable","description":"`
 
-// TestWhatIsRepeated: reads that may succeed soon, and changes that the store says
-// did not happen.
+// TestWhatIsRepeated: reads that may succeed soon, and changes that the store
+// says did not happen.
 func TestWhatIsRepeated(t *testing.T) {
 	get := func(c *client.Client) error { _, err := c.Get(t.Context(), "a", client.GetOptions{}); return err }
 	resolve := func(c *client.Client) error {

@@ -15,8 +15,8 @@ import (
 const (
 	// readAtOnce bounds the reads of NewStore that are under way.
 	readAtOnce = 8
-	// pollEvery is the pause between requests to a server that answers a watch at
-	// once without a change: an old one, which does not know watches.
+	// pollEvery is the pause between requests to a server that answers a watch
+	// at once without a change: an old one, which does not know watches.
 	pollEvery = 10 * time.Second
 )
 
@@ -27,15 +27,15 @@ type StoreConfig struct {
 	// Service is as in GetOptions.
 	Service *string
 	// OnChange, if not nil, is called after a secret was created, changed or
-	// deleted: one call at a time, from a goroutine of the Store. It may call Get,
-	// and must not call Close.
+	// deleted: one call at a time, from a goroutine of the Store. It may call
+	// Get, and must not call Close.
 	OnChange func(path string)
 }
 
 // Store keeps a few secrets in memory and follows their changes, with one watch
-// for each. While the server is away or sealed, it returns the last known values
-// and their age. Make it with NewStore, and close it. Its methods may be called
-// from many goroutines.
+// for each. While the server is away or sealed, it returns the last known
+// values and their age. Make it with NewStore, and close it. Its methods may be
+// called from many goroutines.
 type Store struct {
 	client  *Client
 	cfg     StoreConfig
@@ -101,8 +101,8 @@ func keptAs(path string) string {
 
 // Get returns a secret without asking the server. Its Age is 0 while the server
 // confirms the value with a watch, and otherwise how long ago it last did; Away
-// says why. ErrNotFound if the secret does not exist, ErrDenied if the permission
-// to read it was withdrawn, ErrNotKept.
+// says why. ErrNotFound if the secret does not exist, ErrDenied if the
+// permission to read it was withdrawn, ErrNotKept.
 //
 // The value is shared with other callers and must not be changed.
 func (s *Store) Get(path string) (Secret, error) {
@@ -122,8 +122,8 @@ func (s *Store) Get(path string) (Secret, error) {
 	return secret, nil
 }
 
-// Away returns why the server does not confirm the value of a secret now, or nil
-// if it does. ErrNotKept.
+// Away returns why the server does not confirm the value of a secret now, or
+// nil if it does. ErrNotKept.
 func (s *Store) Away(path string) error {
 	h := s.held[keptAs(path)]
 	if h == nil {
@@ -179,8 +179,8 @@ func (s *Store) known(h *held) (etag string, away bool) {
 	return h.secret.ETag, h.away != nil
 }
 
-// take keeps the result of a read or a watch, and returns whether the secret has
-// changed, or the failure if the result says nothing about the secret.
+// take keeps the result of a read or a watch, and returns whether the secret
+// has changed, or the failure if the result says nothing about the secret.
 func (s *Store) take(h *held, secret Secret, err error) (changed bool, failed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -379,8 +379,8 @@ func TestNewStoreFailsWhereASecretCannotBeRead(t *testing.T) {
 	})
 }
 
-// TestAServerThatDoesNotWaitIsNotAskedInALoop: an older release does not know the
-// parameter watch, and answers at once with what it has.
+// TestAServerThatDoesNotWaitIsNotAskedInALoop: an older release does not know
+// the parameter watch, and answers at once with what it has.
 func TestAServerThatDoesNotWaitIsNotAskedInALoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32

@@ -22,8 +22,8 @@ func (c *Client) DeleteVersion(ctx context.Context, path string, version uint64)
 	return err
 }
 
-// Undelete restores a deleted secret. ErrNotFound if there is none; ErrExists if
-// another has been created in its place.
+// Undelete restores a deleted secret. ErrNotFound if there is none; ErrExists
+// if another has been created in its place.
 func (c *Client) Undelete(ctx context.Context, path string) error {
 	_, err := c.do(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
 	return err

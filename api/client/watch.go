@@ -12,13 +12,13 @@ import (
 const (
 	// defaultWatch is how long a watch waits by default.
 	defaultWatch = time.Minute
-	// watchGrace is how much later the answer may come before the connection counts
-	// as dead.
+	// watchGrace is how much later the answer may come before the connection
+	// counts as dead.
 	watchGrace = 30 * time.Second
 )
 
-// WatchOptions say how a secret is watched. The zero value watches for the caller
-// itself.
+// WatchOptions say how a secret is watched. The zero value watches for the
+// caller itself.
 type WatchOptions struct {
 	// Service is as in GetOptions.
 	Service *string

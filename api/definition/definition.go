@@ -66,12 +66,12 @@ const (
 // Reference is one place where a definition names a secret.
 type Reference struct {
 	Use Use
-	// Secret is the name, and Entry its index in Secrets, or -1 if there is no such
-	// entry.
+	// Secret is the name, and Entry its index in Secrets, or -1 if there is no
+	// such entry.
 	Secret string
 	Entry  int
-	// Container is the container of a pod; "" for all containers of the pod, and
-	// for other definitions.
+	// Container is the container of a pod; "" for all containers of the pod,
+	// and for other definitions.
 	Container string
 	// Target is the name of the variable, the path of the file, or the name of
 	// the volume; "" for a pull config.
@@ -208,8 +208,8 @@ func (d *Definition) PullConfigOf(container string) (Reference, bool) {
 	return Reference{}, false
 }
 
-// PullConfig returns the only pull config of the definition, and whether there is
-// one. There is none if the containers of a pod have different ones.
+// PullConfig returns the only pull config of the definition, and whether there
+// is one. There is none if the containers of a pod have different ones.
 func (d *Definition) PullConfig() (Reference, bool) {
 	var found Reference
 	for _, r := range d.References {

@@ -5,6 +5,6 @@
 // values of environment variables, for these may be secrets that are not in the
 // store. Its errors name members by their position and repeat no content.
 //
-// A document may come from an attacker. The caller bounds its size; this package
-// bounds its tokens, its depth and the length of its names.
+// A document may come from an attacker. The caller bounds its size; this
+// package bounds its tokens, its depth and the length of its names.
 package definition

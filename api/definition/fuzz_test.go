@@ -12,9 +12,9 @@ import (
 )
 
 // FuzzParse: every reference names an entry of "secrets" or is reported as
-// undefined; no secret that a container would get is left out of Wanted; a plain
-// reading of the JSON finds the same variables; and nothing is refused in words
-// of the document.
+// undefined; no secret that a container would get is left out of Wanted; a
+// plain reading of the JSON finds the same variables; and nothing is refused in
+// words of the document.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"/group/app","env":{"DB":{"secret":"db"},"X":{"secret":"none"},"PLAIN":"v"},"secrets":{"db":{"source":"/group/db"},"bad":{"source":"../x"}}}`,

@@ -13,9 +13,9 @@ import (
 // Parse reads one definition, or an array of them, which several reports.
 //
 // It refuses ambiguous documents: invalid JSON or UTF-8, duplicate names, known
-// members of a wrong type, a document that is an app and a job at once. It skips
-// members that it does not know. Errors are *Error, or acl.ErrInvalidService for
-// an invalid id, such as one with `..`.
+// members of a wrong type, a document that is an app and a job at once. It
+// skips members that it does not know. Errors are *Error, or
+// acl.ErrInvalidService for an invalid id, such as one with `..`.
 //
 // Sources that are not valid paths, and names without an entry, are left to the
 // caller.
@@ -85,8 +85,9 @@ func (r *reader) definition(raw jsontext.Value, where string) (*Definition, erro
 	if forms > 1 {
 		return nil, bad(where, `must have only one of "containers" (a pod), "run" (a job) and "service"`)
 	}
-	// A caller that passes a definition on has checked the id that the scheduler
-	// uses: a member that the scheduler ignores must not change the service.
+	// A caller that passes a definition on has checked the id that the
+	// scheduler uses: a member that the scheduler ignores must not change the
+	// service.
 	id, parts := v[6], v[7:]
 	if !absent(v[0]) && !absent(id) {
 		return nil, bad(where, `must not have both "id" and "service"`)
@@ -187,8 +188,8 @@ func (r *reader) plain(raw jsontext.Value, where string) (*Definition, error) {
 	return b.done()
 }
 
-// marathonID reads the id of an app or pod. Only slashes separate its components:
-// to Marathon prod.db is /prod.db, and not in the space prod.
+// marathonID reads the id of an app or pod. Only slashes separate its
+// components: to Marathon prod.db is /prod.db, and not in the space prod.
 func marathonID(raw jsontext.Value, where string) (acl.Service, error) {
 	id, err := definitionID(raw, where)
 	if err != nil {

@@ -165,7 +165,8 @@ func TestAmbiguousDocumentsAreRefused(t *testing.T) {
 		{`[` + strings.Repeat("1,", 60000) + `1]`, "too many members"},
 		{`{"id":"/a","run":{},"containers":[]}`, "only one of"},
 		{`{"id":"/a","run":{},"service":"/b"}`, "only one of"},
-		// To Marathon, which knows neither "service" nor "run", these are of /a and /a.b.
+		// To Marathon, which knows neither "service" nor "run", these are of /a
+		// and /a.b.
 		{`{"id":"/a","service":"/b","secrets":{"s":{"source":"b/s"}}}`, `both "id" and "service"`},
 		{`{"id":"a.b","run":{},"env":{"X":{"secret":"s"}},"secrets":{"s":{"source":"a/s"}}}`, "at once"},
 		{`{"id":"a.b","run":{},"container":{}}`, "at once"},

@@ -23,8 +23,8 @@ const (
 	maxFilePath = 1024
 )
 
-// Error says what is wrong with a document, and where. It repeats nothing of the
-// document but the names of members that this package knows.
+// Error says what is wrong with a document, and where. It repeats nothing of
+// the document but the names of members that this package knows.
 type Error struct {
 	Where string // such as [2].container.volumes[0].secret; "" for all of it
 	What  string
@@ -46,8 +46,8 @@ const (
 )
 
 // validate reads the whole document. It accepts one JSON value with distinct
-// names, in valid UTF-8, within the bounds. The functions below read parts of it
-// and need not check the syntax again.
+// names, in valid UTF-8, within the bounds. The functions below read parts of
+// it and need not check the syntax again.
 func validate(doc []byte) error {
 	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
 	for tokens := 0; ; tokens++ {

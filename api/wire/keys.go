@@ -7,8 +7,8 @@ type RekeyRequest struct {
 	Shares    int      `json:"shares"`
 	Threshold int      `json:"threshold"`
 	PGPKeys   []string `json:"pgp_keys"` // as in InitRequest, of the new holders
-	// Current are shares of the present unseal key, as gpg prints them: as many as
-	// its threshold if it has several holders, and none otherwise.
+	// Current are shares of the present unseal key, as gpg prints them: as many
+	// as its threshold if it has several holders, and none otherwise.
 	Current []string `json:"current,omitempty"`
 	// Rotate also makes a new root key and rotates all records.
 	Rotate bool `json:"rotate,omitzero"`
@@ -56,8 +56,8 @@ type Rotation struct {
 	Done  int64  `json:"records_done"`  // of them, under Term
 	State string `json:"state"`         // "idle", "running", "verifying" or "blocked"
 	Terms int    `json:"terms"`         // how many data keys there are
-	// Damaged is the number of records that no key opens, and DamagedRecord names
-	// one of them. The older data keys are kept while there are any.
+	// Damaged is the number of records that no key opens, and DamagedRecord
+	// names one of them. The older data keys are kept while there are any.
 	Damaged       int64  `json:"records_damaged,omitempty"`
 	DamagedRecord string `json:"damaged_record,omitempty"`
 }
@@ -85,12 +85,13 @@ type KeyHolder struct {
 	// UserID is in the key itself, and is not verified. "" if there is none.
 	UserID    string `json:"user_id"`
 	Algorithm string `json:"algorithm"` // of the key that encrypts, such as "RSA 4096"
-	// Expires is from when nothing can be encrypted to the key; null is never. It
-	// still opens older messages.
+	// Expires is from when nothing can be encrypted to the key; null is never.
+	// It still opens older messages.
 	Expires *time.Time `json:"expires"`
-	// Warning is about a key that expires soon or has expired; "" if there is none.
+	// Warning is about a key that expires soon or has expired; "" if there is
+	// none.
 	Warning string `json:"warning"`
-	// Problem is why a new unseal key cannot be encrypted to this holder; "" if it
-	// can.
+	// Problem is why a new unseal key cannot be encrypted to this holder; "" if
+	// it can.
 	Problem string `json:"problem"`
 }

@@ -16,23 +16,24 @@ type SecretSource struct {
 // Resolved is the answer to POST /resolve for one definition.
 type Resolved struct {
 	Service string `json:"service"`
-	// Env are environment variables. For a pod they are those that are the same in
-	// all containers that set them; Containers has all of each container.
+	// Env are environment variables. For a pod they are those that are the same
+	// in all containers that set them; Containers has all of each container.
 	Env   map[string]string `json:"env"`
 	Files []ResolvedFile    `json:"files"` // never null on the wire
-	// PullConfig is for pulling the image; for a pod it is set if all containers
-	// that have one have the same.
+	// PullConfig is for pulling the image; for a pod it is set if all
+	// containers that have one have the same.
 	PullConfig *ResolvedPullConfig `json:"pull_config,omitempty"`
 	// Containers are those of a pod, by name.
 	Containers map[string]ResolvedContainer `json:"containers,omitempty"`
-	// Secrets are those of a ResolveRequest, by its names; absent for other forms.
+	// Secrets are those of a ResolveRequest, by its names; absent for other
+	// forms.
 	Secrets map[string]ResolvedSecret `json:"secrets,omitempty"`
 }
 
 // ResolvedFile is a secret to be written to a file.
 type ResolvedFile struct {
-	// Path is that of the definition: relative to the sandbox, or absolute in the
-	// container; it does not contain `..`.
+	// Path is that of the definition: relative to the sandbox, or absolute in
+	// the container; it does not contain `..`.
 	Path      string `json:"path"`
 	Container string `json:"container"` // of a pod; "" elsewhere
 	Value     []byte `json:"value_base64"`

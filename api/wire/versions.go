@@ -14,8 +14,8 @@ type Versions struct {
 type Version struct {
 	Version uint64 `json:"version"` // counts the writes since the create, from 1
 	ETag    string `json:"etag"`    // with its quotes, as in the header of that name
-	// Written is in UTC, to the second; null for values of an older release, which
-	// did not keep it.
+	// Written is in UTC, to the second; null for values of an older release,
+	// which did not keep it.
 	Written *time.Time `json:"written"`
 	Kind    string     `json:"kind"`    // "text" or "binary"
 	Bytes   uint64     `json:"bytes"`   // of the value

@@ -16,8 +16,8 @@ const (
 	ServiceHeader = "X-Service-Id"
 	ServiceParam  = "service"
 	// WatchParam is the ETag of the value that a client has while it waits for
-	// another, for TimeoutParam at most. PrefixParam is the folder of a stream of
-	// changes.
+	// another, for TimeoutParam at most. PrefixParam is the folder of a stream
+	// of changes.
 	WatchParam   = "watch"
 	TimeoutParam = "timeout"
 	PrefixParam  = "prefix"
@@ -50,8 +50,8 @@ type Secret struct {
 	Created string `json:"created,omitempty"`
 }
 
-// SecretWrite is the body of PUT and PATCH for a text secret. Nil metadata stays
-// unchanged.
+// SecretWrite is the body of PUT and PATCH for a text secret. Nil metadata
+// stays unchanged.
 type SecretWrite struct {
 	Value       string    `json:"value"`
 	Description *string   `json:"description,omitempty"`
@@ -76,8 +76,8 @@ type Backend struct {
 	Sealed      bool   `json:"sealed"`
 	// UUID identifies the store, for clients that pin it; absent before init.
 	UUID string `json:"uuid,omitempty"`
-	// Development marks a store of "secretstore server --dev", which may be thrown
-	// away; absent otherwise.
+	// Development marks a store of "secretstore server --dev", which may be
+	// thrown away; absent otherwise.
 	Development bool `json:"development,omitzero"`
 }
 
@@ -89,7 +89,8 @@ type Backends struct {
 // Nodes is the answer to GET /nodes: the servers of the store, as described in
 // the storage by themselves, or by others in their name. Nothing in it is
 // verified. A client shows it to people and never connects to an address in it:
-// an attacker who can write to the storage could collect shares and tokens there.
+// an attacker who can write to the storage could collect shares and tokens
+// there.
 type Nodes struct {
 	Array []Node `json:"array"` // never null on the wire
 	// Ignored is the number of malformed entries.
@@ -130,9 +131,9 @@ type InitRequest struct {
 	// PGPKeys are base64 of binary or armored public keys, one for each
 	// share; white space anywhere is ignored.
 	PGPKeys []string `json:"pgp_keys"`
-	// Replace replaces a recent init; it is the first of the keys in its answer.
-	// Only the same principal can do so, on the same server, within 15 minutes, and
-	// while nobody has unsealed the store.
+	// Replace replaces a recent init; it is the first of the keys in its
+	// answer. Only the same principal can do so, on the same server, within 15
+	// minutes, and while nobody has unsealed the store.
 	Replace string `json:"replace,omitempty"`
 }
 
@@ -176,8 +177,8 @@ type TaskTokenRequest struct {
 	Service string `json:"service"`
 	// TTL is how long the token lives, as in "90s" or "2h"; "" is 60s.
 	TTL string `json:"ttl,omitempty"`
-	// Uses is how often it can be used, on all servers together: 0 is any number
-	// of times while it lives, nil is once.
+	// Uses is how often it can be used, on all servers together: 0 is any
+	// number of times while it lives, nil is once.
 	Uses *int `json:"uses,omitempty"`
 }
 

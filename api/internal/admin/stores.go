@@ -101,7 +101,8 @@ func (h *Stores) Init(ctx context.Context, who Caller, req wire.InitRequest) (wi
 	return wire.InitResult{Keys: notNil(info.Keys), Fingerprints: notNil(info.Fingerprints)}, err
 }
 
-// Unseal takes one share of the unseal key, or forgets the shares entered so far.
+// Unseal takes one share of the unseal key, or forgets the shares entered so
+// far.
 func (h *Stores) Unseal(ctx context.Context, who Caller, req wire.UnsealRequest) (wire.SealStatus, error) {
 	if req.Reset == (req.Key != nil) {
 		return wire.SealStatus{}, problem.BadRequest(BadUnseal)

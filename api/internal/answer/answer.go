@@ -24,8 +24,8 @@ type Reply struct {
 	ContentType string
 	ETag        string // with its quotes; "" is none
 	Body        []byte
-	// More returns what follows the body, piece by piece, and nil at the end; for
-	// answers that do not fit into memory. Nil for all others.
+	// More returns what follows the body, piece by piece, and nil at the end;
+	// for answers that do not fit into memory. Nil for all others.
 	More func() ([]byte, error)
 	// Stream, if not nil, sends what follows the head, until the stream ends.
 	Stream func()
@@ -78,17 +78,17 @@ func Of(p *problem.Problem) Reply {
 func Title(status int) string { return strconv.Itoa(status) + " " + http.StatusText(status) }
 
 const (
-	// writeMinRate is the slowest download of a large answer, in bytes a second,
-	// after writeGrace.
+	// writeMinRate is the slowest download of a large answer, in bytes a
+	// second, after writeGrace.
 	writeMinRate = 32 << 10
 	writeGrace   = 15 * time.Second
 	// largeAnswer is larger than the kernel's buffers may hold, in bytes.
 	largeAnswer = 64 << 10
 )
 
-// Send sends the answer to r. A connection whose deadlines were lifted needs one
-// for any answer. If the answer is sent while it is made, and that fails, Send
-// changes rep to the failure and marks it as broken.
+// Send sends the answer to r. A connection whose deadlines were lifted needs
+// one for any answer. If the answer is sent while it is made, and that fails,
+// Send changes rep to the failure and marks it as broken.
 func Send(w http.ResponseWriter, r *http.Request, id string, noDeadline bool, rep *Reply) {
 	setHeader(w.Header(), id, rep)
 	switch {
@@ -118,9 +118,9 @@ func setHeader(h http.Header, id string, rep *Reply) {
 	if rep.ETag != "" {
 		h.Set("ETag", rep.ETag)
 	}
-	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 could only have that of
-	// the body which it saves. All other answers of a known length have one: empty
-	// chunked bodies confuse clients with connection pools.
+	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 could only have
+	// that of the body which it saves. All other answers of a known length have
+	// one: empty chunked bodies confuse clients with connection pools.
 	if rep.Status != http.StatusNoContent && rep.Status != http.StatusNotModified && rep.More == nil && rep.Stream == nil {
 		h.Set("Content-Length", strconv.Itoa(len(rep.Body)))
 	}

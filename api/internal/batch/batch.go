@@ -1,9 +1,9 @@
-// Package batch answers POST /resolve and POST /check: it reads the secrets that
-// the tasks of one or several definitions need.
+// Package batch answers POST /resolve and POST /check: it reads the secrets
+// that the tasks of one or several definitions need.
 //
-// A batch is parsed, authorized, and then read, in this order. Authorize decides
-// about each definition and each secret before any secret is read, so that
-// neither a refusal nor the time it takes tells whether a secret exists.
+// A batch is parsed, authorized, and then read, in this order. Authorize
+// decides about each definition and each secret before any secret is read, so
+// that neither a refusal nor the time it takes tells whether a secret exists.
 package batch
 
 import (
@@ -52,8 +52,8 @@ type key struct {
 	path    acl.Path
 }
 
-// Read is one secret that a service needs, the decision about it, and its value.
-// The decision about a definition of an array is a Read without a path.
+// Read is one secret that a service needs, the decision about it, and its
+// value. The decision about a definition of an array is a Read without a path.
 type Read struct {
 	Service  acl.Service
 	Path     acl.Path
@@ -87,9 +87,9 @@ func Parse(body []byte) (*Batch, error) {
 }
 
 // Authorize decides for each definition whether the principal may fetch secrets
-// for its service, and then for each secret whether the service may have it. It returns
-// the decision about the only definition, or about the first that is denied, with
-// its service; of is nil for an array that is allowed.
+// for its service, and then for each secret whether the service may have it. It
+// returns the decision about the only definition, or about the first that is
+// denied, with its service; of is nil for an array that is allowed.
 func (b *Batch) Authorize(policy *acl.Policy, who acl.Principal) (of *acl.Service, d acl.Decision) {
 	for i := range b.defs {
 		def := &b.defs[i]

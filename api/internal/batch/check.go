@@ -15,16 +15,16 @@ const (
 	// maxEnvString is the longest environment variable of a program on Linux,
 	// with its name, the = and the NUL at its end (MAX_ARG_STRLEN).
 	maxEnvString = 128 << 10
-	// maxEnvTotal bounds the arguments and environment of a program together, in
-	// bytes, with the usual limit of 8 MiB for its stack.
+	// maxEnvTotal bounds the arguments and environment of a program together,
+	// in bytes, with the usual limit of 8 MiB for its stack.
 	maxEnvTotal = 2 << 20
 	// envSlot is the size of the pointer to each variable.
 	envSlot = 8
 )
 
 // Check returns everything that would keep the tasks of the definitions from
-// their secrets, and what looks like a mistake. It holds no value. age is that of
-// the oldest value that was read.
+// their secrets, and what looks like a mistake. It holds no value. age is that
+// of the oldest value that was read.
 func (b *Batch) Check(ctx context.Context, from *Source) (found []wire.Finding, age time.Duration, err error) {
 	f := &findings{batch: b, facts: make(map[*Read]*facts, len(b.secrets)), all: []wire.Finding{}}
 	for _, r := range b.secrets {

@@ -16,8 +16,8 @@ import (
 )
 
 // Resolve returns, in the form of wire.Resolved, all secrets that the tasks of
-// the definitions need, or an error if they cannot have one of them. age is that
-// of the oldest value.
+// the definitions need, or an error if they cannot have one of them. age is
+// that of the oldest value.
 func (b *Batch) Resolve(ctx context.Context, from *Source) (answer []byte, age time.Duration, err error) {
 	for i := range b.defs {
 		if err := b.refuse(&b.defs[i]); err != nil {
@@ -54,8 +54,8 @@ func (b *Batch) Resolve(ctx context.Context, from *Source) (answer []byte, age t
 }
 
 // inaccessible is the one answer for a secret that is missing and for one that
-// the service may not have; clients match its beginning. The audit log tells the
-// two apart.
+// the service may not have; clients match its beginning. The audit log tells
+// the two apart.
 func inaccessible(p acl.Path) error {
 	return problem.Unprocessable("Secret /" + p.String() + " is not accessible: a secret must exist, and its folder be the service's id or a parent of it; " +
 		"POST the same to /secrets/v1/check/default, or run `secretstore check`, for all findings")
@@ -117,8 +117,8 @@ func (v *resolved) value(r definition.Reference) *value {
 	return &v.batch.read(v.def, v.def.Secrets[r.Entry]).value
 }
 
-// refuse returns why the tasks cannot have the secrets, now that these have been
-// read.
+// refuse returns why the tasks cannot have the secrets, now that these have
+// been read.
 func (v *resolved) refuse() error {
 	for _, w := range v.def.Wanted() {
 		switch r := v.batch.read(v.def, w); {
@@ -194,8 +194,8 @@ func (v *resolved) size() int64 {
 	return n
 }
 
-// appendAll appends the answer piece by piece rather than marshaling it, so that
-// values are copied once. Its form is wire.Resolved.
+// appendAll appends the answer piece by piece rather than marshaling it, so
+// that values are copied once. Its form is wire.Resolved.
 func appendAll(b []byte, all []resolved, several bool) (_ []byte, err error) {
 	if several {
 		b = append(b, '[')

@@ -103,9 +103,9 @@ func (b *Body) read(size int64, limit Limit) ([]byte, error) {
 	return buf, nil
 }
 
-// Skip reads and drops a body that the endpoint does not need, while there still
-// is a deadline for it: net/http reads the rest of a body before it sends an
-// answer, and would wait for ever once LiftDeadlines was called.
+// Skip reads and drops a body that the endpoint does not need, while there
+// still is a deadline for it: net/http reads the rest of a body before it sends
+// an answer, and would wait for ever once LiftDeadlines was called.
 func (b *Body) Skip() error {
 	switch n, err := io.CopyN(io.Discard, b.r.Body, skipped+1); {
 	case n > skipped:

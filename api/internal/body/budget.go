@@ -1,8 +1,8 @@
 // Package body reads the bodies of requests in bounded memory and time.
 //
-// All large bodies of a server share one budget of bytes. The answers that small
-// requests can make large have another: a client that reads its answer slowly
-// must not keep others from writing.
+// All large bodies of a server share one budget of bytes. The answers that
+// small requests can make large have another: a client that reads its answer
+// slowly must not keep others from writing.
 package body
 
 import (
@@ -20,9 +20,9 @@ const (
 	BudgetBytes = 512 << 20
 	// budgetWait is how long a request waits for its part of a budget.
 	budgetWait = 4 * time.Second
-	// Small is the size up to which bodies and answers are free, in bytes. It is
-	// less than their connection costs, and an unseal does not wait for large
-	// values.
+	// Small is the size up to which bodies and answers are free, in bytes. It
+	// is less than their connection costs, and an unseal does not wait for
+	// large values.
 	Small = 64 << 10
 )
 

@@ -13,11 +13,11 @@ const (
 	drainTime = grace
 )
 
-// Drain reads and drops the rest of the body of a request that was refused. Most
-// clients write the whole body before they read the answer: without this they
-// would see a broken connection and never learn the reason. (net/http drains
-// 256 KiB.) It keeps nothing in memory; a client that sends more than drainMost
-// sees the broken connection.
+// Drain reads and drops the rest of the body of a request that was refused.
+// Most clients write the whole body before they read the answer: without this
+// they would see a broken connection and never learn the reason. (net/http
+// drains 256 KiB.) It keeps nothing in memory; a client that sends more than
+// drainMost sees the broken connection.
 func (b *Body) Drain() {
 	switch {
 	case b.r.Body == nil || b.r.Body == http.NoBody || b.r.ContentLength > drainMost:
@@ -36,6 +36,7 @@ func (b *Body) Drain() {
 	if _, err := io.CopyN(io.Discard, b.r.Body, drainMost); err == io.EOF {
 		ctl.SetReadDeadline(time.Time{}) // the connection serves further requests
 	}
-	// Otherwise the client has gone, is too slow or sends too much. The deadline
-	// stays: net/http itself reads the rest of a small body before it answers.
+	// Otherwise the client has gone, is too slow or sends too much. The
+	// deadline stays: net/http itself reads the rest of a small body before it
+	// answers.
 }

@@ -29,8 +29,8 @@ func Token(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Any page can make a browser send the cookie. So it only counts for a request
-	// that changes nothing, or comes from a page of this server.
+	// Any page can make a browser send the cookie. So it only counts for a
+	// request that changes nothing, or comes from a page of this server.
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameOrigin(r) {
 		return "", problem.Unauthorized("a cookie alone permits GET and HEAD, and other methods from pages of this server: send an Authorization header")
 	}
@@ -81,7 +81,7 @@ func sameOrigin(r *http.Request) bool {
 		return false
 	}
 	// Behind a proxy that ends TLS the page is https and the request is not. A
-	// plain page, which anybody on the network path can forge, never comes from an
-	// https server.
+	// plain page, which anybody on the network path can forge, never comes from
+	// an https server.
 	return u.Scheme == "https" || (u.Scheme == "http" && r.TLS == nil)
 }

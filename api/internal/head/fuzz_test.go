@@ -90,8 +90,8 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// FuzzHead: no header makes the functions panic, and a token that they find is in
-// the header.
+// FuzzHead: no header makes the functions panic, and a token that they find is
+// in the header.
 func FuzzHead(f *testing.F) {
 	f.Add("token=a.b.c", "dcos-acs-auth-cookie=x", "*/*;q=0.5, application/json", "1.2.3.4, 5.6.7.8", "application/json; charset=utf-8", "/a")
 	f.Add("Bearer  x", "a=b; dcos-acs-auth-cookie=\"x\"", "application/*;q=x;;", "[::1]:1,", ";", "a.b")

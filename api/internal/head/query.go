@@ -59,8 +59,8 @@ const textBadQuery = "malformed query: percent-encode the parameters (list, limi
 	"watch, timeout, prefix) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
-// not know, however malformed; a known one that does not decode is an error. The
-// Query then still holds its Forms.
+// not know, however malformed; a known one that does not decode is an error.
+// The Query then still holds its Forms.
 func ParseQuery(raw string) (Query, error) {
 	var q Query
 	var malformed error

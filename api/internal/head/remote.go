@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// RemoteAddress returns the address of the client: the peer's or, if the peer is
-// a trusted proxy, the one that the proxies report. It reads X-Forwarded-For from
-// the right; the first address that is not a trusted proxy is the client, which
-// wrote everything to the left of it.
+// RemoteAddress returns the address of the client: the peer's or, if the peer
+// is a trusted proxy, the one that the proxies report. It reads X-Forwarded-For
+// from the right; the first address that is not a trusted proxy is the client,
+// which wrote everything to the left of it.
 func RemoteAddress(r *http.Request, trusted []netip.Prefix) string {
 	peer := hostOf(r.RemoteAddr)
 	if len(trusted) == 0 {

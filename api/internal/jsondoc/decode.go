@@ -9,8 +9,9 @@ import (
 	"secretstore/api/internal/problem"
 )
 
-// Bounds on the work that a body makes for the parser. Without them a small body
-// of many tiny members, or of deep nesting, would cost many times its size.
+// Bounds on the work that a body makes for the parser. Without them a small
+// body of many tiny members, or of deep nesting, would cost many times its
+// size.
 const (
 	maxDepth  = 32
 	maxTokens = 10_000
@@ -55,8 +56,8 @@ func (d *decoder) next() (jsontext.Token, error) {
 	return tok, nil
 }
 
-// str reads a string into a new slice. It never makes a Go string, which would be
-// one more copy of the value.
+// str reads a string into a new slice. It never makes a Go string, which would
+// be one more copy of the value.
 func (d *decoder) str(otherwise string) ([]byte, error) {
 	d.tokens++
 	kind := d.PeekKind()

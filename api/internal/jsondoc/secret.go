@@ -17,7 +17,8 @@ const (
 	textComplex  = "the body is nested too deeply or has too many members"
 )
 
-// ParseSecret reads the JSON body of a create or an update. The value is a copy.
+// ParseSecret reads the JSON body of a create or an update. The value is a
+// copy.
 func ParseSecret(body []byte) (seal.Change, error) {
 	change := seal.Change{Kind: seal.Text}
 	d := newDecoder(body)

@@ -9,13 +9,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// failuresLogged is how many 503s are logged a second. While the storage is away
-// all requests fail alike, thousands a second, and would fill the disk, which may
-// be why it is away. The audit log and the metrics have each of them.
+// failuresLogged is how many 503s are logged a second. While the storage is
+// away all requests fail alike, thousands a second, and would fill the disk,
+// which may be why it is away. The audit log and the metrics have each of them.
 const failuresLogged = 20
 
-// FailureLog writes a line for each failed request, except for too many 503s: the
-// next line says how many were left out.
+// FailureLog writes a line for each failed request, except for too many 503s:
+// the next line says how many were left out.
 type FailureLog struct {
 	all, some *zap.Logger
 	leftOut   atomic.Int64 // since the last line
@@ -31,8 +31,8 @@ func NewFailureLog(log *zap.Logger) *FailureLog {
 }
 
 // Write writes a line with the given fields, which it makes only if there is
-// room. stack is that of a panic, or nil. Other statuses than 503 are never left
-// out: the line may be the only one about a damaged record.
+// room. stack is that of a panic, or nil. Other statuses than 503 are never
+// left out: the line may be the only one about a damaged record.
 func (f *FailureLog) Write(status int, stack []byte, fields func() []zap.Field) {
 	log := f.all
 	if status == http.StatusServiceUnavailable {

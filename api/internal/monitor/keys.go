@@ -10,15 +10,15 @@ import (
 )
 
 // keyMetrics shows what operators set alarms on: public keys of holders that
-// expire, and old data keys that stay. A metric is absent while its value is not
-// known, so that no made-up number silences an alarm.
+// expire, and old data keys that stay. A metric is absent while its value is
+// not known, so that no made-up number silences an alarm.
 type keyMetrics struct {
 	store  *seal.Store
 	expiry *prometheus.Desc
 	terms  *prometheus.Desc
 
-	// rotation reads last from the storage, at the pace of a Prober: anybody may
-	// scrape.
+	// rotation reads last from the storage, at the pace of a Prober: anybody
+	// may scrape.
 	rotation *Prober
 	last     *atomic.Int64 // number of data keys
 }

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// probeFresh is how long an answer of the storage is remembered: anybody may
-	// ask, without a token, so asking must not load the storage.
+	// probeFresh is how long an answer of the storage is remembered: anybody
+	// may ask, without a token, so asking must not load the storage.
 	probeFresh   = 500 * time.Millisecond
 	probeTimeout = 2 * time.Second
 )

@@ -187,7 +187,8 @@ var answers = []struct {
 	{store.ErrUnavailable, unreachable(textUnavailable)},
 	{context.DeadlineExceeded, unreachable(textUnavailable)},
 	{context.Canceled, *Busy(textUnavailable)},
-	// Values are cut into pieces: only the record of the holders can be too large.
+	// Values are cut into pieces: only the record of the holders can be too
+	// large.
 	{store.ErrTooLarge, *TooLarge("the public keys are too large for the storage: export them with gpg --export-options export-minimal")},
 	{acl.ErrInvalidPath, *NotFound(textInvalidPath)},
 	{acl.ErrInvalidService, *BadRequest(InvalidService)},

@@ -2,8 +2,8 @@
 // are not its business: the server asks for a token before it answers 405.
 //
 // It never redirects for the form of a path: a 301 turns a client's PUT into a
-// GET. Instead, runs of slashes count as one, slashes at the end are dropped, and
-// %2F is a slash.
+// GET. Instead, runs of slashes count as one, slashes at the end are dropped,
+// and %2F is a slash.
 package router
 
 import (

@@ -9,8 +9,8 @@ import (
 	"secretstore/acl"
 )
 
-// FuzzPath: the canonical form of a path is unique, and the router agrees with acl
-// about the path of a secret.
+// FuzzPath: the canonical form of a path is unique, and the router agrees with
+// acl about the path of a secret.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
 		"/secrets/v1/secret/default/a", "//secrets/v1/secret//default/a%2Fb/", "/secrets/v1/secret/default/%2e%2e/a", "/secrets/v1/store", "/", "", "*",

@@ -13,8 +13,8 @@ import (
 // eventTime is how long the client may take to read an event.
 const eventTime = 15 * time.Second
 
-// Events writes server-sent events to W. An error means that the client does not
-// read them.
+// Events writes server-sent events to W. An error means that the client does
+// not read them.
 type Events struct {
 	W    http.ResponseWriter
 	last uint64 // id of the last event

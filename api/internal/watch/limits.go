@@ -1,5 +1,6 @@
-// Package watch holds what requests that wait for changes need besides the store:
-// their limits, their parameters, and the form of the events of a stream.
+// Package watch holds what requests that wait for changes need besides the
+// store: their limits, their parameters, and the form of the events of a
+// stream.
 package watch
 
 import (
@@ -10,8 +11,8 @@ import (
 	"secretstore/api/internal/problem"
 )
 
-// The bounds on requests that wait for a change. One costs its connection, about
-// 40 KB; the bound of a user leaves room for the others.
+// The bounds on requests that wait for a change. One costs its connection,
+// about 40 KB; the bound of a user leaves room for the others.
 const (
 	maxWatches     = 8192
 	maxUserWatches = 4096
@@ -35,8 +36,8 @@ type Limits struct {
 }
 
 // Watcher is a user or, of tokens that are bound to services, one service: all
-// task tokens that a scheduler has had made are in its name, and the tasks of one
-// service must not use up the watches of the others.
+// task tokens that a scheduler has had made are in its name, and the tasks of
+// one service must not use up the watches of the others.
 type Watcher struct {
 	uid     string
 	service acl.Binding
