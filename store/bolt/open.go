@@ -72,7 +72,7 @@ func (b *Backend) open(ctx context.Context) error {
 	for end := time.Now().Add(wait); ; {
 		h := &handle{path: b.path}
 		// Zero would mean forever.
-		err := h.open(b.path, 0, max(time.Until(end), time.Millisecond), func() error { return b.inspect(h) })
+		err := h.open(b.path, 0, max(time.Until(end), time.Millisecond), func() error { return b.inspect(ctx, h) })
 		switch {
 		case err == nil:
 			b.current.Store(h)
@@ -87,7 +87,7 @@ func (b *Backend) open(ctx context.Context) error {
 
 // inspect checks the content of the locked file, makes what a new one lacks, and
 // refuses a file of another program before it changes anything.
-func (b *Backend) inspect(h *handle) error {
+func (b *Backend) inspect(ctx context.Context, h *handle) error {
 	if !h.isAt(b.path) {
 		return errReplaced
 	}
@@ -98,8 +98,11 @@ func (b *Backend) inspect(h *handle) error {
 		} else if size.Size() < tx.Size() {
 			return fmt.Errorf("%s: %w: cut short at %d of %d bytes", b.path, ErrDamaged, size.Size(), tx.Size())
 		}
-		if err := checkReferences(h.file, tx); err != nil {
+		switch err := checkReferences(ctx, h.file, tx); {
+		case errors.Is(err, errCycle):
 			return fmt.Errorf("%s: %w: %w", b.path, ErrDamaged, err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", b.path, err)
 		}
 		fresh, err = isEmpty(b.path, tx)
 		return err

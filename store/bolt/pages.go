@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -54,9 +55,11 @@ const (
 
 // checkReferences refuses a file in which two references lead to one page. It
 // reads the head of each page in use and the elements of the branch pages. It
-// needs a bit for each page and 8 bytes for each page of one level of the tree.
-func checkReferences(file io.ReaderAt, tx *bbolt.Tx) error {
+// needs a bit for each page and 8 bytes for each page of one level of the tree. The
+// error is that of ctx, which is checked before each level, or errCycle.
+func checkReferences(ctx context.Context, file io.ReaderAt, tx *bbolt.Tx) error {
 	w := walk{
+		ctx:      ctx,
 		file:     file,
 		pageSize: int64(tx.DB().Info().PageSize),
 		end:      uint64(tx.Size()) / uint64(tx.DB().Info().PageSize),
@@ -76,6 +79,7 @@ const seenPages = 1 << 15
 
 // walk follows the references of pages, each page once.
 type walk struct {
+	ctx      context.Context
 	file     io.ReaderAt
 	pageSize int64
 	end      uint64                             // the first page that is not in use
@@ -107,6 +111,9 @@ func (w *walk) refer(id uint64) {
 // level. In the tree of the root bucket it returns the roots of the others.
 func (w *walk) tree(root bool) (buckets []uint64) {
 	for len(w.next) > 0 && w.err == nil {
+		if w.err = context.Cause(w.ctx); w.err != nil {
+			return nil
+		}
 		level := w.next
 		w.next = nil
 		slices.Sort(level) // to read the disk in its order

@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,13 +62,19 @@ func TestReferencesOfALargeFileAreCheckedCheaply(t *testing.T) {
 		defer file.Close()
 		c := &counted{ReaderAt: file}
 		began := time.Now()
-		if err := checkReferences(c, tx); err != nil {
+		if err := checkReferences(t.Context(), c, tx); err != nil {
 			return err
 		}
 		pages := int(tx.Size()) / tx.DB().Info().PageSize
 		t.Logf("%d records, %d pages: %d reads, %d bytes, %v", records, pages, c.reads, c.bytes, time.Since(began))
 		if c.reads < records/20 || c.reads > pages+pages/10 || c.bytes > 40*pages {
 			return fmt.Errorf("%d reads of %d bytes for %d pages", c.reads, c.bytes, pages)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		c.reads = 0
+		if err := checkReferences(ended, c, tx); !errors.Is(err, context.Canceled) || c.reads > 0 {
+			return fmt.Errorf("after the caller has left: %v, %d reads", err, c.reads)
 		}
 		return nil
 	})

@@ -20,9 +20,9 @@ func openAlone(t *testing.T) *Backend {
 	return openOn(t, SharedServer(t))
 }
 
-// TestARecordThatWritesCheckIsLookedAtOnce: every write checks the same few, and
-// at version 0 has to know that they are no bare parents.
-func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
+// TestARecordThatWritesCheckIsReadOnce: every write checks the same few records. At
+// version 0 they could be znodes that only have children.
+func TestARecordThatWritesCheckIsReadOnce(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	if _, err := b.Apply(t.Context(), store.Create("checked", []byte("x"))); err != nil {
@@ -33,7 +33,7 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !b.cache.existing.Has(store.RecordID("checked")) {
-		t.Error("the next write looks again")
+		t.Error("the next write reads it again")
 	}
 	b.cache.existing.Purge()
 	if _, err := b.Get(t.Context(), "checked", store.Cached); err != nil {
@@ -44,13 +44,13 @@ func TestARecordThatWritesCheckIsLookedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.cache.existing.Has(store.RecordID("checked")) {
-		t.Error("a record in memory was looked for")
+		t.Error("a record in memory was read")
 	}
 }
 
-// TestAParentThatHasGoneIsNotWaitedForInItsFolder: what was to be written over an
-// empty znode, and finds none, is made, whatever is known of the folder above it.
-func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
+// TestAParentThatWasRemovedIsMadeAgain: a record that was to replace an empty znode
+// is made if the znode is missing, whatever is remembered of the folder above it.
+func TestAParentThatWasRemovedIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	folder := store.Ensure("f", []byte("folder"))
@@ -68,9 +68,9 @@ func TestAParentThatHasGoneIsNotWaitedForInItsFolder(t *testing.T) {
 	}
 }
 
-// TestAnEnsureIsSentForWhatIsMissing, though it was seen as a record since: it may
-// come and go while a write is repaired.
-func TestAnEnsureIsSentForWhatIsMissing(t *testing.T) {
+// TestAnEnsureIsSentForAMissingFolder, though it was seen as a record since: it may
+// be made and removed while a write is repaired.
+func TestAnEnsureIsSentForAMissingFolder(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	if _, err := b.Apply(t.Context(), store.Create("root", []byte("is there"))); err != nil {
@@ -115,8 +115,8 @@ func TestARecordThatIsForgottenAtOnceIsEnsured(t *testing.T) {
 	}
 }
 
-// TestWhatIsWrittenIsKeptWithItsMoment, which is that of the storage.
-func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
+// TestAWrittenRecordIsKeptWithItsRevision, which is that of the storage.
+func TestAWrittenRecordIsKeptWithItsRevision(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	if _, err := b.Apply(t.Context(), store.Create("a", []byte("x")), store.Create("b", []byte("x"))); err != nil {
@@ -141,9 +141,9 @@ func TestWhatIsWrittenIsKeptWithItsMoment(t *testing.T) {
 	}
 }
 
-// TestNothingIsInMemoryBeforeAServerHearsOfChanges: it would not be told when that
+// TestNothingIsInMemoryBeforeAServerFollowsChanges: it would not learn when that
 // changes.
-func TestNothingIsInMemoryBeforeAServerHearsOfChanges(t *testing.T) {
+func TestNothingIsInMemoryBeforeAServerFollowsChanges(t *testing.T) {
 	t.Parallel()
 	b := openAlone(t)
 	use := func(key store.Key) (kept []bool) {
@@ -165,19 +165,19 @@ func TestNothingIsInMemoryBeforeAServerHearsOfChanges(t *testing.T) {
 		return []bool{wrote, read, listed, list.Current()}
 	}
 	if kept := use("f/k"); slices.Contains(kept, false) {
-		t.Errorf("a server that hears of changes keeps %v", kept)
+		t.Errorf("a server that follows changes keeps %v", kept)
 	}
 	b.cache.followed.Store(false)
 	b.feed.flush()
 	if kept := use("f/other"); slices.Contains(kept, true) {
-		t.Errorf("before it hears of changes it keeps %v", kept)
+		t.Errorf("before it follows changes it keeps %v", kept)
 	}
 }
 
-// TestAWriteUnderWayDoesNotWaitForWhatHasStopped: its outcome is unknown to the
-// caller as soon as nothing listens, rather than when its time is up; it is found
-// out later.
-func TestAWriteUnderWayDoesNotWaitForWhatHasStopped(t *testing.T) {
+// TestAWriteUnderWayDoesNotWaitForAStoppedServer: its outcome is unknown to the
+// caller as soon as nothing listens, rather than at its deadline. The server finds
+// it out later.
+func TestAWriteUnderWayDoesNotWaitForAStoppedServer(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	b := openOn(t, server.Addr())

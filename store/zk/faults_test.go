@@ -146,7 +146,7 @@ func TestCloseDuringAnOutageReturns(t *testing.T) {
 }
 
 // TestWhatIsReportedIsTrue lets writers of keys of their own run through
-// everything that can happen to a connection, and then looks what is there.
+// everything that can happen to a connection, and then checks which keys exist.
 func TestWhatIsReportedIsTrue(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
@@ -171,7 +171,7 @@ func TestWhatIsReportedIsTrue(t *testing.T) {
 	counts := make(map[string]int)
 	for _, report := range reports {
 		for key, said := range report {
-			counts[judge(t, check, key, said)]++
+			counts[compare(t, check, key, said)]++
 		}
 	}
 	t.Logf("reported: %v", counts)
@@ -226,8 +226,8 @@ func makeTrouble(p *proxy, server *zktest.Server) {
 	}
 }
 
-// judge compares what was said about key with what is there.
-func judge(t *testing.T, b store.Backend, key string, said error) string {
+// compare compares what was reported about key with the storage.
+func compare(t *testing.T, b store.Backend, key string, said error) string {
 	n, err := b.Get(t.Context(), key, store.Latest)
 	for errors.Is(err, store.ErrUnavailable) {
 		n, err = b.Get(t.Context(), key, store.Latest)
@@ -254,7 +254,7 @@ func judge(t *testing.T, b store.Backend, key string, said error) string {
 	return "odd"
 }
 
-func TestLostRepliesAreFoundOut(t *testing.T) {
+func TestTheOutcomeAfterALostReplyIsFound(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
@@ -283,7 +283,7 @@ func TestEnsemble(t *testing.T) {
 }
 
 // acrossMembers writes and reads through two followers, of which one has just
-// been told by the leader what the other has yet to hear.
+// learned from the leader what the other has yet to learn.
 func acrossMembers(t *testing.T, servers []*zktest.Server) {
 	var followers []string
 	for _, s := range servers {

@@ -172,7 +172,7 @@ func (f *feed) list(ctx context.Context, s *session.Session) error {
 	return nil
 }
 
-// gapsEvery is how often the readers of changes are told that they may have missed
+// gapsEvery is how often the readers of changes learn that they may have missed
 // some, while not all changes are published.
 const gapsEvery = 5 * time.Second
 

@@ -20,7 +20,7 @@ import (
 	"secretstore/store/zk"
 )
 
-// raw is somebody else's client.
+// raw is the client of another program.
 func raw(t *testing.T, addr string) *zkc.Conn {
 	t.Helper()
 	c, events, err := zkc.Connect([]string{addr}, 10*time.Second, zkc.WithLogInfo(false))
@@ -174,10 +174,10 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 	b := open(t, cfg)
 	v := create(t, b, "f/k", "0")
 	_ = v
-	told := make(chan struct{}, 1)
+	notified := make(chan struct{}, 1)
 	b.Watch(t.Context(), []store.Key{"f/k"}, func() {
 		select {
-		case told <- struct{}{}:
+		case notified <- struct{}{}:
 		default:
 		}
 	})
@@ -194,7 +194,7 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 		want := []string{"1", store.ErrNotFound.Error(), "3", "4", "5"}[i]
 		for get(b, "f/k", store.Cached) != want {
 			select {
-			case <-told:
+			case <-notified:
 			case <-time.After(patience):
 				t.Fatalf("not told of change %d", i)
 			}
@@ -224,12 +224,12 @@ func TestZnodeOutsideRoot(t *testing.T) {
 		}
 		last.Store(string(data))
 	}))
-	eventually(t, "told that it is missing", func() bool { return last.Load() == "" })
+	eventually(t, "notified that it is missing", func() bool { return last.Load() == "" })
 	others(t, c, "/token-secret", []byte("s1"))
-	eventually(t, "told of s1", func() bool { return last.Load() == "s1" })
+	eventually(t, "notified of s1", func() bool { return last.Load() == "s1" })
 	_, err := c.Set("/token-secret", []byte("s2"), -1)
 	must(t, err)
-	eventually(t, "told of s2", func() bool { return last.Load() == "s2" })
+	eventually(t, "notified of s2", func() bool { return last.Load() == "s2" })
 	_, err = c.Create("/closed", []byte("s"), 0, zkc.DigestACL(zkc.PermAll, "other", "pw"))
 	must(t, err)
 	if _, err := b.ReadZnode(t.Context(), "/closed"); !errors.Is(err, zkc.ErrNoAuth) || !strings.Contains(err.Error(), "/closed") {
@@ -237,10 +237,10 @@ func TestZnodeOutsideRoot(t *testing.T) {
 	}
 }
 
-// TestAFolderThatIsNotThereAnyMoreIsMadeAgain: that it was there is remembered, and
+// TestAFolderThatWasRemovedIsMadeAgain: that it was there is remembered, and
 // the znode then not looked for; who removes it by hand tells nobody. Like all
 // that is written, it gets its data, so that it does not stay a bare parent.
-func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
+func TestAFolderThatWasRemovedIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := config(t, server)
@@ -274,9 +274,9 @@ func TestAFolderThatIsNotThereAnyMoreIsMadeAgain(t *testing.T) {
 	}
 }
 
-// TestAFolderThatWasMadeEmptyIsNotTakenForOne: it was known as a record before it
-// went, and is again what an operation below it needed.
-func TestAFolderThatWasMadeEmptyIsNotTakenForOne(t *testing.T) {
+// TestAFolderThatWasMadeEmptyIsNotARecord: it was a record before it was removed,
+// and was made again, empty, for an operation below it.
+func TestAFolderThatWasMadeEmptyIsNotARecord(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := config(t, server)

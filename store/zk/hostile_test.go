@@ -16,9 +16,9 @@ import (
 	"secretstore/store/zk"
 )
 
-// TestAChangeRecordThatCannotBeReadStopsNobody: a server that runs as another
-// user, or somebody's mistake, must not keep everybody else from connecting.
-func TestAChangeRecordThatCannotBeReadStopsNobody(t *testing.T) {
+// TestAnUnreadableChangeRecordStopsNoServer: a server that runs as another
+// user, or a mistake, must not keep the others from connecting.
+func TestAnUnreadableChangeRecordStopsNoServer(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := config(t, server)
@@ -37,7 +37,7 @@ func TestAChangeRecordThatCannotBeReadStopsNobody(t *testing.T) {
 	must(t, err)
 	for _, backend := range []store.Backend{a, b} {
 		if got := get(backend, "k", store.Cached); got != "1" {
-			t.Errorf("%s from memory, though not all changes are told", got)
+			t.Errorf("%s from memory, though not all changes are published", got)
 		}
 	}
 	must(t, c.Delete(foreign, -1))
@@ -50,9 +50,9 @@ func TestAChangeRecordThatCannotBeReadStopsNobody(t *testing.T) {
 	}
 }
 
-// TestRecordsThatWentWithRootAreNotServedFromMemory is for one server alone: no
+// TestRecordsOfARemovedRootAreNotServedFromMemory is for one server alone: no
 // other's change record goes with it.
-func TestRecordsThatWentWithRootAreNotServedFromMemory(t *testing.T) {
+func TestRecordsOfARemovedRootAreNotServedFromMemory(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := config(t, server)
@@ -71,9 +71,9 @@ func TestRecordsThatWentWithRootAreNotServedFromMemory(t *testing.T) {
 	}
 }
 
-// TestARefusalOfAnUnknownKindHarmsNobodyElse sets a quota on ROOT: ZooKeeper
+// TestAnUnknownRefusalHarmsNoOtherWrite sets a quota on ROOT: ZooKeeper
 // then refuses with a code that the client library has no name for.
-func TestARefusalOfAnUnknownKindHarmsNobodyElse(t *testing.T) {
+func TestAnUnknownRefusalHarmsNoOtherWrite(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t, zktest.Java("-Dzookeeper.enforceQuota=true"))
 	p := newProxy(t, server.Addr())

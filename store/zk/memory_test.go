@@ -62,15 +62,15 @@ func servedWithAge(t *testing.T, away, back func(*zktest.Server)) {
 	})
 }
 
-// TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges: that takes time, and there
+// TestAServerThatStartsReadsBeforeItFollowsChanges: that takes time, and there
 // is nothing in memory yet that could be old.
-func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
+func TestAServerThatStartsReadsBeforeItFollowsChanges(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := prompt(t, server)
 	create(t, openReady(t, cfg), "k", "x")
 	// More than once, for a machine that has too much else to do.
-	eventually(t, "an answer before it hears of changes", func() bool {
+	eventually(t, "an answer before it follows changes", func() bool {
 		b := open(t, cfg)
 		n, err := b.Get(t.Context(), "k", store.Latest)
 		early := !b.Hears()
@@ -79,7 +79,7 @@ func TestAServerThatStartsIsAnsweredBeforeItHearsOfChanges(t *testing.T) {
 		}
 		return err == nil && early
 	})
-	eventually(t, "the first word of a znode before it hears of changes", func() bool {
+	eventually(t, "the first word of a znode before it follows changes", func() bool {
 		b := open(t, cfg)
 		if b.Ping(t.Context()) != nil {
 			return false
@@ -117,7 +117,7 @@ func TestNothingStaleIsServedWithoutMaxStale(t *testing.T) {
 }
 
 // TestAfterAnOutageNothingOldIsServedAsFresh changes records while one server
-// is cut off, a few (told by the feed) or more than the feed repeats.
+// is cut off, a few, or more than the change record repeats.
 func TestAfterAnOutageNothingOldIsServedAsFresh(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
@@ -175,7 +175,7 @@ func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
 	eventually(t, "served with an age", func() bool {
 		n, err := b.Get(t.Context(), key, store.Cached)
 		if err != nil {
-			// The feed told of its last change only after it had been read:
+			// The feed reported its last change only after it had been read:
 			// once more.
 			p.Refuse(false)
 			eventually(t, "back", func() bool { return b.Ping(t.Context()) == nil })
@@ -186,9 +186,9 @@ func cutOff(t *testing.T, p *proxy, b store.Backend, key store.Key) {
 	})
 }
 
-// TestReadersNeverKeepWhatWasReplaced reads in the face of writes: whatever is
+// TestReadersNeverKeepAReplacedRecord reads in the face of writes: whatever is
 // remembered in the end must be the end.
-func TestReadersNeverKeepWhatWasReplaced(t *testing.T) {
+func TestReadersNeverKeepAReplacedRecord(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := prompt(t, server)

@@ -72,7 +72,7 @@ func (p *proxy) Refuse(yes bool) {
 	}
 }
 
-// Retire cuts everything off for ever; new connections are let in, and nothing
+// Retire cuts everything off forever; new connections are accepted, and nothing
 // ever answers them.
 func (p *proxy) Retire() {
 	p.mu.Lock()

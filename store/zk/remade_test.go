@@ -14,10 +14,10 @@ import (
 	"secretstore/store/zk"
 )
 
-// TestWhatWasMadeAgainIsNotTakenForWhatItWas: one server deletes and creates a
+// TestARecordMadeAgainIsNotTakenForTheOldOne: one server deletes and creates a
 // record, which is at version 0 each time, and another one reads it, to which
 // every word takes its time.
-func TestWhatWasMadeAgainIsNotTakenForWhatItWas(t *testing.T) {
+func TestARecordMadeAgainIsNotTakenForTheOldOne(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	cfg := config(t, server)

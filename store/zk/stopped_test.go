@@ -45,8 +45,8 @@ func newRequest(t *testing.T, b *Backend, ops ...store.Op) *batch.Request {
 	return r
 }
 
-// TestTheLooksOfACallEndWithIt: each has a limit of its own besides.
-func TestTheLooksOfACallEndWithIt(t *testing.T) {
+// TestTheReadsOfAWriteEndWithIt: each has a limit of its own besides.
+func TestTheReadsOfAWriteEndWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := idle(t)
 		r := newRequest(t, b, store.Check("k", 0))
@@ -58,9 +58,9 @@ func TestTheLooksOfACallEndWithIt(t *testing.T) {
 	})
 }
 
-// TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought: while ZooKeeper is away that
+// TestNoWriteWaitsBehindAnUnknownOutcome: while ZooKeeper is away that
 // takes as long as the outage.
-func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
+func TestNoWriteWaitsBehindAnUnknownOutcome(t *testing.T) {
 	b := idle(t)
 	r := newRequest(t, b)
 	b.write.queue.Push(r)
@@ -77,9 +77,9 @@ func TestNobodyWaitsBehindAWriteWhoseOutcomeIsSought(t *testing.T) {
 	}
 }
 
-// TestNothingIsWaitedForOnceNothingListens: neither a connection nor the outcome
+// TestNoCallWaitsOnceNothingListens: neither a connection nor the outcome
 // of a write that was under way, which is still sought.
-func TestNothingIsWaitedForOnceNothingListens(t *testing.T) {
+func TestNoCallWaitsOnceNothingListens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := idle(t)
 		began, r := time.Now(), newRequest(t, b)
@@ -107,7 +107,7 @@ func TestNothingIsWaitedForOnceNothingListens(t *testing.T) {
 			t.Errorf("after %v", took)
 		}
 		for range 2 {
-			r.Answer(nil, nil) // the outcome, which nobody waits for any more
+			r.Answer(nil, nil) // the outcome, which no caller waits for
 		}
 		if r.Unsend() {
 			t.Error("it would be sent again")

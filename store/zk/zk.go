@@ -61,9 +61,9 @@
 //
 // # Limits
 //
-// The client library can panic, and end the process, on a reply whose content is
-// malformed (a negative count of names, for example): use TLS where the network is
-// not trusted. A record that is changed by hand (zkCli) is not published: Changes
+// Use TLS where the network is not trusted: without it anyone on the way can read
+// and change what is sent, though a malformed reply only ends its connection (see
+// package frames). A record that is changed by hand (zkCli) is not published: Changes
 // does not report it, and memory keeps the old one for up to recheckAfter; a
 // linearizable read sees it at once. A server that is cut off notices within
 // maxSilence; until then it serves from memory what may have changed meanwhile,

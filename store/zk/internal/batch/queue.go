@@ -29,7 +29,7 @@ import (
 const (
 	maxBytes = 256 << 10
 	maxOps   = 512
-	// maxScan bounds how many waiting requests are looked at for one batch.
+	// maxScan bounds how many waiting requests are scanned for one batch.
 	maxScan = 2048
 )
 

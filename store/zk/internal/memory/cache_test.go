@@ -71,8 +71,8 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestWhatHasLeftTheMemoryIsNotCurrent, or nothing would tell when it changes.
-func TestWhatHasLeftTheMemoryIsNotCurrent(t *testing.T) {
+// TestAListingThatLeftTheMemoryIsNotCurrent: nothing would report when it changes.
+func TestAListingThatLeftTheMemoryIsNotCurrent(t *testing.T) {
 	d := store.ListingDigest("k")
 	i := d.ID
 	for name, leave := range map[string]func(*Cache){
@@ -131,13 +131,13 @@ func TestAWriteIsKeptUnlessAChangeOvertookIt(t *testing.T) {
 	c.Put(i, c.Ticket(i), &Entry{Rest: d.Rest})
 	c.Wrote(i, ticket, written)
 	if _, ok := c.Get(d); ok {
-		t.Error("what is kept may be older than the write, or newer: nobody knows")
+		t.Error("what is kept may be older than the write, or newer")
 	}
 }
 
-// TestWhatMayBeOldIsKeptForOutages: an answer that was asked for before is not,
-// nobody takes a listing for current, and what is asked for afterwards counts.
-func TestWhatMayBeOldIsKeptForOutages(t *testing.T) {
+// TestDoubtfulEntriesAreKeptForOutages: an answer that was asked for before is not,
+// no listing is current, and an answer to a later read counts.
+func TestDoubtfulEntriesAreKeptForOutages(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	d := store.ListingDigest("k")
 	i := d.ID
@@ -149,7 +149,7 @@ func TestWhatMayBeOldIsKeptForOutages(t *testing.T) {
 	if kept, ok := c.Get(d); !ok || kept.Doubted.Load() != 7 || list.Current() {
 		t.Errorf("kept %v, current %v", ok, list.Current())
 	}
-	c.Doubt(1) // a listing that is put in its own place is no surer for it
+	c.Doubt(1) // a renewed listing is as doubtful as before
 	if kept, ok := c.Get(d); !ok || kept.Doubted.Load() != 7 {
 		t.Errorf("put again: %v", ok)
 	}

@@ -14,9 +14,9 @@ import (
 	"secretstore/store/zk/internal/session"
 )
 
-// TestWhatIsChangedByHandIsSeenAfterAWhile: no server publishes it. A linearizable
+// TestChangesByHandAreSeenAfterAWhile: no server publishes it. A linearizable
 // read sees it at once.
-func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
+func TestChangesByHandAreSeenAfterAWhile(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
 	b := openConfig(t, Config{Servers: []string{server.Addr()}, MaxStale: time.Minute})
@@ -60,10 +60,10 @@ func TestWhatIsChangedByHandIsSeenAfterAWhile(t *testing.T) {
 	}
 	b.cache.entries.Doubt(session.Now())
 	if list.Current() {
-		t.Error("a listing that was read long ago is kept without another look")
+		t.Error("a listing that was read long ago is kept without being read again")
 	}
 
-	// That it is due is no reason not to serve it while ZooKeeper hangs.
+	// A record that is due to be read again is still served while ZooKeeper hangs.
 	byHand(func(c *zkc.Conn) error { _, err := c.Create(path, []byte("3"), 0, b.tree.ACL); return err })
 	until("made again", func(n store.Node, err error) bool { return err == nil && string(n.Data) == "3" })
 	time.Sleep(b.cache.recheckAfter)

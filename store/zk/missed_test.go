@@ -14,9 +14,9 @@ import (
 // tooMany writes are more than the change record of a server repeats.
 const tooMany = 3000
 
-// TestChangesOfAnOutageAreToldOrSaidToBeMissed cuts a server off while another
-// writes a little, or more than its change records tell.
-func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
+// TestChangesOfAnOutageAreReportedOrMissed cuts a server off while another
+// writes a little, or more than its change record repeats.
+func TestChangesOfAnOutageAreReportedOrMissed(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
@@ -28,18 +28,18 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 	create(t, a, "warm/too", "x")
 
 	var mu sync.Mutex
-	told, missed := make(map[store.ID]bool), false
+	reported, missed := make(map[store.ID]bool), false
 	b.Changes(t.Context(), func(c store.Changes) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range c.IDs {
-			told[id] = true
+			reported[id] = true
 		}
 		missed = missed || c.Missed
 	})
 	for _, writes := range []int{3, tooMany} {
 		mu.Lock()
-		clear(told)
+		clear(reported)
 		missed = false
 		mu.Unlock()
 		p.Refuse(true)
@@ -57,27 +57,27 @@ func TestChangesOfAnOutageAreToldOrSaidToBeMissed(t *testing.T) {
 			}
 		}
 		p.Refuse(false)
-		eventually(t, "what was written is told, or said to be missed", func() bool {
+		eventually(t, "the writes are reported, or said to be missed", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			all := true
 			for _, key := range keys {
-				all = all && told[store.RecordID(key)]
+				all = all && reported[store.RecordID(key)]
 			}
 			return all || missed
 		})
 		mu.Lock()
 		if writes == tooMany && !missed {
-			t.Error("more changes were told than are published")
+			t.Error("more changes were reported than are published")
 		}
 		mu.Unlock()
 	}
 }
 
-// TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage: a server that has missed
+// TestRecordsThatMayHaveChangedAreServedWithAnAge: a server that has missed
 // changes, because it was cut off, and then loses ZooKeeper altogether still has
 // what it knew, with the age that it has since the first of the two.
-func TestWhatMayHaveChangedIsServedWithAnAgeInAnOutage(t *testing.T) {
+func TestRecordsThatMayHaveChangedAreServedWithAnAge(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
