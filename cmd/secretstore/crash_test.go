@@ -177,7 +177,7 @@ var secrets = map[string][]byte{
 	"a": []byte("value"), "f/b": []byte("another"), large: bytes.Repeat([]byte("0123456789abcdef"), 25<<10), "f": {},
 }
 
-// fill initialises the store for alice and bob, of whom both are needed, unless
+// fill initializes the store for alice and bob, of whom both are needed, unless
 // it is bootstrapped, and puts the secrets there.
 func (s *crashing) fill(t *testing.T) {
 	t.Helper()

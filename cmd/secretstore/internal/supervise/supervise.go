@@ -88,13 +88,17 @@ func forwarded() []os.Signal {
 
 // running is the running program. Only the goroutine of Run uses it.
 type running struct {
-	cmd  Command
-	o    Options
-	tty  terminal
-	pid  int
-	next *Change          // the restart to do when the program has ended
-	kill <-chan time.Time // when to kill it for that
-	last bool             // it must end and is not restarted
+	cmd    Command
+	o      Options
+	tty    terminal
+	pid    int
+	next   *Change          // the restart to do when the program has ended
+	kill   <-chan time.Time // when to kill it for that
+	last   bool             // it must end and is not restarted
+	ending bool             // it got a signal that ends most programs
+	// again is when to offer the terminal again; nil unless the terminal has
+	// stopped the program.
+	again <-chan time.Time
 }
 
 func (r *running) start() error {
@@ -104,7 +108,7 @@ func (r *running) start() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	r.pid = pid
+	r.pid, r.ending = pid, false
 	r.tty.give(pid)
 	return nil
 }
@@ -119,6 +123,7 @@ func (r *running) loop(children, signals <-chan os.Signal) (int, error) {
 				continue
 			}
 			r.tty.take(r.pid)
+			r.again = nil
 			if r.next == nil {
 				return status, nil
 			}
@@ -134,6 +139,8 @@ func (r *running) loop(children, signals <-chan os.Signal) (int, error) {
 				continue
 			}
 			r.change(c)
+		case <-r.again:
+			r.resume()
 		case <-r.kill:
 			unix.Kill(-r.pid, unix.SIGKILL) // wait has not reaped it yet
 		}
@@ -174,6 +181,13 @@ func (r *running) pass(s syscall.Signal) {
 		r.next, r.kill = nil, nil
 	}
 	unix.Kill(r.pid, s) // wait has not reaped it yet
+	switch s {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP:
+		r.ending = true
+		if r.again != nil {
+			r.resume()
+		}
+	}
 }
 
 func (r *running) change(c Change) {
@@ -193,17 +207,41 @@ func (r *running) change(c Change) {
 	unix.Kill(-r.pid, unix.SIGCONT) // a stopped program would not end
 }
 
-// stopped continues a program that the terminal has stopped. A shell does not see
-// that its job has stopped, so it could not continue it. A program that reads the
-// terminal in the background stays stopped until this process gets a SIGCONT. A
-// SIGSTOP has effect.
+// resumeEvery is how often a program that the terminal has stopped is offered the
+// terminal.
+const resumeEvery = 200 * time.Millisecond
+
+// stopped handles a program that has stopped. The shell does not see that its job
+// has stopped, so it could not continue it. A SIGSTOP has effect.
 func (r *running) stopped(by syscall.Signal) {
 	switch by {
-	case unix.SIGTTIN, unix.SIGTTOU: // perhaps faster than start, which gives it the terminal
-		if r.tty.give(r.pid) {
-			unix.Kill(-r.pid, unix.SIGCONT)
+	case unix.SIGTTIN, unix.SIGTTOU:
+		if r.ending { // it may stop again before it handles the signal
+			r.again = time.After(resumeEvery)
+			return
 		}
+		r.resume()
 	case unix.SIGTSTP:
 		unix.Kill(-r.pid, unix.SIGCONT)
 	}
+}
+
+// resume continues a program that used the terminal while it was not in the
+// foreground. If this process is in the background as well, it tries again: a shell
+// brings it to the foreground without a signal. Without a shell above, nobody could
+// bring it there, and a program that should end must run to do so.
+func (r *running) resume() {
+	if !r.tty.give(r.pid) && !r.ending && !alone() {
+		r.again = time.After(resumeEvery)
+		return
+	}
+	r.again = nil
+	unix.Kill(-r.pid, unix.SIGCONT)
+}
+
+// alone reports whether this process leads its session, so that there is no shell
+// with job control above it.
+func alone() bool {
+	session, err := unix.Getsid(0)
+	return err != nil || session == os.Getpid()
 }

@@ -22,7 +22,7 @@ const patience = time.Minute
 
 // This program is also the parts of its tests: "run" supervises the rest of its
 // arguments, "record" prints the signals that it gets and the lines that it
-// reads.
+// reads, "shell" runs the rest of its arguments as a job in the background.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 			os.Exit(runMain(os.Args[2:]))
 		case "record":
 			os.Exit(recordMain())
+		case "shell":
+			os.Exit(shellMain(os.Args[2:]))
 		}
 	}
 	os.Exit(m.Run())
@@ -82,13 +84,13 @@ func recordMain() int {
 	} else {
 		signal.Notify(signals, unix.SIGINT, unix.SIGCONT, unix.SIGTERM)
 	}
+	say("ready %d group %d", os.Getpid(), unix.Getpgrp())
 	go func() {
 		lines := bufio.NewScanner(os.Stdin)
 		for lines.Scan() {
 			say("read %s", lines.Text())
 		}
 	}()
-	say("ready %d group %d", os.Getpid(), unix.Getpgrp())
 	for s := range signals {
 		switch s {
 		case unix.SIGURG, unix.SIGCHLD:
