@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +37,53 @@ func TestShippedProgram(t *testing.T) {
 		}
 	})
 	t.Run("serves with limited address space", func(t *testing.T) { servesLimited(t, program) })
+	t.Run("its server cannot be dumped", func(t *testing.T) { serverCannotBeDumped(t, program) })
+}
+
+// serverCannotBeDumped runs a server as a user without privileges. The folder
+// of a process in /proc belongs to its user only while it can be dumped.
+func serverCannotBeDumped(t *testing.T, program string) {
+	dir, err := os.MkdirTemp("", "secretstore-") // another user may enter it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", program, dir+"/program").CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	server := exec.Command(dir+"/program", "server", "--storage", "memory:", "--bootstrap=false", "--listen", "127.0.0.1:0")
+	server.Dir = dir
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		server.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	log, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.AfterFunc(patience, func() { server.Process.Kill() })
+	defer timeout.Stop()
+	defer server.Wait()
+	defer server.Process.Kill()
+	if url, text := untilListening(log); url == "" {
+		t.Fatalf("the server does not listen:\n%s", text)
+	}
+	proc := fmt.Sprintf("/proc/%d/", server.Process.Pid)
+	var folder unix.Stat_t
+	if err := unix.Stat(proc+"maps", &folder); err != nil || folder.Uid != 0 {
+		t.Errorf("%smaps belongs to uid %d, %v", proc, folder.Uid, err)
+	}
+	limits, err := os.ReadFile(proc + "limits")
+	core := regexp.MustCompile(`Max core file size +0 +0 `)
+	if err != nil || !core.Match(limits) {
+		t.Errorf("limits: %s, %v", limits, err)
+	}
 }
 
 func servesLimited(t *testing.T, program string) {

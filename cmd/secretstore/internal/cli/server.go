@@ -57,6 +57,7 @@ func withoutName(args []string, name string) []string {
 // serve runs a server until a signal. It does not start if there is any problem in
 // the command line or the rest of the configuration.
 func serve(p *base.Process, flags *config.Flags, problems []config.Problem) error {
+	unprotected := server.Protect() // before any key is read
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -67,7 +68,7 @@ func serve(p *base.Process, flags *config.Flags, problems []config.Problem) erro
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
 		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
-		TestOnlyGenerateKey: p.TestOnlyGenerateKey,
+		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey,
 	})
 	if err != nil {
 		return err

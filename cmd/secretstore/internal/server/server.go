@@ -33,6 +33,8 @@ type Outside struct {
 	Command string
 	// Version of the program, which status shows.
 	Version string
+	// Unprotected is what Protect returned; it is logged.
+	Unprotected error
 	// TestOnlyGenerateKey makes the bootstrap key; nil but in tests.
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
@@ -59,6 +61,9 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 		cfg.LogFormat = "console"
 	}
 	s := &Server{cfg: cfg, outside: o, log: newLog(o.Stderr, cfg), notices: &notices{}}
+	if o.Unprotected != nil {
+		s.log.Warn("other processes of this user may read the memory of the server, or a core file of it", zap.Error(o.Unprotected))
+	}
 	if cfg.Dev && len(problems) == 0 {
 		var err error
 		if s.cfg, err = devSetup(cfg, "."); err != nil {
