@@ -54,7 +54,8 @@ var mayImport = map[string][]string{
 	"scripts":             {"acl", "api", "seal", "store", "internal"},
 }
 
-// TestImportsGoOneWay: cmd to api to seal to store, and acl knows nobody.
+// TestImportsGoOneWay checks that imports go from cmd to api to seal to store, and that
+// acl imports none of them.
 func TestImportsGoOneWay(t *testing.T) {
 	const root, module = "../..", "secretstore/"
 	files := 0

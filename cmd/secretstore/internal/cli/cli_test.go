@@ -188,9 +188,8 @@ func TestPutWhileSomebodyElseWrites(t *testing.T) {
 	}
 }
 
-// TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere answers with what no
-// Secret Store says.
-func TestAHostileServerDrivesNoTerminalAndNamesNoFileElsewhere(t *testing.T) {
+// TestHostileServerCannotDriveTheTerminalOrNameFiles answers as no Secret Store does.
+func TestHostileServerCannotDriveTheTerminalOrNameFiles(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		switch {

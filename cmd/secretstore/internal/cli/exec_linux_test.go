@@ -163,8 +163,8 @@ func noValueIn(t *testing.T, root string) {
 	}
 }
 
-// TestWhatIsCertainToFailIsNotAskedFor: a token may be good for one use only.
-func TestWhatIsCertainToFailIsNotAskedFor(t *testing.T) {
+// TestMistakesAreFoundBeforeARequest: a token may be good for one use only.
+func TestMistakesAreFoundBeforeARequest(t *testing.T) {
 	var asked atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer srv.Close()
@@ -193,8 +193,8 @@ func TestWhatIsCertainToFailIsNotAskedFor(t *testing.T) {
 	}
 }
 
-// TestACopyStandsInForAServerThatIsAwayOnly, and not for one that refuses.
-func TestACopyStandsInForAServerThatIsAwayOnly(t *testing.T) {
+// TestCopyIsUsedOnlyForAnUnreachableServer, and not for one that refuses.
+func TestCopyIsUsedOnlyForAnUnreachableServer(t *testing.T) {
 	for _, tt := range []struct {
 		code  int
 		words string
@@ -211,8 +211,8 @@ func TestACopyStandsInForAServerThatIsAwayOnly(t *testing.T) {
 	}
 }
 
-// TestARefusalRemovesTheCopy has the server answer once, then say no.
-func TestARefusalRemovesTheCopy(t *testing.T) {
+// TestRefusalRemovesTheCopy has the server answer once, then say no.
+func TestRefusalRemovesTheCopy(t *testing.T) {
 	dir := memory(t)
 	env := map[string]string{"XDG_RUNTIME_DIR": dir}
 	copies := filepath.Join(dir, "secretstore")

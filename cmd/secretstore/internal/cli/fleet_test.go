@@ -130,9 +130,9 @@ func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
 	}
 }
 
-// TestAServerThatStaysSealedIsNoSuccess: the last look at the servers must not
+// TestServerThatStaysSealedIsAFailure: the last status of the servers must not
 // hide what one has refused.
-func TestAServerThatStaysSealedIsNoSuccess(t *testing.T) {
+func TestServerThatStaysSealedIsAFailure(t *testing.T) {
 	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
 	b.refuse = true
 	for _, servers := range []string{b.URL, a.URL + "," + b.URL} {
@@ -182,9 +182,9 @@ func TestAnotherStoreIsRefused(t *testing.T) {
 	}
 }
 
-// TestADamagedStoreIsNoOtherStore: to remember a new one would be the wrong
-// advice, with and without a store that was known before.
-func TestADamagedStoreIsNoOtherStore(t *testing.T) {
+// TestDamagedStoreIsNotCalledAnotherStore: the advice to accept a new store would be
+// wrong, whether or not a store was known before.
+func TestDamagedStoreIsNotCalledAnotherStore(t *testing.T) {
 	for _, seen := range []bool{false, true} {
 		a := newFakeServer(t, "store-1", 1)
 		env := home(t)
@@ -209,9 +209,9 @@ func TestADamagedStoreIsNoOtherStore(t *testing.T) {
 	}
 }
 
-// TestAStoreForDevelopmentIsNotRemembered, so that nobody is warned who throws
-// it away and starts again; but it takes the place of no store that is.
-func TestAStoreForDevelopmentIsNotRemembered(t *testing.T) {
+// TestDevelopmentStoreIsNotRemembered, so that its user can delete it and start again
+// without a warning. It does not replace a store that is remembered.
+func TestDevelopmentStoreIsNotRemembered(t *testing.T) {
 	a := newFakeServer(t, "store-1", 1)
 	a.dev = true
 	env := home(t)
@@ -236,9 +236,9 @@ func TestAStoreForDevelopmentIsNotRemembered(t *testing.T) {
 	status(0)
 }
 
-// TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo: whoever can write
-// there could collect shares and tokens.
-func TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo(t *testing.T) {
+// TestServersFromTheStorageAreShownButNotContacted: anybody who can write to the storage
+// could collect shares and tokens.
+func TestServersFromTheStorageAreShownButNotContacted(t *testing.T) {
 	a, stranger := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
 	a.driver = "zookeeper"
 	a.nodes = []wire.Node{
@@ -259,9 +259,9 @@ func TestServersThatOnlyTheStorageNamesAreShownAndNeverTalkedTo(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForARotationThatCannotEnd: until somebody has done something
-// about the damaged records, it would be for ever.
-func TestNobodyWaitsForARotationThatCannotEnd(t *testing.T) {
+// TestWaitingEndsForABlockedRotation: it cannot end until somebody has repaired or
+// removed the damaged records.
+func TestWaitingEndsForABlockedRotation(t *testing.T) {
 	a := newFakeServer(t, "store-1", 1)
 	env := home(t)
 	env["SECRETSTORE_SERVER"] = a.URL
@@ -281,7 +281,7 @@ func TestServersOfDifferentStoresAreRefused(t *testing.T) {
 	}
 }
 
-func TestAFileOfKnownStoresThatMakesNoSenseIsNoEmptyOne(t *testing.T) {
+func TestMalformedKnownStoresFileIsAnError(t *testing.T) {
 	a := newFakeServer(t, "store-1", 1)
 	env := home(t)
 	env["XDG_STATE_HOME"] = t.TempDir()

@@ -10,9 +10,9 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// TestRollbackTellsThatSomebodyWasFirst has a server whose secret changes right
-// after its history was shown.
-func TestRollbackTellsThatSomebodyWasFirst(t *testing.T) {
+// TestRollbackFailsIfTheSecretHasChanged has a server whose secret changes right after
+// its history was read.
+func TestRollbackFailsIfTheSecretHasChanged(t *testing.T) {
 	written := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -1,9 +1,9 @@
 // Package forms reads and writes many secrets at once, in three forms: a folder
-// tree, a JSON document and a dotenv file. There is one parser for each form,
-// which refuses what could be read in two ways.
+// tree, a JSON document and a dotenv file. The parser of each form refuses ambiguous
+// input.
 //
-// It does not talk to a server, and puts no value into an error: where something
-// is wrong is said by the number of the line.
+// It does not talk to a server, and puts no value into an error: errors name the number
+// of the line.
 package forms
 
 import (
@@ -20,7 +20,7 @@ type Item struct {
 	Path   string
 	Value  []byte
 	Binary bool
-	// Description and Labels are nil where the form does not say anything.
+	// Description and Labels are nil if the form does not give them.
 	Description *string
 	Labels      *[]string
 }

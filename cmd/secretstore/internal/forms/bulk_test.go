@@ -57,7 +57,7 @@ func TestJSONComesBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestWhatCouldBeReadInTwoWaysIsRefusedAndNotRepeated(t *testing.T) {
+func TestAmbiguousInputIsRefusedAndNotRepeated(t *testing.T) {
 	const canary = "kanarienvogel"
 	for _, doc := range []string{
 		``, `{`, `[]`, `"` + canary + `"`, canary, `{"a":"` + canary + `"}`, `{"a":{}}`, `{"a":{"value":"x","value_base64":"eA=="}}`,
@@ -251,7 +251,7 @@ func TestAnIndexSaysWhatTheFilesDoNot(t *testing.T) {
 	}
 }
 
-func TestATreeThatIsWrongIsRefusedWithEverythingThatIs(t *testing.T) {
+func TestBadTreeIsRefusedWithAllProblems(t *testing.T) {
 	root := tree(t, map[string]string{
 		"with space": "x", "a": "x", "a@secret": "y", "ok": "z", "@index.json": `{"store":"u","failed":0,"secrets":[{"path":"lost","file":"lost","size":1}]}`,
 	})

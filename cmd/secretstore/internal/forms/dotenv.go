@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// ParseDotenv reads lines NAME=VALUE, with "export " before them if need be,
-// empty lines and comments. A value is
+// ParseDotenv reads lines NAME=VALUE, which may begin with "export ", empty lines and
+// comments. A value is
 //
 //	plain       without white space, quotes and \ $ ` #, in which dialects differ
-//	'quoted'    exactly as it stands, over several lines if need be
+//	'quoted'    exactly as it is, possibly over several lines
 //	"quoted"    with \" \\ \$ \` \n \r \t for what they usually mean
 //
-// Nothing is expanded. A name that occurs twice, and all else, is refused. The
-// path of each secret is its name; the order is that of the file.
+// Nothing is expanded. Anything else is refused, and a name that occurs twice. The path
+// of each secret is its name; the order is that of the file.
 func ParseDotenv(data []byte) ([]Source, error) {
 	p := &dotenv{rest: data, line: 1}
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
@@ -40,7 +40,7 @@ func ParseDotenv(data []byte) ([]Source, error) {
 	return all, nil
 }
 
-// dotenv is what is left to be read.
+// dotenv is the rest of the input.
 type dotenv struct {
 	rest []byte
 	line int
@@ -48,8 +48,8 @@ type dotenv struct {
 
 func (p *dotenv) bad(what string) error { return &lineError{p.line, what} }
 
-// statement reads one line, or more where a quoted value goes on. The name is
-// empty where there is nothing.
+// statement reads one line, or more if a quoted value continues. The name of an empty
+// line is "".
 func (p *dotenv) statement() (name string, value []byte, err error) {
 	p.blank()
 	if p.end() || p.peek() == '#' {
@@ -165,7 +165,7 @@ func (p *dotenv) double() ([]byte, error) {
 	return nil, p.bad("the quote that begins here is not closed")
 }
 
-// IsVariable reports whether s is a name that shells take for a variable.
+// IsVariable reports whether s is the name of a variable in shells.
 func IsVariable(s string) bool {
 	for i := range len(s) {
 		if !isNameByte(s[i]) || i == 0 && '0' <= s[0] && s[0] <= '9' {

@@ -19,9 +19,8 @@ import (
 // export has written says more about them: @index.json, or an index.json that is
 // one. Without it, a value is text if it is valid UTF-8 without NUL.
 //
-// Nothing but files and folders is taken. The error names everything that is
-// wrong, before anything is read. missing are the secrets that were damaged when
-// the index was written.
+// Anything but files and folders is refused. The error names all problems, before any
+// value is read. missing are the secrets that were damaged when the index was written.
 func ReadTree(root *os.Root) (all []Source, missing []string, err error) {
 	index, indexName, err := readIndex(root)
 	if err != nil {
@@ -92,8 +91,8 @@ func treeSource(root *os.Root, name, secret string, e offline.Entry, known bool)
 	}}
 }
 
-// readIndex returns the index and its name, "" if there is none. A secret may be
-// called index.json: a file is the index only if it can be nothing else.
+// readIndex returns the index and its name, or "". A secret may be called index.json, so
+// a file counts as the index only if it cannot be anything else.
 func readIndex(root *os.Root) (offline.Index, string, error) {
 	for _, name := range []string{offline.OtherIndexName, offline.IndexName} {
 		data, err := root.ReadFile(name)

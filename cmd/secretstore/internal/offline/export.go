@@ -23,8 +23,8 @@ type Sink interface {
 	Put(name string, data []byte) error
 }
 
-// Taken marks the file of a secret whose path is also a folder, and the index
-// where a secret has its name. No path holds this character.
+// Taken marks the file of a secret whose path is also a folder, and the index if a secret
+// has its name. No path contains this character.
 const Taken = "@secret"
 
 // The names that an index can have.
@@ -48,7 +48,7 @@ type Entry struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Index is the file index.json, or @index.json where a secret has that name.
+// Index is the file index.json, or @index.json if a secret has that name.
 type Index struct {
 	Store   string  `json:"store"` // uuid
 	Secrets []Entry `json:"secrets"`
@@ -58,7 +58,7 @@ type Index struct {
 
 // Export writes every secret at and below scope (the zero Path is all) as a file
 // named like its path, and the index at the end. A secret whose path is also a
-// folder gets "@secret" after its name. A damaged record costs that secret alone.
+// folder gets "@secret" after its name. A damaged record affects only that secret.
 func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, sink Sink) (Index, error) {
 	out := Index{Store: uuid, Secrets: []Entry{}}
 	paths, err := list(ctx, st, scope)
@@ -162,14 +162,14 @@ func export(ctx context.Context, st *seal.Store, name, file string, sink Sink) (
 	return e, nil
 }
 
-// Dir writes into a folder, and nowhere else: files of mode 0600 that must not
-// exist, folders of mode 0700.
+// Dir writes new files of mode 0600 and folders of mode 0700 into a folder, and nowhere
+// else.
 type Dir struct{ root *os.Root }
 
-// ErrNotEmpty: there is something in the folder.
+// ErrNotEmpty: the folder is not empty.
 var ErrNotEmpty = errors.New("the folder is not empty; name a new one")
 
-// OpenDir makes the folder, or takes an empty one. ErrNotEmpty.
+// OpenDir makes the folder, or opens an empty one. ErrNotEmpty.
 func OpenDir(name string) (*Dir, error) {
 	if err := os.MkdirAll(name, 0o700); err != nil {
 		return nil, err
@@ -201,10 +201,10 @@ func (d *Dir) Put(name string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// Close ends the use of the folder.
+// Close closes the folder.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// Tar writes into an archive, whose end is left to the caller.
+// Tar writes into an archive, which the caller must close.
 type Tar struct{ Writer *tar.Writer }
 
 // Put implements Sink.

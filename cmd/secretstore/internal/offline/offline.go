@@ -1,9 +1,9 @@
-// Package offline works on a storage without a server: it tells whose the store
-// is, writes its secrets out, and removes everything. It opens secrets only
-// through package seal, and holds plaintext no longer than one secret takes.
+// Package offline works on a storage without a server: it reads the record of the
+// holders, exports the secrets, and removes everything. It opens secrets only through
+// package seal, and has the plaintext of one secret at a time.
 //
-// It knows the keys of the records by name, because what it has to deal with may
-// be too damaged for package seal to open.
+// It knows the keys of some records, because a storage may be too damaged for package
+// seal to open.
 package offline
 
 import (
@@ -23,8 +23,7 @@ import (
 	"secretstore/store"
 )
 
-// The records that are looked at by name; the layout is described in package
-// seal.
+// The keys of records that are read directly; package seal describes the layout.
 const (
 	keyConfig    store.Key = "stores/default/config"
 	keyIntent    store.Key = "stores/default/seal"
@@ -35,11 +34,11 @@ const (
 	keyBlobs     store.Key = "stores/default/blobs"
 )
 
-// callTime bounds one call of the storage.
+// callTime is the time limit of one call of the storage.
 const callTime = 30 * time.Second
 
-// Info is what the record of the holders says, in the clear: anybody who can
-// write to the storage may have written it. The zero value is no store.
+// Info is the content of the record of the holders. It is not authenticated: anybody who
+// can write to the storage may have written it. The zero value means no store.
 type Info struct {
 	UUID         string   `json:"uuid"`
 	Shares       int      `json:"shares"`
@@ -48,10 +47,11 @@ type Info struct {
 	Fingerprints []string `json:"pgp_fingerprints"` // of their holders
 }
 
-// ErrUnreadable: the record of the holders is there, and makes no sense.
+// ErrUnreadable: the record of the holders is malformed.
 var ErrUnreadable = errors.New("the record of the holders is damaged")
 
-// Look reads whose store the storage holds. The zero Info is none; ErrUnreadable.
+// Look reads the record of the holders. It returns the zero Info if there is none.
+// ErrUnreadable.
 func Look(ctx context.Context, b store.Backend) (Info, error) {
 	node, err := get(ctx, b, keyConfig)
 	if errors.Is(err, store.ErrNotFound) {
@@ -70,12 +70,11 @@ func parseInfo(data []byte) (info Info, err error) {
 	return info, nil
 }
 
-// ErrNoBootstrapKey: the storage keeps no private key, or one that opens nothing.
+// ErrNoBootstrapKey: the storage has no bootstrap private key, or a wrong one.
 var ErrNoBootstrapKey = errors.New("no bootstrap key that opens the store is kept in the storage")
 
-// BootstrapShare returns the unseal key of a bootstrapped store, opened with the
-// private key that is kept in file, or in the storage itself where file is "".
-// ErrNoBootstrapKey.
+// BootstrapShare decrypts the unseal key of a bootstrapped store with the private key in
+// file, or in the storage if file is "". ErrNoBootstrapKey.
 func BootstrapShare(ctx context.Context, b store.Backend, file string, info Info) (string, error) {
 	armored, err := bootstrapKey(ctx, b, file)
 	if err != nil {

@@ -230,10 +230,10 @@ func (b *bare) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, err
 	return v, err
 }
 
-// TestAWipeThatIsCutOffGoesOn cuts it off at each write, before and after its
+// TestInterruptedWipeCanContinue interrupts it at each write, before and after its
 // effect: while a secret is left it can still be read, and a second run ends
 // with an empty storage.
-func TestAWipeThatIsCutOffGoesOn(t *testing.T) {
+func TestInterruptedWipeCanContinue(t *testing.T) {
 	original, _, share := fill(t, "a", "a/b", "c/d", "c/e")
 	for _, after := range []bool{false, true} {
 		for at := 1; ; at++ {

@@ -11,8 +11,7 @@ import (
 	"secretstore/store"
 )
 
-// Count returns how many secrets there are, without those that were deleted and
-// could be undeleted. It needs no key.
+// Count returns the number of secrets, without deleted ones. It needs no key.
 func Count(ctx context.Context, b store.Backend) (int, error) {
 	buckets, err := children(ctx, b, keySecrets)
 	if err != nil {
@@ -35,9 +34,9 @@ func Count(ctx context.Context, b store.Backend) (int, error) {
 	return n, nil
 }
 
-// Freeze seals the store in the storage, as an operator would. Each write of a
-// server checks the seal, so that none happens from here on, on any server that
-// runs against advice. Without a store there is nothing to seal.
+// Freeze records the intent to seal the store, as an operator would. Each write of a
+// server checks the intent, so a server that is still running writes nothing from now
+// on. Without a store, Freeze does nothing.
 func Freeze(ctx context.Context, b store.Backend) error {
 	node, err := get(ctx, b, keyIntent)
 	if errors.Is(err, store.ErrNotFound) {
@@ -55,10 +54,10 @@ func Freeze(ctx context.Context, b store.Backend) error {
 	return nil
 }
 
-// Wipe removes every record: first all secrets, deleted ones too, then, in one transaction, the
-// records of the keys. Where it was cut off it can be called again, and goes on:
-// while a secret is left, so are the keys that open it. removed is called with
-// the number of records so far.
+// Wipe removes every record: first all secrets, also deleted ones, then, in one
+// transaction, the records of the keys. After an interruption it can be called again:
+// while there are secrets, there are the keys that open them. removed is called with the
+// number of records so far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	w := &wiper{b: b, removed: removed}
 	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs} {
@@ -111,7 +110,7 @@ func (w *wiper) below(ctx context.Context, key store.Key) error {
 	return nil
 }
 
-// remove removes one record whose children are gone, or about to go in the same
+// remove removes one record whose children are removed already, or in the same
 // transaction.
 func (w *wiper) remove(ctx context.Context, key store.Key) error {
 	node, err := get(ctx, w.b, key)
@@ -144,8 +143,8 @@ func (w *wiper) count(n int) {
 	w.removed(w.n)
 }
 
-// removeBare removes a key that only has had children. On ZooKeeper it stays as
-// an empty znode, which is no record that could be deleted: it is made one.
+// removeBare removes a key that has only had children. On ZooKeeper it is an empty znode,
+// not a record, so it is made a record before it is deleted.
 func (w *wiper) removeBare(ctx context.Context, key store.Key) error {
 	if err := w.flush(ctx); err != nil {
 		return err
@@ -169,8 +168,8 @@ func (w *wiper) removeBare(ctx context.Context, key store.Key) error {
 	return nil
 }
 
-// collect adds the removal of every record at and below key, leaves first. What
-// is left when it is called is a dozen records.
+// collect adds the removal of every record at and below key, leaves first. It is called
+// when about a dozen records are left.
 func (w *wiper) collect(ctx context.Context, key store.Key, ops *[]store.Op) error {
 	names, err := children(ctx, w.b, key)
 	if err != nil {

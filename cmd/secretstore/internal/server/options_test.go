@@ -31,10 +31,10 @@ func TestAsteriskFormIsAnsweredByTheAPI(t *testing.T) {
 	}
 }
 
-// TestWhatNetHTTPRefusesRepeatsNothing: requests that are no HTTP never reach
+// TestMalformedRequestsAreNotRepeated: requests that are not HTTP never reach
 // the API, so their answers are net/http's own: plain text, and with no part of
 // what was sent, which may be a token.
-func TestWhatNetHTTPRefusesRepeatsNothing(t *testing.T) {
+func TestMalformedRequestsAreNotRepeated(t *testing.T) {
 	r := start(t, nil)
 	for name, text := range map[string]struct {
 		request string

@@ -10,9 +10,8 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// TestASignalWhileFilesArePlacedWaitsForThem would end the test itself if it did
-// not.
-func TestASignalWhileFilesArePlacedWaitsForThem(t *testing.T) {
+// TestSignalTakesEffectAfterFilesArePlaced would end the test itself otherwise.
+func TestSignalTakesEffectAfterFilesArePlaced(t *testing.T) {
 	seen := make(chan os.Signal, 1)
 	undone := false
 	undo, err := placeWhole(func() (func(), error) {
