@@ -383,6 +383,15 @@ func TestEveryBadFileIsNamedAtOnce(t *testing.T) {
 	}
 }
 
+func TestTokensWithoutTheIssuerOrAudienceAreRefused(t *testing.T) {
+	for args, want := range map[string]int{"--listen=127.0.0.1:0": 200, "--auth-issuer=i": 401, "--auth-audience=a": 401} {
+		r := start(t, nil, args)
+		if status, text := r.request(t, "root", "GET", "/secrets/v1/secret/default/?list=true", ""); status != want {
+			t.Errorf("%s: %d %s, want %d", args, status, text, want)
+		}
+	}
+}
+
 func TestKeySetFromFileIsInForceAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	_, err := build(t, Outside{}, "--storage", "memory:", "--auth-jwks", write(t, dir, "set", `{"keys":[]}`))
