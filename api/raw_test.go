@@ -111,7 +111,7 @@ func TestARefusalReachesAClientThatWritesFirst(t *testing.T) {
 		"too large, of unknown length":  {put + alice + octets + chunked, 413},
 		"no token":                      {put + octets + length, 401},
 		"no token and unknown length":   {put + octets + chunked, 401},
-		"a method that is none":         {"POST " + base + "/a HTTP/1.1\r\nHost: x\r\n" + alice + length, 405},
+		"an unknown method":             {"POST " + base + "/a HTTP/1.1\r\nHost: x\r\n" + alice + length, 405},
 		"an endpoint that takes little": {"PUT /secrets/v1/unseal/default HTTP/1.1\r\nHost: x\r\nAuthorization: token=" + tokenOf(t, "root", "") + "\r\n" + length, 413},
 	} {
 		if got := e.raw(1, row.text)[0]; got.status != row.status {

@@ -46,7 +46,7 @@ func filled(e *edge) {
 	e.putBinary("group/key", []byte("\x00\xffkey"))
 	e.put("group/__dcos_base64__keytab", base64.StdEncoding.EncodeToString([]byte("\x05\x02keytab")))
 	e.put("group/__dcos_base64__word", "d29y\nZA==\n")
-	e.put("group/__dcos_base64__bad", "CANARY is no base64")
+	e.put("group/__dcos_base64__bad", "CANARY is not base64")
 	e.put("group/nul", "CANARY\x00nul")
 }
 

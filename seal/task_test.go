@@ -115,7 +115,7 @@ func TestTaskTokenOfATermThatOnlyTheStorageKnows(t *testing.T) {
 	_, err = s.TaskMAC(2, []byte("m"))
 	wantErr(t, "the storage is away", err, store.ErrUnavailable)
 	if errors.Is(err, ErrTaskTerm) {
-		t.Error("the token is called bad, though nobody can know")
+		t.Error("the token is refused as invalid, although its term cannot be checked")
 	}
 }
 

@@ -63,8 +63,8 @@ func zookeeperScripts(t *testing.T, addr string) {
 	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
 
-// TestScriptsWithZooKeeperOverTLS: $ZK takes TLS alone, as zk.pem, from whoever
-// shows client.pem. stranger.pem is unknown to both sides.
+// TestScriptsWithZooKeeperOverTLS: $ZK accepts only TLS, presents zk.pem, and
+// demands client.pem. stranger.pem is unknown to both sides.
 func TestScriptsWithZooKeeperOverTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -1,12 +1,12 @@
 // Package atomicfile creates and replaces files so that a reader, a crash or a
 // power cut finds the old content or the new, never a part of it.
 //
-// Files that hold keys and secrets are written with it, so it must not be led
-// astray: a folder is opened once and then used by its descriptor, whatever
-// happens to its path meanwhile, and a symbolic link in place of the file is
-// refused, for whoever made the link would choose where the secret goes. An
-// os.Root does not fit: it follows links, and needs permission to read each
-// folder on the way where permission to pass is enough.
+// It writes files that hold keys and secrets, so an attacker must not be able to
+// redirect it. A folder is opened once and then used by its descriptor, whatever
+// happens to its path meanwhile. A symbolic link in place of the file is
+// refused: the owner of the link would choose where the secret goes. An os.Root
+// does not fit: it follows links, and it needs read permission on each folder of
+// the path, where search permission is enough.
 package atomicfile
 
 import (

@@ -184,9 +184,9 @@ func TestFolderIsUsedAsItWasOpened(t *testing.T) {
 	}
 }
 
-// TestLinksOfOthersInThePathAreRefused, for they could lead anywhere; one's own
-// are followed. As root the link is given to somebody else; any other user is
-// looked at as if somebody else ran this.
+// TestLinksOfOthersInThePathAreRefused: a link of another user could lead
+// anywhere; the user's own links are followed. As root, the test gives the link
+// to another user. As any other user, it runs the check as if for another user.
 func TestLinksOfOthersInThePathAreRefused(t *testing.T) {
 	at := inDir(t)
 	if err := errors.Join(

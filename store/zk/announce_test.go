@@ -141,6 +141,6 @@ func TestForeignAnnouncementsAreBounded(t *testing.T) {
 		t.Errorf("as a record: %v", err)
 	}
 	if err := b.Announce(t.Context(), "../x", nil); !errors.Is(err, zk.ErrConfig) {
-		t.Errorf("an id that is none: %v", err)
+		t.Errorf("an invalid id: %v", err)
 	}
 }

@@ -196,7 +196,7 @@ func TestWatchSeesWhatOthersDoByHand(t *testing.T) {
 			select {
 			case <-notified:
 			case <-time.After(patience):
-				t.Fatalf("not told of change %d", i)
+				t.Fatalf("change %d was not reported", i)
 			}
 		}
 	}

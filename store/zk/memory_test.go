@@ -79,7 +79,7 @@ func TestAServerThatStartsReadsBeforeItFollowsChanges(t *testing.T) {
 		}
 		return err == nil && early
 	})
-	eventually(t, "the first word of a znode before it follows changes", func() bool {
+	eventually(t, "the first report of a znode before it follows changes", func() bool {
 		b := open(t, cfg)
 		if b.Ping(t.Context()) != nil {
 			return false

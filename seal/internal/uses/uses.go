@@ -45,7 +45,7 @@ var errBadCount = errors.New("the record is not a count")
 type Uses struct {
 	backend store.Backend
 	barrier *barrier.Barrier
-	asking  singleflight.Group // for keyringVersion: anybody can make it necessary
+	asking  singleflight.Group // for keyringVersion, which any client can trigger
 }
 
 // New returns the uses that a backend records.
@@ -59,7 +59,7 @@ func (u *Uses) TaskTerm() (term uint32, err error) {
 
 // TaskMAC returns HMAC-SHA-256 of message under the key of task tokens of a
 // term. ErrSealed, ErrTaskTerm, ErrTaskTermAhead; store.ErrUnavailable if it
-// cannot be told which of the two it is.
+// cannot find out which of the two it is.
 func (u *Uses) TaskMAC(term uint32, message []byte) (sum []byte, err error) {
 	var ahead *store.Version // of the keyring here, if the term is beyond it
 	err = u.barrier.Use(func(k *barrier.Keys) error {

@@ -7,7 +7,7 @@ import (
 	"secretstore/store/internal/local"
 )
 
-// A reader that does not keep up is told that it has missed something, and all
+// A reader that does not keep up is notified that it missed something, and all
 // that comes later.
 func TestASlowReaderOfChangesIsToldThatItMissedSome(t *testing.T) {
 	h := local.NewHub()
@@ -19,19 +19,19 @@ func TestASlowReaderOfChangesIsToldThatItMissedSome(t *testing.T) {
 	})
 	h.Report(2)
 	if c := <-begun; c.Missed || len(c.IDs) != 1 {
-		t.Errorf("told %+v", c)
+		t.Errorf("got %+v", c)
 	}
 	many := make([]store.ID, 1<<15)
 	h.Report(many...) // does not block
 	h.Report(4)
 	proceed <- struct{}{}
 	if c := <-begun; !c.Missed || len(c.IDs) != 1 || c.IDs[0] != 4 {
-		t.Errorf("told of %d changes, missed %v", len(c.IDs), c.Missed)
+		t.Errorf("got %d changes, missed %v", len(c.IDs), c.Missed)
 	}
 	h.Missed()
 	proceed <- struct{}{}
 	if c := <-begun; !c.Missed || len(c.IDs) > 0 {
-		t.Errorf("told %+v", c)
+		t.Errorf("got %+v", c)
 	}
 	proceed <- struct{}{}
 }

@@ -265,7 +265,7 @@ func TestBadTreeIsRefusedWithAllProblems(t *testing.T) {
 		}
 	}
 	if _, _, err := ReadTree(tree(t, map[string]string{"@index.json": "{}"})); err == nil {
-		t.Error("an @index.json that is none is taken")
+		t.Error("an invalid @index.json is accepted")
 	}
 	out := `{"store":"u","failed":0,"secrets":[{"path":"x","file":"../x","size":1}]}`
 	if _, _, err := ReadTree(tree(t, map[string]string{"@index.json": out})); err == nil {

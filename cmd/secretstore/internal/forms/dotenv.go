@@ -184,7 +184,7 @@ func isNameByte(c byte) bool {
 func AppendDotenv(b []byte, name string, i Item) ([]byte, error) {
 	switch {
 	case !IsVariable(name):
-		return nil, fmt.Errorf("%s is no name for a variable", name)
+		return nil, fmt.Errorf("%s is not a valid variable name", name)
 	case i.Binary || !isText(i.Value):
 		return nil, fmt.Errorf("%s is binary and cannot be in a dotenv file", i.Path)
 	}

@@ -327,7 +327,7 @@ func TestProgramDiesWithItsSupervisor(t *testing.T) {
 		t.Fatalf("%q, %v", lines, err)
 	}
 	k.signal(unix.SIGKILL)
-	for range k.lines { // ends when nobody has the pipe open
+	for range k.lines { // ends when the pipe has no writer
 	}
 }
 

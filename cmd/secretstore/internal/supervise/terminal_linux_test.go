@@ -66,8 +66,8 @@ func TestCtrlCReachesTheProgramOnce(t *testing.T) {
 	}
 }
 
-// TestCtrlZStopsNothing: a shell could not continue the program, for it does not
-// see it stop.
+// TestCtrlZStopsNothing: a shell could not continue the program, because it
+// does not see it stop.
 func TestCtrlZStopsNothing(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *talk{
 		"as the leader of the session": func(t *testing.T) *talk {

@@ -67,10 +67,10 @@ func TestReadersMissNoChange(t *testing.T) {
 			}
 			ids, ok := parsed.Since(seen)
 			if ok && !slices.Equal(ids, unseen) {
-				t.Fatalf("told of %d changes, there were %d", len(ids), len(unseen))
+				t.Fatalf("%d changes were reported of %d", len(ids), len(unseen))
 			}
 			if late := now-read > recentFor && len(unseen) > minRecent; !ok && len(unseen) <= maxRecent && !late {
-				t.Fatalf("not told of %d changes after %v", len(unseen), time.Duration(now-read))
+				t.Fatalf("%d changes were not reported within %v", len(unseen), time.Duration(now-read))
 			}
 			seen, unseen, read = parsed.Count, nil, now
 		}

@@ -30,8 +30,8 @@ var ErrReply = errors.New("invalid reply from ZooKeeper")
 var errFraming = errors.New("internal error: frames of ZooKeeper in pieces")
 
 // guarded is a connection as the library uses it. It lets through only frames
-// that the library can decode: whoever answers on the port, be it by mistake a
-// web server, could otherwise make it panic, or allocate gigabytes.
+// that the library can decode. Otherwise any server on that port, even a web
+// server by mistake, could make it panic or allocate gigabytes.
 //
 // The library reads the length of a frame, and then the rest at once, which is
 // checked in the library's own buffer: a listing is not held twice.

@@ -32,7 +32,7 @@ func TestOutputFileIsPrivateAndWhole(t *testing.T) {
 		t.Errorf("%v is left, %v", left, err)
 	}
 	if err := WriteFile(filepath.Join(dir, "nosuch", "out"), []byte("x")); err == nil {
-		t.Error("a missing folder is no error")
+		t.Error("a missing folder is not an error")
 	}
 }
 
