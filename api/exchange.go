@@ -70,9 +70,9 @@ type outcome struct {
 	reads []*batch.Read
 	// waited is how long the request waited for a change.
 	waited time.Duration
-	// unspent: the client waited for this answer, so it does not consume a use
+	// noSpend: the client waited for this answer, so it must not consume a use
 	// of the client's task token.
-	unspent bool
+	noSpend bool
 	// noDeadline: the deadlines of the connection were lifted.
 	noDeadline bool
 	// cleanups run when the answer has been sent, or given up.

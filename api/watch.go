@@ -82,7 +82,7 @@ func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (a
 		if err != nil {
 			retry = time.After(watchRetry)
 		} else {
-			x.out.unspent = true // the client did have the value
+			x.out.noSpend = true // the client did have the value
 		}
 		for read := false; !read; {
 			select {
