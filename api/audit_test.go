@@ -81,6 +81,7 @@ func TestEachDecisionHasOneAuditLine(t *testing.T) {
 	before := len(e.auditLines())
 	for _, path := range []string{"/live", "/ready", "/metrics", "/secrets/v1/ping", "/"} {
 		e.do(req{method: "GET", path: path})
+		e.want(req{method: "OPTIONS", path: path}, 405)
 	}
 	if n := len(e.auditLines()) - before; n != 0 {
 		t.Errorf("%d lines for requests without a token", n)
@@ -119,6 +120,8 @@ func TestNothingLeavesWithoutItsAuditLine(t *testing.T) {
 		}
 		e.want(req{method: "GET", path: base + "/a"}, 503, "the audit log cannot be written")
 		e.want(req{method: "GET", path: "/live"}, 200)
+		e.want(req{method: "OPTIONS", path: "/live"}, 405)
+		e.want(req{method: "POST", path: "/secrets/v1/ping"}, 405)
 		must(t, os.Remove(e.audit))
 		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200, "CANARY-VALUE")
 		e.want(req{method: "GET", path: base + "/b", uid: "alice"}, 404)

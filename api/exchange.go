@@ -36,6 +36,7 @@ type request struct {
 	start  time.Time
 	remote string // address of the client
 
+	open  bool      // the path is one of the open endpoints, whatever the method
 	ep    *endpoint // nil: there is no such endpoint
 	query head.Query
 	path  acl.Path // of the secret, or of the folder

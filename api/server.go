@@ -206,6 +206,7 @@ func (s *Server) answerSafely(x *exchange) (rep answer.Reply, stack []byte) {
 func (s *Server) answer(x *exchange) (answer.Reply, error) {
 	t := s.routes.find(x.req.Request)
 	if t.res != nil && t.res.open {
+		x.req.open = true
 		return answerOpen(x, t)
 	}
 	if err := s.admit(x, t); err != nil {
