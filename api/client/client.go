@@ -54,10 +54,12 @@ type Config struct {
 	// answer. No byte of any other request is ever sent twice.
 	SingleUse bool
 	// Retries is how often a request is repeated after a Temporary error, with
-	// the pauses of Retry; 0 repeats nothing. A read is repeated after each
-	// such error, a change only if the store says that it did not happen. A PUT
-	// with an unknown outcome is ErrUnknown at once: a caller that repeats it
-	// may find its own secret as ErrExists.
+	// the pauses of Retry; 0 repeats nothing. A GET, HEAD or Check is repeated
+	// after each such error, any other request only if the store says that
+	// nothing happened. A PUT with an unknown outcome is ErrUnknown at once: a
+	// caller that repeats it may find its own secret as ErrExists. A Resolve
+	// whose answer is lost fails at once too: it may have consumed the only use
+	// of a task token, and a second one would be ErrUnauthorized.
 	Retries int
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
@@ -136,7 +138,7 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   []byte
-	reads  bool // it changes nothing, though its method is POST
+	reads  bool // it has no effect, though its method is POST
 }
 
 // answer is a success.

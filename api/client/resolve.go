@@ -28,7 +28,8 @@ type ResolveOptions struct {
 
 // Resolve fetches all secrets of a Marathon app or pod, a Metronome job, a
 // wire.ResolveRequest, or an array of these, in JSON. It gets all of them or
-// none: ErrUnresolvable.
+// none: ErrUnresolvable. The answer consumes a use of a task token, so
+// Config.Retries treats the request as a change.
 func (c *Client) Resolve(ctx context.Context, definition []byte, o ResolveOptions) (Resolution, error) {
 	ans, err := c.do(ctx, c.batch("/resolve", definition, o.Latest))
 	if err != nil {
@@ -61,7 +62,9 @@ func (c *Client) ResolveSecrets(ctx context.Context, r wire.ResolveRequest, o Re
 // Resolve, from their secrets, and probable mistakes. It is empty if there is
 // nothing.
 func (c *Client) Check(ctx context.Context, definition []byte) ([]wire.Finding, error) {
-	ans, err := c.do(ctx, c.batch("/check", definition, false))
+	k := c.batch("/check", definition, false)
+	k.reads = true
+	ans, err := c.do(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -80,5 +83,5 @@ func (c *Client) batch(path string, definition []byte, latest bool) call {
 	if definition == nil {
 		definition = []byte{}
 	}
-	return call{method: http.MethodPost, path: c.ofStore(path), header: h, body: definition, reads: true}
+	return call{method: http.MethodPost, path: c.ofStore(path), header: h, body: definition}
 }

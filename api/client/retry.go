@@ -123,7 +123,8 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 }
 
 // repeatable reports whether it is safe to send the request again after err:
-// any read, and a change if the store itself says that it did not happen.
+// any read, and anything else if the store itself says that nothing happened.
+// A resolve is not a read: its answer may consume a use of a task token.
 func (k *call) repeatable(err error) bool {
 	if k.reads || k.method == http.MethodGet || k.method == http.MethodHead {
 		return true

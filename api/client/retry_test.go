@@ -20,11 +20,15 @@ import (
 
 const ownProblem = `{"title":"503 Service Unavailable","description":"`
 
-// TestWhatIsRepeated: reads that may succeed soon, and changes that the store
-// says did not happen.
+// TestWhatIsRepeated: reads that may succeed soon, and other requests of which
+// the store says that nothing happened.
 func TestWhatIsRepeated(t *testing.T) {
 	get := func(c *client.Client) error { _, err := c.Get(t.Context(), "a", client.GetOptions{}); return err }
 	resolve := func(c *client.Client) error {
+		_, err := c.Resolve(t.Context(), []byte("{}"), client.ResolveOptions{})
+		return err
+	}
+	check := func(c *client.Client) error {
 		_, err := c.Check(t.Context(), []byte("{}"))
 		return err
 	}
@@ -39,7 +43,14 @@ func TestWhatIsRepeated(t *testing.T) {
 		"GET, storage away":         {get, 503, "1", ownProblem + `storage unreachable"}`, true},
 		"GET, a proxy":              {get, 503, "", "busy", true},
 		"GET, a proxy, cut off":     {get, 502, "", "bad gateway", true},
-		"POST that reads, cut off":  {resolve, 0, "", "", true},
+		"check, cut off":            {check, 0, "", "", true},
+		"check, a proxy, cut off":   {check, 504, "", "gateway timeout", true},
+		"resolve, storage away":     {resolve, 503, "1", ownProblem + `storage unreachable"}`, true},
+		"resolve, outcome unknown":  {resolve, 503, "1", ownProblem + `outcome unknown"}`, false},
+		"resolve, use not audited":  {resolve, 503, "", ownProblem + `the audit log cannot be written; before that, a use of the task token was recorded"}`, false},
+		"resolve, a proxy":          {resolve, 502, "1", "bad gateway", false},
+		"resolve, a proxy, cut off": {resolve, 504, "", "gateway timeout", false},
+		"resolve, cut off":          {resolve, 0, "", "", false},
 		"GET, too many":             {get, 429, "1", `{"title":"429 Too Many Requests","description":"too many watches"}`, true},
 		"GET, sealed":               {get, 503, "", ownProblem + `the secret store is sealed"}`, false},
 		"GET, not initialized":      {get, 503, "", ownProblem + `the secret store is not initialized"}`, false},
