@@ -28,16 +28,20 @@ type Retries struct {
 	// Again reports whether the call may be repeated after err. Nil is
 	// Temporary.
 	Again func(err error) bool
+	// MaxPause bounds each pause, even if the server asks for a longer one with
+	// Retry-After; 0 is no bound on what the server asks for. It is for callers
+	// with people or tasks waiting, who would rather try too soon than give up.
+	MaxPause time.Duration
 	// Notify, if not nil, is called before each pause.
 	Notify func(err error, pause time.Duration)
 }
 
 // Retry calls do, repeats it as r says, and returns the result of the last
 // call. The pauses grow, are partly random, and last at least as long as the
-// server asked with Retry-After. If the next pause would outlast the deadline
+// server asked with Retry-After, up to r.MaxPause. If the next pause would outlast the deadline
 // of ctx, Retry returns the error at once.
 func Retry[T any](ctx context.Context, r Retries, do func(context.Context) (T, error)) (T, error) {
-	p := pauses{ExponentialBackOff: newBackOff(), ctx: ctx, again: r.Again}
+	p := pauses{ExponentialBackOff: newBackOff(r.MaxPause), ctx: ctx, again: r.Again, longest: r.MaxPause}
 	if p.again == nil {
 		p.again = Temporary
 	}
@@ -80,9 +84,10 @@ func Temporary(err error) bool {
 // pauses is the backoff.BackOff of Retry.
 type pauses struct {
 	*backoff.ExponentialBackOff
-	ctx   context.Context
-	again func(error) bool
-	last  error // of the last call
+	ctx     context.Context
+	again   func(error) bool
+	longest time.Duration // of a pause; 0: as long as the server asks
+	last    error         // of the last call
 }
 
 // NextBackOff implements backoff.BackOff.
@@ -91,15 +96,23 @@ func (p *pauses) NextBackOff() time.Duration {
 		return backoff.Stop
 	}
 	pause := pauseAfter(p.ExponentialBackOff, p.last)
+	if p.longest > 0 {
+		pause = min(pause, p.longest)
+	}
 	if deadline, ok := p.ctx.Deadline(); ok && time.Until(deadline) < pause {
 		return backoff.Stop
 	}
 	return pause
 }
 
-func newBackOff() *backoff.ExponentialBackOff {
+// newBackOff returns the pauses of a client that the server asks for none. They
+// stay random below longest, if that is not 0.
+func newBackOff(longest time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = firstPause, maxPause, 2
+	if longest > 0 {
+		b.MaxInterval = min(maxPause, longest*2/3)
+	}
 	return b
 }
 

@@ -110,6 +110,7 @@ func TestWhatIsRepeated(t *testing.T) {
 // options say.
 func TestRetry(t *testing.T) {
 	busy := &client.Error{Status: 503, RetryAfter: 5 * time.Second}
+	busyLong := &client.Error{Status: 503, RetryAfter: 10 * time.Minute}
 	denied := &client.Error{Status: 403}
 	odd := errors.New("odd")
 	for name, row := range map[string]struct {
@@ -126,6 +127,11 @@ func TestRetry(t *testing.T) {
 		"as Again says":          {client.Retries{Again: func(err error) bool { return err == odd }}, time.Hour, []error{odd, odd, busy}, 3, busy, 300 * time.Millisecond, 900 * time.Millisecond},
 		"as often as Tries says": {client.Retries{Tries: 2}, time.Hour, []error{busy, busy, busy}, 2, busy, 5 * time.Second, 10 * time.Second},
 		"not beyond a deadline":  {client.Retries{}, 4 * time.Second, []error{busy, busy}, 1, busy, 0, 0},
+		"too long a pause":       {client.Retries{}, time.Minute, []error{busyLong, busyLong}, 1, busyLong, 0, 0},
+		"a bounded pause":        {client.Retries{MaxPause: 5 * time.Second}, time.Minute, []error{busyLong, busyLong}, 3, nil, 10 * time.Second, 10 * time.Second},
+		"until the deadline":     {client.Retries{MaxPause: 5 * time.Second}, 12 * time.Second, slices.Repeat([]error{busyLong}, 9), 3, busyLong, 10 * time.Second, 10 * time.Second},
+		"growing pauses up to a bound": {client.Retries{MaxPause: time.Second, Tries: 9, Again: func(error) bool { return true }}, time.Hour,
+			slices.Repeat([]error{odd}, 20), 9, odd, 2 * time.Second, 7 * time.Second},
 		"growing pauses": {client.Retries{Tries: 9, Again: func(error) bool { return true }}, time.Hour,
 			slices.Repeat([]error{odd}, 20), 9, odd, 16 * time.Second, 49 * time.Second},
 	} {

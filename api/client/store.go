@@ -136,7 +136,7 @@ func (s *Store) Away(path string) error {
 
 // follow watches one secret until ctx ends.
 func (s *Store) follow(ctx context.Context, path string, h *held) {
-	backOff := newBackOff()
+	backOff := newBackOff(0)
 	for {
 		known, away := s.known(h)
 		o := WatchOptions{Service: s.cfg.Service}

@@ -20,6 +20,10 @@ import (
 
 const defaultServer = "http://127.0.0.1:1337"
 
+// MaxPause is how long a command that repeats a call pauses at most, whatever the
+// server asks for: it keeps trying until --timeout is over.
+const MaxPause = 5 * time.Second
+
 // Remote holds the flags that say which server a command talks to, and as whom.
 type Remote struct {
 	Server, tokenFile, Store, ca string

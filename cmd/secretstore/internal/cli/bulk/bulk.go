@@ -51,7 +51,7 @@ func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx c
 func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.remote.Timeout)
 	defer cancel()
-	_, err := client.Retry(ctx, client.Retries{}, func(ctx context.Context) (struct{}, error) { return struct{}{}, what(ctx) })
+	_, err := client.Retry(ctx, client.Retries{MaxPause: base.MaxPause}, func(ctx context.Context) (struct{}, error) { return struct{}{}, what(ctx) })
 	return err
 }
 

@@ -62,6 +62,7 @@ func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, err
 			}
 			return client.Temporary(err) && old == nil
 		},
+		MaxPause: base.MaxPause,
 		Notify: func(err error, _ time.Duration) {
 			if tries == 1 {
 				fmt.Fprintf(p.Stderr, "secretstore: %v; retrying\n", err)
