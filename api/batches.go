@@ -68,7 +68,8 @@ func (h *batches) check(x *exchange) (answer.Reply, error) {
 
 // read has the batch of a request read, after all decisions about it.
 func (h *batches) read(x *exchange, read func(context.Context, *batch.Batch, *batch.Source) (time.Duration, error)) (time.Duration, error) {
-	b, err := batch.Parse(x.req.content)
+	b, err := batch.Parse(x.content)
+	x.releaseBody()
 	if err != nil {
 		return 0, err
 	}

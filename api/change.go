@@ -36,7 +36,7 @@ func (c *changer) do(x *exchange, size int, change func(context.Context) error) 
 // store: it decodes the body into Req, makes the change, and answers with Resp.
 func administer[Req, Resp any](c *changer, change func(context.Context, admin.Caller, Req) (Resp, error)) func(*exchange) (answer.Reply, error) {
 	return func(x *exchange) (answer.Reply, error) {
-		req, err := decode[Req](&x.req)
+		req, err := decode[Req](x)
 		if err != nil {
 			return answer.Reply{}, err
 		}
@@ -86,12 +86,14 @@ func document(limit int64) func(*request) (body.Limit, error) {
 	}
 }
 
-// decode reads the body of a request. If there is none, and the endpoint takes
-// none or does not need it, it returns the zero T.
-func decode[T any](r *request) (T, error) {
-	if len(r.content) == 0 && (r.ep.body == nil || r.ep.optional) {
+// decode decodes the body of a request, and releases it: T holds no part of it.
+// If there is none, and the endpoint takes none or does not need it, decode
+// returns the zero T.
+func decode[T any](x *exchange) (T, error) {
+	defer x.releaseBody()
+	if len(x.content) == 0 && (x.req.ep.body == nil || x.req.ep.optional) {
 		var zero T
 		return zero, nil
 	}
-	return jsondoc.Decode[T](r.content, r.ep.malformed)
+	return jsondoc.Decode[T](x.content, x.req.ep.malformed)
 }

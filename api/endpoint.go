@@ -49,7 +49,7 @@ type endpoint struct {
 	optional  bool
 	// subject reads from the body what the request is about, if that is not in
 	// the head; the decision follows. Nil: the head says it.
-	subject func(*request) error
+	subject func(*exchange) error
 	// effect says what the endpoint has done to the store when it succeeds, for
 	// a client that does not get the usual answer. "": it changes nothing.
 	effect string

@@ -26,6 +26,21 @@ type exchange struct {
 	req  request
 	who  caller
 	out  outcome
+	// content is the body, if the endpoint takes one, and release gives its part
+	// of the budget back. releaseBody sets both to nil.
+	content []byte
+	release func()
+}
+
+// releaseBody drops the body and gives its part of the budget back. An endpoint
+// that has decoded its body and keeps no part of it calls this before it waits
+// for the storage, so that other bodies can be read meanwhile. Otherwise the
+// server calls it at the end. Further calls do nothing.
+func (x *exchange) releaseBody() {
+	if x.release != nil {
+		x.release()
+	}
+	x.content, x.release = nil, nil
 }
 
 // request is what is asked. Nothing of it changes once the server has begun to
@@ -48,8 +63,6 @@ type request struct {
 	// write.
 	conditions head.Conditions
 	form       string
-	// content is the body, if the endpoint takes one.
-	content []byte
 	// task is what the body of a request for a task token asks for.
 	task taskRequest
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 
 	"secretstore/api/internal/body"
 	"secretstore/api/wire"
@@ -15,6 +16,15 @@ func (s *Server) Waiting() int { return s.watches.Count() }
 func (s *Server) TakeAnswers(ctx context.Context) (release func(), err error) {
 	all, err := s.budget.Reserve(ctx, body.BudgetBytes)
 	return all.Release, err
+}
+
+// TakeBodies leaves nothing of the budget of bodies to others, or returns an
+// error if they keep a part of it.
+func (s *Server) TakeBodies(ctx context.Context) (release func(), err error) {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPut, "/", nil)
+	r.ContentLength = body.BudgetBytes
+	_, release, err = s.budget.Read(body.Of(httptest.NewRecorder(), r), body.Limit{Bytes: body.BudgetBytes})
+	return release, err
 }
 
 // Change is an endpoint that changes the store.

@@ -704,3 +704,44 @@ func TestLargeBatchesWaitForMemoryBeforeTheyRead(t *testing.T) {
 	// here.
 	eventually(t, func() bool { _, err := e.server.TakeAnswers(t.Context()); return err == nil })
 }
+
+// TestOnlyAWriteKeepsItsBodyInMemory holds requests with large bodies up in the
+// storage, and takes the whole budget of bodies meanwhile.
+func TestOnlyAWriteKeepsItsBodyInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		e.put("group/db", "v")
+		space := strings.Repeat(" ", 100<<10)
+		for name, row := range map[string]struct {
+			q     req
+			keeps bool
+		}{
+			"resolve": {req{method: "POST", path: resolvePath, uid: "scheduler", body: one("/group/app", "group/db") + space}, false},
+			"check":   {req{method: "POST", path: checkPath, uid: "scheduler", body: one("/group/app", "group/db") + space}, false},
+			"unseal":  {req{method: "PUT", path: "/secrets/v1/auto-unseal/default", uid: "root", body: `{}` + space}, false},
+			"create":  {req{method: "PUT", path: base + "/large", uid: "alice", body: `{"value":"v"}` + space}, true},
+		} {
+			e.backend.hang.Store(true)
+			done := make(chan res, 1)
+			go func() { done <- e.do(row.q) }()
+			synctest.Wait()
+			release, err := e.server.TakeBodies(t.Context())
+			if len(done) > 0 {
+				t.Errorf("%s does not wait for the storage", name)
+			}
+			if keeps := err != nil; keeps != row.keeps {
+				t.Errorf("%s: the body is kept: %v (%v)", name, keeps, err)
+			}
+			if err == nil {
+				release()
+			}
+			e.backend.hang.Store(false)
+			<-done
+			release, err = e.server.TakeBodies(t.Context())
+			if err != nil {
+				t.Fatalf("%s: the body is kept after the answer", name)
+			}
+			release()
+		}
+	})
+}

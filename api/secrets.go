@@ -103,7 +103,7 @@ func (h *secrets) update(x *exchange) (answer.Reply, error) {
 }
 
 func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (string, error), status int) (answer.Reply, error) {
-	change, err := h.changeOf(&x.req)
+	change, err := h.changeOf(x)
 	if err != nil {
 		return answer.Reply{}, err
 	}
@@ -119,12 +119,13 @@ func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.
 	return answer.Written(status, id)
 }
 
-// changeOf reads the body of a create or an update.
-func (h *secrets) changeOf(r *request) (seal.Change, error) {
-	if r.form == wire.TypeBinary {
-		return seal.Change{Kind: seal.Binary, Value: r.content}, nil
+// changeOf reads the body of a create or an update. The body stays in the
+// budget: the change holds the value until it is written.
+func (h *secrets) changeOf(x *exchange) (seal.Change, error) {
+	if x.req.form == wire.TypeBinary {
+		return seal.Change{Kind: seal.Binary, Value: x.content}, nil
 	}
-	change, err := jsondoc.ParseSecret(r.content)
+	change, err := jsondoc.ParseSecret(x.content)
 	if err == nil && int64(len(change.Value)) > h.store.MaxSecretSize() {
 		err = seal.ErrTooLarge
 	}

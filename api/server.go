@@ -218,11 +218,10 @@ func (s *Server) answer(x *exchange) (answer.Reply, error) {
 			return answer.Reply{}, err
 		}
 	}
-	release, err := s.readBody(x)
-	if err != nil {
+	if err := s.readBody(x); err != nil {
 		return answer.Reply{}, err
 	}
-	defer release()
+	defer x.releaseBody()
 	if err := s.admitAgain(x); err != nil {
 		return answer.Reply{}, err
 	}
@@ -260,16 +259,16 @@ func (s *Server) admit(x *exchange, t target) error {
 }
 
 // readBody reads the body of a request, if its endpoint takes one.
-func (s *Server) readBody(x *exchange) (release func(), err error) {
+func (s *Server) readBody(x *exchange) error {
 	if x.req.ep.body == nil {
-		return func() {}, nil
+		return nil
 	}
 	limit, err := x.req.ep.body(&x.req)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	x.req.content, release, err = s.budget.Read(x.body, limit)
-	return release, err
+	x.content, x.release, err = s.budget.Read(x.body, limit)
+	return err
 }
 
 // admitAgain repeats the checks of admit once the body is there: while a client
@@ -285,7 +284,7 @@ func (s *Server) admitAgain(x *exchange) error {
 		return nil
 	}
 	if ep.subject != nil {
-		if err := ep.subject(&x.req); err != nil {
+		if err := ep.subject(x); err != nil {
 			return err
 		}
 	}

@@ -31,11 +31,12 @@ type taskRequest struct {
 
 // readTaskRequest reads the body of a request for a task token, which says what
 // service it is about.
-func readTaskRequest(r *request) error {
-	doc, err := decode[wire.TaskTokenRequest](r)
+func readTaskRequest(x *exchange) error {
+	doc, err := decode[wire.TaskTokenRequest](x)
 	if err != nil {
 		return err
 	}
+	r := &x.req
 	if r.task, err = parseTaskRequest(doc); err != nil {
 		return err
 	}
