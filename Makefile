@@ -43,7 +43,7 @@ test-long:
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
-	@$(GOTEST) -race -timeout 60m -tags $(TAGS),long $$(scripts/long-tests)
+	@args=$$(scripts/long-tests) && $(GOTEST) -race -timeout 60m -tags $(TAGS),long $$args
 
 # With -race, so that the tests find compiled what vet had compiled.
 check:

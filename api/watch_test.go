@@ -308,7 +308,9 @@ func TestAWatchEndsWhenItsClientLeaves(t *testing.T) {
 // TestOneChangeWakesAllWatchers does so through real connections, on each
 // storage of one server, three times: no watcher may miss the change, and none
 // may stay.
-func TestOneChangeWakesAllWatchers(t *testing.T) {
+func TestOneChangeWakesAllWatchers(t *testing.T) { testOneChangeWakes(t, 200) }
+
+func testOneChangeWakes(t *testing.T, watchers int) {
 	for name, open := range map[string]func(*testing.T) store.Backend{
 		"memory": func(*testing.T) store.Backend { return memory.New() },
 		"bolt": func(t *testing.T) store.Backend {

@@ -16,7 +16,9 @@ type recordCache struct {
 	entries  *memory.Cache
 	existing *memory.Existing
 	maxStale time.Duration
-	// maxSilence is constant but in tests.
+	// maxSilence is how long the memory counts as fresh without an answer of the
+	// server: the heartbeat, and the time after which a call counts as unanswered.
+	// It is constant but in tests.
 	maxSilence time.Duration
 	// recheckAfter is constant but in tests.
 	recheckAfter time.Duration

@@ -83,7 +83,6 @@ import (
 	"secretstore/store"
 	"secretstore/store/internal/local"
 	"secretstore/store/zk/internal/batch"
-	"secretstore/store/zk/internal/session"
 	"secretstore/store/zk/internal/tree"
 )
 
@@ -98,9 +97,6 @@ const (
 	// maxUnanswered is how long a call may go without an answer before its
 	// connection is given up for another member.
 	maxUnanswered = 2 * time.Second
-	// maxSilence is how long the memory counts as fresh without an answer of the
-	// server: the heartbeat, and the time after which it counts as unanswered.
-	maxSilence = session.Heartbeat + maxUnanswered
 	// recheckAfter is how long a record in memory is taken for fresh because no
 	// server has published a change: it may have been changed by hand.
 	recheckAfter = time.Minute
