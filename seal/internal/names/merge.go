@@ -71,12 +71,73 @@ func (m *merge) next(ctx context.Context, n int) ([]string, error) {
 		if first < 0 {
 			break
 		}
-		names = append(names, m.open[first].head)
-		if !m.open[first].advance() {
-			m.open = slices.Delete(m.open, first, first+1)
-		}
+		names = m.appendRun(names, first, n-len(names))
 	}
 	return names, nil
+}
+
+// appendRun appends names of the folder at index first in open: at least its
+// head, at most n, and none that follows a name of another folder.
+func (m *merge) appendRun(names []string, first, n int) []string {
+	c := &m.open[first]
+	count := len(c.names)
+	for i := range m.open {
+		if i != first {
+			count = min(count, c.upTo(m.open[i].head))
+		}
+	}
+	if len(m.folders) > 0 {
+		count = min(count, c.upTo(m.prefix(m.folders[0])))
+	}
+	count = min(count, n-1)
+	names = append(slices.Grow(names, count+1), c.head)
+	names = appendPrefixed(names, c.prefix, c.names[:count])
+	c.names = c.names[count:]
+	if !c.advance() {
+		m.open = slices.Delete(m.open, first, first+1)
+	}
+	return names
+}
+
+// upTo returns how many of the names after head do not follow limit.
+func (c *cursor) upTo(limit string) int {
+	rest, within := strings.CutPrefix(limit, c.prefix)
+	switch {
+	case !within && limit < c.prefix:
+		return 0
+	case !within:
+		return len(c.names)
+	}
+	n, found := slices.BinarySearch(c.names, rest)
+	if found {
+		n++
+	}
+	return n
+}
+
+// appendPrefixed appends the prefix followed by each of the names. They share
+// one allocation: a list has tens of thousands.
+func appendPrefixed(to []string, prefix string, names []string) []string {
+	if prefix == "" {
+		return append(to, names...)
+	}
+	size := 0
+	for _, name := range names {
+		size += len(prefix) + len(name)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for _, name := range names {
+		all.WriteString(prefix)
+		all.WriteString(name)
+	}
+	text := all.String()
+	for _, name := range names {
+		n := len(prefix) + len(name)
+		to = append(to, text[:n])
+		text = text[n:]
+	}
+	return to
 }
 
 // first returns the index in open of the smallest name, -1 for none. At most as
