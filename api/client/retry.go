@@ -23,7 +23,7 @@ const (
 // Retries says how Retry repeats a call. The zero value repeats it until it
 // succeeds, fails with an error that is not Temporary, or the context ends.
 type Retries struct {
-	// Tries is the most calls to make, the first included; 0 is no limit.
+	// Tries is the most calls to make, the first included; 0 means no limit.
 	Tries int
 	// Again reports whether the call may be repeated after err. Nil is
 	// Temporary.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// sinceBoot is not implemented here, so no copy is kept.
+// sinceBoot always fails on this system, so no copy is kept.
 func sinceBoot() (string, time.Duration, error) {
 	return "", 0, errors.New("--max-stale works on Linux only")
 }
