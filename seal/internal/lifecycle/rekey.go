@@ -2,10 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,46 +49,7 @@ type RekeyInfo struct {
 	Fingerprints []string
 }
 
-// rekeyRecord is a rekey under way. It has a MAC under the root key: otherwise
-// an attacker who can write to the storage could offer the new holders shares
-// of a key of the attacker's own, which would open the store once they verified
-// it.
-type rekeyRecord struct {
-	Format  int       `json:"format"`
-	Nonce   string    `json:"nonce"`
-	Started time.Time `json:"started"`
-	Rotate  bool      `json:"rotate"`
-	holders.Holding
-	MAC string `json:"mac"`
-}
-
-const rekeyFormat = 1
-
-func (r rekeyRecord) mac(k *barrier.Keys) (string, error) {
-	r.MAC = ""
-	plain, err := json.Marshal(r)
-	if err != nil {
-		return "", fmt.Errorf("encode %s: %w", barrier.KeyRekey, err)
-	}
-	mac := hmac.New(sha256.New, k.Root.Derive("secretstore rekey\x00"+k.UUID, sha256.Size))
-	mac.Write(plain)
-	return hex.EncodeToString(mac.Sum(nil)), nil
-}
-
-// parseRekey reads the record, which an attacker may have written.
-func parseRekey(k *barrier.Keys, data []byte) (*rekeyRecord, error) {
-	var r rekeyRecord
-	if err := json.Unmarshal(data, &r); err != nil || r.Format != rekeyFormat || r.Validate() != nil {
-		return nil, barrier.Corrupt(barrier.KeyRekey, holders.ErrMalformed)
-	}
-	want, err := r.mac(k)
-	if err != nil || !hmac.Equal([]byte(want), []byte(r.MAC)) {
-		return nil, barrier.Corrupt(barrier.KeyRekey, holders.ErrMalformed)
-	}
-	return &r, nil
-}
-
-func (r *rekeyRecord) info(progress int) RekeyInfo {
+func rekeyInfo(r *holders.Rekey, progress int) RekeyInfo {
 	return RekeyInfo{Active: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: progress,
 		Rotate: r.Rotate, Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints}
 }
@@ -107,11 +64,11 @@ func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	return r.info(m.verifying.ProgressOf(r.KeyCheck)), nil
+	return rekeyInfo(r, m.verifying.ProgressOf(r.KeyCheck)), nil
 }
 
 // readRekey returns the record and its version. ErrNoRekey.
-func (m *Rekeys) readRekey(ctx context.Context) (r *rekeyRecord, version store.Version, err error) {
+func (m *Rekeys) readRekey(ctx context.Context) (r *holders.Rekey, version store.Version, err error) {
 	if err := m.barrier.Ready(); err != nil {
 		return nil, 0, err
 	}
@@ -123,7 +80,9 @@ func (m *Rekeys) readRekey(ctx context.Context) (r *rekeyRecord, version store.V
 		return nil, 0, fmt.Errorf("read %s: %w", barrier.KeyRekey, err)
 	}
 	err = m.barrier.Use(func(k *barrier.Keys) error {
-		r, err = parseRekey(k, node.Data)
+		if r, err = holders.ParseRekey(k.Root, k.UUID, node.Data); err != nil {
+			err = barrier.Corrupt(barrier.KeyRekey, err)
+		}
 		return err
 	})
 	return r, node.Version, err
@@ -153,12 +112,9 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 		return RekeyInfo{}, err
 	}
 	unsealKey.Clear() // from here on only the new holders together have it
-	r := &rekeyRecord{Format: rekeyFormat, Nonce: newNonce(), Started: time.Now().UTC(), Rotate: p.Rotate, Holding: held}
+	r := holders.NewRekey(newNonce(), p.Rotate, held)
 	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
-		if r.MAC, err = r.mac(k); err != nil {
-			return nil, err
-		}
-		data, err := json.Marshal(r)
+		data, err := r.Encode(k.Root, k.UUID)
 		return []store.Op{store.Create(barrier.KeyRekey, data)}, err
 	})
 	if errors.Is(err, store.ErrExists) {
@@ -169,7 +125,7 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	}
 	m.verifying.Reset()
 	m.log.Info("a rekey has begun", zap.Strings("pgp_fingerprints", r.Fingerprints), zap.Bool("rotate", r.Rotate))
-	return r.info(0), nil
+	return rekeyInfo(r, 0), nil
 }
 
 // checkCurrentShares checks the shares of the present holders, if there are
@@ -242,20 +198,20 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInf
 	}
 	key, err := m.verifying.Add(&r.Holding, m.snapshot.Load().config.UUID, share)
 	if err != nil || key == nil {
-		return r.info(m.verifying.ProgressOf(r.KeyCheck)), err
+		return rekeyInfo(r, m.verifying.ProgressOf(r.KeyCheck)), err
 	}
 	defer key.Clear()
 	if err := m.putInForce(ctx, r, version, key); err != nil {
-		return r.info(0), err
+		return rekeyInfo(r, 0), err
 	}
-	done := r.info(r.Threshold)
+	done := rekeyInfo(r, r.Threshold)
 	done.Active = false
 	return done, nil
 }
 
 // putInForce wraps the root key with the new unseal key, names the new holders
 // and ends the rekey, all in one transaction.
-func (m *Rekeys) putInForce(ctx context.Context, r *rekeyRecord, version store.Version, key *envelope.Key) error {
+func (m *Rekeys) putInForce(ctx context.Context, r *holders.Rekey, version store.Version, key *envelope.Key) error {
 	s := m.snapshot.Load()
 	next := *s.config
 	next.Holding = r.Holding

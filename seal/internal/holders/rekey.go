@@ -1,0 +1,71 @@
+package holders
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"secretstore/seal/envelope"
+)
+
+// Rekey is the record of a rekey whose new holders have to verify their shares.
+// It has a MAC under the root key: otherwise an attacker who can write to the
+// storage could offer the new holders shares of a key of the attacker's own,
+// which would open the store once they verified it.
+type Rekey struct {
+	Format  int       `json:"format"`
+	Nonce   string    `json:"nonce"`
+	Started time.Time `json:"started"`
+	Rotate  bool      `json:"rotate"`
+	Holding
+	MAC string `json:"mac"`
+}
+
+const rekeyFormat = 1
+
+// NewRekey returns the record of a rekey that begins now.
+func NewRekey(nonce string, rotate bool, h Holding) *Rekey {
+	return &Rekey{Format: rekeyFormat, Nonce: nonce, Started: time.Now().UTC(), Rotate: rotate, Holding: h}
+}
+
+// Encode returns the record with its MAC under the root key of a store.
+func (r Rekey) Encode(root *envelope.Key, store string) (data []byte, err error) {
+	if r.MAC, err = r.mac(root, store); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+func (r Rekey) mac(root *envelope.Key, store string) (string, error) {
+	r.MAC = ""
+	return recordMAC(root, "secretstore rekey\x00"+store, r)
+}
+
+// ParseRekey reads the record, which an attacker may have written.
+// ErrMalformed.
+func ParseRekey(root *envelope.Key, store string, data []byte) (*Rekey, error) {
+	var r Rekey
+	if err := json.Unmarshal(data, &r); err != nil || r.Format != rekeyFormat || r.Validate() != nil {
+		return nil, ErrMalformed
+	}
+	want, err := r.mac(root, store)
+	if err != nil || !hmac.Equal([]byte(want), []byte(r.MAC)) {
+		return nil, ErrMalformed
+	}
+	return &r, nil
+}
+
+// recordMAC returns the MAC of a record, in hex. Each kind of record has a label
+// of its own.
+func recordMAC(root *envelope.Key, label string, record any) (string, error) {
+	plain, err := json.Marshal(record)
+	if err != nil {
+		return "", fmt.Errorf("encode a record: %w", err)
+	}
+	mac := hmac.New(sha256.New, root.Derive(label, sha256.Size))
+	mac.Write(plain)
+	return hex.EncodeToString(mac.Sum(nil)), nil
+}
