@@ -84,9 +84,6 @@ type outcome struct {
 	reads []*batch.Read
 	// waited is how long the request waited for a change.
 	waited time.Duration
-	// noSpend: the client waited for this answer, so it must not consume a use
-	// of the client's task token.
-	noSpend bool
 	// noDeadline: the deadlines of the connection were lifted.
 	noDeadline bool
 	// cleanups run when the answer has been sent, or given up.

@@ -95,7 +95,7 @@ func (g *gate) recheck(x *exchange) error {
 // the same time, one answers.
 func (g *gate) spend(x *exchange, rep *answer.Reply) error {
 	task := x.who.task
-	if !x.req.ep.spends || x.out.noSpend || rep.Status != http.StatusOK || x.req.Method == http.MethodHead || task.Uses == 0 {
+	if !x.req.ep.spends || rep.Status != http.StatusOK || x.req.Method == http.MethodHead || task.Uses == 0 {
 		return nil
 	}
 	ctx, cancel := writeContext(x, 0)

@@ -1,12 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"net/http"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
@@ -16,9 +10,9 @@ import (
 
 // health answers the requests that need no token.
 type health struct {
-	store    *seal.Store
-	storage  *monitor.Prober
-	registry *prometheus.Registry
+	store   *seal.Store
+	storage *monitor.Prober
+	pages   *monitor.Pages
 }
 
 // ping says pong while the storage answers, sealed or not.
@@ -51,37 +45,11 @@ func unlogged(err error) error {
 	return &p
 }
 
-func (h *health) metrics(x *exchange) (answer.Reply, error) {
-	var page capture
-	promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(&page, x.req.Request)
-	return answer.Reply{Status: page.code(), ContentType: page.Header().Get("Content-Type"), Body: page.body.Bytes()}, nil
+func (h *health) metrics(*exchange) (answer.Reply, error) {
+	page := h.pages.Page()
+	return answer.Reply{Status: page.Status, ContentType: page.ContentType, Body: page.Text}, nil
 }
 
 func nothingHere(*exchange) (answer.Reply, error) {
 	return answer.Reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
-}
-
-// capture keeps what a handler writes.
-type capture struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (w *capture) Header() http.Header {
-	if w.header == nil {
-		w.header = make(http.Header)
-	}
-	return w.header
-}
-
-func (w *capture) WriteHeader(status int) { w.status = status }
-
-func (w *capture) Write(p []byte) (int, error) { return w.body.Write(p) }
-
-func (w *capture) code() int {
-	if w.status == 0 {
-		return http.StatusOK
-	}
-	return w.status
 }

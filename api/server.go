@@ -145,7 +145,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches},
 		tasks:   &tasks{store: cfg.Store},
-		health:  &health{store: cfg.Store, storage: probe, registry: s.metrics.Registry},
+		health:  &health{store: cfg.Store, storage: probe, pages: monitor.NewPages(s.metrics.Registry)},
 	}
 }
 

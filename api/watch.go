@@ -81,8 +81,6 @@ func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (a
 		var retry <-chan time.Time
 		if err != nil {
 			retry = time.After(watchRetry)
-		} else {
-			x.out.noSpend = true // the client did have the value
 		}
 		for read := false; !read; {
 			select {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +29,7 @@ func newKeyMetrics(store *seal.Store) *keyMetrics {
 	return &keyMetrics{
 		store: store,
 		expiry: prometheus.NewDesc("secretstore_holder_key_expiry_timestamp_seconds",
-			"When the public key of a holder of the unseal key expires, as Unix time; absent if never.", []string{"fingerprint"}, nil),
+			"When the public key of a holder of the unseal key expires, as Unix time; absent if never. Holders are numbered.", []string{"holder"}, nil),
 		terms: prometheus.NewDesc("secretstore_data_key_terms",
 			"Data keys of the keyring: 1, or more while records are under older ones; absent while sealed.", nil, nil),
 		last: last,
@@ -50,13 +51,14 @@ func (m *keyMetrics) Describe(to chan<- *prometheus.Desc) {
 
 // Collect sends what is known.
 func (m *keyMetrics) Collect(to chan<- prometheus.Metric) {
-	seen := make(map[string]bool) // one person may hold several shares; a duplicate would fail the whole scrape
-	for _, h := range m.store.Holders() {
+	seen := make(map[string]bool) // one person may hold several shares
+	for i, h := range m.store.Holders() {
 		if h.Expires.IsZero() || seen[h.Fingerprint] {
 			continue
 		}
 		seen[h.Fingerprint] = true
-		m.send(to, m.expiry, float64(h.Expires.Unix()), h.Fingerprint)
+		// Anybody may scrape, so the label is a number and not the fingerprint.
+		m.send(to, m.expiry, float64(h.Expires.Unix()), strconv.Itoa(i+1))
 	}
 	if m.store.Status().State == seal.StateUnsealed && m.rotation.Up() {
 		m.send(to, m.terms, float64(m.last.Load()))
@@ -66,7 +68,7 @@ func (m *keyMetrics) Collect(to chan<- prometheus.Metric) {
 func (m *keyMetrics) send(to chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
 	metric, err := prometheus.NewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	if err != nil {
-		metric = prometheus.NewInvalidMetric(desc, err) // unreachable: fingerprints are hex
+		metric = prometheus.NewInvalidMetric(desc, err) // unreachable: the labels are digits
 	}
 	to <- metric
 }

@@ -1,8 +1,8 @@
 // Package monitor counts requests, logs failed ones, and shows the state of the
 // server and its keys as Prometheus metrics.
 //
-// Labels are names of endpoints, status codes and fingerprints of keys: never a
-// path, a uid or the name of a secret.
+// Anybody may read the metrics. Labels are names of endpoints, status codes and
+// numbers: never a path, a uid, a fingerprint or the name of a secret.
 package monitor
 
 import (
