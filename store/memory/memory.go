@@ -21,9 +21,14 @@ type Backend struct {
 	records *records
 	hub     *local.Hub
 	closed  atomic.Bool
+	closing chan struct{} // closed once closed is set
+	ending  sync.Once     // of Close
 }
 
-var _ store.Backend = (*Backend)(nil)
+var (
+	_ store.Backend   = (*Backend)(nil)
+	_ store.Announcer = (*Backend)(nil)
+)
 
 // New returns a backend without records.
 func New() *Backend {
@@ -31,6 +36,7 @@ func New() *Backend {
 		byKey:    make(map[store.Key]record),
 		children: make(map[store.Key]map[string]int),
 		hubs:     make(map[*local.Hub]struct{}),
+		live:     make(map[string][]byte),
 	})
 }
 
@@ -40,7 +46,7 @@ func New() *Backend {
 func (b *Backend) Attach() *Backend { return newBackend(b.records) }
 
 func newBackend(r *records) *Backend {
-	b := &Backend{records: r, hub: local.NewHub()}
+	b := &Backend{records: r, hub: local.NewHub(), closing: make(chan struct{})}
 	r.join(b.hub)
 	return b
 }
@@ -95,9 +101,12 @@ func (b *Backend) Ping(ctx context.Context) error { return b.ready(ctx) }
 
 // Close implements store.Backend. Other backends on the same records stay open.
 func (b *Backend) Close() error {
-	b.closed.Store(true)
-	b.records.leave(b.hub)
-	b.hub.Close()
+	b.ending.Do(func() {
+		b.closed.Store(true)
+		close(b.closing)
+		b.records.leave(b.hub)
+		b.hub.Close()
+	})
 	return nil
 }
 
@@ -117,6 +126,7 @@ type records struct {
 	children map[store.Key]map[string]int
 	last     store.Version           // the last version given out; guarded by mu
 	hubs     map[*local.Hub]struct{} // guarded by mu
+	live     map[string][]byte       // the announcements by id; guarded by mu
 }
 
 // record is never changed in place: readers keep its data after they release mu.

@@ -63,6 +63,21 @@ var secondTests = []struct {
 		a.create("p/l", "x")
 		b.eventually("no longer current", func() bool { return !list.Current() })
 	}},
+	{"an announcement is seen by the other, and ends with its server", func(a, b *env) {
+		if _, ok := a.b.(store.Announcer); !ok {
+			a.Skip("servers do not share this storage")
+		}
+		content, ended := a.announce(a.ctx, announcerID(1))
+		content <- []byte("one")
+		b.announced("1=one")
+		if err := a.b.Close(); err != nil {
+			a.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			a.Error(err)
+		}
+		b.announced("")
+	}},
 	{"Watch reports the other's creation, change and deletion", func(a, b *env) {
 		reported := b.watch(b.ctx, "k")
 		v := a.create("k", "x")

@@ -66,6 +66,17 @@ func Run(t *testing.T, open func(t *testing.T) store.Backend, options ...Option)
 			}
 		})
 	}
+	t.Run("Announcements", func(t *testing.T) {
+		for _, tt := range announceTests {
+			t.Run(tt.name, func(t *testing.T) {
+				e := s.env(t)
+				if _, ok := e.b.(store.Announcer); !ok {
+					t.Skip("servers do not share this storage")
+				}
+				tt.run(e)
+			})
+		}
+	})
 	if s.second == nil {
 		return
 	}

@@ -11,39 +11,39 @@ import (
 	zkc "github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
 
+	"secretstore/store"
 	"secretstore/store/zk/internal/changes"
 	"secretstore/store/zk/internal/session"
 	"secretstore/store/zk/internal/tree"
 )
 
 const (
-	// MaxAnnouncement bounds the announcement of one server, in bytes.
-	MaxAnnouncement = 2 << 10
-	// maxAnnounced bounds how many announcements are read.
-	maxAnnounced = 64
+	// maxNodes bounds how many announcements to people are read.
+	maxNodes = 64
 	// announceEvery is how often a server makes sure that its znode is there.
 	announceEvery = 5 * time.Second
 	// announceTries bounds the attempts while another program changes the znode.
 	announceTries = 3
 )
 
-// Announcement is what a server, or someone in its name, has announced. Everyone
-// who can write to ZooKeeper can announce servers that do not exist: it is for
-// people to read, and never a reason to connect to anything.
-type Announcement struct {
-	ID   string // of the process: 32 lower-case hex digits
-	Data []byte // nil if it was longer than MaxAnnouncement
+// Announce implements store.Announcer. The announcement is an ephemeral znode.
+func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte) error {
+	return b.announceIn(ctx, b.tree.Peers(), id, content)
 }
 
-// Announce keeps the last of content in an ephemeral znode until ctx or the
-// backend ends, across connections, each of which has a session of its own. id
-// is 32 lower-case hex digits that no other process has. The error is for another
-// id; a failure to write is logged, once an outage, and tried again.
-func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte) error {
+// AnnounceNode keeps the last of content in an ephemeral znode, for people to
+// read, until ctx or the backend ends, across connections, each of which has a
+// session of its own. id is as in Announce, and so is the error. A failure to
+// write is logged, once an outage, and tried again.
+func (b *Backend) AnnounceNode(ctx context.Context, id string, content <-chan []byte) error {
+	return b.announceIn(ctx, b.tree.Nodes(), id, content)
+}
+
+func (b *Backend) announceIn(ctx context.Context, folder, id string, content <-chan []byte) error {
 	if !changes.IsName(id) {
 		return fmt.Errorf("%w: %q is not an id of 32 hex digits", ErrConfig, id)
 	}
-	a := &announcer{life: b.life, tree: b.tree, log: b.log, path: b.tree.Nodes() + "/" + id}
+	a := &announcer{life: b.life, tree: b.tree, log: b.log, folder: folder, path: folder + "/" + id}
 	again := time.NewTicker(announceEvery)
 	defer again.Stop()
 	for {
@@ -68,6 +68,7 @@ type announcer struct {
 	life   *lifetime
 	tree   tree.Tree
 	log    *zap.Logger
+	folder string
 	path   string
 	data   []byte
 	failed bool
@@ -77,7 +78,7 @@ type announcer struct {
 // logged by connections.
 func (a *announcer) report(err error) {
 	if err != nil && !a.failed && session.Answered(err) {
-		a.log.Warn("cannot announce this server to the users of others", zap.String("znode", a.path), zap.Error(err))
+		a.log.Warn("cannot announce this server", zap.String("znode", a.path), zap.Error(err))
 	}
 	a.failed = err != nil
 }
@@ -93,7 +94,7 @@ func (a *announcer) put(ctx context.Context, s *session.Session) error {
 		}
 		if errors.Is(err, zkc.ErrNoNode) {
 			// The folder is missing, or the znode was just removed.
-			if err := s.MakePath(ctx, a.tree.Nodes(), a.tree.ACL); err != nil {
+			if err := s.MakePath(ctx, a.folder, a.tree.ACL); err != nil {
 				return err
 			}
 		}
@@ -118,35 +119,70 @@ func (a *announcer) tryPut(ctx context.Context, s *session.Session) error {
 	return err
 }
 
-// Announced returns the announcements of servers, or of others in their name, by
-// id; at most maxAnnounced of them. store.ErrUnavailable.
-func (b *Backend) Announced(ctx context.Context) ([]Announcement, error) {
+// Announcements implements store.Announcer. Znodes that are not tied to a session
+// are not announcements.
+func (b *Backend) Announcements(ctx context.Context) ([]store.Announcement, error) {
+	found, err := b.announcedIn(ctx, b.tree.Peers(), store.MaxAnnouncements)
+	if err == nil && found.more {
+		return nil, fmt.Errorf("%w: %s", store.ErrTooManyAnnouncements, b.tree.Peers())
+	}
+	return found.all, err
+}
+
+// Nodes returns the announcements of servers to people, or of others in their
+// name, by id; at most maxNodes of them. Everyone who can write to ZooKeeper can
+// announce servers that do not exist: it is for people to read, and never a reason
+// to connect to anything. store.ErrUnavailable.
+func (b *Backend) Nodes(ctx context.Context) ([]store.Announcement, error) {
+	found, err := b.announcedIn(ctx, b.tree.Nodes(), maxNodes)
+	return found.all, err
+}
+
+// announcements is what a folder of announcements holds.
+type announcements struct {
+	all  []store.Announcement
+	more bool // some were not read
+}
+
+// announcedIn reads the first znodes, up to limit, of a folder of announcements.
+// All is read on one connection behind one sync point, so what is missing has
+// ended.
+func (b *Backend) announcedIn(ctx context.Context, folder string, limit int) (announcements, error) {
 	if err := b.life.ready(ctx); err != nil {
-		return nil, err
+		return announcements{}, err
 	}
-	names, err := readOn(ctx, b.conns, listing, func(c *zkc.Conn) ([]string, error) {
-		names, _, err := c.Children(b.tree.Nodes())
-		return names, err
-	})
-	if errors.Is(err, zkc.ErrNoNode) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("children of %s: %w", b.tree.Nodes(), err)
-	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !changes.IsName(name) })
-	slices.Sort(names)
-	var all []Announcement
-	for _, name := range names[:min(len(names), maxAnnounced)] {
-		node, err := readOn(ctx, b.conns, plain, func(c *zkc.Conn) (session.Znode, error) { return session.Get(c, b.tree.Nodes()+"/"+name) })
-		switch {
-		case errors.Is(err, zkc.ErrNoNode), errors.Is(err, zkc.ErrNoAuth), err == nil && node.Stat.EphemeralOwner == 0:
-			continue // removed, not for us, or not tied to a session
-		case err != nil:
-			return nil, fmt.Errorf("get %s/%s: %w", b.tree.Nodes(), name, err)
+	found, err := readOn(ctx, b.conns, listing, func(c *zkc.Conn) (announcements, error) {
+		names, _, err := c.Children(folder)
+		if errors.Is(err, zkc.ErrNoNode) {
+			return announcements{}, nil
 		}
-		a := Announcement{ID: name}
-		if len(node.Data) <= MaxAnnouncement {
+		if err != nil {
+			return announcements{}, err
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return !changes.IsName(name) })
+		slices.Sort(names)
+		all, err := announced(c, folder, names[:min(len(names), limit)])
+		return announcements{all, len(names) > limit}, err
+	})
+	if err != nil {
+		return announcements{}, fmt.Errorf("announcements in %s: %w", folder, err)
+	}
+	return found, nil
+}
+
+// announced reads the announcements that are tied to a session.
+func announced(c *zkc.Conn, folder string, names []string) ([]store.Announcement, error) {
+	var all []store.Announcement
+	for _, name := range names {
+		node, err := session.Get(c, folder+"/"+name)
+		switch {
+		case errors.Is(err, zkc.ErrNoNode), err == nil && node.Stat.EphemeralOwner == 0:
+			continue
+		case err != nil && !errors.Is(err, zkc.ErrNoAuth):
+			return nil, err
+		}
+		a := store.Announcement{ID: name}
+		if err == nil && len(node.Data) <= store.MaxAnnouncement {
 			a.Data = node.Data
 		}
 		all = append(all, a)

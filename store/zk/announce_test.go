@@ -22,7 +22,7 @@ func announce(t *testing.T, b *zk.Backend, id string) (content chan<- []byte, en
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, ended := make(chan []byte), make(chan error, 1)
-	go func() { ended <- b.Announce(ctx, id, out) }()
+	go func() { ended <- b.AnnounceNode(ctx, id, out) }()
 	return out, func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -37,7 +37,7 @@ func announced(t *testing.T, b *zk.Backend, want string) {
 	t.Helper()
 	got := ""
 	eventually(t, "announced: "+want, func() bool {
-		all, err := b.Announced(t.Context())
+		all, err := b.Nodes(t.Context())
 		if err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		}
@@ -122,14 +122,14 @@ func TestForeignAnnouncementsAreBounded(t *testing.T) {
 	must(t, err)
 	make("not-an-id", "x", zkc.FlagEphemeral, world)
 	make(nodeID(1), "of no session", 0, world)
-	make(nodeID(2), strings.Repeat("x", zk.MaxAnnouncement+1), zkc.FlagEphemeral, world)
+	make(nodeID(2), strings.Repeat("x", store.MaxAnnouncement+1), zkc.FlagEphemeral, world)
 	make(nodeID(3), "not for us", zkc.FlagEphemeral, zkc.DigestACL(zkc.PermAll, "a", "b"))
 	make(nodeID(4), "", zkc.FlagEphemeral, world)
-	announced(t, b, "2= 4=")
+	announced(t, b, "2= 3= 4=")
 	for n := range 100 {
 		make(nodeID(1000+n), "x", zkc.FlagEphemeral, world)
 	}
-	all, err := b.Announced(t.Context())
+	all, err := b.Nodes(t.Context())
 	if err != nil || len(all) == 0 || len(all) > 64 {
 		t.Errorf("%d announcements, %v", len(all), err)
 	}
@@ -142,5 +142,35 @@ func TestForeignAnnouncementsAreBounded(t *testing.T) {
 	}
 	if err := b.Announce(t.Context(), "../x", nil); !errors.Is(err, zk.ErrConfig) {
 		t.Errorf("an invalid id: %v", err)
+	}
+}
+
+// TestCrowdedAnnouncementsAreAnError: a server that is not among those that were
+// read must not look like one that is not there.
+func TestCrowdedAnnouncementsAreAnError(t *testing.T) {
+	t.Parallel()
+	server := zk.SharedServer(t)
+	c := raw(t, server)
+	cfg := config(t, server)
+	b := open(t, cfg)
+	create(t, b, "k", "x")
+	world := zkc.WorldACL(zkc.PermAll)
+	_, err := c.Create(cfg.Root+"/peers", nil, 0, world)
+	must(t, err)
+	make := func(n int, flags int32, acl []zkc.ACL) {
+		_, err := c.Create(cfg.Root+"/peers/"+nodeID(n), []byte("x"), flags, acl)
+		must(t, err)
+	}
+	make(1, 0, world) // tied to no session
+	make(2, zkc.FlagEphemeral, zkc.DigestACL(zkc.PermAll, "a", "b"))
+	all, err := b.Announcements(t.Context())
+	if err != nil || len(all) != 1 || all[0].ID != nodeID(2) || all[0].Data != nil {
+		t.Fatalf("%v, %v", all, err)
+	}
+	for n := range store.MaxAnnouncements {
+		make(1000+n, zkc.FlagEphemeral, world)
+	}
+	if all, err := b.Announcements(t.Context()); !errors.Is(err, store.ErrTooManyAnnouncements) {
+		t.Errorf("%d announcements, %v", len(all), err)
 	}
 }

@@ -6,8 +6,9 @@
 // The record KEY is the znode ROOT/KEY, its Version the version of the znode.
 // A znode with empty data is not a record: it only has children. ROOT/changes
 // belongs to this package: each server publishes there what it wrote last, which
-// keeps the memory of all others fresh. So does ROOT/nodes, where servers announce
-// themselves to people (see Announce).
+// keeps the memory of all others fresh. So do ROOT/nodes, where servers announce
+// themselves to people (see AnnounceNode), and ROOT/peers, where they announce
+// themselves to each other (see Announce).
 //
 // # Parts
 //
@@ -17,7 +18,7 @@
 //	reads        Get and Children
 //	feed         follows the change records of the others and the watched znodes
 //	writer       one goroutine that sends the writes, and finds out their outcome
-//	announcer    the znode by which people see this server
+//	announcer    the znodes by which people and other servers see this server
 //
 // Below them, each tested alone, are session (a connection with deadlines), batch
 // (transactions of several requests), changes (the format of change records), memory
@@ -128,6 +129,7 @@ type Backend struct {
 var (
 	_ store.Backend          = (*Backend)(nil)
 	_ store.ExposureReporter = (*Backend)(nil)
+	_ store.Announcer        = (*Backend)(nil)
 )
 
 // limits are maxCall, maxAwait and maxUnanswered, but in tests.

@@ -15,6 +15,7 @@ import (
 
 	"secretstore/api/wire"
 	"secretstore/seal"
+	"secretstore/store"
 	"secretstore/store/zk"
 )
 
@@ -51,7 +52,7 @@ var errBadNode = errors.New("not a valid announcement of a server")
 // what announce writes, of limited size, without anything that could move a cursor or
 // mislead on a terminal.
 func parseNode(data []byte) (nodeRecord, error) {
-	if len(data) == 0 || len(data) > zk.MaxAnnouncement {
+	if len(data) == 0 || len(data) > store.MaxAnnouncement {
 		return nodeRecord{}, errBadNode
 	}
 	var n nodeRecord
@@ -109,7 +110,7 @@ func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 	defer announcing.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	announcing.Go(func() { ended <- n.zk.Announce(ctx, n.id, content) })
+	announcing.Go(func() { ended <- n.zk.AnnounceNode(ctx, n.id, content) })
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
 	for now := n.self; ; {
@@ -136,7 +137,7 @@ func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 // list returns the announcements of all servers.
 func (n *nodes) list(ctx context.Context) (wire.Nodes, error) {
 	var doc wire.Nodes
-	all, err := n.zk.Announced(ctx)
+	all, err := n.zk.Nodes(ctx)
 	for _, a := range all {
 		record, err := parseNode(a.Data)
 		if err != nil {

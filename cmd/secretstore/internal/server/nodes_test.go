@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
-	"secretstore/store/zk"
+	"secretstore/store"
 )
 
 const goodNode = `{"format":1,"name":"host-1.example","listen":["127.0.0.1:1337","[::]:8443"],"version":"v1.2.3","state":"sealed","since":"2026-01-02T03:04:05Z"}`
@@ -36,7 +36,7 @@ func TestOnlyHarmlessRecordsOfServersAreShown(t *testing.T) {
 		"not UTC":              {"05Z", "05+01:00"},
 		"no time":              {"2026-01-02T03:04:05Z", "now"},
 		"more after it":        {`Z"}`, `Z"}x`},
-		"too large":            {`{"format"`, strings.Repeat(" ", zk.MaxAnnouncement) + `{"format"`},
+		"too large":            {`{"format"`, strings.Repeat(" ", store.MaxAnnouncement) + `{"format"`},
 	} {
 		bad := strings.Replace(goodNode, change[0], change[1], 1)
 		if got, err := parseNode([]byte(bad)); bad == goodNode || err == nil {

@@ -1,6 +1,7 @@
 // Package tree says where records are in ZooKeeper: the record KEY is the znode
-// ROOT/KEY. Two children of ROOT are not records: "changes", where servers
-// publish what they wrote, and "nodes", where they announce themselves.
+// ROOT/KEY. Three children of ROOT are not records: "changes", where servers
+// publish what they wrote, and "nodes" and "peers", where they announce themselves
+// to people and to each other.
 package tree
 
 import (
@@ -17,6 +18,7 @@ import (
 const (
 	changesName = "changes"
 	nodesName   = "nodes"
+	peersName   = "peers"
 )
 
 // Tree is the znodes of one storage.
@@ -44,10 +46,13 @@ func (t Tree) ChangeRecord(path string) (name string, ok bool) {
 	return strings.CutPrefix(path, t.Changes()+"/")
 }
 
-// Nodes returns the folder of the announcements.
+// Nodes returns the folder of the announcements to people.
 func (t Tree) Nodes() string { return t.Root + "/" + nodesName }
 
-func reserved(name string) bool { return name == changesName || name == nodesName }
+// Peers returns the folder of the announcements to other servers.
+func (t Tree) Peers() string { return t.Root + "/" + peersName }
+
+func reserved(name string) bool { return name == changesName || name == nodesName || name == peersName }
 
 // CheckKey is store.ValidKey, and refuses keys under the reserved names.
 func CheckKey(key store.Key) error {

@@ -32,7 +32,7 @@ func TestKeysAndPathsBelongTogether(t *testing.T) {
 }
 
 func TestReservedNamesAreNotKeys(t *testing.T) {
-	for _, key := range []store.Key{"changes", "changes/x", "nodes", "nodes/x/y", "", "a//b"} {
+	for _, key := range []store.Key{"changes", "changes/x", "nodes", "nodes/x/y", "peers", "peers/x", "", "a//b"} {
 		if err := CheckKey(key); !errors.Is(err, store.ErrInvalidKey) {
 			t.Errorf("%q: %v", key, err)
 		}
@@ -45,11 +45,11 @@ func TestReservedNamesAreNotKeys(t *testing.T) {
 }
 
 func TestOnlyNamesOfKeysAreListed(t *testing.T) {
-	all := []string{"a", "b c", "changes", "nodes", "..", "d"}
+	all := []string{"a", "b c", "changes", "nodes", "peers", "..", "d"}
 	if got := KeepValid("", slices.Clone(all)); !slices.Equal(got, []string{"a", "d"}) {
 		t.Errorf("at the top: %q", got)
 	}
-	if got := KeepValid("f", slices.Clone(all)); !slices.Equal(got, []string{"a", "changes", "nodes", "d"}) {
+	if got := KeepValid("f", slices.Clone(all)); !slices.Equal(got, []string{"a", "changes", "nodes", "peers", "d"}) {
 		t.Errorf("below a folder: %q", got)
 	}
 }
