@@ -13,22 +13,38 @@ import (
 	"secretstore/seal/shares"
 )
 
-// ShareLife is how long entered shares wait for the others: a share in memory
-// can be stolen.
-const ShareLife = 15 * time.Minute
+// Shares in memory can be stolen, so they do not wait for the others for long.
+const (
+	// SharePause is how long they are kept after the newest one, and ShareLife
+	// after the first.
+	SharePause = 15 * time.Minute
+	ShareLife  = time.Hour
+)
 
-// ShareCollector holds the shares of one unseal key that were entered so far,
-// until there are enough. The zero value is empty.
+// ShareCollector holds the shares of one unseal key that were entered so far for
+// one purpose, until there are enough. The zero value is empty.
 type ShareCollector struct {
-	mu     sync.Mutex
-	check  string               // of which key; guarded by mu
-	shares map[int]shares.Share // by number; guarded by mu
-	since  time.Time            // when the first was entered; guarded by mu
+	mu            sync.Mutex
+	purpose       string               // guarded by mu
+	shares        map[int]shares.Share // by number; guarded by mu
+	first, newest time.Time            // when these were entered; guarded by mu
 }
 
-// Add takes one share. Once there are enough it returns the verified unseal
-// key, and forgets all shares, right or wrong. ErrBadKey, ErrWrongKey.
+// Add takes one share for a purpose, of which Holding.KeyCheck is the usual one:
+// to open what the key opens. Once there are enough shares it returns the
+// verified unseal key, and forgets all shares, right or wrong. ErrBadKey,
+// ErrWrongKey.
 func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, error) {
+	key, err := c.Keep(h.KeyCheck, h, store, text)
+	if key != nil {
+		c.Reset()
+	}
+	return key, err
+}
+
+// Keep is Add for another purpose. It forgets right shares only with the next
+// Reset: if what they are for fails, the holders need not enter them again.
+func (c *ShareCollector) Keep(purpose string, h *Holding, store, text string) (*envelope.Key, error) {
 	share, err := shares.Parse(h.scheme(), text)
 	switch {
 	case errors.Is(err, shares.ErrWrong):
@@ -40,22 +56,26 @@ func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.check != h.KeyCheck || time.Since(c.since) > ShareLife {
+	if c.purpose != purpose || c.expiredLocked() {
 		c.resetLocked()
 	}
+	now := time.Now()
 	if c.shares == nil {
-		c.check, c.shares, c.since = h.KeyCheck, make(map[int]shares.Share), time.Now()
+		c.purpose, c.shares, c.first = purpose, make(map[int]shares.Share), now
 	}
 	if _, twice := c.shares[share.Number()]; twice {
 		share.Clear()
 	} else {
-		c.shares[share.Number()] = share
+		c.shares[share.Number()], c.newest = share, now
 	}
 	if len(c.shares) < h.Threshold {
 		return nil, nil
 	}
-	defer c.resetLocked()
-	return combine(h, store, slices.Collect(maps.Values(c.shares)))
+	key, err := combine(h, store, slices.Collect(maps.Values(c.shares)))
+	if err != nil {
+		c.resetLocked()
+	}
+	return key, err
 }
 
 func combine(h *Holding, store string, all []shares.Share) (*envelope.Key, error) {
@@ -70,14 +90,23 @@ func combine(h *Holding, store string, all []shares.Share) (*envelope.Key, error
 	return key, nil
 }
 
-// ProgressOf returns how many shares of the key with this check were entered.
-func (c *ShareCollector) ProgressOf(check string) int {
+// Progress returns how many shares were entered for a purpose.
+func (c *ShareCollector) Progress(purpose string) int { return len(c.Entered(purpose)) }
+
+// Entered returns whose shares were entered for a purpose: their indexes among
+// the holders of the key, in order.
+func (c *ShareCollector) Entered(purpose string) []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.check != check {
-		return 0
+	if c.purpose != purpose || c.expiredLocked() {
+		return nil
 	}
-	return len(c.shares)
+	var all []int
+	for number := range c.shares {
+		all = append(all, max(number-1, 0)) // the share of a single holder has no number
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Reset forgets all shares.
@@ -91,14 +120,18 @@ func (c *ShareCollector) Reset() {
 func (c *ShareCollector) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shares != nil && time.Since(c.since) > ShareLife {
+	if c.expiredLocked() {
 		c.resetLocked()
 	}
+}
+
+func (c *ShareCollector) expiredLocked() bool {
+	return c.shares != nil && (time.Since(c.newest) > SharePause || time.Since(c.first) > ShareLife)
 }
 
 func (c *ShareCollector) resetLocked() {
 	for _, s := range c.shares {
 		s.Clear()
 	}
-	c.shares = nil
+	c.purpose, c.shares = "", nil
 }

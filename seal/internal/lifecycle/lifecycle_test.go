@@ -110,7 +110,7 @@ func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
 		if st, err := l.Unseal(t.Context(), shareOf(t, info.Keys[0])); err != nil || st.Progress != 1 {
 			t.Fatalf("%+v, %v", st, err)
 		}
-		time.Sleep(holders.ShareLife)
+		time.Sleep(holders.SharePause)
 		l.unsealing.Expire()
 		if n := l.Status().Progress; n != 1 {
 			t.Errorf("forgotten too early: progress %d", n)

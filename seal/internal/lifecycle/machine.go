@@ -103,7 +103,7 @@ func (m *machine) Status() Status {
 		if m.barrier.IsOpen() {
 			st.State = StateUnsealed
 		}
-		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.ProgressOf(s.config.KeyCheck)
+		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	default:
 		st.State = StateUnknown
 	}

@@ -37,5 +37,5 @@ func Recover(ctx context.Context, l *Lifecycle, shares []string) error {
 		l.barrier.Install(k, l.barrier.DropCount())
 		return nil
 	}
-	return fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, l.unsealing.ProgressOf(s.config.KeyCheck), s.config.Threshold)
+	return fmt.Errorf("%w: %d of %d shares were given", ErrBadKey, l.unsealing.Progress(s.config.KeyCheck), s.config.Threshold)
 }

@@ -64,7 +64,7 @@ func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	return rekeyInfo(r, m.verifying.ProgressOf(r.KeyCheck)), nil
+	return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), nil
 }
 
 // readRekey returns the record and its version. ErrNoRekey.
@@ -198,7 +198,7 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInf
 	}
 	key, err := m.verifying.Add(&r.Holding, m.snapshot.Load().config.UUID, share)
 	if err != nil || key == nil {
-		return rekeyInfo(r, m.verifying.ProgressOf(r.KeyCheck)), err
+		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
 	}
 	defer key.Clear()
 	if err := m.putInForce(ctx, r, version, key); err != nil {

@@ -20,8 +20,8 @@ type Unsealer struct{ *machine }
 
 // Unseal takes the unseal key, or one share of it, as its holder's gpg prints
 // it, and ignores white space around it. Shares are kept in memory until there
-// are enough, at most 15 minutes; the same share twice counts once. An unsealed
-// store ignores shares. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged,
+// are enough, at most 15 minutes after the newest and an hour after the first;
+// the same share twice counts once. An unsealed store ignores shares. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged,
 // ErrCorrupt.
 func (u *Unsealer) Unseal(ctx context.Context, share string) (Status, error) {
 	return u.whileSealed(ctx, func(drops uint64) error {

@@ -24,8 +24,8 @@ func unsealCommand(p *base.Process) *cobra.Command {
 		Long: "unseal gets the encrypted shares of the unseal key from a server and has the gpg on this machine decrypt\n" +
 			"those that it can; gpg asks for a passphrase or smart card as usual. It sends them to the servers until\n" +
 			"they are unsealed. If several holders are needed, each runs this command; the servers forget entered\n" +
-			"shares after 15 minutes. Exit status 0 means that the servers accepted your shares. The table, or\n" +
-			"\"sealed\" in the output of --json, shows whether they were enough.\n\n" +
+			"shares 15 minutes after the newest, and an hour after the first. Exit status 0 means that the servers\n" +
+			"accepted your shares. The table, or \"sealed\" in the output of --json, shows whether they were enough.\n\n" +
 			"The key is never written to a file. With --key-file, unseal uses shares that are decrypted already.\n" +
 			"If the machine with the private key cannot reach a server, decrypt there: --share-from reads the encrypted\n" +
 			"shares from a document (init --json, GET /init), and --print-share prints the decrypted ones to a pipe." + fleet.LongHelp,
