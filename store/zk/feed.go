@@ -48,6 +48,7 @@ const unread = ^uint64(0)
 type firedWatches struct {
 	mu    sync.Mutex
 	paths map[string]bool // whether the watch has fired; guarded by mu
+	busy  bool            // what take returned is being followed; guarded by mu
 	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
@@ -75,7 +76,22 @@ func (f *firedWatches) take() map[string]bool {
 	defer f.mu.Unlock()
 	paths := f.paths
 	f.paths = make(map[string]bool)
+	f.busy = true
 	return paths
+}
+
+// done is called when what take returned has been followed.
+func (f *firedWatches) done() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.busy = false
+}
+
+// allFollowed says whether every watch that has fired so far has been followed.
+func (f *firedWatches) allFollowed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.paths) == 0 && !f.busy
 }
 
 // fired is called for every change of a watched znode, in the order of the
@@ -120,6 +136,7 @@ func (f *feed) follow(c *connection) {
 				return
 			}
 		}
+		c.fired.done()
 		c.caughtUp.Store(awake)
 	}
 }

@@ -42,6 +42,13 @@ func (r *reads) get(ctx context.Context, key store.Key, c store.Consistency) (st
 			return e.Node(age), nil
 		}
 		way = plain
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = r.life.withinCall(ctx) // both questions together
+		defer cancel()
+		if e := r.confirmed(ctx, key, d); e != nil {
+			return e.Node(0), nil
+		}
 	}
 	ticket, asked := r.cache.entries.Ticket(d.ID), session.Now()
 	node, err := readOn(ctx, r.conns, way, func(conn *zkc.Conn) (store.Node, error) { return getNode(conn, r.tree.Path(key)) })
@@ -60,6 +67,33 @@ func (r *reads) get(ctx context.Context, key store.Key, c store.Consistency) (st
 	}
 	r.cache.keep(d.ID, ticket, &memory.Entry{Rest: d.Rest, Read: asked, Data: node.Data, Version: node.Version, Revision: node.Revision})
 	return node, nil
+}
+
+// confirmed returns what is in memory of a record, if the storage held the same at
+// some time during the call; otherwise nil: the record has to be read.
+//
+// The ensemble is asked whether the znode is at the version that is in memory. A
+// quorum has to agree, so a deposed leader cannot answer. This is not enough: the
+// versions of a znode that was deleted and made again begin at 0 again. But a
+// server that does so publishes it, and the connection that answers delivers the
+// events of all change records before the answer. So the entry is right if it is
+// still in memory once all of these have been followed.
+//
+// A znode that was deleted and made again by hand, to the very same version, goes
+// unnoticed for recheckAfter.
+func (r *reads) confirmed(ctx context.Context, key store.Key, d store.Digest) *memory.Entry {
+	e, ok := r.cache.entries.Get(d)
+	if !ok || e.Missing() || session.Now()-e.Read > int64(r.cache.recheckAfter) {
+		return nil
+	}
+	c, _ := r.conns.now()
+	if c == nil || !c.syncs.Confirm(ctx, r.tree.Path(key), int32(e.Version)) || !c.fired.allFollowed() {
+		return nil
+	}
+	if now, ok := r.cache.entries.Get(d); !ok || now != e || e.Doubted.Load() != 0 {
+		return nil
+	}
+	return e
 }
 
 // getNode reads a record. A znode with empty data is not one.

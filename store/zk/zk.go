@@ -66,9 +66,9 @@
 // and change what is sent, though a malformed reply only ends its connection (see
 // package frames). A record that is changed by hand (zkCli) is not published: Changes
 // does not report it, and memory keeps the old one for up to recheckAfter; a
-// linearizable read sees it at once. A server that is cut off notices within
-// maxSilence; until then it serves from memory what may have changed meanwhile,
-// without an Age.
+// linearizable read sees it at once, unless the znode was deleted and made again
+// to the same version. A server that is cut off notices within maxSilence; until
+// then it serves from memory what may have changed meanwhile, without an Age.
 package zk
 
 import (

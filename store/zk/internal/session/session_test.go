@@ -5,6 +5,8 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,6 +216,62 @@ func TestAFailedSyncPointFailsTheSession(t *testing.T) {
 	if err := s.Err(); !errors.Is(err, ErrLost) {
 		t.Errorf("the session: %v", err)
 	}
+}
+
+// TestARefusedCheckRefusesNoOther: all callers share one transaction.
+func TestARefusedCheckRefusesNoOther(t *testing.T) {
+	t.Parallel()
+	s := admitted(t, zktest.Shared(t), nil)
+	for wrong := range maxRefusals + 1 {
+		var waiting []waiter
+		ask := func(path string, version int32) chan *Session {
+			done := make(chan *Session, 1)
+			waiting = append(waiting, waiter{zkc.CheckVersionRequest{Path: path, Version: version}, done})
+			return done
+		}
+		var bad []chan *Session
+		for i := range wrong {
+			bad = append(bad, ask(fmt.Sprint("/none", i), 0), ask(fmt.Sprint("/none", i), 0))
+		}
+		good, plain := ask("/", 0), ask("", 0)
+		if err := pass(t.Context(), s, "/", waiting); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-plain; got != s {
+			t.Errorf("beside %d wrong versions: no sync point", wrong)
+		}
+		if confirmed, want := <-good == s, wrong < maxRefusals; confirmed != want {
+			t.Errorf("beside %d wrong versions: confirmed %v, want %v", wrong, confirmed, want)
+		}
+		for _, done := range bad {
+			if <-done != nil {
+				t.Error("a znode that does not exist was confirmed")
+			}
+		}
+	}
+}
+
+func TestMoreCallersThanShareASyncPointAreAllAnswered(t *testing.T) {
+	t.Parallel()
+	s := admitted(t, zktest.Shared(t), nil)
+	r := NewSyncer()
+	r.Begin()
+	const callers = 2*maxWaiting + 1
+	for range callers {
+		r.waiting = append(r.waiting, waiter{done: make(chan *Session, 1)})
+	}
+	all := slices.Clone(r.waiting)
+	r.poke()
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() { r.Serve(ctx, s, "/", nil) })
+	for _, w := range all {
+		if <-w.done != s {
+			t.Error("no sync point")
+		}
+	}
+	cancel()
+	serving.Wait()
 }
 
 func TestMakePathMakesWhatIsMissing(t *testing.T) {
