@@ -2,11 +2,11 @@
 // power cut finds the old content or the new, never a part of it.
 //
 // It writes files that hold keys and secrets, so an attacker must not be able to
-// redirect it. A folder is opened once and then used by its descriptor, whatever
-// happens to its path meanwhile. A symbolic link in place of the file is
-// refused: the owner of the link would choose where the secret goes. An os.Root
-// does not fit: it follows links, and it needs read permission on each folder of
-// the path, where search permission is enough.
+// redirect or replace them (see Rules). A folder is opened once and then used by
+// its descriptor, whatever happens to its path meanwhile. A symbolic link in place
+// of the file is refused: the owner of the link would choose where the secret
+// goes. An os.Root does not fit: it follows links, and it needs read permission on
+// each folder of the path, where search permission is enough.
 package atomicfile
 
 import (
@@ -25,9 +25,14 @@ import (
 
 // What is refused.
 var (
-	// ErrLink: the name is that of a symbolic link, or a folder on the way is a
-	// link that belongs to neither root nor this user.
+	// ErrLink: the name is that of a symbolic link, or a folder on the way is one
+	// that the rules do not permit.
 	ErrLink = errors.New("there is a symbolic link on the way; name the real file or folder")
+	// ErrForeign: a folder or the file belongs to another user, who could replace
+	// or read it.
+	ErrForeign = errors.New("it belongs to another user; use a folder and a file of your own")
+	// ErrOpen: everybody can write to a folder on the way, and it is not sticky.
+	ErrOpen = errors.New("everybody can replace files in this folder; run chmod o-w on it, or chmod +t as on /tmp")
 	// ErrNotRegular: something that is not a regular file has the name.
 	ErrNotRegular = errors.New("there is something that is not a regular file; remove it first")
 	// ErrNoName: the path names a folder.
@@ -38,11 +43,16 @@ var (
 // crash; it has mode 0600.
 const tempPrefix = ".secretstore-"
 
+// WriteFile creates or replaces the file at path, by the strictest rules.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return Rules{}.WriteFile(path, data, mode)
+}
+
 // WriteFile creates or replaces the file at path. Its mode is exactly mode,
 // whatever the umask. After an error other than of the last step, syncing the
-// folder, the old file is unchanged. ErrLink, ErrNotRegular, ErrNoName.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := Create(path)
+// folder, the old file is unchanged. The errors are those of Create.
+func (r Rules) WriteFile(path string, data []byte, mode fs.FileMode) error {
+	f, err := r.Create(path)
 	if err != nil {
 		return err
 	}
@@ -56,24 +66,52 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
+// Create begins to create or replace the file at path, by the strictest rules.
+func Create(path string) (*File, error) { return Rules{}.Create(path) }
+
 // Create begins to create or replace the file at path. The caller must call
-// Discard in the end. ErrLink, ErrNotRegular, ErrNoName.
-func Create(path string) (*File, error) {
-	folder, name, err := Split(path)
+// Discard in the end. ErrLink, ErrForeign, ErrOpen, ErrNotRegular, ErrNoName.
+func (r Rules) Create(path string) (*File, error) {
+	dir, name, err := r.openParent(path)
 	if err != nil {
 		return nil, fmt.Errorf("write %q: %w", path, err)
-	}
-	dir, err := OpenFolder(folder)
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	f, err := dir.Create(name)
 	if err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, fmt.Errorf("write %q: %w", path, err)
 	}
 	f.owned = true
 	return f, nil
+}
+
+// CreateNew creates an empty file of mode 0600 that does not exist yet, by the
+// strictest rules, and syncs its folder. fs.ErrExist, and the errors of Create.
+func CreateNew(path string) (*os.File, error) {
+	dir, name, err := Rules{}.openParent(path)
+	if err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	defer dir.Close()
+	f, err := dir.CreateNew(name)
+	if err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	if err := dir.sync(); err != nil {
+		f.Close() // it is empty
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	return f, nil
+}
+
+// openParent opens the folder of the file at path.
+func (r Rules) openParent(path string) (dir *Folder, name string, err error) {
+	folder, name, err := Split(path)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err = r.OpenFolder(folder)
+	return dir, name, err
 }
 
 // Split returns the folder and the name of the file at path. ErrNoName.
@@ -97,7 +135,7 @@ type File struct {
 }
 
 // Create begins to create or replace the file called name. The caller must call
-// Discard in the end, before it closes the folder. ErrLink, ErrNotRegular.
+// Discard in the end, before it closes the folder. The errors are those of Exists.
 func (d *Folder) Create(name string) (*File, error) {
 	if _, err := d.Exists(name); err != nil {
 		return nil, err
@@ -106,11 +144,20 @@ func (d *Folder) Create(name string) (*File, error) {
 }
 
 func (d *Folder) create(name, temp string) (*File, error) {
-	fd, err := openat(d.fd, temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	f, err := d.CreateNew(temp)
 	if err != nil {
 		return nil, err
 	}
-	return &File{dir: d, name: name, temp: temp, f: os.NewFile(uintptr(fd), temp)}, nil
+	return &File{dir: d, name: name, temp: temp, f: f}, nil
+}
+
+// CreateNew creates a file of mode 0600 that does not exist yet. fs.ErrExist.
+func (d *Folder) CreateNew(name string) (*os.File, error) {
+	fd, err := openat(d.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // Write appends to the content.
@@ -141,8 +188,8 @@ func (f *File) Finish(uid, gid int, mode fs.FileMode) error {
 	return withoutName(errors.Join(err, f.f.Close()))
 }
 
-// Rename gives finished content its name and syncs the folder. ErrLink,
-// ErrNotRegular.
+// Rename gives finished content its name and syncs the folder. The errors are
+// those of Exists, among others.
 func (f *File) Rename() error {
 	if _, err := f.dir.Exists(f.name); err != nil {
 		return err

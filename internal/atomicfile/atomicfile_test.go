@@ -126,7 +126,7 @@ func TestWhatIsNotARegularFileIsRefusedAndStays(t *testing.T) {
 	for path, want := range map[string]error{
 		at("link"): ErrLink, at("dangling"): ErrLink, at("to-folder"): ErrLink,
 		at("folder"): ErrNotRegular, at("pipe"): ErrNotRegular,
-		at("dangling/a"): unix.ENOENT, at("target/a"): unix.ENOTDIR, at("missing/a"): unix.ENOENT,
+		at("dangling/a"): ErrLink, at("target/a"): unix.ENOTDIR, at("missing/a"): unix.ENOENT,
 		at("folder") + "/": ErrNoName, "": ErrNoName, "/": ErrNoName, ".": ErrNoName, at("folder") + "/..": ErrNoName,
 	} {
 		if err := WriteFile(path, []byte("x"), 0o600); !errors.Is(err, want) {
@@ -184,10 +184,22 @@ func TestFolderIsUsedAsItWasOpened(t *testing.T) {
 	}
 }
 
-// TestLinksOfOthersInThePathAreRefused: a link of another user could lead
-// anywhere; the user's own links are followed. As root, the test gives the link
-// to another user. As any other user, it runs the check as if for another user.
-func TestLinksOfOthersInThePathAreRefused(t *testing.T) {
+// foreign gives path to another user. Only root can do that: for any other user, the
+// rules that it returns are checked as if the test were run by somebody else, so
+// that all files of this user are foreign.
+func foreign(t *testing.T, path string, r Rules) Rules {
+	t.Helper()
+	if self := os.Geteuid(); self != 0 {
+		r.testOnlySelf = self + 1
+	} else if err := os.Lchown(path, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestLinksAreFollowedOnlyIfTheRulesPermitAndOnlyOnesOwn: a link of another user
+// could lead anywhere.
+func TestLinksAreFollowedOnlyIfTheRulesPermitAndOnlyOnesOwn(t *testing.T) {
 	at := inDir(t)
 	if err := errors.Join(
 		os.MkdirAll(at("real/deep"), 0o700),
@@ -197,9 +209,8 @@ func TestLinksOfOthersInThePathAreRefused(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	self := os.Geteuid()
-	open := func(path string) (uint64, error) {
-		d, err := openFolder(path, self)
+	open := func(r Rules, path string) (uint64, error) {
+		d, err := r.OpenFolder(path)
 		if err != nil {
 			return 0, err
 		}
@@ -210,29 +221,153 @@ func TestLinksOfOthersInThePathAreRefused(t *testing.T) {
 		}
 		return info.Ino, nil
 	}
-	deep, err := open(at("real/deep"))
+	deep, err := open(Rules{}, at("real/deep"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"relative/deep", "absolute/deep", "chain/deep", "relative//./deep/", "real/../absolute/deep"} {
-		if got, err := open(at("") + "/" + path); err != nil || got != deep {
+		if got, err := open(Rules{Links: true}, at("")+"/"+path); err != nil || got != deep {
 			t.Errorf("%s: inode %d, %v, want %d", path, got, err, deep)
 		}
+		if _, err := open(Rules{}, at("")+"/"+path); !errors.Is(err, ErrLink) {
+			t.Errorf("%s without links: %v, want ErrLink", path, err)
+		}
 	}
-	if _, err := open(at("loop/a")); !errors.Is(err, unix.ELOOP) {
+	if _, err := open(Rules{Links: true}, at("loop/a")); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("a loop: %v", err)
 	}
-	if self != 0 {
-		self++
+	if os.Geteuid() != 0 {
+		// The folders are foreign as well here, so only the link itself is asked.
+		d, err := Rules{Links: true}.OpenFolder(at(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		d.rules = foreign(t, at("relative"), d.rules)
+		if _, err := d.follow("relative"); !errors.Is(err, ErrLink) {
+			t.Errorf("a foreign link: %v, want ErrLink", err)
+		}
+		return
 	}
 	for _, path := range []string{"relative", "absolute", "chain"} {
-		if self == 0 {
-			if err := os.Lchown(at(path), 12345, 12345); err != nil {
-				t.Fatal(err)
+		if _, err := open(foreign(t, at(path), Rules{Links: true}), at(path)+"/deep"); !errors.Is(err, ErrLink) {
+			t.Errorf("%s: %v, want ErrLink", path, err)
+		}
+	}
+}
+
+// TestFoldersAndFilesOfOthersAreRefused, on the way, at its end, and above the
+// working directory. Nothing is written.
+func TestFoldersAndFilesOfOthersAreRefused(t *testing.T) {
+	for _, theirs := range []string{"way", "way/folder", "way/folder/a"} {
+		at := inDir(t)
+		if err := errors.Join(os.MkdirAll(at("way/folder"), 0o755), os.WriteFile(at("way/folder/a"), []byte("old"), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		r := foreign(t, at(theirs), Rules{})
+		for _, path := range []string{at("way/folder/a"), at("way") + "/../way/folder/a", "a", "./a", "../folder/a"} {
+			t.Chdir(at("way/folder"))
+			if err := r.WriteFile(path, []byte("x"), 0o600); !errors.Is(err, ErrForeign) {
+				t.Errorf("%s of another user: %s: %v, want ErrForeign", theirs, path, err)
 			}
 		}
-		if _, err := open(at(path) + "/deep"); !errors.Is(err, ErrLink) {
-			t.Errorf("%s: %v, want ErrLink", path, err)
+		want(t, at("way/folder/a"), "old")
+		if got := names(t, at("way/folder")); got != "a" {
+			t.Errorf("the folder has %s", got)
+		}
+		if os.Geteuid() == 0 {
+			r.Owner = 12345
+			if err := r.WriteFile("a", []byte("x"), 0o600); err != nil {
+				t.Errorf("%s of the owner that the rules permit: %v", theirs, err)
+			}
+		}
+	}
+}
+
+func TestTrustedAreRootTheUserAndTheOwnerOfTheRules(t *testing.T) {
+	for _, tt := range []struct {
+		uid, self, owner int
+		want             bool
+	}{
+		{0, 1000, Keep, true}, {1000, 1000, Keep, true}, {1001, 1000, Keep, false}, {1001, 1000, 0, false},
+		{1001, 1000, 1001, true}, {1001, 1000, 1002, false},
+	} {
+		if got := (Rules{Owner: tt.owner, testOnlySelf: tt.self}).trusts(tt.uid); got != tt.want {
+			t.Errorf("a file of %d, run by %d, for %d: %v", tt.uid, tt.self, tt.owner, got)
+		}
+	}
+}
+
+// TestFolderThatEverybodyCanWriteToIsRefused even if it is one's own. A sticky one,
+// such as /tmp, is fine. A relative path is not treated differently.
+func TestFolderThatEverybodyCanWriteToIsRefused(t *testing.T) {
+	for mode, want := range map[os.FileMode]error{0o777: ErrOpen, 0o707: ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
+		at := inDir(t)
+		if err := errors.Join(os.MkdirAll(at("open/folder"), 0o700), os.Chmod(at("open"), mode)); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(at("open/folder"))
+		for _, path := range []string{at("open/a"), at("open/folder/a"), "a", "../a"} {
+			if err := WriteFile(path, []byte("x"), 0o600); !errors.Is(err, want) {
+				t.Errorf("mode %v: %s: %v, want %v", mode, path, err, want)
+			}
+			if want == nil {
+				continue
+			}
+			if f, err := CreateNew(path); !errors.Is(err, want) {
+				t.Errorf("mode %v: new %s: %v, %v, want %v", mode, path, f, err, want)
+			}
+		}
+		if left := names(t, at("open")); want != nil && left != "folder" {
+			t.Errorf("mode %v: %s", mode, left)
+		}
+	}
+}
+
+// TestWorkingDirectoryReachedThroughALinkIsWrittenTo: what counts is where it is,
+// not the path by which the shell entered it.
+func TestWorkingDirectoryReachedThroughALinkIsWrittenTo(t *testing.T) {
+	at := inDir(t)
+	if err := errors.Join(os.Mkdir(at("real"), 0o700), os.Symlink("real", at("link"))); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(at("link")) // sets PWD, too
+	if err := WriteFile("a", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at("real/a"), "x")
+}
+
+func TestCreateNewReplacesNothing(t *testing.T) {
+	at := inDir(t)
+	f, err := CreateNew(at("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := os.Symlink("nowhere", at("link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "link"} {
+		if _, err := CreateNew(at(name)); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: %v, want fs.ErrExist", name, err)
+		}
+	}
+	if got := names(t, at("")); got != "a link" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+func TestMissingFoldersAreMadePrivately(t *testing.T) {
+	at := inDir(t)
+	r := Rules{Make: MkdirPrivate}
+	if err := r.WriteFile(at("x/y/a"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at("x/y/a"), "x")
+	for _, folder := range []string{"x", "x/y"} {
+		if info, err := os.Stat(at(folder)); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", folder, info.Mode(), err)
 		}
 	}
 }
@@ -266,7 +401,7 @@ func TestForeignTemporaryFileIsNotTouched(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	d, err := OpenFolder(at(""))
+	d, err := Rules{}.OpenFolder(at(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,12 +540,16 @@ func TestDescriptorsAreClosed(t *testing.T) {
 	count := func() int { return len(strings.Fields(names(t, "/dev/fd"))) }
 	before := count()
 	for range 20 {
-		if err := WriteFile(at("self/self/a"), []byte("x"), 0o600); err != nil {
+		r := Rules{Links: true}
+		if err := r.WriteFile(at("self/self/a"), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range []string{"missing/a", "self", "loop/a", "a/b"} {
-			if err := WriteFile(at(path), []byte("x"), 0o600); err == nil {
+			if err := r.WriteFile(at(path), []byte("x"), 0o600); err == nil {
 				t.Errorf("%s was written", path)
+			}
+			if _, err := r.OpenStream(at(path)); err == nil {
+				t.Errorf("%s was opened", path)
 			}
 		}
 	}

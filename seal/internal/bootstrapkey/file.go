@@ -40,8 +40,9 @@ func (k *file) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The store that is created next opens only with this file.
-	if err := atomicfile.WriteFile(k.path, armored, 0o600); err != nil {
+	// The store that is created next opens only with this file. Folders of
+	// services are often reached through links of root, as systemd makes them.
+	if err := (atomicfile.Rules{Links: true}).WriteFile(k.path, armored, 0o600); err != nil {
 		return nil, nil, fmt.Errorf("write the bootstrap key: %w", err)
 	}
 	return private, nil, nil

@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"secretstore/internal/atomicfile"
 )
@@ -20,10 +17,10 @@ var (
 	// ErrLink: the owner of the link would choose where the secret goes. No link
 	// is followed, not even one's own.
 	ErrLink = atomicfile.ErrLink
-	// ErrForeign: the owner of the folder could replace the file.
-	ErrForeign = errors.New("a folder on the way belongs to another user, who could replace the file; use one of your own")
+	// ErrForeign: a folder or the file belongs to another user.
+	ErrForeign = atomicfile.ErrForeign
 	// ErrOpen: everybody can write to the folder, and it is not sticky.
-	ErrOpen = errors.New("everybody can replace files in this folder; run chmod o-w on it, or chmod +t as on /tmp")
+	ErrOpen = atomicfile.ErrOpen
 	// ErrOccupied: something that is not a regular file has the name.
 	ErrOccupied = atomicfile.ErrNotRegular
 	// ErrTwice: two secrets have the same destination.
@@ -133,8 +130,7 @@ func (t *target) close() {
 	t.dir.Close()
 }
 
-// open walks to the folder of the file, one component at a time, so that nobody can put a
-// link in between. It makes missing folders with mode 0700.
+// open opens the folder of the file, and makes missing folders with mode 0700.
 func (f Files) open(file File) (*target, error) {
 	file.Data = nil
 	dest := file.Dest
@@ -145,81 +141,30 @@ func (f Files) open(file File) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", dest, err)
 	}
-	dir, err := atomicfile.Start(folder)
+	dir, err := f.rules(file).OpenFolder(folder)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dest, err)
 	}
 	t := &target{file: file, dir: dir, name: name}
-	if err := f.walk(t, folder); err != nil {
+	if err = f.allowed(dir); err == nil {
+		t.existed, err = dir.Exists(name)
+	}
+	if err != nil {
 		t.close()
 		return nil, fmt.Errorf("%s: %w", dest, err)
 	}
 	return t, nil
 }
 
-func (f Files) walk(t *target, folder string) (err error) {
-	for part := range strings.SplitSeq(folder, "/") {
-		if part == "" || part == "." {
-			continue
-		}
-		if err := f.step(t, part); err != nil {
+// rules permit folders and files of the owner of the file. A new folder belongs to
+// that owner, who could not reach the file otherwise.
+func (f Files) rules(file File) atomicfile.Rules {
+	return atomicfile.Rules{Owner: file.UID, Make: func(in *atomicfile.Folder, name string) error {
+		if err := f.allowed(in); err != nil {
 			return err
 		}
-	}
-	if err := f.allowed(t.dir); err != nil {
-		return err
-	}
-	t.existed, err = t.dir.Exists(t.name)
-	return err
-}
-
-// step enters a folder, and makes it if it is missing.
-func (f Files) step(t *target, part string) error {
-	next, err := t.dir.Enter(part)
-	made := false
-	if errors.Is(err, unix.ENOENT) {
-		if err := f.allowed(t.dir); err != nil {
-			return err
-		}
-		switch err := t.dir.Mkdir(part); {
-		case err == nil:
-			made = true
-		case !errors.Is(err, unix.EEXIST): // else somebody else made it
-			return fmt.Errorf("make the folder %s: %w", part, err)
-		}
-		next, err = t.dir.Enter(part)
-	}
-	if err != nil {
-		return err
-	}
-	t.dir.Close()
-	t.dir = next
-	if err := t.owned(); err != nil || !made {
-		return err
-	}
-	// The owner of the file could not reach it otherwise.
-	return t.dir.Chown(t.file.UID, t.file.GID)
-}
-
-// owned checks that nobody else can replace the file.
-func (t *target) owned() error {
-	var info unix.Stat_t
-	if err := unix.Fstat(t.dir.Fd(), &info); err != nil {
-		return err
-	}
-	switch {
-	case !t.file.trusts(int(info.Uid), os.Geteuid()):
-		return ErrForeign
-	case info.Mode&unix.S_IWOTH != 0 && info.Mode&unix.S_ISVTX == 0:
-		return ErrOpen
-	}
-	return nil
-}
-
-// trusts reports whether uid may own the folder: root, the user who runs this, and the
-// owner of the file may.
-func (f File) trusts(uid, self int) bool {
-	return uid == 0 || uid == self || f.UID != Keep && uid == f.UID
+		return in.Mkdir(name, file.UID, file.GID)
+	}}
 }
 
 func (f Files) allowed(dir *atomicfile.Folder) error {

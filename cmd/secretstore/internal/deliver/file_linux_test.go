@@ -196,42 +196,62 @@ func TestUndoRemovesWhatWasNotThere(t *testing.T) {
 	}
 }
 
-// TestFolderOfAnotherUserIsRefused: in /dev/shm anybody can make a folder with the name
-// that somebody else will use.
-func TestFolderOfAnotherUserIsRefused(t *testing.T) {
-	for _, tt := range []struct {
-		owner, self, fileOwner int
-		want                   bool
-	}{
-		{0, 1000, Keep, true}, {1000, 1000, Keep, true}, {1001, 1000, Keep, false}, {1001, 0, Keep, false}, {0, 0, Keep, true}, {1001, 0, 1001, true},
-		{1001, 0, 1002, false},
-	} {
-		f := file("x", "")
-		f.UID = tt.fileOwner
-		if got := f.trusts(tt.owner, tt.self); got != tt.want {
-			t.Errorf("folder of %d, run by %d, file for %d: %v", tt.owner, tt.self, tt.fileOwner, got)
+// TestFolderOrFileOfAnotherUserIsRefused: in /dev/shm anybody can make a folder with
+// the name that somebody else will use. The owner of the file, as root may set it, is
+// trusted. As root, the test gives a folder away; for any other user, the rules are
+// those of package atomicfile, which tests them as that user.
+func TestFolderOrFileOfAnotherUserIsRefused(t *testing.T) {
+	if got := (Files{}).rules(File{UID: 12345}).Owner; got != 12345 {
+		t.Errorf("the rules trust %d", got)
+	}
+	if os.Geteuid() != 0 {
+		t.Log("only root can give folders away; package atomicfile tests the rules for this user")
+		return
+	}
+	for _, theirs := range []string{"d", "d/f"} {
+		dir := memory(t)
+		path := filepath.Join(dir, "d", "f")
+		if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("old"), 0o666), os.Chown(filepath.Join(dir, theirs), 12345, 12345)); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(filepath.Dir(path))
+		for _, dest := range []string{path, "f"} {
+			f := file(dest, "x")
+			if _, err := (Files{List: []File{f}}).Place(); !errors.Is(err, ErrForeign) {
+				t.Errorf("%s of another user: %s: %v, want ErrForeign", theirs, dest, err)
+			}
+			if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
+				t.Errorf("%s: %q, %v", dest, got, err)
+			}
+			f.UID, f.GID = 12345, 12345
+			if _, err := (Files{List: []File{f}}).Place(); err != nil {
+				t.Errorf("%s of the owner of the file: %v", theirs, err)
+			}
+			if err := errors.Join(os.WriteFile(path, []byte("old"), 0o666), os.Chown(filepath.Join(dir, theirs), 12345, 12345)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
 
-// TestFolderInWhichAnybodyCanReplaceFilesIsRefused even if it is one's own. A sticky one,
-// such as /dev/shm, is fine.
+// TestFolderInWhichAnybodyCanReplaceFilesIsRefused even if it is one's own, and also
+// if it is the working directory. A sticky one, such as /dev/shm, is fine.
 func TestFolderInWhichAnybodyCanReplaceFilesIsRefused(t *testing.T) {
 	for mode, want := range map[os.FileMode]error{0o777: ErrOpen, 0o707: ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
 		dir := filepath.Join(t.TempDir(), "d")
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Files{AllowDisk: true, List: []File{{Dest: filepath.Join(dir, "f"), Mode: 0o400, UID: Keep, GID: Keep, Data: []byte("v")}}}.Place()
-		if !errors.Is(err, want) {
-			t.Errorf("mode %v: %v, want %v", mode, err, want)
-		}
-		left, err := os.ReadDir(dir)
-		if err != nil || (len(left) > 0) != (want == nil) {
-			t.Errorf("mode %v: %d files, %v", mode, len(left), err)
+		t.Chdir(dir)
+		for _, dest := range []string{filepath.Join(dir, "f"), "f"} {
+			_, err := Files{AllowDisk: true, List: []File{file(dest, "v")}}.Place()
+			if !errors.Is(err, want) {
+				t.Errorf("mode %v: %s: %v, want %v", mode, dest, err, want)
+			}
+			left, err := os.ReadDir(dir)
+			if err != nil || (len(left) > 0) != (want == nil) {
+				t.Errorf("mode %v: %s: %d files, %v", mode, dest, len(left), err)
+			}
 		}
 	}
 }

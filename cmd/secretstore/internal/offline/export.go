@@ -7,13 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"secretstore/acl"
+	"secretstore/internal/atomicfile"
 	"secretstore/seal"
 	"secretstore/store"
 )
@@ -164,36 +165,40 @@ func export(ctx context.Context, st *seal.Store, name, file string, sink Sink) (
 
 // Dir writes new files of mode 0600 and folders of mode 0700 into a folder, and nowhere
 // else.
-type Dir struct{ root *os.Root }
+type Dir struct{ folder *atomicfile.Folder }
 
 // ErrNotEmpty: the folder is not empty.
 var ErrNotEmpty = errors.New("the folder is not empty; name a new one")
 
-// OpenDir makes the folder, or opens an empty one. ErrNotEmpty.
+// OpenDir makes the folder, or opens an empty one. ErrNotEmpty, and the errors of
+// atomicfile.Rules.
 func OpenDir(name string) (*Dir, error) {
-	if err := os.MkdirAll(name, 0o700); err != nil {
-		return nil, err
-	}
-	left, err := os.ReadDir(name)
+	folder, err := atomicfile.Rules{Make: atomicfile.MkdirPrivate}.OpenFolder(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if len(left) > 0 {
-		return nil, fmt.Errorf("%s: %w", name, ErrNotEmpty)
+	left, err := folder.Names()
+	if err == nil && len(left) > 0 {
+		err = ErrNotEmpty
 	}
-	root, err := os.OpenRoot(name)
 	if err != nil {
-		return nil, err
+		folder.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Dir{root}, nil
+	return &Dir{folder}, nil
 }
 
 // Put implements Sink.
 func (d *Dir) Put(name string, data []byte) error {
-	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("%q is outside the folder", name)
+	}
+	folder, err := d.folder.Sub(path.Dir(name))
+	if err != nil {
 		return err
 	}
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	defer folder.Close()
+	f, err := folder.CreateNew(path.Base(name))
 	if err != nil {
 		return err
 	}
@@ -202,7 +207,7 @@ func (d *Dir) Put(name string, data []byte) error {
 }
 
 // Close closes the folder.
-func (d *Dir) Close() error { return d.root.Close() }
+func (d *Dir) Close() { d.folder.Close() }
 
 // Tar writes into an archive, which the caller must close.
 type Tar struct{ Writer *tar.Writer }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// isUsage reports whether err is a mistake of the user.
+func isUsage(err error) bool {
+	_, ok := errors.AsType[*usageError](err)
+	return ok
+}
 
 func TestOutputFileIsPrivateAndWhole(t *testing.T) {
 	dir := t.TempDir()
@@ -98,6 +105,62 @@ func TestOutputDoesNotReplaceADeviceOrFollowALink(t *testing.T) {
 	}
 	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		t.Errorf("the pipe has become %v, %v", info, err)
+	}
+}
+
+// TestOutputOfAnotherUserIsRefused: a user who lets root write into a pipe of theirs,
+// or into a folder of theirs, reads the secret. Only root can try that.
+func TestOutputOfAnotherUserIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("only root can give files away; package atomicfile tests the rules for this user")
+		return
+	}
+	dir := t.TempDir()
+	const theirs = 12345
+	pipe, file, folder := filepath.Join(dir, "pipe"), filepath.Join(dir, "file"), filepath.Join(dir, "folder")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o666), os.Chmod(pipe, 0o666), os.WriteFile(file, []byte("old"), 0o666), os.Mkdir(folder, 0o755),
+		os.Chown(pipe, theirs, theirs), os.Chown(file, theirs, theirs), os.Chown(folder, theirs, theirs)); err != nil {
+		t.Fatal(err)
+	}
+	// With a reader: nothing but the check keeps the secret from them.
+	reader, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	t.Chdir(folder)
+	for _, path := range []string{pipe, file, filepath.Join(folder, "x"), "x", "../pipe"} {
+		if err := WriteFile(path, []byte("secret")); !isUsage(err) {
+			t.Errorf("%s: %v, want a usage error", path, err)
+		}
+	}
+	if got, err := io.ReadAll(reader); err != nil || len(got) > 0 {
+		t.Errorf("the pipe got %q, %v", got, err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "old" {
+		t.Errorf("the file holds %q, %v", got, err)
+	}
+}
+
+// TestOutputGoesToAnOpenFile that the shell names, for >(program) and the like.
+func TestOutputGoesToAnOpenFile(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/dev/fd/%d", "/proc/self/fd/%d"} {
+		if err := WriteFile(fmt.Sprintf(path, w.Fd()), []byte("secret ")); err != nil {
+			t.Error(err)
+		}
+	}
+	w.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "secret secret " {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, path := range []string{"/dev/fd/2000000", "/dev/fd/x", "/dev/fd/-1", "/dev/fd/"} {
+		if err := WriteFile(path, []byte("secret")); !isUsage(err) {
+			t.Errorf("%s: %v, want a usage error", path, err)
+		}
 	}
 }
 

@@ -3,9 +3,12 @@ package base
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"secretstore/internal/atomicfile"
 )
@@ -20,39 +23,57 @@ func PrintJSON(w io.Writer, v any) error {
 
 // WriteFile writes a secret to a file of mode 0600, which is complete or absent: an
 // old file stays until the new one is on disk. A pipe or device is not replaced but
-// written to.
+// written to, if it belongs to root or to this user, and so is an open file that is
+// named as /dev/stdout or /dev/fd/N.
 func WriteFile(path string, data []byte) error {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return writeThrough(path, data)
+	f, err := openDescriptor(path)
+	if f == nil && err == nil {
+		if err = atomicfile.WriteFile(path, data, 0o600); errors.Is(err, atomicfile.ErrNotRegular) {
+			f, err = atomicfile.OpenStream(path)
+		}
 	}
-	return atomicfile.WriteFile(path, data, 0o600)
+	if f != nil {
+		_, err = f.Write(data)
+		err = errors.Join(err, f.Close())
+	}
+	return UsageIfRefused(err)
 }
 
-// writeThrough writes to a pipe or device, or through a link to one, such as
-// /dev/stdout. It refuses a link to a file: the owner of the link would choose where
-// the secret goes.
-func writeThrough(path string, data []byte) error {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return Usagef("%v", err)
-	case info.IsDir():
-		return Usagef("%s is a folder; name a file in it", path)
-	case info.Mode().IsRegular():
-		return Usagef("%s is a symbolic link; name the file itself", path)
+// UsageIfRefused returns err, as a mistake of the user if it refuses the place of a
+// file.
+func UsageIfRefused(err error) error {
+	for _, refused := range []error{
+		atomicfile.ErrLink, atomicfile.ErrForeign, atomicfile.ErrOpen, atomicfile.ErrNotRegular, atomicfile.ErrFolder, atomicfile.ErrNoName,
+	} {
+		if errors.Is(err, refused) {
+			return Usagef("%v", err)
+		}
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	return err
+}
+
+// openDescriptor opens an open file of this process again, if path is its name:
+// /dev/stdout, or /dev/fd/63, which a shell gives for >(program). There it is a link,
+// and links are not followed. It returns nil for other paths.
+func openDescriptor(path string) (*os.File, error) {
+	path = strings.Replace(path, "/proc/self/", "/dev/", 1)
+	number, ok := strings.CutPrefix(path, "/dev/fd/")
+	switch path {
+	case "/dev/stdout":
+		number, ok = "1", true
+	case "/dev/stderr":
+		number, ok = "2", true
+	}
+	if !ok {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return nil, Usagef("%s is not an open file", path)
 	}
-	// A link may lead elsewhere by now.
-	if info, err = f.Stat(); err != nil || info.Mode().IsRegular() {
-		f.Close() // nothing was written
-		return fmt.Errorf("write %s: it has become another file", path)
+	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, Usagef("%s is not an open file", path)
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return os.NewFile(uintptr(fd), path), nil
 }

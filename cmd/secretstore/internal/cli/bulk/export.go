@@ -45,7 +45,8 @@ func exportCommand(p *base.Process) *cobra.Command {
 			"                file: gpg -d FILE | tar -x\n" +
 			"--json          one document: {\"team/db\": {\"value\": \"...\"}}, with \"value_base64\" for a binary secret\n" +
 			"--dotenv        NAME=VALUE lines, for the text secrets directly in PATH with the name of a variable\n\n" +
-			"-o FILE has mode 0600, and exists only once it is complete. Without -o, the document goes to standard\n" +
+			"-o FILE has mode 0600, and exists only once it is complete. Its path must not lead through a symbolic link,\n" +
+			"a folder of another user, or one that everybody can write to. Without -o, the document goes to standard\n" +
 			"output. If some secrets cannot be read, export lists them at the end and exits with status 1.",
 		Example: "  gpg --export backup@example.com > backup.pub\n" +
 			"  secretstore export --pgp-key backup.pub -o backup.tar.pgp\n" +

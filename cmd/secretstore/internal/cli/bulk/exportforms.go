@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -57,12 +56,12 @@ func (ex *exporting) toTar(ctx context.Context, p *base.Process, paths []string,
 	return archive.Close()
 }
 
-func (ex *exporting) toDir(ctx context.Context, p *base.Process, paths []string) (err error) {
+func (ex *exporting) toDir(ctx context.Context, p *base.Process, paths []string) error {
 	dir, err := offline.OpenDir(ex.flags.out)
 	if err != nil {
 		return base.Usagef("%v", err)
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
+	defer dir.Close()
 	if err := ex.toTree(ctx, p, paths, dir); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/internal/atomicfile"
 )
 
 // knownStores remembers which store each server had at the first contact, as ssh
@@ -91,10 +92,9 @@ func (k *knownStores) save() error {
 	if k.path == "" {
 		return errors.New("neither XDG_STATE_HOME nor HOME is set")
 	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
-		return err
-	}
-	return base.WriteFile(k.path, k.text())
+	// Home folders are often reached through links of root.
+	rules := atomicfile.Rules{Links: true, Make: atomicfile.MkdirPrivate}
+	return rules.WriteFile(k.path, k.text(), 0o600)
 }
 
 // validUUID checks an id from a server, which must not break the file.

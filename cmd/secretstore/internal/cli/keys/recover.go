@@ -76,7 +76,7 @@ func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *stor
 	if err != nil {
 		return base.Usagef("%v", err)
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
+	defer dir.Close()
 	index, err := offline.Export(ctx, st, s.info.UUID, scope, dir)
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/gpg"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/offline"
+	"secretstore/internal/atomicfile"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
 	"secretstore/store"
@@ -145,9 +145,9 @@ func (w *wiping) backup(ctx context.Context) error {
 	}
 	defer st.Close() // only read
 	name := base.First(w.flags.backup, "secretstore-backup-"+time.Now().UTC().Format("20060102T150405Z")+".tar.pgp")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := atomicfile.CreateNew(name)
 	if err != nil {
-		return fmt.Errorf("write the backup: %w", err)
+		return base.UsageIfRefused(fmt.Errorf("the backup: %w", err))
 	}
 	index, sum, err := w.writeBackup(ctx, st, f)
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -193,22 +193,13 @@ func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (o
 	if err != nil {
 		return index, nil, err
 	}
-	if err := errors.Join(archive.Close(), message.Close(), buffered.Flush(), f.Sync(), syncFolder(f.Name())); err != nil {
+	if err := errors.Join(archive.Close(), message.Close(), buffered.Flush(), f.Sync()); err != nil {
 		return index, nil, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return index, nil, err
 	}
 	return index, message.Sum(), message.Verify(bufio.NewReaderSize(f, 1<<20))
-}
-
-// syncFolder makes the name of a new file survive a power cut.
-func syncFolder(file string) error {
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func (w *wiping) remove(ctx context.Context) error {

@@ -104,7 +104,9 @@ func getCommand(p *base.Process) *cobra.Command {
 		Use:   "get PATH [--version N] [-o FILE]",
 		Short: "Print a secret",
 		Long: "get prints the value exactly as it was stored, without adding a newline, or writes it to a file of\n" +
-			"mode 0600. With --json it prints a JSON document, in which a binary value is base64.",
+			"mode 0600. With --json it prints a JSON document, in which a binary value is base64.\n\n" +
+			"The path of the file must not lead through a symbolic link, a folder of another user, or one that everybody\n" +
+			"can write to. A pipe or device is written to if it belongs to root or to you.",
 		Example: "  secretstore get team/db-password\n" +
 			"  secretstore get team/keytab -o service.keytab\n" +
 			"  secretstore get team/db-password --json | jq -r .value",
