@@ -155,7 +155,7 @@ func (e *edge) initialize() {
 	info, err := e.store.Init(e.t.Context(), seal.InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{holder.public}})
 	must(e.t, err)
 	e.unseal = holder.open(e.t, info.Keys[0])
-	_, err = e.store.Unseal(e.t.Context(), e.unseal)
+	_, err = e.store.Unseal(e.t.Context(), []byte(e.unseal))
 	must(e.t, err)
 }
 

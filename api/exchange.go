@@ -27,16 +27,18 @@ type exchange struct {
 	who  caller
 	out  outcome
 	// content is the body, if the endpoint takes one, and release gives its part
-	// of the budget back. releaseBody sets both to nil.
+	// of the budget back. releaseBody drops both.
 	content []byte
 	release func()
 }
 
-// releaseBody drops the body and gives its part of the budget back. An endpoint
-// that has decoded its body and keeps no part of it calls this before it waits
-// for the storage, so that other bodies can be read meanwhile. Otherwise the
-// server calls it at the end. Further calls do nothing.
+// releaseBody overwrites the body, which may hold a share or a value, and gives
+// its part of the budget back. An endpoint that has decoded its body and keeps
+// no part of it calls this before it waits for the storage, so that other bodies
+// can be read meanwhile. Otherwise the server calls it at the end. Further calls
+// do nothing.
 func (x *exchange) releaseBody() {
+	clear(x.content)
 	if x.release != nil {
 		x.release()
 	}

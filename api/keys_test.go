@@ -64,10 +64,10 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 	ask := wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{mortalHolder().public}, Rotate: true}
 	_, err = root.StartRekey(ctx, ask)
 	wantIs(t, "rekey without current shares", err, client.ErrBadRequest)
-	ask.Current = []string{old[1], old[1]}
+	ask.Current = wire.Shares([]string{old[1], old[1]})
 	_, err = root.StartRekey(ctx, ask)
 	wantIs(t, "rekey with one current share twice", err, client.ErrBadRequest)
-	ask.Current = old[:2]
+	ask.Current = wire.Shares(old[:2])
 	begun, err := root.StartRekey(ctx, ask)
 	must(t, err)
 	if !begun.Active || begun.Nonce == "" || begun.Shares != 1 || begun.Threshold != 1 || !begun.Rotate || len(begun.Keys) != 1 ||

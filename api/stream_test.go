@@ -189,7 +189,7 @@ func TestPermissionIsCheckedAgainBeforeEachEvent(t *testing.T) {
 		events = e.listen("", e.as("alice"))
 		e.sealStore()
 		e.ended(events, "503 Service Unavailable", "the secret store is sealed")
-		_, err = e.store.Unseal(t.Context(), e.unseal)
+		_, err = e.store.Unseal(t.Context(), []byte(e.unseal))
 		must(t, err)
 
 		events = e.listen("", e.as("alice"))

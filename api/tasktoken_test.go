@@ -163,7 +163,7 @@ func TestTaskTokenOfASealedStoreIs503(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 503, "sealed")
 	e.want(req{method: "GET", path: base + "/top", header: with(raw[:len(raw)-4] + "AAAA")}, 503, "sealed")
 	e.want(req{method: "POST", path: taskURL, uid: "scheduler", body: `{"service":"/x"}`}, 503, "sealed")
-	_, err := e.store.Unseal(t.Context(), e.unseal)
+	_, err := e.store.Unseal(t.Context(), []byte(e.unseal))
 	must(t, err)
 	e.want(req{method: "GET", path: base + "/top", header: with(raw)}, 200)
 }

@@ -218,7 +218,7 @@ func TestPermissionIsCheckedAgainWhileAWatchWaits(t *testing.T) {
 		e.sealStore()
 		e.answered(w, 503, "the secret store is sealed")
 		e.want(watching("a", etag), 503, "the secret store is sealed")
-		_, err = e.store.Unseal(t.Context(), e.unseal)
+		_, err = e.store.Unseal(t.Context(), []byte(e.unseal))
 		must(t, err)
 
 		// The end of the server.

@@ -46,7 +46,7 @@ func onZooKeeper(t *testing.T, addr string) (a, b *edge) {
 	}
 	a = newEdge(t, edgeOptions{storage: backend(), level: 2})
 	b = newEdge(t, edgeOptions{storage: backend(), level: 2, uninitialized: true})
-	_, err := b.store.Unseal(t.Context(), a.unseal)
+	_, err := b.store.Unseal(t.Context(), []byte(a.unseal))
 	must(t, err)
 	return a, b
 }

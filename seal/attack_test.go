@@ -148,7 +148,7 @@ func TestDamageInAnyRecordIsReportedAndNeverServed(t *testing.T) {
 				t.Errorf("%s %s: the damage was not noticed", form, record)
 			}
 			put(t, b, record, node.Data)
-			if _, err := s.Unseal(ctx, key); err != nil {
+			if _, err := s.Unseal(ctx, []byte(key)); err != nil {
 				t.Fatalf("%s %s: after restoring the record: %v", form, record, err)
 			}
 		}
@@ -252,10 +252,10 @@ func TestRunningServerNeverAcceptsAnotherStore(t *testing.T) {
 		t.Fatalf("after a wipe under a running server: %+v", st)
 	}
 	fresh, key := initialized(t, b)
-	if _, err := fresh.Unseal(t.Context(), key); err != nil {
+	if _, err := fresh.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Unseal(t.Context(), key)
+	_, err := s.Unseal(t.Context(), []byte(key))
 	wantErr(t, "unseal of another store", err, ErrDamaged)
 }
 
@@ -389,7 +389,7 @@ func TestCrashDuringInitLeavesNothingOrACompleteStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := restarted.Unseal(t.Context(), unsealKeyOf(t, info)); err != nil {
+		if _, err := restarted.Unseal(t.Context(), []byte(unsealKeyOf(t, info))); err != nil {
 			t.Errorf("a store whose Init lost its reply does not unseal: %v", err)
 		}
 	}
@@ -460,7 +460,7 @@ func TestNothingIsDecryptedAfterSealReturns(t *testing.T) {
 		sealedNow.Store(true)
 		time.Sleep(time.Millisecond)
 		sealedNow.Store(false)
-		if _, err := s.Unseal(ctx, key); err != nil {
+		if _, err := s.Unseal(ctx, []byte(key)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -472,7 +472,7 @@ func TestConcurrentUpdatesOfOneSecretAllTakeEffect(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Create(ctx, path(t, "a"), text("v")); err != nil {

@@ -37,7 +37,7 @@ func BenchmarkGet256(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Unseal(b.Context(), string(share)); err != nil {
+	if _, err := s.Unseal(b.Context(), share); err != nil {
 		b.Fatal(err)
 	}
 	p := path(b, "group/service/secret")

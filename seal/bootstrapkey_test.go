@@ -64,7 +64,7 @@ func TestLeftoverBootstrapKeyIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.VerifyRekey(t.Context(), info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+	if _, err := s.VerifyRekey(t.Context(), info.Nonce, []byte(sharesOf(t, info.Keys)[0])); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
@@ -151,11 +151,11 @@ func TestRekeyFailsWhileItCannotReadTheBootstrapKey(t *testing.T) {
 		}
 		return store.Node{}, store.ErrUnavailable
 	}
-	if _, err := s.VerifyRekey(t.Context(), info.Nonce, share); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.VerifyRekey(t.Context(), info.Nonce, []byte(share)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("while the key cannot be read: %v", err)
 	}
 	b.read = nil
-	if _, err := s.VerifyRekey(t.Context(), info.Nonce, share); err != nil {
+	if _, err := s.VerifyRekey(t.Context(), info.Nonce, []byte(share)); err != nil {
 		t.Errorf("again: %v", err)
 	}
 	if _, err := b.Get(t.Context(), barrier.KeyBootstrap, store.Latest); !errors.Is(err, store.ErrNotFound) {

@@ -17,7 +17,7 @@ func TestExactlyOneConditionalWriteWins(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	for round := range 8 {

@@ -129,7 +129,7 @@ func crashOperation(t *testing.T, name string, failAt int, persisted bool, opera
 
 	s = open(t, f, false)
 	defer s.Close()
-	if _, err := s.Unseal(ctx, key); err != nil {
+	if _, err := s.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	where := fmt.Sprintf("%s, write %d fails (persisted %v)", name, failAt, persisted)

@@ -29,7 +29,7 @@ func TestRotatedBoltFileHoldsNothingUnderTheOldRootKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+	if _, err := s.VerifyRekey(ctx, info.Nonce, []byte(sharesOf(t, info.Keys)[0])); err != nil {
 		t.Fatal(err)
 	}
 	settleRotation(t, s)

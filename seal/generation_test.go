@@ -130,7 +130,7 @@ func twoServers(t *testing.T) (first *Store, view *stale, second *Store) {
 	view = &stale{Backend: b, known: make(map[store.Key]store.Node), absent: make(map[store.Key]bool)}
 	first, key := unsealedOn(t, view)
 	second = open(t, b, false)
-	if _, err := second.Unseal(t.Context(), key); err != nil {
+	if _, err := second.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	return first, view, second

@@ -71,7 +71,7 @@ func TestThresholdOfHoldersUnseals(t *testing.T) {
 		{all[2], nil, 0, false},
 	}
 	for i, step := range steps {
-		st, err := s.Unseal(ctx, step.share)
+		st, err := s.Unseal(ctx, []byte(step.share))
 		if !errors.Is(err, step.want) || st.Progress != step.progress || st.Sealed() != step.sealed {
 			t.Fatalf("step %d: %+v, %v", i, st, err)
 		}
@@ -79,7 +79,7 @@ func TestThresholdOfHoldersUnseals(t *testing.T) {
 	if _, err := s.Seal(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := s.Unseal(ctx, all[3]); err != nil || st.Progress != 1 {
+	if st, err := s.Unseal(ctx, []byte(all[3])); err != nil || st.Progress != 1 {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	if st, err := s.ResetUnseal(ctx); err != nil || st.Progress != 0 {
@@ -102,19 +102,19 @@ func TestRekeyTakesEffectOnlyAfterNewHoldersProveTheirShares(t *testing.T) {
 		wantErr(t, "second rekey", err, ErrRekeyUnderWay)
 		// The old key is valid until the new holders have proved their shares.
 		if other := open(t, b, false); true {
-			if _, err := other.Unseal(ctx, oldKey); err != nil {
+			if _, err := other.Unseal(ctx, []byte(oldKey)); err != nil {
 				t.Fatalf("the old key does not unseal during the rekey: %v", err)
 			}
 		}
 		fresh := sharesOf(t, info.Keys)
-		_, err = s.VerifyRekey(ctx, "another", fresh[0])
+		_, err = s.VerifyRekey(ctx, "another", []byte(fresh[0]))
 		wantErr(t, "another nonce", err, ErrNoRekey)
-		_, err = s.VerifyRekey(ctx, info.Nonce, strings.Repeat("01", 33))
+		_, err = s.VerifyRekey(ctx, info.Nonce, []byte(strings.Repeat("01", 33)))
 		wantErr(t, "a wrong share", err, ErrWrongKey)
-		if st, err := s.VerifyRekey(ctx, info.Nonce, fresh[2]); err != nil || !st.Active || st.Progress != 1 {
+		if st, err := s.VerifyRekey(ctx, info.Nonce, []byte(fresh[2])); err != nil || !st.Active || st.Progress != 1 {
 			t.Fatalf("%+v, %v", st, err)
 		}
-		if st, err := s.VerifyRekey(ctx, info.Nonce, fresh[0]); err != nil || st.Active {
+		if st, err := s.VerifyRekey(ctx, info.Nonce, []byte(fresh[0])); err != nil || st.Active {
 			t.Fatalf("%+v, %v", st, err)
 		}
 		if st, err := s.RekeyStatus(ctx); err != nil || st.Active {
@@ -124,10 +124,10 @@ func TestRekeyTakesEffectOnlyAfterNewHoldersProveTheirShares(t *testing.T) {
 			t.Fatalf("rotate %v: %v", rotate, err)
 		}
 		restarted := open(t, b, false)
-		_, err = restarted.Unseal(ctx, oldKey)
+		_, err = restarted.Unseal(ctx, []byte(oldKey))
 		wantErr(t, "the old key after the rekey", err, ErrBadKey) // 64 digits are not one share among several
 		for _, share := range fresh[1:] {
-			if _, err := restarted.Unseal(ctx, share); err != nil {
+			if _, err := restarted.Unseal(ctx, []byte(share)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -148,15 +148,15 @@ func TestRekeyNeedsTheCurrentShares(t *testing.T) {
 	}
 	all := sharesOf(t, info.Keys)
 	for _, share := range all[:2] {
-		if _, err := s.Unseal(ctx, share); err != nil {
+		if _, err := s.Unseal(ctx, []byte(share)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
 	wantErr(t, "no current shares", err, ErrBadShares)
-	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: []string{all[0], all[0]}})
+	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: [][]byte{[]byte(all[0]), []byte(all[0])}})
 	wantErr(t, "the same share twice", err, ErrBadShares)
-	rekey, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: all[1:]})
+	rekey, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: [][]byte{[]byte(all[1]), []byte(all[2])}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestRekeyNeedsTheCurrentShares(t *testing.T) {
 	if err := s.CancelRekey(ctx, rekey.Nonce); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.VerifyRekey(ctx, rekey.Nonce, sharesOf(t, rekey.Keys)[0])
+	_, err = s.VerifyRekey(ctx, rekey.Nonce, []byte(sharesOf(t, rekey.Keys)[0]))
 	wantErr(t, "verify after cancel", err, ErrNoRekey)
 }
 
@@ -187,7 +187,7 @@ func TestForgedRekeyIsNotShownToHolders(t *testing.T) {
 	put(t, b, barrier.KeyRekey, bytes.Replace(node.Data, []byte(info.Keys[0]), []byte(forged.Keys[0]), 1))
 	_, err = s.RekeyStatus(ctx)
 	wantErr(t, "status", err, ErrCorrupt)
-	_, err = s.VerifyRekey(ctx, info.Nonce, sharesOf(t, forged.Keys)[0])
+	_, err = s.VerifyRekey(ctx, info.Nonce, []byte(sharesOf(t, forged.Keys)[0]))
 	wantErr(t, "verify", err, ErrCorrupt)
 	if err := s.CancelRekey(ctx, ""); err != nil {
 		t.Errorf("a forged rekey cannot be removed: %v", err)
@@ -202,7 +202,7 @@ func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+	if _, err := s.VerifyRekey(ctx, info.Nonce, []byte(sharesOf(t, info.Keys)[0])); err != nil {
 		t.Fatal(err)
 	}
 	if _, found := dump(t, b)[barrier.KeyBootstrap]; found || s.Status().HoldsBootstrapKey {
@@ -236,7 +236,7 @@ func TestRotationReencryptsEverythingAndLosesNothing(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]byte{"large": bytes.Repeat([]byte("l"), 300<<10)}
@@ -313,14 +313,14 @@ func TestOtherServersPickUpANewRootKey(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.VerifyRekey(ctx, info.Nonce, sharesOf(t, info.Keys)[0]); err != nil {
+	if _, err := a.VerifyRekey(ctx, info.Nonce, []byte(sharesOf(t, info.Keys)[0])); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := other.Create(ctx, path(t, "a"), text("v")); err != nil {
@@ -342,7 +342,7 @@ func TestServerThatMissedARootKeySealsItself(t *testing.T) {
 	f := &faulty{Backend: b}
 	other := open(t, f, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	f.down.Store(true)
@@ -352,7 +352,7 @@ func TestServerThatMissedARootKeySealsItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		key = sharesOf(t, info.Keys)[0]
-		if _, err := a.VerifyRekey(ctx, info.Nonce, key); err != nil {
+		if _, err := a.VerifyRekey(ctx, info.Nonce, []byte(key)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -360,10 +360,10 @@ func TestServerThatMissedARootKeySealsItself(t *testing.T) {
 	if err := lifecycle.Refresh(ctx, other.Lifecycle); err != nil || other.Status().State != StateSealed {
 		t.Fatalf("%+v, %v", other.Status(), err)
 	}
-	_, err := other.Unseal(ctx, key)
+	_, err := other.Unseal(ctx, []byte(key))
 	wantErr(t, "unseal", err, ErrOtherRoot)
 	wantErr(t, "unseal", err, ErrDamaged)
-	if st, err := open(t, b, false).Unseal(ctx, key); err != nil || st.State != StateUnsealed {
+	if st, err := open(t, b, false).Unseal(ctx, []byte(key)); err != nil || st.State != StateUnsealed {
 		t.Errorf("after a restart: %+v, %v", st, err)
 	}
 }
@@ -420,7 +420,7 @@ func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 	info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: rotate})
 	if err == nil {
 		newShares = sharesOf(t, info.Keys)
-		_, err = s.VerifyRekey(ctx, info.Nonce, newShares[0])
+		_, err = s.VerifyRekey(ctx, info.Nonce, []byte(newShares[0]))
 	}
 	if err == nil && rotate {
 		waitUntilIdleOrDead(s, &n, failAt)
@@ -436,7 +436,7 @@ func crashOnce(t *testing.T, rotate bool, failAt int, persisted bool) bool {
 	opens := 0
 	for _, share := range append([]string{oldKey}, append(newShares, sharesOf(t, current.Keys)...)...) {
 		trial := open(t, b, false)
-		if st, err := trial.Unseal(ctx, share); err == nil && st.State == StateUnsealed {
+		if st, err := trial.Unseal(ctx, []byte(share)); err == nil && st.State == StateUnsealed {
 			opens++
 			wantAllReadable(t, trial, paths)
 		}

@@ -233,7 +233,7 @@ func TestNamesAreGoneAfterSeal(t *testing.T) {
 	if folders, names := s.folders.Remembered(); folders != 0 || names != 0 {
 		t.Error("names are still cached after a seal")
 	}
-	if _, err := s.Unseal(ctx, key); err != nil {
+	if _, err := s.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	// For all the list knows, the keys might now be those of another store.
@@ -310,7 +310,7 @@ func TestFolderRecreatedDuringAListIsNotDamage(t *testing.T) {
 		if _, err := s.Seal(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Unseal(ctx, key); err != nil {
+		if _, err := s.Unseal(ctx, []byte(key)); err != nil {
 			t.Fatal(err)
 		}
 		b.mu.Lock()

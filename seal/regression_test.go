@@ -38,7 +38,7 @@ func TestServerThatMissedAWipeWritesNothingIntoTheNewStore(t *testing.T) {
 		}
 	}
 	fresh, key := initialized(t, f)
-	if _, err := fresh.Unseal(ctx, key); err != nil {
+	if _, err := fresh.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := old.Create(ctx, path(t, "a"), text("v")); err == nil {
@@ -243,7 +243,7 @@ func TestConcurrentUnsealsAllSucceed(t *testing.T) {
 		done := make(chan error, len(all))
 		for _, s := range all {
 			go func() {
-				_, err := s.Unseal(context.Background(), key)
+				_, err := s.Unseal(context.Background(), []byte(key))
 				done <- err
 			}()
 		}

@@ -32,7 +32,7 @@ func TestInitCanBeReplacedUntilTheFirstUnseal(t *testing.T) {
 	other := open(t, b, false)
 	ctx := t.Context()
 	for _, at := range []*Store{s, other} {
-		if st, err := at.Unseal(ctx, sharesOf(t, first.Keys)[0]); err != nil || st.Progress != 1 {
+		if st, err := at.Unseal(ctx, []byte(sharesOf(t, first.Keys)[0])); err != nil || st.Progress != 1 {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	}
@@ -53,11 +53,11 @@ func TestInitCanBeReplacedUntilTheFirstUnseal(t *testing.T) {
 		if st := at.Status(); st.UUID != uuid || st.State != StateSealed || st.Shares != 1 || st.Progress != 0 {
 			t.Fatalf("after the replacement: %+v", st)
 		}
-		_, err := at.Unseal(ctx, sharesOf(t, first.Keys)[1])
+		_, err := at.Unseal(ctx, []byte(sharesOf(t, first.Keys)[1]))
 		wantErr(t, "a share of the first init", err, ErrBadKey)
-		_, err = at.Unseal(ctx, sharesOf(t, second.Keys)[0])
+		_, err = at.Unseal(ctx, []byte(sharesOf(t, second.Keys)[0]))
 		wantErr(t, "the key of the second init", err, ErrWrongKey)
-		if st, err := at.Unseal(ctx, sharesOf(t, third.Keys)[0]); err != nil || st.State != StateUnsealed {
+		if st, err := at.Unseal(ctx, []byte(sharesOf(t, third.Keys)[0])); err != nil || st.State != StateUnsealed {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestInitCanBeReplacedUntilTheFirstUnseal(t *testing.T) {
 func TestInitInUseIsNotReplaced(t *testing.T) {
 	unseal := func(t *testing.T, at *Store, info InitInfo) {
 		for _, share := range sharesOf(t, info.Keys) {
-			if _, err := at.Unseal(t.Context(), share); err != nil {
+			if _, err := at.Unseal(t.Context(), []byte(share)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -153,12 +153,12 @@ func TestEitherUnsealOrReplacementWins(t *testing.T) {
 		s, info, again := justInitialized(t, b)
 		other := open(t, b, false)
 		all := sharesOf(t, info.Keys)
-		if _, err := other.Unseal(t.Context(), all[0]); err != nil {
+		if _, err := other.Unseal(t.Context(), []byte(all[0])); err != nil {
 			t.Fatal(err)
 		}
 		unsealed := make(chan error)
 		go func() {
-			_, err := other.Unseal(t.Context(), all[1])
+			_, err := other.Unseal(t.Context(), []byte(all[1]))
 			unsealed <- err
 		}()
 		replaced, err := s.Init(t.Context(), again)
@@ -175,7 +175,7 @@ func TestEitherUnsealOrReplacementWins(t *testing.T) {
 			keys = sharesOf(t, replaced.Keys)
 		}
 		for _, key := range keys {
-			if _, err := restarted.Unseal(t.Context(), key); err != nil {
+			if _, err := restarted.Unseal(t.Context(), []byte(key)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -206,7 +206,7 @@ func TestCrashDuringReplacementLeavesOneInitOrTheOther(t *testing.T) {
 			t.Errorf("persisted=%v: replaced=%v", persisted, replaced)
 		}
 		for _, share := range sharesOf(t, now.Keys) {
-			if _, err := restarted.Unseal(t.Context(), share); err != nil {
+			if _, err := restarted.Unseal(t.Context(), []byte(share)); err != nil {
 				t.Fatal(err)
 			}
 		}

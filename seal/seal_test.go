@@ -132,7 +132,7 @@ func unsealed(t *testing.T) (*Store, *memory.Backend, string) {
 func unsealedOn(t *testing.T, b store.Backend) (*Store, string) {
 	t.Helper()
 	s, key := initialized(t, b)
-	if st, err := s.Unseal(t.Context(), key); err != nil || st.Sealed() {
+	if st, err := s.Unseal(t.Context(), []byte(key)); err != nil || st.Sealed() {
 		t.Fatalf("Unseal = %+v, %v", st, err)
 	}
 	return s, key
@@ -168,20 +168,20 @@ func TestOnlyTheRightKeyUnsealsANewStore(t *testing.T) {
 	_, err := s.Init(ctx, InitParams{Shares: 1, Threshold: 1, PGPKeys: []string{holderPublic(t)}})
 	wantErr(t, "second Init", err, ErrInitialized)
 	for _, bad := range []string{"", "zz", key[2:], key + "00"} {
-		_, err := s.Unseal(ctx, bad)
+		_, err := s.Unseal(ctx, []byte(bad))
 		wantErr(t, fmt.Sprintf("Unseal with %d digits", len(bad)), err, ErrBadKey)
 	}
-	_, err = s.Unseal(ctx, strings.Repeat("ab", 32))
+	_, err = s.Unseal(ctx, []byte(strings.Repeat("ab", 32)))
 	wantErr(t, "Unseal with another key", err, ErrWrongKey)
 	_, err = s.Get(ctx, path(t, "a"), store.Cached)
 	wantErr(t, "Get while sealed", err, ErrSealed)
 	wantErr(t, "Create while sealed", errOf(s.Create(ctx, path(t, "a"), text("v"))), ErrSealed)
 	_, err = s.AutoUnseal(ctx, "")
 	wantErr(t, "AutoUnseal without a bootstrap key", err, ErrNoBootstrapKey)
-	if st, err := s.Unseal(ctx, " "+key+"\n"); err != nil || st.State != StateUnsealed {
+	if st, err := s.Unseal(ctx, []byte(" "+key+"\n")); err != nil || st.State != StateUnsealed {
 		t.Fatalf("Unseal = %+v, %v", st, err)
 	}
-	if st, err := s.Unseal(ctx, "anything"); err != nil || st.State != StateUnsealed {
+	if st, err := s.Unseal(ctx, []byte("anything")); err != nil || st.State != StateUnsealed {
 		t.Fatalf("Unseal of an unsealed store = %+v, %v", st, err)
 	}
 }
@@ -446,7 +446,7 @@ func TestServerThatMissedASealDropsItsKeys(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
 	ctx := t.Context()
-	if _, err := other.Unseal(ctx, key); err != nil {
+	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
@@ -455,7 +455,7 @@ func TestServerThatMissedASealDropsItsKeys(t *testing.T) {
 	if _, err := a.Seal(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Unseal(ctx, key); err != nil {
+	if _, err := a.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	// The other server has noticed neither: its keys are from before the seal.

@@ -25,7 +25,7 @@ var (
 func TestServersCountTaskUsesTogether(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
-	if _, err := other.Unseal(t.Context(), key); err != nil {
+	if _, err := other.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	for _, uses := range []int{1, 2, 5} {

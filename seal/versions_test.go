@@ -194,7 +194,7 @@ func (m *versionModel) same(got Secret, want modelValue) {
 func TestVersionsMatchTheModel(t *testing.T) {
 	a, b, key := unsealed(t)
 	other := open(t, b, false)
-	if _, err := other.Unseal(t.Context(), key); err != nil {
+	if _, err := other.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	round := 0

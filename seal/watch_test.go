@@ -57,7 +57,7 @@ func replace(t *testing.T, s *Store, p acl.Path, value string) string {
 func TestWatchWakesOnEachChangeOfItsSecretAndOnSeal(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
-	if _, err := other.Unseal(t.Context(), key); err != nil {
+	if _, err := other.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	p := path(t, "group/a")
@@ -144,7 +144,7 @@ func TestRotationWakesNoWatchOrStream(t *testing.T) {
 func TestNoChangeIsMissedBetweenReadingAndWaiting(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
-	if _, err := other.Unseal(t.Context(), key); err != nil {
+	if _, err := other.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	const readers, writes = 50, 100
@@ -224,7 +224,7 @@ func awaitEvents(t *testing.T, st *Stream, want Event) (all []Event) {
 func TestStreamReportsChangesBelowItsFolder(t *testing.T) {
 	s, b, key := unsealed(t)
 	other := open(t, b, false)
-	if _, err := other.Unseal(t.Context(), key); err != nil {
+	if _, err := other.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	create(t, s, path(t, "group/old"), "v")
@@ -389,7 +389,7 @@ func TestSealEndsStreams(t *testing.T) {
 	if _, err := s.Stream(t.Context(), acl.Path{}); !errors.Is(err, ErrSealed) {
 		t.Errorf("Stream = %v", err)
 	}
-	if _, err := s.Unseal(t.Context(), key); err != nil {
+	if _, err := s.Unseal(t.Context(), []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	again := stream(t, s, "")

@@ -27,7 +27,7 @@ func (c *Client) RekeyStatus(ctx context.Context) (wire.Rekey, error) {
 // VerifyRekey sends one share of the new key, as gpg prints it. Active is false
 // once the new key is in force. ErrNotFound if nonce names no rekey under way.
 func (c *Client) VerifyRekey(ctx context.Context, nonce, share string) (wire.Rekey, error) {
-	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyVerify{Nonce: nonce, Key: share})
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyVerify{Nonce: nonce, Key: wire.Share(share)})
 }
 
 // CancelRekey cancels the rekey that nonce names; "" removes a record that does

@@ -87,7 +87,7 @@ func startStore() (*secretStore, error) {
 	if s.unsealKey, err = initialize(st); err != nil {
 		return nil, err
 	}
-	if _, err := st.Unseal(context.Background(), s.unsealKey); err != nil {
+	if _, err := st.Unseal(context.Background(), []byte(s.unsealKey)); err != nil {
 		return nil, err
 	}
 	verifier, err := token.New(token.Config{HMACKey: []byte(signingKey)})
@@ -146,7 +146,7 @@ func (s *secretStore) sealed(t *testing.T) {
 
 func (s *secretStore) unseal(t *testing.T) {
 	t.Helper()
-	if _, err := s.store.Unseal(t.Context(), s.unsealKey); err != nil {
+	if _, err := s.store.Unseal(t.Context(), []byte(s.unsealKey)); err != nil {
 		t.Fatal(err)
 	}
 }

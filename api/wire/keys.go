@@ -9,7 +9,7 @@ type RekeyRequest struct {
 	PGPKeys   []string `json:"pgp_keys"` // as in InitRequest, of the new holders
 	// Current are shares of the present unseal key, as gpg prints them: as many
 	// as its threshold if it has several holders, and none otherwise.
-	Current []string `json:"current,omitempty"`
+	Current []Share `json:"current,omitempty"`
 	// Rotate also makes a new root key and rotates all records.
 	Rotate bool `json:"rotate,omitzero"`
 }
@@ -39,7 +39,7 @@ type NoRekey struct {
 // RekeyVerify is the body of PUT /rekey/{store}/verify.
 type RekeyVerify struct {
 	Nonce string `json:"nonce"`
-	Key   string `json:"key"` // one share of the new unseal key, as gpg prints it
+	Key   Share  `json:"key"` // one share of the new unseal key, as gpg prints it
 }
 
 // RekeyCancel is the body of DELETE /rekey, unless the nonce is in the query.

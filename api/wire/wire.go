@@ -155,7 +155,7 @@ type InitResult struct {
 // UnsealRequest is the body of PUT /unseal: exactly one of its members.
 type UnsealRequest struct {
 	// Key is the unseal key or one share of it, as gpg prints it.
-	Key *string `json:"key,omitempty"`
+	Key Share `json:"key,omitzero"`
 	// Reset forgets the shares entered so far.
 	Reset bool `json:"reset,omitzero"`
 }

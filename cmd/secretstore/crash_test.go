@@ -244,7 +244,7 @@ func (s *crashing) rekey(t *testing.T, rotate bool) error {
 			current = append(current, s.people.open(t, key))
 		}
 	}
-	state, err := s.api.StartRekey(t.Context(), wire.RekeyRequest{Shares: 3, Threshold: 2, PGPKeys: s.people.public[1:], Current: current, Rotate: rotate})
+	state, err := s.api.StartRekey(t.Context(), wire.RekeyRequest{Shares: 3, Threshold: 2, PGPKeys: s.people.public[1:], Current: wire.Shares(current), Rotate: rotate})
 	for i := 0; err == nil && state.Active; i++ {
 		state, err = s.api.VerifyRekey(t.Context(), state.Nonce, s.people.open(t, state.Keys[i]))
 	}

@@ -216,7 +216,7 @@ func makeStore(t *testing.T, b store.Backend, holders []int) {
 	}
 	rekey := seal.RekeyParams{InitParams: params}
 	for i := range threshold {
-		rekey.Current = append(rekey.Current, x.share(holders[i], info.Keys[i]))
+		rekey.Current = append(rekey.Current, []byte(x.share(holders[i], info.Keys[i])))
 	}
 	if _, err := s.StartRekey(ctx, rekey); err != nil {
 		t.Fatal(err)

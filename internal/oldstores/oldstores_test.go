@@ -162,7 +162,7 @@ func (x *tester) unseal(holders []int, threshold int, bootstrap bool) {
 			x.Fatalf("unsealed by %d of %d shares", i, threshold)
 		}
 		last := len(holders) - 1 - i // the first ones were used when it was made
-		if _, err := x.Unseal(ctx, x.share(holders[last], info.Keys[last])); err != nil {
+		if _, err := x.Unseal(ctx, []byte(x.share(holders[last], info.Keys[last]))); err != nil {
 			x.Fatal(err)
 		}
 	}
@@ -369,7 +369,7 @@ func (x *tester) rekey() {
 		x.Fatalf("%+v, %v", rekey, err)
 	}
 	for i := range want.Threshold {
-		if rekey, err = x.VerifyRekey(ctx, want.Nonce, x.share(want.Holders[i], rekey.Keys[i])); err != nil {
+		if rekey, err = x.VerifyRekey(ctx, want.Nonce, []byte(x.share(want.Holders[i], rekey.Keys[i]))); err != nil {
 			x.Fatal(err)
 		}
 	}
@@ -390,7 +390,7 @@ func (x *tester) rekey() {
 		}
 	}
 	for i := range min(oldThreshold, len(oldHolders)) {
-		_, err := x.Unseal(ctx, x.share(oldHolders[i], old.Keys[i]))
+		_, err := x.Unseal(ctx, []byte(x.share(oldHolders[i], old.Keys[i])))
 		if !errors.Is(err, seal.ErrWrongKey) {
 			x.Errorf("an old share after the rekey: %v", err)
 		}

@@ -20,7 +20,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cloudflare/circl/group"
 	"github.com/cloudflare/circl/secretsharing"
@@ -130,14 +129,18 @@ func (s Share) GoString() string { return s.String() }
 // checks it against the scheme. Upper-case hex and white space around it are
 // accepted. Parse returns ErrMalformed, ErrWrong, or ErrBadSplit if the
 // commitments are damaged. The whole key of a single holder is only checked for
-// its length: the scheme holds nothing to compare it with.
-func Parse(scheme Scheme, text string) (Share, error) {
-	raw, err := hex.DecodeString(strings.TrimSpace(text))
-	if err != nil {
+// its length: the scheme holds nothing to compare it with. The text is left to the
+// caller, who should clear it.
+func Parse(scheme Scheme, text []byte) (Share, error) {
+	text = bytes.TrimSpace(text)
+	raw := make([]byte, hex.DecodedLen(len(text)))
+	if _, err := hex.Decode(raw, text); err != nil {
+		clear(raw)
 		return Share{}, ErrMalformed
 	}
 	if scheme.Shares == 1 {
 		if len(raw) != envelope.KeySize {
+			clear(raw)
 			return Share{}, ErrMalformed
 		}
 		return Share{value: raw}, nil // the caller checks the key itself

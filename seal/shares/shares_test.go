@@ -26,7 +26,7 @@ func TestThresholdOfSharesMakesTheKeyAndFewerDoNot(t *testing.T) {
 		rand.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
 		var entered []Share
 		for _, s := range all[:threshold] {
-			back, err := Parse(scheme, " "+string(s.Text())+"\n")
+			back, err := Parse(scheme, []byte(" "+string(s.Text())+"\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestSingleShareIsTheKeyItself(t *testing.T) {
 	if text := string(all[0].Text()); text != fmt.Sprintf("%x", key.Bytes()) {
 		t.Error("the share is not the key in hex")
 	}
-	back, err := Parse(scheme, string(all[0].Text()))
+	back, err := Parse(scheme, all[0].Text())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,14 +94,14 @@ func TestWrongShareIsRefusedWhenEntered(t *testing.T) {
 		"capitals are fine": {strings.ToUpper(good), nil},
 	}
 	for name, row := range rows {
-		if _, err := Parse(scheme, row.text); !errors.Is(err, row.want) {
+		if _, err := Parse(scheme, []byte(row.text)); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", name, err, row.want)
 		}
 	}
 	if _, err := Combine(scheme, []Share{all[0], all[0], all[1]}); !errors.Is(err, ErrBadSplit) {
 		t.Errorf("the same share twice: %v", err)
 	}
-	if _, err := Parse(Scheme{}, good); err == nil {
+	if _, err := Parse(Scheme{}, []byte(good)); err == nil {
 		t.Error("the zero scheme accepted a share")
 	}
 }
@@ -137,7 +137,7 @@ func FuzzShare(f *testing.F) {
 	}
 	f.Add("01ff")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := Parse(scheme, text)
+		s, err := Parse(scheme, []byte(text))
 		if err != nil {
 			return
 		}

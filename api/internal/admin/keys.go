@@ -50,16 +50,30 @@ func rekeyOf(info seal.RekeyInfo) wire.Rekey {
 
 // StartRekey starts a rekey.
 func (h *Keys) StartRekey(ctx context.Context, _ Caller, req wire.RekeyRequest) (wire.Rekey, error) {
+	current := texts(req.Current)
+	defer func() {
+		for _, share := range current {
+			clear(share)
+		}
+	}()
 	info, err := h.Store.StartRekey(ctx, seal.RekeyParams{
 		InitParams: seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys},
-		Current:    req.Current, Rotate: req.Rotate,
+		Current:    current, Rotate: req.Rotate,
 	})
 	return rekeyOf(info), wrongShare(err, textBadCurrent)
 }
 
+func texts(all []wire.Share) (out [][]byte) {
+	for _, s := range all {
+		out = append(out, s)
+	}
+	return out
+}
+
 // VerifyRekey takes one share of the new unseal key.
 func (h *Keys) VerifyRekey(ctx context.Context, _ Caller, req wire.RekeyVerify) (wire.Rekey, error) {
-	if req.Nonce == "" || req.Key == "" {
+	defer clear(req.Key)
+	if req.Nonce == "" || len(req.Key) == 0 {
 		return wire.Rekey{}, problem.BadRequest(BadVerify)
 	}
 	info, err := h.Store.VerifyRekey(ctx, req.Nonce, req.Key)

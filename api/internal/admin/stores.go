@@ -104,6 +104,7 @@ func (h *Stores) Init(ctx context.Context, who Caller, req wire.InitRequest) (wi
 // Unseal takes one share of the unseal key, or forgets the shares entered so
 // far.
 func (h *Stores) Unseal(ctx context.Context, who Caller, req wire.UnsealRequest) (wire.SealStatus, error) {
+	defer clear(req.Key)
 	if req.Reset == (req.Key != nil) {
 		return wire.SealStatus{}, problem.BadRequest(BadUnseal)
 	}
@@ -111,7 +112,7 @@ func (h *Stores) Unseal(ctx context.Context, who Caller, req wire.UnsealRequest)
 		st, err := h.Store.ResetUnseal(ctx)
 		return h.sealStatusOf(who, st), err
 	}
-	st, err := h.Store.Unseal(ctx, *req.Key)
+	st, err := h.Store.Unseal(ctx, req.Key)
 	return h.sealStatusOf(who, st), err
 }
 

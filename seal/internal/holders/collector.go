@@ -34,7 +34,7 @@ type ShareCollector struct {
 // to open what the key opens. Once there are enough shares it returns the
 // verified unseal key, and forgets all shares, right or wrong. ErrBadKey,
 // ErrWrongKey.
-func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, error) {
+func (c *ShareCollector) Add(h *Holding, store string, text []byte) (*envelope.Key, error) {
 	key, err := c.Keep(h.KeyCheck, h, store, text)
 	if key != nil {
 		c.Reset()
@@ -44,7 +44,7 @@ func (c *ShareCollector) Add(h *Holding, store, text string) (*envelope.Key, err
 
 // Keep is Add for another purpose. It forgets right shares only with the next
 // Reset: if what they are for fails, the holders need not enter them again.
-func (c *ShareCollector) Keep(purpose string, h *Holding, store, text string) (*envelope.Key, error) {
+func (c *ShareCollector) Keep(purpose string, h *Holding, store string, text []byte) (*envelope.Key, error) {
 	share, err := shares.Parse(h.scheme(), text)
 	switch {
 	case errors.Is(err, shares.ErrWrong):

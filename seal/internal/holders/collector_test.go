@@ -49,7 +49,7 @@ func TestSharesAreForgottenAfterAPauseAndAfterAnHour(t *testing.T) {
 		var c ShareCollector
 		enter := func(i int) {
 			t.Helper()
-			if key, err := c.Keep("purpose", h, testStore, shares[i]); err != nil || key != nil {
+			if key, err := c.Keep("purpose", h, testStore, []byte(shares[i])); err != nil || key != nil {
 				t.Fatalf("share %d: %v", i, err)
 			}
 		}
@@ -100,7 +100,7 @@ func TestSharesAreEnteredForOnePurpose(t *testing.T) {
 		{"a", 0, []int{0, 2}, true},
 		{"a", 0, []int{0, 2}, true}, // until Reset
 	} {
-		key, err := c.Keep(step.purpose, h, testStore, shares[step.share])
+		key, err := c.Keep(step.purpose, h, testStore, []byte(shares[step.share]))
 		if err != nil || (key != nil) != step.done || !slices.Equal(c.Entered(step.purpose), step.entered) {
 			t.Errorf("step %d: %v, %v entered, %v", i, key, c.Entered(step.purpose), err)
 		}
@@ -109,7 +109,7 @@ func TestSharesAreEnteredForOnePurpose(t *testing.T) {
 		t.Errorf("%v entered for another purpose", all)
 	}
 	other, _ := held(t, 3, 2)
-	if _, err := c.Keep("a", other, testStore, shares[1]); !errors.Is(err, ErrWrongKey) {
+	if _, err := c.Keep("a", other, testStore, []byte(shares[1])); !errors.Is(err, ErrWrongKey) {
 		t.Errorf("a share of another key: %v", err)
 	}
 }

@@ -107,7 +107,7 @@ func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st, err := l.Unseal(t.Context(), shareOf(t, info.Keys[0])); err != nil || st.Progress != 1 {
+		if st, err := l.Unseal(t.Context(), []byte(shareOf(t, info.Keys[0]))); err != nil || st.Progress != 1 {
 			t.Fatalf("%+v, %v", st, err)
 		}
 		time.Sleep(holders.SharePause)
@@ -129,14 +129,14 @@ func TestHandoverRecordIsRemovedAWhileAfterItWasSeen(t *testing.T) {
 	b := memory.New()
 	l, key := initialized(t, b)
 	ctx := t.Context()
-	if _, err := l.Unseal(ctx, key); err != nil {
+	if _, err := l.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := l.StartRekey(ctx, RekeyParams{InitParams: holdersParams(t, 1), Rotate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.VerifyRekey(ctx, info.Nonce, shareOf(t, info.Keys[0])); err != nil {
+	if _, err := l.VerifyRekey(ctx, info.Nonce, []byte(shareOf(t, info.Keys[0]))); err != nil {
 		t.Fatal(err)
 	}
 	if err := Refresh(ctx, l); err != nil {
@@ -262,7 +262,7 @@ func TestSealDuringAnUnsealWins(t *testing.T) {
 		}
 	}
 	g.before.Store(&hold)
-	_, err := l.Unseal(ctx, key)
+	_, err := l.Unseal(ctx, []byte(key))
 	wantErr(t, "an unseal that a seal has overtaken", err, barrier.ErrSealed)
 	if err := <-sealed; err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ func Recover(ctx context.Context, l *Lifecycle, shares []string) error {
 	}
 	defer l.unsealing.Reset()
 	for _, share := range shares {
-		key, err := l.unsealing.Add(&s.config.Holding, s.config.UUID, share)
+		key, err := l.unsealing.Add(&s.config.Holding, s.config.UUID, []byte(share))
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ type RekeyParams struct {
 	InitParams
 	// Current are shares of the present unseal key, as many as its threshold, if
 	// it has several holders: one superuser cannot lock them out alone.
-	Current []string
+	Current [][]byte
 	// Rotate also makes a new root key, and rotates all records to a new data
 	// key: for a key that was stolen, or a holder who left.
 	Rotate bool
@@ -130,7 +130,7 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 
 // checkCurrentShares checks the shares of the present holders, if there are
 // several.
-func checkCurrentShares(cfg *holders.Config, current []string) error {
+func checkCurrentShares(cfg *holders.Config, current [][]byte) error {
 	if cfg.Shares == 1 {
 		return nil
 	}
@@ -181,7 +181,7 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 // VerifyRekey takes one share of the new key from a holder who could decrypt
 // it. With enough of them the new key is in force, and Active is false.
 // ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed.
-func (m *Rekeys) VerifyRekey(ctx context.Context, nonce, share string) (RekeyInfo, error) {
+func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
 	if err := m.takeTurn(ctx); err != nil {
 		return RekeyInfo{}, err
 	}

@@ -21,9 +21,10 @@ type Unsealer struct{ *machine }
 // Unseal takes the unseal key, or one share of it, as its holder's gpg prints
 // it, and ignores white space around it. Shares are kept in memory until there
 // are enough, at most 15 minutes after the newest and an hour after the first;
-// the same share twice counts once. An unsealed store ignores shares. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged,
+// the same share twice counts once. An unsealed store ignores shares. The caller
+// clears the share. ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged,
 // ErrCorrupt.
-func (u *Unsealer) Unseal(ctx context.Context, share string) (Status, error) {
+func (u *Unsealer) Unseal(ctx context.Context, share []byte) (Status, error) {
 	return u.whileSealed(ctx, func(drops uint64) error {
 		cfg := u.snapshot.Load().config
 		key, err := u.unsealing.Add(&cfg.Holding, cfg.UUID, share)
@@ -102,7 +103,7 @@ func (u *Unsealer) autoUnsealInTurn(ctx context.Context, encrypted string, why u
 	}
 	defer clear(text)
 	var single holders.ShareCollector // a bootstrap key is the only holder
-	key, err := single.Add(&cfg.Holding, cfg.UUID, string(text))
+	key, err := single.Add(&cfg.Holding, cfg.UUID, text)
 	if err != nil {
 		return err
 	}

@@ -58,8 +58,8 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		var body wire.UnsealRequest
 		data, _ := io.ReadAll(r.Body)
-		if json.Unmarshal(data, &body) == nil && body.Key != nil && !slices.Contains(f.entered, *body.Key) {
-			f.entered = append(f.entered, *body.Key)
+		if json.Unmarshal(data, &body) == nil && body.Key != nil && !slices.Contains(f.entered, string(body.Key)) {
+			f.entered = append(f.entered, string(body.Key))
 		}
 		f.sealed = len(f.entered) < f.threshold
 		fallthrough

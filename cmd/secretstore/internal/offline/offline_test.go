@@ -300,7 +300,7 @@ func TestAFrozenStoreTakesNoWrites(t *testing.T) {
 	}
 	defer st.Close()
 	await(t, st, seal.StateSealed)
-	if _, err := st.Unseal(t.Context(), share); err != nil {
+	if _, err := st.Unseal(t.Context(), []byte(share)); err != nil {
 		t.Fatal(err)
 	}
 	if err := Freeze(t.Context(), b); err != nil {
@@ -370,7 +370,7 @@ func TestWipeTakesDeletedSecretsAlong(t *testing.T) {
 	}
 	defer st.Close()
 	await(t, st, seal.StateSealed)
-	if _, err := st.Unseal(ctx, share); err != nil {
+	if _, err := st.Unseal(ctx, []byte(share)); err != nil {
 		t.Fatal(err)
 	}
 	large := seal.Change{Kind: seal.Binary, Value: make([]byte, 300<<10)}

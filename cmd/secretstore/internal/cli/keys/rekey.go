@@ -101,7 +101,7 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	if err != nil {
 		return nil, err
 	}
-	req := wire.RekeyRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys, Current: current, Rotate: rotate}
+	req := wire.RekeyRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys, Current: wire.Shares(current), Rotate: rotate}
 	if k.state, err = fleet.Ask(ctx, k.f, func(ctx context.Context) (wire.Rekey, error) { return k.at.Client.StartRekey(ctx, req) }); err != nil {
 		return nil, startFailure(err)
 	}
