@@ -18,19 +18,25 @@ import (
 func recoverCommand(p *base.Process) *cobra.Command {
 	var keyFiles []string
 	var program, path, out string
+	var printShares bool
 	cmd := &cobra.Command{
-		Use:   "recover --storage URL [--key-file FILE... | --gpg] [--path PATH] -o DIR",
+		Use:   "recover --storage URL [--key-file FILE...] [--gpg] [--path PATH] -o DIR | recover --storage URL --print-shares",
 		Short: "Read the secrets in a storage without a server",
 		Long: "recover is for when no server can run. It reads a storage, sealed or not, with the shares of the unseal key:\n" +
-			"decrypted ones in --key-file, or with --gpg those that the gpg on this machine decrypts. Without both it\n" +
-			"uses the bootstrap key that the storage keeps. It changes nothing. A bbolt file must not be in use.\n\n" +
+			"decrypted ones in --key-file, with --gpg those that the gpg on this machine decrypts, or both together.\n" +
+			"Without both it uses the bootstrap key that the storage keeps. It changes nothing. A bbolt file must not be\n" +
+			"in use.\n\n" +
+			"If several holders are needed and there is no server, --print-shares prints the encrypted shares. Each of\n" +
+			"the other holders has theirs decrypted by unseal --share-from FILE --print-share, for --key-file.\n\n" +
 			"recover writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +
 			"0600, folders 0700. If a folder has the name of a secret, the file's name ends in \"@secret\", which no\n" +
 			"path can contain. Earlier versions and deleted secrets are not written. index.json (or @index.json, if a\n" +
 			"secret has that name) describes each secret, without values. It lists damaged secrets; the exit status is\n" +
 			"then 1.",
 		Example: "  secretstore recover --storage bolt:/var/lib/secretstore/secrets.db --gpg -o rescued\n" +
-			"  secretstore recover --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth --key-file - --path team -o rescued",
+			"  secretstore recover --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth --key-file - --path team -o rescued\n" +
+			"  secretstore recover --storage bolt:secrets.db --print-shares > encrypted     # for the other holders\n" +
+			"  secretstore recover --storage bolt:secrets.db --gpg --key-file bob.share -o rescued",
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
@@ -40,8 +46,11 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	f.StringVar(&path, "path", "", "only the secret `PATH` and those below it")
 	f.StringVarP(&out, "output", "o", "", "write to the folder `DIR`")
 	f.BoolP("json", "j", false, "print the index as JSON")
-	cmd.MarkFlagsMutuallyExclusive("key-file", "gpg")
-	base.Required(cmd, "output")
+	f.BoolVar(&printShares, "print-shares", false, "only print the encrypted shares in the storage, as a document for unseal --share-from")
+	cmd.MarkFlagsMutuallyExclusive("print-shares", "output")
+	cmd.MarkFlagsMutuallyExclusive("print-shares", "key-file")
+	cmd.MarkFlagsMutuallyExclusive("print-shares", "gpg")
+	cmd.MarkFlagsOneRequired("print-shares", "output")
 	flags := config.RegisterStorage(f)
 	cmd.RunE = signaled(func(ctx context.Context, cmd *cobra.Command) (err error) {
 		scope, err := acl.ParseFolder(url.PathEscape(path))
@@ -61,9 +70,20 @@ func recoverCommand(p *base.Process) *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
+		if printShares {
+			return s.printShares(p)
+		}
 		return recoverTo(ctx, cmd, p, s, given, h, scope, out)
 	})
 	return cmd
+}
+
+// printShares prints the encrypted shares in the form of GET /init.
+func (s *storage) printShares(p *base.Process) error {
+	if s.info.UUID == "" {
+		return errNoHolders
+	}
+	return base.PrintJSON(p.Stdout, s.info)
 }
 
 func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage, given []string, h *gpg.Holder, scope acl.Path, out string) (err error) {

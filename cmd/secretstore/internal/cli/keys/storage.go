@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -98,34 +99,43 @@ func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	}
 }
 
-// open opens the store for reading: with the given shares, else with those that h
-// decrypts, or if h is nil, with the bootstrap key in the storage.
+// open opens the store for reading, with the given shares and those that h
+// decrypts; with neither, with the bootstrap key in the storage.
 func (s *storage) open(ctx context.Context, given []string, h *gpg.Holder) (*seal.Store, error) {
+	var failed error
 	switch {
 	case s.info.UUID == "" && len(given) == 0:
-		return nil, errors.New("the storage has no record of the holders of its unseal key")
+		return nil, errNoHolders
 	case len(given) == 0 && h == nil:
 		share, err := offline.BootstrapShare(ctx, s, s.bootstrapFile(), s.info)
 		if err != nil {
 			return nil, fmt.Errorf("%w; use --gpg, or decrypted shares with --key-file", err)
 		}
 		given = []string{share}
-	case len(given) == 0:
-		_, err := h.Each(ctx, s.info.Keys, func(share string) (bool, error) {
-			given = append(given, share)
-			return len(given) == s.info.Threshold, nil
+	case h != nil && len(given) < s.info.Threshold:
+		_, failed = h.Each(ctx, s.info.Keys, func(share string) (bool, error) {
+			if !slices.Contains(given, share) {
+				given = append(given, share)
+			}
+			return len(given) >= s.info.Threshold, nil
 		})
-		if err != nil {
-			return nil, err
+		if len(given) == 0 || ctx.Err() != nil {
+			return nil, failed
 		}
 	}
 	st, err := seal.Recover(ctx, s, given)
 	if errors.Is(err, seal.ErrBadKey) && len(given) < s.info.Threshold {
-		return nil, fmt.Errorf("there are %d of the %d shares; other holders decrypt theirs, for --key-file, with secretstore unseal --share-from FILE --print-share",
-			len(given), s.info.Threshold)
+		return nil, errors.Join(fmt.Errorf("there are %d of the %d shares; %s", len(given), s.info.Threshold, howToGiveShares), failed)
 	}
 	return st, err
 }
+
+var errNoHolders = errors.New("the storage has no record of the holders of its unseal key")
+
+// howToGiveShares says how other holders contribute without a server.
+const howToGiveShares = `other holders decrypt theirs, for --key-file (which --gpg may accompany):
+  secretstore recover --storage URL --print-shares > encrypted
+  secretstore unseal --share-from encrypted --print-share > share`
 
 // signaled gives a command without a server a context that ends on Ctrl-C.
 func signaled(body func(ctx context.Context, cmd *cobra.Command) error) func(*cobra.Command, []string) error {

@@ -172,9 +172,13 @@ func (w *wiping) backup(ctx context.Context) error {
 	return nil
 }
 
-// openOld opens the old store with the given shares, its bootstrap key, or gpg.
+// openOld opens the old store with the given shares and gpg, or its bootstrap
+// key.
 func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
-	st, err := w.s.open(ctx, w.current, nil)
+	if len(w.current) > 0 {
+		return w.s.open(ctx, w.current, &w.holder)
+	}
+	st, err := w.s.open(ctx, nil, nil)
 	if errors.Is(err, offline.ErrNoBootstrapKey) {
 		return w.s.open(ctx, nil, &w.holder)
 	}
