@@ -178,3 +178,61 @@ func TestLinesOfPagesAreAtMost100Wide(t *testing.T) {
 		}
 	}
 }
+
+// sources returns the Go code of the program, without its tests.
+func sources(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(root, path))
+		all.Write(content)
+		return err
+	})
+	if err != nil || all.Len() < 100_000 {
+		t.Fatalf("%d bytes of code were found, %v", all.Len(), err)
+	}
+	return all.String()
+}
+
+// TestTroubleshootingQuotesMessages looks for each message in the code, so that
+// the page follows when a message changes.
+func TestTroubleshootingQuotesMessages(t *testing.T) {
+	code := sources(t)
+	quoted := regexp.MustCompile("\\*\\*`([^`]+)`\\*\\*").FindAllStringSubmatch(pages(t)["docs/troubleshooting.md"], -1)
+	for _, m := range quoted {
+		if !strings.Contains(code, m[1]) {
+			t.Errorf("no code has the message %q", m[1])
+		}
+	}
+	if len(quoted) < 15 {
+		t.Errorf("only %d messages were found", len(quoted))
+	}
+}
+
+func TestMetricsAreDocumented(t *testing.T) {
+	names := func(text string, pattern string) map[string]bool {
+		found := make(map[string]bool)
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			found[m[1]] = true
+		}
+		return found
+	}
+	inCode := names(sources(t), `"(secretstore_[a-z_]+)"`)
+	inPage := names(pages(t)["docs/monitoring.md"], "(?m)^\\| `(secretstore_[a-z_]+)` ")
+	for name := range inCode {
+		if !inPage[name] {
+			t.Errorf("%s is not in docs/monitoring.md", name)
+		}
+	}
+	for name := range inPage {
+		if !inCode[name] {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	if len(inCode) < 10 {
+		t.Errorf("only %d metrics were found", len(inCode))
+	}
+}

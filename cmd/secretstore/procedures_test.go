@@ -10,7 +10,13 @@ import (
 
 // gpgTests are those of TestWithZooKeeper that need gpg as well.
 func gpgTests() map[string]func(t *testing.T, zookeeper string) {
-	return map[string]func(*testing.T, string){"documented procedures": documentedProcedures, "crash during rekey": crashDuringRekey}
+	return map[string]func(*testing.T, string){
+		"documented procedures": documentedProcedures,
+		"documented commands": func(t *testing.T, zookeeper string) {
+			runPages(t, ".zookeeper.sh", []string{"ZK=" + zookeeper})
+		},
+		"crash during rekey": crashDuringRekey,
+	}
 }
 
 // documentedProcedures types what DC/OS documented for its operators, with curl,

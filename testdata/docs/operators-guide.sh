@@ -1,0 +1,30 @@
+auth_secret
+token_of root token
+export SECRETSTORE_TOKEN_FILE=token
+for name in ID alice bob carol dave erin; do person $name; done
+empty() {
+    rm -f ~/.local/state/secretstore/known-stores # this page has several stores at one URL
+    serve --storage memory: --bootstrap=false --auth-secret-file auth-secret --superuser root
+}
+curl() { command curl --fail-with-body "$@"; }
+
+empty
+secretstore init --pgp-key ID.pub
+secretstore seal
+block=0
+after_block() {
+    case $((++block)) in
+    1) ready; empty ;;
+    2) empty ;;
+    3) ready ;;
+    5) # of a store with a bootstrap key
+        rm ~/.local/state/secretstore/known-stores
+        serve --storage bolt:reinit.db --auth-secret-file auth-secret --superuser root
+        ready
+        printf %s pw | secretstore put team/key
+        ;;
+    6) # the backup of reinit --wipe has this form, too
+        secretstore export --pgp-key alice.pub -o BACKUP
+        ;;
+    esac
+}
