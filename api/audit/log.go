@@ -2,13 +2,14 @@
 // returns when the operating system has the line. A line says who asked for
 // what, and how it ended; it never holds a value, a token or a key.
 //
-// Each call makes its own write(2). There is no goroutine and no queue that
-// could lose lines in a crash of the process.
+// Each call makes its own write(2), and waits for it. No queue could lose lines in
+// a crash of the process.
 package audit
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,8 @@ const checkEvery = time.Second
 // with Open.
 type Log struct {
 	path string // "" for standard output
+	// stdout is standard output; nil for a file. Its methods are called under mu.
+	stdout *impatient
 
 	broken atomic.Bool // the last write failed
 
@@ -56,7 +59,7 @@ const maxKept = 64 << 10
 // (logrotate), a new one is created within a second.
 func Open(path string) (*Log, error) {
 	if path == Stdout {
-		return &Log{file: os.Stdout}, nil
+		return &Log{stdout: &impatient{to: os.Stdout}}, nil
 	}
 	l := &Log{path: path}
 	if err := l.open(); err != nil {
@@ -136,7 +139,11 @@ func (l *Log) writeFile(buf []byte) error {
 		// Half a line of an earlier failure must not swallow this one.
 		buf = append([]byte{'\n'}, buf...)
 	}
-	n, err := l.file.Write(buf)
+	var to io.Writer = l.file
+	if l.stdout != nil {
+		to = l.stdout
+	}
+	n, err := to.Write(buf)
 	if err != nil {
 		l.torn = l.torn || n > 0
 		l.checked = time.Time{}

@@ -38,6 +38,9 @@ func TestShippedProgram(t *testing.T) {
 	})
 	t.Run("serves with limited address space", func(t *testing.T) { servesLimited(t, program) })
 	t.Run("its server cannot be dumped", func(t *testing.T) { serverCannotBeDumped(t, program) })
+	t.Run("its server outlives the readers of its output", func(t *testing.T) { serverOutlivesItsReaders(t, program) })
+	t.Run("output that nobody reads holds up nothing", func(t *testing.T) { outputThatNobodyReadsHoldsUpNothing(t, program) })
+	t.Run("its log is readable on a terminal", func(t *testing.T) { logIsReadableOnATerminal(t, program) })
 }
 
 // serverCannotBeDumped runs a server as a user without privileges. The folder

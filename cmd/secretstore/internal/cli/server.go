@@ -11,6 +11,7 @@ import (
 
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/cmd/secretstore/internal/logqueue"
 	"secretstore/cmd/secretstore/internal/server"
 	"secretstore/cmd/secretstore/internal/version"
 )
@@ -33,15 +34,15 @@ func serverCommand(p *base.Process) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	flags := config.Register(cmd.Flags())
-	cmd.RunE = base.Run(func(_ *cobra.Command, args []string) error {
-		return serve(p, flags, config.Unexpected(args))
+	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
+		return serve(p, cmd, flags, config.Unexpected(args))
 	})
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		flags, positional, problems := config.ParseAll(withoutName(p.Args, cmd.Name()))
 		if len(problems) == 0 {
 			return err // start no server in spite of a mistake
 		}
-		return serve(p, flags, append(problems, config.Unexpected(positional)...))
+		return serve(p, cmd, flags, append(problems, config.Unexpected(positional)...))
 	})
 	return cmd
 }
@@ -56,7 +57,22 @@ func withoutName(args []string, name string) []string {
 
 // serve runs a server until a signal. It does not start if there is any problem in
 // the command line or the rest of the configuration.
-func serve(p *base.Process, flags *config.Flags, problems []config.Problem) error {
+//
+// All output goes through queues, the error in the end as well: the server waits for
+// no reader. SIGPIPE would end it when it writes to a reader that has gone.
+func serve(p *base.Process, cmd *cobra.Command, flags *config.Flags, problems []config.Problem) error {
+	signal.Ignore(syscall.SIGPIPE)
+	stdout, stderr := logqueue.New(p.Stdout), logqueue.New(p.Stderr)
+	defer stdout.Close()
+	defer stderr.Close()
+	err := runServer(p, flags, problems, stdout, stderr)
+	if err == nil {
+		return nil
+	}
+	return &base.Ended{Status: base.Report(stderr, cmd, base.Failed(err))}
+}
+
+func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, stdout, stderr *logqueue.Queue) error {
 	unprotected := server.Protect() // before any key is read
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -65,9 +81,10 @@ func serve(p *base.Process, flags *config.Flags, problems []config.Problem) erro
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
+	_, terminal := base.Terminal(p.Stderr)
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
-		Stdout: p.Stdout, Stderr: p.Stderr, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
+		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
 		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey,
 	})
 	if err != nil {

@@ -113,7 +113,7 @@ func otherOptions() []Option {
 			set: one(func(c *Config) *string { return &c.AuditLog }, parseText)},
 		{Name: "log-level", Arg: "LEVEL", Default: "info", Usage: "debug, info, warn or error",
 			set: parseLevel},
-		{Name: "log-format", Arg: "FORMAT", Default: "json", Usage: "json, or console for people",
+		{Name: "log-format", Arg: "FORMAT", Default: "json", Usage: "json, or console for people, which is the default on a terminal",
 			set: one(func(c *Config) *string { return &c.LogFormat }, parseOneOf("json", "console"))},
 		{Name: "dev", Default: "false", Switch: true,
 			Usage: "run for development, with storage, keys and a superuser token in ./.secretstore-dev",

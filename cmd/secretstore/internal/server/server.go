@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -27,8 +28,13 @@ import (
 // Outside is the process around a server.
 type Outside struct {
 	Stdout io.Writer
-	Stderr io.Writer        // the log goes there
-	Hangup <-chan os.Signal // on each value the policy file is reread; may be nil
+	Stderr io.Writer // the log goes there; a Write must not block for long
+	// Terminal says that a person reads the log.
+	Terminal bool
+	// LinesLost returns how many lines of the log could not be written; nil
+	// leaves the metric out.
+	LinesLost func() uint64
+	Hangup    <-chan os.Signal // on each value the policy file is reread; may be nil
 	// Command is the name that the program was started with; --dev prints it.
 	Command string
 	// Version of the program, which status shows.
@@ -57,7 +63,7 @@ type Server struct {
 // error is a config.Error with all problems: the given ones, and those of the files
 // that the configuration names.
 func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Outside) (*Server, error) {
-	if cfg.Dev && !cfg.Given("log-format") {
+	if (cfg.Dev || o.Terminal) && !cfg.Given("log-format") {
 		cfg.LogFormat = "console"
 	}
 	s := &Server{cfg: cfg, outside: o, log: newLog(o.Stderr, cfg), notices: &notices{}}
@@ -190,8 +196,12 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 }
 
 func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
+	registry, err := s.newRegistry()
+	if err != nil {
+		return nil, err
+	}
 	cfg := api.Config{
-		Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Registry: registry, Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, Warnings: s.notices.list,
 	}
 	if s.nodes != nil {
@@ -201,6 +211,20 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 		cfg.CertificateExpiry = s.parts.cert.expiry
 	}
 	return api.New(cfg)
+}
+
+// newRegistry returns the registry of the metrics, with those that package api does
+// not know.
+func (s *Server) newRegistry() (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	if s.outside.LinesLost == nil {
+		return registry, nil
+	}
+	err := registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "secretstore_log_lines_lost_total",
+		Help: "Lines of the server's log that could not be written, because nobody reads standard error.",
+	}, func() float64 { return float64(s.outside.LinesLost()) }))
+	return registry, err
 }
 
 func (s *Server) bind(ctx context.Context) ([]*endpoint, error) {

@@ -26,15 +26,17 @@ type Process struct {
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 }
 
-// Run adapts the body of a command. Its errors are not usage errors, except those
-// of Usagef.
+// Run adapts the body of a command. See Failed about its errors.
 func Run(body func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		err := body(cmd, args)
-		var bad *usageError
-		if err == nil || errors.As(err, &bad) {
-			return err
-		}
-		return &failure{err}
+	return func(cmd *cobra.Command, args []string) error { return Failed(body(cmd, args)) }
+}
+
+// Failed marks an error of a valid command: it is not a usage error, unless it
+// comes from Usagef.
+func Failed(err error) error {
+	var bad *usageError
+	if err == nil || errors.As(err, &bad) {
+		return err
 	}
+	return &failure{err}
 }

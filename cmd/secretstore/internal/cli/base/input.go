@@ -34,9 +34,10 @@ func ReadInput(p *Process, name string) ([]byte, error) {
 	return data, nil
 }
 
-// Terminal reports whether r is a terminal, and returns its descriptor.
-func Terminal(r io.Reader) (int, bool) {
-	f, ok := r.(*os.File)
+// Terminal reports whether a reader or writer is a terminal, and returns its
+// descriptor.
+func Terminal(stream any) (int, bool) {
+	f, ok := stream.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
 	}
