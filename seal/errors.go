@@ -37,6 +37,9 @@ var (
 	ErrNoBootstrapKey = lifecycle.ErrNoBootstrapKey
 	// ErrBadShares: a combination of shares, threshold and keys that Init refuses.
 	ErrBadShares = lifecycle.ErrBadShares
+	// ErrConfigNotGenuine: the record of who holds the unseal key carries no MAC
+	// of this store, or is an old one. Status.ConfigWarning says what to do.
+	ErrConfigNotGenuine = lifecycle.ErrConfigNotGenuine
 	// ErrSealNotRecorded: this server has dropped the keys, but could not record
 	// the intent yet; it keeps retrying.
 	ErrSealNotRecorded = lifecycle.ErrSealNotRecorded

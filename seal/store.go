@@ -193,7 +193,8 @@ type KeysReport struct {
 	Shares            int
 	Threshold         int
 	HoldsBootstrapKey bool
-	RekeyUnderWay     bool // known only while unsealed
+	ConfigWarning     string // as in Status
+	RekeyUnderWay     bool   // known only while unsealed
 	// Terms is the number of data keys, and OldRecords how many records the
 	// present sweep has not moved to the newest; both are 0 while sealed.
 	Terms      int
@@ -210,7 +211,7 @@ func (s *Store) Keys(ctx context.Context) (KeysReport, error) {
 	if err != nil {
 		return KeysReport{}, err
 	}
-	report := KeysReport{Holders: held, Shares: st.Shares, Threshold: st.Threshold, HoldsBootstrapKey: st.HoldsBootstrapKey}
+	report := KeysReport{Holders: held, Shares: st.Shares, Threshold: st.Threshold, HoldsBootstrapKey: st.HoldsBootstrapKey, ConfigWarning: st.ConfigWarning}
 	if !s.barrier.IsOpen() {
 		return report, nil
 	}

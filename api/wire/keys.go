@@ -69,6 +69,9 @@ type Keys struct {
 	Threshold int         `json:"threshold"`
 	// BootstrapKeyHeld: the storage holds a private key that unseals.
 	BootstrapKeyHeld bool `json:"bootstrap_key_held"`
+	// ConfigWarning is why the members above are not to be trusted, and no rekey
+	// is possible; absent if they are, or while that cannot be checked.
+	ConfigWarning string `json:"config_warning,omitempty"`
 	// Sealed: the members below are unknown, and false or 0.
 	Sealed        bool  `json:"sealed"`
 	RekeyUnderWay bool  `json:"rekey_under_way"`

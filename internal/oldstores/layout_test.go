@@ -83,11 +83,18 @@ func shape(r record) string {
 	} {
 		key = regexp.MustCompile(p.pattern).ReplaceAllString(key, p.name)
 	}
-	return key + ": " + form(r.data)
+	return key + ": " + form(r.data, added[key])
 }
 
-// form describes the data of a record.
-func form(data []byte) string {
+// added are the members of records that were added since. Earlier releases ignore
+// those of the config; a rekey that was begun with them has to be begun again.
+var added = map[store.Key][]string{
+	"stores/default/config": {"generation", "mac"},
+	"stores/default/rekey":  {"replaces"},
+}
+
+// form describes the data of a record, without the members in without.
+func form(data []byte, without []string) string {
 	var object map[string]any
 	if h, err := envelope.ParseHeader(data); err == nil {
 		return fmt.Sprintf("envelope of kind %d, format %d, with term %v, version %v", h.Kind, h.Format, h.Term > 0, h.Version > 0)
@@ -95,7 +102,7 @@ func form(data []byte) string {
 	if json.Unmarshal(data, &object) == nil {
 		var fields []string
 		for name, value := range object {
-			if name == "verify" { // of a rotation: set only during its second sweep
+			if name == "verify" || slices.Contains(without, name) { // verify: only during the second sweep of a rotation
 				continue
 			}
 			fields = append(fields, fmt.Sprintf("%s %T", name, value))

@@ -147,7 +147,7 @@ func (h *Keys) Show(ctx context.Context, _ Caller) (wire.Keys, error) {
 		BootstrapKeyHeld: report.HoldsBootstrapKey, RekeyUnderWay: report.RekeyUnderWay,
 		// An unsealed store has at least one data key.
 		Sealed: report.Terms == 0, Terms: report.Terms, OldRecords: max(0, report.OldRecords),
-		Damaged: report.Damaged, DamagedRecord: report.DamagedRecord,
+		Damaged: report.Damaged, DamagedRecord: report.DamagedRecord, ConfigWarning: report.ConfigWarning,
 	}
 	now := time.Now()
 	for _, holder := range report.Holders {

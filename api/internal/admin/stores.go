@@ -81,6 +81,9 @@ func (h *Stores) sealStatusOf(who Caller, st seal.Status) wire.SealStatus {
 	if st.State == seal.StateDamaged {
 		doc.Warnings = append(doc.Warnings, "the storage is damaged: "+st.Detail)
 	}
+	if st.ConfigWarning != "" {
+		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
+	}
 	if h.Warnings != nil {
 		doc.Warnings = append(doc.Warnings, h.Warnings()...)
 	}

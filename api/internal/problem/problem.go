@@ -175,6 +175,8 @@ var answers = []struct {
 	{seal.ErrRekeyUnderWay, conflict("a rekey is already under way: look at GET /secrets/v1/rekey/default; " +
 		"have its holders verify their shares, or cancel it with DELETE and its nonce")},
 	{seal.ErrNoRekey, *NotFound("no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce")},
+	{seal.ErrConfigNotGenuine, conflict("the record of who holds the unseal key (stores/default/config) is not genuine, so no key is changed: " +
+		"`secretstore status` says why and what to do; secrets can still be read and written, and the store unsealed")},
 	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
 	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
 	{seal.ErrTaskTerm, *Unauthorized(NoToken)},

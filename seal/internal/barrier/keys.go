@@ -64,8 +64,11 @@ func (k *Keys) clearExcept(kept *Keys) {
 }
 
 // RootPin identifies the root key without revealing it.
-func (k *Keys) RootPin() []byte {
-	return k.Root.Derive("secretstore root pin\x00"+k.UUID, envelope.KeySize)
+func (k *Keys) RootPin() []byte { return RootPin(k.UUID, k.Root) }
+
+// RootPin identifies a root key of the store with this uuid.
+func RootPin(uuid string, root *envelope.Key) []byte {
+	return root.Derive("secretstore root pin\x00"+uuid, envelope.KeySize)
 }
 
 // Open decrypts the record under key with the data key of its term. ErrCorrupt,

@@ -29,20 +29,33 @@ var (
 // ErrMalformed means that a record of this package is not well-formed.
 var ErrMalformed = errors.New("the record is not well-formed")
 
-// Config describes the store in the clear. Nothing in it is secret, and
-// nothing in it is trusted beyond what the envelopes authenticate: the uuid is
-// part of every envelope, and a wrong key check or wrapped key only keeps the
-// store sealed.
+// Config describes the store in the clear. Nothing in it is secret. A sealed
+// server can only try to unseal with it, which is safe with any Config: the
+// uuid is part of every envelope, and a wrong key check or wrapped key only
+// keeps the store sealed. Decisions about keys need one that Verify finds
+// Genuine.
 type Config struct {
 	Format  int       `json:"format"`
 	UUID    string    `json:"uuid"`
 	Created time.Time `json:"created"`
 	Holding
+	// Generation counts the rekeys, from 1. It is 0 if a release that knows no
+	// MAC has written the record.
+	Generation uint64 `json:"generation,omitempty"`
+	// MAC is there to find a record without one; see Verify.
+	MAC string `json:"mac,omitempty"`
+
+	stored []byte // what was parsed; nil if it was not
 }
 
 // NewConfig returns the record of a new store.
 func NewConfig(uuid string, h Holding) *Config {
-	return &Config{Format: configFormat, UUID: uuid, Created: time.Now().UTC(), Holding: h}
+	return &Config{Format: configFormat, UUID: uuid, Created: time.Now().UTC(), Holding: h, Generation: 1}
+}
+
+// Rekeyed returns the record that replaces c when h is in force.
+func (c *Config) Rekeyed(h Holding) *Config {
+	return &Config{Format: c.Format, UUID: c.UUID, Created: c.Created, Holding: h, Generation: c.Generation + 1}
 }
 
 // Holding says who holds an unseal key, and how: init makes it and a rekey
@@ -133,9 +146,6 @@ func New(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Hol
 	return unsealKey, h, nil
 }
 
-// Encode returns the record.
-func (c *Config) Encode() ([]byte, error) { return json.Marshal(c) }
-
 // ParseConfig reads the record, which an attacker may have written.
 // ErrMalformed, envelope.ErrNewerFormat.
 func ParseConfig(data []byte) (*Config, error) {
@@ -154,6 +164,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	c.stored = data
 	return &c, nil
 }
 

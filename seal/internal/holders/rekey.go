@@ -21,14 +21,26 @@ type Rekey struct {
 	Started time.Time `json:"started"`
 	Rotate  bool      `json:"rotate"`
 	Holding
-	MAC string `json:"mac"`
+	// Replaces is the generation of the config that it replaces: put back after
+	// another rekey, the record is worth nothing. Earlier releases leave it out;
+	// they refuse a record that has it.
+	Replaces uint64 `json:"replaces,omitempty"`
+	MAC      string `json:"mac"`
 }
 
 const rekeyFormat = 1
 
-// NewRekey returns the record of a rekey that begins now.
-func NewRekey(nonce string, rotate bool, h Holding) *Rekey {
-	return &Rekey{Format: rekeyFormat, Nonce: nonce, Started: time.Now().UTC(), Rotate: rotate, Holding: h}
+// NewRekey returns the record of a rekey that begins now, and replaces the
+// holders of cfg by those of h.
+func NewRekey(nonce string, rotate bool, h Holding, cfg *Config) *Rekey {
+	return &Rekey{Format: rekeyFormat, Nonce: nonce, Started: time.Now().UTC(), Rotate: rotate, Holding: h, Replaces: cfg.Generation}
+}
+
+// AppliesTo reports whether the rekey may replace the holders of cfg, which is
+// Genuine. A record of an earlier release counts until the first rekey by this
+// one.
+func (r *Rekey) AppliesTo(cfg *Config) bool {
+	return r.Replaces == cfg.Generation || r.Replaces == 0 && cfg.Generation == 1
 }
 
 // Encode returns the record with its MAC under the root key of a store.

@@ -18,13 +18,13 @@ func (m *machine) applySnapshot(s *snapshot) {
 	if s.state == storageDamaged && old.state != storageDamaged {
 		m.log.Error("the storage is damaged; nothing is served", zap.String("detail", s.detail))
 	}
-	if !m.barrier.IsOpen() {
-		return
+	if m.barrier.IsOpen() {
+		if reason := m.updateKeys(s); reason != "" {
+			m.barrier.Drop()
+			m.log.Warn("sealed", zap.String("reason", reason))
+		}
 	}
-	if reason := m.updateKeys(s); reason != "" {
-		m.barrier.Drop()
-		m.log.Warn("sealed", zap.String("reason", reason))
-	}
+	m.checkConfig()
 }
 
 // reconcile returns s as this server may accept it, given the last snapshot.

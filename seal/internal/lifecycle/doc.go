@@ -60,6 +60,9 @@ type Status struct {
 	// HoldsBootstrapKey: the storage holds a private key that unseals, so
 	// auto-unseal works (and so would a thief of the storage).
 	HoldsBootstrapKey bool
+	// ConfigWarning is why the holders cannot be changed, if the record of who
+	// they are is not genuine; "" if it is, or while it cannot be checked.
+	ConfigWarning string
 }
 
 // Initialized reports whether the store has keys.
@@ -99,14 +102,16 @@ func infoOf(h holders.Holding) InitInfo {
 
 // The errors of package seal that concern the life cycle. It documents them.
 var (
-	ErrOtherRoot       = fmt.Errorf("%w: the root key is not the one that this server knows", barrier.ErrDamaged)
-	ErrInitialized     = errors.New("the secret store is already initialized")
-	ErrNotReplaceable  = errors.New("this init cannot be done over")
-	ErrBadKey          = holders.ErrBadKey
-	ErrWrongKey        = holders.ErrWrongKey
-	ErrNoRekey         = errors.New("no such rekey is under way")
-	ErrRekeyUnderWay   = errors.New("a rekey is already under way")
-	ErrNoBootstrapKey  = bootstrapkey.ErrNone
-	ErrBadShares       = holders.ErrBadShares
-	ErrSealNotRecorded = errors.New("sealed here, not yet recorded")
+	ErrOtherRoot      = fmt.Errorf("%w: the root key is not the one that this server knows", barrier.ErrDamaged)
+	ErrInitialized    = errors.New("the secret store is already initialized")
+	ErrNotReplaceable = errors.New("this init cannot be done over")
+	ErrBadKey         = holders.ErrBadKey
+	ErrWrongKey       = holders.ErrWrongKey
+	ErrNoRekey        = errors.New("no such rekey is under way")
+	ErrRekeyUnderWay  = errors.New("a rekey is already under way")
+	ErrNoBootstrapKey = bootstrapkey.ErrNone
+	ErrBadShares      = holders.ErrBadShares
+	// ErrConfigNotGenuine: see Status.ConfigWarning.
+	ErrConfigNotGenuine = errors.New("the record of the holders is not genuine")
+	ErrSealNotRecorded  = errors.New("sealed here, not yet recorded")
 )

@@ -108,6 +108,7 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 		return err
 	}
 	m.endHandover(ctx)
+	m.addMAC(ctx)
 	switch s := m.snapshot.Load(); {
 	case !m.bootstrap || m.sealPending.Load():
 		return nil

@@ -41,12 +41,12 @@ func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key) [
 	return []store.Op{store.Set(barrier.KeyHandover, data, s.handoverVersion)}
 }
 
-// replaceRoot commits ops together with a new root key: the root key is wrapped
-// with the unseal key, and the keyring (with a new term) and the intent are
-// moved under it. The caller has the turn.
-func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, unsealKey *envelope.Key, ops []store.Op) error {
+// replaceRoot makes a new root key and commits what rootOps returns for it,
+// together with the keyring (with a new term) and the intent under it. The
+// caller has the turn.
+func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, rootOps func(root *envelope.Key) ([]store.Op, error)) error {
 	var seen, fresh *barrier.Keys
-	ops = append([]store.Op(nil), ops...)
+	var ops []store.Op
 	err := m.barrier.Use(func(k *barrier.Keys) error {
 		ring, err := k.Ring.WithNewTerm()
 		if err != nil {
@@ -59,9 +59,11 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, unsealKey *envelo
 		if err != nil {
 			return err
 		}
+		if ops, err = rootOps(next.Root); err != nil {
+			return err
+		}
 		ops = append(ops, m.handoverOps(s, k, next.Root)...)
 		ops = append(ops,
-			store.Set(barrier.KeyRoot, sealRoot(unsealKey, k.UUID, next.Root), s.rootVersion),
 			store.Set(barrier.KeyKeyring, keyring, k.KeyringVersion),
 			store.Set(barrier.KeyIntent, unsealedIntent(k.LastSeal, k.UUID, next.Root).encode(), k.IntentVersion))
 		return nil

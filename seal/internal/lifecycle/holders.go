@@ -23,5 +23,6 @@ func Report(ctx context.Context, l *Lifecycle) ([]holders.Holder, Status, error)
 	if s.state != storagePresent {
 		return nil, Status{}, barrier.ErrDamaged
 	}
-	return l.Holders(), Status{Shares: s.config.Shares, Threshold: s.config.Threshold, HoldsBootstrapKey: s.holdsBootstrapKey}, nil
+	return l.Holders(), Status{Shares: s.config.Shares, Threshold: s.config.Threshold, HoldsBootstrapKey: s.holdsBootstrapKey,
+		ConfigWarning: l.trustOf(s).warning()}, nil
 }

@@ -58,7 +58,7 @@ func (i *Initializer) Init(ctx context.Context, p InitParams) (InitInfo, error) 
 }
 
 // InitInfo returns the wrapped keys and whether the store is initialized.
-// ErrDamaged, store.ErrUnavailable.
+// ErrDamaged, ErrConfigNotGenuine, store.ErrUnavailable.
 func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
 	s, err := i.takeSnapshot(ctx)
 	if err != nil {
@@ -71,6 +71,15 @@ func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
 	case storageEmpty:
 		return InitInfo{}, nil
 	case storagePresent:
+		if !i.trustOf(s).mayShow() { // or another server has just replaced the root key
+			if err := i.refresh(ctx); err != nil {
+				return InitInfo{}, err
+			}
+			s = i.snapshot.Load()
+		}
+		if s.state != storagePresent || !i.trustOf(s).mayShow() {
+			return InitInfo{}, ErrConfigNotGenuine
+		}
 		return infoOf(s.config.Holding), nil
 	default:
 		return InitInfo{}, barrier.ErrDamaged
@@ -133,10 +142,13 @@ func newStoreRecords(id string, keys []*pgp.PublicKey, threshold int) (*storeRec
 		return nil, err
 	}
 	defer unsealKey.Clear()
-	r := &storeRecords{root: envelope.NewKey(), ring: barrier.NewKeyring(), config: holders.NewConfig(id, held)}
-	config, err := r.config.Encode()
+	r := &storeRecords{root: envelope.NewKey(), ring: barrier.NewKeyring()}
+	config, err := holders.NewConfig(id, held).Encode(r.root)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", barrier.KeyConfig, err)
+		return nil, err
+	}
+	if r.config, err = holders.ParseConfig(config); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", barrier.KeyConfig, err)
 	}
 	keyring, err := r.ring.Seal(r.root, id)
 	if err != nil {

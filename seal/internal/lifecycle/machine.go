@@ -76,6 +76,12 @@ type machine struct {
 	// record that. While it is set the server does not unseal by itself.
 	sealPending atomic.Bool
 
+	// What this server knows about the config record; see trust.go. Written by
+	// the holder of the turn.
+	trust         atomic.Int32                   // the configTrust of the last check
+	newestConfig  atomic.Uint64                  // the highest generation of a genuine one; 0 if none was seen
+	unsealedUnder atomic.Pointer[holders.Config] // waits for its MAC; nil if none does
+
 	// Owned by the holder of the turn:
 	ended    endedSeals
 	pin      []byte    // of the root key this server knows; see checkPin
@@ -102,6 +108,7 @@ func (m *machine) Status() Status {
 		st.State = StateSealed
 		if m.barrier.IsOpen() {
 			st.State = StateUnsealed
+			st.ConfigWarning = configTrust(m.trust.Load()).warning()
 		}
 		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	default:

@@ -103,8 +103,12 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err := m.freshInTurn(ctx); err != nil {
 		return RekeyInfo{}, err
 	}
-	cfg := m.snapshot.Load().config
-	if err := checkCurrentShares(cfg, p.Current); err != nil {
+	s, err := m.decidingSnapshot()
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	cfg := s.config
+	if err := m.checkCurrentShares(s, p.Current); err != nil {
 		return RekeyInfo{}, err
 	}
 	unsealKey, held, err := holders.New(keys, p.Threshold, cfg.UUID)
@@ -112,15 +116,17 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 		return RekeyInfo{}, err
 	}
 	unsealKey.Clear() // from here on only the new holders together have it
-	r := holders.NewRekey(newNonce(), p.Rotate, held)
+	r := holders.NewRekey(newNonce(), p.Rotate, held, cfg)
 	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
 		data, err := r.Encode(k.Root, k.UUID)
-		return []store.Op{store.Create(barrier.KeyRekey, data)}, err
+		return []store.Op{store.Create(barrier.KeyRekey, data), store.Check(barrier.KeyConfig, s.configVersion)}, err
 	})
-	if errors.Is(err, store.ErrExists) {
+	switch {
+	case errors.Is(err, store.ErrExists):
 		return RekeyInfo{}, ErrRekeyUnderWay
-	}
-	if err != nil {
+	case errors.Is(err, store.ErrConflict):
+		return RekeyInfo{}, fmt.Errorf("%w: the holders were changed at the same time", ErrNoRekey)
+	case err != nil:
 		return RekeyInfo{}, err
 	}
 	m.verifying.Reset()
@@ -128,9 +134,10 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	return rekeyInfo(r, 0), nil
 }
 
-// checkCurrentShares checks the shares of the present holders, if there are
-// several.
-func checkCurrentShares(cfg *holders.Config, current [][]byte) error {
+// checkCurrentShares checks that shares of the present holders, if there are
+// several, make the unseal key in force.
+func (m *Rekeys) checkCurrentShares(s *snapshot, current [][]byte) error {
+	cfg := s.config
 	if cfg.Shares == 1 {
 		return nil
 	}
@@ -145,8 +152,8 @@ func checkCurrentShares(cfg *holders.Config, current [][]byte) error {
 			return err
 		}
 		if key != nil {
-			key.Clear()
-			return nil
+			defer key.Clear()
+			return m.provesCurrentKey(s, key)
 		}
 	}
 	return fmt.Errorf("%w: %d different current shares are needed", ErrBadShares, cfg.Threshold)
@@ -189,19 +196,25 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	if err := m.freshInTurn(ctx); err != nil {
 		return RekeyInfo{}, err
 	}
-	r, version, err := m.readRekey(ctx)
+	s, err := m.decidingSnapshot()
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	if r.Nonce != nonce {
+	r, version, err := m.readRekey(ctx)
+	switch {
+	case err != nil:
+		return RekeyInfo{}, err
+	case r.Nonce != nonce:
 		return RekeyInfo{}, ErrNoRekey
+	case !r.AppliesTo(s.config):
+		return RekeyInfo{}, barrier.Corrupt(barrier.KeyRekey, errOldRekey)
 	}
-	key, err := m.verifying.Add(&r.Holding, m.snapshot.Load().config.UUID, share)
+	key, err := m.verifying.Add(&r.Holding, s.config.UUID, share)
 	if err != nil || key == nil {
 		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
 	}
 	defer key.Clear()
-	if err := m.putInForce(ctx, r, version, key); err != nil {
+	if err := m.putInForce(ctx, s, r, version, key); err != nil {
 		return rekeyInfo(r, 0), err
 	}
 	done := rekeyInfo(r, r.Threshold)
@@ -209,17 +222,13 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	return done, nil
 }
 
+// errOldRekey: the record of another rekey than the one under way.
+var errOldRekey = errors.New("it replaces other holders than the present ones")
+
 // putInForce wraps the root key with the new unseal key, names the new holders
-// and ends the rekey, all in one transaction.
-func (m *Rekeys) putInForce(ctx context.Context, r *holders.Rekey, version store.Version, key *envelope.Key) error {
-	s := m.snapshot.Load()
-	next := *s.config
-	next.Holding = r.Holding
-	config, err := next.Encode()
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", barrier.KeyConfig, err)
-	}
-	ops := []store.Op{store.Delete(barrier.KeyRekey, version), store.Set(barrier.KeyConfig, config, s.configVersion)}
+// and ends the rekey, all in one transaction. s is from decidingSnapshot.
+func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, version store.Version, key *envelope.Key) error {
+	ops := []store.Op{store.Delete(barrier.KeyRekey, version)}
 	held, err := m.bootstrapKeyStore.Fingerprint(ctx)
 	if err != nil {
 		return err
@@ -232,12 +241,17 @@ func (m *Rekeys) putInForce(ctx context.Context, r *holders.Rekey, version store
 		}
 		ops = append(ops, retire...)
 	}
+	// rootOps name the new holders under a root key.
+	rootOps := func(root *envelope.Key) ([]store.Op, error) {
+		config, err := s.config.Rekeyed(r.Holding).Encode(root)
+		return append(ops[:len(ops):len(ops)],
+			store.Set(barrier.KeyConfig, config, s.configVersion),
+			store.Set(barrier.KeyRoot, sealRoot(key, s.config.UUID, root), s.rootVersion)), err
+	}
 	if r.Rotate {
-		err = m.replaceRoot(ctx, s, key, ops)
+		err = m.replaceRoot(ctx, s, rootOps)
 	} else {
-		err = m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
-			return append(ops[:len(ops):len(ops)], store.Set(barrier.KeyRoot, sealRoot(key, k.UUID, k.Root), s.rootVersion)), nil
-		})
+		err = m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) { return rootOps(k.Root) })
 	}
 	switch {
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):

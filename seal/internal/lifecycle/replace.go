@@ -29,9 +29,9 @@ const replaceLife = 15 * time.Minute
 // newStore is a store that this server has initialized.
 type newStore struct {
 	at       time.Time
-	by       string // uid of the principal
-	key      string // the first wrapped key, which names this init
-	config   *holders.Config
+	by       string          // uid of the principal
+	key      string          // the first wrapped key, which names this init
+	config   *holders.Config // as it is stored
 	versions []store.Version // of the operations of storeRecords.createOps
 }
 
@@ -45,7 +45,7 @@ func (i *Initializer) rememberInit(p InitParams, r *storeRecords, versions []sto
 // yet. ErrNotReplaceable.
 func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*pgp.PublicKey) (InitInfo, error) {
 	n := i.newStore
-	if n == nil || n.by != p.By || time.Since(n.at) > replaceLife || i.snapshot.Load().config.UUID != n.config.UUID ||
+	if n == nil || n.by != p.By || time.Since(n.at) > replaceLife || !i.snapshot.Load().config.SameRecord(n.config) ||
 		subtle.ConstantTimeCompare([]byte(n.key), []byte(p.Replace)) != 1 {
 		return InitInfo{}, ErrNotReplaceable
 	}

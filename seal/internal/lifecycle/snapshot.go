@@ -195,7 +195,8 @@ func (m *machine) stableSnapshot(ctx context.Context) (*snapshot, error) {
 	return s, err
 }
 
-// needsConfirmation reports whether s would drop the keys or report damage.
+// needsConfirmation reports whether s would drop the keys, report damage, or
+// change whether the config is trusted.
 func (m *machine) needsConfirmation(s *snapshot) bool {
 	if s.state == storageDamaged || s.state == storageEmpty {
 		return true
@@ -207,7 +208,7 @@ func (m *machine) needsConfirmation(s *snapshot) bool {
 	if err == nil {
 		m.barrier.Discard(revised)
 	}
-	return err != nil
+	return err != nil || m.trustOf(s) != configTrust(m.trust.Load())
 }
 
 // intentOps returns the operations that replace the intent of this snapshot, in

@@ -139,6 +139,8 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 		u.sealPending.Store(false)
 	}
 	u.log.Info("unsealed", zap.String("store", k.UUID))
+	u.noteUnseal(s)
+	u.addMAC(ctx)
 	return nil
 }
 
@@ -169,10 +171,9 @@ func (u *Unsealer) completeKeys(ctx context.Context, s *snapshot, k *barrier.Key
 	return u.recordUnsealed(ctx, s, k)
 }
 
-// openKeys decrypts the chain of keys with a verified unseal key.
-func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
-	id := s.config.UUID
-	plain, _, err := envelope.Open(unsealKey, rootPlace(id), s.root)
+// openRoot decrypts the root key. ErrCorrupt.
+func openRoot(s *snapshot, unsealKey *envelope.Key) (*envelope.Key, error) {
+	plain, _, err := envelope.Open(unsealKey, rootPlace(s.config.UUID), s.root)
 	if err != nil {
 		return nil, barrier.Corrupt(barrier.KeyRoot, err)
 	}
@@ -180,6 +181,16 @@ func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
 	root, err := envelope.KeyFromBytes(plain)
 	if err != nil {
 		return nil, barrier.Corrupt(barrier.KeyRoot, err)
+	}
+	return root, nil
+}
+
+// openKeys decrypts the chain of keys with a verified unseal key.
+func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
+	id := s.config.UUID
+	root, err := openRoot(s, unsealKey)
+	if err != nil {
+		return nil, err
 	}
 	ring, err := barrier.OpenKeyring(id, root, s.keyring)
 	if err != nil {

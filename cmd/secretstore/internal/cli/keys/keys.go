@@ -92,6 +92,9 @@ func attention(k wire.Keys) []string {
 			}
 		}
 	}
+	if k.ConfigWarning != "" {
+		needs = append(needs, base.OneLine(k.ConfigWarning))
+	}
 	if k.BootstrapKeyHeld {
 		needs = append(needs, "the storage keeps the bootstrap key, so anybody with a copy of the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
 	}

@@ -1,0 +1,161 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/hmac"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/holders"
+	"secretstore/store"
+)
+
+// The config record says how many holders must take part in a rekey. Anyone who
+// can write to the storage can change it, so decisions about keys are taken only
+// from one that carries a MAC under the root key, and whose generation is not
+// lower than one that this server has seen: the genuine record from before a
+// rekey decides nothing either. Reading and unsealing never depend on it.
+//
+// Earlier releases write no MAC. An unseal adds it to the very record that the
+// unseal key was combined under, unless this server has seen a record with one
+// before: then somebody has removed it.
+
+// configTrust says whether key decisions may be taken from the config record.
+type configTrust int32
+
+const (
+	configUnknown    configTrust = iota // sealed: it cannot be checked
+	configGenuine                       // the only one that decides
+	configAwaitsMAC                     // this server has unsealed under it and adds the MAC
+	configWithoutMAC                    // never had one, or somebody has removed it
+	configForged                        // the MAC is wrong
+	configOutdated                      // genuine, but from before a rekey that this server has seen
+)
+
+// mayShow reports whether the config may be shown as the way to unseal: while
+// sealed any may, because a wrong one does not unseal.
+func (t configTrust) mayShow() bool {
+	return t == configUnknown || t == configGenuine || t == configAwaitsMAC
+}
+
+// warning returns what status says; "" if all is well or not known.
+func (t configTrust) warning() string {
+	const what = "the holders of the unseal key cannot be changed, because " + barrier.KeyConfig + ", the record of who they are, "
+	switch t {
+	case configAwaitsMAC:
+		return what + "has no MAC yet and could not be written; this server keeps trying to add it"
+	case configWithoutMAC:
+		return what + "has lost its MAC: if a server of an earlier release has done a rekey, replace that server, and restart and unseal this one; " +
+			"otherwise somebody has changed the record: restore it from a backup"
+	case configForged:
+		return what + "has a wrong MAC: somebody has changed it; restore it from a backup"
+	case configOutdated:
+		return what + "is from before the last rekey: somebody has put an old one back; restore the newest from a backup"
+	}
+	return ""
+}
+
+// trustOf says whether key decisions may be taken from the config of s.
+func (m *machine) trustOf(s *snapshot) configTrust {
+	trust := configUnknown
+	if s.state != storagePresent {
+		return trust
+	}
+	_ = m.barrier.Use(func(k *barrier.Keys) error { // an error means sealed
+		switch s.config.Verify(k.Root) {
+		case holders.Genuine:
+			trust = configGenuine
+			if s.config.Generation < m.newestConfig.Load() {
+				trust = configOutdated
+			}
+		case holders.WithoutMAC:
+			trust = configWithoutMAC
+			if s.config.SameRecord(m.unsealedUnder.Load()) {
+				trust = configAwaitsMAC
+			}
+		default:
+			trust = configForged
+		}
+		return nil
+	})
+	return trust
+}
+
+// checkConfig notes whether key decisions may be taken from the config of the
+// current snapshot. The caller has the turn.
+func (m *machine) checkConfig() {
+	s := m.snapshot.Load()
+	trust := m.trustOf(s)
+	if trust == configGenuine {
+		m.newestConfig.Store(s.config.Generation)
+		m.unsealedUnder.Store(nil)
+	}
+	before := configTrust(m.trust.Swap(int32(trust)))
+	if warning := trust.warning(); trust != before && warning != "" && trust != configAwaitsMAC {
+		m.log.Error("the record of the holders is not to be trusted", zap.String("detail", warning))
+	}
+}
+
+// decidingSnapshot returns the current snapshot if key decisions may be taken
+// from its config. The caller has the turn, and a fresh snapshot. ErrSealed,
+// ErrConfigNotGenuine.
+func (m *machine) decidingSnapshot() (*snapshot, error) {
+	if err := m.barrier.Ready(); err != nil {
+		return nil, err
+	}
+	s := m.snapshot.Load()
+	if m.trustOf(s) != configGenuine {
+		return nil, ErrConfigNotGenuine
+	}
+	return s, nil
+}
+
+// provesCurrentKey checks that key is the unseal key in force: that it opens the
+// root record, and that this holds the root key in memory. ErrWrongKey,
+// ErrSealed.
+func (m *machine) provesCurrentKey(s *snapshot, key *envelope.Key) error {
+	root, err := openRoot(s, key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrWrongKey, err)
+	}
+	defer root.Clear()
+	return m.barrier.Use(func(k *barrier.Keys) error {
+		if !hmac.Equal(barrier.RootPin(k.UUID, root), k.RootPin()) {
+			return fmt.Errorf("%w: it opens another root key", ErrWrongKey)
+		}
+		return nil
+	})
+}
+
+// noteUnseal remembers the config that an unseal has just used, if the MAC is
+// still to be added. The caller has the turn.
+func (m *machine) noteUnseal(s *snapshot) {
+	if m.newestConfig.Load() == 0 {
+		m.unsealedUnder.Store(s.config)
+	}
+	m.checkConfig()
+}
+
+// addMAC adds the MAC to the config that an unseal has used. A failure is tried
+// again with the next snapshot. The caller has the turn.
+func (m *machine) addMAC(ctx context.Context) {
+	s := m.snapshot.Load()
+	if m.trustOf(s) != configAwaitsMAC {
+		return
+	}
+	next := *s.config
+	next.Generation = 1
+	err := m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+		data, err := next.Encode(k.Root)
+		return []store.Op{store.Set(barrier.KeyConfig, data, s.configVersion)}, err
+	})
+	if err != nil {
+		m.log.Warn("could not add a MAC to the record of the holders; will keep retrying", zap.Error(err))
+		return
+	}
+	m.log.Info("the record of the holders has a MAC now")
+	m.readAfterWrite(ctx)
+}
