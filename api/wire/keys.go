@@ -82,6 +82,12 @@ type Keys struct {
 	DamagedRecord string `json:"damaged_record,omitempty"`
 }
 
+// HolderName names a holder.
+type HolderName struct {
+	Fingerprint string `json:"fingerprint"` // as in KeyHolder
+	UserID      string `json:"user_id"`
+}
+
 // KeyHolder is one holder of the unseal key.
 type KeyHolder struct {
 	Fingerprint string `json:"fingerprint"` // lower-case hex, primary key

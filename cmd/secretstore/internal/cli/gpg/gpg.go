@@ -81,13 +81,17 @@ type Holder struct {
 	Program string
 }
 
+// ErrNoKey: gpg works, but has the private key of none of the holders.
+var ErrNoKey = errors.New("it has no private key of any holder")
+
 // Each decrypts the shares that this holder can decrypt, one at a time, and passes
-// them to use until it is done. It returns how many it decrypted. It is an error if
-// there were none; shares of other holders are not.
-func (h Holder) Each(ctx context.Context, keys []string, use func(share string) (done bool, err error)) (int, error) {
+// them and their indexes to use until it is done. It returns how many it decrypted.
+// It is an error if there were none (ErrNoKey if they belong to others); shares of
+// other holders beside one's own are not.
+func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share string) (done bool, err error)) (int, error) {
 	opened := 0
 	var failed error
-	for _, message := range keys {
+	for i, message := range keys {
 		share, err := gpgDecrypt(ctx, h.P, h.Program, message)
 		if ctx.Err() != nil {
 			return opened, ctx.Err()
@@ -103,7 +107,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(share string) 
 				"Somebody may have replaced the encrypted key by another message")
 		}
 		opened++
-		if done, err := use(share); done || err != nil {
+		if done, err := use(i, share); done || err != nil {
 			return opened, err
 		}
 	}
@@ -111,7 +115,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(share string) 
 	case opened > 0 || failed == nil:
 		return opened, nil
 	case errors.Is(failed, errNotMine):
-		failed = errors.New("gpg could not decrypt the unseal key: it has no private key of any holder")
+		failed = fmt.Errorf("gpg could not decrypt the unseal key: %w", ErrNoKey)
 	}
 	return 0, fmt.Errorf("%w; run this on the machine with the private key, or give the decrypted key with --key-file", failed)
 }

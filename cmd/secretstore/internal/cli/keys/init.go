@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,8 +62,9 @@ func initCommand(p *base.Process) *cobra.Command {
 			"--export: binary, armored or in base64. Any --threshold holders can unseal the store together, by\n" +
 			"default more than half of them.\n\n" +
 			"init then has the gpg on this machine decrypt the shares that it can, and unseals the store, because a\n" +
-			"store that nobody can unseal should be noticed while it is empty. If other holders are needed, use --wait\n" +
-			"and have each of them run secretstore unseal, or use --no-verify.\n\n" +
+			"store that nobody can unseal should be noticed while it is empty. If other holders are needed, the first\n" +
+			"line of the output begins with \"PENDING:\", the next ones say who must run secretstore unseal, and the exit\n" +
+			"status is 0. --wait waits for them. --json has \"pending\" instead.\n\n" +
 			"If the store cannot be unsealed, init offers to start over with other keys, as --replace does. Only the\n" +
 			"user who ran init can do that, on the same server, within 15 minutes, and before anybody has unsealed\n" +
 			"the store." + fleet.LongHelp,
@@ -105,18 +107,22 @@ func (i *initFlags) run(ctx context.Context, cmd *cobra.Command, f *fleet.Fleet,
 		if err != nil {
 			return err
 		}
-		var sealed error
+		var entered []int
+		var unverified error
 		if !i.noVerify {
-			sealed = verifyInit(ctx, f, gpg.Holder{P: f.P, Program: i.gpg}, res, req.Threshold, i.wait)
+			entered, unverified = verifyInit(ctx, f, gpg.Holder{P: f.P, Program: i.gpg}, res, req.Threshold, i.wait)
 		}
 		var next *wire.InitRequest
-		if sealed != nil && ctx.Err() == nil && !base.WantJSON(cmd) {
-			if next, err = i.holders.another(f.P, sealed); err != nil {
+		if unverified != nil && ctx.Err() == nil && !base.WantJSON(cmd) {
+			if next, err = i.holders.another(f.P, unverified); err != nil {
 				return err
 			}
 		}
 		if next == nil {
-			return errors.Join(finishInit(ctx, f, cmd, res, i.noVerify), sealed)
+			if errors.Is(unverified, gpg.ErrNoKey) {
+				unverified = nil // the holders are elsewhere
+			}
+			return errors.Join(finishInit(ctx, f, cmd, res, req.Threshold, entered), unverified)
 		}
 		req, req.Replace = *next, res.Keys[0]
 	}
@@ -242,35 +248,30 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// verifyInit unseals the new store. Its error says what remains to do.
-func verifyInit(ctx context.Context, f *fleet.Fleet, h gpg.Holder, res wire.InitResult, threshold int, wait bool) error {
+// verifyInit unseals the new store, or enters at least the shares that it can, and
+// returns the indexes of these. Its error is gpg.ErrNoKey if all holders are
+// elsewhere.
+func verifyInit(ctx context.Context, f *fleet.Fleet, h gpg.Holder, res wire.InitResult, threshold int, wait bool) (entered []int, err error) {
 	var mine []string
-	opened, err := h.Each(ctx, res.Keys, func(share string) (bool, error) {
-		mine = append(mine, share)
+	_, err = h.Each(ctx, res.Keys, func(i int, share string) (bool, error) {
+		entered, mine = append(entered, i), append(mine, share)
 		return enter(ctx, f, share)
 	})
-	failed := f.Failure()
+	if failed := f.Failure(); failed != nil {
+		err = failed
+	}
 	f.Look(ctx)
-	if f.Unsealed() {
-		return nil
-	}
-	if wait && ctx.Err() == nil {
+	switch {
+	case f.Unsealed():
+		return entered, nil
+	case wait && ctx.Err() == nil:
 		fmt.Fprintf(h.P.Stderr, "The store is initialized and still sealed: %d of %d shares entered. Waiting for the other holders, "+
-			"who run: secretstore unseal\n", opened, threshold)
-		return awaitHolders(ctx, f, mine)
+			"who run: secretstore unseal\n", len(entered), threshold)
+		return entered, awaitHolders(ctx, f, mine)
+	case err != nil:
+		return entered, fmt.Errorf("the store is initialized, but not verified: %w", err)
 	}
-	text := []string{fmt.Sprintf("the store is initialized, but not verified: %d of the %d shares that it takes are here", opened, threshold)}
-	if err != nil {
-		text = append(text, err.Error())
-	} else if failed != nil {
-		text = append(text, failed.Error())
-	}
-	text = append(text, "On the machines with the private keys, run: secretstore unseal\n"+
-		"Nothing is stored yet. If the keys are lost, start over within 15 minutes:\n"+
-		"  secretstore init --replace --pgp-key FILE\n"+
-		"or later, with the servers stopped:\n"+
-		"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE")
-	return errors.New(strings.Join(text, "\n"))
+	return entered, nil
 }
 
 // awaitHolders waits until other holders have unsealed the store. It enters its own
@@ -306,25 +307,58 @@ func forgotten(f *fleet.Fleet, entered int) bool {
 	return false
 }
 
-func finishInit(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, res wire.InitResult, noVerify bool) error {
+// finishInit prints the encrypted keys, and who else has to unseal the store.
+func finishInit(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, res wire.InitResult, threshold int, entered []int) error {
+	f.Look(ctx)
+	var wait pending
+	sentence := "The store is initialized and unsealed."
+	if !f.Unsealed() {
+		sentence = "The store is initialized and sealed."
+		wait = pending{
+			Text:    fmt.Sprintf("the store is initialized and sealed; %d of %d shares are entered", len(entered), threshold),
+			Missing: holdersBut(ctx, f, res.Fingerprints, entered),
+			more:    threshold - len(entered),
+			who:     "holders",
+			command: "secretstore unseal",
+			advice: "Nothing is stored yet. If the keys are lost, start over within 15 minutes:\n" +
+				"  secretstore init --replace --pgp-key FILE\n" +
+				"or later, with the servers stopped:\n" +
+				"  secretstore reinit --wipe --no-backup --storage URL --pgp-key FILE",
+		}
+	}
 	if !base.WantJSON(cmd) {
+		if text := wait.String(); text != "" {
+			fmt.Fprintln(f.P.Stdout, text)
+		}
 		for i, key := range res.Keys {
 			fmt.Fprintf(f.P.Stdout, "Unseal key for %s:\n%s\n", base.OneLine(res.Fingerprints[i]), base.OneLine(key))
 		}
 	}
-	f.Look(ctx)
-	sentence := "The store is initialized and unsealed."
-	if noVerify {
-		sentence = "The store is initialized and sealed. Next, on the machines with the private keys: secretstore unseal"
-	} else if !f.Unsealed() {
-		sentence = "The store is initialized and sealed."
-	}
 	return f.Show(cmd, sentence+" The server keeps the encrypted keys above.", func(s fleet.ServersPart) any {
 		return struct {
 			wire.InitResult
+			pending
 			fleet.ServersPart
-		}{res, s}
+		}{res, wait, s}
 	})
+}
+
+// holdersBut names the holders whose indexes are not in done. A server that does not
+// describe them leaves out their user ids.
+func holdersBut(ctx context.Context, f *fleet.Fleet, fingerprints []string, done []int) (names []wire.HolderName) {
+	described := make(map[string]string)
+	if m, err := f.Leader(); err == nil {
+		keys, _ := fleet.Ask(ctx, f, m.Client.Keys)
+		for _, h := range keys.Holders {
+			described[h.Fingerprint] = h.UserID
+		}
+	}
+	for i, fingerprint := range fingerprints {
+		if !slices.Contains(done, i) {
+			names = append(names, wire.HolderName{Fingerprint: fingerprint, UserID: described[fingerprint]})
+		}
+	}
+	return names
 }
 
 // majority is the default threshold: one holder, or more than half of several, so

@@ -146,7 +146,7 @@ func (k *rekeying) currentShares(ctx context.Context, h gpg.Holder, given []stri
 		return nil, err
 	}
 	all := given
-	_, err = h.Each(ctx, wrapped, func(share string) (bool, error) {
+	_, err = h.Each(ctx, wrapped, func(_ int, share string) (bool, error) {
 		all = append(all, share)
 		return len(all) >= need+len(given), nil // the given ones may be among them
 	})
@@ -173,7 +173,7 @@ func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) e
 				return err
 			}
 		}
-	} else if _, err := (gpg.Holder{P: p, Program: r.current.Program}).Each(ctx, k.state.Keys, func(share string) (bool, error) { return k.send(ctx, share) }); err != nil && !r.wait {
+	} else if _, err := (gpg.Holder{P: p, Program: r.current.Program}).Each(ctx, k.state.Keys, func(_ int, share string) (bool, error) { return k.send(ctx, share) }); err != nil && !r.wait {
 		return err
 	}
 	if k.state.Active && r.wait {

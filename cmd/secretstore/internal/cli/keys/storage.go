@@ -113,7 +113,7 @@ func (s *storage) open(ctx context.Context, given []string, h *gpg.Holder) (*sea
 		}
 		given = []string{share}
 	case h != nil && len(given) < s.info.Threshold:
-		_, failed = h.Each(ctx, s.info.Keys, func(share string) (bool, error) {
+		_, failed = h.Each(ctx, s.info.Keys, func(_ int, share string) (bool, error) {
 			if !slices.Contains(given, share) {
 				given = append(given, share)
 			}

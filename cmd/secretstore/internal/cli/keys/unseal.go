@@ -70,7 +70,7 @@ func printShares(ctx context.Context, h gpg.Holder, file string) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.Each(ctx, wrapped, func(share string) (bool, error) {
+	_, err = h.Each(ctx, wrapped, func(_ int, share string) (bool, error) {
 		_, err := fmt.Fprintln(h.P.Stdout, share)
 		return err != nil, err
 	})
@@ -117,7 +117,7 @@ func enterAll(ctx context.Context, f *fleet.Fleet, h gpg.Holder, given, wrapped 
 	if len(given) > 0 {
 		return nil
 	}
-	_, err := h.Each(ctx, wrapped, func(share string) (bool, error) { return enter(ctx, f, share) })
+	_, err := h.Each(ctx, wrapped, func(_ int, share string) (bool, error) { return enter(ctx, f, share) })
 	return err
 }
 
