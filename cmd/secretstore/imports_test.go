@@ -46,8 +46,8 @@ var mayImport = map[string][]string{
 	// The commands import each other downwards only.
 	commands + "/base":    {"acl", "api", "seal/pgp", "internal", "cmd/secretstore/internal/config"},
 	commands + "/gpg":     {commands + "/base"},
-	commands + "/fleet":   {"api", "cmd/secretstore/internal/config", commands + "/base"},
-	commands + "/keys":    {"acl", "api", "seal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
+	commands + "/fleet":   {"api", "internal", "cmd/secretstore/internal/config", commands + "/base"},
+	commands + "/keys":    {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
 	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},
 	commands + "/tasks":   {"acl", "api", "cmd/secretstore/internal/deliver", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/supervise", commands + "/base"},
 	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base"},
