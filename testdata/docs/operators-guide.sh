@@ -26,5 +26,12 @@ after_block() {
     6) # the backup of reinit --wipe has this form, too
         secretstore export --pgp-key alice.pub -o BACKUP
         ;;
+    7) # a store of several holders, and no server
+        rm ~/.local/state/secretstore/known-stores
+        serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
+        secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub
+        printf %s pw | secretstore put team/key
+        stop_servers
+        ;;
     esac
 }
