@@ -52,6 +52,7 @@ func TestEachDecisionHasOneAuditLine(t *testing.T) {
 		{req{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root"}, 400, "root", "", "full", "dcos:superuser", "refused", "rekey"},
 		{req{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=x", uid: "root"}, 404, "root", "", "full", "dcos:superuser", "refused", "rekey.cancel"},
 		{req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rekey.show"},
+		{req{method: "GET", path: "/secrets/v1/rekey/default/recipients", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rekey.recipients"},
 		{req{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root"}, 400, "root", "", "full", "dcos:superuser", "refused", "rekey.verify"},
 		{req{method: "PUT", path: "/secrets/v1/rotate/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rotate"},
 		{req{method: "GET", path: "/secrets/v1/rotate/default", uid: "root"}, 200, "root", "", "full", "dcos:superuser", "allowed", "rotate.show"},

@@ -74,6 +74,10 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 		len(begun.Fingerprints) != 1 || begun.Progress != 0 || time.Since(begun.Started).Abs() > time.Hour || begun.Started.Nanosecond() != 0 {
 		t.Errorf("%+v", begun)
 	}
+	if len(begun.Recipients) != 1 || !begun.Recipients[0].Self || len(begun.LeftOut) != 0 {
+		t.Errorf("the new root key is for this server alone: %+v", begun)
+	}
+	begun.Recipients = nil
 	_, err = root.StartRekey(ctx, ask)
 	wantIs(t, "second rekey", err, client.ErrExists)
 	if shown, err := root.RekeyStatus(ctx); err != nil || !cmp.Equal(shown, begun) {

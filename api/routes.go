@@ -78,6 +78,8 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "rekey.verify", method: http.MethodPut, path: "/rekey/{store}/verify", op: acl.Administer, unsealed: true,
 			effect: "the share was accepted: GET /secrets/v1/rekey/default says whether the rekey is done", body: document(smallBody),
 			malformed: admin.BadVerify, run: administer(h.change, h.keys.VerifyRekey)},
+		{name: "rekey.recipients", method: http.MethodGet, path: "/rekey/{store}/recipients", op: acl.Administer, unsealed: true,
+			run: show(h.store, h.keys.ShowRecipients)},
 		{name: "rotate.show", method: http.MethodGet, path: "/rotate/{store}", op: acl.Administer, unsealed: true, run: show(h.store, h.keys.ShowRotation)},
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true,
 			effect: "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation", run: administer(h.change, h.keys.Rotate)},

@@ -316,11 +316,8 @@ func TestOtherServersPickUpANewRootKey(t *testing.T) {
 	if _, err := other.Unseal(ctx, []byte(key)); err != nil {
 		t.Fatal(err)
 	}
-	info, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.VerifyRekey(ctx, info.Nonce, []byte(sharesOf(t, info.Keys)[0])); err != nil {
+	awaitRecipients(t, a, 2)
+	if _, _, err := rotateRoot(t, a, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := other.Create(ctx, path(t, "a"), text("v")); err != nil {

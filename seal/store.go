@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/feed"
+	"secretstore/seal/internal/handover"
 	"secretstore/seal/internal/lifecycle"
 	"secretstore/seal/internal/names"
 	"secretstore/seal/internal/records"
@@ -34,6 +36,13 @@ type Options struct {
 	MaxSecretSize int64
 	// KeepVersions is how many earlier values of each secret are kept.
 	KeepVersions int
+	// Self is this server, as it announces itself to others that share the storage;
+	// without an ID it gets a random one.
+	Self Server
+	// Nodes returns the servers that announce themselves to people, in the storage
+	// but not through this package; nil if none do. One that does not also announce
+	// itself to other servers is of a release that cannot take part in a handover.
+	Nodes func(context.Context) ([]Server, error)
 	// GenerateKey makes the bootstrap key. Nil makes a new RSA-4096 key, as every
 	// command does; tests that open many stores give one that takes no time.
 	GenerateKey func() (*pgp.PrivateKey, error)
@@ -122,6 +131,7 @@ func newStore(o Options, offline bool) (*Store, error) {
 	}
 	s.Lifecycle = lifecycle.New(lifecycle.Config{
 		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
+		Self: selfOf(o), Nodes: o.Nodes,
 		KeyringChanged: func() { rotation.Wake(s.Rotation) },
 	})
 	s.Rotation = rotation.New(rotation.Config{
@@ -130,6 +140,20 @@ func newStore(o Options, offline bool) (*Store, error) {
 		TakeFreshTurn: func(ctx context.Context) (func(), error) { return lifecycle.TakeFreshTurn(ctx, s.Lifecycle) },
 	})
 	return s, nil
+}
+
+// selfOf returns this server as it is announced.
+func selfOf(o Options) lifecycle.Server {
+	self := o.Self
+	if self.ID == "" {
+		var id [16]byte
+		rand.Read(id[:]) // never fails
+		self.ID = hex.EncodeToString(id[:])
+	}
+	if !handover.ValidName(self.Name) {
+		self.Name = "unknown"
+	}
+	return self
 }
 
 func bootstrapKeyStore(o Options) bootstrapkey.Store {
@@ -149,6 +173,7 @@ func (s *Store) start(ctx context.Context) {
 	s.owned.Go(lifecycle.Follow(ctx, s.Lifecycle))
 	s.owned.Go(feed.Follow(ctx, s.Feed))
 	for _, run := range []func(context.Context){
+		func(ctx context.Context) { lifecycle.Announce(ctx, s.Lifecycle) },
 		s.collector.RunBlobs, s.collector.RunExpiry, s.cleanup.Run,
 		func(ctx context.Context) { rotation.Run(ctx, s.Rotation) },
 		func(ctx context.Context) { uses.Run(ctx, s.Uses, s.log) },

@@ -42,6 +42,10 @@ type (
 	RekeyParams  = lifecycle.RekeyParams
 	RekeyInfo    = lifecycle.RekeyInfo
 	Holder       = holders.Holder
+	Server       = lifecycle.Server
+	Peer         = lifecycle.Peer
+	Peers        = lifecycle.Peers
+	LeftOutError = lifecycle.LeftOutError
 	RotationInfo = rotation.Info
 )
 

@@ -13,7 +13,8 @@ import (
 // RekeyStatus and RotationStatus do.
 
 // StartRekey makes a new unseal key for new holders. The present one stays in
-// force until they have verified it. ErrExists if a rekey is under way.
+// force until they have verified it. ErrExists if a rekey is under way, or if a new
+// root key would not reach all live servers.
 func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Rekey, error) {
 	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey")}, r)
 }
@@ -22,6 +23,11 @@ func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Reke
 // rest empty, if none is.
 func (c *Client) RekeyStatus(ctx context.Context) (wire.Rekey, error) {
 	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rekey")}, nil)
+}
+
+// Recipients returns the live servers, by whether a new root key would reach them.
+func (c *Client) Recipients(ctx context.Context) (wire.Recipients, error) {
+	return doJSON[wire.Recipients](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rekey") + "/recipients"}, nil)
 }
 
 // VerifyRekey sends one share of the new key, as gpg prints it. Active is false

@@ -12,6 +12,9 @@ type RekeyRequest struct {
 	Current []Share `json:"current,omitempty"`
 	// Rotate also makes a new root key and rotates all records.
 	Rotate bool `json:"rotate,omitzero"`
+	// LeaveOut lets live servers seal that a new root key does not reach; without
+	// it they are a 409.
+	LeaveOut bool `json:"leave_out,omitzero"`
 }
 
 // Rekey is the state of a rekey: the answer to GET and PUT /rekey, and to PUT
@@ -29,6 +32,29 @@ type Rekey struct {
 	Started  time.Time `json:"started"`
 	Progress int       `json:"progress"` // shares verified so far
 	Active   bool      `json:"active"`
+	// Recipients are the servers that the new root key reaches, and LeftOut those
+	// that seal: in the answer that starts a rekey with a rotation, and in the one
+	// that puts it in force.
+	Recipients []Peer `json:"recipients,omitempty"`
+	LeftOut    []Peer `json:"left_out,omitempty"`
+}
+
+// Recipients is the answer to GET /rekey/{store}/recipients: the live servers, by
+// what a new root key would mean to them. All are empty where no other server can
+// have the storage.
+type Recipients struct {
+	Recipients []Peer `json:"recipients"` // it reaches them
+	LeftOut    []Peer `json:"left_out"`   // they would seal
+	Sealed     []Peer `json:"sealed"`     // they are unsealed with the new unseal key
+}
+
+// Peer is a live server of the store. Its name is verified only among the
+// recipients.
+type Peer struct {
+	ID      string `json:"id"`   // as in Node
+	Name    string `json:"name"` // of the host, with its addresses
+	Self    bool   `json:"self,omitzero"`
+	Problem string `json:"problem,omitempty"` // why it is left out
 }
 
 // NoRekey is the answer to GET /rekey if none is under way.

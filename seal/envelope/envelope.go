@@ -45,10 +45,12 @@ const (
 	KindSecret  Kind = 3 // a secret's record
 	KindPiece   Kind = 4 // a piece of a large value
 	KindBlob    Kind = 5 // the parent of the pieces; names the secret that owns them
-	// KindHandover is the next root key, sealed for servers that hold the
-	// previous one.
-	KindHandover Kind = 6
-	KindDeleted  Kind = 7 // a deleted secret, which can be undeleted
+	// 6 was the next root key under the last one alone. It is neither written
+	// nor opened: the storage's past would hand over every root key.
+	KindDeleted Kind = 7 // a deleted secret, which can be undeleted
+	// KindHandover is the next root key, for servers that have the last one and
+	// have announced a key of their own; see package handover.
+	KindHandover Kind = 8
 )
 
 const (

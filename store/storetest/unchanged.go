@@ -22,6 +22,12 @@ func CheckUnchanged(t testing.TB, b store.Backend) store.Backend {
 			t.Error(err)
 		}
 	})
+	if a, ok := b.(store.Announcer); ok {
+		return struct {
+			*recorder
+			store.Announcer
+		}{r, a}
+	}
 	return r
 }
 

@@ -15,7 +15,7 @@ import (
 
 // The texts of the 400 for a malformed document.
 const (
-	BadRekey  = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false}, the last two where needed`
+	BadRekey  = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false,"leave_out":false}, the last three where needed`
 	BadVerify = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
 	BadCancel = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
 )
@@ -45,7 +45,27 @@ func rekeyOf(info seal.RekeyInfo) wire.Rekey {
 	return wire.Rekey{
 		Nonce: info.Nonce, Shares: info.Shares, Threshold: info.Threshold, Keys: notNil(info.Keys), Fingerprints: notNil(info.Fingerprints),
 		Rotate: info.Rotate, Started: info.Started.UTC().Truncate(time.Second), Progress: info.Progress, Active: info.Active,
+		Recipients: recipientsOf(info.Peers).Recipients, LeftOut: recipientsOf(info.Peers).LeftOut,
 	}
+}
+
+// ShowRecipients answers with the live servers, by whether a new root key would
+// reach them.
+func (h *Keys) ShowRecipients(ctx context.Context, _ Caller) (wire.Recipients, error) {
+	peers, err := h.Store.Peers(ctx)
+	return recipientsOf(peers), err
+}
+
+func recipientsOf(p seal.Peers) wire.Recipients {
+	return wire.Recipients{Recipients: peersOf(p.Recipients), LeftOut: peersOf(p.LeftOut), Sealed: peersOf(p.Sealed)}
+}
+
+func peersOf(peers []seal.Peer) []wire.Peer {
+	all := make([]wire.Peer, 0, len(peers))
+	for _, p := range peers {
+		all = append(all, wire.Peer{ID: p.ID, Name: p.Name, Self: p.Self, Problem: p.Problem})
+	}
+	return all
 }
 
 // StartRekey starts a rekey.
@@ -58,7 +78,7 @@ func (h *Keys) StartRekey(ctx context.Context, _ Caller, req wire.RekeyRequest) 
 	}()
 	info, err := h.Store.StartRekey(ctx, seal.RekeyParams{
 		InitParams: seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys},
-		Current:    current, Rotate: req.Rotate,
+		Current:    current, Rotate: req.Rotate, LeaveOut: req.LeaveOut,
 	})
 	return rekeyOf(info), wrongShare(err, textBadCurrent)
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 
 	"secretstore/acl"
 	"secretstore/seal"
@@ -133,6 +134,10 @@ func Of(err error) *Problem {
 	if errors.As(err, &key) {
 		return BadRequest(key.Error())
 	}
+	var leftOut *seal.LeftOutError
+	if errors.As(err, &leftOut) {
+		return &Problem{Status: http.StatusConflict, Text: leftOutText(leftOut), Cause: err}
+	}
 	var damaged *seal.DamagedRecord
 	if errors.As(err, &damaged) {
 		return &Problem{Status: http.StatusInternalServerError, Failed: true, Cause: err,
@@ -146,6 +151,23 @@ func Of(err error) *Problem {
 		}
 	}
 	return Internal(err)
+}
+
+// maxNamed is how many servers a text names.
+const maxNamed = 8
+
+// leftOutText names the servers that a new root key would not reach. Their names
+// are printable ASCII of limited length.
+func leftOutText(e *seal.LeftOutError) string {
+	var named []string
+	for _, p := range e.LeftOut[:min(len(e.LeftOut), maxNamed)] {
+		named = append(named, fmt.Sprintf("%s, id %s: %s", p.Name, p.ID, p.Problem))
+	}
+	if more := len(e.LeftOut) - maxNamed; more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("the new root key would not reach %d of the live servers, which would seal (%s): stop or update them and try again, "+
+		"or leave them out with leave_out; GET /secrets/v1/rekey/default/recipients lists all", len(e.LeftOut), strings.Join(named, "; "))
 }
 
 // answers is searched from the top: ErrOutcomeUnknown and ErrTaskTermAhead are
@@ -177,6 +199,8 @@ var answers = []struct {
 	{seal.ErrNoRekey, *NotFound("no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce")},
 	{seal.ErrConfigNotGenuine, conflict("the record of who holds the unseal key (stores/default/config) is not genuine, so no key is changed: " +
 		"`secretstore status` says why and what to do; secrets can still be read and written, and the store unsealed")},
+	{store.ErrTooManyAnnouncements, conflict("too many servers announce themselves below peers in the storage, so that some would be overlooked: " +
+		"remove those that others have put there")},
 	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
 	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
 	{seal.ErrTaskTerm, *Unauthorized(NoToken)},

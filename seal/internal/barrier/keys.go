@@ -7,6 +7,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/handover"
 	"secretstore/store"
 )
 
@@ -16,6 +17,9 @@ type Keys struct {
 	UUID string // of the store
 	Root *envelope.Key
 	Ring *Keyring
+	// Handover is what a new root key is handed over to; see package handover.
+	// Each root key has another.
+	Handover *handover.Key
 	// LastSeal is the id of the last seal at the time when the keys were opened;
 	// see package lifecycle.
 	LastSeal string
@@ -37,13 +41,14 @@ func NewKeys(uuid string, root *envelope.Key, ring *Keyring) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keys{UUID: uuid, Root: root, Ring: ring, locator: locator}, nil
+	return &Keys{UUID: uuid, Root: root, Ring: ring, Handover: handover.NewKey(), locator: locator}, nil
 }
 
 // Clear overwrites the keys, best effort.
 func (k *Keys) Clear() {
 	k.Root.Clear()
 	k.Ring.Clear()
+	k.Handover.Clear()
 	k.locator.clear()
 }
 
@@ -60,6 +65,9 @@ func (k *Keys) clearExcept(kept *Keys) {
 		if !inUse[key] {
 			key.Clear()
 		}
+	}
+	if kept == nil || kept.Handover != k.Handover {
+		k.Handover.Clear()
 	}
 }
 

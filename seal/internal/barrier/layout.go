@@ -19,7 +19,7 @@ import (
 //	stores/default/keyring            envelope: the keyring under the root key
 //	stores/default/seal               the seal intent
 //	stores/default/rekey              a rekey that its holders have not verified yet
-//	stores/default/handover           envelope: the next root key under the last, for a minute
+//	stores/default/handover           envelope: the next root key for the other unsealed servers, for a minute
 //	stores/default/rotation           the progress of the re-encryption
 //	stores/default/secrets/XX/F       a folder: its encrypted path
 //	stores/default/secrets/XX/F/N     a secret: envelope of its payload

@@ -20,6 +20,8 @@ type Rekey struct {
 	Nonce   string    `json:"nonce"`
 	Started time.Time `json:"started"`
 	Rotate  bool      `json:"rotate"`
+	// LeaveOut permits that a new root key does not reach all live servers.
+	LeaveOut bool `json:"leave_out,omitzero"`
 	Holding
 	// Replaces is the generation of the config that it replaces: put back after
 	// another rekey, the record is worth nothing. Earlier releases leave it out;

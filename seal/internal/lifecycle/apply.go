@@ -69,6 +69,7 @@ func (m *machine) updateKeys(s *snapshot) (reason string) {
 	if revised != seen {
 		m.pin = revised.RootPin()
 		m.barrier.Revise(seen, revised)
+		m.noteKeys()
 	}
 	return ""
 }
@@ -81,26 +82,31 @@ func (m *machine) keysAsOf(s *snapshot) (seen, revised *barrier.Keys, err error)
 	}
 	err = m.barrier.Use(func(k *barrier.Keys) (err error) {
 		seen = k
-		revised, err = revise(k, s)
+		revised, err = revise(k, m.self.ID, s)
 		return err
 	})
 	return seen, revised, err
 }
 
 // revise returns k with the versions, the keyring and the root key that other
-// servers have written since.
-func revise(k *barrier.Keys, s *snapshot) (*barrier.Keys, error) {
+// servers have written since. self is the id of this server.
+func revise(k *barrier.Keys, self string, s *snapshot) (*barrier.Keys, error) {
 	genuine := s.intent.unsealedUnder(k.UUID, k.Root)
 	if genuine && k.IntentVersion == s.intentVersion && k.KeyringVersion == s.keyringVersion {
 		return k, nil
 	}
 	next := *k
 	if !genuine {
-		handedOver, err := acceptHandover(k, s)
-		if err != nil && !s.intent.Sealed {
+		handedOver, err := acceptHandover(k, self, s)
+		switch {
+		case s.intent.Sealed && err != nil:
+			return nil, errors.New("the store was sealed")
+		case errors.Is(err, errNotHandedOver):
+			return nil, err
+		case err != nil:
 			return nil, errors.New("the store is unsealed under another root key: it was replaced while this server was away, or the record is forged")
 		}
-		if err != nil || !s.intent.unsealedUnder(k.UUID, handedOver.Root) {
+		if !s.intent.unsealedUnder(k.UUID, handedOver.Root) {
 			return nil, errors.New("the store was sealed")
 		}
 		next = *handedOver

@@ -2,49 +2,47 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/handover"
 	"secretstore/store"
 )
 
-// A new root key must reach the other unsealed servers, which know only the
-// last one: the handover record has it for them, encrypted under the last root
-// key, for handoverLife. Anyone who has the last root key and reads the storage
-// in that time learns the new one; they could read everything a moment before,
-// and the documentation says so. A server that was away for longer is sealed
-// when it returns. On an exclusive backend there is no other server, and no
-// handover.
+// A new root key must reach the other unsealed servers: the handover record has it
+// for them for handoverLife, encrypted to keys that exist only in their memory. A
+// server that is not among the recipients seals: it was unsealed, or connected
+// again, while the root key was replaced, or was left out on purpose. On an
+// exclusive backend there is no other server, and no handover.
 
 // handoverLife is how long the record stays.
 const handoverLife = time.Minute
 
-func handoverPlace(store string) envelope.Place {
-	return envelope.Place{Store: store, Kind: envelope.KindHandover, Path: barrier.KeyHandover}
-}
-
 // handoverOps returns the operation that leaves the next root key for the other
-// servers, if there can be any.
-func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key) []store.Op {
-	if m.barrier.Exclusive() {
-		return nil
+// servers, if there can be any. Those that are not among the recipients learn from
+// it that the new root key is genuine.
+func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key, to []handover.Recipient) ([]store.Op, error) {
+	if m.announcer() == nil {
+		return nil, nil
 	}
-	plain := next.Bytes()
-	defer clear(plain)
-	data := envelope.Seal(k.Root, handoverPlace(k.UUID), envelope.Header{Kind: envelope.KindHandover, ID: envelope.NewID()}, plain)
+	data, err := handover.Seal(k.UUID, k.Root, next, to)
+	if err != nil {
+		return nil, err
+	}
 	if s.handover == nil {
-		return []store.Op{store.Create(barrier.KeyHandover, data)}
+		return []store.Op{store.Create(barrier.KeyHandover, data)}, nil
 	}
-	return []store.Op{store.Set(barrier.KeyHandover, data, s.handoverVersion)}
+	return []store.Op{store.Set(barrier.KeyHandover, data, s.handoverVersion)}, nil
 }
 
 // replaceRoot makes a new root key and commits what rootOps returns for it,
 // together with the keyring (with a new term) and the intent under it. The
 // caller has the turn.
-func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, rootOps func(root *envelope.Key) ([]store.Op, error)) error {
+func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Recipient, rootOps func(root *envelope.Key) ([]store.Op, error)) error {
 	var seen, fresh *barrier.Keys
 	var ops []store.Op
 	err := m.barrier.Use(func(k *barrier.Keys) error {
@@ -53,7 +51,7 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, rootOps func(root
 			return err
 		}
 		next := *k
-		next.Root, next.Ring = envelope.NewKey(), ring
+		next.Root, next.Ring, next.Handover = envelope.NewKey(), ring, handover.NewKey()
 		seen, fresh = k, &next
 		keyring, err := ring.Seal(next.Root, k.UUID)
 		if err != nil {
@@ -62,7 +60,11 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, rootOps func(root
 		if ops, err = rootOps(next.Root); err != nil {
 			return err
 		}
-		ops = append(ops, m.handoverOps(s, k, next.Root)...)
+		left, err := m.handoverOps(s, k, next.Root, to)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, left...)
 		ops = append(ops,
 			store.Set(barrier.KeyKeyring, keyring, k.KeyringVersion),
 			store.Set(barrier.KeyIntent, unsealedIntent(k.LastSeal, k.UUID, next.Root).encode(), k.IntentVersion))
@@ -78,28 +80,34 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, rootOps func(root
 	fresh.KeyringVersion, fresh.IntentVersion = versions[len(versions)-2], versions[len(versions)-1]
 	m.pin = fresh.RootPin()
 	m.barrier.Revise(seen, fresh)
+	m.noteKeys()
 	m.keyringChanged()
 	return nil
 }
 
-// acceptHandover returns the keys under the root key that was handed over, or
-// an error if there is none for this server.
-func acceptHandover(k *barrier.Keys, s *snapshot) (*barrier.Keys, error) {
+// errNotHandedOver: there is a genuine new root key, but not for this server.
+var errNotHandedOver = errors.New("the root key was replaced, and the new one was not handed over to this server: it was unsealed or " +
+	"connected again at that time, or was left out; restart it, and unseal it with the new unseal key")
+
+// acceptHandover returns the keys under the root key that was handed over to the
+// server self, or an error if there is none. errNotHandedOver.
+func acceptHandover(k *barrier.Keys, self string, s *snapshot) (*barrier.Keys, error) {
 	if s.handover == nil {
 		return nil, barrier.ErrSealed
 	}
-	plain, _, err := envelope.Open(k.Root, handoverPlace(k.UUID), s.handover)
+	root, err := handover.Open(k.UUID, self, k.Root, k.Handover, s.handover)
+	if errors.Is(err, handover.ErrNotForUs) {
+		return nil, errNotHandedOver
+	}
 	if err != nil {
 		return nil, barrier.Corrupt(barrier.KeyHandover, err)
 	}
-	defer clear(plain)
 	next := *k
-	if next.Root, err = envelope.KeyFromBytes(plain); err != nil {
-		return nil, barrier.Corrupt(barrier.KeyHandover, err)
-	}
+	next.Root = root
 	if next.Ring, err = barrier.OpenKeyring(k.UUID, next.Root, s.keyring); err != nil {
 		return nil, err
 	}
+	next.Handover = handover.NewKey()
 	return &next, nil
 }
 

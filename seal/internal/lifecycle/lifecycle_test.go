@@ -123,8 +123,6 @@ func TestSharesThatWaitTooLongAreForgotten(t *testing.T) {
 	})
 }
 
-// TestHandoverRecordIsRemovedAWhileAfterItWasSeen: until then it shows the new root
-// key to those who have the last one.
 func TestHandoverRecordIsRemovedAWhileAfterItWasSeen(t *testing.T) {
 	b := memory.New()
 	l, key := initialized(t, b)

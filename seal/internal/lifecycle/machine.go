@@ -24,7 +24,13 @@ type Config struct {
 	// KeyringChanged is called after this server has written a new keyring. It
 	// must not block.
 	KeyringChanged func()
-	Log            *zap.Logger
+	// Self is this server, as it announces itself to the others.
+	Self Server
+	// Nodes returns the servers that announce themselves to people; nil if none
+	// do. A server that the others do not see, but people do, runs an older
+	// release.
+	Nodes func(context.Context) ([]Server, error)
+	Log   *zap.Logger
 }
 
 // Lifecycle is the life cycle of one store, as this server sees it. Its methods
@@ -45,13 +51,17 @@ func New(c Config) *Lifecycle {
 		bootstrap:         c.Bootstrap,
 		bootstrapKeyStore: c.BootstrapKeyStore,
 		keyringChanged:    c.KeyringChanged,
+		self:              c.Self,
+		nodes:             c.Nodes,
 		log:               c.Log,
 		turn:              make(chan struct{}, 1),
 		wake:              make(chan struct{}, 1),
+		keysMoved:         make(chan struct{}, 1),
 	}
 	m.unsealer = &Unsealer{machine: m}
 	m.initializer = &Initializer{machine: m}
 	m.snapshot.Store(&snapshot{state: storageUnknown, detail: "the storage has not answered yet"})
+	c.Barrier.OnDrop(m.noteKeys)
 	c.Barrier.SetHooks(barrier.Hooks{Refresh: m.refresh, WhyNoKeys: m.ready})
 	return &Lifecycle{m, m.initializer, m.unsealer, &Rekeys{machine: m}}
 }
@@ -63,6 +73,8 @@ type machine struct {
 	bootstrap         bool
 	bootstrapKeyStore bootstrapkey.Store
 	keyringChanged    func()
+	self              Server
+	nodes             func(context.Context) ([]Server, error)
 	log               *zap.Logger
 	unsealer          *Unsealer
 	initializer       *Initializer
@@ -92,7 +104,8 @@ type machine struct {
 	unsealing holders.ShareCollector // shares of the unseal key
 	verifying holders.ShareCollector // shares of the next one, in a rekey
 
-	wake chan struct{} // asks follow for a refresh; capacity 1
+	wake      chan struct{} // asks follow for a refresh; capacity 1
+	keysMoved chan struct{} // asks Announce to look at the keys; capacity 1
 }
 
 // Status returns the seal status of this server, without I/O.

@@ -11,6 +11,7 @@ import (
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/handover"
 	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
@@ -34,6 +35,9 @@ type RekeyParams struct {
 	// Rotate also makes a new root key, and rotates all records to a new data
 	// key: for a key that was stolen, or a holder who left.
 	Rotate bool
+	// LeaveOut: with Rotate, live servers that the new root key does not reach
+	// may seal.
+	LeaveOut bool
 }
 
 // RekeyInfo is the state of a rekey.
@@ -47,6 +51,9 @@ type RekeyInfo struct {
 	Started      time.Time
 	Keys         []string // as in InitInfo, for the new holders
 	Fingerprints []string
+	// Peers are the live servers by whether the new root key reaches them, when a
+	// rotation begins and when it is put in force.
+	Peers Peers
 }
 
 func rekeyInfo(r *holders.Rekey, progress int) RekeyInfo {
@@ -90,9 +97,13 @@ func (m *Rekeys) readRekey(ctx context.Context) (r *holders.Rekey, version store
 
 // StartRekey makes a new unseal key and stores its wrapped shares. The present
 // key stays in force. ErrRekeyUnderWay, ErrBadShares, ErrWrongKey, ErrBadKey,
-// ErrSealed, *pgp.KeyError.
+// ErrSealed, *LeftOutError, *pgp.KeyError.
 func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, error) {
 	keys, err := p.parse()
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	peers, _, err := m.checkPeers(ctx, p.Rotate, p.LeaveOut)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
@@ -117,6 +128,7 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	}
 	unsealKey.Clear() // from here on only the new holders together have it
 	r := holders.NewRekey(newNonce(), p.Rotate, held, cfg)
+	r.LeaveOut = p.LeaveOut
 	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
 		data, err := r.Encode(k.Root, k.UUID)
 		return []store.Op{store.Create(barrier.KeyRekey, data), store.Check(barrier.KeyConfig, s.configVersion)}, err
@@ -131,7 +143,9 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	}
 	m.verifying.Reset()
 	m.log.Info("a rekey has begun", zap.Strings("pgp_fingerprints", r.Fingerprints), zap.Bool("rotate", r.Rotate))
-	return rekeyInfo(r, 0), nil
+	begun := rekeyInfo(r, 0)
+	begun.Peers = peers
+	return begun, nil
 }
 
 // checkCurrentShares checks that shares of the present holders, if there are
@@ -187,7 +201,7 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 
 // VerifyRekey takes one share of the new key from a holder who could decrypt
 // it. With enough of them the new key is in force, and Active is false.
-// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed.
+// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed, *LeftOutError.
 func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
 	if err := m.takeTurn(ctx); err != nil {
 		return RekeyInfo{}, err
@@ -209,16 +223,21 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	case !r.AppliesTo(s.config):
 		return RekeyInfo{}, barrier.Corrupt(barrier.KeyRekey, errOldRekey)
 	}
+	// Before the share is taken: it must not be lost with the refusal.
+	peers, recipients, err := m.checkPeers(ctx, r.Rotate, r.LeaveOut)
+	if err != nil {
+		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
+	}
 	key, err := m.verifying.Add(&r.Holding, s.config.UUID, share)
 	if err != nil || key == nil {
 		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
 	}
 	defer key.Clear()
-	if err := m.putInForce(ctx, s, r, version, key); err != nil {
+	if err := m.putInForce(ctx, s, r, version, key, recipients); err != nil {
 		return rekeyInfo(r, 0), err
 	}
 	done := rekeyInfo(r, r.Threshold)
-	done.Active = false
+	done.Active, done.Peers = false, peers
 	return done, nil
 }
 
@@ -227,7 +246,7 @@ var errOldRekey = errors.New("it replaces other holders than the present ones")
 
 // putInForce wraps the root key with the new unseal key, names the new holders
 // and ends the rekey, all in one transaction. s is from decidingSnapshot.
-func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, version store.Version, key *envelope.Key) error {
+func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, version store.Version, key *envelope.Key, to []handover.Recipient) error {
 	ops := []store.Op{store.Delete(barrier.KeyRekey, version)}
 	held, err := m.bootstrapKeyStore.Fingerprint(ctx)
 	if err != nil {
@@ -249,7 +268,7 @@ func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, 
 			store.Set(barrier.KeyRoot, sealRoot(key, s.config.UUID, root), s.rootVersion)), err
 	}
 	if r.Rotate {
-		err = m.replaceRoot(ctx, s, rootOps)
+		err = m.replaceRoot(ctx, s, to, rootOps)
 	} else {
 		err = m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) { return rootOps(k.Root) })
 	}

@@ -134,6 +134,7 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	if !u.barrier.Install(k, drops) {
 		return barrier.ErrSealed // sealed again meanwhile
 	}
+	u.noteKeys()
 	u.pin = pin
 	if why == byOperator {
 		u.sealPending.Store(false)

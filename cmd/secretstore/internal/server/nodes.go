@@ -102,6 +102,29 @@ func (s *Server) newNodes() *nodes {
 	return n
 }
 
+// server returns this server as it announces itself to the others.
+func (n *nodes) server() seal.Server { return serverOf(n.id, n.self) }
+
+// servers returns the servers that announce themselves to people.
+func (n *nodes) servers(ctx context.Context) ([]seal.Server, error) {
+	announced, err := n.zk.Nodes(ctx)
+	var all []seal.Server
+	for _, a := range announced {
+		if record, err := parseNode(a.Data); err == nil {
+			all = append(all, serverOf(a.ID, record))
+		}
+	}
+	return all, err
+}
+
+func serverOf(id string, n nodeRecord) seal.Server {
+	name := n.Name
+	if len(n.Listen) > 0 {
+		name += " (" + strings.Join(n.Listen, ", ") + ")"
+	}
+	return seal.Server{ID: id, Name: name}
+}
+
 // announce announces every change of the state until ctx ends.
 func (n *nodes) announce(ctx context.Context, status func() seal.Status) error {
 	content := make(chan []byte)

@@ -188,11 +188,15 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 }
 
 func (s *Server) sealOptions(b store.Backend) seal.Options {
-	return seal.Options{
+	o := seal.Options{
 		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
 		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions,
 		GenerateKey: s.outside.TestOnlyGenerateKey, Log: s.log.Named("seal"),
 	}
+	if s.nodes != nil {
+		o.Self, o.Nodes = s.nodes.server(), s.nodes.servers
+	}
+	return o
 }
 
 func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {

@@ -1,0 +1,233 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/handover"
+	"secretstore/store"
+)
+
+// Server is a server as it announces itself. Nothing of it is verified.
+type Server struct {
+	ID   string // of the process: 32 lower-case hex digits
+	Name string // for people: printable ASCII
+}
+
+// Peer is a live server of the store.
+type Peer struct {
+	Server
+	Self bool
+	// Problem is why a new root key would not reach it, "" if it would. The name
+	// of a server with a problem is not verified; any other was announced by
+	// someone who has the root key.
+	Problem string
+}
+
+// Peers are the live servers, by whether a new root key would reach them. A sealed
+// one has no root key to lose: it is unsealed with the new unseal key. All are
+// empty where no other server can have the storage.
+type Peers struct{ Recipients, LeftOut, Sealed []Peer }
+
+// LeftOutError refuses a new root key that would not reach some live servers,
+// which would seal.
+type LeftOutError struct{ Peers }
+
+func (e *LeftOutError) Error() string {
+	return fmt.Sprintf("a new root key would not reach %d of the live servers", len(e.LeftOut))
+}
+
+// The problems of a peer.
+const (
+	problemOld    = "it runs a release that cannot take part in this"
+	problemForged = "its announcement does not authenticate: it has another root key, or was announced by someone else"
+	problemBroken = "its announcement cannot be read"
+)
+
+const (
+	// announceTime is how long a rotation waits for servers that are about to
+	// announce themselves: after a start, an unseal, a lost connection or a
+	// handover. announcePause is the pause in between.
+	announceTime  = 2 * time.Second
+	announcePause = 100 * time.Millisecond
+)
+
+// Announce announces this server to the others until ctx ends: that it lives
+// and, while it is unsealed, the key to which a new root key is to be encrypted.
+func Announce(ctx context.Context, l *Lifecycle) {
+	announcer := l.announcer()
+	if announcer == nil {
+		return
+	}
+	content := make(chan []byte)
+	var announcing sync.WaitGroup
+	defer announcing.Wait()
+	announcing.Go(func() {
+		if err := announcer.Announce(ctx, l.self.ID, content); err != nil {
+			l.log.Error("this server is not announced to the others", zap.Error(err))
+		}
+	})
+	var last []byte
+	for {
+		if data := l.announcement(); !bytes.Equal(data, last) {
+			select {
+			case content <- data:
+				last = data
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-l.keysMoved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// announcer returns where servers announce themselves, nil if no other server can
+// have the storage.
+func (m *machine) announcer() store.Announcer {
+	if a, ok := m.backend.(store.Announcer); ok && !m.barrier.Exclusive() {
+		return a
+	}
+	return nil
+}
+
+// announcement is what there is to announce now.
+func (m *machine) announcement() []byte {
+	data := handover.Sealed(m.self.Name)
+	_ = m.barrier.Use(func(k *barrier.Keys) error {
+		data = handover.Unsealed(k.UUID, m.self.ID, m.self.Name, k.Root, k.Handover)
+		return nil
+	})
+	return data
+}
+
+// noteKeys has the keys in memory announced. It never blocks.
+func (m *machine) noteKeys() {
+	select {
+	case m.keysMoved <- struct{}{}:
+	default:
+	}
+}
+
+// Peers returns the live servers. ErrSealed, store.ErrUnavailable,
+// store.ErrTooManyAnnouncements.
+func (m *Rekeys) Peers(ctx context.Context) (Peers, error) {
+	found, _, err := m.settledPeers(ctx)
+	return found, err
+}
+
+// settledPeers is peers, repeated for a while if some would be left out.
+func (m *machine) settledPeers(ctx context.Context) (Peers, []handover.Recipient, error) {
+	pause := time.NewTicker(announcePause)
+	defer pause.Stop()
+	for until := time.Now().Add(announceTime); ; {
+		found, to, err := m.peers(ctx)
+		if err != nil || len(found.LeftOut) == 0 || time.Now().After(until) {
+			return found, to, err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return Peers{}, nil, store.ErrUnavailable
+		}
+	}
+}
+
+// peers returns the live servers, and to what a new root key is handed over.
+func (m *machine) peers(ctx context.Context) (found Peers, to []handover.Recipient, err error) {
+	announcer := m.announcer()
+	if announcer == nil {
+		return Peers{}, nil, m.barrier.Ready()
+	}
+	// First: a server announces itself to people a little later than to others.
+	var nodes []Server
+	if m.nodes != nil {
+		if nodes, err = m.nodes(ctx); err != nil {
+			return Peers{}, nil, err
+		}
+	}
+	announced, err := announcer.Announcements(ctx)
+	if err != nil {
+		return Peers{}, nil, err
+	}
+	err = m.barrier.Use(func(k *barrier.Keys) error {
+		found, to = sortPeers(k, m.self, announced, nodes)
+		return nil
+	})
+	return found, to, err
+}
+
+// sortPeers decides which servers a new root key is handed over to, given the
+// announcements to servers and those to people.
+func sortPeers(k *barrier.Keys, self Server, announced []store.Announcement, nodes []Server) (found Peers, to []handover.Recipient) {
+	found.Recipients = []Peer{{Server: self, Self: true}}
+	known := map[string]bool{self.ID: true}
+	for _, a := range announced {
+		if a.ID == self.ID {
+			continue
+		}
+		known[a.ID] = true
+		content, err := handover.Parse(a.Data)
+		p := Peer{Server: Server{ID: a.ID, Name: content.Name}}
+		if err != nil {
+			p.Problem = problemBroken
+			if i := slices.IndexFunc(nodes, func(n Server) bool { return n.ID == a.ID }); i >= 0 {
+				p.Name = nodes[i].Name
+			}
+			found.LeftOut = append(found.LeftOut, p)
+			continue
+		}
+		if content.Key == "" {
+			found.Sealed = append(found.Sealed, p)
+			continue
+		}
+		key, genuine := content.PublicKey(k.UUID, a.ID, k.Root)
+		if !genuine {
+			p.Problem = problemForged
+			found.LeftOut = append(found.LeftOut, p)
+			continue
+		}
+		found.Recipients = append(found.Recipients, p)
+		to = append(to, handover.Recipient{ID: a.ID, Key: key})
+	}
+	for _, n := range nodes {
+		if !known[n.ID] {
+			found.LeftOut = append(found.LeftOut, Peer{Server: n, Problem: problemOld})
+		}
+	}
+	return found, to
+}
+
+// checkPeers returns the live servers before a rekey, and what a new root key is
+// handed over to. It refuses to leave out some unless the operator permits it.
+// Without a rotation there is nothing to hand over. *LeftOutError.
+func (m *machine) checkPeers(ctx context.Context, rotate, leaveOut bool) (Peers, []handover.Recipient, error) {
+	if !rotate {
+		return Peers{}, nil, nil
+	}
+	found, to, err := m.settledPeers(ctx)
+	if err == nil && len(found.LeftOut) > 0 && !leaveOut {
+		err = &LeftOutError{found}
+	}
+	return found, to, err
+}
+
+// names is for the log.
+func names(peers []Peer) []string {
+	all := make([]string, 0, len(peers))
+	for _, p := range peers {
+		all = append(all, strings.TrimSpace(p.Name+" "+p.ID))
+	}
+	return all
+}
