@@ -1,5 +1,5 @@
 // Package watchfile reports changes of small files: policies, keys,
-// certificates. It polls and compares their content. File events would miss
+// certificates. It refuses those that another user can change. It polls and compares their content. File events would miss
 // files that are replaced through symbolic links (Kubernetes) and files on
 // network mounts.
 package watchfile
@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
+
+	"secretstore/internal/filetrust"
 )
 
 // MaxSize is the size in bytes of the largest file that is read.
@@ -26,21 +29,14 @@ var (
 // so that half of a write is not taken for the new content.
 const settle = 100 * time.Millisecond
 
-// Read returns the content of a regular file of at most [MaxSize] bytes.
+// Read returns the content of a regular file of at most [MaxSize] bytes that no
+// other user can change. ErrNotRegular, ErrTooLarge, [filetrust.ErrUntrusted].
 func Read(path string) ([]byte, error) {
-	// Before opening it: opening a FIFO would block.
-	info, err := os.Stat(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: %w", path, ErrNotRegular)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+	defer f.Close() // only read
 	content, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return nil, err
@@ -49,6 +45,29 @@ func Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", path, ErrTooLarge)
 	}
 	return content, nil
+}
+
+func open(path string) (*os.File, error) {
+	if err := filetrust.CheckLink(path); err != nil {
+		return nil, err
+	}
+	// To open a FIFO would block otherwise.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("read %s: %w", path, ErrNotRegular)
+	}
+	if err == nil {
+		err = filetrust.Check(path, info)
+	}
+	if err != nil {
+		f.Close() // only read
+		return nil, err
+	}
+	return f, nil
 }
 
 // Poll reads path at once and then after each period. It calls fn with the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"secretstore/internal/filetrust"
 	"secretstore/internal/watchfile"
 )
 
@@ -83,7 +85,7 @@ func TestPollReportsChangesOnly(t *testing.T) {
 func TestPollReportsAFailureOnceAndTheRecovery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	calls := poll(t, path)
-	missing := fmt.Sprintf("error: stat %s: %v", path, syscall.ENOENT)
+	missing := fmt.Sprintf("error: open %s: %v", path, syscall.ENOENT)
 	expect(t, calls, missing)
 	replace(t, path, "one")
 	expect(t, calls, "one")
@@ -172,4 +174,26 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v; want ErrNotRegular", p, err)
 		}
 	}
+}
+
+// TestFileThatOthersCanChangeIsNotRead: its content may be that of an attacker. It is
+// read again once it is repaired.
+func TestFileThatOthersCanChangeIsNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	replace(t, path, "one")
+	calls := poll(t, path)
+	expect(t, calls, "one")
+	if err := os.Chmod(path, 0o606); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, calls); !strings.Contains(got, "chmod o-w "+path) {
+		t.Errorf("got %q", got)
+	}
+	if content, err := watchfile.Read(path); !errors.Is(err, filetrust.ErrUntrusted) || content != nil {
+		t.Errorf("%q, %v", content, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, calls, "one")
 }

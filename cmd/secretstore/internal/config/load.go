@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"secretstore/internal/filetrust"
 )
 
 // maxFile is the largest configuration file, in bytes. A larger one is another file,
@@ -173,6 +176,13 @@ func readFile(where, path string) (map[string]setting, []Problem) {
 		return nil, []Problem{{where, fmt.Sprintf("cannot read the configuration: %v", err)}}
 	}
 	defer f.Close() // only read
+	info, err := f.Stat()
+	if err == nil {
+		err = errors.Join(filetrust.CheckLink(path), filetrust.Check(path, info))
+	}
+	if err != nil {
+		return nil, Problems(where, err)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, []Problem{{where, fmt.Sprintf("cannot read the configuration: %v", err)}}

@@ -15,6 +15,9 @@ import (
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/internal/atomicfile"
+	"secretstore/internal/filetrust"
+	"secretstore/internal/shell"
+	"secretstore/internal/watchfile"
 )
 
 // The development setup keeps everything in one folder, which the user may delete.
@@ -30,12 +33,8 @@ const (
 // secrets, and points cfg at it.
 func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	folder := filepath.Join(dir, devFolder)
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return cfg, fmt.Errorf("make the folder of --dev: %w", err)
-	}
-	// Also if the folder exists: it contains the key to everything in it.
-	if err := os.Chmod(folder, 0o700); err != nil {
-		return cfg, fmt.Errorf("protect the folder of --dev: %w", err)
+	if err := openDevFolder(folder); err != nil {
+		return cfg, fmt.Errorf("the folder of --dev: %w", err)
 	}
 	secretFile := filepath.Join(folder, devAuthSecret)
 	secret, err := devSecret(secretFile)
@@ -46,7 +45,7 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w; remove the folder %s to start over (its secrets will be lost)", secretFile, err, folder)
 	}
-	if err := atomicfile.WriteFile(filepath.Join(folder, devToken), []byte(raw+"\n"), 0o600); err != nil {
+	if err := devFiles().WriteFile(filepath.Join(folder, devToken), []byte(raw+"\n"), 0o600); err != nil {
 		return cfg, fmt.Errorf("write the token of --dev: %w", err)
 	}
 	cfg.Storage = config.Storage{Kind: config.Bolt, Path: filepath.Join(folder, devDatabase)}
@@ -55,10 +54,33 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	return cfg, nil
 }
 
+// devFiles are the rules for the folder of --dev and the files in it.
+func devFiles() atomicfile.Rules {
+	return atomicfile.Rules{Links: true, Make: atomicfile.MkdirPrivate}
+}
+
+// openDevFolder makes the folder, or checks the one that exists: another user may have
+// made it, or put a key of theirs into it, to become superuser.
+func openDevFolder(path string) error {
+	err := filetrust.CheckLink(path)
+	if info, statErr := os.Stat(path); err == nil && statErr == nil {
+		err = filetrust.Check(path, info)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; to start over without its secrets, run: rm -r %s", err, shell.Quote(path))
+	}
+	folder, err := devFiles().OpenFolder(path)
+	if err != nil {
+		return err
+	}
+	folder.Close()
+	return os.Chmod(path, 0o700) // it contains the key to everything in it
+}
+
 // devSecret returns the HS256 key in the file path, 64 hex digits, which it makes at
 // the first start.
 func devSecret(path string) ([]byte, error) {
-	old, err := os.ReadFile(path)
+	old, err := watchfile.Read(path)
 	if err == nil {
 		return token.FirstLine(old), nil
 	}
@@ -68,7 +90,7 @@ func devSecret(path string) ([]byte, error) {
 	var raw [32]byte
 	rand.Read(raw[:]) // never fails
 	secret := []byte(hex.EncodeToString(raw[:]))
-	if err := atomicfile.WriteFile(path, append(secret, '\n'), 0o600); err != nil {
+	if err := devFiles().WriteFile(path, append(secret, '\n'), 0o600); err != nil {
 		return nil, fmt.Errorf("write the key of --dev: %w", err)
 	}
 	return secret[:64], nil
@@ -90,19 +112,8 @@ func devGreeting(command, url string) string {
 	if url != "http://127.0.0.1:1337" {
 		flags = " --server " + url
 	}
-	flags += " --token-file " + shellQuote(tokenFile)
+	flags += " --token-file " + shell.Quote(tokenFile)
 	return fmt.Sprintf("\nThe Secret Store is running for development at %s, with its data in %s.\nNext, in another terminal:\n\n"+
 		"  %[3]s put%[4]s greeting -v hello\n  %[3]s get%[4]s greeting\n\n",
-		url, devFolder, shellQuote(command), flags)
-}
-
-// shellQuote quotes s as one word for a shell, if that is needed.
-func shellQuote(s string) string {
-	odd := func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,", r)
-	}
-	if s != "" && !strings.ContainsFunc(s, odd) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+		url, devFolder, shell.Quote(command), flags)
 }

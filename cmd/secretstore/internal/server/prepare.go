@@ -16,6 +16,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/api/audit"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/filetrust"
 )
 
 // parts are made from the files that the configuration names.
@@ -60,6 +61,7 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 		p.cert = cert
 	}
 	check("storage", checkStorage(cfg.Storage))
+	check("bootstrap", checkBootstrapKey(BootstrapKeyFile(cfg.Storage)))
 	problems = append(problems, p.zk.load(cfg)...)
 	if cfg.AuditLog != "" {
 		p.audit, err = audit.Open(cfg.AuditLog)
@@ -69,8 +71,8 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 }
 
 func helpSecret(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, filetrust.ErrUntrusted) {
+		return err
 	}
 	return fmt.Errorf("%w; make a key with: openssl rand -hex 32", err)
 }
@@ -119,6 +121,16 @@ func checkStorage(s config.Storage) error {
 		return err
 	}
 	return f.Close()
+}
+
+// checkBootstrapKey refuses a file with a bootstrap key that another user can change.
+// Whether its content is usable shows when the store is unsealed.
+func checkBootstrapKey(path string) error {
+	info, err := os.Stat(path)
+	if path == "" || err != nil {
+		return nil
+	}
+	return errors.Join(filetrust.CheckLink(path), filetrust.Check(path, info))
 }
 
 // expiring returns the certificate if it expires within a week, else nil.

@@ -354,17 +354,17 @@ func TestEveryBadFileIsNamedAtOnce(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"--tls-listen :0 --tls-cert-file nosuch.pem --tls-key-file nosuch.key", []string{"--tls-cert-file: stat nosuch.pem", "--tls-key-file: stat nosuch.key"}},
-		{"--tls-listen :0 --tls-cert-file nosuch.pem", []string{"--tls-listen: needs the private key", "--tls-cert-file: stat nosuch.pem"}},
-		{"--tls-key-file nosuch.key", []string{"--tls-key-file: has no effect", "--tls-key-file: stat nosuch.key"}},
+		{"--tls-listen :0 --tls-cert-file nosuch.pem --tls-key-file nosuch.key", []string{"--tls-cert-file: open nosuch.pem", "--tls-key-file: open nosuch.key"}},
+		{"--tls-listen :0 --tls-cert-file nosuch.pem", []string{"--tls-listen: needs the private key", "--tls-cert-file: open nosuch.pem"}},
+		{"--tls-key-file nosuch.key", []string{"--tls-key-file: has no effect", "--tls-key-file: open nosuch.key"}},
 		{"--tls-listen :0 --tls-cert-file " + text + " --tls-key-file " + cert, []string{"--tls-cert-file: .*contains no PEM certificate", "--tls-key-file: .*contains no PEM private key"}},
 		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + otherKey, []string{"--tls-cert-file: certificate .* does not match"}},
 		{"--tls-listen :0 --tls-cert-file " + cert + " --tls-key-file " + locked, []string{"--tls-key-file: .*passphrase"}},
 		{"--storage zk://h --zk-tls-ca " + text + " --zk-tls-cert nosuch.pem --zk-tls-key nosuch.key --zk-auth-file nosuch",
-			[]string{"--zk-auth-file: stat nosuch", "--zk-tls-ca: .*no PEM certificate", "--zk-tls-cert: stat", "--zk-tls-key: stat"}},
-		{"--storage zk://h --zk-tls-cert nosuch.pem", []string{"--zk-tls-cert: needs its private key", "--zk-tls-cert: stat nosuch.pem"}},
+			[]string{"--zk-auth-file: open nosuch", "--zk-tls-ca: .*no PEM certificate", "--zk-tls-cert: open", "--zk-tls-key: open"}},
+		{"--storage zk://h --zk-tls-cert nosuch.pem", []string{"--zk-tls-cert: needs its private key", "--zk-tls-cert: open nosuch.pem"}},
 		{"--policy-file nosuch --auth-secret-file nosuch --auth-jwks nosuch --audit-log nosuch/a --storage bolt:" + dir,
-			[]string{"--auth-secret-file: stat", "--auth-jwks: .*nosuch", "--policy-file: stat", "--storage: .* is not a regular file; name a file inside it", "--audit-log: "}},
+			[]string{"--auth-secret-file: open", "--auth-jwks: .*nosuch", "--policy-file: open", "--storage: .* is not a regular file; name a file inside it", "--audit-log: "}},
 	} {
 		_, err := build(t, Outside{}, strings.Fields(tt.args)...)
 		var problems config.Error

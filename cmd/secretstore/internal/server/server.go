@@ -331,13 +331,28 @@ func (s *Server) warn(endpoints []*endpoint) {
 	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
 		s.log.Warn("no user has any permission; use --superuser or --policy-file")
 	}
-	for _, file := range []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, s.cfg.ZKAuthFile, s.cfg.ZKTLSKey} {
-		if info, err := os.Stat(file); file != "" && err == nil && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("a file with a secret is readable by other users of this machine; run chmod 600 on it", zap.String("file", file))
-		}
-	}
+	s.warnOfModes()
 	if leaf := s.parts.expiring(time.Now()); leaf != nil {
 		s.log.Warn("the TLS certificate expires within a week or has expired", zap.Time("expires", leaf.NotAfter))
+	}
+}
+
+// warnOfModes logs which files that are read others can read or, as members of a group,
+// change.
+func (s *Server) warnOfModes() {
+	secrets := []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, s.cfg.ZKAuthFile, s.cfg.ZKTLSKey}
+	others := []string{s.cfg.PolicyFile, s.cfg.AuthJWKS, s.cfg.TLSCertFile, s.cfg.ZKTLSCA, s.cfg.ZKTLSCert, BootstrapKeyFile(s.cfg.Storage)}
+	for i, file := range append(secrets, others...) {
+		info, err := os.Stat(file)
+		if file == "" || err != nil {
+			continue // a URL, or read and checked when it is there
+		}
+		if i < len(secrets) && info.Mode().Perm()&0o077 != 0 {
+			s.log.Warn("a file with a secret is readable by other users of this machine; run chmod 600 on it", zap.String("file", file))
+		}
+		if info.Mode().Perm()&0o020 != 0 {
+			s.log.Warn("the members of a group can change a file that decides who gets in; run chmod g-w on it", zap.String("file", file))
+		}
 	}
 }
 

@@ -1,14 +1,14 @@
-package server
+package shell
 
 import (
 	"os/exec"
 	"testing"
 )
 
-// TestShellQuote has a real shell read the word back.
-func TestShellQuote(t *testing.T) {
+// TestQuotedWordComesBack has a real shell read the word.
+func TestQuotedWordComesBack(t *testing.T) {
 	for _, word := range []string{"", "plain/path-1.2", "two words", "it's", "$HOME", "`id`", "a\nb", `back\slash`, "*", "ü", `"`} {
-		out, err := exec.Command("sh", "-c", "printf %s "+shellQuote(word)).Output()
+		out, err := exec.Command("sh", "-c", "printf %s "+Quote(word)).Output()
 		if err != nil || string(out) != word {
 			t.Errorf("%q comes back as %q, %v", word, out, err)
 		}
