@@ -148,6 +148,9 @@ func (r *request) resolve(t target) (err error) {
 	}
 	r.ep = ep
 	for _, v := range ep.variants {
+		if err := r.query.CheckBoolean(v.form); err != nil {
+			return err
+		}
 		switch {
 		case r.query.Forms&v.form == 0:
 		case r.ep != ep:

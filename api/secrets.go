@@ -133,10 +133,6 @@ func (h *secrets) changeOf(x *exchange) (seal.Change, error) {
 }
 
 func (h *secrets) delete(x *exchange) (answer.Reply, error) {
-	if x.req.query.OddPurge {
-		// A delete would keep what the client meant to destroy.
-		return answer.Reply{}, problem.BadRequest("purge must be true or false")
-	}
 	return h.remove(x, h.store.Delete)
 }
 

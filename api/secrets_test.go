@@ -224,6 +224,26 @@ func TestValuesComeBackExactly(t *testing.T) {
 	}
 }
 
+// TestBooleanParametersAreTrueOrFalse: with list=True, as Python sends it, the
+// answer was the value of a secret instead of a list.
+func TestBooleanParametersAreTrueOrFalse(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "found")
+	for _, name := range []string{"list", "versions"} {
+		for _, value := range []string{"=True", "=TRUE", "=1", "=yes", "=0", "=False", "=", "", "=true&" + name + "=1", "=%20true"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				words := []string{name + " must be true or false"}
+				if method == "HEAD" {
+					words = nil
+				}
+				e.want(req{method: method, path: base + "/a?" + name + value, uid: "alice"}, 400, words...)
+			}
+		}
+		e.want(req{method: "GET", path: base + "/a?" + name + "=false", uid: "alice"}, 200, "found")
+		e.want(req{method: "PUT", path: base + "/" + name + "?" + name + "=1", uid: "alice", body: `{"value":"v"}`}, 201)
+	}
+}
+
 func TestPathForms(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("a/b.c_d-E", "found")

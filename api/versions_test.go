@@ -60,8 +60,8 @@ func TestVersionsOverHTTP(t *testing.T) {
 		}
 		e.want(req{method: "GET", path: base + "/a?" + query, uid: "alice"}, status, words)
 	}
-	// versions counts with the value true alone, as list does.
-	e.want(req{method: "GET", path: base + "/a?versions=1&purge=true", uid: "alice"}, 200, `"three"`)
+	// purge means nothing to a GET.
+	e.want(req{method: "GET", path: base + "/a?versions=false&purge=yes", uid: "alice"}, 200, `"three"`)
 
 	e.want(req{method: "DELETE", path: base + "/a?version=3", uid: "alice"}, 400, "PATCH")
 	e.want(req{method: "DELETE", path: base + "/a?version=9", uid: "alice"}, 404, "does not exist")

@@ -56,7 +56,7 @@ func FuzzEntityTags(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"list=true", "list=true&limit=10&after=a%2Fb", "service=%2Fa&_ts=1", "%73ervice=/x", "a;service=/x", "service", "limit=0", "_ts=%zz&list=true", "&&=&list",
-		"version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true",
+		"list=True", "list", "version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true",
 	} {
 		f.Add(seed)
 	}
@@ -83,6 +83,10 @@ func FuzzQuery(f *testing.F) {
 		}
 		if bad == nil && (q.Forms&FormPurge != 0) != slices.Contains(values["purge"], "true") {
 			t.Fatalf("%q: purge is %v", raw, values["purge"])
+		}
+		odd := slices.ContainsFunc(values["list"], func(v string) bool { return v != "true" && v != "false" })
+		if bad == nil && odd != (q.CheckBoolean(FormList) != nil) {
+			t.Fatalf("%q: list is %q", raw, values["list"])
 		}
 		if q.Limit < 0 || q.Limit > 10000 {
 			t.Fatalf("%q: limit %d", raw, q.Limit)

@@ -26,8 +26,7 @@ type Query struct {
 	version Param
 	limit   Param
 	after   Param
-	// OddPurge: purge was given, and is neither true nor false.
-	OddPurge bool
+	odd     Form // whose parameter is neither true nor false
 }
 
 // Param is a parameter that may be given once.
@@ -39,8 +38,7 @@ type Param struct {
 func (p *Param) add(value string) { p.Value, p.Times = value, p.Times+1 }
 
 // Form is a set of the parameters that ask for something other than the secret
-// itself. Except for version and watch, only the literal value true counts:
-// clients have sent nothing else.
+// itself.
 type Form uint8
 
 // The forms.
@@ -51,6 +49,9 @@ const (
 	FormPurge                     // purge=true
 	FormWatch                     // watch=ETAG
 )
+
+// booleans are the parameters that are true or false.
+var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge}
 
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
@@ -108,22 +109,28 @@ func (q *Query) param(key string) *Param {
 }
 
 func (q *Query) setForm(key, value string) {
-	isTrue := value == "true"
-	switch {
-	case key == "list" && isTrue:
-		q.Forms |= FormList
-	case key == "versions" && isTrue:
-		q.Forms |= FormVersions
-	case key == "purge":
-		if isTrue {
-			q.Forms |= FormPurge
-		}
-		q.OddPurge = q.OddPurge || !isTrue && value != "false"
+	switch form := booleans[key]; {
 	case key == "version":
 		q.Forms |= FormVersion
 	case key == wire.WatchParam:
 		q.Forms |= FormWatch
+	case value == "true":
+		q.Forms |= form
+	case value != "false":
+		q.odd |= form
 	}
+}
+
+// CheckBoolean returns an error if the parameter that asks for form was given, and
+// is neither true nor false: the answer would be to another question, and a delete
+// would keep what the client meant to destroy.
+func (q *Query) CheckBoolean(form Form) error {
+	for name, f := range booleans {
+		if f == form && q.odd&f != 0 {
+			return problem.BadRequest(name + " must be true or false")
+		}
+	}
+	return nil
 }
 
 // page checks the parameters of a page of a list.
