@@ -12,6 +12,8 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+
+	"secretstore/internal/textfile"
 )
 
 // MinHMACKeyBytes is the length of the shortest HS256 key: that of the hash
@@ -47,8 +49,7 @@ var (
 // FirstLine returns a copy of raw up to its first line break, which is how
 // DC/OS reads its token secret from a file or znode.
 func FirstLine(raw []byte) []byte {
-	line, _, _ := bytes.Cut(raw, []byte{'\n'})
-	return bytes.Clone(bytes.TrimSuffix(line, []byte{'\r'}))
+	return bytes.Clone(textfile.FirstLine(raw))
 }
 
 // publicKey is one key of a set, with the only algorithm that it is used with.

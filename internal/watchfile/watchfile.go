@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"secretstore/internal/filetrust"
+	"secretstore/internal/textfile"
 )
 
 // MaxSize is the size in bytes of the largest file that is read.
@@ -29,8 +30,9 @@ var (
 // so that half of a write is not taken for the new content.
 const settle = 100 * time.Millisecond
 
-// Read returns the content of a regular file of at most [MaxSize] bytes that no
-// other user can change. ErrNotRegular, ErrTooLarge, [filetrust.ErrUntrusted].
+// Read returns the content of a regular text file of at most [MaxSize] bytes that no
+// other user can change, without a byte order mark. ErrNotRegular, ErrTooLarge,
+// [filetrust.ErrUntrusted].
 func Read(path string) ([]byte, error) {
 	f, err := open(path)
 	if err != nil {
@@ -43,6 +45,9 @@ func Read(path string) ([]byte, error) {
 	}
 	if len(content) > MaxSize {
 		return nil, fmt.Errorf("read %s: %w", path, ErrTooLarge)
+	}
+	if content, err = textfile.Text(content); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return content, nil
 }

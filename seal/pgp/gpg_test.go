@@ -124,6 +124,10 @@ func forms(binary, armored []byte) map[string]string {
 		"base64 with a trailing space": b64 + " ",
 		"wrapped base64":               wrapped(b64, 64),
 		"base64 of armor":              base64.StdEncoding.EncodeToString(armored),
+		"armor in a mail":              "From: alice\r\n\r\nHere is my key:\n" + string(armored) + "\nRegards\n",
+		"base64 of a mail":             base64.StdEncoding.EncodeToString([]byte("My key:\n\n" + string(armored))),
+		"armor with a byte order mark": "\ufeff" + string(armored),
+		"base64 of the same":           base64.StdEncoding.EncodeToString([]byte("\ufeff" + string(armored))),
 		"base64 without padding":       strings.TrimRight(b64, "="),
 	}
 }

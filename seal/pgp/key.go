@@ -22,6 +22,8 @@ import (
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"secretstore/internal/textfile"
 )
 
 // maxKeyText bounds a public key in its base64 form, in bytes. Keys with many
@@ -99,25 +101,32 @@ func ParsePublicKey(text string, now time.Time) (*PublicKey, error) {
 // decodeKeyText returns the binary form of a key in any form that ParsePublicKey
 // accepts.
 func decodeKeyText(text string) ([]byte, error) {
-	if text != "" && text[0]&0x80 != 0 {
-		return []byte(text), nil // bit 7 of a packet's first byte is always set (RFC 9580, section 4.2)
+	if isBinary([]byte(text)) {
+		return []byte(text), nil
 	}
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" {
 		return nil, &KeyError{Reason: "the PGP key is empty", Hint: hintExport}
 	}
-	if strings.HasPrefix(trimmed, "-----BEGIN ") {
-		return dearmor([]byte(trimmed))
+	if armored := textfile.Armor([]byte(trimmed)); armored != nil {
+		return dearmor(armored)
 	}
 	compact := strings.Join(strings.Fields(trimmed), "")
 	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(compact, "="))
 	if err != nil {
 		return nil, &KeyError{Reason: "the PGP key is not base64", Hint: hintExport}
 	}
-	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("-----BEGIN ")) {
-		return dearmor(bytes.TrimSpace(raw))
+	if armored := textfile.Armor(raw); armored != nil && !isBinary(raw) {
+		return dearmor(armored)
 	}
 	return raw, nil
+}
+
+// isBinary tells packets from text: bit 7 of the first byte of a packet is always
+// set (RFC 9580, section 4.2). So is that of a byte order mark, which is no packet
+// of a key.
+func isBinary(data []byte) bool {
+	return len(data) > 0 && data[0]&0x80 != 0 && !bytes.HasPrefix(data, []byte("\xef\xbb\xbf"))
 }
 
 func dearmor(text []byte) ([]byte, error) {

@@ -298,6 +298,19 @@ func TestMalformedKnownStoresFileIsAnError(t *testing.T) {
 	}
 }
 
+// TestHomeThatIsNoFolderStopsNoCommand: users of services have /dev/null.
+func TestHomeThatIsNoFolderStopsNoCommand(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	env := home(t)
+	env["HOME"], env["SECRETSTORE_SERVER"] = "/dev/null", a.URL
+	if got := call(env, shares[0], "unseal", "--key-file", "-"); got.status != 0 || a.sealed || !strings.Contains(got.stderr, "could not remember which store this is") {
+		t.Errorf("%+v", got)
+	}
+	if got := call(env, "", "status"); got.status != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestPlainHTTPToAnotherMachineIsRefused; the address is of no machine.
 func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
 	for _, command := range []string{"init --pgp-key KEY", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal", "keys doctor", "reinit --pgp-key KEY"} {

@@ -24,7 +24,7 @@ func tokenCommand(p *base.Process) *cobra.Command {
 			"  secretstore get --token-file alice.token team/db-password",
 		Args: base.NoArgs,
 		RunE: base.Run(func(cmd *cobra.Command, _ []string) error {
-			data, err := base.ReadInput(p, secretFile)
+			data, err := base.ReadText(p, secretFile)
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"secretstore/internal/filetrust"
+	"secretstore/internal/textfile"
 )
 
 // maxFile is the largest configuration file, in bytes. A larger one is another file,
@@ -190,5 +191,9 @@ func readFile(where, path string) (map[string]setting, []Problem) {
 	if len(data) > maxFile {
 		return nil, []Problem{{where, fmt.Sprintf("%s is larger than 1 MiB; is it the right file?", path)}}
 	}
-	return parseFile(path, data)
+	text, err := textfile.Text(data)
+	if err != nil {
+		return nil, []Problem{{where, fmt.Sprintf("%s: %v", path, err)}}
+	}
+	return parseFile(path, text)
 }

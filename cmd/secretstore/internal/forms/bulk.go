@@ -33,7 +33,19 @@ type Source struct {
 
 // isText is the rule for values of which only the bytes are known: valid UTF-8
 // without NUL is text.
-func isText(data []byte) bool { return utf8.Valid(data) && bytes.IndexByte(data, 0) < 0 }
+func isText(data []byte) bool { return notText(data) < 0 }
+
+// notText returns where data stops being text, -1 if all of it is.
+func notText(data []byte) int {
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == 0 || r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return -1
+}
 
 // cleanPath returns the canonical form of a path that stands for itself, without
 // escapes.

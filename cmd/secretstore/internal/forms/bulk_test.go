@@ -87,16 +87,35 @@ func TestAmbiguousInputIsRefusedAndNotRepeated(t *testing.T) {
 
 func TestMistakesAreFoundByTheirLine(t *testing.T) {
 	for doc, line := range map[string]int{
-		"A=x\n\n# note\nB": 4, "A='x\ny\n'\nB": 4, "A=\"x\ny\"\r\nB=\"\n": 3, "A=x\nA=y\n": 2,
+		"A=x\n\n# note\nB": 4, "A='x\ny\n'\nB": 4, "A=\"x\ny\"\r\nB=\"\n": 3,
+		"A=x\nA=y\n": 2, "A=x\nA=y": 2, "A=x\n\n\nA=y\n\n": 4, "A='x\ny'\nA='\n'\n": 3, "A=x\r\nA=y\r\n": 2,
+		"A=x\nB=x y\n": 2, "A=x\nB='x\n'y\n": 3, "A=x\nB='x\n\n": 2, "A=\"\n\n\\x\"\n": 3, "\nA=\"\n$x\"\n": 3,
+		"A=x\nB=\xff\n": 2, "A='\n\x00'\n": 2,
 	} {
 		_, err := ParseDotenv([]byte(doc))
-		if e, ok := errors.AsType[*lineError](err); !ok || e.line != line && e.line != line+1 {
+		if e, ok := errors.AsType[*lineError](err); !ok || e.line != line {
 			t.Errorf("%q: %v, want line %d", doc, err, line)
 		}
 	}
 	_, err := ParseJSON([]byte("{\n\"a\": {\n\"value\": 7}}"))
 	if e, ok := errors.AsType[*lineError](err); !ok || e.line != 3 {
 		t.Errorf("%v, want line 3", err)
+	}
+}
+
+// TestMistakesInOneLineOfJSONNameTheSecret: jq -c writes all of them into one.
+func TestMistakesInOneLineOfJSONNameTheSecret(t *testing.T) {
+	for _, bad := range []string{
+		`{"value":7}`, `{"value_base64":"AAA"}`, `{"value":"x","other":1}`, `{"value":"x","value":"x"}`, `{"value":"\ud800"}`, `"x"`, `{"value":x}`, `{}`,
+	} {
+		doc := `{"team/first":{"value":"x"},"team/second":` + bad + `,"team/third":{"value":"x"}}`
+		if _, err := ParseJSON([]byte(doc)); err == nil || !strings.Contains(err.Error(), "team/second") {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
+	doc := `{"team/first":{"value":"x"},"team/first":{"value":"y"}}`
+	if _, err := ParseJSON([]byte(doc)); err == nil || !strings.Contains(err.Error(), "team/first") {
+		t.Errorf("%s: %v", doc, err)
 	}
 }
 

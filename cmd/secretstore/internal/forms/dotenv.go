@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // ParseDotenv reads lines NAME=VALUE, which may begin with "export ", empty lines and
@@ -18,12 +17,13 @@ import (
 // of each secret is its name; the order is that of the file.
 func ParseDotenv(data []byte) ([]Source, error) {
 	p := &dotenv{rest: data, line: 1}
-	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		return nil, p.bad("the file is not UTF-8 text")
+	if at := notText(data); at >= 0 {
+		return nil, p.badAt(data[:at], "this is not UTF-8 text")
 	}
 	seen := map[string]bool{}
 	var all []Source
 	for len(p.rest) > 0 {
+		line := p.line // statement ends on the next one
 		name, value, err := p.statement()
 		if err != nil {
 			return nil, err
@@ -32,7 +32,7 @@ func ParseDotenv(data []byte) ([]Source, error) {
 			continue
 		}
 		if seen[name] {
-			return nil, p.bad("this name is there twice")
+			return nil, &lineError{line, "this name is there twice"}
 		}
 		seen[name] = true
 		all = append(all, have(Item{Path: name, Value: value}))
@@ -47,6 +47,12 @@ type dotenv struct {
 }
 
 func (p *dotenv) bad(what string) error { return &lineError{p.line, what} }
+
+// badAt is bad for a mistake after some text of the rest, which may have several
+// lines.
+func (p *dotenv) badAt(before []byte, what string) error {
+	return &lineError{p.line + bytes.Count(before, []byte{'\n'}), what}
+}
 
 // statement reads one line, or more if a quoted value continues. The name of an empty
 // line is "".
@@ -146,7 +152,7 @@ func (p *dotenv) double() ([]byte, error) {
 	for i, c := range p.rest[1:] {
 		switch plain, known := escapes[c]; {
 		case escaped && !known:
-			return nil, p.bad("a backslash between double quotes means itself only as \\\\")
+			return nil, p.badAt(p.rest[:i+1], "a backslash between double quotes means itself only as \\\\")
 		case escaped:
 			value = append(value, plain)
 			escaped = false
@@ -155,7 +161,7 @@ func (p *dotenv) double() ([]byte, error) {
 			p.rest = p.rest[i+2:]
 			return value, nil
 		case c == '$', c == '`':
-			return nil, p.bad("nothing is expanded here; write \\$ and \\` between double quotes, or use single ones")
+			return nil, p.badAt(p.rest[:i+1], "nothing is expanded here; write \\$ and \\` between double quotes, or use single ones")
 		case c == '\\':
 			escaped = true
 		default:

@@ -52,17 +52,26 @@ func ParseJSON(data []byte) ([]Source, error) {
 	return all, nil
 }
 
-// jsonError says where the decoder stopped, and not what it says: it may quote
-// the document.
+// jsonError says in which line and secret the decoder stopped, and not what it
+// says: it may quote the document.
 func jsonError(data []byte, err error) error {
-	what := `not the JSON that is read here: {"path/of/secret":{"value":"…"}} or "value_base64", with "description" and "labels" if wanted, in UTF-8, each name once`
+	const what = `not the JSON that is read here: {"path/of/secret":{"value":"…"}} or "value_base64", with "description" and "labels" if wanted, in UTF-8, each name once`
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return &lineError{lineAt(data, e.ByteOffset), what}
+		return &lineError{lineAt(data, e.ByteOffset), secretAt(e.JSONPointer) + what}
 	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
-		return &lineError{lineAt(data, e.ByteOffset), what}
+		return &lineError{lineAt(data, e.ByteOffset), secretAt(e.JSONPointer) + what}
 	}
 	return errors.New(what)
+}
+
+// secretAt names the secret that a pointer into the document leads to: all may be
+// in one line.
+func secretAt(p jsontext.Pointer) string {
+	for name := range p.Tokens() {
+		return fmt.Sprintf("secret %q: ", name)
+	}
+	return ""
 }
 
 // JSONWriter writes one document, item by item.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/textfile"
 	"secretstore/internal/watchfile"
 )
 
@@ -49,8 +50,7 @@ func (z *zkAccess) loadAuth(file string) error {
 	if err != nil {
 		return err
 	}
-	line, _, _ := bytes.Cut(content, []byte{'\n'})
-	user, password, ok := bytes.Cut(bytes.TrimSpace(line), []byte{':'})
+	user, password, ok := bytes.Cut(bytes.TrimSpace(textfile.FirstLine(content)), []byte{':'})
 	if !ok || len(user) == 0 || len(password) == 0 {
 		return fmt.Errorf("the first line of %s must be user:password", file)
 	}

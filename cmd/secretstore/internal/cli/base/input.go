@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"secretstore/internal/textfile"
 )
 
 // maxValue is the largest value that is read, in bytes: more than any server
@@ -32,6 +34,20 @@ func ReadInput(p *Process, name string) ([]byte, error) {
 		return nil, Usagef("the value is larger than 1 GiB")
 	}
 	return data, nil
+}
+
+// ReadText is ReadInput for text, which may begin with a byte order mark. It is not
+// for values: of them each byte counts.
+func ReadText(p *Process, name string) ([]byte, error) {
+	data, err := ReadInput(p, name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := textfile.Text(data)
+	if err != nil {
+		return nil, Usagef("%s: %v", name, err)
+	}
+	return text, nil
 }
 
 // Terminal reports whether a reader or writer is a terminal, and returns its
@@ -65,7 +81,7 @@ func ReadKey(p *Process, name, what string) (string, error) {
 		line, err := Prompt(p, fd, what+" (not shown): ")
 		return string(bytes.TrimSpace(line)), err
 	}
-	data, err := ReadInput(p, name)
+	data, err := ReadText(p, name)
 	if err != nil {
 		return "", err
 	}

@@ -21,7 +21,7 @@ func ReadPublicKeys(p *Process, files []string) ([]string, error) {
 // readPublicKey returns the base64 that the API takes. Content that is base64
 // already is passed on; the server checks it.
 func readPublicKey(p *Process, file string) (string, error) {
-	data, err := ReadInput(p, file)
+	data, err := ReadText(p, file)
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/textfile"
 )
 
 const defaultServer = "http://127.0.0.1:1337"
@@ -152,9 +153,13 @@ func loadRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, Usagef("%v", err)
+	}
+	pem, err := textfile.Text(data)
+	if err != nil {
+		return nil, Usagef("%s: %v", file, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {

@@ -10,8 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
+
+	"secretstore/internal/textfile"
 )
 
 // maxUserFile is the largest size of a file in the user's folders, in bytes.
@@ -109,9 +112,13 @@ func UserDir(p *Process, variable, inHome string) string {
 	return ""
 }
 
-// ReadUserFile reads a file of at most 1 MiB.
+// ReadUserFile reads a file of at most 1 MiB. Below a HOME that is not a folder,
+// /dev/null for example, it does not exist.
 func ReadUserFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -123,5 +130,9 @@ func ReadUserFile(path string) ([]byte, error) {
 	if len(data) > maxUserFile {
 		return nil, fmt.Errorf("%s is larger than 1 MiB; is it the right file?", path)
 	}
-	return data, nil
+	text, err := textfile.Text(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
 }

@@ -105,7 +105,7 @@ func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []st
 		parse = forms.ParseDotenv
 	}
 	name := base.First(i.json, i.dotenv)
-	data, err := base.ReadInput(p, name)
+	data, err := base.ReadText(p, name)
 	if err != nil {
 		return nil, nil, done, err
 	}

@@ -40,7 +40,7 @@ func readShares(p *base.Process, name, what string) ([]string, error) {
 		share, err := base.ReadKey(p, name, what)
 		return []string{share}, err
 	}
-	data, err := base.ReadInput(p, name)
+	data, err := base.ReadText(p, name)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func readShares(p *base.Process, name, what string) ([]string, error) {
 // ReadWrapped reads the encrypted shares in a document: the answer of GET /init, or
 // the output of init --json or rekey --status --json.
 func ReadWrapped(p *base.Process, name string) ([]string, error) {
-	data, err := base.ReadInput(p, name)
+	data, err := base.ReadText(p, name)
 	if err != nil {
 		return nil, err
 	}

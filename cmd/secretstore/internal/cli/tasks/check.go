@@ -35,7 +35,7 @@ func checkCommand(p *base.Process) *cobra.Command {
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		found := []fileFinding{}
 		for _, name := range args {
-			file, err := base.ReadInput(p, name)
+			file, err := base.ReadText(p, name)
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ func (d *deliveryFlags) readDefinition(p *base.Process, out *delivery) error {
 		}
 		return nil
 	}
-	data, err := base.ReadInput(p, d.definition)
+	data, err := base.ReadText(p, d.definition)
 	if err != nil {
 		return err
 	}
