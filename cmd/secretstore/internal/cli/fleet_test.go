@@ -29,6 +29,7 @@ type fakeServer struct {
 	nodes     []wire.Node
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
+	leftOut   []wire.Peer
 }
 
 func newFakeServer(t *testing.T, uuid string, threshold int) *fakeServer {
@@ -74,6 +75,17 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
 	case "PUT /rotate/default", "GET /rotate/default":
 		doc = wire.Rotation{Term: 2, Terms: 2, State: "blocked", Total: 9, Done: 8, Damaged: 1, DamagedRecord: "stores/default/x"}
+	case "GET /rekey/default/recipients":
+		if f.leftOut != nil {
+			doc = wire.Recipients{Recipients: []wire.Peer{{ID: "1", Name: "one", Self: true}}, LeftOut: f.leftOut, Sealed: []wire.Peer{}}
+			break
+		}
+		doc = wire.Recipients{Recipients: []wire.Peer{}, LeftOut: []wire.Peer{}, Sealed: []wire.Peer{}}
+	case "PUT /rekey/default":
+		w.WriteHeader(http.StatusConflict)
+		doc = wire.Error{Title: "409 Conflict", Description: "something else is in the way"}
+	case "GET /rekey/default":
+		doc = wire.NoRekey{}
 	case "GET /nodes/default":
 		doc = wire.Nodes{Array: f.nodes}
 	default:
@@ -325,5 +337,35 @@ func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
 		if got := call(home(t), "", append(args, "--insecure")...); got.status != 1 {
 			t.Errorf("%q: %+v", command, got)
 		}
+	}
+}
+
+// TestRotationShowsWhoIsLeftOutBeforeItBegins, and a conflict with something else is
+// not reported as a rekey in progress.
+func TestRotationShowsWhoIsLeftOutBeforeItBegins(t *testing.T) {
+	f := newFakeServer(t, "store-1", 1)
+	f.sealed = false
+	f.leftOut = []wire.Peer{{ID: "2", Name: "two\x1b[2J", Problem: "it is old"}}
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = f.URL
+	public := filepath.Join(t.TempDir(), "key") // only the server would read it
+	if err := os.WriteFile(public, []byte(shares[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const start = "PUT /secrets/v1/rekey/default"
+	got := call(env, "", "rekey", "--pgp-key", public, "--rotate")
+	if got.status != 1 || !strings.Contains(got.stderr, "it is old") || !strings.Contains(got.stderr, "--leave-out") || strings.Contains(got.stderr, "\x1b") || f.said(start) {
+		t.Errorf("%+v", got)
+	}
+	got = call(env, "", "rekey", "--pgp-key", public, "--rotate", "--leave-out", "--current-share-file", public)
+	if got.status != 1 || !f.said(start) || !strings.Contains(got.stderr, "something else is in the way") {
+		t.Errorf("%+v", got)
+	}
+	got = call(env, "", "rekey", "--recipients", "--json")
+	if got.status != 0 || !strings.Contains(got.stdout, `"left_out"`) {
+		t.Errorf("%+v", got)
+	}
+	if got := call(env, "", "rekey", "--pgp-key", public, "--leave-out"); got.status != 2 {
+		t.Errorf("%+v", got)
 	}
 }

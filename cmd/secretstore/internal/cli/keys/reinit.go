@@ -95,7 +95,7 @@ func reinit(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet
 	}
 	copies := earlierCopies(time.Now(), bootstrapped)
 	sentence := fmt.Sprintf("The new unseal key is in effect: it takes %d of %d holders to unseal. The old key is useless now.\n"+
-		"%s\n%s\n%s\n", k.state.Threshold, k.state.Shares, rotationSentence(r), bootstrapSentence(keys), copies)
+		"%s\n%s\n%s%s\n", k.state.Threshold, k.state.Shares, rotationSentence(r), bootstrapSentence(keys), copies, rotatedText(k.state))
 	err = k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any {
 		return reinitDocument{k.state, r, keys.BootstrapKeyHeld, copies, s}
 	})

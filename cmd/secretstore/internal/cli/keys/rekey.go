@@ -21,13 +21,14 @@ type rekeyFlags struct {
 	current  gpg.ShareFlags // of the current holders
 	newFiles []string       // decrypted shares of the new key
 	wait     bool
+	leaveOut bool
 }
 
 func rekeyCommand(p *base.Process) *cobra.Command {
 	var flags rekeyFlags
-	var rotate, verify, status, cancel bool
+	var rotate, verify, status, cancel, recipients bool
 	cmd := &cobra.Command{
-		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate] | --verify | --status | --cancel",
+		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate [--leave-out]] | --verify | --status | --cancel | --recipients",
 		Short: "Replace the unseal key or its holders",
 		Long: "rekey makes a new unseal key for the given holders. The new key takes effect once --threshold of them have\n" +
 			"proved that they can decrypt their shares. Until then only the old key unseals, afterwards only the new\n" +
@@ -37,7 +38,11 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"rekey --verify. Exit status 0 means that the new key is in effect (with --verify: that your shares were\n" +
 			"accepted).\n\n" +
 			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
-			"key was stolen. Earlier copies of the storage can still be opened with the old key." + fleet.LongHelp,
+			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
+			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
+			"write to the storage, can announce a server. If a live server would be left out and so would seal, nothing is changed\n" +
+			"unless you say --leave-out. With the old key one can still open earlier copies of the storage, and with\n" +
+			"both read the names of secrets in a new copy." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
 			"  secretstore rekey --verify           # as another new holder\n" +
 			"  secretstore rekey --status",
@@ -49,11 +54,16 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 	f.BoolVar(&verify, "verify", false, "verify your share of a new key")
 	f.BoolVar(&status, "status", false, "show the rekey in progress")
 	f.BoolVar(&cancel, "cancel", false, "cancel the rekey in progress; the current key stays")
-	cmd.MarkFlagsMutuallyExclusive("pgp-key", "verify", "status", "cancel")
+	f.BoolVar(&recipients, "recipients", false, "show which servers --rotate would hand the new root key over to; change nothing")
+	cmd.MarkFlagsMutuallyExclusive("pgp-key", "verify", "status", "cancel", "recipients")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		switch {
+		case flags.leaveOut && !rotate:
+			return base.Usagef("--leave-out needs --rotate")
 		case status, cancel:
 			return rekeyState(ctx, cmd, open, cancel)
+		case recipients:
+			return rekeyRecipients(ctx, cmd, open)
 		case verify:
 			return rekeyVerify(ctx, cmd, p, open, &flags)
 		}
@@ -72,6 +82,7 @@ func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.holders.register(cmd)
 	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
 	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
+	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "let live servers seal that the new root key does not reach")
 	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other new holders have verified their shares")
 }
 
@@ -97,23 +108,31 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	if err != nil {
 		return nil, err
 	}
+	if rotate {
+		if err := k.showRecipients(ctx, r.leaveOut); err != nil {
+			return nil, err
+		}
+	}
 	current, err := k.currentShares(ctx, gpg.Holder{P: p, Program: r.current.Program}, given)
 	if err != nil {
 		return nil, err
 	}
-	req := wire.RekeyRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys, Current: wire.Shares(current), Rotate: rotate}
+	req := wire.RekeyRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys, Current: wire.Shares(current), Rotate: rotate, LeaveOut: r.leaveOut}
 	if k.state, err = fleet.Ask(ctx, k.f, func(ctx context.Context) (wire.Rekey, error) { return k.at.Client.StartRekey(ctx, req) }); err != nil {
-		return nil, startFailure(err)
+		return nil, k.startFailure(ctx, err)
 	}
 	k.err = k.verify(ctx, p, r)
 	return k, nil
 }
 
 // startFailure says what to do about a rekey that did not start, or may have.
-func startFailure(err error) error {
+func (k *rekeying) startFailure(ctx context.Context, err error) error {
 	var refused *client.Error
 	switch {
 	case errors.Is(err, client.ErrExists):
+		if st, failed := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); failed == nil && !st.Active {
+			return err // a conflict with something else, which its text names
+		}
 		return errors.New("a rekey is already in progress; show it with: secretstore rekey --status; " +
 			"continue it with: secretstore rekey --verify; or drop it with: secretstore rekey --cancel")
 	case errors.As(err, &refused) && !errors.Is(err, client.ErrUnknown):
@@ -196,6 +215,7 @@ func (k *rekeying) send(ctx context.Context, share string) (done bool, err error
 		switch {
 		case err == nil && !st.Active:
 			k.state.Active, k.state.Progress = false, st.Progress
+			k.state.Recipients, k.state.LeftOut = st.Recipients, st.LeftOut
 			return true, nil
 		case err == nil:
 			taken++
@@ -267,7 +287,7 @@ func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
 		sentence = fmt.Sprintf("%d of %d new shares are verified. Until all are, the old key stays in effect. Another new holder runs: secretstore rekey --verify",
 			k.state.Progress, k.state.Threshold)
 	case k.state.Rotate:
-		sentence += " The rotation continues; see: secretstore rotate --status"
+		sentence += " The rotation continues; see: secretstore rotate --status" + rotatedText(k.state)
 	}
 	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
 }
