@@ -2,7 +2,6 @@ package seal
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"testing"
@@ -298,15 +297,7 @@ func TestOldUnsealKeyAndThePastOpenNothingNew(t *testing.T) {
 	if _, err := a.Create(ctx, path(t, "new"), text("written after")); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := hex.DecodeString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unsealKey, err := envelope.KeyFromBytes(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	thief := newThief(a.Status().UUID, unsealKey, past.records())
+	thief := newThief(t, a.Status().UUID, key, past.records())
 	if !thief.opens(t, "old") {
 		t.Error("the old key does not open what was written before: the test is wrong")
 	}

@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"sync"
 	"testing"
@@ -44,14 +45,23 @@ type thief struct {
 	terms   map[[envelope.KeySize]byte]*envelope.Key
 }
 
-func newThief(storeID string, unsealKey *envelope.Key, records [][]byte) *thief {
+func newThief(t *testing.T, storeID, unsealKey string, records [][]byte) *thief {
+	t.Helper()
+	raw, err := hex.DecodeString(unsealKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := envelope.KeyFromBytes(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
 	th := &thief{store: storeID, roots: make(map[[envelope.KeySize]byte]*envelope.Key), terms: make(map[[envelope.KeySize]byte]*envelope.Key)}
 	for _, r := range records {
 		if _, err := envelope.ParseHeader(r); err == nil {
 			th.records = append(th.records, r)
 		}
 	}
-	th.learn(unsealKey, envelope.Place{Kind: envelope.KindRoot, Path: barrier.KeyRoot})
+	th.learn(first, envelope.Place{Kind: envelope.KindRoot, Path: barrier.KeyRoot})
 	for known := -1; known != len(th.roots); {
 		known = len(th.roots)
 		for _, root := range th.roots {

@@ -130,6 +130,10 @@ func Addrs(servers []*Server) []string {
 // Addr returns host:port for clients.
 func (s *Server) Addr() string { return s.host.addr(s.port) }
 
+// Dir returns the folder that holds everything the server has written: its
+// transaction logs, snapshots and configuration.
+func (s *Server) Dir() string { return s.dir }
+
 // TLSAddr returns host:port for clients with TLS.
 func (s *Server) TLSAddr() string { return here.addr(s.tlsPort) }
 
