@@ -35,6 +35,18 @@ func (a *auditor) ready() error {
 	return nil
 }
 
+// fault returns what is wrong with the audit log, or nil. A log that failed is
+// tried again.
+func (a *auditor) fault() error {
+	if a.log == nil {
+		return nil
+	}
+	if err := a.log.Probe(); err != nil {
+		return err
+	}
+	return a.log.Fault()
+}
+
 // write writes the line of the request's decision, after one for each of the
 // reads of a batch. Open endpoints have none, not even for a 405: anybody may
 // call them, and they answer while the audit log cannot be written.

@@ -99,7 +99,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	})
 	must(t, err)
 	e.store = st
-	e.trail, err = audit.Open(e.audit)
+	e.trail, _, err = audit.Open(e.audit)
 	must(t, err)
 	verifier, err := token.New(token.Config{HMACKey: []byte(hmacKey)})
 	must(t, err)
@@ -380,6 +380,8 @@ type faulty struct {
 	// onGet, if set, is a func() func() that runs before each Get; what it
 	// returns runs after it.
 	onGet atomic.Value
+	// fault, if set, is the error of all writes.
+	fault atomic.Pointer[error]
 	// before, if set, is a func(context.Context) that runs before each Apply.
 	before atomic.Value
 }
@@ -436,7 +438,18 @@ func (f *faulty) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, e
 	if f.lost.Load() {
 		return nil, store.ErrOutcomeUnknown
 	}
+	if err := f.WriteFault(); err != nil {
+		return nil, err
+	}
 	return f.Backend.Apply(ctx, ops...)
+}
+
+// WriteFault implements store.WriteReporter.
+func (f *faulty) WriteFault() error {
+	if err := f.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (f *faulty) Ping(ctx context.Context) error {

@@ -1,6 +1,11 @@
 package api
 
 import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"secretstore/api/audit"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
@@ -12,6 +17,8 @@ import (
 type health struct {
 	store   *seal.Store
 	storage *monitor.Prober
+	audit   *auditor
+	faults  *faults
 	pages   *monitor.Pages
 }
 
@@ -26,13 +33,20 @@ func (h *health) ping(*exchange) (answer.Reply, error) {
 // live says that the process serves requests.
 func (h *health) live(*exchange) (answer.Reply, error) { return answer.Plain("live") }
 
-// ready says that secrets can be served.
+// ready says that secrets can be read. A fault that keeps them from being
+// written is named, but a server that reads is better than none.
 func (h *health) ready(*exchange) (answer.Reply, error) {
 	if err := problem.Unsealed(h.store.Status()); err != nil {
 		return answer.Reply{}, unlogged(err)
 	}
 	if !h.storage.Up() {
 		return answer.Reply{}, unlogged(store.ErrUnavailable)
+	}
+	if err := h.audit.fault(); err != nil && !errors.Is(err, audit.ErrReserve) {
+		return answer.Reply{}, &problem.Problem{Status: http.StatusServiceUnavailable, Retry: true, Text: textUnaudited, Cause: err}
+	}
+	if mild := h.faults.mild(); len(mild) > 0 {
+		return answer.Plain("ready to read, but " + strings.Join(mild, "; "))
 	}
 	return answer.Plain("ready")
 }

@@ -135,17 +135,18 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 	change := &changer{audit: s.audit}
+	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings}
 	return &handlers{
 		store:   cfg.Store,
 		change:  change,
 		secrets: &secrets{store: cfg.Store, gate: s.gate, change: change},
 		stores: &admin.Stores{Store: cfg.Store, Policy: cfg.Policy, Driver: cfg.Driver, Development: cfg.Development,
-			Warnings: cfg.Warnings, Nodes: cfg.Nodes},
+			Warnings: faults.warnings, Nodes: cfg.Nodes},
 		keys:    &admin.Keys{Store: cfg.Store},
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches},
 		tasks:   &tasks{store: cfg.Store},
-		health:  &health{store: cfg.Store, storage: probe, pages: monitor.NewPages(s.metrics.Registry)},
+		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 	}
 }
 

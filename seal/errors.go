@@ -50,6 +50,10 @@ var (
 	ErrTooLarge = records.ErrTooLarge
 	// ErrCurrentVersion: DeleteVersion of the one that Get returns.
 	ErrCurrentVersion = records.ErrCurrentVersion
+	// ErrPiecesLeft: a purge has removed the secret, but the pieces of its value may
+	// still be in the storage, until the server can remove them. It matches
+	// store.ErrOutcomeUnknown.
+	ErrPiecesLeft = records.ErrPiecesLeft
 	// ErrBadMetadata: a description or label beyond the limits.
 	ErrBadMetadata = records.ErrBadMetadata
 	// ErrCorrupt: a record that does not authenticate: damaged, moved, or not

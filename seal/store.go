@@ -212,6 +212,15 @@ func (s *Store) Close() error {
 // Ping asks the storage whether it answers. store.ErrUnavailable.
 func (s *Store) Ping(ctx context.Context) error { return s.backend.Ping(ctx) }
 
+// WriteFault returns why the storage did not take the last write, and nil if it
+// did. Storages that do not know return nil.
+func (s *Store) WriteFault() error {
+	if b, ok := s.backend.(store.WriteReporter); ok {
+		return b.WriteFault()
+	}
+	return nil
+}
+
 // KeysReport tells an operator whether the keys are in order.
 type KeysReport struct {
 	Holders           []Holder

@@ -62,3 +62,10 @@ const (
 
 // ErrTooManyAnnouncements: there are more than MaxAnnouncements.
 var ErrTooManyAnnouncements = errors.New("too many servers announce themselves in the storage")
+
+// WriteReporter is a Backend that knows whether its storage takes writes.
+type WriteReporter interface {
+	// WriteFault returns why the last write failed, if the storage and not a
+	// condition was the reason, and nil otherwise.
+	WriteFault() error
+}

@@ -97,6 +97,11 @@ var (
 	// ErrUnavailable: the storage did not answer in time or is out of reach.
 	// A write that failed with it had no effect and never will have one.
 	ErrUnavailable = errors.New("storage unreachable")
+	// ErrNoWrites: the storage answers, but does not take the write, which had no
+	// effect. It also matches ErrUnavailable.
+	ErrNoWrites = fmt.Errorf("the storage takes no writes: %w", ErrUnavailable)
+	// ErrFull: there is no room for the write. It also matches ErrNoWrites.
+	ErrFull = fmt.Errorf("the disk of the storage is full: %w", ErrNoWrites)
 	// ErrOutcomeUnknown: a write was sent, and before the deadline it was not
 	// possible to find out whether it took effect. It also matches ErrUnavailable.
 	ErrOutcomeUnknown = fmt.Errorf("outcome of the write unknown: %w", ErrUnavailable)

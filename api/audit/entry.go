@@ -37,11 +37,24 @@ type Entry struct {
 	Status   int // of the HTTP answer
 	Reason   string
 	Remote   string // address of the client
+	// LeftOut is how many requests this line is in place of; 0 for a line of one
+	// request.
+	LeftOut int64
 }
 
 // maxField bounds each string of a line. The longest honest one is a resource
 // with a path of 1,024 bytes.
 const maxField = 2048
+
+// maxStranger bounds what a client without a token can put into a line: the
+// path that it asks for, and the service that it names.
+const maxStranger = 64
+
+// shorten cuts what a stranger has chosen.
+func (e *Entry) shorten() {
+	e.Resource = e.Resource[:min(len(e.Resource), maxStranger)]
+	e.Service = e.Service[:min(len(e.Service), maxStranger)]
+}
 
 // appendTo appends the entry as one line of JSON, newline included.
 func (e *Entry) appendTo(b []byte) []byte {
@@ -59,6 +72,10 @@ func (e *Entry) appendTo(b []byte) []byte {
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = appendField(b, "reason", e.Reason)
 	b = appendField(b, "remote", e.Remote)
+	if e.LeftOut > 0 {
+		b = append(b, `,"left_out":`...)
+		b = strconv.AppendInt(b, e.LeftOut, 10)
+	}
 	return append(b, '}', '\n')
 }
 

@@ -3,7 +3,13 @@
 // what, and how it ended; it never holds a value, a token or a key.
 //
 // Each call makes its own write(2), and waits for it. No queue could lose lines in
-// a crash of the process.
+// a crash of the process. The exception are requests without a valid token:
+// anybody can make thousands of them a second, so beyond a rate they are only
+// counted, and the counts written every second.
+//
+// Lines with a principal have a reserve of disk: a file beside the log, whose
+// room is given back when the disk is full. From then on until the reserve can
+// be made again, requests without a principal are only counted.
 package audit
 
 import (
@@ -15,12 +21,17 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"secretstore/internal/clientnet"
 )
 
 // ErrNotRegular is returned by Open for a path that is a symbolic link, a
 // device, a pipe or anything else than a file: another user could choose where
 // the lines go.
-var ErrNotRegular = errors.New("the audit log is not a regular file")
+var ErrNotRegular = errors.New("not a regular file")
+
+// ErrReserve is the Fault of a log that can be written, but on a full disk.
+var ErrReserve = errors.New("the disk of the audit log is full: lines go to the room that was reserved for requests with a token, and other requests are only counted")
 
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("the audit log is closed")
@@ -36,9 +47,13 @@ const checkEvery = time.Second
 type Log struct {
 	path string // "" for standard output
 	// stdout is standard output; nil for a file. Its methods are called under mu.
-	stdout *impatient
+	stdout    *impatient
+	strangers *strangers
 
-	broken atomic.Bool // the last write failed
+	// fault is the error of the last write, nil if it succeeded. low: there was
+	// no room for it without the reserve, which is not there again.
+	fault atomic.Pointer[error]
+	low   atomic.Bool
 
 	mu      sync.Mutex  // held during a write, so that no line follows half a line
 	closed  bool        // guarded by mu
@@ -46,6 +61,7 @@ type Log struct {
 	info    os.FileInfo // of file; guarded by mu
 	checked time.Time   // when path was last compared with file; guarded by mu
 	torn    bool        // the last write may have left half a line; guarded by mu
+	reserve *reserve    // nil without one; guarded by mu
 }
 
 // buffers hold lines while they are made: one on the stack would escape.
@@ -56,22 +72,84 @@ const maxKept = 64 << 10
 
 // Open opens the log for appending, and creates it with mode 0600 if it does
 // not exist; an existing file keeps its mode. If the file is renamed or removed
-// (logrotate), a new one is created within a second.
-func Open(path string) (*Log, error) {
+// (logrotate), a new one is created within a second. Beside it is its reserve,
+// PATH.reserve.
+//
+// reserveErr says why there is no reserve. The log works without it.
+func Open(path string) (l *Log, reserveErr, err error) {
+	strangers, err := newStrangers()
+	if err != nil {
+		return nil, nil, err
+	}
 	if path == Stdout {
-		return &Log{stdout: &impatient{to: os.Stdout}}, nil
+		return &Log{stdout: &impatient{to: os.Stdout}, strangers: strangers}, nil, nil
 	}
-	l := &Log{path: path}
+	l = &Log{path: path, strangers: strangers}
 	if err := l.open(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return l, nil
+	l.reserve, reserveErr = makeReserve(path + ".reserve")
+	l.low.Store(isFull(reserveErr))
+	return l, reserveErr, nil
 }
 
-// Append writes the entries in order, with nothing between them, and returns
-// when they are written. After an error, lines may be missing or torn, and the
-// caller must not send its answer. The next call tries again.
+// Append writes the entries of one request in order, with nothing between them,
+// and returns when they are written. After an error, lines may be missing or
+// torn, and the caller must not send its answer. The next call tries again.
+//
+// A request without a principal may only be counted.
 func (l *Log) Append(entries ...*Entry) error {
+	if len(entries) == 1 && entries[0].UID == "" {
+		return l.appendStranger(entries[0])
+	}
+	return l.append(entries)
+}
+
+func (l *Log) appendStranger(e *Entry) error {
+	if l.low.Load() || !l.strangers.admit(e.Remote) {
+		l.strangers.count(clientnet.Parse(e.Remote), 1, l.summarize)
+		return nil
+	}
+	short := *e
+	short.shorten()
+	return l.append([]*Entry{&short})
+}
+
+// summarize writes how many requests had no line. While there is no room, they
+// are counted on.
+func (l *Log) summarize() {
+	counts := l.strangers.take()
+	if len(counts) == 0 {
+		return
+	}
+	lines := make([]*Entry, 0, len(counts))
+	for of, n := range counts {
+		lines = append(lines, summaryOf(of, n))
+	}
+	if l.regain() && l.append(lines) == nil {
+		return
+	}
+	for of, n := range counts {
+		l.strangers.count(of, n, l.summarize)
+	}
+}
+
+// regain makes the reserve again if it was given back. It reports whether
+// strangers can have lines.
+func (l *Log) regain() bool {
+	if !l.low.Load() {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.reserve != nil && !l.reserve.retake() {
+		return false
+	}
+	l.low.Store(false)
+	return true
+}
+
+func (l *Log) append(entries []*Entry) error {
 	into := buffers.Get().(*[]byte)
 	buf := appendAll((*into)[:0], entries)
 	err := l.write(buf)
@@ -96,21 +174,37 @@ func keep(into *[]byte, buf []byte) {
 
 // Probe returns nil if the last write succeeded. Otherwise it tries to write a
 // line, and returns the result. With it a caller refuses an operation before
-// that has an effect which could not be audited.
+// that has an effect which could not be audited. It also makes the reserve again
+// if there is room.
 func (l *Log) Probe() error {
-	if !l.broken.Load() {
+	if l.fault.Load() == nil {
+		l.regain()
 		return nil
 	}
-	return l.Append(&Entry{Time: time.Now(), Endpoint: "audit", Outcome: Allowed, Reason: "the audit log can be written again"})
+	return l.append([]*Entry{{Time: time.Now(), Endpoint: "audit", Outcome: Allowed, Reason: "the audit log can be written again"}})
 }
 
-// Close waits for the write under way and closes the file. Later calls return
-// ErrClosed.
+// Fault returns what is wrong with the log: the error of the last write, or
+// ErrReserve, or nil.
+func (l *Log) Fault() error {
+	if fault := l.fault.Load(); fault != nil {
+		return *fault
+	}
+	if l.low.Load() && l.path != "" {
+		return ErrReserve
+	}
+	return nil
+}
+
+// Close writes the counts, waits for the write under way and closes the file.
+// Later calls return ErrClosed.
 func (l *Log) Close() error {
+	l.strangers.close()
+	l.summarize()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.broken.Store(true)
+	l.fault.Store(&errClosed)
 	if l.path == "" || l.file == nil {
 		return nil
 	}
@@ -119,15 +213,20 @@ func (l *Log) Close() error {
 	return err
 }
 
+var errClosed = ErrClosed // an address for fault
+
 func (l *Log) write(buf []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrClosed
 	}
-	err := l.writeFile(buf)
-	l.broken.Store(err != nil)
-	return err
+	if err := l.writeFile(buf); err != nil {
+		l.fault.Store(&err)
+		return err
+	}
+	l.fault.Store(nil)
+	return nil
 }
 
 // writeFile appends the lines. The caller holds mu.
@@ -144,6 +243,14 @@ func (l *Log) writeFile(buf []byte) error {
 		to = l.stdout
 	}
 	n, err := to.Write(buf)
+	if isFull(err) {
+		l.low.Store(true)
+		if l.reserve != nil && l.reserve.giveBack() {
+			var more int
+			more, err = to.Write(buf[n:]) // the rest of the same line
+			n += more
+		}
+	}
 	if err != nil {
 		l.torn = l.torn || n > 0
 		l.checked = time.Time{}
@@ -176,13 +283,28 @@ func (l *Log) reopen() error {
 }
 
 func (l *Log) open() error {
-	// O_NONBLOCK: a pipe in place of the file must not hang the server.
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
-		return fmt.Errorf("open %s: %w", l.path, ErrNotRegular)
-	}
+	f, err := openRegular(l.path)
 	if err != nil {
 		return fmt.Errorf("open the audit log: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("open the audit log: %w", err)
+	}
+	l.file, l.info, l.torn, l.checked = f, info, endsTorn(f, info.Size()), time.Now()
+	return nil
+}
+
+// openRegular opens or creates a file that is not a link, a device or a pipe.
+func openRegular(path string) (*os.File, error) {
+	// O_NONBLOCK: a pipe in place of the file must not hang the server.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -190,10 +312,9 @@ func (l *Log) open() error {
 	}
 	if err != nil {
 		f.Close()
-		return fmt.Errorf("open %s: %w", l.path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	l.file, l.info, l.torn, l.checked = f, info, endsTorn(f, info.Size()), time.Now()
-	return nil
+	return f, nil
 }
 
 // endsTorn reports whether the file ends in the middle of a line, as after a

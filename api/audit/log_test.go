@@ -19,9 +19,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func mustOpen(t *testing.T, path string) *Log {
 	t.Helper()
-	l, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
+	l, reserveErr, err := Open(path)
+	if err != nil || reserveErr != nil {
+		t.Fatal(err, reserveErr)
 	}
 	t.Cleanup(func() { l.Close() })
 	return l
@@ -180,7 +180,7 @@ func TestRefusesOtherThanRegularFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, fifo, dir, "/dev/null", filepath.Join(dir, "missing", "audit.log")} {
-		if l, err := Open(path); err == nil {
+		if l, _, err := Open(path); err == nil {
 			l.Close()
 			t.Errorf("%s was opened", path)
 		}
@@ -272,7 +272,7 @@ func TestClosedLogRefuses(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	l, err := Open(filepath.Join(b.TempDir(), "audit.log"))
+	l, _, err := Open(filepath.Join(b.TempDir(), "audit.log"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -36,8 +36,8 @@ var mayImport = map[string][]string{
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	"api":                   {"acl", "seal", "store"}, // of store its errors and Consistency, which pass through seal
-	"api/audit":             {},
+	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections"}, // of store its errors and Consistency, which pass through seal
+	"api/audit":             {"api/internal/rates", "internal/clientnet"},
 	"api/client":            {"api/wire"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},

@@ -23,11 +23,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"secretstore/store"
 	"secretstore/store/internal/local"
+	"secretstore/store/internal/writes"
 )
 
 // The errors of this package, besides those of package store. All name the file.
@@ -49,6 +52,7 @@ type Backend struct {
 	path     string // absolute
 	warnings []string
 	hub      *local.Hub
+	health   writes.Health
 
 	// current is the file in use. Only the writer replaces it, in
 	// Compact, with the edges of the old one and takeover held.
@@ -78,6 +82,8 @@ var (
 	_ store.Backend   = (*Backend)(nil)
 	_ store.Exclusive = (*Backend)(nil)
 	_ store.Compacter = (*Backend)(nil)
+
+	_ store.WriteReporter = (*Backend)(nil)
 )
 
 // Exclusive implements store.Exclusive: the file is locked while it is in use.
@@ -128,6 +134,9 @@ func (b *Backend) Ping(ctx context.Context) (err error) {
 	}
 	return tx.h.inPlace(tx.tx)
 }
+
+// WriteFault implements store.WriteReporter.
+func (b *Backend) WriteFault() error { return b.health.Fault() }
 
 // Watch implements store.Backend. No other process can change the file, so
 // only changes made through this Backend are reported.
@@ -194,6 +203,18 @@ var errClosed = errors.New("closed")
 
 // unavailable is for failures that are known to have had no effect.
 func (b *Backend) unavailable(err error) error { return unavailable(b.path, err) }
+
+// refused is for a write that the disk did not take, and that had no effect.
+func (b *Backend) refused(err error) error {
+	kind := store.ErrNoWrites
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		// bbolt passes on only the text of a failure to extend the file.
+		if errors.Is(err, full) || strings.HasSuffix(err.Error(), full.Error()) {
+			kind = store.ErrFull
+		}
+	}
+	return fmt.Errorf("%w: %s: %w", kind, b.path, err)
+}
 
 func unavailable(path string, err error) error {
 	return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, path, err)

@@ -38,6 +38,9 @@ func TestWriteOnAFullDiskHasNoEffect(t *testing.T) {
 	}
 	last := fmt.Sprintf("big%d", fits-1)
 	for range 3 {
+		if !errors.Is(err, store.ErrFull) || !errors.Is(b.WriteFault(), store.ErrFull) {
+			t.Fatalf("Apply on a full disk: %v, fault %v", err, b.WriteFault())
+		}
 		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "file too large") {
 			t.Fatalf("Apply on a full disk: %v", err)
 		}
@@ -52,6 +55,9 @@ func TestWriteOnAFullDiskHasNoEffect(t *testing.T) {
 	restore()
 	if _, err := b.Apply(t.Context(), store.Create(last, big), store.Set("small", []byte("y"), v[0])); err != nil {
 		t.Errorf("Apply once there is room: %v", err)
+	}
+	if err := b.WriteFault(); err != nil {
+		t.Errorf("a fault after a write that succeeded: %v", err)
 	}
 	_ = b.Close()
 	b = openAt(t, path)

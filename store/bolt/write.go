@@ -205,14 +205,19 @@ func (w writer) attempt(batch []*request) (culprit int, err error) {
 		return nil
 	})
 	switch {
-	case err == nil, errors.Is(err, errNothing):
+	case errors.Is(err, errNothing):
+		return -1, nil
+	case err == nil:
+		w.b.health.Note(nil)
 		return -1, nil
 	case culprit >= 0, errors.Is(err, store.ErrUnavailable):
 		return culprit, err
 	case !began:
 		return -1, w.b.unavailable(err)
 	}
-	return -1, w.afterFailedCommit(id, err)
+	err = w.afterFailedCommit(id, err)
+	w.b.health.Note(err)
+	return -1, err
 }
 
 // errNothing rolls back a transaction that has changed nothing, which is
@@ -249,7 +254,7 @@ func (w writer) afterFailedCommit(id int, cause error) error {
 		w.b.breakDown(cause)
 		return unknown
 	}
-	return w.b.unavailable(cause)
+	return w.b.refused(cause)
 }
 
 // do checks and then does the operations of r, or none of them. A refusal is

@@ -83,6 +83,7 @@ import (
 
 	"secretstore/store"
 	"secretstore/store/internal/local"
+	"secretstore/store/internal/writes"
 	"secretstore/store/zk/internal/batch"
 	"secretstore/store/zk/internal/tree"
 )
@@ -122,6 +123,8 @@ type Backend struct {
 	write *writer
 	house *housekeeper
 
+	health writes.Health
+
 	close   sync.Once
 	writing sync.WaitGroup // the writer, which ends before the connections do
 }
@@ -130,6 +133,7 @@ var (
 	_ store.Backend          = (*Backend)(nil)
 	_ store.ExposureReporter = (*Backend)(nil)
 	_ store.Announcer        = (*Backend)(nil)
+	_ store.WriteReporter    = (*Backend)(nil)
 )
 
 // limits are maxCall, maxAwait and maxUnanswered, but in tests.
@@ -196,6 +200,8 @@ func newBackend(cfg *Config, cache *recordCache) *Backend {
 		log:   cfg.Log,
 		hub:   local.NewHub(),
 		cache: cache,
+
+		health: writes.Health{Fresh: faultFresh},
 	}
 	if cfg.User != "" {
 		b.tree.ACL = zkc.AuthACL(zkc.PermAll)
@@ -241,8 +247,17 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 
 // Apply implements store.Backend.
 func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
-	return b.write.apply(ctx, ops)
+	versions, err := b.write.apply(ctx, ops)
+	b.health.Note(err)
+	return versions, err
 }
+
+// faultFresh is how long a failed write is reported. Most fail because the
+// connection was lost, and Ping tells that.
+const faultFresh = time.Minute
+
+// WriteFault implements store.WriteReporter.
+func (b *Backend) WriteFault() error { return b.health.Fault() }
 
 // Ping implements store.Backend with a read on the session. A member that has
 // lost its quorum closes its sessions, so it does not answer.

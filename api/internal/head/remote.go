@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"secretstore/internal/clientnet"
 )
 
 // RemoteAddress returns the address of the client: the peer's or, if the peer
@@ -16,7 +18,7 @@ func RemoteAddress(r *http.Request, trusted []netip.Prefix) string {
 		return peer
 	}
 	addr, err := netip.ParseAddr(peer)
-	if err != nil || !within(addr, trusted) {
+	if err != nil || !clientnet.Within(addr, trusted) {
 		return peer
 	}
 	headers := r.Header["X-Forwarded-For"]
@@ -34,7 +36,7 @@ func RemoteAddress(r *http.Request, trusted []netip.Prefix) string {
 				return addr.Unmap().String() // the last address that a trusted proxy reported
 			}
 			addr = next
-			if !within(addr, trusted) {
+			if !clientnet.Within(addr, trusted) {
 				return addr.Unmap().String()
 			}
 		}
@@ -49,16 +51,6 @@ func parseHop(s string) (netip.Addr, error) {
 	}
 	ap, err := netip.ParseAddrPort(s)
 	return ap.Addr(), err
-}
-
-func within(a netip.Addr, prefixes []netip.Prefix) bool {
-	a = a.Unmap().WithZone("")
-	for _, p := range prefixes {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // hostOf cuts the port off the peer's address.

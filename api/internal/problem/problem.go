@@ -101,7 +101,10 @@ const (
 	StoreNotFound  = `store not found: there is only the store "default"`
 	NoToken        = "no valid authentication token: send 'Authorization: token=<JWT>' and log in again if yours has expired"
 	SecretTooLarge = "the secret value is too large: see --max-secret-size of the server"
-	InvalidService = "invalid service id: use /group/app or, for a job, group.app"
+	// StorageFull and StorageNoWrites are also shown by GET /ready.
+	StorageFull     = "the disk of the storage is full"
+	StorageNoWrites = "the storage takes no writes"
+	InvalidService  = "invalid service id: use /group/app or, for a job, group.app"
 )
 
 const (
@@ -170,8 +173,8 @@ func leftOutText(e *seal.LeftOutError) string {
 		"or leave them out with leave_out; GET /secrets/v1/rekey/default/recipients lists all", len(e.LeftOut), strings.Join(named, "; "))
 }
 
-// answers is searched from the top: ErrOutcomeUnknown and ErrTaskTermAhead are
-// also ErrUnavailable.
+// answers is searched from the top: ErrPiecesLeft is also ErrOutcomeUnknown,
+// and that, ErrFull, ErrNoWrites and ErrTaskTermAhead are also ErrUnavailable.
 var answers = []struct {
 	is error
 	Problem
@@ -209,7 +212,11 @@ var answers = []struct {
 	{seal.ErrTaskTermAhead, *Busy("the key of the task token is not known here yet: try again")},
 	{seal.ErrTooManyNames, waits("there are too many secrets to follow them by name: watch single ones with GET and ?watch=")},
 	{seal.ErrSealNotRecorded, unreachable("sealed here, not yet recorded: this server has dropped its keys, and keeps trying to record the intent in the storage")},
+	{seal.ErrPiecesLeft, unreachable("outcome unknown: the secret is gone, but the storage may still hold its value, encrypted: " +
+		"the server removes it once the storage takes writes again")},
 	{store.ErrOutcomeUnknown, unreachable("outcome unknown: the storage did not confirm the write; read before you repeat it")},
+	{store.ErrFull, unreachable(StorageFull + ": nothing was changed; an administrator has to make room")},
+	{store.ErrNoWrites, unreachable(StorageNoWrites + ": nothing was changed; the server's log has the reason")},
 	{store.ErrUnavailable, unreachable(textUnavailable)},
 	{context.DeadlineExceeded, unreachable(textUnavailable)},
 	{context.Canceled, *Busy(textUnavailable)},

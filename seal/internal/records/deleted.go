@@ -226,7 +226,7 @@ func (s *Secrets) purgePieces(ctx context.Context, purged []*secretRecord) error
 		}
 		if err := s.pieces.remove(ctx, blobKey(rec.id)); err != nil {
 			s.pieces.discard(rec)
-			return fmt.Errorf("the pieces of the value (%w): %w", err, store.ErrOutcomeUnknown)
+			return fmt.Errorf("%w: %w", ErrPiecesLeft, err)
 		}
 	}
 	return nil

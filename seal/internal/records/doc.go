@@ -9,7 +9,10 @@ package records
 
 import (
 	"errors"
+	"fmt"
 	"time"
+
+	"secretstore/store"
 )
 
 // Kind is the form in which a value was stored. The zero value is refused.
@@ -78,4 +81,6 @@ var (
 	ErrTooLarge       = errors.New("secret value too large")
 	ErrCurrentVersion = errors.New("the current version cannot be removed alone")
 	ErrBadMetadata    = errors.New("description or labels too large")
+	// ErrPiecesLeft: see Secrets.Purge.
+	ErrPiecesLeft = fmt.Errorf("the secret is gone, but pieces of its value may be left: %w", store.ErrOutcomeUnknown)
 )

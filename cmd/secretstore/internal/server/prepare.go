@@ -64,8 +64,12 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 	check("bootstrap", checkBootstrapKey(BootstrapKeyFile(cfg.Storage)))
 	problems = append(problems, p.zk.load(cfg)...)
 	if cfg.AuditLog != "" {
-		p.audit, err = audit.Open(cfg.AuditLog)
+		var reserveErr error
+		p.audit, reserveErr, err = audit.Open(cfg.AuditLog)
 		check("audit-log", err)
+		if reserveErr != nil {
+			log.Warn("no disk is reserved for audit lines about requests with a token", zap.Error(reserveErr))
+		}
 	}
 	return p, problems
 }
