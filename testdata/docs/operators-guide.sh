@@ -17,16 +17,16 @@ after_block() {
     1) ready; empty ;;
     2) empty ;;
     3) ready ;;
-    5) # of a store with a bootstrap key
+    6) # of a store with a bootstrap key
         rm ~/.local/state/secretstore/known-stores
         serve --storage bolt:reinit.db --auth-secret-file auth-secret --superuser root
         ready
         printf %s pw | secretstore put team/key
         ;;
-    6) # the backup of reinit --wipe has this form, too
+    7) # the backup of reinit --wipe has this form, too
         secretstore export --pgp-key alice.pub -o BACKUP
         ;;
-    7) # a store of several holders, and no server
+    8) # a store of several holders, and no server
         rm ~/.local/state/secretstore/known-stores
         serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
         secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub
