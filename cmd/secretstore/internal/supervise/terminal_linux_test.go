@@ -11,33 +11,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"secretstore/internal/ptytest"
 )
 
 // onTerminal starts a program as the leader of a session on a terminal of its
 // own. What is written to in is typed there.
 func onTerminal(t *testing.T, cmd *exec.Cmd) *talk {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = side, side, side
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	side.Close()
+	master := ptytest.Start(t, cmd)
 	return follow(t, cmd, master, master)
 }
 

@@ -9,70 +9,35 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"strings"
-	"time"
 
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
-// errNotMine: the user's gpg has no private key for the message.
-var errNotMine = errors.New("gpg has no private key for it")
-
-// maxStatus is how much of gpg's status lines is read, in bytes.
-const maxStatus = 64 << 10
-
 // gpgDecrypt decrypts one OpenPGP message, given in hex, with the user's gpg and its
 // keys, agents and smart cards. Message and key pass through pipes and are never in
-// an argument or a file. If the error is errNotMine, gpg's messages are dropped.
+// an argument or a file. The error is that of decrypt.
 func gpgDecrypt(ctx context.Context, p *base.Process, program, messageHex string) (string, error) {
 	message, err := hex.DecodeString(messageHex)
 	if err != nil {
 		return "", errors.New("the server sent an encrypted key that is not hex; is it a Secret Store?")
 	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", fmt.Errorf("cannot find %s; install GnuPG, or decrypt the key elsewhere and use --key-file", program)
-	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return "", fmt.Errorf("run gpg: %w", err)
 	}
-	defer read.Close() // only read
-	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, "--quiet", "--status-fd", "3", "--decrypt") // 3 is the first of ExtraFiles
-	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = bytes.NewReader(message), &said, []*os.File{write}
-	status := make(chan []byte, 1)
+	written := make(chan struct{})
 	go func() {
-		lines, _ := io.ReadAll(io.LimitReader(read, maxStatus)) // the lines so far are enough
-		io.Copy(io.Discard, read)                               // so that gpg never blocks
-		status <- lines
+		defer close(written)
+		write.Write(message) // fails if gpg has ended, which then says why
+		write.Close()
 	}()
-	plain, err := cmd.Output()
-	write.Close()
-	read.SetReadDeadline(time.Now().Add(time.Second)) // an agent that gpg started may still have it open
-	if lines := <-status; err != nil && !hasSecretKey(ctx, path, lines) {
-		return "", errNotMine
-	}
-	p.Stderr.Write(said.Bytes()) // gpg's own messages
-	if err != nil {
-		return "", fmt.Errorf("gpg could not decrypt the unseal key (%w)", err)
-	}
-	return strings.TrimSpace(string(plain)), nil
-}
-
-// hasSecretKey reports whether gpg has the private key of the message whose decryption
-// failed with these status lines, or knows the smart card with it. Some versions of
-// GnuPG 2.2 do not print NO_SECKEY.
-func hasSecretKey(ctx context.Context, program string, status []byte) bool {
-	_, rest, ok := strings.Cut(string(status), "[GNUPG:] ENC_TO ")
-	id, _, _ := strings.Cut(rest, " ")
-	if !ok || len(id) != 16 || strings.Trim(id, "0123456789ABCDEF") != "" {
-		return true // then show gpg's own messages
-	}
-	return exec.CommandContext(ctx, program, "--batch", "--quiet", "--with-colons", "--list-secret-keys", id).Run() == nil
+	var plain bytes.Buffer
+	err = decrypt(ctx, p, program, read, &plain)
+	read.Close() // so that the writing ends
+	<-written
+	return strings.TrimSpace(plain.String()), err
 }
 
 // Holder is the user, with the private keys in their gpg.
@@ -96,6 +61,9 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 		if ctx.Err() != nil {
 			return opened, ctx.Err()
 		}
+		if errors.Is(err, errCanceled) {
+			return opened, err
+		}
 		if err != nil {
 			if failed == nil || errors.Is(failed, errNotMine) {
 				failed = err
@@ -115,9 +83,10 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 	case opened > 0 || failed == nil:
 		return opened, nil
 	case errors.Is(failed, errNotMine):
-		failed = fmt.Errorf("gpg could not decrypt the unseal key: %w", ErrNoKey)
+		return 0, fmt.Errorf("gpg could not decrypt the unseal key: %w; "+
+			"run this on the machine with the private key, or give the decrypted key with --key-file", ErrNoKey)
 	}
-	return 0, fmt.Errorf("%w; run this on the machine with the private key, or give the decrypted key with --key-file", failed)
+	return 0, fmt.Errorf("gpg could not decrypt the unseal key: %w", failed)
 }
 
 // shareForm reports whether text looks like a share. Anybody who can write to the
@@ -140,10 +109,8 @@ func (h Holder) Opens(ctx context.Context, name string, sum []byte) error {
 	}
 	defer f.Close() // only read
 	read := sha256.New()
-	cmd := exec.CommandContext(ctx, h.Program, "--quiet", "--decrypt")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, read, h.P.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("gpg could not decrypt it (%w)", err)
+	if err := decrypt(ctx, h.P, h.Program, f, read); err != nil {
+		return fmt.Errorf("gpg could not decrypt it: %w", err)
 	}
 	if !bytes.Equal(read.Sum(nil), sum) {
 		return errors.New("gpg decrypted something else from it")

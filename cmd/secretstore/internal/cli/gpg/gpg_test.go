@@ -14,12 +14,12 @@ import (
 // the caller gets it.
 func TestGPGOutputNeverReachesTheTerminal(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "gpg")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\ncat\necho note >&2\n"), 0o700); err != nil {
+	if err := os.WriteFile(script, []byte("#!/bin/sh\ncat <&4\necho note >&2\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var out, errs strings.Builder
 	key, err := gpgDecrypt(context.Background(), &base.Process{Stdout: &out, Stderr: &errs}, script, "63616e6172790a")
-	if err != nil || key != "canary" || out.String() != "" || errs.String() != "note\n" {
+	if err != nil || key != "canary" || out.String() != "" || errs.String() != "" {
 		t.Errorf("key %q, %v; stdout %q, stderr %q", key, err, out.String(), errs.String())
 	}
 	if _, err := gpgDecrypt(context.Background(), &base.Process{}, script, "not hex"); err == nil {

@@ -1,0 +1,186 @@
+//go:build gpg
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"secretstore/cmd/secretstore/internal/fixture"
+	"secretstore/internal/ptytest"
+)
+
+// TestPassphraseIsAskedForOnTheTerminal has a holder whose key has a passphrase,
+// the real pinentry on a terminal, and a gpg.conf that would change what gpg does.
+func TestPassphraseIsAskedForOnTheTerminal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	home, err := newKeyring(t.Cleanup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := filepath.Join(dir, "token")
+	key := filepath.Join(dir, "key")
+	if err := errors.Join(os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600), sign("root", token)); err != nil {
+		t.Fatal(err)
+	}
+	var environment []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "GPG_TTY=") {
+			environment = append(environment, v)
+		}
+	}
+	environment = append(environment, "GNUPGHOME="+home, "HOME="+dir, "XDG_STATE_HOME="+dir, "TERM=xterm", "GORACE=atexit_sleep_ms=0",
+		"SECRETSTORE_LISTEN="+freeAddress(t), "SECRETSTORE_TOKEN_FILE="+token)
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Env = environment
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+	}
+	forget := func() { run("gpgconf", "--kill", "all") } // the agent remembers passphrases
+
+	server := exec.Command("secretstore", "server", "--storage", "memory:", "--bootstrap=false", "--auth-secret-file", key, "--superuser", "root")
+	server.Env = environment
+	log := &screen{}
+	server.Stderr = log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	var url []string
+	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
+	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
+
+	const passphrase = "correct horse"
+	run("gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", passphrase, "--quick-gen-key", "holder@example.com", "future-default", "default", "never")
+	public := filepath.Join(dir, "holder.pub")
+	run("gpg", "--quiet", "--output", public, "--export", "holder@example.com")
+	if err := os.WriteFile(filepath.Join(home, "gpg.conf"), []byte("quiet\nbatch\nno-tty\npinentry-mode error\nstatus-fd 2\noutput "+dir+"/stolen\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	forget()
+	s := onScreen(t, environment, "secretstore", "init", "--pgp-key", public)
+	s.answer("Passphrase:", passphrase)
+	s.ends(0, "unsealed")
+
+	run("secretstore", "seal")
+	forget()
+	s = onScreen(t, environment, "secretstore", "unseal")
+	s.answer("Passphrase:", "wrong")
+	s.answer("try 2 of 3", "wrong")
+	s.answer("try 3 of 3", "wrong")
+	s.ends(1, "the passphrase was wrong")
+
+	forget()
+	s = onScreen(t, environment, "secretstore", "unseal")
+	s.answer("Passphrase:", passphrase)
+	s.ends(0, "unsealed")
+
+	// Without a terminal, nothing can be asked; the text says so.
+	run("secretstore", "seal")
+	forget()
+	cmd := exec.Command("secretstore", "unseal")
+	cmd.Env = environment
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "export GPG_TTY=$(tty)") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if exists(filepath.Join(dir, "stolen")) {
+		t.Error("gpg.conf had the unseal key written to a file")
+	}
+}
+
+// screen is what a program has printed so far. It may be used by several
+// goroutines.
+type screen struct {
+	mu      sync.Mutex
+	printed strings.Builder // guarded by mu
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.printed.Write(p)
+}
+
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.printed.String()
+}
+
+// dialog is a program on a terminal.
+type dialog struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	terminal *os.File
+	screen   screen
+	read     chan struct{} // closed when everything has been read
+	from     int           // where the next answer looks for its question
+}
+
+func onScreen(t *testing.T, environment []string, name string, args ...string) *dialog {
+	t.Helper()
+	d := &dialog{t: t, cmd: exec.Command(name, args...), read: make(chan struct{})}
+	d.cmd.Env = environment
+	d.terminal = ptytest.Start(t, d.cmd)
+	go func() {
+		defer close(d.read)
+		buf := make([]byte, 4096)
+		for {
+			n, err := d.terminal.Read(buf)
+			d.screen.Write(buf[:n])
+			if err != nil {
+				return // EIO once the program has ended
+			}
+		}
+	}()
+	return d
+}
+
+var escapes = regexp.MustCompile(`\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])`)
+
+// answer waits for the question and types an answer to it.
+func (d *dialog) answer(question, answer string) {
+	d.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		text := escapes.ReplaceAllString(d.screen.text(), "")
+		if i := strings.Index(text[min(d.from, len(text)):], question); i >= 0 {
+			d.from += i + len(question)
+			break
+		}
+		if time.Now().After(deadline) {
+			d.cmd.Process.Kill()
+			d.t.Fatalf("no %q on the screen:\n%q", question, text)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := d.terminal.WriteString(answer + "\r"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// ends waits for the program, and wants the status and the text.
+func (d *dialog) ends(status int, text string) {
+	d.t.Helper()
+	timer := time.AfterFunc(patience, func() { d.cmd.Process.Kill() })
+	defer timer.Stop()
+	d.cmd.Wait() // the state says more
+	d.terminal.Close()
+	<-d.read
+	if d.cmd.ProcessState.ExitCode() != status || !strings.Contains(d.screen.text(), text) {
+		d.t.Fatalf("%v, want status %d and %q:\n%s", d.cmd.ProcessState, status, text, d.screen.text())
+	}
+}
