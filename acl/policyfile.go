@@ -61,7 +61,7 @@ func (e *PolicyError) Is(target error) bool { return target == ErrInvalidPolicy 
 // once, as a [*PolicyError].
 func ParsePolicy(data []byte) (*Policy, error) {
 	f := &policyFile{policy: &Policy{live: true, users: make(map[string]rights)}}
-	if root := f.document(data); root != nil {
+	if root := f.document(data); root != nil && !f.aliases(root) {
 		f.fields(root, "a policy", map[string]func(*yaml.Node){"users": f.readUsers, "groups": f.readGroups})
 	}
 	if len(f.problems) > 0 {
@@ -113,9 +113,21 @@ func (f *policyFile) document(data []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
+// aliases reports the aliases below n, and whether there are any. They are
+// refused, so that no file expands to more than it holds.
+func (f *policyFile) aliases(n *yaml.Node) (found bool) {
+	if n.Kind == yaml.AliasNode {
+		f.problem(n, "YAML aliases (*%s) are not read: write out what it stands for", shorten(n.Value))
+		return true
+	}
+	for _, child := range n.Content {
+		found = f.aliases(child) || found
+	}
+	return found
+}
+
 // mapping calls each for the entries of n, after it has checked that the keys
-// are scalars, each given once. Aliases are refused here and wherever a scalar
-// or sequence is expected, so that no file expands to more than it holds.
+// are scalars, each given once.
 func (f *policyFile) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		f.problem(n, "%s must be a mapping", what)

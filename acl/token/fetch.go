@@ -110,7 +110,7 @@ func (s *JWKSSource) Fetch(ctx context.Context) ([]byte, error) {
 	if err == nil {
 		_, err = parseJWKS(raw)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrKeyLeftOut) {
 		return nil, fmt.Errorf("key set from %s: %w", s, err)
 	}
 	return raw, nil

@@ -44,7 +44,14 @@ var (
 	// but has no key: that is how an operator revokes a key, so no old key
 	// stays in force.
 	ErrRevoked = errors.New("its tokens are refused")
+	// ErrKeyLeftOut says that a key set is in force, but for some of its keys,
+	// which are malformed or unsafe.
+	ErrKeyLeftOut = errors.New("the key set is in force without these keys, whose tokens are refused")
 )
+
+// errOtherUse is why a key is skipped that is not meant for tokens here. Real
+// sets hold such.
+var errOtherUse = errors.New("for another use")
 
 // FirstLine returns a copy of raw up to its first line break, which is how
 // DC/OS reads its token secret from a file or znode.
@@ -60,8 +67,9 @@ type publicKey struct {
 }
 
 // parseJWKS reads a key set. It skips keys for other uses (encryption, other
-// algorithms, symmetric), since real sets hold such. If no key is left, the
-// error says why for each key, and wraps [ErrRevoked].
+// algorithms, symmetric), since real sets hold such. If it has to skip others, it
+// returns the rest and an [ErrKeyLeftOut]. If no key is left, the error says why
+// for each key, and wraps [ErrRevoked].
 func parseJWKS(raw []byte) ([]publicKey, error) {
 	if len(raw) > MaxJWKSBytes {
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrBadJWKS, MaxJWKSBytes)
@@ -79,34 +87,50 @@ func parseJWKS(raw []byte) ([]publicKey, error) {
 	}
 	var keys []publicKey
 	why := []error{fmt.Errorf("%w: no key for RS256 or ES256 in it, so %w", ErrBadJWKS, ErrRevoked)}
+	leftOut := []error{ErrKeyLeftOut}
 	for i, m := range set.Keys {
 		k, err := parseJWK(m)
-		if err != nil {
-			why = append(why, fmt.Errorf("key %d: %w", i, err))
+		if err == nil {
+			keys = append(keys, k)
 			continue
 		}
-		keys = append(keys, k)
+		err = fmt.Errorf("key %d%s: %w", i, named(m.KID), err)
+		why = append(why, err)
+		if !errors.Is(err, errOtherUse) {
+			leftOut = append(leftOut, err)
+		}
 	}
-	if len(keys) == 0 {
+	switch {
+	case len(keys) == 0:
 		return nil, errors.Join(why...)
+	case len(leftOut) > 1:
+		return keys, errors.Join(leftOut...)
 	}
 	return keys, nil
+}
+
+// named shows the id of a key, which comes from outside.
+func named(kid string) string {
+	if kid == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (kid %.64q)", kid)
 }
 
 // parseJWK reads one key for verifying signatures.
 func parseJWK(m jwkset.JWKMarshal) (publicKey, error) {
 	if m.USE != "" && m.USE != jwkset.UseSig {
-		return publicKey{}, errors.New("not for signatures")
+		return publicKey{}, fmt.Errorf("%w than signatures", errOtherUse)
 	}
 	if len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
-		return publicKey{}, errors.New("not for verifying")
+		return publicKey{}, fmt.Errorf("%w than verifying", errOtherUse)
+	}
+	if m.KTY != jwkset.KtyRSA && m.KTY != jwkset.KtyEC {
+		return publicKey{}, fmt.Errorf("%w: neither RSA nor EC", errOtherUse)
 	}
 	if m.D != "" || m.K != "" {
 		// Anybody who can read the set could sign with it.
 		return publicKey{}, errors.New("holds a private or symmetric key")
-	}
-	if m.KTY != jwkset.KtyRSA && m.KTY != jwkset.KtyEC {
-		return publicKey{}, errors.New("neither RSA nor EC")
 	}
 	// Only the bare key counts: nothing here checks certificates, and a URL in
 	// a key must not be fetched.
@@ -140,7 +164,7 @@ func checkKey(key any, alg, kid string) (publicKey, error) {
 		return publicKey{}, errors.New("neither RSA nor EC")
 	}
 	if alg != "" && alg != k.alg {
-		return publicKey{}, errors.New("for another algorithm than " + k.alg)
+		return publicKey{}, fmt.Errorf("%w than %s", errOtherUse, k.alg)
 	}
 	return k, nil
 }

@@ -100,7 +100,9 @@ func New(c Config) (*Verifier, error) {
 		problems = append(problems, v.SetHMACKey(c.HMACKey))
 	}
 	if c.JWKS != nil {
-		problems = append(problems, v.SetJWKS(c.JWKS))
+		if err := v.SetJWKS(c.JWKS); !errors.Is(err, ErrKeyLeftOut) {
+			problems = append(problems, err)
+		}
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -130,10 +132,10 @@ func (v *Verifier) SetHMACKey(key []byte) error {
 
 // SetJWKS replaces the key set, and forgets all verified tokens. On an error
 // ([ErrBadJWKS]) the old set stays, but with [ErrRevoked], for a set without a
-// usable key, none is left.
+// usable key, none is left, and with [ErrKeyLeftOut] the new set is in force.
 func (v *Verifier) SetJWKS(raw []byte) error {
 	keys, err := parseJWKS(raw)
-	if err != nil && !errors.Is(err, ErrRevoked) {
+	if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrKeyLeftOut) {
 		return err
 	}
 	v.mu.Lock()

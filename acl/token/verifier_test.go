@@ -396,6 +396,41 @@ func TestNewReportsAllProblems(t *testing.T) {
 	}
 }
 
+// TestAKeyLeftOutOfASetIsReported, if it was meant for tokens: its users get 401.
+// The others work.
+func TestAKeyLeftOutOfASetIsReported(t *testing.T) {
+	good := rsaJWK(rsaKeys()[0].N, rsaKeys()[0].E, object{"kid": "good"})
+	malformed := rsaJWK(rsaKeys()[1].N, rsaKeys()[1].E, object{"kid": "standard-base64", "n": "+/+/"})
+	private := rsaJWK(rsaKeys()[1].N, rsaKeys()[1].E, object{"d": "AQAB"})
+	for name, tt := range map[string]struct {
+		set   []byte
+		words []string // nil: no report
+	}{
+		"all good":     {jwks(t, good), nil},
+		"malformed":    {jwks(t, good, malformed), []string{`key 1 (kid "standard-base64"): malformed`}},
+		"two":          {jwks(t, malformed, good, private), []string{"key 0 (kid", "key 2: holds a private"}},
+		"for others":   {jwks(t, good, object{"kty": "oct", "k": "AAAA"}, rsaJWK(rsaKeys()[1].N, 65537, object{"use": "enc"}), object{"kty": "OKP"}), nil},
+		"control text": {jwks(t, good, rsaJWK(rsaKeys()[1].N, 2, object{"kid": "\x1b[2J"})), []string{`(kid "\x1b[2J"): RSA key with a bad exponent`}},
+	} {
+		v, err := token.New(token.Config{Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = v.SetJWKS(tt.set)
+		if errors.Is(err, token.ErrKeyLeftOut) != (tt.words != nil) || err != nil && tt.words == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range tt.words {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		if _, err := v.Verify(rs256(t, nil, object{"uid": "a"}, rsaKeys()[0])); err != nil {
+			t.Errorf("%s: the good key: %v", name, err)
+		}
+	}
+}
+
 func TestAChangedKeyAppliesToRememberedTokens(t *testing.T) {
 	v := both(t)
 	hs, rs := hs256(t, object{"uid": "a"}), rs256(t, nil, object{"uid": "a"}, rsaKeys()[0])

@@ -18,8 +18,8 @@ type Watch struct {
 	Every time.Duration
 	// Report is called with nil when keys were loaded, at first and after each
 	// change, and with an error when the source begins to fail, or fails
-	// differently. The old keys then stay, except with [ErrRevoked]. It may be
-	// nil. It is called from one goroutine at a time.
+	// differently. The old keys then stay, except with [ErrRevoked] and
+	// [ErrKeyLeftOut]. It may be nil. It is called from one goroutine at a time.
 	Report func(error)
 }
 

@@ -314,6 +314,8 @@ func TestFileForms(t *testing.T) {
 		"log-level: {a: b}\n":               "takes a plain value",
 		"superuser: [[a]]\n":                "must be a list of plain values",
 		"superuser: []\n":                   "is an empty list",
+		"superuser: [&a b, *a]\n":           "has a YAML alias",
+		"listen: &a x\ntls-listen: *a\n":    "has a YAML alias",
 		"log-level: info\n---\nlisten: x\n": "more than one YAML document",
 		"config: other.yaml\n":              "is not an option",
 	} {

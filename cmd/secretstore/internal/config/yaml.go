@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -91,7 +92,10 @@ func unknownKey(known map[string]Option, key string) string {
 }
 
 func parseValue(o Option, v *yaml.Node) ([]string, error) {
+	isAlias := func(n *yaml.Node) bool { return n.Kind == yaml.AliasNode }
 	switch {
+	case isAlias(v), slices.ContainsFunc(v.Content, isAlias):
+		return nil, errors.New("has a YAML alias, which is not read; write the value out")
 	case v.Kind == yaml.ScalarNode && v.Tag == "!!null":
 		return nil, errors.New("has no value; give it one or remove the line")
 	case v.Kind == yaml.ScalarNode:

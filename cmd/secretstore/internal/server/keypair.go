@@ -28,8 +28,29 @@ func readPair(certFile, keyFile string) (pair tls.Certificate, certErr, keyErr e
 	}
 	if pair, certErr = tls.X509KeyPair(cert, key); certErr != nil {
 		certErr = fmt.Errorf("certificate %s with key %s: %w", certFile, keyFile, certErr)
+		if n := laterLeaf(cert, key); n > 0 {
+			certErr = fmt.Errorf("certificate %d of %s belongs to the key %s: it must come first, before those of its CAs", n, certFile, keyFile)
+		}
 	}
 	return pair, certErr, nil
+}
+
+// laterLeaf returns which certificate of a chain belongs to the key, counted from 1,
+// if it is not the first; 0 if there is none.
+func laterLeaf(chain, key []byte) int {
+	for n := 1; ; n++ {
+		var block *pem.Block
+		if block, chain = pem.Decode(chain); block == nil {
+			return 0
+		}
+		if block.Type != "CERTIFICATE" {
+			n--
+			continue
+		}
+		if _, err := tls.X509KeyPair(pem.EncodeToMemory(block), key); err == nil && n > 1 {
+			return n
+		}
+	}
 }
 
 // readPEM reads a file and checks its content.

@@ -95,7 +95,10 @@ func prepareKeySet(ctx context.Context, source string, v *token.Verifier) (*toke
 	if err != nil {
 		return nil, err
 	}
-	return s, v.SetJWKS(raw)
+	if err := v.SetJWKS(raw); !errors.Is(err, token.ErrKeyLeftOut) { // which the watcher reports
+		return s, err
+	}
+	return s, nil
 }
 
 // checkStorage finds common mistakes in the path of a bbolt file. All others show when

@@ -3,7 +3,11 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -389,6 +393,48 @@ func TestTokensWithoutTheIssuerOrAudienceAreRefused(t *testing.T) {
 		if status, text := r.request(t, "root", "GET", "/secrets/v1/secret/default/?list=true", ""); status != want {
 			t.Errorf("%s: %d %s, want %d", args, status, text, want)
 		}
+	}
+}
+
+// TestAKeyLeftOutOfASetIsLoggedAndServed: neither an error at the start, nor a
+// silence that only its users notice.
+func TestAKeyLeftOutOfASetIsLoggedAndServed(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","x":%q,"y":%q},{"kty":"RSA","kid":"odd","n":"+/+/","e":"AQAB"}]}`,
+		base64.RawURLEncoding.EncodeToString(point[1:33]), base64.RawURLEncoding.EncodeToString(point[33:]))
+	r := start(t, nil, "--auth-jwks", write(t, t.TempDir(), "set", set))
+	r.log.until(t, "some of the set were left out", `kid \"odd\"`, "malformed")
+	if status, body := r.request(t, "root", "GET", "/secrets/v1/seal-status/default", ""); status != 200 || !strings.Contains(body, "odd") {
+		t.Errorf("status: %d %s", status, body)
+	}
+}
+
+// TestCertificateChainInTheWrongOrderIsReportedAsSuch: crypto/tls says that the key
+// does not match.
+func TestCertificateChainInTheWrongOrderIsReportedAsSuch(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, ca, caKey := filepath.Join(dir, "c"), filepath.Join(dir, "k"), filepath.Join(dir, "ca"), filepath.Join(dir, "cak")
+	if err := errors.Join(fixture.Certificate(cert, key), fixture.Certificate(ca, caKey)); err != nil {
+		t.Fatal(err)
+	}
+	var chain []byte
+	for _, file := range []string{ca, cert} {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, pem...)
+	}
+	_, err := build(t, Outside{}, "--storage", "memory:", "--tls-listen", ":0", "--tls-key-file", key, "--tls-cert-file", write(t, dir, "chain", string(chain)))
+	if err == nil || !strings.Contains(err.Error(), "certificate 2 of") || !strings.Contains(err.Error(), "must come first") {
+		t.Errorf("%v", err)
 	}
 }
 

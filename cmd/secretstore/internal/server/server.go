@@ -308,6 +308,8 @@ func (s *Server) watchKeys(option string) token.Watch {
 		switch {
 		case errors.Is(err, token.ErrRevoked):
 			s.log.Error("all token keys were removed; every token is now refused", zap.String("option", option), zap.Error(err))
+		case errors.Is(err, token.ErrKeyLeftOut):
+			s.log.Warn("token keys loaded, but some of the set were left out", zap.String("option", option), zap.Error(err))
 		case err != nil:
 			s.log.Error("token keys could not be loaded; the current ones stay in effect", zap.String("option", option), zap.Error(err))
 		default:
