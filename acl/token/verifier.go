@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -142,6 +144,27 @@ func (v *Verifier) SetJWKS(raw []byte) error {
 	defer v.mu.Unlock()
 	v.state.Store(v.newState(v.state.Load().hmac, keys))
 	return err
+}
+
+// Fingerprints returns a fingerprint of each key, for the log: 64 bits of the
+// SHA-256 sum of the HS256 key, as sha256sum prints it, and of each public key in
+// DER. They do not help to guess an HS256 key that is random.
+func (v *Verifier) Fingerprints() []string {
+	st := v.state.Load()
+	var all []string
+	add := func(alg string, key []byte) {
+		sum := sha256.Sum256(key)
+		all = append(all, alg+":"+hex.EncodeToString(sum[:8]))
+	}
+	if st.hmac != nil {
+		add(algHS256, st.hmac)
+	}
+	for _, k := range st.jwks {
+		if der, err := x509.MarshalPKIXPublicKey(k.key); err == nil {
+			add(k.alg, der)
+		}
+	}
+	return all
 }
 
 func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {

@@ -2,11 +2,14 @@ package token_test
 
 import (
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -696,4 +699,23 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestFingerprintsIdentifyTheKeys, and are what an operator can compute.
+func TestFingerprintsIdentifyTheKeys(t *testing.T) {
+	v, err := token.New(token.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v.Fingerprints(); len(got) > 0 {
+		t.Errorf("without a key: %q", got)
+	}
+	key := strings.Repeat("k", token.MinHMACKeyBytes)
+	sum := sha256.Sum256([]byte(key))
+	if err := v.SetHMACKey([]byte(key)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := v.Fingerprints(), []string{fmt.Sprintf("HS256:%x", sum[:8])}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func TestWithZooKeeper(t *testing.T) {
 //	zkget PATH FILE          writes the data of a znode to a file
 //	zkset PATH FILE          sets the data of a znode, which may be new
 //	zkacl PATH               prints the ACL to standard output
+//	zksetacl PATH PERMS      lets everybody do what PERMS says (letters of cdrwa, or -)
 //	zkrmr PATH               removes a znode and all below
 //	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
@@ -60,7 +62,7 @@ func zookeeperScripts(t *testing.T, addr string) {
 	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
 		env.Setenv("ZK", addr)
 		return nil
-	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
+	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zksetacl": z.setACL, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
 
 // TestScriptsWithZooKeeperOverTLS: $ZK accepts only TLS, presents zk.pem, and
@@ -109,6 +111,21 @@ func (z zookeeper) acl(ts *testscript.TestScript, _ bool, args []string) {
 	for _, a := range all {
 		fmt.Fprintln(ts.Stdout(), a.Scheme, a.ID, a.Perms)
 	}
+}
+
+func (z zookeeper) setACL(ts *testscript.TestScript, _ bool, args []string) {
+	acl := zkc.DigestACL(zkc.PermAll, "admin", "secret")
+	var everybody int32
+	for i, letter := range "rwcda" { // in the order of the bits
+		if strings.ContainsRune(args[1], letter) {
+			everybody |= 1 << i
+		}
+	}
+	if everybody != 0 {
+		acl = append(acl, zkc.WorldACL(everybody)...)
+	}
+	_, err := z.conn.SetACL(args[0], acl, -1)
+	ts.Check(err)
 }
 
 func (z zookeeper) rmr(ts *testscript.TestScript, _ bool, args []string) {

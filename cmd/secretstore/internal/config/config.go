@@ -27,14 +27,16 @@ type Config struct {
 	MaxStale         time.Duration // 0 to serve no cached answers in an outage
 	Bootstrap        bool
 
-	AuthSecretFile   string
-	AuthSecretZnode  string
-	AuthJWKS         string // URL or file
-	JWKSServiceClaim bool
-	Issuers          []string // of tokens; none: any
-	Audiences        []string // of tokens; none: any
-	Superusers       []string
-	PolicyFile       string
+	AuthSecretFile  string
+	AuthSecretZnode string
+	// AuthSecretZnodeInsecure accepts a znode that others can write.
+	AuthSecretZnodeInsecure bool
+	AuthJWKS                string // URL or file
+	JWKSServiceClaim        bool
+	Issuers                 []string // of tokens; none: any
+	Audiences               []string // of tokens; none: any
+	Superusers              []string
+	PolicyFile              string
 
 	TrustedProxies []netip.Prefix
 	TLSCertFile    string

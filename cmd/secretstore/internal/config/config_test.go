@@ -80,7 +80,7 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 	samples := map[string]string{
 		"listen": "127.0.0.1:9", "storage": "memory:", "zk-session-timeout": "9s", "max-stale": "0",
 		"bootstrap": "false", "auth-secret-znode": "/dcos/auth-token-secret", "auth-jwks": "https://x/jwks",
-		"jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
+		"auth-secret-znode-insecure": "true", "jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
 		"security-mode": "permissive", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
 		"tls-listen": "127.0.0.1:8443",
 	}
@@ -228,6 +228,7 @@ func TestContradictions(t *testing.T) {
 		{"--storage zk://h --zk-tls-cert c", "--zk-tls-cert: needs its private key"},
 		{"--storage zk://h --zk-tls-key c", "--zk-tls-key: needs its certificate"},
 		{"--jwks-service-claim", "--jwks-service-claim: has no effect"},
+		{"--auth-secret-znode-insecure", "--auth-secret-znode-insecure: has no effect"},
 		{"--storage zk://h --auth-secret-file f --auth-secret-znode /x", "--auth-secret-znode: there is one HS256 key"},
 		{"--dev --storage memory:", "--dev: brings its own storage"},
 		{"--dev --bootstrap=false", "--dev: needs --bootstrap"},

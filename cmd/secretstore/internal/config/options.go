@@ -89,8 +89,10 @@ func accessOptions() []Option {
 	return []Option{
 		{Name: "auth-secret-file", Arg: "FILE", Usage: "file whose first line is the HS256 key for tokens (at least 32 bytes)",
 			set: one(func(c *Config) *string { return &c.AuthSecretFile }, parseText)},
-		{Name: "auth-secret-znode", Arg: "PATH", Usage: "znode with the HS256 key for tokens (/dcos/auth-token-secret in DC/OS)",
+		{Name: "auth-secret-znode", Arg: "PATH", Usage: "znode with the HS256 key for tokens (/dcos/auth-token-secret in DC/OS); prefer --auth-jwks",
 			set: one(func(c *Config) *string { return &c.AuthSecretZnode }, parseZnode)},
+		{Name: "auth-secret-znode-insecure", Default: "false", Switch: true, Usage: "accept that others can write that znode, and so become superuser",
+			set: one(func(c *Config) *bool { return &c.AuthSecretZnodeInsecure }, parseBool)},
 		{Name: "auth-jwks", Arg: "URL_OR_FILE", Usage: "key set with the RS256 and ES256 keys for tokens (https, or http on loopback)",
 			set: one(func(c *Config) *string { return &c.AuthJWKS }, parseKeySet)},
 		{Name: "jwks-service-claim", Default: "false", Switch: true,

@@ -22,6 +22,8 @@ func contradictions(c Config) []Problem {
 	}
 	say(c.Given("auth-secret-file") && c.Given("auth-secret-znode"), "--auth-secret-znode",
 		"there is one HS256 key, and --auth-secret-file names it already; remove one of the two")
+	say(c.AuthSecretZnodeInsecure && !c.Given("auth-secret-znode"), "--auth-secret-znode-insecure",
+		"has no effect without --auth-secret-znode; remove it")
 	say(c.JWKSServiceClaim && !c.Given("auth-jwks"), "--jwks-service-claim",
 		"has no effect without --auth-jwks; give the key set or remove it")
 	return out

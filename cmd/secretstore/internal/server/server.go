@@ -97,6 +97,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
+	if err := s.checkZnode(ctx); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
 	defer tuneCollector()()
 	s.log.Info("opening the store; if the storage is empty, this makes a key, which takes a few seconds",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
@@ -276,9 +279,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 		watchers = append(watchers, func() { p.cert.watch(ctx) })
 	}
 	if s.zk != nil && s.cfg.AuthSecretZnode != "" {
-		if err := s.zk.WatchZnode(ctx, s.cfg.AuthSecretZnode, s.keyFromZnode()); err != nil {
-			return err
-		}
+		g.Go(func() error { return s.newZnodeKey().watch(ctx) })
 	}
 	for _, w := range watchers {
 		g.Go(func() error { w(); return nil })
@@ -288,17 +289,6 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
-}
-
-// keyFromZnode returns a function that takes the content of --auth-secret-znode.
-func (s *Server) keyFromZnode() func([]byte, error) {
-	report := s.watchKeys("auth-secret-znode").Report
-	return func(content []byte, err error) {
-		if err == nil {
-			err = s.parts.verifier.SetHMACKey(token.FirstLine(content))
-		}
-		report(err)
-	}
 }
 
 // watchKeys reports loading the token keys of an option.
@@ -313,7 +303,7 @@ func (s *Server) watchKeys(option string) token.Watch {
 		case err != nil:
 			s.log.Error("token keys could not be loaded; the current ones stay in effect", zap.String("option", option), zap.Error(err))
 		default:
-			s.log.Info("token keys loaded", zap.String("option", option))
+			s.log.Info("token keys loaded", zap.String("option", option), zap.Strings("fingerprints", s.parts.verifier.Fingerprints()))
 		}
 	}}
 }
