@@ -333,3 +333,43 @@ func TestRotationsDoNotPileUp(t *testing.T) {
 	}
 	wantIs(t, "too many rotations", err, client.ErrExists)
 }
+
+// TestChangedConfigIsReportedAndAllowsNoRekey: the record of the holders loses its
+// MAC while the server runs.
+func TestChangedConfigIsReportedAndAllowsNoRekey(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root := t.Context(), e.api("root")
+	made, err := root.Init(ctx, several(3, 2))
+	must(t, err)
+	shares := openAll(t, made.Keys)
+	unsealWith(t, root, shares[0], shares[1])
+	e.put("a", "v")
+	if st, err := root.SealStatus(ctx); err != nil || len(st.Warnings) > 0 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	const key = "stores/default/config"
+	node, err := e.backend.Get(ctx, key, store.Latest)
+	must(t, err)
+	one := bytes.Replace(node.Data, []byte(`"mac":`), []byte(`"was":`), 1)
+	_, err = e.backend.Apply(ctx, store.Set(key, one, node.Version))
+	must(t, err)
+
+	const genuine = "is not genuine, so no key is changed"
+	e.want(req{method: "PUT", path: "/secrets/v1/rekey/default", uid: "root", body: fmt.Sprintf(
+		`{"shares":1,"threshold":1,"pgp_keys":[%q],"current":[%q,%q]}`, testHolder().public, shares[0], shares[1])}, 409, genuine)
+	e.want(req{method: "GET", path: "/secrets/v1/init/default", uid: "root"}, 409, genuine)
+	st, err := root.SealStatus(ctx)
+	if err != nil || st.Sealed || len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "has lost its MAC") {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if keys, err := root.Keys(ctx); err != nil || !strings.Contains(keys.ConfigWarning, "has lost its MAC") {
+		t.Errorf("%+v, %v", keys, err)
+	}
+	if got, err := root.Get(ctx, "a", client.GetOptions{Latest: true}); err != nil || string(got.Value) != "v" {
+		t.Errorf("%q, %v", got.Value, err)
+	}
+	if _, err := root.Seal(ctx); err != nil {
+		t.Error(err)
+	}
+	unsealWith(t, root, shares[2], shares[1])
+}

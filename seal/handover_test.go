@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,7 +206,9 @@ func TestRotationLeavesOutNoServerUnasked(t *testing.T) {
 	if err != nil || len(done.Peers.LeftOut) != 3 || done.Active {
 		t.Errorf("with leave: %+v, %v", done, err)
 	}
-	// A rekey without a new root key leaves out nobody.
+	// A rekey without a new root key leaves out nobody. It stops only beside an
+	// earlier release, see TestNoKeyIsChangedBesideAnEarlierRelease.
+	old = nil
 	if _, err := a.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)}); err != nil {
 		t.Error(err)
 	}
@@ -303,5 +307,68 @@ func TestOldUnsealKeyAndThePastOpenNothingNew(t *testing.T) {
 	}
 	if thief.opens(t, "new") {
 		t.Error("the old unseal key opens a value that was written after the rotation")
+	}
+}
+
+// TestNoKeyIsChangedBesideAnEarlierRelease: a live server that announces itself to
+// people but not to servers is of an earlier release.
+func TestNoKeyIsChangedBesideAnEarlierRelease(t *testing.T) {
+	ctx := t.Context()
+	b := memory.New()
+	old := Server{ID: strings.Repeat("0a", 16), Name: "old-host (10.0.0.7:1337)"}
+	var nodes atomic.Pointer[[]Server]
+	nodes.Store(&[]Server{old})
+	s, _ := openNamed(t, b, "one", func(context.Context) ([]Server, error) { return *nodes.Load(), nil })
+	info, err := s.Init(ctx, sameHolder(t, 1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter(t, s, info)
+	refused := func(what string, err error) {
+		t.Helper()
+		var found *OldServersError
+		if !errors.As(err, &found) || !slices.Equal(found.Servers, []Server{old}) {
+			t.Errorf("%s: %v; want an OldServersError", what, err)
+		}
+	}
+	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Rotate: true})
+	var leftOut *LeftOutError
+	if !errors.As(err, &leftOut) || !slices.Equal(namesOf(leftOut.LeftOut), []string{old.Name}) {
+		t.Errorf("rekey with rotation: %v; want a LeftOutError", err)
+	}
+	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
+	refused("rekey", err)
+	_, err = s.Rotate(ctx)
+	refused("rotation", err)
+
+	nodes.Store(new([]Server))
+	rekey, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes.Store(&[]Server{old})
+	_, err = s.VerifyRekey(ctx, rekey.Nonce, []byte(sharesOf(t, rekey.Keys)[0]))
+	refused("verify", err)
+	if err := s.CancelRekey(ctx, rekey.Nonce); err != nil {
+		t.Error(err)
+	}
+	if err := errOf(s.Create(ctx, path(t, "a"), text("v"))); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Seal(ctx); err != nil {
+		t.Error(err)
+	}
+	enter(t, s, info)
+
+	// An operator who knows better, and a server that has been replaced.
+	if rekey, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), LeaveOut: true}); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := s.VerifyRekey(ctx, rekey.Nonce, []byte(sharesOf(t, rekey.Keys)[0])); err != nil || done.Active {
+		t.Errorf("%+v, %v", done, err)
+	}
+	announceAs(t, b, old.ID, handover.Sealed(old.Name))
+	if _, err := s.Rotate(ctx); err != nil {
+		t.Errorf("rotation beside a server that announces itself to servers: %v", err)
 	}
 }

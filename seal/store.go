@@ -138,6 +138,7 @@ func newStore(o Options, offline bool) (*Store, error) {
 		Backend: o.Backend, Barrier: b, Folders: folders, Pieces: pieces, Generations: generations, Log: o.Log, ServerID: rand.Text(),
 		TakeTurn:      func(ctx context.Context) (func(), error) { return lifecycle.TakeTurn(ctx, s.Lifecycle) },
 		TakeFreshTurn: func(ctx context.Context) (func(), error) { return lifecycle.TakeFreshTurn(ctx, s.Lifecycle) },
+		CheckReleases: func(ctx context.Context) error { return lifecycle.CheckReleases(ctx, s.Lifecycle) },
 	})
 	return s, nil
 }

@@ -46,7 +46,9 @@ type (
 	Peer         = lifecycle.Peer
 	Peers        = lifecycle.Peers
 	LeftOutError = lifecycle.LeftOutError
-	RotationInfo = rotation.Info
+	// OldServersError names the servers of an earlier release that share the storage.
+	OldServersError = lifecycle.OldServersError
+	RotationInfo    = rotation.Info
 )
 
 // The states of a store as one server sees it.

@@ -137,6 +137,10 @@ func Of(err error) *Problem {
 	if errors.As(err, &key) {
 		return BadRequest(key.Error())
 	}
+	var old *seal.OldServersError
+	if errors.As(err, &old) {
+		return &Problem{Status: http.StatusConflict, Text: oldServersText(old), Cause: err}
+	}
 	var leftOut *seal.LeftOutError
 	if errors.As(err, &leftOut) {
 		return &Problem{Status: http.StatusConflict, Text: leftOutText(leftOut), Cause: err}
@@ -158,6 +162,19 @@ func Of(err error) *Problem {
 
 // maxNamed is how many servers a text names.
 const maxNamed = 8
+
+// oldServersText names the servers of an earlier release, like leftOutText.
+func oldServersText(e *seal.OldServersError) string {
+	var named []string
+	for _, s := range e.Servers[:min(len(e.Servers), maxNamed)] {
+		named = append(named, fmt.Sprintf("%s, id %s", s.Name, s.ID))
+	}
+	if more := len(e.Servers) - maxNamed; more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("no key is changed while servers of an earlier release share the storage (%s): stop or update them and try again; "+
+		"the storage lists them, and does not verify that they exist", strings.Join(named, "; "))
+}
 
 // leftOutText names the servers that a new root key would not reach. Their names
 // are printable ASCII of limited length.

@@ -45,9 +45,17 @@ func (e *LeftOutError) Error() string {
 	return fmt.Sprintf("a new root key would not reach %d of the live servers", len(e.LeftOut))
 }
 
+// OldServersError refuses to change keys while servers of an earlier release have
+// the storage: they take part in no handover, and write records without a MAC.
+type OldServersError struct{ Servers []Server }
+
+func (e *OldServersError) Error() string {
+	return fmt.Sprintf("%d live servers run an earlier release", len(e.Servers))
+}
+
 // The problems of a peer.
 const (
-	problemOld    = "it runs a release that cannot take part in this"
+	problemOld    = "it runs an earlier release, which takes part in no key change"
 	problemForged = "its announcement does not authenticate: it has another root key, or was announced by someone else"
 	problemBroken = "its announcement cannot be read"
 )
@@ -210,17 +218,49 @@ func sortPeers(k *barrier.Keys, self Server, announced []store.Announcement, nod
 }
 
 // checkPeers returns the live servers before a rekey, and what a new root key is
-// handed over to. It refuses to leave out some unless the operator permits it.
-// Without a rotation there is nothing to hand over. *LeftOutError.
+// handed over to. Unless the operator permits it, it refuses while some run an
+// earlier release, or while a new root key would leave out some for any reason.
+// Without a rotation there is nothing to hand over. *OldServersError,
+// *LeftOutError.
 func (m *machine) checkPeers(ctx context.Context, rotate, leaveOut bool) (Peers, []handover.Recipient, error) {
-	if !rotate {
+	if !rotate && leaveOut {
 		return Peers{}, nil, nil
 	}
 	found, to, err := m.settledPeers(ctx)
-	if err == nil && len(found.LeftOut) > 0 && !leaveOut {
-		err = &LeftOutError{found}
+	switch {
+	case err != nil:
+		return Peers{}, nil, err
+	case !rotate:
+		return Peers{}, nil, found.oldServers()
+	case len(found.LeftOut) > 0 && !leaveOut:
+		return found, nil, &LeftOutError{found}
 	}
-	return found, to, err
+	return found, to, nil
+}
+
+// oldServers returns an OldServersError if there are any.
+func (p Peers) oldServers() error {
+	var old []Server
+	for _, peer := range p.LeftOut {
+		if peer.Problem == problemOld {
+			old = append(old, peer.Server)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	return &OldServersError{old}
+}
+
+// CheckReleases refuses while servers of an earlier release have the storage.
+// ErrSealed, store.ErrUnavailable, store.ErrTooManyAnnouncements,
+// *OldServersError.
+func CheckReleases(ctx context.Context, l *Lifecycle) error {
+	found, _, err := l.settledPeers(ctx)
+	if err != nil {
+		return err
+	}
+	return found.oldServers()
 }
 
 // names is for the log.

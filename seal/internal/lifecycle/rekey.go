@@ -35,8 +35,8 @@ type RekeyParams struct {
 	// Rotate also makes a new root key, and rotates all records to a new data
 	// key: for a key that was stolen, or a holder who left.
 	Rotate bool
-	// LeaveOut: with Rotate, live servers that the new root key does not reach
-	// may seal.
+	// LeaveOut: live servers that run an earlier release do not matter, and with
+	// Rotate those that the new root key does not reach may seal.
 	LeaveOut bool
 }
 
@@ -97,7 +97,7 @@ func (m *Rekeys) readRekey(ctx context.Context) (r *holders.Rekey, version store
 
 // StartRekey makes a new unseal key and stores its wrapped shares. The present
 // key stays in force. ErrRekeyUnderWay, ErrBadShares, ErrWrongKey, ErrBadKey,
-// ErrSealed, *LeftOutError, *pgp.KeyError.
+// ErrSealed, ErrConfigNotGenuine, *OldServersError, *LeftOutError, *pgp.KeyError.
 func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, error) {
 	keys, err := p.parse()
 	if err != nil {
@@ -201,7 +201,8 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 
 // VerifyRekey takes one share of the new key from a holder who could decrypt
 // it. With enough of them the new key is in force, and Active is false.
-// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed, *LeftOutError.
+// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed, ErrConfigNotGenuine,
+// *OldServersError, *LeftOutError.
 func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
 	if err := m.takeTurn(ctx); err != nil {
 		return RekeyInfo{}, err

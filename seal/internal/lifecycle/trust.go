@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -139,6 +140,9 @@ func (m *machine) noteUnseal(s *snapshot) {
 	m.checkConfig()
 }
 
+// macTime bounds an attempt to add the MAC: the unseal must not fail with it.
+const macTime = time.Second
+
 // addMAC adds the MAC to the config that an unseal has used. A failure is tried
 // again with the next snapshot. The caller has the turn.
 func (m *machine) addMAC(ctx context.Context) {
@@ -146,12 +150,19 @@ func (m *machine) addMAC(ctx context.Context) {
 	if m.trustOf(s) != configAwaitsMAC {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, macTime)
+	defer cancel()
 	next := *s.config
 	next.Generation = 1
-	err := m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+	var ops []store.Op
+	err := m.barrier.Use(func(k *barrier.Keys) error {
 		data, err := next.Encode(k.Root)
-		return []store.Op{store.Set(barrier.KeyConfig, data, s.configVersion)}, err
+		ops = []store.Op{store.Check(barrier.KeyIntent, k.IntentVersion), store.Set(barrier.KeyConfig, data, s.configVersion)}
+		return err
 	})
+	if err == nil {
+		_, err = m.backend.Apply(ctx, ops...)
+	}
 	if err != nil {
 		m.log.Warn("could not add a MAC to the record of the holders; will keep retrying", zap.Error(err))
 		return

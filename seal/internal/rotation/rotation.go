@@ -92,7 +92,10 @@ type Config struct {
 	// TakeTurn keeps operations of the life cycle from running until give is
 	// called. TakeFreshTurn also refreshes the state of the life cycle.
 	TakeTurn, TakeFreshTurn func(context.Context) (give func(), err error)
-	Log                     *zap.Logger
+	// CheckReleases refuses to change keys while servers of an earlier release
+	// have the storage.
+	CheckReleases func(context.Context) error
+	Log           *zap.Logger
 }
 
 // Rotation rotates the data key.
@@ -117,8 +120,11 @@ func Wake(r *Rotation) {
 
 // Rotate adds a data key, which new writes use from now on on every server, and
 // leaves the re-encryption of existing records to the background. ErrSealed,
-// ErrTooManyTerms.
+// ErrTooManyTerms, and the errors of Config.CheckReleases.
 func (r *Rotation) Rotate(ctx context.Context) (Info, error) {
+	if err := r.config.CheckReleases(ctx); err != nil {
+		return Info{}, err
+	}
 	give, err := r.config.TakeFreshTurn(ctx)
 	if err != nil {
 		return Info{}, err

@@ -83,7 +83,7 @@ func unseal(ctx context.Context, cmd *cobra.Command, open fleet.Opener, h gpg.Ho
 	if err != nil {
 		return err
 	}
-	m, err := f.Leader()
+	all, err := f.Answering()
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func unseal(ctx context.Context, cmd *cobra.Command, open fleet.Opener, h gpg.Ho
 		return err
 	}
 	if len(given) == 0 && len(wrapped) == 0 {
-		if wrapped, err = encryptedShares(ctx, f, m); err != nil {
+		if wrapped, err = encryptedShares(ctx, f, toUnseal(all)); err != nil {
 			return err
 		}
 	}
@@ -119,6 +119,17 @@ func enterAll(ctx context.Context, f *fleet.Fleet, h gpg.Holder, given, wrapped 
 	}
 	_, err := h.Each(ctx, wrapped, func(_ int, share string) (bool, error) { return enter(ctx, f, share) })
 	return err
+}
+
+// toUnseal returns the first server that is sealed, else the first. An unsealed
+// one does not show a record of the holders that has lost its MAC.
+func toUnseal(all []*fleet.Member) *fleet.Member {
+	for _, m := range all {
+		if m.Seal.Sealed {
+			return m
+		}
+	}
+	return all[0]
 }
 
 // encryptedShares fetches the encrypted shares.
