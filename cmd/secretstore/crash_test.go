@@ -83,27 +83,39 @@ func (op crashOp) crash(t *testing.T, zookeeper string, people *holders, n int, 
 
 // crashing is a store whose server gets killed.
 type crashing struct {
-	people  *holders
-	dir     string
-	storage string
-	filled  bool // with secrets, before the crash
-	server  *child
-	api     *client.Client
+	people    *holders
+	dir       string
+	program   string // of the server
+	storage   string
+	bootstrap bool // have the server bootstrap
+	filled    bool // with secrets, before the crash
+	server    *child
+	api       *client.Client
 }
 
 func newCrashing(t *testing.T, people *holders, storage string) *crashing {
 	t.Helper()
-	s := &crashing{people: people, dir: t.TempDir(), storage: storage}
-	if err := os.WriteFile(filepath.Join(s.dir, "key"), []byte(fixture.Key), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s := newServer(t, people, storage, "secretstore")
 	s.start(t)
 	return s
 }
 
-// bootstrapped says whether the store was made with a bootstrap key, which is
-// kept beside its file.
+// newServer returns a server that is to be started.
+func newServer(t *testing.T, people *holders, storage, program string) *crashing {
+	t.Helper()
+	s := &crashing{people: people, dir: t.TempDir(), program: program, storage: storage}
+	if err := os.WriteFile(filepath.Join(s.dir, "key"), []byte(fixture.Key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// bootstrapped says whether the store is made with a bootstrap key, or was made
+// with one that is kept beside its file.
 func (s *crashing) bootstrapped() bool {
+	if s.bootstrap {
+		return true
+	}
 	_, err := os.Stat(strings.TrimPrefix(s.storage, "bolt:") + ".bootstrap.key")
 	return err == nil
 }
@@ -117,7 +129,7 @@ func (s *crashing) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{ended: make(chan struct{}), cmd: exec.Command("secretstore", "server", "--storage", s.storage, "--bootstrap="+strconv.FormatBool(s.bootstrapped()),
+	c := &child{ended: make(chan struct{}), cmd: exec.Command(s.program, "server", "--storage", s.storage, "--bootstrap="+strconv.FormatBool(s.bootstrapped()),
 		"--auth-secret-file", filepath.Join(s.dir, "key"), "--superuser", "root", "--listen", "127.0.0.1:0")}
 	c.cmd.Env, c.cmd.Stderr = append(os.Environ(), "GORACE=atexit_sleep_ms=0"), log
 	if err := c.cmd.Start(); err != nil {
