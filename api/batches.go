@@ -11,6 +11,7 @@ import (
 	"secretstore/api/internal/batch"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
@@ -81,7 +82,7 @@ func (h *batches) read(x *exchange, read func(context.Context, *batch.Batch, *ba
 			return 0, forbidden(decision)
 		}
 	}
-	from := &batch.Source{Store: h.store, Consistency: head.Consistency(x.req.Header), Budget: h.budget}
+	from := &batch.Source{Store: h.store, Consistency: head.Consistency(x.req.Header), Budget: h.budget, Principal: pool.Of(x.who.principal)}
 	x.out.atEnd(from.Release)
 	ctx, cancel := context.WithTimeout(x.req.Context(), storageAllowance(from.Limit(), readRate))
 	defer cancel()

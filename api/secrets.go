@@ -12,7 +12,6 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
-	"secretstore/store"
 )
 
 const textPutIf = "PUT creates secrets that do not exist yet, so no If-Match can hold: replace the value of an existing one with PATCH"
@@ -22,20 +21,23 @@ type secrets struct {
 	store  *seal.Store
 	gate   *gate
 	change *changer
+	budget *body.Budget
 }
 
-func (h *secrets) read(x *exchange) (answer.Reply, error) { return h.answer(x, h.store.Get) }
+func (h *secrets) read(x *exchange) (answer.Reply, error) { return h.answer(x, 0) }
 
-// answer answers with what get reads, in the form that the client accepts and
-// under its conditions.
-func (h *secrets) answer(x *exchange, get func(context.Context, acl.Path, store.Consistency) (seal.Secret, error)) (answer.Reply, error) {
+// answer answers with a version of a secret, 0 for the current one, in the form
+// that the client accepts and under its conditions.
+func (h *secrets) answer(x *exchange, version uint64) (answer.Reply, error) {
 	given, err := head.ParseConditions(x.req.Header)
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	secret, err := get(ctx, x.req.path, head.Consistency(x.req.Header))
+	memory := memoryFor(x, h.budget)
+	admit := func(size int64) error { return memory.await(ctx, size) }
+	secret, err := h.store.Read(ctx, x.req.path, head.Consistency(x.req.Header), seal.ReadOptions{Version: version, Admit: admit})
 	if err != nil {
 		return answer.Reply{}, err
 	}
@@ -48,7 +50,19 @@ func (h *secrets) answer(x *exchange, get func(context.Context, acl.Path, store.
 	case given.Known(secret.ID):
 		return answer.Reply{Status: http.StatusNotModified, ETag: head.ETag(secret.ID), Age: secret.Age}, nil
 	}
-	return secretReply(&secret, form)
+	rep, err := secretReply(&secret, form)
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	return rep, memory.await(ctx, sizeOf(&secret, &rep))
+}
+
+// sizeOf is the memory that an answer with a secret takes, in bytes.
+func sizeOf(secret *seal.Secret, rep *answer.Reply) int64 {
+	if rep.ContentType == wire.TypeJSON {
+		return int64(len(secret.Value) + len(rep.Body))
+	}
+	return int64(len(rep.Body)) // it is the value
 }
 
 // secretReply is the answer with a secret.

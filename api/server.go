@@ -24,6 +24,7 @@ import (
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/monitor"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
@@ -139,12 +140,12 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 	return &handlers{
 		store:   cfg.Store,
 		change:  change,
-		secrets: &secrets{store: cfg.Store, gate: s.gate, change: change},
+		secrets: &secrets{store: cfg.Store, gate: s.gate, change: change, budget: s.budget},
 		stores: &admin.Stores{Store: cfg.Store, Policy: cfg.Policy, Driver: cfg.Driver, Development: cfg.Development,
 			Warnings: faults.warnings, Nodes: cfg.Nodes},
 		keys:    &admin.Keys{Store: cfg.Store},
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
-		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches},
+		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 	}
@@ -268,7 +269,7 @@ func (s *Server) readBody(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.content, x.release, err = s.budget.Read(x.body, limit)
+	x.content, x.release, err = s.budget.Read(x.body, pool.Of(x.who.principal), limit)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"secretstore/acl"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
@@ -43,7 +44,7 @@ func (h *watches) stream(x *exchange) (rep answer.Reply, err error) {
 	if err := x.body.Skip(); err != nil {
 		return answer.Reply{}, err
 	}
-	leave, err := h.limits.Enter(watch.ByPrincipal(x.who.principal))
+	leave, err := h.limits.Enter(pool.Of(x.who.principal))
 	if err != nil {
 		return answer.Reply{}, err
 	}

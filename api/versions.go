@@ -9,7 +9,6 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
-	"secretstore/store"
 )
 
 // readVersion answers with one version of a secret.
@@ -18,9 +17,7 @@ func (h *secrets) readVersion(x *exchange) (answer.Reply, error) {
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	rep, err := h.answer(x, func(ctx context.Context, p acl.Path, how store.Consistency) (seal.Secret, error) {
-		return h.store.GetVersion(ctx, p, version, how)
-	})
+	rep, err := h.answer(x, version)
 	return rep, problem.InsteadOfNotFound(err, problem.NoVersion)
 }
 

@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"secretstore/api/internal/answer"
+	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
+	"secretstore/api/internal/pool"
+	"secretstore/api/internal/problem"
 	"secretstore/api/internal/watch"
 	"secretstore/seal"
 	"secretstore/store"
@@ -28,6 +31,7 @@ type watches struct {
 	gate   *gate
 	audit  *auditor
 	limits *watch.Limits
+	budget *body.Budget
 }
 
 // watch answers when the secret is no longer the one that the client knows, or
@@ -40,11 +44,13 @@ func (h *watches) watch(x *exchange) (answer.Reply, error) {
 	if err := x.body.Skip(); err != nil {
 		return answer.Reply{}, err
 	}
-	leave, err := h.limits.Enter(watch.ByPrincipal(x.who.principal))
-	if err != nil {
-		return answer.Reply{}, err
+	if want.Timeout > 0 { // a watch that does not wait needs no place to wait
+		leave, err := h.limits.Enter(pool.Of(x.who.principal))
+		if err != nil {
+			return answer.Reply{}, err
+		}
+		defer leave()
 	}
-	defer leave()
 	w, err := h.store.Watch(x.req.path)
 	if err != nil {
 		return answer.Reply{}, err
@@ -67,9 +73,10 @@ func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (a
 	defer end.Stop()
 	check := time.NewTicker(recheckEvery)
 	defer check.Stop()
+	memory := memoryFor(x, h.budget)
 	last := want.Timeout == 0
 	for {
-		rep, done, err := h.readOnce(x, w, want.Known)
+		rep, done, err := h.readOnce(x, w, memory, want.Known)
 		switch {
 		case done:
 			return rep, err
@@ -103,9 +110,13 @@ func (h *watches) awaitChange(x *exchange, w *seal.Watch, want watch.Request) (a
 	}
 }
 
-// temporary reports whether err comes from a storage that is away: a watch
-// waits for it to come back.
+// temporary reports whether err comes from a storage that is away, or from a lack
+// of memory: a watch waits for either.
 func temporary(err error) bool {
+	var busy *problem.Problem
+	if errors.As(err, &busy) && busy.Status == http.StatusServiceUnavailable && busy.Retry {
+		return true
+	}
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
@@ -121,10 +132,15 @@ func (c *caller) atMost(d time.Duration) time.Duration {
 // be read for a reason that will not pass. Otherwise the reply is the answer
 // for a client whose time is over, and err says why the secret could not be
 // read, if it could not.
-func (h *watches) readOnce(x *exchange, w *seal.Watch, known string) (rep answer.Reply, done bool, err error) {
+func (h *watches) readOnce(x *exchange, w *seal.Watch, memory *answerMemory, known string) (rep answer.Reply, done bool, err error) {
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	secret, err := w.Look(ctx, known)
+	defer func() {
+		if !done {
+			memory.release()
+		}
+	}()
+	secret, err := w.LookBounded(ctx, known, memory.try)
 	switch {
 	case err == nil && secret.ID == known:
 		return answer.Reply{Status: http.StatusNotModified, ETag: head.ETag(known), Age: secret.Age}, false, nil
@@ -134,7 +150,10 @@ func (h *watches) readOnce(x *exchange, w *seal.Watch, known string) (rep answer
 			return answer.Reply{}, true, err
 		}
 		rep, err = secretReply(&secret, form)
-		return rep, true, err
+		if err == nil {
+			err = memory.try(sizeOf(&secret, &rep))
+		}
+		return rep, !temporary(err), err
 	case errors.Is(err, seal.ErrNotFound) && known == "":
 		return answer.Reply{Status: http.StatusNotModified}, false, nil
 	default:

@@ -13,6 +13,7 @@ import (
 // The types of secrets.
 type (
 	Secret      = records.Secret
+	ReadOptions = records.Options
 	Kind        = records.Kind
 	Change      = records.Change
 	Match       = records.Match

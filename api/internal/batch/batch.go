@@ -21,6 +21,7 @@ import (
 	"secretstore/api/definition"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 	"secretstore/seal"
 	"secretstore/store"
@@ -142,10 +143,11 @@ type Source struct {
 	Store       *seal.Store
 	Consistency store.Consistency
 	Budget      *body.Budget
+	Principal   pool.Principal // whose share of the budget it is
 
 	once     sync.Once
-	reserved *body.Reservation // set by once; nil until it is needed
-	err      error             // set by once
+	reserved *pool.Part // set by once; nil until it is needed
+	err      error      // set by once
 }
 
 // Release gives back the batch's part of the budget, once the answer is sent.
@@ -156,7 +158,7 @@ func (s *Source) Release() { s.reserved.Release() }
 func (s *Source) claim(ctx context.Context) error {
 	s.once.Do(func() {
 		limit := s.Limit()
-		s.reserved, s.err = s.Budget.Reserve(ctx, limit+limit*4/3) // the values, and base64 of them
+		s.reserved, s.err = s.Budget.Reserve(ctx, s.Principal, limit+limit*4/3) // the values, and base64 of them
 	})
 	return s.err
 }
@@ -181,7 +183,7 @@ func (b *Batch) fetch(ctx context.Context, from *Source, each func(context.Conte
 					err = problem.Panic(v)
 				}
 			}()
-			secret, err := from.Store.GetBounded(ctx, r.Path, from.Consistency, func() error { return from.claim(ctx) })
+			secret, err := from.Store.Read(ctx, r.Path, from.Consistency, seal.ReadOptions{Admit: func(int64) error { return from.claim(ctx) }})
 			switch {
 			case errors.Is(err, seal.ErrNotFound):
 				r.Missing = true

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 )
 
@@ -40,9 +41,10 @@ type Limit struct {
 	TooLarge string // the text of the 413
 }
 
-// Read returns the whole body. The caller calls release when it needs neither
-// the body nor what it made of it.
-func (b *Budget) Read(body *Body, limit Limit) (content []byte, release func(), err error) {
+// Read returns the whole body. Before, it claims the announced size, or the
+// largest one, in the share of the principal. The caller calls release when it
+// needs neither the body nor what it made of it.
+func (b *Budget) Read(body *Body, who pool.Principal, limit Limit) (content []byte, release func(), err error) {
 	size := body.r.ContentLength
 	switch {
 	case size > limit.Bytes:
@@ -56,28 +58,26 @@ func (b *Budget) Read(body *Body, limit Limit) (content []byte, release func(), 
 		content, err = body.read(size, limit)
 		return content, func() {}, err
 	}
-	if err := acquire(body.r.Context(), b.bodies, size); err != nil {
+	part, err := take(body.r.Context(), b.bodies, who, size)
+	if err != nil {
 		return nil, nil, err
 	}
-	release = func() { b.bodies.Release(size) }
 	content, err = body.read(size, limit)
 	if err != nil {
-		release()
+		part.Release()
 		return nil, nil, err
 	}
-	return content, release, nil
+	return content, part.Release, nil
 }
 
-// read reads under a deadline, so that a client that trickles its body does not
-// hold its part of the budget for ever.
+// read reads at a minimum rate, so that a client that trickles its body does not
+// hold its part of the budget.
 func (b *Body) read(size int64, limit Limit) ([]byte, error) {
-	ctl := http.NewResponseController(b.w)
-	limited := false
+	var from io.Reader = http.MaxBytesReader(b.w, b.r.Body, limit.Bytes)
+	pace := &pacedReader{from: from, deadlines: http.NewResponseController(b.w), began: time.Now()}
 	if size > Small || b.r.ContentLength < 0 {
-		allowed := grace + time.Duration(size/minRate)*time.Second
-		limited = ctl.SetReadDeadline(time.Now().Add(allowed)) == nil
+		from = pace
 	}
-	from := http.MaxBytesReader(b.w, b.r.Body, limit.Bytes)
 	var err error
 	var buf []byte
 	if n := b.r.ContentLength; n >= 0 && n <= announced {
@@ -97,10 +97,30 @@ func (b *Body) read(size int64, limit Limit) ([]byte, error) {
 		b.broken = true
 		return nil, problem.BadRequest(textBroken)
 	}
-	if limited {
-		ctl.SetReadDeadline(time.Time{}) // the connection serves further requests; after an error it must not wait for the rest
+	if pace.limited {
+		pace.deadlines.SetReadDeadline(time.Time{}) // the connection serves further requests; after an error it must not wait for the rest
 	}
 	return buf, nil
+}
+
+// pacedReader demands minRate of a body after grace: what has arrived pays for
+// the time until more has to arrive.
+type pacedReader struct {
+	from      io.Reader
+	deadlines *http.ResponseController
+	began     time.Time
+	got       int64
+	limited   bool
+}
+
+func (r *pacedReader) Read(p []byte) (int, error) {
+	allowed := grace + time.Duration(r.got)*time.Second/minRate
+	if r.deadlines.SetReadDeadline(r.began.Add(allowed)) == nil {
+		r.limited = true
+	}
+	n, err := r.from.Read(p)
+	r.got += int64(n)
+	return n, err
 }
 
 // Skip reads and drops a body that the endpoint does not need, while there

@@ -1,24 +1,24 @@
 // Package body reads the bodies of requests in bounded memory and time.
 //
-// All large bodies of a server share one budget of bytes. The answers that
-// small requests can make large have another: a client that reads its answer
+// All large bodies of a server share one pool of bytes. The large answers, those
+// of small requests among them, have another: a client that reads its answer
 // slowly must not keep others from writing.
 package body
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 )
 
 const (
-	// BudgetBytes bounds all bodies in memory at once, and as much again is for
-	// large answers.
-	BudgetBytes = 512 << 20
-	// budgetWait is how long a request waits for its part of a budget.
+	// BudgetBytes bounds the bodies of users in memory at once. As much again is
+	// for large answers, and as much as both for bound tokens.
+	BudgetBytes = 256 << 20
+	// budgetWait is how long a request waits for its part of a pool.
 	budgetWait = 4 * time.Second
 	// Small is the size up to which bodies and answers are free, in bytes. It
 	// is less than their connection costs, and an unseal does not wait for
@@ -26,50 +26,48 @@ const (
 	Small = 64 << 10
 )
 
-const textBusy = "too many large requests at once: try again later"
+const (
+	textBusy  = "too many large requests at once: try again later"
+	textShare = "too many large requests of this user at once: try again when the others have ended"
+)
 
 // Budget bounds the memory of bodies and answers. Make it with NewBudget.
 type Budget struct {
-	bodies, answers *semaphore.Weighted
+	bodies, answers *pool.Pool
 }
 
-// NewBudget returns a budget that holds two bodies of the given size at least.
+// NewBudget returns a budget. A body or an answer of the given size fits into
+// the share of one principal.
 func NewBudget(largest int64) *Budget {
-	size := max(BudgetBytes, 2*largest)
-	return &Budget{semaphore.NewWeighted(size), semaphore.NewWeighted(size)}
+	return &Budget{pool.New(BudgetBytes, largest), pool.New(BudgetBytes, largest)}
 }
 
-// Reservation is a part of the budget of answers.
-type Reservation struct {
-	of   *semaphore.Weighted
-	size int64
+// Reserve takes a part of the budget for an answer and what it is made of. It
+// returns a 503 if there is none for budgetWait, or if the principal has its
+// share.
+func (b *Budget) Reserve(ctx context.Context, who pool.Principal, size int64) (*pool.Part, error) {
+	return take(ctx, b.answers, who, size)
 }
 
-// Reserve takes a part of the budget for an answer and what it is made of, or
-// returns a 503 if there is none for budgetWait.
-func (b *Budget) Reserve(ctx context.Context, size int64) (*Reservation, error) {
-	if err := acquire(ctx, b.answers, size); err != nil {
-		return nil, err
-	}
-	return &Reservation{b.answers, size}, nil
+// TryReserve is Reserve without waiting.
+func (b *Budget) TryReserve(who pool.Principal, size int64) (*pool.Part, error) {
+	part, err := b.answers.TryTake(who, size)
+	return part, busy(err)
 }
 
-// Shrink gives back all but size. A nil Reservation has nothing to give back.
-func (r *Reservation) Shrink(size int64) {
-	if r != nil && r.size > size {
-		r.of.Release(r.size - size)
-		r.size = size
-	}
-}
-
-// Release gives back the rest.
-func (r *Reservation) Release() { r.Shrink(0) }
-
-func acquire(ctx context.Context, from *semaphore.Weighted, size int64) error {
+func take(ctx context.Context, from *pool.Pool, who pool.Principal, size int64) (*pool.Part, error) {
 	ctx, cancel := context.WithTimeout(ctx, budgetWait)
 	defer cancel()
-	if from.Acquire(ctx, size) != nil {
-		return problem.Busy(textBusy)
+	part, err := from.Take(ctx, who, size)
+	return part, busy(err)
+}
+
+func busy(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pool.ErrShare):
+		return problem.Busy(textShare)
 	}
-	return nil
+	return problem.Busy(textBusy)
 }

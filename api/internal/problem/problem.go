@@ -70,6 +70,11 @@ func Busy(text string) *Problem {
 	return &Problem{Status: http.StatusServiceUnavailable, Text: text, Retry: true}
 }
 
+// TooMany returns a 429 for a client that asks for too much.
+func TooMany(text string) *Problem {
+	return &Problem{Status: http.StatusTooManyRequests, Text: text, Retry: true}
+}
+
 // Panic returns an error for the value of a panic. It leaves the value out
 // unless it comes from the runtime: it could hold what a client sent.
 func Panic(v any) error {

@@ -4,19 +4,17 @@
 package watch
 
 import (
-	"net/http"
+	"errors"
 	"sync"
 
-	"secretstore/acl"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 )
 
-// The bounds on requests that wait for a change. One costs its connection,
-// about 40 KB; the bound of a user leaves room for the others.
-const (
-	maxWatches     = 8192
-	maxUserWatches = 4096
-)
+// maxWatches bounds the requests of users that wait for a change, and those of
+// bound tokens. One costs its connection, about 40 KB. One principal can have an
+// eighth.
+const maxWatches = 16384
 
 const (
 	textShutdown    = "this server stops: ask another one, or the same again in a moment"
@@ -29,56 +27,29 @@ const (
 type Limits struct {
 	ending chan struct{} // closed by End
 	once   sync.Once
-
-	mu     sync.Mutex
-	total  int             // guarded by mu
-	byUser map[Watcher]int // guarded by mu
+	places *pool.Pool
 }
-
-// Watcher is a user or, of tokens that are bound to services, one service: all
-// task tokens that a scheduler has had made are in its name, and the tasks of
-// one service must not use up the watches of the others.
-type Watcher struct {
-	uid     string
-	service acl.Binding
-}
-
-func ByPrincipal(who acl.Principal) Watcher { return Watcher{who.UID, who.Service} }
 
 // NewLimits returns the limits of a server.
 func NewLimits() *Limits {
-	return &Limits{ending: make(chan struct{}), byUser: make(map[Watcher]int)}
+	return &Limits{ending: make(chan struct{}), places: pool.New(maxWatches, 0)}
 }
 
-// Enter counts one more watch, until leave is called. It is a 503 or a 429 if
-// there are too many.
-func (l *Limits) Enter(who Watcher) (leave func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// Enter counts one more watch, until leave is called. It is a 503 if there are
+// too many, and a 429 if the principal has too many.
+func (l *Limits) Enter(who pool.Principal) (leave func(), err error) {
+	place, err := l.places.TryTake(who, 1)
 	switch {
-	case l.total >= maxWatches:
+	case errors.Is(err, pool.ErrShare):
+		return nil, problem.TooMany(textYourWatches)
+	case err != nil:
 		return nil, problem.Busy(textManyWatches)
-	case l.byUser[who] >= maxUserWatches:
-		return nil, &problem.Problem{Status: http.StatusTooManyRequests, Retry: true, Text: textYourWatches}
 	}
-	l.total++
-	l.byUser[who]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.total--
-		if l.byUser[who]--; l.byUser[who] == 0 {
-			delete(l.byUser, who)
-		}
-	}, nil
+	return place.Release, nil
 }
 
 // Count returns the number of watches.
-func (l *Limits) Count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.total
-}
+func (l *Limits) Count() int { return int(l.places.Used()) }
 
 // End makes Ending ready.
 func (l *Limits) End() { l.once.Do(func() { close(l.ending) }) }

@@ -1,51 +1,45 @@
 package watch
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
 	"secretstore/acl"
+	"secretstore/api/internal/pool"
 	"secretstore/api/internal/problem"
 )
 
-func TestWatchesAreBoundedByServerAndByUser(t *testing.T) {
-	w := NewLimits()
-	refused := func(uid string, status int) {
-		t.Helper()
-		_, err := w.Enter(Watcher{uid: uid})
-		if p := problem.Of(err); p.Status != status || !p.Retry {
-			t.Fatalf("%s: %v, want status %d", uid, err, status)
-		}
-	}
+// TestWatchesAreSharedOut: a user has an eighth of the places at most, and a
+// server that has none left says so otherwise.
+func TestWatchesAreSharedOut(t *testing.T) {
+	l := NewLimits()
 	var leave []func()
-	enter := func(uid string, n int) {
+	enter := func(uid string, status int) {
 		t.Helper()
-		for range n {
-			l, err := w.Enter(Watcher{uid: uid})
+		who := pool.Of(acl.Principal{UID: uid})
+		for {
+			out, err := l.Enter(who)
 			if err != nil {
-				t.Fatal(err)
+				if p := problem.Of(err); p.Status != status || !p.Retry {
+					t.Errorf("%s: %v, want status %d", uid, err, status)
+				}
+				return
 			}
-			leave = append(leave, l)
+			leave = append(leave, out)
 		}
 	}
-	enter("alice", maxUserWatches)
-	refused("alice", http.StatusTooManyRequests)
-	// A task token in her name is not hers.
-	l, err := w.Enter(ByPrincipal(acl.Principal{UID: "alice", Service: acl.BindTo(acl.Service{})}))
-	if err != nil {
-		t.Fatal(err)
+	for i := range 8 {
+		enter(fmt.Sprint("user", i), http.StatusTooManyRequests)
+		if want := (i + 1) * maxWatches / 8; l.Count() != want {
+			t.Fatalf("%d watches, want %d", l.Count(), want)
+		}
 	}
-	l()
-	enter("bob", maxWatches-maxUserWatches)
-	refused("carol", http.StatusServiceUnavailable)
-	leave[0]()
-	leave = leave[1:]
-	refused("bob", http.StatusTooManyRequests)
-	enter("carol", 1)
-	for _, l := range leave {
-		l()
+	enter("late", http.StatusServiceUnavailable)
+	for _, out := range leave {
+		out()
 	}
-	if w.Count() != 0 || len(w.byUser) != 0 {
-		t.Errorf("%d wait, of %d users", w.Count(), len(w.byUser))
+	if l.Count() != 0 {
+		t.Errorf("%d watches are left", l.Count())
 	}
 }

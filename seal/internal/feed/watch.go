@@ -160,9 +160,15 @@ func (w *Watch) wake() {
 // known, Look returns the secret without its value, and does not read all of
 // it. The errors are those of Secrets.Get.
 func (w *Watch) Look(ctx context.Context, known string) (records.Secret, error) {
+	return w.LookBounded(ctx, known, nil)
+}
+
+// LookBounded is Look for callers that bound their memory: see
+// records.Options.Admit. admit must not wait, because other watches wait for it.
+func (w *Watch) LookBounded(ctx context.Context, known string, admit func(size int64) error) (records.Secret, error) {
 	if w.feed.watchers.reads.Acquire(ctx, 1) != nil {
 		return records.Secret{}, store.ErrUnavailable
 	}
 	defer w.feed.watchers.reads.Release(1)
-	return w.feed.reader.Get(ctx, w.path, store.Cached, records.Options{KnownID: known})
+	return w.feed.reader.Get(ctx, w.path, store.Cached, records.Options{KnownID: known, Admit: admit})
 }

@@ -97,7 +97,7 @@ type Options struct {
 	KnownID string
 	// Admit, if not nil, is called before a value of more than 128 KiB is read,
 	// perhaps more than once. Its error ends the read.
-	Admit func() error
+	Admit func(size int64) error
 }
 
 // Get reads one value of a secret. The errors are those of Secrets.Get, and
@@ -139,7 +139,7 @@ func (r *Reader) getOnce(ctx context.Context, at barrier.Location, c store.Consi
 		return secret, nil
 	}
 	if o.Admit != nil {
-		if err := o.Admit(); err != nil {
+		if err := o.Admit(int64(rec.valueSize())); err != nil {
 			return Secret{}, err
 		}
 	}

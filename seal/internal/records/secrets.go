@@ -40,11 +40,9 @@ func (s *Secrets) Get(ctx context.Context, p acl.Path, c store.Consistency) (Sec
 	return s.reader.Get(ctx, p, c, Options{})
 }
 
-// GetBounded is Get for callers that bound their memory: admit is called before
-// a value of more than 128 KiB is read, and its error ends the read. It may be
-// called more than once.
-func (s *Secrets) GetBounded(ctx context.Context, p acl.Path, c store.Consistency, admit func() error) (Secret, error) {
-	return s.reader.Get(ctx, p, c, Options{Admit: admit})
+// Read is Get or GetVersion with options, for callers that bound their memory.
+func (s *Secrets) Read(ctx context.Context, p acl.Path, c store.Consistency, o Options) (Secret, error) {
+	return s.reader.Get(ctx, p, c, o)
 }
 
 // Create stores a secret that does not exist yet, and returns its value id.
