@@ -250,10 +250,13 @@ func TestServerThatMissesAHandoverSealsAndSaysWhy(t *testing.T) {
 			t.Errorf("%+v, %v, want %s", s.Status(), err, want)
 		}
 	}
-	if entries := logs.FilterMessage("sealed").FilterFieldKey("reason").All(); len(entries) != 1 ||
-		entries[0].ContextMap()["reason"] != "the root key was replaced, and the new one was not handed over to this server: it was unsealed or "+
-			"connected again at that time, or was left out; restart it, and unseal it with the new unseal key" {
+	const reason = "the root key was replaced, and the new one was not handed over to this server: it was unsealed or " +
+		"connected again at that time, or was left out; restart it, and unseal it with the new unseal key"
+	if entries := logs.FilterMessage("sealed").All(); len(entries) != 1 || entries[0].ContextMap()["reason"] != reason {
 		t.Errorf("%+v", logs.All())
+	}
+	if warning := late.Status().SealWarning; warning != reason {
+		t.Errorf("status says %q", warning)
 	}
 }
 

@@ -81,6 +81,9 @@ func (h *Stores) sealStatusOf(who Caller, st seal.Status) wire.SealStatus {
 	if st.State == seal.StateDamaged {
 		doc.Warnings = append(doc.Warnings, "the storage is damaged: "+st.Detail)
 	}
+	if st.SealWarning != "" {
+		doc.Warnings = append(doc.Warnings, st.SealWarning)
+	}
 	if st.ConfigWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
 	}

@@ -19,9 +19,10 @@ func (m *machine) applySnapshot(s *snapshot) {
 		m.log.Error("the storage is damaged; nothing is served", zap.String("detail", s.detail))
 	}
 	if m.barrier.IsOpen() {
-		if reason := m.updateKeys(s); reason != "" {
+		if err := m.updateKeys(s); err != nil {
+			m.missedHandover.Store(errors.Is(err, errNotHandedOver))
 			m.barrier.Drop()
-			m.log.Warn("sealed", zap.String("reason", reason))
+			m.log.Warn("sealed", zap.String("reason", err.Error()))
 		}
 	}
 	m.checkConfig()
@@ -61,17 +62,17 @@ func sameStore(uuid string, s *snapshot) *snapshot {
 
 // updateKeys brings the keys in memory up to date with s, or returns why they
 // have to be dropped.
-func (m *machine) updateKeys(s *snapshot) (reason string) {
+func (m *machine) updateKeys(s *snapshot) (reason error) {
 	seen, revised, err := m.keysAsOf(s)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	if revised != seen {
 		m.pin = revised.RootPin()
 		m.barrier.Revise(seen, revised)
 		m.noteKeys()
 	}
-	return ""
+	return nil
 }
 
 // keysAsOf returns the keys in memory, and what they have to become under s. An

@@ -60,6 +60,8 @@ type Status struct {
 	// HoldsBootstrapKey: the storage holds a private key that unseals, so
 	// auto-unseal works (and so would a thief of the storage).
 	HoldsBootstrapKey bool
+	// SealWarning is why this server has sealed itself, if people have to know.
+	SealWarning string
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.
 	ConfigWarning string

@@ -94,6 +94,9 @@ type machine struct {
 	newestConfig  atomic.Uint64                  // the highest generation of a genuine one; 0 if none was seen
 	unsealedUnder atomic.Pointer[holders.Config] // waits for its MAC; nil if none does
 
+	// missedHandover: this server is sealed because a new root key was not for it.
+	missedHandover atomic.Bool
+
 	// Owned by the holder of the turn:
 	ended    endedSeals
 	pin      []byte    // of the root key this server knows; see checkPin
@@ -122,6 +125,8 @@ func (m *machine) Status() Status {
 		if m.barrier.IsOpen() {
 			st.State = StateUnsealed
 			st.ConfigWarning = configTrust(m.trust.Load()).warning()
+		} else if m.missedHandover.Load() {
+			st.SealWarning = errNotHandedOver.Error()
 		}
 		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	default:

@@ -90,7 +90,7 @@ func rotatedText(state wire.Rekey) string {
 		for _, p := range state.Recipients {
 			to = append(to, base.OneLine(p.Name))
 		}
-		text += fmt.Sprintf("The new root key was handed over to %d servers: %s.\n", len(to), strings.Join(to, "; "))
+		text += "These servers have the new root key: " + strings.Join(to, "; ") + "\n"
 	}
 	for _, p := range state.LeftOut {
 		text += "Left out: " + peerText(p) + "\n"
