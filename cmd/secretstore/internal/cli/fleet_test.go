@@ -358,8 +358,8 @@ func TestRotationShowsWhoIsLeftOutBeforeItBegins(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	got = call(env, "", "rekey", "--pgp-key", public, "--rotate", "--leave-out", "--current-share-file", public)
-	if got.status != 1 || !f.said(start) || !strings.Contains(got.stderr, "something else is in the way") {
-		t.Errorf("%+v", got)
+	if got.status != 1 || !f.said(start) || !strings.Contains(got.stderr, "something else is in the way") || strings.Contains(got.stderr, "secretstore update") {
+		t.Errorf("%+v", got) // the hint of a secret that exists is not for keys
 	}
 	got = call(env, "", "rekey", "--recipients", "--json")
 	if got.status != 0 || !strings.Contains(got.stdout, `"left_out"`) {

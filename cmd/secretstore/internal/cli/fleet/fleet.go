@@ -56,16 +56,25 @@ func Command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context,
 		context.AfterFunc(ctx, stop)
 		var f *Fleet
 		defer func() { f.close() }()
-		return body(ctx, cmd, func(ctx context.Context) (*Fleet, error) {
+		return aboutKeys(body(ctx, cmd, func(ctx context.Context) (*Fleet, error) {
 			var err error
 			if f, err = flags.connect(p); err != nil {
 				return nil, err
 			}
 			f.Look(ctx)
 			return f, nil
-		})
+		}))
 	})
 	return cmd
+}
+
+// aboutKeys keeps the text of a conflict. Its hint would be about a secret that
+// exists already.
+func aboutKeys(err error) error {
+	if errors.Is(err, client.ErrExists) {
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 // Fleet is all servers of one store that the operator named.

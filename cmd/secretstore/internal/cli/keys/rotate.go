@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/fleet"
@@ -46,9 +45,6 @@ func rotateCommand(p *base.Process) *cobra.Command {
 			do = func(ctx context.Context) (wire.Rotation, error) { return rotation(ctx, f) }
 		}
 		r, err := fleet.Ask(ctx, f, do)
-		if errors.Is(err, client.ErrExists) {
-			return errors.New("too many rotations are in progress; wait for them with: secretstore rotate --status --wait")
-		}
 		if err == nil && wait {
 			r, err = awaitRotation(ctx, f, r)
 		}
