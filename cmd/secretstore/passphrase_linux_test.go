@@ -7,14 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"secretstore/cmd/secretstore/internal/fixture"
-	"secretstore/internal/ptytest"
 )
 
 // TestPassphraseIsAskedForOnTheTerminal has a holder whose key has a passphrase,
@@ -98,89 +94,5 @@ func TestPassphraseIsAskedForOnTheTerminal(t *testing.T) {
 	}
 	if exists(filepath.Join(dir, "stolen")) {
 		t.Error("gpg.conf had the unseal key written to a file")
-	}
-}
-
-// screen is what a program has printed so far. It may be used by several
-// goroutines.
-type screen struct {
-	mu      sync.Mutex
-	printed strings.Builder // guarded by mu
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.printed.Write(p)
-}
-
-func (s *screen) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.printed.String()
-}
-
-// dialog is a program on a terminal.
-type dialog struct {
-	t        *testing.T
-	cmd      *exec.Cmd
-	terminal *os.File
-	screen   screen
-	read     chan struct{} // closed when everything has been read
-	from     int           // where the next answer looks for its question
-}
-
-func onScreen(t *testing.T, environment []string, name string, args ...string) *dialog {
-	t.Helper()
-	d := &dialog{t: t, cmd: exec.Command(name, args...), read: make(chan struct{})}
-	d.cmd.Env = environment
-	d.terminal = ptytest.Start(t, d.cmd)
-	go func() {
-		defer close(d.read)
-		buf := make([]byte, 4096)
-		for {
-			n, err := d.terminal.Read(buf)
-			d.screen.Write(buf[:n])
-			if err != nil {
-				return // EIO once the program has ended
-			}
-		}
-	}()
-	return d
-}
-
-var escapes = regexp.MustCompile(`\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])`)
-
-// answer waits for the question and types an answer to it.
-func (d *dialog) answer(question, answer string) {
-	d.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		text := escapes.ReplaceAllString(d.screen.text(), "")
-		if i := strings.Index(text[min(d.from, len(text)):], question); i >= 0 {
-			d.from += i + len(question)
-			break
-		}
-		if time.Now().After(deadline) {
-			d.cmd.Process.Kill()
-			d.t.Fatalf("no %q on the screen:\n%q", question, text)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if _, err := d.terminal.WriteString(answer + "\r"); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-// ends waits for the program, and wants the status and the text.
-func (d *dialog) ends(status int, text string) {
-	d.t.Helper()
-	timer := time.AfterFunc(patience, func() { d.cmd.Process.Kill() })
-	defer timer.Stop()
-	d.cmd.Wait() // the state says more
-	d.terminal.Close()
-	<-d.read
-	if d.cmd.ProcessState.ExitCode() != status || !strings.Contains(d.screen.text(), text) {
-		d.t.Fatalf("%v, want status %d and %q:\n%s", d.cmd.ProcessState, status, text, d.screen.text())
 	}
 }

@@ -2,6 +2,7 @@ package base
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -60,25 +61,11 @@ func Terminal(stream any) (int, bool) {
 	return int(f.Fd()), true
 }
 
-// Prompt reads one line from a terminal without echo.
-func Prompt(p *Process, fd int, question string) ([]byte, error) {
-	fmt.Fprint(p.Stderr, question)
-	line, err := term.ReadPassword(fd)
-	fmt.Fprintln(p.Stderr)
-	if err != nil {
-		return nil, fmt.Errorf("read from the terminal: %w", err)
-	}
-	if len(line) == 0 {
-		return nil, Usagef("nothing was typed; say -v '' for an empty value")
-	}
-	return line, nil
-}
-
 // ReadKey reads a key or token: the first line of a file, or of standard input for
 // "-", without surrounding white space.
 func ReadKey(p *Process, name, what string) (string, error) {
 	if fd, ok := Terminal(p.Stdin); ok && name == "-" {
-		line, err := Prompt(p, fd, what+" (not shown): ")
+		line, err := Prompt(context.Background(), p, fd, what+" (not shown): ")
 		return string(bytes.TrimSpace(line)), err
 	}
 	data, err := ReadText(p, name)

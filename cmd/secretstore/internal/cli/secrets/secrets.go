@@ -76,7 +76,7 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		Use:   name + " PATH [-v VALUE | -t FILE | -f FILE]",
 		Short: short,
 		Long: short + ".\n\n" +
-			"Without -v, -t or -f, the value comes from standard input. On a terminal you type it without echo.\n" +
+			"Without -v, -t or -f, the value comes from standard input. On a terminal you type it twice, without echo.\n" +
 			"From a pipe or file, every byte counts: echo adds a newline, printf %s does not. The value is stored\n" +
 			"as text if it is valid UTF-8, otherwise as binary. -t refuses a file that is not text; -f stores any\n" +
 			"file as binary.",
@@ -89,7 +89,7 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		if err != nil {
 			return err
 		}
-		v, err := from.read(cmd, p)
+		v, err := from.read(ctx, cmd, p)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,9 @@
 package secrets
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -28,9 +31,9 @@ func (v *valueFlags) register(cmd *cobra.Command) {
 }
 
 // read returns the value. Without a flag it comes from standard input: a line typed
-// without echo on a terminal, else all bytes, as text if they are valid UTF-8 and
+// twice without echo on a terminal, else all bytes, as text if they are valid UTF-8 and
 // as binary otherwise.
-func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
+func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Process) (value, error) {
 	switch f := cmd.Flags(); {
 	case f.Changed("value"):
 		return text([]byte(v.value), "--value")
@@ -49,7 +52,7 @@ func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
 		return value{data: data, binary: true}, err
 	}
 	if fd, ok := base.Terminal(p.Stdin); ok {
-		data, err := base.Prompt(p, fd, "Value (not shown): ")
+		data, err := base.PromptTwice(ctx, p, fd, "Value (not shown): ", "The same again: ")
 		if err != nil {
 			return value{}, err
 		}
@@ -62,6 +65,9 @@ func (v *valueFlags) read(cmd *cobra.Command, p *base.Process) (value, error) {
 	if len(data) == 0 {
 		// A broken pipe must not empty a secret.
 		return value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
+	}
+	if _, ok := base.Terminal(p.Stderr); ok && bytes.HasSuffix(data, []byte("\n")) {
+		fmt.Fprintln(p.Stderr, "secretstore: note: the value ends with a newline, which is stored too; printf %s adds none, echo does")
 	}
 	return value{data: data, binary: !utf8.Valid(data)}, nil
 }

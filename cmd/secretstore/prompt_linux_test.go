@@ -1,0 +1,68 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"secretstore/cmd/secretstore/internal/fixture"
+)
+
+// TestPromptStoresOnlyWhatWasTypedTwice types at the hidden prompt of put.
+func TestPromptStoresOnlyWhatWasTypedTwice(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key, token := filepath.Join(dir, "key"), filepath.Join(dir, "token")
+	if err := os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign("root", token); err != nil {
+		t.Fatal(err)
+	}
+	environment := append(os.Environ(), "HOME="+dir, "SECRETSTORE_TOKEN_FILE="+token, "SECRETSTORE_LISTEN=127.0.0.1:0", "GORACE=atexit_sleep_ms=0")
+	server := exec.Command("secretstore", "server", "--storage", "memory:", "--auth-secret-file", key, "--superuser", "root")
+	server.Env = environment
+	log := &screen{}
+	server.Stderr = log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	var url []string
+	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
+	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
+	get := func(name string) (string, int) {
+		cmd := exec.Command("secretstore", "get", name)
+		cmd.Env = environment
+		out, _ := cmd.Output() // the status says more
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	eventually(t, "the server is ready", func() bool { _, status := get("nothing"); return status == 3 })
+
+	for name, typed := range map[string][]string{
+		"ctrl-c":        {"\x03"},
+		"ctrl-c-later":  {"half a val\x03"},
+		"ctrl-d":        {"\x04"},
+		"ctrl-d-later":  {"half a val\x04"},
+		"second-ctrl-d": {"s3cret\r", "\x04"},
+		"differ":        {"s3cret\r", "s3crte\r"},
+	} {
+		d := onScreen(t, environment, "secretstore", "put", name)
+		for i, keys := range typed {
+			d.types([]string{"Value (not shown):", "The same again:"}[i], keys)
+		}
+		d.ends(1, "nothing was stored")
+		if out, status := get(name); status != 3 {
+			t.Errorf("%s: get exits with %d and prints %q", name, status, out)
+		}
+	}
+
+	d := onScreen(t, environment, "secretstore", "put", "typed")
+	d.answer("Value (not shown):", "s3crett\x7f") // with a slip of the finger
+	d.answer("The same again:", "s3cret")
+	d.ends(0, "")
+	if out, status := get("typed"); out != "s3cret" || status != 0 {
+		t.Errorf("get exits with %d and prints %q", status, out)
+	}
+}
