@@ -67,7 +67,7 @@ func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Proce
 		return value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
 	}
 	if _, ok := base.Terminal(p.Stderr); ok && bytes.HasSuffix(data, []byte("\n")) {
-		fmt.Fprintln(p.Stderr, "secretstore: note: the value ends with a newline, which is stored too; printf %s adds none, echo does")
+		fmt.Fprintln(p.Stderr, "secretstore: note: the value ends with a newline, which is stored too (echo adds one, printf does not)")
 	}
 	return value{data: data, binary: !utf8.Valid(data)}, nil
 }
