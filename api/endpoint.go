@@ -57,6 +57,8 @@ type endpoint struct {
 	brake bool
 	// spends: a 200 consumes a use of the task token that asked for it.
 	spends bool
+	// shares: its body holds shares of an unseal key; see answer.SendLast.
+	shares bool
 	// reads: it changes nothing, though its method is not GET.
 	reads bool
 	run   func(*exchange) (answer.Reply, error)

@@ -178,7 +178,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rep.Problem != nil {
 		x.body.Drain()
 	}
-	answer.Send(w, r, x.req.id, x.out.noDeadline, &rep)
+	if x.req.ep != nil && x.req.ep.shares {
+		answer.SendLast(w, r, x.req.id, &rep)
+	} else {
+		answer.Send(w, r, x.req.id, x.out.noDeadline, &rep)
+	}
 	s.record(x, &rep, panicked)
 	if rep.Broken {
 		panic(http.ErrAbortHandler) // how net/http is told to end the connection

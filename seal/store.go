@@ -46,7 +46,10 @@ type Options struct {
 	// GenerateKey makes the bootstrap key. Nil makes a new RSA-4096 key, as every
 	// command does; tests that open many stores give one that takes no time.
 	GenerateKey func() (*pgp.PrivateKey, error)
-	Log         *zap.Logger
+	// Scrub erases the garbage in the memory of the process. It is called after
+	// keys were dropped, and may take a second. Nil does nothing.
+	Scrub func()
+	Log   *zap.Logger
 }
 
 // Store is one secret store, as this server sees it. Its operations are those
@@ -131,7 +134,7 @@ func newStore(o Options, offline bool) (*Store, error) {
 	}
 	s.Lifecycle = lifecycle.New(lifecycle.Config{
 		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
-		Self: selfOf(o), Nodes: o.Nodes,
+		Self: selfOf(o), Nodes: o.Nodes, Scrub: o.Scrub,
 		KeyringChanged: func() { rotation.Wake(s.Rotation) },
 	})
 	s.Rotation = rotation.New(rotation.Config{

@@ -58,6 +58,9 @@ func (m *machine) follow(ctx context.Context) {
 			warned = m.bootstrapKeyStore.Warn(ctx, m.log, s.config.Fingerprints) == nil
 		}
 		warned = warned && s.state == storagePresent
+		if m.scrubbing.due(time.Now()) {
+			m.scrub()
+		}
 		m.unsealing.Expire()
 		m.verifying.Expire()
 		if m.sealPending.Load() {

@@ -30,6 +30,8 @@ type Config struct {
 	// do. A server that the others do not see, but people do, runs an older
 	// release.
 	Nodes func(context.Context) ([]Server, error)
+	// Scrub erases the garbage in the memory of the process. Nil does nothing.
+	Scrub func()
 	Log   *zap.Logger
 }
 
@@ -53,10 +55,14 @@ func New(c Config) *Lifecycle {
 		keyringChanged:    c.KeyringChanged,
 		self:              c.Self,
 		nodes:             c.Nodes,
+		scrub:             c.Scrub,
 		log:               c.Log,
 		turn:              make(chan struct{}, 1),
 		wake:              make(chan struct{}, 1),
 		keysMoved:         make(chan struct{}, 1),
+	}
+	if m.scrub == nil {
+		m.scrub = func() {}
 	}
 	m.unsealer = &Unsealer{machine: m}
 	m.initializer = &Initializer{machine: m}
@@ -75,6 +81,7 @@ type machine struct {
 	keyringChanged    func()
 	self              Server
 	nodes             func(context.Context) ([]Server, error)
+	scrub             func()
 	log               *zap.Logger
 	unsealer          *Unsealer
 	initializer       *Initializer
@@ -109,6 +116,7 @@ type machine struct {
 
 	wake      chan struct{} // asks follow for a refresh; capacity 1
 	keysMoved chan struct{} // asks Announce to look at the keys; capacity 1
+	scrubbing scrubbing
 }
 
 // Status returns the seal status of this server, without I/O.

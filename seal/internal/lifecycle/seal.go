@@ -13,8 +13,15 @@ import (
 
 // Seal drops the keys and then records the intent, so that it survives a
 // restart and reaches the other servers. Sealing a sealed store is not an
-// error. ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
+// error. When Seal returns, the keys cannot be found in memory.
+// ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
 func (u *Unsealer) Seal(ctx context.Context) (Status, error) {
+	st, err := u.dropAndRecord(ctx)
+	u.forgetKeys()
+	return st, err
+}
+
+func (u *Unsealer) dropAndRecord(ctx context.Context) (Status, error) {
 	u.sealPending.Store(true) // before the drop: no automatic unseal in between
 	if u.barrier.Drop() {
 		u.log.Warn("sealed", zap.String("reason", "by hand"))

@@ -139,6 +139,7 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	u.pin = pin
 	if why == byOperator {
 		u.sealPending.Store(false)
+		u.forgetShares()
 	}
 	u.log.Info("unsealed", zap.String("store", k.UUID))
 	u.noteUnseal(s)

@@ -17,6 +17,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/scrub"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
 	"secretstore/store"
@@ -194,7 +195,7 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 	o := seal.Options{
 		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
 		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions,
-		GenerateKey: s.outside.TestOnlyGenerateKey, Log: s.log.Named("seal"),
+		GenerateKey: s.outside.TestOnlyGenerateKey, Scrub: scrub.Memory, Log: s.log.Named("seal"),
 	}
 	if s.nodes != nil {
 		o.Self, o.Nodes = s.nodes.server(), s.nodes.servers
