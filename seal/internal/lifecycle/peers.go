@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -267,7 +266,7 @@ func CheckReleases(ctx context.Context, l *Lifecycle) error {
 func names(peers []Peer) []string {
 	all := make([]string, 0, len(peers))
 	for _, p := range peers {
-		all = append(all, strings.TrimSpace(p.Name+" "+p.ID))
+		all = append(all, p.Name+" "+p.ID)
 	}
 	return all
 }

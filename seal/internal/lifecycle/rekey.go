@@ -237,6 +237,9 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	if err := m.putInForce(ctx, s, r, version, key, recipients); err != nil {
 		return rekeyInfo(r, 0), err
 	}
+	if r.Rotate {
+		m.log.Info("the root key was replaced", zap.Strings("recipients", names(peers.Recipients)), zap.Strings("left_out", names(peers.LeftOut)))
+	}
 	done := rekeyInfo(r, r.Threshold)
 	done.Active, done.Peers = false, peers
 	return done, nil

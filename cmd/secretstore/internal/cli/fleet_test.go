@@ -365,7 +365,4 @@ func TestRotationShowsWhoIsLeftOutBeforeItBegins(t *testing.T) {
 	if got.status != 0 || !strings.Contains(got.stdout, `"left_out"`) {
 		t.Errorf("%+v", got)
 	}
-	if got := call(env, "", "rekey", "--pgp-key", public, "--leave-out"); got.status != 2 {
-		t.Errorf("%+v", got)
-	}
 }

@@ -28,7 +28,7 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 	var flags rekeyFlags
 	var rotate, verify, status, cancel, recipients bool
 	cmd := &cobra.Command{
-		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate [--leave-out]] | --verify | --status | --cancel | --recipients",
+		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate] [--leave-out] | --verify | --status | --cancel | --recipients",
 		Short: "Replace the unseal key or its holders",
 		Long: "rekey makes a new unseal key for the given holders. The new key takes effect once --threshold of them have\n" +
 			"proved that they can decrypt their shares. Until then only the old key unseals, afterwards only the new\n" +
@@ -40,10 +40,12 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
 			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
 			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
-			"write to the storage, can announce a server. If a live server would be left out and so would seal, nothing is changed\n" +
-			"unless you say --leave-out. With the old key one can still open earlier copies of the storage, and with\n" +
-			"both read the names of secrets in a new copy." + fleet.LongHelp,
+			"write to the storage, can announce a server. If a live server would be left out, and so would seal, nothing\n" +
+			"is changed unless you say --leave-out. The old key still opens earlier copies of the storage; with both,\n" +
+			"the names of secrets can be read in a new copy.\n\n" +
+			"No key is changed while a server of an earlier release is live, unless you say --leave-out." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
+			"  secretstore rekey --recipients       # before rekey --rotate\n" +
 			"  secretstore rekey --verify           # as another new holder\n" +
 			"  secretstore rekey --status",
 		Args: base.NoArgs,
@@ -58,8 +60,6 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("pgp-key", "verify", "status", "cancel", "recipients")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		switch {
-		case flags.leaveOut && !rotate:
-			return base.Usagef("--leave-out needs --rotate")
 		case status, cancel:
 			return rekeyState(ctx, cmd, open, cancel)
 		case recipients:
@@ -82,7 +82,7 @@ func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.holders.register(cmd)
 	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
 	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
-	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "let live servers seal that the new root key does not reach")
+	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "go on although live servers run an earlier release, or would not get the new root key and so would seal")
 	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other new holders have verified their shares")
 }
 
