@@ -70,7 +70,10 @@ type Node struct {
 // particular order. Names belongs to the backend: callers do not modify it.
 type Listing struct {
 	Names []string
-	Age   time.Duration // as in Node
+	// Foreign is how many names were left out because no Key has them: others
+	// have made them.
+	Foreign int
+	Age     time.Duration // as in Node
 	// Changed is set once Children with Cached might answer differently, before
 	// this backend acknowledges the write that changed the listing. Nil if the
 	// backend does not report it. It does not say whether the storage is in reach.
@@ -94,6 +97,10 @@ var (
 	ErrNotEmpty = errors.New("record has children")
 	// ErrTooLarge: MaxData or MaxTransaction was exceeded; nothing was sent.
 	ErrTooLarge = errors.New("record or transaction too large")
+	// ErrUnusable: the storage does not let this server use the record (an ACL
+	// forbids it), or what it holds under the key is not a record. It concerns this
+	// record alone: others can be read and written.
+	ErrUnusable = errors.New("record cannot be used")
 	// ErrUnavailable: the storage did not answer in time or is out of reach.
 	// A write that failed with it had no effect and never will have one.
 	ErrUnavailable = errors.New("storage unreachable")
@@ -174,11 +181,12 @@ func Delete(key Key, v Version) Op { return Op{Kind: OpDelete, Key: key, Version
 // every one returns by the deadline of its context, with an error that matches
 // ErrUnavailable if the storage did not answer by then.
 type Backend interface {
-	// Get reads one record. ErrNotFound, ErrUnavailable.
+	// Get reads one record. ErrNotFound, ErrUnusable, ErrUnavailable.
 	Get(ctx context.Context, key Key, c Consistency) (Node, error)
 
 	// Children lists the keys directly below key; none is an empty Listing,
-	// not an error. The empty key is the root of the storage.
+	// not an error. The empty key is the root of the storage. ErrUnusable,
+	// ErrUnavailable.
 	Children(ctx context.Context, key Key, c Consistency) (Listing, error)
 
 	// Apply does all operations, in order, or none. It returns the version

@@ -231,11 +231,11 @@ func (b *Backend) breakDown(reason error) {
 // split parses the stored form of a record. Data lies within value.
 func split(value []byte) (data []byte, v store.Version, err error) {
 	if len(value) <= versionSize || len(value) > versionSize+store.MaxData {
-		return nil, 0, fmt.Errorf("%w: %d bytes", ErrDamaged, len(value))
+		return nil, 0, fmt.Errorf("%w: %w: %d bytes", ErrDamaged, store.ErrUnusable, len(value))
 	}
 	version := binary.BigEndian.Uint64(value)
 	if version == 0 || version > 1<<63-1 {
-		return nil, 0, fmt.Errorf("%w: version", ErrDamaged)
+		return nil, 0, fmt.Errorf("%w: %w: version", ErrDamaged, store.ErrUnusable)
 	}
 	return value[versionSize:], store.Version(version), nil
 }

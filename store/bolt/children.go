@@ -32,43 +32,44 @@ func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consisten
 		return store.Listing{}, err
 	}
 	defer tx.end(&err)
-	names, err := children(ctx, tx.records(), prefix)
+	list, err = children(ctx, tx.records(), prefix)
 	if err != nil {
 		return store.Listing{}, fmt.Errorf("%s: children of %s: %w", b.path, key, err)
 	}
-	return store.Listing{Names: names}, nil
+	return list, nil
 }
 
 // children lists the components that follow prefix. In the order of the keys `a`,
 // `a-b`, `a/x` there are others between a record and what is below it, so a name
-// that has both occurs twice: it is listed at its record.
-func children(ctx context.Context, records *bbolt.Bucket, prefix []byte) ([]string, error) {
-	names := []string{}
+// that has both occurs twice: it is listed at its record. Names that no key can
+// have, which another program has written, are only counted.
+func children(ctx context.Context, records *bbolt.Bucket, prefix []byte) (store.Listing, error) {
+	list := store.Listing{Names: []string{}}
 	cursor := records.Cursor()
 	seek := append([]byte(nil), prefix...)
 	key, _ := cursor.Seek(seek)
 	for steps := 1; key != nil && bytes.HasPrefix(key, prefix); steps++ {
 		if steps%checkEvery == 0 {
 			if err := local.Expired(ctx); err != nil {
-				return nil, err
+				return store.Listing{}, err
 			}
 		}
-		name, below, deeper := bytes.Cut(key[len(prefix):], []byte{'/'})
-		if len(name) == 0 || len(name) > store.MaxComponent || deeper && len(below) == 0 {
-			return nil, fmt.Errorf("%w: malformed key", ErrDamaged)
+		name, _, deeper := bytes.Cut(key[len(prefix):], []byte{'/'})
+		record := key[:len(prefix)+len(name)]
+		switch {
+		case deeper && records.Get(record) != nil: // listed at its record
+		case store.ValidKey(string(name)) != nil:
+			list.Foreign++
+		default:
+			list.Names = append(list.Names, string(name))
 		}
 		if !deeper {
-			names = append(names, string(name))
 			key, _ = cursor.Next()
 			continue
-		}
-		record := key[:len(prefix)+len(name)]
-		if records.Get(record) == nil {
-			names = append(names, string(name))
 		}
 		// '0' follows '/': past everything below name.
 		seek = append(append(seek[:0], record...), '/'+1)
 		key, _ = cursor.Seek(seek)
 	}
-	return names, nil
+	return list, nil
 }

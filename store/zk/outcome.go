@@ -58,7 +58,7 @@ func (w *writer) repair(s *session.Session, r *batch.Request, i int, refusal err
 	op := r.Ops[i]
 	refuse := func(err error) (bool, error) { return false, &store.OpError{Index: i, Key: op.Key, Err: err} }
 	if errors.Is(refusal, zkc.ErrNoAuth) {
-		return false, fmt.Errorf("%s: %w", w.tree.Path(op.Key), refusal)
+		return false, fmt.Errorf("%s: %w", w.tree.Path(op.Key), unusable(refusal))
 	}
 	switch op.Kind {
 	case store.OpCreate, store.OpEnsure:

@@ -60,7 +60,7 @@ func (r *reads) get(ctx context.Context, key store.Key, c store.Consistency) (st
 		if e, age := r.lastResort(d, c, err); e != nil && !e.Missing() {
 			return e.Node(age), nil
 		}
-		return store.Node{}, fmt.Errorf("get %s: %w", r.tree.Path(key), err)
+		return store.Node{}, fmt.Errorf("get %s: %w", r.tree.Path(key), unusable(err))
 	}
 	if node.Version == 0 {
 		r.cache.existing.Add(d.ID)
@@ -139,11 +139,20 @@ func (r *reads) children(ctx context.Context, key store.Key, c store.Consistency
 		if e, age := r.lastResort(d, c, err); e != nil {
 			return e.Listing(age), nil
 		}
-		return store.Listing{}, fmt.Errorf("children of %s: %w", r.tree.Path(key), err)
+		return store.Listing{}, fmt.Errorf("children of %s: %w", r.tree.Path(key), unusable(err))
 	}
-	e := memory.NewListing(d.Rest, asked, tree.KeepValid(key, names))
+	valid := tree.KeepValid(key, names)
+	e := memory.NewListing(d.Rest, asked, valid, len(names)-len(valid))
 	r.cache.keep(d.ID, ticket, e)
 	return e.Listing(0), nil
+}
+
+// unusable marks an error that concerns one znode and not ZooKeeper.
+func unusable(err error) error {
+	if errors.Is(err, zkc.ErrNoAuth) {
+		return fmt.Errorf("%w: %w", store.ErrUnusable, err)
+	}
+	return err
 }
 
 // lastResort answers from memory, with an age, after ZooKeeper could not be asked.

@@ -120,7 +120,7 @@ func (c *Cache) renew(i store.ID, e *Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, ok := c.entries.GetIfPresent(i); ok && now == e {
-		same := NewListing(e.Rest, e.Read, e.names.list)
+		same := NewListing(e.Rest, e.Read, e.names.list, e.names.foreign)
 		same.Doubted.Store(e.Doubted.Load())
 		c.entries.Set(i, same)
 	}

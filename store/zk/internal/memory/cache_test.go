@@ -63,7 +63,7 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 		key := fmt.Sprintf("k%d", i)
 		c.Put(store.RecordID(key), c.Ticket(store.RecordID(key)), &Entry{Data: make([]byte, 20_000)})
 		key = fmt.Sprintf("l%d", i)
-		c.Put(store.ListingID(key), c.Ticket(store.ListingID(key)), NewListing(0, 0, make([]string, 1000)))
+		c.Put(store.ListingID(key), c.Ticket(store.ListingID(key)), NewListing(0, 0, make([]string, 1000), 0))
 	}
 	c.entries.CleanUp()
 	if got := c.entries.WeightedSize(); got > limit {
@@ -78,14 +78,14 @@ func TestAListingThatLeftTheMemoryIsNotCurrent(t *testing.T) {
 	for name, leave := range map[string]func(*Cache){
 		"drop":    func(c *Cache) { c.Drop(i) },
 		"flush":   func(c *Cache) { c.Flush() },
-		"replace": func(c *Cache) { c.Put(i, c.Ticket(i), NewListing(d.Rest, 0, nil)) },
+		"replace": func(c *Cache) { c.Put(i, c.Ticket(i), NewListing(d.Rest, 0, nil, 0)) },
 		"evict": func(c *Cache) {
 			c.entries.SetMaximum(1)
 			c.entries.CleanUp()
 		},
 	} {
 		c := newTestCache(t, 1<<20)
-		e := NewListing(d.Rest, 0, []string{"a"})
+		e := NewListing(d.Rest, 0, []string{"a"}, 0)
 		c.Put(i, c.Ticket(i), e)
 		list := e.Listing(0)
 		if !list.Current() {
@@ -100,7 +100,7 @@ func TestAListingThatLeftTheMemoryIsNotCurrent(t *testing.T) {
 		}
 	}
 	c := newTestCache(t, 1<<10)
-	large := NewListing(d.Rest, 0, make([]string, 1000))
+	large := NewListing(d.Rest, 0, make([]string, 1000), 0)
 	c.Put(i, c.Ticket(i), large)
 	c.entries.CleanUp()
 	if list := large.Listing(0); list.Current() {
@@ -141,7 +141,7 @@ func TestDoubtfulEntriesAreKeptForOutages(t *testing.T) {
 	c := newTestCache(t, 1<<20)
 	d := store.ListingDigest("k")
 	i := d.ID
-	e := NewListing(d.Rest, 0, []string{"a"})
+	e := NewListing(d.Rest, 0, []string{"a"}, 0)
 	c.Put(i, c.Ticket(i), e)
 	list, late := e.Listing(0), c.Ticket(store.RecordID("late"))
 	c.Demote(7)
@@ -156,7 +156,7 @@ func TestDoubtfulEntriesAreKeptForOutages(t *testing.T) {
 	if c.Put(store.RecordID("late"), late, &Entry{}) {
 		t.Error("an answer from before was put")
 	}
-	c.Put(i, c.Ticket(i), NewListing(d.Rest, 0, []string{"b"}))
+	c.Put(i, c.Ticket(i), NewListing(d.Rest, 0, []string{"b"}, 0))
 	if kept, ok := c.Get(d); !ok || kept.Doubted.Load() != 0 {
 		t.Error("an answer from after it is not taken for right")
 	}

@@ -25,15 +25,17 @@ type Entry struct {
 
 // names are those of a listing.
 type names struct {
-	list []string
+	list    []string
+	foreign int // names that were left out; see store.Listing
 	// changed is set when the listing leaves the memory, for whatever reason. It
 	// is apart, so that a caller who keeps it does not keep the names.
 	changed *atomic.Bool
 }
 
-// NewListing returns the entry of a listing.
-func NewListing(rest uint64, read int64, list []string) *Entry {
-	return &Entry{Rest: rest, Read: read, names: &names{list, new(atomic.Bool)}}
+// NewListing returns the entry of a listing, from which so many foreign names
+// were left out.
+func NewListing(rest uint64, read int64, list []string, foreign int) *Entry {
+	return &Entry{Rest: rest, Read: read, names: &names{list, foreign, new(atomic.Bool)}}
 }
 
 // Missing says that e is of a record that did not exist.
@@ -46,7 +48,7 @@ func (e *Entry) Node(age time.Duration) store.Node {
 
 // Listing returns the listing.
 func (e *Entry) Listing(age time.Duration) store.Listing {
-	return store.Listing{Names: e.names.list, Age: age, Changed: e.names.changed}
+	return store.Listing{Names: e.names.list, Foreign: e.names.foreign, Age: age, Changed: e.names.changed}
 }
 
 // Left marks an entry that is not in memory, or no longer: a listing has changed
