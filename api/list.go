@@ -23,7 +23,8 @@ func (h *secrets) list(x *exchange) (answer.Reply, error) {
 	}
 	rep := answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Age: list.Age}
 	if list.Whole() {
-		rep.Body = jsondoc.List(list.First())
+		names, next := list.First()
+		rep.Body = jsondoc.List(names, next, list.Incomplete())
 		return rep, nil
 	}
 	names, _ := list.First()
@@ -58,7 +59,7 @@ func (h *secrets) moreNames(x *exchange, list *seal.List) ([]byte, error) {
 		piece = jsondoc.AppendNames([]byte{','}, names)
 	}
 	if list.Whole() {
-		piece = append(piece, `]}`...)
+		piece = jsondoc.EndList(append(piece, ']'), list.Incomplete())
 	}
 	return piece, nil
 }

@@ -130,6 +130,8 @@ func (h *watches) sendEvent(x *exchange, out *watch.Events, e seal.Event) error 
 	switch {
 	case e.Kind == seal.EventResync:
 		return out.Send(wire.EventResync, wire.Event{})
+	case e.Kind == seal.EventIncomplete:
+		return out.Send(wire.EventIncomplete, wire.Event{})
 	case !h.gate.policy().MayHear(x.who.principal, x.req.question(), e.Path):
 		return nil
 	case e.Kind == seal.EventDeleted:

@@ -267,7 +267,11 @@ func TestNameMovedFromAnotherFolderIsDamage(t *testing.T) {
 	if _, err := b.Apply(ctx, store.Create(moved, []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.List(ctx, acl.Path{}, Page{}, store.Cached)
+	names, err := s.List(ctx, acl.Path{}, Page{}, store.Cached)
+	if err != nil || !slices.Equal(names.Names, []string{"f/a", "g/b"}) || !names.Incomplete {
+		t.Errorf("a list with a moved name: %+v, %v", names, err)
+	}
+	_, err = s.List(ctx, acl.Path{}, Page{}, store.Latest)
 	wantErr(t, "a list with a moved name", err, ErrCorrupt)
 }
 

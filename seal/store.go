@@ -104,7 +104,7 @@ const startTimeout = 15 * time.Second
 
 // newStore connects the parts of a store.
 func newStore(o Options, offline bool) (*Store, error) {
-	b := barrier.New(o.Backend, offline)
+	b := barrier.New(o.Backend, offline, o.Log)
 	folders, err := names.NewFolders(o.Backend, b)
 	if err != nil {
 		return nil, err
@@ -234,13 +234,13 @@ type KeysReport struct {
 	ConfigWarning     string // as in Status
 	RekeyUnderWay     bool   // known only while unsealed
 	// Terms is the number of data keys, and OldRecords how many records the
-	// present sweep has not moved to the newest; both are 0 while sealed.
+	// present sweep has not moved to the newest; both are 0 while sealed. Rotation
+	// says whether that is known, and whether the sweep can finish.
 	Terms      int
 	OldRecords int64
-	// Damaged records keep older data keys from being removed; DamagedRecord is
-	// the key of one. See RotationInfo.
-	Damaged       int64
-	DamagedRecord string
+	Rotation   RotationInfo
+	// Skipped is what readers on this server have skipped.
+	Skipped Finding
 }
 
 // Keys reports on the keys. ErrUninitialized, ErrDamaged, store.ErrUnavailable.
@@ -262,8 +262,10 @@ func (s *Store) Keys(ctx context.Context) (KeysReport, error) {
 		return KeysReport{}, err
 	}
 	report.Terms, report.OldRecords, report.RekeyUnderWay = rotated.Terms, rotated.Total-rotated.Done, rekey.Active
-	if rotated.State == RotationBlocked {
-		report.Damaged, report.DamagedRecord = rotated.Damaged, rotated.DamagedRecord
-	}
+	report.Rotation, report.Skipped = rotated, s.Damage()
 	return report, nil
 }
+
+// Damage returns what lists and other readers on this server have skipped since
+// it was unsealed, as far as it was not repaired since.
+func (s *Store) Damage() Finding { return s.barrier.Damage().Summary() }

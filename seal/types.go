@@ -21,6 +21,8 @@ type (
 	VersionInfo = records.VersionInfo
 	// DamagedRecord is an ErrCorrupt that names the record.
 	DamagedRecord = barrier.DamagedRecord
+	// Finding is what readers of many records have skipped.
+	Finding = barrier.Finding
 )
 
 // The types of lists, watches and streams.
@@ -88,6 +90,9 @@ const (
 	// EventResync: changes may have been missed; a reader that keeps anything
 	// about the secrets reads all of them again.
 	EventResync = feed.EventResync
+	// EventIncomplete: damaged records are skipped, and changes of the secrets
+	// that they belong to are not reported, until the next EventResync.
+	EventIncomplete = feed.EventIncomplete
 )
 
 // The states of a rotation.
@@ -95,5 +100,5 @@ const (
 	RotationIdle      = rotation.Idle
 	RotationRunning   = rotation.Running
 	RotationVerifying = rotation.Verifying // a last sweep makes sure that no record is left
-	RotationBlocked   = rotation.Blocked   // by damaged records
+	RotationStuck     = rotation.Stuck     // it cannot finish; RotationInfo.Reason says why
 )

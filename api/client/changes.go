@@ -26,7 +26,12 @@ const maxSilence = 45 * time.Second
 type Change struct {
 	// Resync says that changes may have been missed: read everything again. The
 	// other fields are empty.
-	Resync  bool
+	Resync bool
+	// Incomplete says that damaged records of the storage are skipped, which may
+	// be those of secrets in the folder: their changes are not reported until the
+	// next Resync. The other fields are empty.
+	Incomplete bool
+
 	Path    string
 	Deleted bool
 	Version uint64 // of the new value; 0 if Deleted
@@ -104,6 +109,8 @@ func changeOf(e sse.Event) (c Change, known bool, err error) {
 	switch e.Type {
 	case wire.EventResync:
 		return Change{Resync: true}, true, nil
+	case wire.EventIncomplete:
+		return Change{Incomplete: true}, true, nil
 	case wire.EventChanged, wire.EventDeleted:
 		var doc wire.Event
 		if json.Unmarshal([]byte(e.Data), &doc) != nil {

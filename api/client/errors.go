@@ -30,6 +30,10 @@ var (
 	ErrUnknown       = errors.New("outcome of write unknown") // 503; also ErrUnavailable
 )
 
+// ErrIncomplete comes with the result of a List from which damaged records of
+// the storage are missing. They may be those of secrets in the list.
+var ErrIncomplete = errors.New("the list is incomplete: damaged records of the storage are skipped")
+
 // Error is an answer that is not a success.
 type Error struct {
 	Status      int    // HTTP status code

@@ -156,17 +156,22 @@ func (c *Client) delete(ctx context.Context, path string, h http.Header) error {
 
 // List returns the names of all secrets below a folder, "" for the root,
 // relative to it and sorted bytewise. It reads page by page: secrets that are
-// created meanwhile may be missing.
+// created meanwhile may be missing. ErrIncomplete comes with the names that the
+// server can list.
 func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
 	all := []string{}
+	var incomplete error
 	for after := ""; ; {
 		page, err := c.ListPage(ctx, folder, after, wire.MaxListLimit)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, page.Array...)
+		if page.Incomplete {
+			incomplete = ErrIncomplete
+		}
 		if page.Next == "" {
-			return all, nil
+			return all, incomplete
 		}
 		if page.Next <= after {
 			return nil, errNotJSON // a server that would make this loop endless

@@ -80,8 +80,11 @@ type Rotation struct {
 	Term  uint32 `json:"term"`          // of the data key of new writes
 	Total int64  `json:"records_total"` // seen by the present sweep
 	Done  int64  `json:"records_done"`  // of them, under Term
-	State string `json:"state"`         // "idle", "running", "verifying" or "blocked"
-	Terms int    `json:"terms"`         // how many data keys there are
+	// Counting: the records are not counted yet, and Total and Done not known.
+	Counting bool   `json:"counting,omitzero"`
+	State    string `json:"state"`            // "idle", "running", "verifying" or "stuck"
+	Reason   string `json:"reason,omitempty"` // why it is stuck, for people
+	Terms    int    `json:"terms"`            // how many data keys there are
 	// Damaged is the number of records that no key opens, and DamagedRecord
 	// names one of them. The older data keys are kept while there are any.
 	Damaged       int64  `json:"records_damaged,omitempty"`
@@ -103,9 +106,26 @@ type Keys struct {
 	RekeyUnderWay bool  `json:"rekey_under_way"`
 	Terms         int   `json:"terms"`       // data keys
 	OldRecords    int64 `json:"records_old"` // not yet under the newest
-	// Damaged and DamagedRecord are as in Rotation.
-	Damaged       int64  `json:"records_damaged,omitempty"`
-	DamagedRecord string `json:"damaged_record,omitempty"`
+	// Counting, RotationState and RotationReason are as in Rotation: while
+	// Counting, OldRecords is not known.
+	Counting       bool   `json:"counting,omitzero"`
+	RotationState  string `json:"rotation_state,omitempty"`
+	RotationReason string `json:"rotation_reason,omitempty"`
+	// Damaged is the number of records that are skipped because they cannot be
+	// read or do not open, as far as lists and rotations have met them.
+	// DamagedRecord names one of them, and DamagedRecords some.
+	Damaged        int64           `json:"records_damaged,omitempty"`
+	DamagedRecord  string          `json:"damaged_record,omitempty"`
+	DamagedRecords []DamagedRecord `json:"damaged_records,omitempty"`
+	// Foreign is the number of names in the storage that no record can have. They
+	// have no effect.
+	Foreign int `json:"foreign_names,omitzero"`
+}
+
+// DamagedRecord is one record that is skipped.
+type DamagedRecord struct {
+	Record string `json:"record"` // its key in the storage
+	Reason string `json:"reason"`
 }
 
 // HolderName names a holder.

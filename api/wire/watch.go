@@ -6,6 +6,10 @@ const (
 	EventDeleted = "deleted" // data: Event
 	// EventResync: changes may have been missed; read everything again.
 	EventResync = "resync"
+	// EventIncomplete: damaged records of the storage are skipped, which may be
+	// those of secrets in this folder. Their changes are not reported until the
+	// next EventResync.
+	EventIncomplete = "incomplete"
 	// EventEnd: the stream ends, for the reason in the data, an Error.
 	EventEnd  = "end"
 	EventPing = "ping"

@@ -65,6 +65,9 @@ type List struct {
 	Array []string `json:"array"`
 	// Next is the `after` of the following page; absent on the last.
 	Next string `json:"next,omitempty"`
+	// Incomplete: damaged records of the storage were skipped, which may be those
+	// of secrets in this list.
+	Incomplete bool `json:"incomplete,omitzero"`
 }
 
 // Backend describes one store.

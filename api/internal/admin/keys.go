@@ -151,8 +151,21 @@ func (h *Keys) Rotate(ctx context.Context, _ Caller, _ answer.None) (wire.Rotati
 }
 
 func rotationOf(info seal.RotationInfo) wire.Rotation {
-	return wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, State: info.State, Terms: info.Terms,
-		Damaged: info.Damaged, DamagedRecord: info.DamagedRecord}
+	return wire.Rotation{Term: info.Term, Total: info.Total, Done: info.Done, Counting: info.Counting, State: info.State, Reason: info.Reason,
+		Terms: info.Terms, Damaged: info.Damaged, DamagedRecord: info.DamagedRecord}
+}
+
+// addSkipped adds the damaged records that this server knows, and the one that a
+// rotation on another server has named.
+func addSkipped(doc *wire.Keys, report seal.KeysReport) {
+	doc.Foreign = report.Skipped.Foreign
+	for _, record := range report.Skipped.First {
+		doc.DamagedRecords = append(doc.DamagedRecords, wire.DamagedRecord{Record: record.Key, Reason: record.Reason()})
+	}
+	doc.Damaged, doc.DamagedRecord = report.Rotation.Damaged, report.Rotation.DamagedRecord
+	if n := int64(report.Skipped.Damaged); n > 0 {
+		doc.Damaged, doc.DamagedRecord = max(doc.Damaged, n), doc.DamagedRecords[0].Record
+	}
 }
 
 // Show answers with the state of all keys. It works while the store is sealed,
@@ -167,8 +180,10 @@ func (h *Keys) Show(ctx context.Context, _ Caller) (wire.Keys, error) {
 		BootstrapKeyHeld: report.HoldsBootstrapKey, RekeyUnderWay: report.RekeyUnderWay,
 		// An unsealed store has at least one data key.
 		Sealed: report.Terms == 0, Terms: report.Terms, OldRecords: max(0, report.OldRecords),
-		Damaged: report.Damaged, DamagedRecord: report.DamagedRecord, ConfigWarning: report.ConfigWarning,
+		ConfigWarning: report.ConfigWarning,
+		Counting:      report.Rotation.Counting, RotationState: report.Rotation.State, RotationReason: report.Rotation.Reason,
 	}
+	addSkipped(&doc, report)
 	now := time.Now()
 	for _, holder := range report.Holders {
 		doc.Holders = append(doc.Holders, wire.KeyHolder{

@@ -7,6 +7,8 @@ package admin
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"secretstore/acl"
 	"secretstore/api/internal/answer"
@@ -63,17 +65,17 @@ func (h *Stores) List(ctx context.Context, who Caller) (wire.Backends, error) {
 }
 
 // SealStatus returns the seal status.
-func (h *Stores) SealStatus(_ context.Context, who Caller) (wire.SealStatus, error) {
+func (h *Stores) SealStatus(ctx context.Context, who Caller) (wire.SealStatus, error) {
 	st := h.Store.Status()
 	if st.State == seal.StateUnknown {
 		return wire.SealStatus{}, problem.State(st)
 	}
-	return h.sealStatusOf(who, st), nil
+	return h.sealStatusOf(ctx, who, st), nil
 }
 
 // sealStatusOf is the answer of all that shows or changes the seal. Only
 // superusers get the warnings: these can name files and records.
-func (h *Stores) sealStatusOf(who Caller, st seal.Status) wire.SealStatus {
+func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) wire.SealStatus {
 	doc := wire.SealStatus{Sealed: st.Sealed(), Threshold: st.Threshold, Shares: st.Shares, Progress: st.Progress, UUID: st.UUID}
 	if !h.Policy().Decide(who.Principal, acl.Request{Op: acl.Administer}).Allowed {
 		return doc
@@ -87,10 +89,32 @@ func (h *Stores) sealStatusOf(who Caller, st seal.Status) wire.SealStatus {
 	if st.ConfigWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
 	}
+	doc.Warnings = append(doc.Warnings, h.skipped(ctx)...)
 	if h.Warnings != nil {
 		doc.Warnings = append(doc.Warnings, h.Warnings()...)
 	}
 	return doc
+}
+
+// rotationTime bounds the question whether a rotation is stuck.
+const rotationTime = 2 * time.Second
+
+// skipped returns what is wrong with single records, and with a rotation.
+func (h *Stores) skipped(ctx context.Context) (warnings []string) {
+	if h.Store.Status().State != seal.StateUnsealed {
+		return nil
+	}
+	if f := h.Store.Damage(); f.Damaged > 0 {
+		first := f.First[0]
+		warnings = append(warnings, fmt.Sprintf("%d damaged record(s) are skipped; lists may be incomplete: restore or remove them; one is %s: %s",
+			f.Damaged, first.Key, first.Reason()))
+	}
+	ctx, cancel := context.WithTimeout(ctx, rotationTime)
+	defer cancel()
+	if reason := h.Store.StuckReason(ctx); reason != "" {
+		warnings = append(warnings, "the rotation of the data key is stuck: "+reason)
+	}
+	return warnings
 }
 
 // ShowInit returns the encrypted unseal keys.
@@ -116,22 +140,22 @@ func (h *Stores) Unseal(ctx context.Context, who Caller, req wire.UnsealRequest)
 	}
 	if req.Reset {
 		st, err := h.Store.ResetUnseal(ctx)
-		return h.sealStatusOf(who, st), err
+		return h.sealStatusOf(ctx, who, st), err
 	}
 	st, err := h.Store.Unseal(ctx, req.Key)
-	return h.sealStatusOf(who, st), err
+	return h.sealStatusOf(ctx, who, st), err
 }
 
 // AutoUnseal unseals with the bootstrap key.
 func (h *Stores) AutoUnseal(ctx context.Context, who Caller, req wire.KeyRequest) (wire.SealStatus, error) {
 	st, err := h.Store.AutoUnseal(ctx, req.Key)
-	return h.sealStatusOf(who, st), err
+	return h.sealStatusOf(ctx, who, st), err
 }
 
 // Seal seals the store.
 func (h *Stores) Seal(ctx context.Context, who Caller, _ answer.None) (wire.SealStatus, error) {
 	st, err := h.Store.Seal(ctx)
-	return h.sealStatusOf(who, st), err
+	return h.sealStatusOf(ctx, who, st), err
 }
 
 // ShowNodes passes on what the servers announce. It works while the store is

@@ -47,7 +47,7 @@ func AppendNames(b []byte, all []string) []byte {
 }
 
 // List returns a whole list in the form of wire.List.
-func List(names []string, next string) []byte {
+func List(names []string, next string, incomplete bool) []byte {
 	size := 64 + len(next)
 	for _, n := range names {
 		size += len(n) + 3
@@ -56,6 +56,14 @@ func List(names []string, next string) []byte {
 	b = append(AppendNames(b, names), ']')
 	if next != "" {
 		b = AppendMember(b, "next", next)
+	}
+	return EndList(b, incomplete)
+}
+
+// EndList ends a wire.List after its array.
+func EndList(b []byte, incomplete bool) []byte {
+	if incomplete {
+		b = append(b, `,"incomplete":true`...)
 	}
 	return append(b, '}')
 }

@@ -17,26 +17,29 @@ type keyMetrics struct {
 	store  *seal.Store
 	expiry *prometheus.Desc
 	terms  *prometheus.Desc
+	stuck  *prometheus.Desc
 
 	// rotation reads last from the storage, at the pace of a Prober: anybody
 	// may scrape.
 	rotation *Prober
-	last     *atomic.Int64 // number of data keys
+	last     *atomic.Pointer[seal.RotationInfo]
 }
 
 func newKeyMetrics(store *seal.Store) *keyMetrics {
-	last := new(atomic.Int64)
+	last := new(atomic.Pointer[seal.RotationInfo])
 	return &keyMetrics{
 		store: store,
 		expiry: prometheus.NewDesc("secretstore_holder_key_expiry_timestamp_seconds",
 			"When the public key of a holder of the unseal key expires, as Unix time; absent if never. Holders are numbered.", []string{"holder"}, nil),
 		terms: prometheus.NewDesc("secretstore_data_key_terms",
 			"Data keys of the keyring: 1, or more while records are under older ones; absent while sealed.", nil, nil),
+		stuck: prometheus.NewDesc("secretstore_rotation_stuck",
+			"1 while a rotation of the data key cannot finish; absent while sealed.", nil, nil),
 		last: last,
 		rotation: NewProber(func(ctx context.Context) error {
 			info, err := store.RotationStatus(ctx)
 			if err == nil {
-				last.Store(int64(info.Terms))
+				last.Store(&info)
 			}
 			return err
 		}),
@@ -47,6 +50,7 @@ func newKeyMetrics(store *seal.Store) *keyMetrics {
 func (m *keyMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.expiry
 	to <- m.terms
+	to <- m.stuck
 }
 
 // Collect sends what is known.
@@ -61,7 +65,9 @@ func (m *keyMetrics) Collect(to chan<- prometheus.Metric) {
 		m.send(to, m.expiry, float64(h.Expires.Unix()), strconv.Itoa(i+1))
 	}
 	if m.store.Status().State == seal.StateUnsealed && m.rotation.Up() {
-		m.send(to, m.terms, float64(m.last.Load()))
+		info := m.last.Load()
+		m.send(to, m.terms, float64(info.Terms))
+		m.send(to, m.stuck, number(info.State == seal.RotationStuck))
 	}
 }
 

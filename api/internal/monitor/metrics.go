@@ -98,6 +98,12 @@ func stateGauges(cfg Config) []prometheus.Collector {
 		gauge("secretstore_damaged", "1 if the storage holds secrets but not the records that open them.", func() float64 {
 			return number(cfg.Store.Status().State == seal.StateDamaged)
 		}),
+		gauge("secretstore_damaged_records", "Records that lists and other readers skip because they cannot be read or do not open, as far as they were met.", func() float64 {
+			return float64(cfg.Store.Damage().Damaged)
+		}),
+		gauge("secretstore_foreign_names", "Names in the storage that no record can have. They have no effect.", func() float64 {
+			return float64(cfg.Store.Damage().Foreign)
+		}),
 		gauge("secretstore_storage_up", "1 if the storage answers.", func() float64 {
 			return number(cfg.Storage.Up())
 		}),

@@ -236,6 +236,8 @@ var answers = []struct {
 	{seal.ErrSealNotRecorded, unreachable("sealed here, not yet recorded: this server has dropped its keys, and keeps trying to record the intent in the storage")},
 	{seal.ErrPiecesLeft, unreachable("outcome unknown: the secret is gone, but the storage may still hold its value, encrypted: " +
 		"the server removes it once the storage takes writes again")},
+	{store.ErrUnusable, Problem{Status: http.StatusInternalServerError, Failed: true,
+		Text: "the storage does not let the server use a record that the request needs: the server's log names it"}},
 	{store.ErrOutcomeUnknown, unreachable("outcome unknown: the storage did not confirm the write; read before you repeat it")},
 	{store.ErrFull, unreachable(StorageFull + ": nothing was changed; an administrator has to make room")},
 	{store.ErrNoWrites, unreachable(StorageNoWrites + ": nothing was changed; the server's log has the reason")},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"secretstore/acl"
 	"secretstore/store"
 )
@@ -17,6 +19,7 @@ type Barrier struct {
 	// offline: see New.
 	offline bool
 	hooks   Hooks
+	damage  *Damage
 
 	mu     sync.RWMutex
 	keys   *Keys    // nil is sealed; guarded by mu
@@ -34,11 +37,17 @@ type Hooks struct {
 }
 
 // New returns a sealed barrier over a backend. An offline one is for reading
-// without a server: the seal intent is neither followed nor checked.
-func New(backend store.Backend, offline bool) *Barrier {
+// without a server: the seal intent is neither followed nor checked. log names
+// damaged records.
+func New(backend store.Backend, offline bool, log *zap.Logger) *Barrier {
 	e, ok := backend.(store.Exclusive)
-	return &Barrier{backend: backend, exclusive: ok && e.Exclusive(), offline: offline}
+	b := &Barrier{backend: backend, exclusive: ok && e.Exclusive(), offline: offline, damage: newDamage(log)}
+	b.OnDrop(b.damage.forget)
+	return b
 }
+
+// Damage returns what readers have skipped since the store was unsealed.
+func (b *Barrier) Damage() *Damage { return b.damage }
 
 // SetHooks is to be called before the first use.
 func (b *Barrier) SetHooks(h Hooks) { b.hooks = h }

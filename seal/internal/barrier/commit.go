@@ -62,8 +62,10 @@ func (b *Barrier) Settle(ctx context.Context, c store.Consistency, read func(sto
 			continue
 		case !errors.Is(err, ErrReadAgain):
 			return err
-		case attempt > 0 && errors.Is(err, ErrUnknownTerm):
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		var claims *unknownTerm
+		if attempt > 0 && errors.As(err, &claims) {
+			return Corrupt(claims.key, err)
 		}
 		if err := b.hooks.Refresh(ctx); errors.Is(err, store.ErrUnavailable) {
 			return err

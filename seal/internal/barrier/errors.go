@@ -26,6 +26,13 @@ var ErrReadAgain = errors.New("the keys may have changed")
 // claim is forged. It matches ErrReadAgain.
 var ErrUnknownTerm = fmt.Errorf("%w: a term that is not in the keyring", ErrReadAgain)
 
+// unknownTerm is an ErrUnknownTerm of one record.
+type unknownTerm struct{ key store.Key }
+
+func (e *unknownTerm) Error() string { return e.key + ": " + ErrUnknownTerm.Error() }
+
+func (e *unknownTerm) Unwrap() error { return ErrUnknownTerm }
+
 // DamagedRecord says which record of the storage does not open. It matches
 // ErrCorrupt. Keys of records contain no names in the clear, so they may be
 // shown.
@@ -34,13 +41,30 @@ type DamagedRecord struct {
 	cause error
 }
 
-// Error names the record, and its format if a newer release wrote it.
+// Error names the record, and the reason where it helps.
 func (e *DamagedRecord) Error() string {
 	text := ErrCorrupt.Error() + ": " + e.Key
-	if errors.Is(e.cause, envelope.ErrNewerFormat) {
-		text += ": " + e.cause.Error()
+	if errors.Is(e.cause, envelope.ErrNewerFormat) || errors.Is(e.cause, store.ErrUnusable) {
+		text += ": " + e.Reason()
 	}
 	return text
+}
+
+// Reason returns in a few words what is wrong with the record.
+func (e *DamagedRecord) Reason() string {
+	switch {
+	case errors.Is(e.cause, envelope.ErrNewerFormat):
+		return e.cause.Error()
+	case errors.Is(e.cause, store.ErrUnusable):
+		return "the storage does not let this server use it"
+	case errors.Is(e.cause, store.ErrNotFound):
+		return "it has no record"
+	case errors.Is(e.cause, ErrBadName):
+		return "its name does not authenticate"
+	case errors.Is(e.cause, store.ErrNotEmpty):
+		return "there are other records below it"
+	}
+	return "it does not open"
 }
 
 // Unwrap returns ErrCorrupt.
@@ -49,3 +73,15 @@ func (e *DamagedRecord) Unwrap() error { return ErrCorrupt }
 // Corrupt returns the error for a record that does not open. The cause is shown
 // only where it helps: it could quote plaintext.
 func Corrupt(key store.Key, cause error) error { return &DamagedRecord{Key: key, cause: cause} }
+
+// ReadError returns the error for a record that could not be read: ErrCorrupt
+// if it alone is concerned, and not the storage. It is nil for nil.
+func ReadError(key store.Key, cause error) error {
+	if cause == nil {
+		return nil
+	}
+	if errors.Is(cause, store.ErrUnusable) {
+		return Corrupt(key, cause)
+	}
+	return fmt.Errorf("read %s: %w", key, cause)
+}

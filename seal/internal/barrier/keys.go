@@ -1,7 +1,6 @@
 package barrier
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -88,7 +87,7 @@ func (k *Keys) Open(key store.Key, at envelope.Place, data []byte) ([]byte, enve
 	}
 	dataKey := k.Ring.Terms[claimed.Term]
 	if dataKey == nil {
-		return nil, envelope.Header{}, fmt.Errorf("%s: %w", key, ErrUnknownTerm)
+		return nil, envelope.Header{}, &unknownTerm{key}
 	}
 	plain, header, err := envelope.Open(dataKey, at, data)
 	if err != nil {

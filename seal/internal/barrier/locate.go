@@ -1,11 +1,13 @@
 package barrier
 
 import (
+	"crypto/aes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/daead/subtle"
 
@@ -42,6 +44,8 @@ const (
 	// namePad is what names are padded to a multiple of, in bytes, so that their
 	// length reveals little.
 	namePad = 32
+	// maxPadded is the length of the longest name of 255 bytes, padded.
+	maxPadded = 256
 	// folderIDSize truncates the folder hash to 128 bits: collisions would need
 	// 2^64 folders.
 	folderIDSize = 16
@@ -83,7 +87,23 @@ func FolderKey(id string) store.Key { return KeySecrets + "/" + id[:2] + "/" + i
 
 // IsFolderKey reports whether key is that of the folder with this id.
 func IsFolderKey(key store.Key, id string) bool {
-	return len(id) == 2*folderIDSize && FolderKey(id) == key
+	return isFolderID(id) && FolderKey(id) == key
+}
+
+// IsBucket reports whether a bucket can have this name. Malformed names are not
+// of this program: they have no effect.
+func IsBucket(name string) bool { return len(name) == 2 && isHex(name) }
+
+func isFolderID(id string) bool { return len(id) == 2*folderIDSize && isHex(id) }
+
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+
+// IsSecretName reports whether the record of a secret can have this name, in
+// some folder.
+func IsSecretName(child string) bool {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(child)
+	padded := len(raw) - aes.BlockSize // of the synthetic IV
+	return err == nil && padded > 0 && padded <= maxPadded && padded%namePad == 0
 }
 
 func (l *locator) locate(p acl.Path) (Location, error) {

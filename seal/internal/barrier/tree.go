@@ -9,9 +9,13 @@ import (
 	"secretstore/store"
 )
 
-// Children lists the keys directly below key.
+// Children lists the keys directly below key. ErrCorrupt if only this listing
+// cannot be read.
 func (b *Barrier) Children(ctx context.Context, key store.Key, c store.Consistency) (store.Listing, error) {
 	list, err := b.backend.Children(ctx, key, c)
+	if errors.Is(err, store.ErrUnusable) {
+		return store.Listing{}, Corrupt(key, err)
+	}
 	if err != nil {
 		return store.Listing{}, fmt.Errorf("list %s: %w", key, err)
 	}
@@ -19,23 +23,37 @@ func (b *Barrier) Children(ctx context.Context, key store.Key, c store.Consisten
 }
 
 // FolderKeys returns the keys of the folders below KeySecrets or KeyDeleted,
-// from the storage and not from what lists remember.
-func (b *Barrier) FolderKeys(ctx context.Context, root store.Key, c store.Consistency) ([]store.Key, error) {
+// from the storage and not from what lists remember, and what it has skipped.
+func (b *Barrier) FolderKeys(ctx context.Context, root store.Key, c store.Consistency) ([]store.Key, Finding, error) {
+	var found Finding
 	buckets, err := b.Children(ctx, root, c)
 	if err != nil {
-		return nil, err
+		return nil, found, err
 	}
+	found.Foreign += buckets.Foreign
 	var all []store.Key
 	for _, bucket := range buckets.Names {
-		ids, err := b.Children(ctx, root+"/"+bucket, c)
-		if err != nil {
-			return nil, err
+		if !IsBucket(bucket) {
+			found.Foreign++
+			continue
 		}
+		ids, err := b.Children(ctx, root+"/"+bucket, c)
+		if found.Skip(err) {
+			continue
+		}
+		if err != nil {
+			return nil, found, err
+		}
+		found.Foreign += ids.Foreign
 		for _, id := range ids.Names {
+			if !isFolderID(id) || id[:2] != bucket {
+				found.Foreign++
+				continue
+			}
 			all = append(all, root+"/"+bucket+"/"+id)
 		}
 	}
-	return all, nil
+	return all, found, nil
 }
 
 // removeBatch is how many records one transaction removes.
@@ -44,7 +62,7 @@ const removeBatch = 64
 // RemoveTree deletes a record and those directly below it. It is not for
 // secrets, whose deletes change the delete generation.
 func (b *Barrier) RemoveTree(ctx context.Context, parent store.Key) error {
-	below, err := b.backend.Children(ctx, parent, store.Latest)
+	below, err := b.Children(ctx, parent, store.Latest)
 	if err != nil {
 		return err
 	}
@@ -56,7 +74,7 @@ func (b *Barrier) RemoveTree(ctx context.Context, parent store.Key) error {
 				continue
 			}
 			if err != nil {
-				return err
+				return ReadError(parent+"/"+name, err)
 			}
 			ops = append(ops, store.Delete(parent+"/"+name, node.Version))
 		}

@@ -19,13 +19,16 @@ const (
 	// EventResync: changes may have been missed; a reader that keeps anything
 	// about the secrets reads all of them again.
 	EventResync
+	// EventIncomplete: damaged records are skipped, and changes of the secrets
+	// that they belong to are not reported, until the next EventResync.
+	EventIncomplete
 )
 
 // Event reports a change of one secret, without its value. An event may come
 // without a change, or twice.
 type Event struct {
 	Kind    EventKind
-	Path    acl.Path // unless Kind is EventResync
+	Path    acl.Path // of EventChanged and EventDeleted
 	Version uint64   // of EventChanged: as in Secret
 	ID      string   // of EventChanged: as in Secret
 }
@@ -46,9 +49,10 @@ type Stream struct {
 	ready   chan struct{} // closed once no change is missed any more, or the stream has ended
 
 	// Guarded by the tracker's mutex:
-	opened bool
-	queue  []Event
-	ended  error // why the stream has ended
+	opened     bool
+	incomplete bool // EventIncomplete is in force
+	queue      []Event
+	ended      error // why the stream has ended
 }
 
 // Woken has a token when Take has something to return.
@@ -64,6 +68,13 @@ func (st *Stream) Take() ([]Event, error) {
 	return events, st.ended
 }
 
+// err returns why the stream has ended, nil if it has not.
+func (st *Stream) err() error {
+	st.tracker.mu.Lock()
+	defer st.tracker.mu.Unlock()
+	return st.ended
+}
+
 // Close ends the stream.
 func (st *Stream) Close() {
 	st.tracker.mu.Lock()
@@ -77,10 +88,27 @@ func (st *Stream) Close() {
 // put queues an event. The caller holds the tracker's mutex.
 func (st *Stream) put(e Event) {
 	if len(st.queue) == maxQueued || e.Kind == EventResync {
-		st.queue, e = st.queue[:0], Event{Kind: EventResync}
+		st.queue = append(st.queue[:0], Event{Kind: EventResync})
+		if st.incomplete {
+			st.queue = append(st.queue, Event{Kind: EventIncomplete}) // it may have been dropped
+		}
+	} else {
+		st.queue = append(st.queue, e)
 	}
-	st.queue = append(st.queue, e)
 	st.wake()
+}
+
+// skips notes whether records are skipped that may be of secrets in the stream.
+// The caller holds the tracker's mutex.
+func (st *Stream) skips(incomplete bool) {
+	switch {
+	case incomplete && !st.incomplete:
+		st.put(Event{Kind: EventIncomplete})
+	case !incomplete && st.incomplete:
+		st.incomplete = false
+		st.put(Event{Kind: EventResync}) // they can be read again
+	}
+	st.incomplete = incomplete
 }
 
 // open lets the maker of the stream continue. The caller holds the tracker's
@@ -104,9 +132,11 @@ func (st *Stream) wake() {
 }
 
 // covers reports whether p is below the stream's folder.
-func (st *Stream) covers(p acl.Path) bool {
-	folder := st.folder.String()
-	return folder == "" || strings.HasPrefix(p.String(), folder+"/")
+func (st *Stream) covers(p acl.Path) bool { return below(st.folder, p.String()) }
+
+// below reports whether the secret at path is below a folder.
+func below(folder acl.Path, path string) bool {
+	return folder.IsRoot() || strings.HasPrefix(path, folder.String()+"/")
 }
 
 // tracker maps the hashed ids in the change feed back to the names of secrets,
@@ -203,11 +233,13 @@ func (t *tracker) notify(e Event) {
 	}
 }
 
-// openAll opens the streams that wait for the names to be known.
-func (t *tracker) openAll() {
+// openAll opens the streams that wait for the names to be known. skipped reports
+// whether damaged records may be of secrets below a folder.
+func (t *tracker) openAll(skipped func(folder acl.Path) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for st := range t.streams {
+		st.skips(skipped(st.folder))
 		st.open(nil)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +26,9 @@ const (
 	trackPace = 100 * time.Millisecond
 	// trackRetry is the pause if the storage did not answer.
 	trackRetry = time.Second
+	// trackAgain is when records that were skipped may have been repaired, which
+	// no change reports.
+	trackAgain = time.Minute
 	// trackTimeout bounds one round.
 	trackTimeout = 30 * time.Second
 )
@@ -41,7 +47,7 @@ func (f *Feed) Stream(ctx context.Context, folder acl.Path) (*Stream, error) {
 		st.Close()
 		return nil, store.ErrUnavailable
 	}
-	if _, err := st.Take(); err != nil {
+	if err := st.err(); err != nil {
 		return nil, err
 	}
 	return st, nil
@@ -53,12 +59,21 @@ func (f *Feed) track(ctx context.Context) {
 	var index *nameIndex // nil while there are no streams
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	again := time.NewTicker(trackAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			t.endAll(store.ErrUnavailable)
 			return
 		case <-t.wakeUp:
+		case <-again.C:
+			if index == nil || len(index.skipped) == 0 {
+				continue
+			}
+			index.lookAgain = true
+			t.poke()
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -125,7 +140,7 @@ func (f *Feed) trackOnce(ctx context.Context, known *nameIndex, ids map[store.ID
 	if !f.barrier.IsOpen() {
 		return nil, barrier.ErrSealed
 	}
-	f.tracker.openAll()
+	f.tracker.openAll(index.skips)
 	return index, nil
 }
 
@@ -156,6 +171,9 @@ type nameIndex struct {
 	secrets map[store.ID]acl.Path      // by the id of the record
 	folders map[store.ID]indexedFolder // by the id of the listing
 	buckets map[store.ID]store.Key     // by the id of the listing
+	// skipped are the damaged records, by key.
+	skipped   map[store.Key]skipped
+	lookAgain bool // at what was skipped
 }
 
 type indexedFolder struct {
@@ -163,9 +181,18 @@ type indexedFolder struct {
 	id, path string
 }
 
+// skipped is a record that is damaged, or a listing that cannot be read.
+type skipped struct {
+	read func(context.Context) error // reads it again
+	// folder is the path of its folder. If it is not known, placed is false: the
+	// record may be of a secret in any folder.
+	folder string
+	placed bool
+}
+
 func newNameIndex(f *Feed) *nameIndex {
 	n := &nameIndex{
-		feed: f, secrets: make(map[store.ID]acl.Path),
+		feed: f, secrets: make(map[store.ID]acl.Path), skipped: make(map[store.Key]skipped),
 		folders: make(map[store.ID]indexedFolder), buckets: make(map[store.ID]store.Key),
 	}
 	for i := range 256 {
@@ -175,6 +202,31 @@ func newNameIndex(f *Feed) *nameIndex {
 	return n
 }
 
+// skips reports whether records were skipped that may be of secrets below a
+// folder.
+func (n *nameIndex) skips(folder acl.Path) bool {
+	for _, s := range n.skipped {
+		if !s.placed || below(folder, s.folder+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// skip notes the record at key, unless it is in order by now. Other errors than
+// that of a damaged record are returned.
+func (n *nameIndex) skip(key store.Key, err error, s skipped) error {
+	delete(n.skipped, key)
+	if !errors.Is(err, barrier.ErrCorrupt) {
+		return err
+	}
+	if len(n.skipped) >= n.feed.tracker.maxNames {
+		return ErrTooManyNames
+	}
+	n.skipped[key] = s
+	return nil
+}
+
 // readAll reads the names of all secrets.
 func (n *nameIndex) readAll(ctx context.Context) error {
 	buckets, err := n.feed.barrier.Children(ctx, barrier.KeySecrets, store.Cached)
@@ -182,6 +234,9 @@ func (n *nameIndex) readAll(ctx context.Context) error {
 		return err
 	}
 	for _, bucket := range buckets.Names {
+		if !barrier.IsBucket(bucket) {
+			continue
+		}
 		if err := n.readBucket(ctx, barrier.KeySecrets+"/"+bucket); err != nil {
 			return err
 		}
@@ -192,6 +247,14 @@ func (n *nameIndex) readAll(ctx context.Context) error {
 // touched returns the secrets that the changes with these ids may concern. The
 // record of a new secret and the listing with its name change together.
 func (n *nameIndex) touched(ctx context.Context, ids map[store.ID]bool) (map[store.ID]acl.Path, error) {
+	if n.lookAgain {
+		n.lookAgain = false
+		for _, s := range maps.Clone(n.skipped) {
+			if err := s.read(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for id := range ids {
 		var err error
 		if bucket, ok := n.buckets[id]; ok {
@@ -215,53 +278,68 @@ func (n *nameIndex) touched(ctx context.Context, ids map[store.ID]bool) (map[sto
 // readBucket adds the folders of a bucket that are new, and their secrets.
 func (n *nameIndex) readBucket(ctx context.Context, bucket store.Key) error {
 	list, err := n.feed.barrier.Children(ctx, bucket, store.Cached)
+	err = n.skip(bucket, err, skipped{read: func(ctx context.Context) error { return n.readBucket(ctx, bucket) }})
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(n.skipped, func(key store.Key, _ skipped) bool { // removed meanwhile
+		id, within := strings.CutPrefix(key, bucket+"/")
+		return within && !strings.Contains(id, "/") && !slices.Contains(list.Names, id)
+	})
 	for _, id := range list.Names {
-		f := indexedFolder{key: bucket + "/" + id, id: id}
-		listing := store.ListingID(f.key)
-		if _, known := n.folders[listing]; known {
+		key := bucket + "/" + id
+		if _, known := n.folders[store.ListingID(key)]; known || !barrier.IsFolderKey(key, id) {
 			continue
 		}
-		if len(n.folders) >= n.feed.tracker.maxNames {
-			return ErrTooManyNames
-		}
-		f.path, err = n.feed.folders.Path(ctx, f.key, id, store.Cached)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // removed meanwhile
-		}
-		if err != nil {
+		if err := n.addFolder(ctx, key, id); err != nil {
 			return err
 		}
-		if err := n.readFolder(ctx, f); err != nil {
-			return err
-		}
-		n.folders[listing] = f // only when its secrets are known
 	}
+	return nil
+}
+
+// addFolder adds a new folder and its secrets.
+func (n *nameIndex) addFolder(ctx context.Context, key store.Key, id string) error {
+	if len(n.folders) >= n.feed.tracker.maxNames {
+		return ErrTooManyNames
+	}
+	path, err := n.feed.folders.Path(ctx, key, id, store.Cached)
+	if errors.Is(err, store.ErrNotFound) {
+		delete(n.skipped, key)
+		return nil // removed meanwhile
+	}
+	damaged := err != nil
+	err = n.skip(key, err, skipped{read: func(ctx context.Context) error { return n.addFolder(ctx, key, id) }})
+	if err != nil || damaged {
+		return err
+	}
+	f := indexedFolder{key: key, id: id, path: path}
+	if err := n.readFolder(ctx, f); err != nil {
+		return err
+	}
+	n.folders[store.ListingID(key)] = f // only when its secrets are known
 	return nil
 }
 
 // readFolder adds the secrets of a folder that are new.
 func (n *nameIndex) readFolder(ctx context.Context, f indexedFolder) error {
+	again := skipped{read: func(ctx context.Context) error { return n.readFolder(ctx, f) }, folder: f.path, placed: true}
 	list, err := n.feed.barrier.Children(ctx, f.key, store.Cached)
-	if err != nil {
+	if err := n.skip(f.key, err, again); err != nil {
 		return err
 	}
-	return n.feed.barrier.Use(func(k *barrier.Keys) error {
+	var damaged error // one of the names
+	err = n.feed.barrier.Use(func(k *barrier.Keys) error {
 		for _, child := range list.Names {
 			key := f.key + "/" + child
 			id := store.RecordID(key)
-			if _, known := n.secrets[id]; known {
+			if _, known := n.secrets[id]; known || !barrier.IsSecretName(child) {
 				continue
 			}
-			name, err := k.OpenName(f.id, child)
+			p, err := nameOf(k, f, child)
 			if err != nil {
-				return barrier.Corrupt(key, err)
-			}
-			p, err := acl.ParsePath(f.path + "/" + name)
-			if err != nil {
-				return barrier.Corrupt(key, err)
+				damaged = barrier.Corrupt(key, err)
+				continue
 			}
 			if len(n.secrets) >= n.feed.tracker.maxNames {
 				return ErrTooManyNames
@@ -270,4 +348,17 @@ func (n *nameIndex) readFolder(ctx context.Context, f indexedFolder) error {
 		}
 		return nil
 	})
+	if damaged != nil && err == nil {
+		err = n.skip(f.key, damaged, again)
+	}
+	return err
+}
+
+// nameOf decrypts the name of a secret.
+func nameOf(k *barrier.Keys, f indexedFolder, child string) (acl.Path, error) {
+	name, err := k.OpenName(f.id, child)
+	if err != nil {
+		return acl.Path{}, err
+	}
+	return acl.ParsePath(f.path + "/" + name)
 }

@@ -27,7 +27,7 @@ import (
 // background.
 func open(t *testing.T, b store.Backend, bootstrap bool) *Lifecycle {
 	t.Helper()
-	l := New(Config{Backend: b, Barrier: barrier.New(b, false), Bootstrap: bootstrap,
+	l := New(Config{Backend: b, Barrier: barrier.New(b, false, zap.NewNop()), Bootstrap: bootstrap,
 		BootstrapKeyStore: bootstrapkey.InStorage(b, sealtest.GenerateKey), KeyringChanged: func() {}, Log: zap.NewNop()})
 	if err := Refresh(t.Context(), l); err != nil {
 		t.Fatal(err)

@@ -13,9 +13,11 @@ import (
 // folderNames is the decrypted names of the secrets in one folder, as the
 // storage listed them. It is immutable.
 type folderNames struct {
-	listing store.Listing
-	plain   []string // of each of the listing's names
-	sorted  []string // the same, bytewise
+	listing  store.Listing
+	children []string // the listing's names that are those of secrets
+	plain    []string // the name of each of them
+	sorted   []string // the same, bytewise
+	found    barrier.Finding
 }
 
 // lookAhead is how far a name is searched in the listing before: further than
@@ -38,8 +40,11 @@ func newNameCache() (*otter.Cache[string, *folderNames], error) {
 		MaximumWeight: nameCacheBytes,
 		Weigher: func(_ string, n *folderNames) uint32 {
 			weight := 200
-			for i, child := range n.listing.Names {
-				weight += 3*stringSize + len(child) + len(n.plain[i])
+			for _, child := range n.listing.Names {
+				weight += stringSize + len(child)
+			}
+			for _, name := range n.plain {
+				weight += 2*stringSize + len(name)
 			}
 			return uint32(weight) // a listing is bounded by the size of one reply
 		},
@@ -48,12 +53,12 @@ func newNameCache() (*otter.Cache[string, *folderNames], error) {
 
 // namesOf returns the names in a folder: from memory if the storage says that
 // nothing has changed, otherwise with only the new ones decrypted.
-func (f *Folders) namesOf(ctx context.Context, fo folder, c store.Consistency) (*folderNames, error) {
+func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNames, error) {
 	cached, err := f.cachedNames(fo)
-	if err != nil || c == store.Cached && cached.current() {
+	if err != nil || r.consistency == store.Cached && cached.current() {
 		return cached, err
 	}
-	if c == store.Cached {
+	if r.consistency == store.Cached {
 		// One request reads, and the others use its result.
 		leave, err := f.readers.Enter(ctx, fo.key())
 		if err != nil {
@@ -64,15 +69,30 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, c store.Consistency) (
 			return cached, err
 		}
 	}
+	names, err := f.readNames(ctx, fo, r.consistency, cached)
+	if err != nil {
+		return nil, err
+	}
+	f.barrier.Damage().Report(fo.key(), names.found)
+	if err := f.barrier.Use(func(*barrier.Keys) error { f.names.Set(fo.id, names); return nil }); err != nil {
+		return nil, err
+	}
+	return names, r.check(names.found)
+}
+
+// readNames reads the names in a folder, with the help of an earlier list, which
+// may be nil. There are no names, and nothing is current, if the folder cannot
+// be listed.
+func (f *Folders) readNames(ctx context.Context, fo folder, c store.Consistency, earlier *folderNames) (*folderNames, error) {
 	listing, err := f.barrier.Children(ctx, fo.key(), c)
+	unread := new(folderNames)
+	if unread.found.Skip(err) {
+		return unread, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	names, err := f.decryptNames(fo, listing, cached)
-	if err != nil {
-		return nil, err
-	}
-	return names, f.barrier.Use(func(*barrier.Keys) error { f.names.Set(fo.id, names); return nil })
+	return f.decryptNames(fo, listing, earlier)
 }
 
 func (f *Folders) cachedNames(fo folder) (names *folderNames, err error) {
@@ -91,18 +111,27 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 	if earlier == nil {
 		earlier = &folderNames{}
 	}
-	n := &folderNames{listing: listing, plain: make([]string, len(listing.Names))}
+	n := &folderNames{listing: listing, children: listing.Names, plain: make([]string, len(listing.Names))}
+	n.found.Foreign = listing.Foreign
 	fresh, removed := n.copyFrom(earlier)
 	added := make([]string, 0, len(fresh))
+	notOurs := make(map[int]bool)
 	for batch := range slices.Chunk(fresh, decryptAtOnce) {
 		err := f.barrier.Use(func(k *barrier.Keys) error {
 			for _, i := range batch {
-				name, err := k.OpenName(fo.id, listing.Names[i])
-				if err != nil {
-					return barrier.Corrupt(fo.key()+"/"+listing.Names[i], err)
+				child := listing.Names[i]
+				name, err := k.OpenName(fo.id, child)
+				if err == nil {
+					n.plain[i] = name
+					added = append(added, name)
+					continue
 				}
-				n.plain[i] = name
-				added = append(added, name)
+				notOurs[i] = true
+				if !barrier.IsSecretName(child) {
+					n.found.Foreign++
+				} else {
+					n.found.Skip(barrier.Corrupt(fo.key()+"/"+child, err))
+				}
 			}
 			return nil
 		})
@@ -110,11 +139,26 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 			return nil, err
 		}
 	}
+	n.leaveOut(notOurs)
 	slices.Sort(added)
 	slices.Sort(removed)
 	n.sorted = without(earlier.sorted, removed)
 	n.sorted = merged(n.sorted, added)
 	return n, nil
+}
+
+// leaveOut leaves the names with these indexes out of children.
+func (n *folderNames) leaveOut(indexes map[int]bool) {
+	if len(indexes) == 0 {
+		return
+	}
+	var children, plain []string
+	for i, child := range n.children {
+		if !indexes[i] {
+			children, plain = append(children, child), append(plain, n.plain[i])
+		}
+	}
+	n.children, n.plain = children, plain
 }
 
 // copyFrom copies the names that earlier has too. It returns the indexes of the
@@ -124,7 +168,7 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 func (n *folderNames) copyFrom(earlier *folderNames) (fresh []int, removed []string) {
 	at := 0
 	for i, child := range n.listing.Names {
-		ahead := earlier.listing.Names[at:min(at+lookAhead, len(earlier.plain))]
+		ahead := earlier.children[at:min(at+lookAhead, len(earlier.children))]
 		skip := slices.Index(ahead, child)
 		if skip < 0 {
 			fresh = append(fresh, i)

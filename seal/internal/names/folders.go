@@ -6,11 +6,11 @@ package names
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
@@ -122,31 +122,45 @@ func (f folder) key() store.Key { return barrier.FolderKey(f.id) }
 
 // folderSet is all folders at one moment. It is immutable.
 type folderSet struct {
-	root    store.Listing
-	buckets []folderBucket // of root's names, in their order
+	names   []string       // of the buckets
+	buckets []folderBucket // of names, in their order
 	folders []folder       // of all buckets, sorted by prefix
+	// found is what was skipped: folders whose place is not known, which may be in
+	// any list.
+	found barrier.Finding
 	// changed has the flags of the root's listing and of each bucket's; it is
 	// empty if one of them has none.
 	changed []*atomic.Bool
+	// lookAgain is when folders that were skipped may have been repaired, which no
+	// flag says.
+	lookAgain time.Time
 }
+
+// lookAgainAfter is how long a list relies on a folder still being damaged.
+const lookAgainAfter = time.Minute
 
 // folderBucket is the folders of one bucket.
 type folderBucket struct {
 	listing store.Listing
 	folders []folder
-	whole   bool // no folder of the listing was missing
+	found   barrier.Finding
+	whole   bool // folders has all of the listing
+	unread  bool // the listing cannot be read
 }
 
 // current reports, without I/O, that the storage would list the same folders.
 func (s *folderSet) current() bool {
-	return s != nil && len(s.changed) > 0 && !slices.ContainsFunc(s.changed, (*atomic.Bool).Load)
+	return s != nil && len(s.changed) > 0 && !slices.ContainsFunc(s.changed, (*atomic.Bool).Load) &&
+		(s.found.Damaged == 0 || time.Now().Before(s.lookAgain))
 }
 
 // changeFlags returns the flags that say when a set is no longer current.
-func (s *folderSet) changeFlags() []*atomic.Bool {
-	all := append(make([]*atomic.Bool, 0, 1+len(s.buckets)), s.root.Changed)
+func (s *folderSet) changeFlags(root store.Listing) []*atomic.Bool {
+	all := append(make([]*atomic.Bool, 0, 1+len(s.buckets)), root.Changed)
 	for i := range s.buckets {
-		all = append(all, s.buckets[i].listing.Changed)
+		if !s.buckets[i].unread {
+			all = append(all, s.buckets[i].listing.Changed)
+		}
 	}
 	if slices.Contains(all, nil) {
 		return nil
@@ -168,14 +182,29 @@ func (s *folderSet) below(prefix string) []folder {
 
 func comparePrefix(f folder, prefix string) int { return strings.Compare(f.prefix, prefix) }
 
+// reading is how a list reads.
+type reading struct {
+	consistency store.Consistency
+	// strict makes an error of damage, which is only noted otherwise.
+	strict bool
+}
+
+// check returns the error for what was found.
+func (r reading) check(found barrier.Finding) error {
+	if r.strict && found.Damaged > 0 {
+		return found.First[0]
+	}
+	return nil
+}
+
 // all returns all folders, from memory if the storage says that nothing has
 // changed.
-func (f *Folders) all(ctx context.Context, c store.Consistency) (*folderSet, error) {
+func (f *Folders) all(ctx context.Context, r reading) (*folderSet, error) {
 	cached, err := f.cachedSet()
-	if err != nil || c == store.Cached && cached.current() {
+	if err != nil || r.consistency == store.Cached && cached.current() {
 		return cached, err
 	}
-	if c == store.Cached {
+	if r.consistency == store.Cached {
 		// One request reads, and the others use its result.
 		leave, err := f.readers.Enter(ctx, barrier.KeySecrets)
 		if err != nil {
@@ -186,11 +215,29 @@ func (f *Folders) all(ctx context.Context, c store.Consistency) (*folderSet, err
 			return cached, err
 		}
 	}
-	set, err := f.readAll(ctx, c, cached)
+	set, err := f.readAll(ctx, r.consistency, cached)
 	if err != nil {
 		return nil, err
 	}
-	return set, f.barrier.Use(func(*barrier.Keys) error { f.paths.setLast(set); return nil })
+	if err := f.barrier.Use(func(*barrier.Keys) error { f.paths.setLast(set); return nil }); err != nil {
+		return nil, err
+	}
+	f.report(set)
+	return set, r.check(set.found)
+}
+
+// report says what a set has skipped, and forgets the folders that are gone.
+func (f *Folders) report(set *folderSet) {
+	damage := f.barrier.Damage()
+	damage.Report(barrier.KeySecrets, set.found)
+	if !damage.Any() {
+		return
+	}
+	present := make(map[store.Key]bool, len(set.folders))
+	for _, fo := range set.folders {
+		present[fo.key()] = true
+	}
+	damage.Keep(func(key store.Key) bool { return present[key] })
 }
 
 func (f *Folders) cachedSet() (set *folderSet, err error) {
@@ -207,16 +254,18 @@ func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *fold
 	}
 	before := make(map[string]*folderBucket)
 	if cached != nil {
-		for i, name := range cached.root.Names {
+		for i, name := range cached.names {
 			before[name] = &cached.buckets[i]
 		}
 	}
-	set := &folderSet{root: root, buckets: make([]folderBucket, len(root.Names))}
+	set := &folderSet{names: ofThisProgram(root.Names, barrier.IsBucket), lookAgain: time.Now().Add(lookAgainAfter)}
+	set.found.Foreign = root.Foreign + len(root.Names) - len(set.names)
+	set.buckets = make([]folderBucket, len(set.names))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(listReaders)
-	for i, name := range root.Names {
+	for i, name := range set.names {
 		was := before[name]
-		if c == store.Cached && was != nil && was.listing.Current() {
+		if c == store.Cached && was != nil && was.listing.Current() && was.found.Damaged == 0 {
 			set.buckets[i] = *was
 			continue
 		}
@@ -235,33 +284,86 @@ func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *fold
 	set.folders = make([]folder, 0, n)
 	for i := range set.buckets {
 		set.folders = append(set.folders, set.buckets[i].folders...)
+		set.found.Join(set.buckets[i].found)
 	}
 	slices.SortFunc(set.folders, func(a, b folder) int { return strings.Compare(a.prefix, b.prefix) })
-	set.changed = set.changeFlags()
+	set.changed = set.changeFlags(root)
 	return set, nil
 }
 
-func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consistency, was *folderBucket) (folderBucket, error) {
-	listing, err := f.barrier.Children(ctx, key, c)
+// ofThisProgram returns the names that this program can have made. It does not
+// modify names.
+func ofThisProgram(names []string, ours func(string) bool) []string {
+	if !slices.ContainsFunc(names, func(name string) bool { return !ours(name) }) {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !ours(name) })
+}
+
+// readBucket reads a bucket. It skips folders that are damaged: their places are
+// not known.
+func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consistency, was *folderBucket) (b folderBucket, err error) {
+	b.listing, err = f.barrier.Children(ctx, key, c)
+	if b.found.Skip(err) {
+		b.unread = true
+		return b, nil
+	}
 	if err != nil {
-		return folderBucket{}, err
+		return b, err
 	}
-	if was != nil && was.whole && slices.Equal(was.listing.Names, listing.Names) {
-		return folderBucket{listing, was.folders, true}, nil
+	if was != nil && was.whole && slices.Equal(was.listing.Names, b.listing.Names) {
+		b.folders, b.found, b.whole = was.folders, was.found, true
+		return b, nil
 	}
-	b := folderBucket{listing, make([]folder, 0, len(listing.Names)), true}
-	for _, id := range listing.Names {
+	ids := ofThisProgram(b.listing.Names, func(id string) bool { return barrier.IsFolderKey(key+"/"+id, id) })
+	b.found.Foreign = b.listing.Foreign + len(b.listing.Names) - len(ids)
+	b.folders = make([]folder, 0, len(ids))
+	var missing []string
+	for _, id := range ids {
 		path, err := f.Path(ctx, key+"/"+id, id, c)
-		if errors.Is(err, store.ErrNotFound) {
-			b.whole = false // removed meanwhile
+		switch {
+		case err == nil:
+			b.folders = append(b.folders, folder{id, prefixOf(path)})
+		case errors.Is(err, store.ErrNotFound):
+			missing = append(missing, id)
+		case !b.found.Skip(err):
+			return b, err
+		}
+	}
+	b.whole = len(missing) == 0 && b.found.Damaged == 0
+	return b, f.addMissing(ctx, key, missing, &b)
+}
+
+// addMissing looks again at folders without a record. Mostly they were removed
+// while their bucket was read; one that is still listed is damaged.
+func (f *Folders) addMissing(ctx context.Context, bucket store.Key, missing []string, b *folderBucket) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	now, err := f.barrier.Children(ctx, bucket, store.Latest)
+	if b.found.Skip(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range missing {
+		if !slices.Contains(now.Names, id) {
 			continue
 		}
-		if err != nil {
-			return folderBucket{}, err
+		key := bucket + "/" + id
+		path, err := f.Path(ctx, key, id, store.Latest)
+		if errors.Is(err, store.ErrNotFound) {
+			err = barrier.Corrupt(key, err)
 		}
-		b.folders = append(b.folders, folder{id, prefixOf(path)})
+		switch {
+		case err == nil:
+			b.folders = append(b.folders, folder{id, prefixOf(path)})
+		case !b.found.Skip(err):
+			return err
+		}
 	}
-	return b, nil
+	return nil
 }
 
 // prefixOf returns what the full names in a folder begin with. "ab" is not
@@ -278,6 +380,14 @@ func prefixOf(path string) string {
 // without secrets is store.ErrNotFound; one that has lost its record, or is not
 // in its place, is ErrCorrupt.
 func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
+	path, err := f.path(ctx, key, id, c)
+	if c == store.Cached && errors.Is(err, barrier.ErrCorrupt) {
+		return f.path(ctx, key, id, store.Latest) // it may have been repaired since it was cached
+	}
+	return path, err
+}
+
+func (f *Folders) path(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
 	if !barrier.IsFolderKey(key, id) {
 		return "", barrier.Corrupt(key, barrier.ErrBadName)
 	}
@@ -292,10 +402,10 @@ func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Co
 	}
 	node, err := f.backend.Get(ctx, key, c)
 	for attempt := 0; errors.Is(err, store.ErrNotFound); attempt++ {
-		left, listErr := f.backend.Children(ctx, key, store.Latest)
+		left, listErr := f.barrier.Children(ctx, key, store.Latest)
 		switch {
 		case listErr != nil:
-			return "", fmt.Errorf("list %s: %w", key, listErr)
+			return "", listErr
 		case len(left.Names) == 0:
 			return "", store.ErrNotFound
 		case attempt == barrier.MaxAttempts:
@@ -305,7 +415,7 @@ func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Co
 		node, err = f.backend.Get(ctx, key, store.Latest)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", key, err)
+		return "", barrier.ReadError(key, err)
 	}
 	return path, f.barrier.Use(func(k *barrier.Keys) (err error) {
 		if path, err = k.OpenFolder(id, node.Data); err != nil {

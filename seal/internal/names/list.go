@@ -33,7 +33,10 @@ type Page struct {
 type Names struct {
 	Names []string // sorted bytewise, relative to the listed folder; never nil
 	Next  string   // the After of the next page; "" if this was the last
-	Age   time.Duration
+	// Incomplete: damaged records were skipped, which may be those of secrets in
+	// this list.
+	Incomplete bool
+	Age        time.Duration
 }
 
 // Lists returns sorted lists of names.
@@ -54,13 +57,17 @@ type List struct {
 	intentVersion store.Version
 	names         []string
 	next          string
-	rest          *merge // nil if names is the whole list
-	more          int    // how many names More returns
+	merge         *merge
+	whole         bool // all names were returned
+	more          int  // how many names More returns
+	misplaced     bool // there are damaged folders whose place is not known
 }
 
 // List returns the names of all secrets below a folder (the zero Path is the
-// root), however deep, relative to it. An unknown folder is an empty list.
-// ErrSealed, ErrCorrupt, store.ErrUnavailable.
+// root), however deep, relative to it. An unknown folder is an empty list. Names
+// without a damaged record are listed in any case; with store.Latest, a damaged
+// record that may belong to the list is an error. ErrSealed, ErrCorrupt,
+// store.ErrUnavailable.
 func (l *Lists) List(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (Names, error) {
 	list, err := l.OpenList(ctx, folder, pg, c)
 	if err != nil {
@@ -75,32 +82,35 @@ func (l *Lists) List(ctx context.Context, folder acl.Path, pg Page, c store.Cons
 		}
 		out.Names = append(out.Names, more...)
 	}
+	out.Incomplete = list.Incomplete()
 	return out, nil
 }
 
 // OpenList begins a List that need not fit into memory. A page with a Limit of
 // at most 32,768 is always whole. The errors are those of List.
 func (l *Lists) OpenList(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (list *List, err error) {
+	// Without a server, what can be read is better than nothing.
+	strict := c == store.Latest && !l.barrier.Offline()
 	err = l.barrier.Settle(ctx, c, func(c store.Consistency) error {
-		list, err = l.open(ctx, prefixOf(folder.String()), pg, c)
+		list, err = l.open(ctx, prefixOf(folder.String()), pg, reading{c, strict})
 		return err
 	})
 	return list, err
 }
 
-func (l *Lists) open(ctx context.Context, prefix string, pg Page, c store.Consistency) (*List, error) {
+func (l *Lists) open(ctx context.Context, prefix string, pg Page, r reading) (*List, error) {
 	var intentVersion store.Version
 	if err := l.barrier.Use(func(k *barrier.Keys) error { intentVersion = k.IntentVersion; return nil }); err != nil {
 		return nil, err
 	}
-	if c == store.Cached {
+	if r.consistency == store.Cached {
 		// A server that was stopped catches up here with the changes that it has
 		// missed, before it uses the names that it remembers.
 		if _, err := l.barrier.CheckIntent(ctx, intentVersion); err != nil {
 			return nil, err
 		}
 	}
-	list, err := l.first(ctx, prefix, pg, c)
+	list, err := l.first(ctx, prefix, pg, r)
 	if err != nil {
 		return nil, err
 	}
@@ -110,12 +120,12 @@ func (l *Lists) open(ctx context.Context, prefix string, pg Page, c store.Consis
 }
 
 // first reads the first names of a list.
-func (l *Lists) first(ctx context.Context, prefix string, pg Page, c store.Consistency) (*List, error) {
-	set, err := l.folders.all(ctx, c)
+func (l *Lists) first(ctx context.Context, prefix string, pg Page, r reading) (*List, error) {
+	set, err := l.folders.all(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	m := newMerge(l.folders, set.below(prefix), prefix, pg.After, c)
+	m := newMerge(l.folders, set.below(prefix), prefix, pg.After, r)
 	limit := l.sizes.Whole
 	if pg.Limit > 0 {
 		limit = pg.Limit
@@ -124,13 +134,13 @@ func (l *Lists) first(ctx context.Context, prefix string, pg Page, c store.Consi
 	if err != nil {
 		return nil, err
 	}
-	list := &List{names: names, more: l.sizes.More}
+	list := &List{names: names, merge: m, whole: true, more: l.sizes.More, misplaced: set.found.Damaged > 0}
 	switch {
 	case len(names) <= limit:
 	case pg.Limit > 0:
 		list.names, list.next = names[:limit], names[limit-1]
 	default:
-		list.rest = m
+		list.whole = false
 	}
 	return list, nil
 }
@@ -140,13 +150,17 @@ func (l *Lists) first(ctx context.Context, prefix string, pg Page, c store.Consi
 func (l *List) First() (names []string, next string) { return l.names, l.next }
 
 // Whole reports that all names of the list were returned.
-func (l *List) Whole() bool { return l.rest == nil }
+func (l *List) Whole() bool { return l.whole }
+
+// Incomplete reports that damaged records were skipped among the names that were
+// returned so far: each of them may be that of a secret in this list.
+func (l *List) Incomplete() bool { return l.misplaced || l.merge.damaged > 0 }
 
 // More returns the names that follow, a few thousand at a time, until the list
 // is Whole. After an error the list cannot be continued. The errors are those
 // of List; a change of the keys is store.ErrUnavailable.
 func (l *List) More(ctx context.Context) ([]string, error) {
-	b := l.rest.source.barrier
+	b := l.merge.source.barrier
 	err := b.Use(func(k *barrier.Keys) error {
 		if k.IntentVersion != l.intentVersion {
 			return barrier.ErrReadAgain
@@ -162,9 +176,7 @@ func (l *List) More(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := l.rest.next(ctx, l.more)
-	if err == nil && len(names) < l.more {
-		l.rest = nil
-	}
+	names, err := l.merge.next(ctx, l.more)
+	l.whole = err == nil && len(names) < l.more
 	return names, err
 }

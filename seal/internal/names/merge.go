@@ -16,14 +16,15 @@ import (
 // only a few folders, and those above them, are in memory at once. It belongs
 // to one goroutine.
 type merge struct {
-	source      *Folders
-	consistency store.Consistency
-	cut         int    // length of the listed folder's prefix
-	after       string // see Page
-	folders     []folder
-	ready       []*folderNames // of the first folders, which have been read
-	batch       int            // how many are read at once
-	open        []cursor
+	source  *Folders
+	reading reading
+	cut     int    // length of the listed folder's prefix
+	after   string // see Page
+	folders []folder
+	ready   []*folderNames // of the first folders, which have been read
+	batch   int            // how many are read at once
+	open    []cursor
+	damaged int // records that were skipped
 }
 
 // cursor is the position in the names of one folder.
@@ -44,8 +45,8 @@ func (c *cursor) advance() (ok bool) {
 
 // newMerge merges folders, which are sorted by their prefixes, for a list of
 // the folder with this prefix.
-func newMerge(source *Folders, folders []folder, prefix, after string, c store.Consistency) *merge {
-	m := &merge{source: source, consistency: c, cut: len(prefix), after: after, batch: 1, folders: folders}
+func newMerge(source *Folders, folders []folder, prefix, after string, r reading) *merge {
+	m := &merge{source: source, reading: r, cut: len(prefix), after: after, batch: 1, folders: folders}
 	if m.after != "" {
 		m.folders = slices.DeleteFunc(slices.Clone(folders), func(f folder) bool {
 			prefix := m.prefix(f) // all of its names precede after, unless:
@@ -161,6 +162,7 @@ func (m *merge) openNext(ctx context.Context) error {
 	}
 	f, names := m.folders[0], m.ready[0]
 	m.folders, m.ready = m.folders[1:], m.ready[1:]
+	m.damaged += names.found.Damaged
 	c := cursor{prefix: m.prefix(f), names: names.sorted}
 	if rest, within := strings.CutPrefix(m.after, c.prefix); within {
 		from, found := slices.BinarySearch(c.names, rest)
@@ -187,12 +189,12 @@ func (m *merge) read(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, group.Wait())
 		}
-		if m.consistency == store.Cached && cached.current() {
+		if m.reading.consistency == store.Cached && cached.current() {
 			m.ready[i] = cached
 			continue
 		}
 		group.Go(func() (err error) {
-			m.ready[i], err = m.source.namesOf(groupCtx, f, m.consistency)
+			m.ready[i], err = m.source.namesOf(groupCtx, f, m.reading)
 			return err
 		})
 	}

@@ -58,12 +58,16 @@ func (c *Collector) RunBlobs(ctx context.Context) {
 // CollectBlobs checks every blob once, as of now. seen holds when each was
 // first seen, and is brought up to date.
 func (c *Collector) CollectBlobs(ctx context.Context, seen map[store.Key]time.Time, now time.Time) error {
-	list, err := c.backend.Children(ctx, barrier.KeyBlobs, store.Cached)
+	list, err := c.barrier.Children(ctx, barrier.KeyBlobs, store.Cached)
 	if err != nil {
 		return err
 	}
+	var failed error
 	present := make(map[store.Key]bool, len(list.Names))
 	for _, name := range list.Names {
+		if !IsBlobName(name) {
+			continue
+		}
 		key := barrier.KeyBlobs + "/" + name
 		present[key] = true
 		first, met := seen[key]
@@ -75,8 +79,14 @@ func (c *Collector) CollectBlobs(ctx context.Context, seen map[store.Key]time.Ti
 			continue
 		}
 		seen[key] = now // whatever the result, not again for a while
-		if err := c.collectBlob(ctx, key); err != nil {
+		err := c.collectBlob(ctx, key)
+		c.barrier.Damage().Met(key, err)
+		switch {
+		case err == nil || errors.Is(err, barrier.ErrCorrupt):
+		case errors.Is(err, store.ErrUnavailable):
 			return err
+		default:
+			failed = err // of this blob, but not of the next
 		}
 	}
 	for key := range seen {
@@ -84,12 +94,13 @@ func (c *Collector) CollectBlobs(ctx context.Context, seen map[store.Key]time.Ti
 			delete(seen, key)
 		}
 	}
-	return nil
+	return failed
 }
 
 // collectBlob removes one blob if no secret names it. It first changes the
 // blob's version and then reads the secret: a write that is only slow fails at
-// its check of the blob, and never ends up without its pieces.
+// its check of the blob, and never ends up without its pieces. ErrCorrupt: the
+// blob, or the secret that may name it, is left alone.
 func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
@@ -98,12 +109,12 @@ func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 		return c.pieces.remove(ctx, key) // pieces without a head
 	}
 	if err != nil {
-		return err
+		return barrier.ReadError(key, err)
 	}
 	h, id, err := c.pieces.OpenHead(key, node.Data)
-	if errors.Is(err, barrier.ErrCorrupt) {
-		c.log.Warn("a foreign record among the pieces is left alone", zap.String("record", key))
-		return nil
+	if errors.Is(err, barrier.ErrUnknownTerm) {
+		// Of a rotation that this server has not heard of, or made up.
+		return barrier.Corrupt(key, err)
 	}
 	if err != nil {
 		return err
@@ -117,7 +128,7 @@ func (c *Collector) collectBlob(ctx context.Context, key store.Key) error {
 	}
 	versions, err := c.backend.Apply(ctx, store.Set(key, node.Data, node.Version))
 	if err != nil {
-		return err
+		return barrier.ReadError(key, err)
 	}
 	node.Version = versions[0]
 	if named, err := c.named(ctx, at, id); named || err != nil {

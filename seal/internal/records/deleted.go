@@ -135,7 +135,7 @@ func (s *Secrets) readTombstone(ctx context.Context, at barrier.Location) (tombs
 			return s.reader.confirmLost(ctx, at, tombstone, &missingPiece{key})
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
+			return barrier.ReadError(key, err)
 		}
 		return nil
 	})

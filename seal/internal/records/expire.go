@@ -48,17 +48,25 @@ func (c *Collector) RunExpiry(ctx context.Context) {
 // expires, as far as known, and is brought up to date; a secret that was
 // deleted again since is only checked too early.
 func (c *Collector) Expire(ctx context.Context, due map[store.Key]time.Time, now time.Time) error {
-	folders, err := c.barrier.FolderKeys(ctx, barrier.KeyDeleted, store.Cached)
+	folders, found, err := c.barrier.FolderKeys(ctx, barrier.KeyDeleted, store.Cached)
 	if err != nil {
 		return err
 	}
 	present := make(map[store.Key]bool, len(due))
 	for _, folder := range folders {
 		names, err := c.barrier.Children(ctx, folder, store.Cached)
+		if found.Skip(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		found.Foreign += names.Foreign
 		for _, name := range names.Names {
+			if !barrier.IsSecretName(name) {
+				found.Foreign++
+				continue
+			}
 			key := folder + "/" + name
 			present[key] = true
 			at, known := due[key]
@@ -66,9 +74,9 @@ func (c *Collector) Expire(ctx context.Context, due map[store.Key]time.Time, now
 				continue
 			}
 			at, err := c.expireRecord(ctx, barrier.Location{Folder: folder, Key: key}, now)
-			if errors.Is(err, barrier.ErrCorrupt) {
-				c.log.Warn("a deleted secret that does not open is left alone", zap.String("record", key))
-				at, err = now.Add(UndeleteFor), nil
+			if found.Skip(err) {
+				delete(due, key) // so that the next round looks again
+				continue
 			}
 			if err != nil {
 				return err
@@ -78,6 +86,7 @@ func (c *Collector) Expire(ctx context.Context, due map[store.Key]time.Time, now
 			}
 		}
 	}
+	c.barrier.Damage().Report(barrier.KeyDeleted, found)
 	for key := range due {
 		if !present[key] {
 			delete(due, key)
@@ -100,10 +109,15 @@ func (c *Collector) expireRecord(ctx context.Context, at barrier.Location, now t
 			return now, nil
 		}
 		if err != nil {
-			return time.Time{}, err
+			return time.Time{}, barrier.ReadError(at.Key, err)
 		}
 		rec.version = node.Version
-		if err := c.barrier.Use(func(k *barrier.Keys) error { return rec.open(k, true, node.Data) }); err != nil {
+		err = c.barrier.Use(func(k *barrier.Keys) error { return rec.open(k, true, node.Data) })
+		if errors.Is(err, barrier.ErrUnknownTerm) {
+			// Of a rotation that this server has not heard of, or made up.
+			return time.Time{}, barrier.Corrupt(at.Key, err)
+		}
+		if err != nil {
 			return time.Time{}, err
 		}
 		if !rec.expired(now) {
@@ -114,10 +128,12 @@ func (c *Collector) expireRecord(ctx context.Context, at barrier.Location, now t
 		return []store.Op{store.Delete(at.Key, rec.version)}, nil
 	})
 	var refused *store.OpError
-	if errors.As(err, &refused) {
+	switch {
+	case errors.Is(err, store.ErrNotEmpty), errors.Is(err, store.ErrUnusable):
+		return time.Time{}, barrier.Corrupt(at.Key, err)
+	case errors.As(err, &refused):
 		return now, nil // another server was first
-	}
-	if err != nil {
+	case err != nil:
 		return time.Time{}, err
 	}
 	c.pieces.discard(rec)

@@ -3,8 +3,10 @@ package records
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +37,19 @@ func NewPieces(backend store.Backend, b *barrier.Barrier, c *Cleanup) *Pieces {
 const parallelPieces = 4
 
 func blobKey(id envelope.ID) store.Key { return barrier.KeyBlobs + "/" + idString(id) }
+
+// IsBlobName reports whether a blob can have this name. Others are not of this
+// program.
+func IsBlobName(name string) bool {
+	raw, err := hex.DecodeString(name)
+	return err == nil && len(raw) == len(envelope.ID{}) && hex.EncodeToString(raw) == name
+}
+
+// IsPieceName reports whether a piece can have this name.
+func IsPieceName(name string) bool {
+	i, err := strconv.ParseUint(name, 10, 32)
+	return err == nil && fmt.Sprintf("%06d", i) == name
+}
 
 func pieceKey(id envelope.ID, i uint32) store.Key { return fmt.Sprintf("%s/%06d", blobKey(id), i) }
 
@@ -161,7 +176,7 @@ func (ps *Pieces) readPiece(ctx context.Context, rec *secretRecord, i uint32, c 
 		return &missingPiece{key}
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		return barrier.ReadError(key, err)
 	}
 	return ps.barrier.Use(func(k *barrier.Keys) error {
 		plain, header, err := k.Open(key, k.PiecePlace(rec.at.Path, i, count), node.Data)

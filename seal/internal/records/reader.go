@@ -112,6 +112,7 @@ func (r *Reader) Get(ctx context.Context, p acl.Path, c store.Consistency, o Opt
 		secret, err = r.getOnce(ctx, at, c, o)
 		return err
 	})
+	r.met(at.Key, err)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -151,6 +152,14 @@ func (r *Reader) getOnce(ctx context.Context, at barrier.Location, c store.Consi
 	return secret, err
 }
 
+// met notes whether the record of a secret is damaged.
+func (r *Reader) met(key store.Key, err error) {
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	r.barrier.Damage().Met(key, err)
+}
+
 // Stat returns the value id and the version of a secret. The errors are those
 // of Get.
 func (r *Reader) Stat(ctx context.Context, p acl.Path, c store.Consistency) (id string, version uint64, err error) {
@@ -159,6 +168,7 @@ func (r *Reader) Stat(ctx context.Context, p acl.Path, c store.Consistency) (id 
 		return "", 0, err
 	}
 	rec, err := r.settled(ctx, at, c, r.read)
+	r.met(at.Key, err)
 	if err != nil {
 		return "", 0, err
 	}
@@ -198,7 +208,7 @@ func (r *Reader) readRecord(ctx context.Context, at barrier.Location, deleted bo
 	}
 	node, err := r.backend.Get(ctx, at.Key, c)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("read %s: %w", at.Key, err)
+		return nil, barrier.ReadError(at.Key, err)
 	}
 	absent := err != nil
 	age, err := r.barrier.CheckIntent(ctx, intentVersion)

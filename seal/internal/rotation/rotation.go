@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,11 @@ type Info struct {
 	Term  uint32 // of new writes
 	Total int64  // records seen by the present sweep
 	Done  int64  // of them, under Term
-	State string // one of the states below
+	// Counting: Total and Done are not known yet.
+	Counting bool
+	State    string // one of the states below
+	// Reason is why the rotation is Stuck, for people.
+	Reason string
 	// Terms is how many data keys the keyring has.
 	Terms int
 	// Damaged counts records that do not open under any key. While there are any,
@@ -45,7 +50,9 @@ const (
 	// Verifying: all records seemed to be under the newest key, and a last sweep
 	// makes sure before the older keys are removed.
 	Verifying = "verifying"
-	Blocked   = "blocked"
+	// Stuck: it cannot finish until somebody has done something. It is tried again
+	// every minute.
+	Stuck = "stuck"
 )
 
 // progressRecord is read by people, and by servers that wait for their turn; a
@@ -61,6 +68,17 @@ type progressRecord struct {
 	// Damaged records, and the key of one of them.
 	Damaged       int64  `json:"records_damaged,omitempty"`
 	DamagedRecord string `json:"damaged_record,omitempty"`
+	// Reason is why the last sweep has failed. Total and Done are then not known if
+	// they are 0.
+	Reason string `json:"reason,omitempty"`
+}
+
+// stuck returns why the rotation cannot finish, "" if it can.
+func (r *progressRecord) stuck() string {
+	if r.Reason == "" && r.Damaged > 0 {
+		return (&damagedRecords{r.Damaged, r.DamagedRecord}).Error()
+	}
+	return r.Reason
 }
 
 const (
@@ -70,9 +88,16 @@ const (
 	// lease is how long another server may show no progress before its work is
 	// taken over.
 	lease = 10 * time.Second
-	// blockedPause is the pause before the next sweep of a rotation that damaged
+	// stuckPause is the pause before the next sweep of a rotation that damaged
 	// records keep from completing.
-	blockedPause = time.Minute
+	stuckPause = time.Minute
+	// failedPause is the pause after a sweep that ended with an error.
+	failedPause = 5 * time.Second
+	// stuckAfter is how long the storage may not answer a sweep before that counts
+	// as stuck: it may be that it never answers this one request.
+	stuckAfter = time.Minute
+	// maxReason bounds the reason in the rotation record, in bytes.
+	maxReason = 400
 	// sweepRate bounds re-encryption, in records a second, so that the storage
 	// stays fast for tasks that start meanwhile.
 	sweepRate = 5000
@@ -104,7 +129,8 @@ type Rotation struct {
 	// compactDue: a rotation is done, but records under its old keys may still be
 	// in the storage.
 	compactDue atomic.Bool
-	wake       chan struct{} // asks run for a sweep; capacity 1
+	wake       chan struct{}          // asks run for a sweep; capacity 1
+	failed     atomic.Pointer[string] // why this server cannot continue the rotation; nil if it can
 }
 
 // New returns a rotation. Run does the work.
@@ -133,7 +159,7 @@ func (r *Rotation) Rotate(ctx context.Context) (Info, error) {
 	if err := r.writeKeyring(ctx, (*barrier.Keyring).WithNewTerm); err != nil {
 		return Info{}, err
 	}
-	info := Info{State: Running}
+	info := Info{State: Running, Counting: true}
 	info.Term, info.Terms, err = r.terms()
 	r.config.Log.Info("a new data key is in use", zap.Uint32("term", info.Term))
 	return info, err
@@ -195,22 +221,47 @@ func (r *Rotation) RotationStatus(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	record, _, err := r.readProgress(ctx)
+	if errors.Is(err, store.ErrUnusable) {
+		record, err = progressRecord{Term: info.Term, Reason: err.Error()}, nil
+	}
 	if err != nil {
 		return Info{}, err
 	}
-	if record.Term == info.Term {
-		info.Total, info.Done = record.Total, record.Done
-		info.Damaged, info.DamagedRecord = record.Damaged, record.DamagedRecord
+	if record.Term != info.Term {
+		record = progressRecord{}
 	}
+	info.Total, info.Done = record.Total, record.Done
+	info.Damaged, info.DamagedRecord = record.Damaged, record.DamagedRecord
+	info.Reason = record.stuck()
+	if failed := r.failed.Load(); failed != nil {
+		info.Reason = *failed // this server knows best
+	}
+	unfinished := info.Terms > 1 || r.compactDue.Load()
+	info.Counting = info.Terms > 1 && (record.Term == 0 || record.Total == 0 && record.Reason != "")
 	switch {
-	case info.Terms > 1 && info.Damaged > 0:
-		info.State = Blocked
-	case info.Terms > 1 && record.Verify && record.Term == info.Term:
+	case !unfinished:
+		info.Reason = ""
+	case info.Reason != "":
+		info.State = Stuck
+	case info.Terms > 1 && record.Verify:
 		info.State = Verifying
-	case info.Terms > 1, r.compactDue.Load():
+	default:
 		info.State = Running
 	}
 	return info, nil
+}
+
+// StuckReason is the Reason of RotationStatus. It asks the storage only while
+// there is a rotation, and returns "" if that does not answer.
+func (r *Rotation) StuckReason(ctx context.Context) string {
+	if _, terms, err := r.terms(); err != nil || terms < 2 && !r.compactDue.Load() {
+		return ""
+	}
+	info, err := r.RotationStatus(ctx)
+	if failed := r.failed.Load(); err != nil && failed != nil {
+		return *failed
+	}
+	return info.Reason
 }
 
 // readProgress returns the rotation record; an absent or malformed one is
@@ -223,10 +274,16 @@ func (r *Rotation) readProgress(ctx context.Context) (record progressRecord, ver
 	if err != nil {
 		return progressRecord{}, 0, fmt.Errorf("read %s: %w", barrier.KeyRotation, err)
 	}
-	if json.Unmarshal(node.Data, &record) != nil || record.Format != recordFormat || record.Done < 0 || record.Total < 0 {
+	if json.Unmarshal(node.Data, &record) != nil || record.Format != recordFormat || record.Done < 0 || record.Total < 0 || !plain(record.Reason) || !plain(record.DamagedRecord) {
 		record = progressRecord{}
 	}
 	return record, node.Version, nil
+}
+
+// plain accepts a text of limited length that is harmless on a terminal. Anybody
+// who can write to the storage may have written it.
+func plain(text string) bool {
+	return len(text) <= max(maxReason, store.MaxKey) && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // noVersion is the version of a record that does not exist.

@@ -3,7 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +26,10 @@ type sweep struct {
 	*Rotation
 	term   uint32
 	verify bool // a complete sweep went before
+	// before is what the sweep before has found, which holds until this one ends.
+	before  progressRecord
+	beat    uint64
+	version store.Version // of the rotation record
 
 	total atomic.Int64 // records there are
 	done  atomic.Int64 // of them, under the active term by now
@@ -35,46 +39,68 @@ type sweep struct {
 	damage damage
 }
 
-func newSweep(r *Rotation, term uint32, verify bool) *sweep {
-	return &sweep{Rotation: r, term: term, verify: verify, limit: rate.NewLimiter(sweepRate, sweepRate/10)}
+func newSweep(r *Rotation, term uint32, verify bool, before progressRecord) *sweep {
+	s := &sweep{Rotation: r, term: term, verify: verify, beat: before.Beat, limit: rate.NewLimiter(sweepRate, sweepRate/10)}
+	if before.Term == term {
+		s.before = before
+	}
+	return s
 }
 
-// damage collects the records that do not open. A sweep continues past them:
-// one junk record must not keep all others under an old key.
+// damage collects what a sweep has skipped: one junk record must not keep all
+// others under an old key.
 type damage struct {
 	mu    sync.Mutex
-	count int64     // guarded by mu
-	key   store.Key // of one of them; guarded by mu
+	found barrier.Finding // guarded by mu
 }
 
-func (d *damage) note(key store.Key) {
+// skip adds the record that err is about, if it is a damaged record, and
+// reports whether it is.
+func (d *damage) skip(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.count, d.key = d.count+1, key
+	return d.found.Skip(err)
 }
 
+func (d *damage) join(f barrier.Finding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found.Join(f)
+}
+
+func (d *damage) all() barrier.Finding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found
+}
+
+// first returns how many records are damaged, and the key of one.
 func (d *damage) first() (int64, store.Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.count, d.key
+	f := d.all()
+	if f.Damaged == 0 {
+		return 0, ""
+	}
+	return int64(f.Damaged), f.First[0].Key
 }
 
 // beatEvery is how often a sweep reports its progress.
 const beatEvery = time.Second
 
-// run does the sweep and keeps the rotation record up to date; a server that
-// has lost the record to another one stops.
-func (s *sweep) run(ctx context.Context, beat uint64, version store.Version) error {
-	report := func(ctx context.Context) (err error) {
-		beat++
-		done := s.done.Load()
-		damaged, key := s.damage.first()
-		version, err = s.writeProgress(ctx, progressRecord{Beat: beat, Term: s.term, Total: max(done, s.total.Load()), Done: done, Verify: s.verify,
-			Damaged: damaged, DamagedRecord: key}, version)
+// run does the sweep and keeps the rotation record, which is at this version, up
+// to date; a server that has lost the record to another one stops.
+func (s *sweep) run(ctx context.Context, version store.Version) error {
+	s.version = version
+	if err := s.count(ctx); err != nil {
+		s.total.Store(0) // not known
 		return err
 	}
-	if err := s.count(ctx); err != nil {
-		return err
+	report := func(ctx context.Context) error {
+		p := s.progress()
+		if p.Damaged == 0 {
+			p.Damaged, p.DamagedRecord = s.before.Damaged, s.before.DamagedRecord
+		}
+		p.Reason = s.before.Reason
+		return s.report(ctx, p)
 	}
 	if err := report(ctx); err != nil {
 		return err
@@ -104,33 +130,62 @@ func (s *sweep) run(ctx context.Context, beat uint64, version store.Version) err
 	if err := work.Wait(); err != nil {
 		return err
 	}
-	return report(ctx)
+	return s.report(ctx, s.progress())
 }
 
-// count counts the records, for the progress.
+// fail reports an error that ended the sweep, for the status on other servers.
+func (s *sweep) fail(ctx context.Context, err error) {
+	p := s.progress()
+	p.Reason = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, err.Error())
+	p.Reason = p.Reason[:min(len(p.Reason), maxReason)]
+	_ = s.report(ctx, p) // this server knows it in any case
+}
+
+func (s *sweep) progress() progressRecord {
+	done := s.done.Load()
+	damaged, key := s.damage.first()
+	return progressRecord{Term: s.term, Total: max(done, s.total.Load()), Done: done, Verify: s.verify, Damaged: damaged, DamagedRecord: key}
+}
+
+// report writes the rotation record. It belongs to one goroutine at a time.
+func (s *sweep) report(ctx context.Context, p progressRecord) (err error) {
+	s.beat++
+	p.Beat = s.beat
+	s.version, err = s.writeProgress(ctx, p, s.version)
+	return err
+}
+
+// count counts the records, for the progress. What it skips, the walk notes.
 func (s *sweep) count(ctx context.Context) error {
-	var parents []store.Key
+	var skipped barrier.Finding
 	for _, root := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted} {
-		folders, err := s.folders(ctx, root)
+		folders, _, err := s.config.Barrier.FolderKeys(ctx, root, store.Latest)
 		if err != nil {
 			return err
 		}
-		parents = append(parents, folders...)
+		for _, folder := range folders {
+			names, err := s.children(ctx, folder, barrier.IsSecretName)
+			if err != nil && !skipped.Skip(err) {
+				return err
+			}
+			s.total.Add(int64(len(names)))
+		}
 	}
-	blobs, err := s.children(ctx, barrier.KeyBlobs)
+	blobs, err := s.children(ctx, barrier.KeyBlobs, records.IsBlobName)
 	if err != nil {
 		return err
 	}
 	for _, id := range blobs {
-		parents = append(parents, barrier.KeyBlobs+"/"+id)
-		s.total.Add(1)
-	}
-	for _, parent := range parents {
-		children, err := s.children(ctx, parent)
-		if err != nil {
+		pieces, err := s.children(ctx, barrier.KeyBlobs+"/"+id, records.IsPieceName)
+		if err != nil && !skipped.Skip(err) {
 			return err
 		}
-		s.total.Add(int64(len(children)))
+		s.total.Add(1 + int64(len(pieces)))
 	}
 	return nil
 }
@@ -169,7 +224,7 @@ func (s *sweep) walkDeleted(ctx context.Context, workers *errgroup.Group) error 
 		return err
 	}
 	for _, folder := range folders {
-		names, err := s.children(ctx, folder)
+		names, err := s.secretNames(ctx, folder)
 		if err != nil {
 			return err
 		}
@@ -185,17 +240,13 @@ func (s *sweep) walkDeleted(ctx context.Context, workers *errgroup.Group) error 
 
 func (s *sweep) walkFolder(ctx context.Context, workers *errgroup.Group, folder store.Key, id string) error {
 	folderPath, err := s.config.Folders.Path(ctx, folder, id, store.Latest)
-	if errors.Is(err, barrier.ErrCorrupt) {
-		s.damage.note(folder)
+	if s.damage.skip(err) || errors.Is(err, store.ErrNotFound) { // pruned
 		return nil
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // pruned
 	}
 	if err != nil {
 		return err
 	}
-	names, err := s.children(ctx, folder)
+	names, err := s.secretNames(ctx, folder)
 	if err != nil {
 		return err
 	}
@@ -219,56 +270,76 @@ func (s *sweep) walkFolder(ctx context.Context, workers *errgroup.Group, folder 
 }
 
 func (s *sweep) walkBlobs(ctx context.Context, workers *errgroup.Group) error {
-	blobs, err := s.children(ctx, barrier.KeyBlobs)
+	blobs, err := s.children(ctx, barrier.KeyBlobs, records.IsBlobName)
 	if err != nil {
 		return err
 	}
 	for _, id := range blobs {
-		key := barrier.KeyBlobs + "/" + id
-		node, err := s.config.Backend.Get(ctx, key, store.Latest)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
-		}
-		h, _, err := s.config.Pieces.OpenHead(key, node.Data)
-		if errors.Is(err, barrier.ErrCorrupt) || errors.Is(err, barrier.ErrUnknownTerm) {
-			s.damage.note(key)
-			continue
-		}
-		if err != nil {
+		err := s.walkBlob(ctx, workers, barrier.KeyBlobs+"/"+id)
+		if err != nil && !s.damage.skip(err) {
 			return err
 		}
-		pieces, err := s.children(ctx, key)
-		if err != nil {
-			return err
-		}
-		for _, piece := range pieces {
-			workers.Go(func() error {
-				return s.visit(ctx, key+"/"+piece, func(k *barrier.Keys) (envelope.Place, error) {
-					i, err := strconv.ParseUint(piece, 10, 32)
-					if err != nil {
-						return envelope.Place{}, barrier.Corrupt(key+"/"+piece, err)
-					}
-					return k.PiecePlace(h.Path, uint32(i), h.Pieces), nil
-				})
-			})
-		}
-		workers.Go(func() error {
-			return s.visit(ctx, key, func(k *barrier.Keys) (envelope.Place, error) { return k.BlobPlace(key), nil })
-		})
 	}
 	return nil
 }
 
-func (s *sweep) folders(ctx context.Context, root store.Key) ([]store.Key, error) {
-	return s.config.Barrier.FolderKeys(ctx, root, store.Latest)
+func (s *sweep) walkBlob(ctx context.Context, workers *errgroup.Group, key store.Key) error {
+	node, err := s.config.Backend.Get(ctx, key, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return barrier.ReadError(key, err)
+	}
+	h, _, err := s.config.Pieces.OpenHead(key, node.Data)
+	if errors.Is(err, barrier.ErrUnknownTerm) {
+		return barrier.Corrupt(key, err)
+	}
+	if err != nil {
+		return err
+	}
+	pieces, err := s.children(ctx, key, records.IsPieceName)
+	if err != nil {
+		return err
+	}
+	for _, piece := range pieces {
+		workers.Go(func() error {
+			return s.visit(ctx, key+"/"+piece, func(k *barrier.Keys) (envelope.Place, error) {
+				i, err := strconv.ParseUint(piece, 10, 32)
+				if err != nil {
+					return envelope.Place{}, barrier.Corrupt(key+"/"+piece, err)
+				}
+				return k.PiecePlace(h.Path, uint32(i), h.Pieces), nil
+			})
+		})
+	}
+	workers.Go(func() error {
+		return s.visit(ctx, key, func(k *barrier.Keys) (envelope.Place, error) { return k.BlobPlace(key), nil })
+	})
+	return nil
 }
 
-func (s *sweep) children(ctx context.Context, key store.Key) ([]string, error) {
+// folders returns the folders below root, and notes what it has skipped.
+func (s *sweep) folders(ctx context.Context, root store.Key) ([]store.Key, error) {
+	folders, found, err := s.config.Barrier.FolderKeys(ctx, root, store.Latest)
+	s.damage.join(found)
+	return folders, err
+}
+
+// secretNames returns the names of the records of secrets in a folder. There are
+// none if it cannot be listed, which it notes.
+func (s *sweep) secretNames(ctx context.Context, folder store.Key) ([]string, error) {
+	names, err := s.children(ctx, folder, barrier.IsSecretName)
+	if s.damage.skip(err) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// children returns the names below key that this program can have made.
+func (s *sweep) children(ctx context.Context, key store.Key, ours func(string) bool) ([]string, error) {
 	list, err := s.config.Barrier.Children(ctx, key, store.Latest)
-	return list.Names, err
+	return slices.DeleteFunc(slices.Clone(list.Names), func(name string) bool { return !ours(name) }), err
 }
 
 // visitSecret is visit for the record of a secret, deleted or not, that is or
@@ -295,8 +366,11 @@ func (s *sweep) visitIf(ctx context.Context, key store.Key, g records.Generation
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
+	if err = barrier.ReadError(key, err); s.damage.skip(err) {
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		return err
 	}
 	if h, err := envelope.ParseHeader(node.Data); err == nil && h.Term == s.term {
 		s.done.Add(1)
@@ -327,10 +401,13 @@ func (s *sweep) reseal(ctx context.Context, key store.Key, g records.Generation,
 	switch {
 	case errors.As(err, &refused):
 		return nil // the next sweep reads it again
-	case errors.Is(err, barrier.ErrCorrupt), errors.Is(err, barrier.ErrUnknownTerm):
-		s.damage.note(key)
+	case errors.Is(err, barrier.ErrUnknownTerm), errors.Is(err, store.ErrUnusable): // the latter: it may not be written
+		err = barrier.Corrupt(key, err)
+	}
+	if s.damage.skip(err) {
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	s.done.Add(1)

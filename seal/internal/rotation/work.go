@@ -17,7 +17,6 @@ func Run(ctx context.Context, r *Rotation) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	var state workState
-	lastErr := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -26,16 +25,55 @@ func Run(ctx context.Context, r *Rotation) {
 		case <-tick.C:
 		}
 		err := r.workIfNeeded(ctx, &state)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err == nil || errors.Is(err, barrier.ErrSealed) || errors.Is(err, errNotOurTurn):
-			lastErr = ""
-		case err.Error() != lastErr:
-			r.config.Log.Warn("rotation is not making progress; retrying", zap.Error(err))
-			lastErr = err.Error()
 		}
+		r.note(&state, err, time.Now())
 	}
+}
+
+// note keeps why this server cannot continue the rotation, for people. What
+// damaged records keep it from is in the rotation record.
+func (r *Rotation) note(state *workState, err error, now time.Time) {
+	var damaged *damagedRecords
+	switch {
+	case errors.Is(err, errNotOurTurn):
+		if now.Before(state.pauseUntil) {
+			return // what was noted still holds
+		}
+		err = nil
+	case errors.Is(err, barrier.ErrSealed):
+		err = nil
+	}
+	if err == nil {
+		state.lastErr = ""
+		r.failed.Store(nil)
+		return
+	}
+	text := err.Error()
+	if text != state.lastErr {
+		r.config.Log.Warn("rotation is not making progress; retrying", zap.Error(err))
+	}
+	if state.lastErr == "" {
+		state.failingSince = now
+	}
+	state.lastErr = text
+	switch {
+	case errors.As(err, &damaged):
+		r.failed.Store(nil)
+	case !errors.Is(err, store.ErrUnavailable), now.Sub(state.failingSince) > stuckAfter:
+		r.failed.Store(&text)
+	}
+}
+
+// damagedRecords keep a rotation from completing.
+type damagedRecords struct {
+	count int64
+	key   store.Key // of one
+}
+
+func (e *damagedRecords) Error() string {
+	return fmt.Sprintf("%d damaged record(s) keep the older data keys in use: restore or remove them; one is %s", e.count, e.key)
 }
 
 // workState is what Run remembers.
@@ -45,12 +83,16 @@ type workState struct {
 	beat  uint64
 	since time.Time
 
-	// After a sweep that damaged records kept from completing, this server waits
-	// before the next one, unless there is a newer term.
+	// After a sweep that cannot complete, this server waits before the next one,
+	// unless there is a newer term.
 	pauseUntil time.Time
 	pausedTerm uint32
 	// sweptTerm is the term that a sweep of this server has moved everything to.
 	sweptTerm uint32
+
+	// The last error, "" after a success, and since when there are errors.
+	lastErr      string
+	failingSince time.Time
 }
 
 // mayWork reports whether this server may work: no other does, or the one that
@@ -73,6 +115,7 @@ func (r *Rotation) workIfNeeded(ctx context.Context, state *workState) error {
 		return nil // sealed
 	}
 	if terms < 2 {
+		r.config.Barrier.Damage().Report(barrier.KeyRotation, barrier.Finding{})
 		if r.compactDue.Load() {
 			return r.compact(ctx)
 		}
@@ -87,15 +130,23 @@ func (r *Rotation) workIfNeeded(ctx context.Context, state *workState) error {
 		return err
 	}
 	if !state.mayWork(record, r.config.ServerID, time.Now()) {
+		r.config.Barrier.Damage().Report(barrier.KeyRotation, barrier.Finding{})
 		return errNotOurTurn
 	}
-	s := newSweep(r, term, state.sweptTerm == term)
-	if err := s.run(ctx, record.Beat, version); err != nil {
+	s := newSweep(r, term, state.sweptTerm == term, record)
+	if err := s.run(ctx, version); err != nil {
+		if !errors.Is(err, errNotOurTurn) && !errors.Is(err, barrier.ErrSealed) && !errors.Is(err, store.ErrUnavailable) {
+			state.pauseUntil = time.Now().Add(failedPause)
+			s.fail(ctx, err)
+		}
 		return err
 	}
+	found := s.damage.all()
+	found.Foreign = 0 // lists count them
+	r.config.Barrier.Damage().Report(barrier.KeyRotation, found)
 	if n, key := s.damage.first(); n > 0 {
-		state.pauseUntil = time.Now().Add(blockedPause)
-		return fmt.Errorf("%d damaged records keep the older data keys from being removed; restore or remove them, for example %s", n, key)
+		state.pauseUntil = time.Now().Add(stuckPause)
+		return &damagedRecords{n, key}
 	}
 	if s.old.Load() > 0 {
 		state.sweptTerm = term

@@ -172,7 +172,7 @@ func (u *Uses) count(ctx context.Context, key store.Key, c store.Consistency) (i
 		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("read %s: %w", key, err)
+		return 0, 0, barrier.ReadError(key, err)
 	}
 	used, err := strconv.Atoi(string(node.Data))
 	if err != nil || used < 1 || strconv.Itoa(used) != string(node.Data) {
@@ -215,15 +215,20 @@ func Collect(ctx context.Context, u *Uses, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	last := now.Add(-KeptFor).Unix() / 60
 	for _, name := range minutes.Names {
 		minute, err := strconv.ParseInt(name, 10, 64)
 		if err != nil || minute >= last {
 			continue // a foreign name is left alone
 		}
-		if err := u.barrier.RemoveTree(ctx, barrier.KeyTasks+"/"+name); err != nil {
+		err = u.barrier.RemoveTree(ctx, barrier.KeyTasks+"/"+name)
+		if errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
+		if err != nil {
+			failed = err // of this minute, but not of the next
+		}
 	}
-	return nil
+	return failed
 }

@@ -74,7 +74,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		f.sealed, f.entered = true, nil
 		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
 	case "PUT /rotate/default", "GET /rotate/default":
-		doc = wire.Rotation{Term: 2, Terms: 2, State: "blocked", Total: 9, Done: 8, Damaged: 1, DamagedRecord: "stores/default/x"}
+		doc = wire.Rotation{Term: 2, Terms: 2, State: "stuck", Reason: "1 damaged record(s): stores/default/x", Total: 9, Done: 8}
 	case "GET /rekey/default/recipients":
 		if f.leftOut != nil {
 			doc = wire.Recipients{Recipients: []wire.Peer{{ID: "1", Name: "one", Self: true}}, LeftOut: f.leftOut, Sealed: []wire.Peer{}}
@@ -271,9 +271,9 @@ func TestServersFromTheStorageAreShownButNotContacted(t *testing.T) {
 	}
 }
 
-// TestWaitingEndsForABlockedRotation: it cannot end until somebody has repaired or
+// TestWaitingEndsForAStuckRotation: it cannot end until somebody has repaired or
 // removed the damaged records.
-func TestWaitingEndsForABlockedRotation(t *testing.T) {
+func TestWaitingEndsForAStuckRotation(t *testing.T) {
 	a := newFakeServer(t, "store-1", 1)
 	env := home(t)
 	env["SECRETSTORE_SERVER"] = a.URL

@@ -54,7 +54,17 @@ type Index struct {
 	Store   string  `json:"store"` // uuid
 	Secrets []Entry `json:"secrets"`
 	Failed  int     `json:"failed"` // secrets that could not be read
-	File    string  `json:"-"`      // the name of the index itself
+	// Incomplete: damaged records were skipped, and secrets may be missing.
+	// Damaged are some of them, if they are known.
+	Incomplete bool            `json:"incomplete,omitempty"`
+	Damaged    []DamagedRecord `json:"damaged_records,omitempty"`
+	File       string          `json:"-"` // the name of the index itself
+}
+
+// DamagedRecord is a record that was skipped.
+type DamagedRecord struct {
+	Record string `json:"record"` // its key in the storage
+	Reason string `json:"reason"`
 }
 
 // Export writes every secret at and below scope (the zero Path is all) as a file
@@ -62,9 +72,14 @@ type Index struct {
 // folder gets "@secret" after its name. A damaged record affects only that secret.
 func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, sink Sink) (Index, error) {
 	out := Index{Store: uuid, Secrets: []Entry{}}
-	paths, err := list(ctx, st, scope)
+	paths, incomplete, err := list(ctx, st, scope)
 	if err != nil {
 		return out, err
+	}
+	if out.Incomplete = incomplete; incomplete {
+		for _, record := range st.Damage().First {
+			out.Damaged = append(out.Damaged, DamagedRecord{record.Key, record.Reason()})
+		}
 	}
 	out.File = IndexFor(paths)
 	folders := FoldersOf(paths)
@@ -86,25 +101,24 @@ func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, si
 }
 
 // list returns the full paths of the secrets at and below scope, sorted.
-func list(ctx context.Context, st *seal.Store, scope acl.Path) ([]string, error) {
+func list(ctx context.Context, st *seal.Store, scope acl.Path) (all []string, incomplete bool, err error) {
 	names, err := st.List(ctx, scope, seal.Page{}, store.Latest)
 	if err != nil {
-		return nil, fmt.Errorf("list the secrets: %w", err)
+		return nil, false, fmt.Errorf("list the secrets: %w", err)
 	}
-	var all []string
 	if !scope.IsRoot() {
 		switch _, err := st.Get(ctx, scope, store.Latest); {
 		case err == nil || errors.Is(err, seal.ErrCorrupt):
 			all = append(all, scope.String())
 		case !errors.Is(err, seal.ErrNotFound):
-			return nil, fmt.Errorf("read %s: %w", scope, err)
+			return nil, false, fmt.Errorf("read %s: %w", scope, err)
 		}
 	}
 	for _, name := range names.Names {
 		all = append(all, path.Join(scope.String(), name))
 	}
 	slices.Sort(all)
-	return all, nil
+	return all, names.Incomplete, nil
 }
 
 // IndexFor returns the name of the index beside these secrets.

@@ -29,6 +29,7 @@ type exportFlags struct {
 	dotenv    bool
 	plaintext bool
 	keys      []string
+	missing   base.Incomplete
 }
 
 func exportCommand(p *base.Process) *cobra.Command {
@@ -47,7 +48,9 @@ func exportCommand(p *base.Process) *cobra.Command {
 			"--dotenv        NAME=VALUE lines, for the text secrets directly in PATH with the name of a variable\n\n" +
 			"-o FILE has mode 0600, and exists only once it is complete. Its path must not lead through a symbolic link,\n" +
 			"a folder of another user, or one that everybody can write to. Without -o, the document goes to standard\n" +
-			"output. If some secrets cannot be read, export lists them at the end and exits with status 1.",
+			"output. If some secrets cannot be read, export lists them at the end and exits with status 1. If the\n" +
+			"server skips damaged records, so that secrets may be missing, export writes nothing and exits with\n" +
+			"status 1 unless you add --allow-incomplete.",
 		Example: "  gpg --export backup@example.com > backup.pub\n" +
 			"  secretstore export --pgp-key backup.pub -o backup.tar.pgp\n" +
 			"  secretstore export team --json --pgp-key backup.pub | ssh elsewhere 'cat > team.json.pgp'\n" +
@@ -59,6 +62,7 @@ func exportCommand(p *base.Process) *cobra.Command {
 	f.StringVarP(&flags.out, "output", "o", "", "write to the folder `DIR`, or to a file")
 	f.BoolVar(&flags.dotenv, "dotenv", false, "write NAME=VALUE lines")
 	f.BoolVar(&flags.plaintext, "plaintext", false, "write the values unencrypted")
+	flags.missing.Register(cmd)
 	f.StringArrayVar(&flags.keys, "pgp-key", nil, "encrypt to the public key in `FILE`, made by gpg --export (repeatable)")
 	cmd = flags.command(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		return flags.run(ctx, p, c, base.WantJSON(cmd), append(args, "")[0])
@@ -84,7 +88,7 @@ func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client
 		return err
 	}
 	ex := &exporting{flags: e, c: c}
-	paths, err := ex.list(ctx, scope)
+	paths, err := ex.list(ctx, p, scope)
 	if err != nil {
 		return err
 	}
@@ -177,15 +181,20 @@ type exporting struct {
 	flags  *exportFlags
 	c      *client.Client
 	failed []failed
+	// incomplete: secrets may be missing from the list.
+	incomplete bool
 }
 
 // list returns the sorted paths of the secrets at and below scope.
-func (ex *exporting) list(ctx context.Context, scope acl.Path) (paths []string, err error) {
+func (ex *exporting) list(ctx context.Context, p *base.Process, scope acl.Path) (paths []string, err error) {
 	var names []string
 	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
-		names, err = base.ListNames(ctx, ex.c, scope)
+		names, ex.incomplete, err = base.ListNames(ctx, ex.c, scope)
 		return err
 	})
+	if err == nil {
+		err = ex.flags.missing.Check(p, ex.incomplete)
+	}
 	if err != nil {
 		return nil, err
 	}

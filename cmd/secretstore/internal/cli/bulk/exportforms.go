@@ -71,7 +71,7 @@ func (ex *exporting) toDir(ctx context.Context, p *base.Process, paths []string)
 // toTree writes a file for each secret, and the index, as recover does.
 func (ex *exporting) toTree(ctx context.Context, p *base.Process, paths []string, sink offline.Sink) error {
 	folders := offline.FoldersOf(paths)
-	index := offline.Index{Secrets: []offline.Entry{}, File: offline.IndexFor(paths)}
+	index := offline.Index{Secrets: []offline.Entry{}, File: offline.IndexFor(paths), Incomplete: ex.incomplete}
 	store, err := ex.c.Status(ctx)
 	if err != nil {
 		return err

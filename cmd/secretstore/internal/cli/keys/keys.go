@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/fleet"
@@ -37,7 +38,8 @@ func doctorCommand(p *base.Process) *cobra.Command {
 		Use:   "doctor",
 		Short: "Check whether the keys and their holders are in order",
 		Long: "doctor shows the holders of the unseal key with their PGP keys, whether the storage keeps a private key that\n" +
-			"unseals it, and how much of the data is encrypted with the newest data key. The exit status is 1 if\n" +
+			"unseals it, how much of the data is encrypted with the newest data key, and which records of the storage\n" +
+			"are damaged, as far as a list of all secrets and rotations have met them. The exit status is 1 if\n" +
 			"something needs attention. Warnings about a key that expires begin 60 days before. A user id is what the\n" +
 			"key claims; nobody has verified it." + fleet.LongHelp,
 		Example: "  secretstore keys doctor\n" +
@@ -57,7 +59,7 @@ func doctorCommand(p *base.Process) *cobra.Command {
 		if err := f.Trust(); err != nil {
 			return err
 		}
-		keys, err := fleet.Ask(ctx, f, m.Client.Keys)
+		keys, err := fleet.Ask(ctx, f, func(ctx context.Context) (wire.Keys, error) { return examine(ctx, m.Client) })
 		if err != nil {
 			return err
 		}
@@ -73,6 +75,19 @@ func doctorCommand(p *base.Process) *cobra.Command {
 		}
 		return err
 	})
+}
+
+// examine returns the state of the keys, after the server has read the names of
+// all secrets: a damaged record that no list has met is not known yet.
+func examine(ctx context.Context, c *client.Client) (wire.Keys, error) {
+	keys, err := c.Keys(ctx)
+	if err != nil || keys.Sealed {
+		return keys, err
+	}
+	if _, err := c.List(ctx, ""); err != nil && !errors.Is(err, client.ErrIncomplete) {
+		return wire.Keys{}, fmt.Errorf("list the secrets: %w", err)
+	}
+	return c.Keys(ctx)
 }
 
 // doctorDocument is the report in JSON.
@@ -99,7 +114,10 @@ func attention(k wire.Keys) []string {
 		needs = append(needs, "the storage keeps the bootstrap key, so anybody with a copy of the storage can read everything: move to keys of your own with secretstore reinit --pgp-key FILE")
 	}
 	if k.Damaged > 0 {
-		needs = append(needs, damagedSentence(k.Damaged, k.DamagedRecord))
+		needs = append(needs, fmt.Sprintf("%d damaged record(s) are skipped: restore or remove them; one is %s", k.Damaged, base.OneLine(k.DamagedRecord)))
+	}
+	if k.RotationState == stuck {
+		needs = append(needs, "the rotation of the data key is stuck: "+base.OneLine(k.RotationReason))
 	}
 	if k.RekeyUnderWay {
 		needs = append(needs, "a rekey is in progress: its new holders must verify it (secretstore rekey --verify), or cancel it (secretstore rekey --cancel)")
@@ -125,7 +143,17 @@ func printKeys(p *base.Process, k wire.Keys, needs []string) error {
 	if k.Sealed {
 		fmt.Fprintln(w, "Data keys:\tunknown while the store is sealed")
 	} else {
-		fmt.Fprintf(w, "Data keys:\t%d (%d records under old ones)\n", k.Terms, k.OldRecords)
+		old := fmt.Sprintf("%d records under old ones", k.OldRecords)
+		if k.Counting {
+			old = "the records under old ones are not counted yet"
+		}
+		fmt.Fprintf(w, "Data keys:\t%d (%s)\n", k.Terms, old)
+	}
+	for _, d := range k.DamagedRecords {
+		fmt.Fprintf(w, "Damaged:\t%s (%s)\n", base.OneLine(d.Record), base.OneLine(d.Reason))
+	}
+	if k.Foreign > 0 {
+		fmt.Fprintf(w, "Foreign names:\t%d in the storage; they have no effect\n", k.Foreign)
 	}
 	for _, text := range needs {
 		fmt.Fprintf(w, "Attention:\t%s\n", text)

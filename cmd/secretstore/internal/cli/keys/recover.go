@@ -31,8 +31,8 @@ func recoverCommand(p *base.Process) *cobra.Command {
 			"recover writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +
 			"0600, folders 0700. If a folder has the name of a secret, the file's name ends in \"@secret\", which no\n" +
 			"path can contain. Earlier versions and deleted secrets are not written. index.json (or @index.json, if a\n" +
-			"secret has that name) describes each secret, without values. It lists damaged secrets; the exit status is\n" +
-			"then 1.",
+			"secret has that name) describes each secret, without values. It lists damaged secrets, and damaged records\n" +
+			"whose secrets are not known; the exit status is then 1.",
 		Example: "  secretstore recover --storage bolt:/var/lib/secretstore/secrets.db --gpg -o rescued\n" +
 			"  secretstore recover --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth --key-file - --path team -o rescued\n" +
 			"  secretstore recover --storage bolt:secrets.db --print-shares > encrypted     # for the other holders\n" +
@@ -108,6 +108,9 @@ func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *stor
 	}
 	if err == nil && index.Failed > 0 {
 		err = fmt.Errorf("%d secret(s) are damaged and could not be read; %s lists them", index.Failed, index.File)
+	}
+	if err == nil && index.Incomplete {
+		err = fmt.Errorf("secrets may be missing: damaged records were skipped; %s names them", index.File)
 	}
 	return err
 }

@@ -65,30 +65,39 @@ func rotationSentence(r wire.Rotation) string {
 	switch r.State {
 	case "idle":
 		return fmt.Sprintf("Everything is encrypted with the data key of term %d.", r.Term)
-	case "blocked":
-		return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %s", r.Term, damagedSentence(r.Damaged, r.DamagedRecord))
+	case stuck:
+		return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %s", r.Term, stuckSentence(r))
+	}
+	if r.Counting {
+		return fmt.Sprintf("New secrets are encrypted with the data key of term %d; the records are not counted yet. See: secretstore rotate --status", r.Term)
 	}
 	return fmt.Sprintf("New secrets are encrypted with the data key of term %d; %d of %d records are done. See: secretstore rotate --status",
 		r.Term, r.Done, r.Total)
 }
 
-// damagedSentence says why a rotation cannot end.
-func damagedSentence(n int64, record string) string {
-	return fmt.Sprintf("%d damaged record(s) keep the older data keys in use: restore or remove them (they are checked every minute); one is %s",
-		n, base.OneLine(record))
+// stuck is the state of a rotation that cannot finish.
+const stuck = "stuck"
+
+// stuckSentence says why a rotation cannot finish.
+func stuckSentence(r wire.Rotation) string {
+	return "the rotation is stuck, and is tried again every minute: " + base.OneLine(r.Reason)
 }
 
 // awaitRotation waits for the end of a rotation. It gives up if no server answers for
-// the time of a request, or if damaged records block the rotation.
+// the time of a request, or if the rotation is stuck.
 func awaitRotation(ctx context.Context, f *fleet.Fleet, r wire.Rotation) (wire.Rotation, error) {
 	line := base.NewProgress(f.P)
 	defer line.End()
 	answered := time.Now()
 	for r.State != "idle" {
-		if r.State == "blocked" {
-			return r, errors.New(damagedSentence(r.Damaged, r.DamagedRecord))
+		if r.State == stuck {
+			return r, errors.New(stuckSentence(r))
 		}
-		line.Show("%d of %d records re-encrypted (term %d)", r.Done, r.Total, r.Term)
+		if r.Counting {
+			line.Show("counting the records (term %d)", r.Term)
+		} else {
+			line.Show("%d of %d records re-encrypted (term %d)", r.Done, r.Total, r.Term)
+		}
 		pause(ctx, 300*time.Millisecond)
 		if ctx.Err() != nil {
 			return r, errors.New("stopped waiting; the rotation continues, see: secretstore rotate --status")

@@ -159,8 +159,12 @@ func (w *wiping) backup(ctx context.Context) error {
 		return fmt.Errorf("%d of %d secrets are damaged and are not in the backup %s; its %s lists them. If you can do without them, "+
 			"keep that file and use --no-backup", index.Failed, len(index.Secrets), name, index.File)
 	}
+	if index.Incomplete {
+		return fmt.Errorf("secrets may be missing from the backup %s, because damaged records were skipped; its %s names them. If you can do without them, "+
+			"keep that file and use --no-backup", name, index.File)
+	}
 	if len(index.Secrets) != w.result.Removed {
-		return fmt.Errorf("the backup %s has %d secrets, but the storage has %d; is a server still running?", name, len(index.Secrets), w.result.Removed)
+		return fmt.Errorf("the backup %s has %d secrets, but the storage has %d; is a server still running, or has another program written there?", name, len(index.Secrets), w.result.Removed)
 	}
 	fmt.Fprintf(w.p.Stderr, "Backup:   %s\n", name)
 	if w.flags.noVerify {

@@ -152,7 +152,8 @@ func listCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH]",
 		Short: "List the secrets below a path",
-		Long:  "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets.",
+		Long: "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets. " +
+			"If damaged records of the storage are skipped, list says so on standard error.",
 		Example: "  secretstore list\n" +
 			"  secretstore list team --json",
 		Args: base.MaxArgs(1),
@@ -165,10 +166,11 @@ func listCommand(p *base.Process) *cobra.Command {
 				return base.Usagef("%s", base.BadPath)
 			}
 		}
-		names, err := base.ListNames(ctx, c, folder)
+		names, incomplete, err := base.ListNames(ctx, c, folder)
 		if err != nil {
 			return err
 		}
+		base.WarnIncomplete(p, incomplete)
 		if base.WantJSON(cmd) {
 			return base.PrintJSON(p.Stdout, names)
 		}
