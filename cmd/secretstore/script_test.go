@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	bbolt "go.etcd.io/bbolt"
 
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/cli"
@@ -56,6 +57,8 @@ func TestScripts(t *testing.T) {
 // folder on a tmpfs.
 //
 //	seeded FILE              puts a bootstrapped bbolt store there
+//	boltput FILE KEY TEXT    writes a record into it, or without TEXT an empty value
+//	boltrm FILE KEY          removes a key
 //	certificate CERT KEY     makes a TLS certificate
 //	sign UID FILE            writes a token
 //	start [@NAME] ARGS...    starts a server; its log is server.log, its standard
@@ -97,6 +100,16 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			"seeded": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(fixture.Bootstrapped(ts.MkAbs(args[0])))
 			},
+			"boltput": func(ts *testscript.TestScript, _ bool, args []string) {
+				var value []byte
+				if len(args) > 2 {
+					value = append([]byte{7: 1}, args[2]...) // at version 1
+				}
+				ts.Check(inBolt(ts.MkAbs(args[0]), func(records *bbolt.Bucket) error { return records.Put([]byte(args[1]), value) }))
+			},
+			"boltrm": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(inBolt(ts.MkAbs(args[0]), func(records *bbolt.Bucket) error { return records.Delete([]byte(args[1])) }))
+			},
 			"certificate": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(fixture.Certificate(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
 			},
@@ -112,6 +125,16 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 	}
 	maps.Copy(params.Cmds, more)
 	testscript.Run(t, params)
+}
+
+// inBolt changes the records in a bbolt file as another program can.
+func inBolt(file string, change func(records *bbolt.Bucket) error) error {
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: patience})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte("records"))) })
+	return errors.Join(err, db.Close())
 }
 
 type command = func(ts *testscript.TestScript, neg bool, args []string)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ func TestWithZooKeeper(t *testing.T) {
 //	zkset PATH FILE          sets the data of a znode, which may be new
 //	zkacl PATH               prints the ACL to standard output
 //	zksetacl PATH PERMS      lets everybody do what PERMS says (letters of cdrwa, or -)
+//	zkspare PATH             sets $SPARE to a bucket of secrets that is not there
 //	zkrmr PATH               removes a znode and all below
 //	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
@@ -62,7 +64,7 @@ func zookeeperScripts(t *testing.T, addr string) {
 	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
 		env.Setenv("ZK", addr)
 		return nil
-	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zksetacl": z.setACL, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
+	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zksetacl": z.setACL, "zkspare": z.spare, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
 
 // TestScriptsWithZooKeeperOverTLS: $ZK accepts only TLS, presents zk.pem, and
@@ -126,6 +128,17 @@ func (z zookeeper) setACL(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	_, err := z.conn.SetACL(args[0], acl, -1)
 	ts.Check(err)
+}
+
+func (z zookeeper) spare(ts *testscript.TestScript, _ bool, args []string) {
+	there, _, err := z.conn.Children(args[0])
+	ts.Check(err)
+	for i := range 256 {
+		if name := fmt.Sprintf("%02x", i); !slices.Contains(there, name) {
+			ts.Setenv("SPARE", name)
+			return
+		}
+	}
 }
 
 func (z zookeeper) rmr(ts *testscript.TestScript, _ bool, args []string) {
