@@ -535,3 +535,30 @@ func TestKeysReportNamesHoldersAndWarnsOfExpiry(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedRotationRecordRemovesNoKey: the record in the clear claims that all is
+// moved and verified. The old data key stays until a sweep has found that to be so.
+func TestForgedRotationRecordRemovesNoKey(t *testing.T) {
+	s, b, _ := unsealed(t)
+	ctx := t.Context()
+	for i := range 20 {
+		if err := errOf(s.Create(ctx, path(t, fmt.Sprintf("f%d/a", i)), text("v"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b, barrier.KeyRotation, []byte(`{"format":1,"owner":"","beat":9,"term":2,"records_total":20,"records_done":20,"verify":true}`))
+	if _, err := s.Rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	settleRotation(t, s)
+	for key, node := range dump(t, b) {
+		if h, err := envelope.ParseHeader(node.Data); err == nil && h.Term != 0 && h.Term != 2 {
+			t.Errorf("%s is under term %d", key, h.Term)
+		}
+	}
+	for i := range 20 {
+		if got, err := s.Get(ctx, path(t, fmt.Sprintf("f%d/a", i)), store.Latest); err != nil || string(got.Value) != "v" {
+			t.Errorf("f%d/a: %q, %v", i, got.Value, err)
+		}
+	}
+}
