@@ -311,3 +311,41 @@ func BenchmarkCachedRead(b *testing.B) {
 		}
 	}
 }
+
+// TestNothingIsReadBehindARequestWhoseEndIsInDoubt: a proxy that goes by the other
+// header takes what is behind for a part of the request, and has not checked it.
+func TestNothingIsReadBehindARequestWhoseEndIsInDoubt(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	alice := "Host: x\r\nAuthorization: token=" + tokenOf(t, "alice", "") + "\r\n"
+	const document = `{"value":"v"}`
+	chunks := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(document), document)
+	smuggled := "PUT " + base + "/smuggled HTTP/1.1\r\n" + alice + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(document), document)
+	both := fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n%s", len(chunks)+len(smuggled), chunks)
+	for name, row := range map[string]struct {
+		text   string
+		status int
+	}{
+		"both headers":             {"PUT " + base + "/both HTTP/1.1\r\n" + alice + both, 201},
+		"the other order":          {"PUT " + base + "/other HTTP/1.1\r\n" + alice + fmt.Sprintf("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%s", chunks), 201},
+		"both headers, no token":   {"PUT " + base + "/both HTTP/1.1\r\nHost: x\r\n" + both, 401},
+		"both headers, no route":   {"PUT /none HTTP/1.1\r\nHost: x\r\n" + both, 401},
+		"two lengths":              {"PUT " + base + "/two HTTP/1.1\r\n" + alice + "Content-Length: 4\r\nContent-Length: 5\r\n\r\n", 400},
+		"two transfer encodings":   {"PUT " + base + "/two HTTP/1.1\r\n" + alice + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunks, 501},
+		"an encoding in HTTP/1.0":  {"PUT " + base + "/old HTTP/1.0\r\nConnection: keep-alive\r\n" + alice + fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n%s", len(document), document), 201},
+		"a space before the colon": {"PUT " + base + "/space HTTP/1.1\r\n" + alice + "Transfer-Encoding : chunked\r\n\r\n" + chunks, 400},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, conn.SetDeadline(time.Now().Add(patience)))
+		io.WriteString(conn, row.text+smuggled) // an error, if the server is quicker, shows below
+		all, err := io.ReadAll(conn)            // until the server ends the connection
+		conn.Close()
+		if !strings.HasPrefix(string(all), fmt.Sprintf("HTTP/1.1 %d ", row.status)) && !strings.HasPrefix(string(all), fmt.Sprintf("HTTP/1.0 %d ", row.status)) ||
+			strings.Count(string(all), "HTTP/1.") != 1 {
+			t.Errorf("%s: %q, %v; want one answer with %d", name, all, err, row.status)
+		}
+	}
+	e.want(req{method: "GET", path: base + "/smuggled", uid: "alice"}, 404, "does not exist")
+}

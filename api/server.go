@@ -171,6 +171,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		remote: head.RemoteAddress(r, s.trusted),
 	}}
 	defer x.out.end()
+	if framingInDoubt(r) {
+		w.Header().Set("Connection", "close")
+	}
 	rep, panicked := s.answerSafely(x)
 	if err := s.audit.write(x, &rep); err != nil {
 		rep = answer.Of(s.audit.failed(x, err))
@@ -187,6 +190,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rep.Broken {
 		panic(http.ErrAbortHandler) // how net/http is told to end the connection
 	}
+}
+
+// framingInDoubt says whether a proxy in front may take another place for the end
+// of the request: one with both Transfer-Encoding and Content-Length, or
+// Transfer-Encoding in HTTP/1.0. What follows it on the connection may be a request
+// that the proxy has not seen as one, so the connection ends with the answer (RFC
+// 9112, section 6.1). net/http removes the header that is overridden before anybody
+// sees it, so this is true of all requests that may have had both.
+func framingInDoubt(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
 
 // answerSafely turns a panic into a 500, and returns its stack for the log.
