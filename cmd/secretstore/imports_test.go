@@ -27,10 +27,11 @@ var mayImport = map[string][]string{
 	"seal/sealtest": {"seal/pgp"},
 	"seal/shares":   {"seal/envelope"},
 	// The parts of seal import each other downwards only.
-	parts + "/barrier":      {"acl", "seal/envelope", "store"},
+	parts + "/handover":     {"seal/envelope"},
+	parts + "/barrier":      {"acl", parts + "/handover", "seal/envelope", "store"},
 	parts + "/bootstrapkey": {"internal/atomicfile", parts + "/barrier", "seal/pgp", "store"},
 	parts + "/holders":      {parts + "/barrier", "seal/envelope", "seal/pgp", "seal/shares"},
-	parts + "/lifecycle":    {parts + "/barrier", parts + "/bootstrapkey", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
+	parts + "/lifecycle":    {parts + "/barrier", parts + "/bootstrapkey", parts + "/handover", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
 	parts + "/records":      {"acl", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/names":        {"acl", parts + "/barrier", "store"},
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},
