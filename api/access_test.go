@@ -57,6 +57,8 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "DELETE", path: "/secrets/v1/rekey/default?nonce=00", bound: 403, root: 404, sealed: 503, uninitiated: 503},
 		{method: "DELETE", path: "/secrets/v1/rekey/default", bound: 403, root: 400, sealed: 503, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/rekey/default/verify", body: `{"nonce":"00","key":"00"}`, bound: 403, root: 404, sealed: 503, uninitiated: 503},
+		{method: "PUT", path: "/secrets/v1/rekey/default/current", body: `{"nonce":"00","key":"00"}`, bound: 403, root: 404, sealed: 503, uninitiated: 503},
+		{method: "PUT", path: "/secrets/v1/rekey/default/current", body: `{`, bound: 403, root: 400, sealed: 503, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/rekey/default/verify", body: `{`, bound: 403, root: 400, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/secrets/v1/rekey/default/recipients", bound: 403, root: 200, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/secrets/v1/rekey/default/verify", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},

@@ -41,6 +41,11 @@ var changes = map[string]change{
 	"seal":         {},
 	"rekey":        {body: holders},
 	"rekey.cancel": {prepare: startRekey, query: func(e *edge) string { return "?nonce=" + e.rekey().Nonce }},
+	"rekey.approve": {options: edgeOptions{uninitialized: true}, prepare: proposeRekey, body: func(e *edge) string {
+		made, err := e.api("root").InitInfo(e.t.Context())
+		must(e.t, err)
+		return fmt.Sprintf(`{"nonce":%q,"key":%q}`, e.rekey().Nonce, testHolder().open(e.t, made.Keys[0]))
+	}},
 	"rekey.verify": {prepare: startRekey, body: func(e *edge) string {
 		rekey := e.rekey()
 		return fmt.Sprintf(`{"nonce":%q,"key":%q}`, rekey.Nonce, testHolder().open(e.t, rekey.Keys[0]))
@@ -59,6 +64,15 @@ func holders(*edge) string {
 func startRekey(e *edge) {
 	_, err := e.api("root").StartRekey(e.t.Context(), wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{testHolder().public}})
 	must(e.t, err)
+}
+
+// proposeRekey makes a store of two holders, and starts a rekey that one of them
+// has to approve.
+func proposeRekey(e *edge) {
+	made, err := e.api("root").Init(e.t.Context(), several(2, 1))
+	must(e.t, err)
+	unsealWith(e.t, e.api("root"), openAll(e.t, made.Keys)[0])
+	startRekey(e)
 }
 
 func (e *edge) rekey() wire.Rekey {

@@ -41,7 +41,7 @@ func several(n, threshold int) wire.InitRequest {
 	return wire.InitRequest{Shares: n, Threshold: threshold, PGPKeys: slices.Repeat([]string{testHolder().public}, n)}
 }
 
-func openAll(t *testing.T, keys []string) []string {
+func openAll(t testing.TB, keys []string) []string {
 	t.Helper()
 	var all []string
 	for _, k := range keys {
@@ -62,11 +62,6 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 	e.put("group/a", "v")
 
 	ask := wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{mortalHolder().public}, Rotate: true}
-	_, err = root.StartRekey(ctx, ask)
-	wantIs(t, "rekey without current shares", err, client.ErrBadRequest)
-	ask.Current = wire.Shares([]string{old[1], old[1]})
-	_, err = root.StartRekey(ctx, ask)
-	wantIs(t, "rekey with one current share twice", err, client.ErrBadRequest)
 	ask.Current = wire.Shares(old[:2])
 	begun, err := root.StartRekey(ctx, ask)
 	must(t, err)
@@ -121,7 +116,7 @@ func TestALifeOfKeysOverTheWire(t *testing.T) {
 
 // unsealWith enters shares and demands that the last one, and no other,
 // unseals.
-func unsealWith(t *testing.T, c *client.Client, shares ...string) {
+func unsealWith(t testing.TB, c *client.Client, shares ...string) {
 	t.Helper()
 	for i, share := range shares {
 		st, err := c.Unseal(t.Context(), share)
@@ -246,7 +241,64 @@ func TestRekeyBodiesAreStrict(t *testing.T) {
 	e.want(req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, `{"active":false}`)
 	for _, body := range []string{"", "{}", `{"nonce":"x"}`, `{"key":"x"}`, `{"nonce":"x","key":1}`, `{"nonce":"x","key":"x","key":"x"}`} {
 		e.want(req{method: "PUT", path: "/secrets/v1/rekey/default/verify", uid: "root", body: body}, 400, "nonce")
+		e.want(req{method: "PUT", path: "/secrets/v1/rekey/default/current", uid: "root", body: body}, 400, "nonce")
 	}
+}
+
+// TestHoldersApproveARekeyOverTheWire: each sends one share, and the state names
+// those who are missing.
+func TestHoldersApproveARekeyOverTheWire(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root := t.Context(), e.api("root")
+	made, err := root.Init(ctx, several(3, 2))
+	must(t, err)
+	old := openAll(t, made.Keys)
+	unsealWith(t, root, old[2], old[0])
+	ask := wire.RekeyRequest{Shares: 1, Threshold: 1, PGPKeys: []string{mortalHolder().public}, Current: wire.Shares([]string{old[1], old[1]})}
+	begun, err := root.StartRekey(ctx, ask)
+	must(t, err)
+	if !begun.Active || begun.Phase != "approval" || len(begun.Keys) != 0 || begun.Approvals != 1 || begun.ApprovalsRequired != 2 || len(begun.Missing) != 2 ||
+		begun.Missing[0].Fingerprint != made.Fingerprints[0] || len(begun.Holders) != 1 || begun.Holders[0].Fingerprint != begun.Fingerprints[0] || begun.Holders[0].UserID == "" {
+		t.Fatalf("%+v", begun)
+	}
+	if shown, err := root.RekeyStatus(ctx); err != nil || !cmp.Equal(shown, begun) {
+		t.Errorf("%+v, %v, want %+v", shown, err, begun)
+	}
+	got := e.want(req{method: "GET", path: "/secrets/v1/rekey/default", uid: "root"}, 200, `"phase":"approval"`, `"keys":[]`)
+	for _, share := range old {
+		if strings.Contains(got.body, share) {
+			t.Error("the state of the rekey shows a share")
+		}
+	}
+	_, err = root.StartRekey(ctx, ask)
+	wantIs(t, "second rekey", err, client.ErrExists)
+	_, err = root.VerifyRekey(ctx, begun.Nonce, old[0])
+	wantIs(t, "verification before the approval", err, client.ErrExists)
+	_, err = root.ApproveRekey(ctx, "another", old[0])
+	wantIs(t, "another nonce", err, client.ErrNotFound)
+	for _, wrong := range []string{"xyz", shareOfAnotherStore(t)} {
+		_, err = root.ApproveRekey(ctx, begun.Nonce, wrong)
+		wantIs(t, "a wrong share", err, client.ErrBadRequest)
+	}
+	approved, err := root.ApproveRekey(ctx, begun.Nonce, old[0])
+	must(t, err)
+	if approved.Phase != "verification" || len(approved.Keys) != 1 || len(approved.Missing) != 1 || approved.Missing[0] != begun.Holders[0] {
+		t.Fatalf("%+v", approved)
+	}
+	done, err := root.VerifyRekey(ctx, begun.Nonce, mortalHolder().open(t, approved.Keys[0]))
+	must(t, err)
+	if done.Active || done.Phase != "done" || len(done.Missing) != 0 {
+		t.Errorf("%+v", done)
+	}
+}
+
+// shareOfAnotherStore returns a share that fits no other store.
+func shareOfAnotherStore(t *testing.T) string {
+	t.Helper()
+	other := newEdge(t, edgeOptions{uninitialized: true})
+	made, err := other.api("root").Init(t.Context(), several(3, 2))
+	must(t, err)
+	return testHolder().open(t, made.Keys[0])
 }
 
 func TestARekeyIsCancelledOnlyByItsNonce(t *testing.T) {

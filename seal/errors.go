@@ -31,6 +31,9 @@ var (
 	ErrNoRekey = lifecycle.ErrNoRekey
 	// ErrRekeyUnderWay: one rekey at a time.
 	ErrRekeyUnderWay = lifecycle.ErrRekeyUnderWay
+	// ErrNotApproved: the holders of the present unseal key have to approve the
+	// rekey before the new ones can verify it.
+	ErrNotApproved = lifecycle.ErrNotApproved
 	// ErrTooManyTerms: older data keys have to be removed before another is added.
 	ErrTooManyTerms = barrier.ErrTooManyTerms
 	// ErrNoBootstrapKey: AutoUnseal without a private key in the storage.

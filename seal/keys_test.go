@@ -152,10 +152,15 @@ func TestRekeyNeedsTheCurrentShares(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1)})
-	wantErr(t, "no current shares", err, ErrBadShares)
-	_, err = s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: [][]byte{[]byte(all[0]), []byte(all[0])}})
-	wantErr(t, "the same share twice", err, ErrBadShares)
+	for _, current := range [][]string{nil, {all[0]}, {all[0], all[0]}} {
+		info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: asBytes(current)})
+		if err != nil || info.Approved || len(info.Keys) != 0 {
+			t.Fatalf("%d shares: %+v, %v", len(current), info, err)
+		}
+		if err := s.CancelRekey(ctx, info.Nonce); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rekey, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 1, 1), Current: [][]byte{[]byte(all[1]), []byte(all[2])}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 // store. After an error that does not say whether the server has acted,
 // RekeyStatus and RotationStatus do.
 
-// StartRekey makes a new unseal key for new holders. The present one stays in
-// force until they have verified it. ErrExists if a rekey is under way, or if a new
+// StartRekey makes a new unseal key for new holders, or asks the present ones to
+// approve that. The present key stays in force until the new one is verified. ErrExists if a rekey is under way, or if a new
 // root key would not reach all live servers.
 func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Rekey, error) {
 	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey")}, r)
@@ -30,10 +30,18 @@ func (c *Client) Recipients(ctx context.Context) (wire.Recipients, error) {
 	return doJSON[wire.Recipients](ctx, c, call{method: http.MethodGet, path: c.ofStore("/rekey") + "/recipients"}, nil)
 }
 
+// ApproveRekey sends one share of the present key, as gpg prints it, to approve a
+// rekey. Phase is "verification" once there are enough. ErrNotFound if nonce names
+// no rekey under way.
+func (c *Client) ApproveRekey(ctx context.Context, nonce, share string) (wire.Rekey, error) {
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/current"}, wire.RekeyShare{Nonce: nonce, Key: wire.Share(share)})
+}
+
 // VerifyRekey sends one share of the new key, as gpg prints it. Active is false
-// once the new key is in force. ErrNotFound if nonce names no rekey under way.
+// once the new key is in force. ErrNotFound if nonce names no rekey under way,
+// ErrExists if it is not approved yet.
 func (c *Client) VerifyRekey(ctx context.Context, nonce, share string) (wire.Rekey, error) {
-	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyVerify{Nonce: nonce, Key: wire.Share(share)})
+	return doJSON[wire.Rekey](ctx, c, call{method: http.MethodPut, path: c.ofStore("/rekey") + "/verify"}, wire.RekeyShare{Nonce: nonce, Key: wire.Share(share)})
 }
 
 // CancelRekey cancels the rekey that nonce names; "" removes a record that does

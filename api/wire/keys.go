@@ -7,8 +7,9 @@ type RekeyRequest struct {
 	Shares    int      `json:"shares"`
 	Threshold int      `json:"threshold"`
 	PGPKeys   []string `json:"pgp_keys"` // as in InitRequest, of the new holders
-	// Current are shares of the present unseal key, as gpg prints them: as many
-	// as its threshold if it has several holders, and none otherwise.
+	// Current are shares of the present unseal key, as gpg prints them, if it has
+	// several holders. With fewer than its threshold, the others have to approve
+	// the rekey: see RekeyShare.
 	Current []Share `json:"current,omitempty"`
 	// Rotate also makes a new root key and rotates all records.
 	Rotate bool `json:"rotate,omitzero"`
@@ -18,20 +19,31 @@ type RekeyRequest struct {
 }
 
 // Rekey is the state of a rekey: the answer to GET and PUT /rekey, and to PUT
-// /rekey/{store}/verify. If none is under way, GET answers with Active alone.
-// After the verify that put the new key in force, Active is false and the rest
-// describes the finished rekey.
+// /rekey/{store}/current and /verify. If none is under way, GET answers with
+// Active alone. After the verify that put the new key in force, Active is false
+// and the rest describes the finished rekey.
 type Rekey struct {
 	Nonce        string   `json:"nonce"` // names this rekey
 	Shares       int      `json:"shares"`
 	Threshold    int      `json:"threshold"`
-	Keys         []string `json:"keys"`             // as in InitInfo, for the new holders
+	Keys         []string `json:"keys"`             // as in InitInfo, for the new holders; empty before the approval
 	Fingerprints []string `json:"pgp_fingerprints"` // as in InitInfo
 	Rotate       bool     `json:"rotate"`
 	// Started is in UTC, to the second.
 	Started  time.Time `json:"started"`
 	Progress int       `json:"progress"` // shares verified so far
 	Active   bool      `json:"active"`
+	// Phase is "approval" while present holders have to approve the rekey,
+	// "verification" while new ones have to verify their shares, and then "done".
+	Phase string `json:"phase"`
+	// Approvals is how many approvals this server has, and ApprovalsRequired how
+	// many it takes; both are 0 after the approval.
+	Approvals         int `json:"approvals"`
+	ApprovalsRequired int `json:"approvals_required"`
+	// Holders are the new holders, and Missing those, present or new, who have not
+	// done here what the phase asks of them.
+	Holders []HolderName `json:"holders"`
+	Missing []HolderName `json:"missing"`
 	// Recipients are the servers that the new root key reaches, and LeftOut those
 	// that seal: in the answer that starts a rekey with a rotation, and in the one
 	// that puts it in force.
@@ -62,10 +74,11 @@ type NoRekey struct {
 	Active bool `json:"active"` // always false
 }
 
-// RekeyVerify is the body of PUT /rekey/{store}/verify.
-type RekeyVerify struct {
+// RekeyShare is the body of PUT /rekey/{store}/current, with a share of the
+// present unseal key, and of PUT /rekey/{store}/verify, with one of the new.
+type RekeyShare struct {
 	Nonce string `json:"nonce"`
-	Key   Share  `json:"key"` // one share of the new unseal key, as gpg prints it
+	Key   Share  `json:"key"` // as gpg prints it
 }
 
 // RekeyCancel is the body of DELETE /rekey, unless the nonce is in the query.

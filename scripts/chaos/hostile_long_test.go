@@ -158,7 +158,7 @@ func (s *siege) attacks() []attack {
 		replaced(name+" is gone", store+name, nil)
 	}
 	replaced("seal says unsealed, without a proof", store+"seal", []byte(`{"sealed":false,"seal":"00","mac":""}`))
-	for _, name := range []string{"rekey", "handover", "rotation"} {
+	for _, name := range []string{"proposal", "rekey", "handover", "rotation"} {
 		replaced(name+" is large", store+name, junk)
 	}
 	replaced("the bootstrap key is junk", root+"/keys/bootstrap_user.key", junk[:5000])

@@ -15,13 +15,15 @@ import (
 
 // The texts of the 400 for a malformed document.
 const (
-	BadRekey  = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false,"leave_out":false}, the last three where needed`
-	BadVerify = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
-	BadCancel = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
+	BadRekey   = `the body must be a JSON object {"shares":1,"threshold":1,"pgp_keys":["..."],"current":["..."],"rotate":false,"leave_out":false}, the last three where needed`
+	BadApprove = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the present key`
+	BadVerify  = `the body must be a JSON object {"nonce":"...","key":"..."}: the nonce of the rekey, and one share of the new key`
+	BadCancel  = `name the rekey with its nonce: the body {"nonce":"..."} or the query parameter nonce, once`
 )
 
 const (
 	textBadCurrent  = "wrong current share: decrypt the entries of keys of GET /secrets/v1/init/default and send what gpg prints in current; no rekey was started"
+	textBadApproval = "wrong current share: decrypt your own entry of the keys of GET /secrets/v1/init/default and send what gpg prints"
 	textBadNewShare = "wrong unseal key: send a share of the new key, decrypted from your own entry of the keys of GET /secrets/v1/rekey/default; the key in force stays"
 	textForgedRekey = "the record of the rekey was not written by this store, or is damaged: remove it with DELETE /secrets/v1/rekey/default?nonce= and start again"
 )
@@ -45,8 +47,27 @@ func rekeyOf(info seal.RekeyInfo) wire.Rekey {
 	return wire.Rekey{
 		Nonce: info.Nonce, Shares: info.Shares, Threshold: info.Threshold, Keys: notNil(info.Keys), Fingerprints: notNil(info.Fingerprints),
 		Rotate: info.Rotate, Started: info.Started.UTC().Truncate(time.Second), Progress: info.Progress, Active: info.Active,
+		Phase: phaseOf(info), Approvals: info.Approvals, ApprovalsRequired: info.Required, Holders: namesOf(info.Holders), Missing: namesOf(info.Missing),
 		Recipients: recipientsOf(info.Peers).Recipients, LeftOut: recipientsOf(info.Peers).LeftOut,
 	}
+}
+
+func phaseOf(info seal.RekeyInfo) string {
+	switch {
+	case !info.Active:
+		return "done"
+	case info.Approved:
+		return "verification"
+	}
+	return "approval"
+}
+
+func namesOf(all []seal.Holder) []wire.HolderName {
+	names := make([]wire.HolderName, 0, len(all))
+	for _, h := range all {
+		names = append(names, wire.HolderName{Fingerprint: h.Fingerprint, UserID: h.UserID})
+	}
+	return names
 }
 
 // ShowRecipients answers with the live servers, by whether a new root key would
@@ -90,8 +111,18 @@ func texts(all []wire.Share) (out [][]byte) {
 	return out
 }
 
+// ApproveRekey takes one share of the present unseal key.
+func (h *Keys) ApproveRekey(ctx context.Context, _ Caller, req wire.RekeyShare) (wire.Rekey, error) {
+	defer clear(req.Key)
+	if req.Nonce == "" || len(req.Key) == 0 {
+		return wire.Rekey{}, problem.BadRequest(BadApprove)
+	}
+	info, err := h.Store.ApproveRekey(ctx, req.Nonce, req.Key)
+	return rekeyOf(info), forgedRekey(wrongShare(err, textBadApproval))
+}
+
 // VerifyRekey takes one share of the new unseal key.
-func (h *Keys) VerifyRekey(ctx context.Context, _ Caller, req wire.RekeyVerify) (wire.Rekey, error) {
+func (h *Keys) VerifyRekey(ctx context.Context, _ Caller, req wire.RekeyShare) (wire.Rekey, error) {
 	defer clear(req.Key)
 	if req.Nonce == "" || len(req.Key) == 0 {
 		return wire.Rekey{}, problem.BadRequest(BadVerify)

@@ -127,8 +127,7 @@ const (
 		"the store stays sealed"
 	textNoBootstrapKey = "no bootstrap key is held for this store: decrypt the unseal key with your own GPG key " +
 		"and use PUT /secrets/v1/unseal/default"
-	textBadShares = "unsupported shares or threshold: give 1 to 32 shares, a threshold from 1 to as many, and one pgp_keys entry for each share; " +
-		"where several people hold the present unseal key, a rekey also needs as many different shares of it in current as its threshold"
+	textBadShares = "unsupported shares or threshold: give 1 to 32 shares, a threshold from 1 to as many, and one pgp_keys entry for each share"
 )
 
 // Of returns the answer for an error. An error that it does not know is the
@@ -220,7 +219,9 @@ var answers = []struct {
 	{seal.ErrNoBootstrapKey, *BadRequest(textNoBootstrapKey)},
 	{seal.ErrBadShares, *BadRequest(textBadShares)},
 	{seal.ErrRekeyUnderWay, conflict("a rekey is already under way: look at GET /secrets/v1/rekey/default; " +
-		"have its holders verify their shares, or cancel it with DELETE and its nonce")},
+		"have the holders that it names approve or verify it, or cancel it with DELETE and its nonce")},
+	{seal.ErrNotApproved, conflict("the present holders have not approved this rekey yet: GET /secrets/v1/rekey/default names them; " +
+		"each sends a share with PUT /secrets/v1/rekey/default/current")},
 	{seal.ErrNoRekey, *NotFound("no such rekey is under way: GET /secrets/v1/rekey/default shows the one there is, with its nonce")},
 	{seal.ErrConfigNotGenuine, conflict("the record of who holds the unseal key (stores/default/config) is not genuine, so no key is changed: " +
 		"`secretstore status` says why and what to do; secrets can still be read and written, and the store unsealed")},

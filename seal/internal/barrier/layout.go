@@ -18,7 +18,8 @@ import (
 //	stores/default/root               envelope: the root key under the unseal key
 //	stores/default/keyring            envelope: the keyring under the root key
 //	stores/default/seal               the seal intent
-//	stores/default/rekey              a rekey that its holders have not verified yet
+//	stores/default/proposal           a rekey that the present holders have not approved yet
+//	stores/default/rekey              a rekey that its new holders have not verified yet
 //	stores/default/handover           envelope: the next root key for the other unsealed servers, for a minute
 //	stores/default/rotation           the progress of the re-encryption
 //	stores/default/secrets/XX/F       a folder: its encrypted path
@@ -40,6 +41,7 @@ const (
 	KeyKeyring     store.Key = "stores/default/keyring"
 	KeyIntent      store.Key = "stores/default/seal"
 	KeyIdentity    store.Key = "stores/default/id"
+	KeyProposal    store.Key = "stores/default/proposal"
 	KeyRekey       store.Key = "stores/default/rekey"
 	KeyHandover    store.Key = "stores/default/handover"
 	KeyRotation    store.Key = "stores/default/rotation"

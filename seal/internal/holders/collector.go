@@ -109,6 +109,22 @@ func (c *ShareCollector) Entered(purpose string) []int {
 	return all
 }
 
+// ForgetOthers forgets shares that were entered for another purpose.
+func (c *ShareCollector) ForgetOthers(purpose string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.purpose != purpose {
+		c.resetLocked()
+	}
+}
+
+// Empty reports whether there are no shares.
+func (c *ShareCollector) Empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.shares) == 0
+}
+
 // Reset forgets all shares.
 func (c *ShareCollector) Reset() {
 	c.mu.Lock()

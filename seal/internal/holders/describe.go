@@ -25,18 +25,22 @@ func (c *Config) Describe() []Holder {
 	if c == nil {
 		return nil
 	}
-	out := make([]Holder, 0, len(c.PublicKeys))
-	for i, text := range c.PublicKeys {
+	return c.Holding.Describe()
+}
+
+// Describe describes the holders.
+func (h *Holding) Describe() []Holder {
+	out := make([]Holder, 0, len(h.PublicKeys))
+	for i, text := range h.PublicKeys {
 		d, err := pgp.Describe(text, time.Now())
 		if err != nil {
-			out = append(out, Holder{Fingerprint: c.Fingerprints[i], Problem: "the public key in the storage cannot be read"})
+			out = append(out, Holder{Fingerprint: h.Fingerprints[i], Problem: "the public key in the storage cannot be read"})
 			continue
 		}
-		h := Holder(d)
-		if d.Fingerprint != c.Fingerprints[i] {
-			h.Fingerprint, h.Problem = c.Fingerprints[i], "the public key in the storage is another one"
+		if d.Fingerprint != h.Fingerprints[i] {
+			d.Fingerprint, d.Problem = h.Fingerprints[i], "the public key in the storage is another one"
 		}
-		out = append(out, h)
+		out = append(out, Holder(d))
 	}
 	return out
 }

@@ -32,10 +32,11 @@ type Rekey struct {
 
 const rekeyFormat = 1
 
-// NewRekey returns the record of a rekey that begins now, and replaces the
-// holders of cfg by those of h.
-func NewRekey(nonce string, rotate bool, h Holding, cfg *Config) *Rekey {
-	return &Rekey{Format: rekeyFormat, Nonce: nonce, Started: time.Now().UTC(), Rotate: rotate, Holding: h, Replaces: cfg.Generation}
+// NewRekey returns the record of an approved rekey that begins now, and makes
+// the holders those of h.
+func NewRekey(approved *Proposal, h Holding) *Rekey {
+	return &Rekey{Format: rekeyFormat, Nonce: approved.Nonce, Started: time.Now().UTC(), Rotate: approved.Rotate, LeaveOut: approved.LeaveOut,
+		Holding: h, Replaces: approved.Replaces}
 }
 
 // AppliesTo reports whether the rekey may replace the holders of cfg, which is

@@ -22,6 +22,7 @@ func (m *machine) applySnapshot(s *snapshot) {
 		if err := m.updateKeys(s); err != nil {
 			m.missedHandover.Store(errors.Is(err, errNotHandedOver))
 			m.barrier.Drop()
+			m.forgetRekeyShares()
 			m.forgetKeysSoon()
 			m.log.Warn("sealed", zap.String("reason", err.Error()))
 		}

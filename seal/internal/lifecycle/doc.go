@@ -111,6 +111,7 @@ var (
 	ErrWrongKey       = holders.ErrWrongKey
 	ErrNoRekey        = errors.New("no such rekey is under way")
 	ErrRekeyUnderWay  = errors.New("a rekey is already under way")
+	ErrNotApproved    = errors.New("the present holders have not approved the rekey yet")
 	ErrNoBootstrapKey = bootstrapkey.ErrNone
 	ErrBadShares      = holders.ErrBadShares
 	// ErrConfigNotGenuine: see Status.ConfigWarning.

@@ -62,6 +62,7 @@ func (m *machine) follow(ctx context.Context) {
 			m.scrub()
 		}
 		m.unsealing.Expire()
+		m.approving.Expire()
 		m.verifying.Expire()
 		if m.sealPending.Load() {
 			m.unsealer.retrySealRecord(ctx)
@@ -112,6 +113,7 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 	}
 	m.endHandover(ctx)
 	m.addMAC(ctx)
+	m.forgetEndedRekey(ctx)
 	switch s := m.snapshot.Load(); {
 	case !m.bootstrap || m.sealPending.Load():
 		return nil

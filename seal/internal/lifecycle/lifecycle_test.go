@@ -297,3 +297,138 @@ func TestSealOfADamagedStoreIsRemembered(t *testing.T) {
 		t.Errorf("recorded: %s, %v", recorded.Data, err)
 	}
 }
+
+// TestApprovalsAreForgotten: shares of the present key do not stay in memory
+// longer than the rekey needs them.
+func TestApprovalsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(30 * 365 * 24 * time.Hour) // the clock starts in 2000, when the keys were not made yet
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		b := memory.New()
+		l, other := open(t, b, false), open(t, b, false)
+		info, err := l.Init(ctx, holdersParams(t, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unseal := func(l *Lifecycle) {
+			t.Helper()
+			if err := Refresh(ctx, l); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range info.Keys {
+				if _, err := l.Unseal(ctx, []byte(shareOf(t, key))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if st := l.Status(); st.Sealed() {
+				t.Fatalf("%+v", st)
+			}
+		}
+		unseal(l)
+		unseal(other)
+		go Follow(ctx, l)()
+		nonce := ""
+		propose := func() {
+			t.Helper()
+			proposed, err := l.StartRekey(ctx, RekeyParams{InitParams: holdersParams(t, 1)})
+			if err != nil || proposed.Approved {
+				t.Fatalf("%+v, %v", proposed, err)
+			}
+			nonce = proposed.Nonce
+		}
+		approve := func(i int) {
+			t.Helper()
+			if info, err := l.ApproveRekey(ctx, nonce, []byte(shareOf(t, info.Keys[i]))); err != nil || info.Approved {
+				t.Fatalf("%+v, %v", info, err)
+			}
+		}
+		// A little more than d, for Follow to do its work.
+		after := func(d time.Duration, what string, want bool) {
+			t.Helper()
+			time.Sleep(d + 2*followEvery)
+			synctest.Wait()
+			if kept := !l.approving.Empty(); kept != want {
+				t.Errorf("%s: shares are in memory: %v", what, kept)
+			}
+		}
+		propose()
+		approve(0)
+		after(10*time.Minute, "after 10 minutes", true)
+		approve(1)
+		after(10*time.Minute, "10 minutes after another share", true)
+		approve(1)
+		after(5*time.Minute, "15 minutes after the newest share", false)
+		approve(0)
+		after(14*time.Minute, "14 minutes", true)
+		approve(1)
+		after(14*time.Minute, "28 minutes", true)
+		approve(2)
+		after(14*time.Minute, "42 minutes", true)
+		time.Sleep(15 * time.Minute)
+		approve(0)
+		approve(1)
+		after(0, "after a pause", true)
+
+		if err := l.CancelRekey(ctx, nonce); err != nil {
+			t.Fatal(err)
+		}
+		if !l.approving.Empty() {
+			t.Error("shares stay after a cancel")
+		}
+		propose()
+		approve(0)
+		if err := other.CancelRekey(ctx, nonce); err != nil {
+			t.Fatal(err)
+		}
+		after(0, "after a cancel on another server", false)
+		propose()
+		approve(0)
+		if _, err := l.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if !l.approving.Empty() {
+			t.Error("shares stay after a seal")
+		}
+		unseal(l)
+		approve(0)
+		if err := Refresh(ctx, other); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		after(0, "after a seal on another server", false)
+	})
+}
+
+// TestApprovalsWaitAnHourAtMost: shares are entered every 10 minutes.
+func TestApprovalsWaitAnHourAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(30 * 365 * 24 * time.Hour) // see TestApprovalsAreForgotten
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		l := open(t, memory.New(), false)
+		info, err := l.Init(ctx, holdersParams(t, 8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range info.Keys {
+			if _, err := l.Unseal(ctx, []byte(shareOf(t, key))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		go Follow(ctx, l)()
+		proposed, err := l.StartRekey(ctx, RekeyParams{InitParams: holdersParams(t, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []int{1, 2, 3, 4, 5, 6, 1} {
+			info, err := l.ApproveRekey(ctx, proposed.Nonce, []byte(shareOf(t, info.Keys[i])))
+			if err != nil || info.Approvals != want {
+				t.Errorf("after %d minutes: %+v, %v", 10*i, info, err)
+			}
+			time.Sleep(10*time.Minute + time.Second)
+		}
+	})
+}

@@ -112,6 +112,7 @@ type machine struct {
 	newStore *newStore // what this server has initialized; nil if nothing
 
 	unsealing holders.ShareCollector // shares of the unseal key
+	approving holders.ShareCollector // shares of the unseal key, for a rekey
 	verifying holders.ShareCollector // shares of the next one, in a rekey
 
 	wake      chan struct{} // asks follow for a refresh; capacity 1

@@ -16,10 +16,11 @@ import (
 	"secretstore/store"
 )
 
-// A rekey replaces the unseal key in two phases, so that at every moment either
-// the old or the new holders can unseal. The first phase stores the new key
-// only as shares wrapped for the new holders; it opens nothing yet. In the
-// second the holders prove that they can decrypt. When enough have, the key
+// A rekey replaces the unseal key, in steps between which the old or the new
+// holders can unseal. If the present key has several holders, enough of them
+// approve the new ones first; see approve.go. Then the new key is made, and
+// stored only as shares wrapped for the new holders; it opens nothing yet. At
+// last the new holders prove that they can decrypt. When enough have, the key
 // that their shares make wraps the root key, in the one transaction that also
 // names the new holders.
 
@@ -29,8 +30,9 @@ type Rekeys struct{ *machine }
 // RekeyParams is what an operator asks of a rekey.
 type RekeyParams struct {
 	InitParams
-	// Current are shares of the present unseal key, as many as its threshold, if
-	// it has several holders: one superuser cannot lock them out alone.
+	// Current are shares of the present unseal key, if it has several holders. As
+	// many as its threshold approve the rekey at once; fewer count as the first
+	// approvals.
 	Current [][]byte
 	// Rotate also makes a new root key, and rotates all records to a new data
 	// key: for a key that was stolen, or a holder who left.
@@ -42,62 +44,97 @@ type RekeyParams struct {
 
 // RekeyInfo is the state of a rekey.
 type RekeyInfo struct {
-	Active       bool
-	Nonce        string // names this rekey
-	Shares       int
-	Threshold    int
-	Progress     int // shares that were verified
-	Rotate       bool
-	Started      time.Time
-	Keys         []string // as in InitInfo, for the new holders
+	Active    bool
+	Nonce     string // names this rekey
+	Shares    int
+	Threshold int
+	Rotate    bool
+	Started   time.Time
+	// Fingerprints and Holders are the new holders.
 	Fingerprints []string
+	Holders      []holders.Holder
+	// Approved: the present holders have approved it. Until then there are no
+	// Keys, and Approvals counts those that this server has, of Required.
+	Approved            bool
+	Approvals, Required int
+	Keys                []string // as in InitInfo, for the new holders
+	Progress            int      // shares that were verified
+	// Missing are the holders who have not approved, or not verified, here.
+	Missing []holders.Holder
 	// Peers are the live servers by whether the new root key reaches them, when a
 	// rotation begins and when it is put in force.
 	Peers Peers
 }
 
-func rekeyInfo(r *holders.Rekey, progress int) RekeyInfo {
-	return RekeyInfo{Active: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: progress,
-		Rotate: r.Rotate, Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints}
+func (m *machine) rekeyInfo(r *holders.Rekey) RekeyInfo {
+	verified, all := m.verifying.Entered(r.KeyCheck), r.Describe()
+	return RekeyInfo{Active: true, Approved: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: len(verified), Rotate: r.Rotate,
+		Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints, Holders: all, Missing: without(all, verified)}
+}
+
+// without returns the holders whose indexes are not in done.
+func without(all []holders.Holder, done []int) (left []holders.Holder) {
+	for i, h := range all {
+		if !slices.Contains(done, i) {
+			left = append(left, h)
+		}
+	}
+	return left
 }
 
 // RekeyStatus returns the rekey that is under way, if any. ErrSealed,
 // ErrCorrupt.
 func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
 	r, _, err := m.readRekey(ctx)
-	if errors.Is(err, ErrNoRekey) {
-		return RekeyInfo{}, nil
+	if err == nil {
+		return m.rekeyInfo(r), nil
 	}
-	if err != nil {
+	if !errors.Is(err, ErrNoRekey) {
 		return RekeyInfo{}, err
 	}
-	return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), nil
+	cfg := m.snapshot.Load().config
+	p, _, err := m.readProposal(ctx, cfg)
+	switch {
+	case errors.Is(err, ErrNoRekey):
+		return RekeyInfo{}, nil
+	case err != nil:
+		return RekeyInfo{}, err
+	}
+	return m.proposalInfo(p, cfg), nil
 }
 
-// readRekey returns the record and its version. ErrNoRekey.
-func (m *Rekeys) readRekey(ctx context.Context) (r *holders.Rekey, version store.Version, err error) {
+// readRekey returns the record and its version. ErrNoRekey; ErrCorrupt, with the
+// version.
+func (m *machine) readRekey(ctx context.Context) (*holders.Rekey, store.Version, error) {
+	return readRecord(ctx, m, barrier.KeyRekey, holders.ParseRekey)
+}
+
+// readRecord reads a record that has a MAC under the root key. ErrNoRekey;
+// ErrCorrupt, with the version.
+func readRecord[T any](ctx context.Context, m *machine, key store.Key, parse func(*envelope.Key, string, []byte) (*T, error)) (r *T, version store.Version, err error) {
 	if err := m.barrier.Ready(); err != nil {
 		return nil, 0, err
 	}
-	node, err := m.backend.Get(ctx, barrier.KeyRekey, store.Latest)
+	node, err := m.backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, 0, ErrNoRekey
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", barrier.KeyRekey, err)
+		return nil, 0, fmt.Errorf("read %s: %w", key, err)
 	}
 	err = m.barrier.Use(func(k *barrier.Keys) error {
-		if r, err = holders.ParseRekey(k.Root, k.UUID, node.Data); err != nil {
-			err = barrier.Corrupt(barrier.KeyRekey, err)
+		if r, err = parse(k.Root, k.UUID, node.Data); err != nil {
+			err = barrier.Corrupt(key, err)
 		}
 		return err
 	})
 	return r, node.Version, err
 }
 
-// StartRekey makes a new unseal key and stores its wrapped shares. The present
-// key stays in force. ErrRekeyUnderWay, ErrBadShares, ErrWrongKey, ErrBadKey,
-// ErrSealed, ErrConfigNotGenuine, *OldServersError, *LeftOutError, *pgp.KeyError.
+// StartRekey makes a new unseal key and stores its wrapped shares, or proposes
+// that if present holders have to approve it first. The present key stays in
+// force. ErrRekeyUnderWay, ErrBadShares, ErrWrongKey, ErrBadKey, ErrSealed,
+// ErrConfigNotGenuine, *OldServersError, *LeftOutError, *pgp.KeyError.
 func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, error) {
 	keys, err := p.parse()
 	if err != nil {
@@ -118,82 +155,127 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	cfg := s.config
-	if err := m.checkCurrentShares(s, p.Current); err != nil {
+	if err := m.noRekey(ctx); err != nil {
 		return RekeyInfo{}, err
 	}
-	unsealKey, held, err := holders.New(keys, p.Threshold, cfg.UUID)
+	approved, err := m.approvedAtOnce(s, p.Current)
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	proposal, err := holders.NewProposal(newNonce(), keys, p.Threshold, s.config)
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	proposal.Rotate, proposal.LeaveOut = p.Rotate, p.LeaveOut
+	var begun RekeyInfo
+	if approved {
+		begun, err = m.makeKey(ctx, s, proposal)
+	} else {
+		begun, err = m.propose(ctx, s, proposal, p.Current)
+	}
+	begun.Peers = peers
+	return begun, err
+}
+
+// noRekey returns ErrRekeyUnderWay if there is a rekey already, or something in
+// its place.
+func (m *Rekeys) noRekey(ctx context.Context) error {
+	for _, key := range []store.Key{barrier.KeyRekey, barrier.KeyProposal} {
+		_, err := m.backend.Get(ctx, key, store.Latest)
+		switch {
+		case err == nil:
+			return ErrRekeyUnderWay
+		case !errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// makeKey makes the new unseal key that the holders of s, which is from
+// decidingSnapshot, have approved, and stores its wrapped shares in one
+// transaction with ops.
+func (m *Rekeys) makeKey(ctx context.Context, s *snapshot, approved *holders.Proposal, ops ...store.Op) (RekeyInfo, error) {
+	keys, err := approved.Keys()
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	unsealKey, held, err := holders.New(keys, approved.Threshold, s.config.UUID)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
 	unsealKey.Clear() // from here on only the new holders together have it
-	r := holders.NewRekey(newNonce(), p.Rotate, held, cfg)
-	r.LeaveOut = p.LeaveOut
-	err = m.barrier.Commit(ctx, func(k *barrier.Keys) (ops []store.Op, err error) {
+	r := holders.NewRekey(approved, held)
+	err = m.commitFor(ctx, s, func(k *barrier.Keys) ([]store.Op, error) {
 		data, err := r.Encode(k.Root, k.UUID)
-		return []store.Op{store.Create(barrier.KeyRekey, data), store.Check(barrier.KeyConfig, s.configVersion)}, err
+		return append(ops[:len(ops):len(ops)], store.Create(barrier.KeyRekey, data)), err
 	})
-	switch {
-	case errors.Is(err, store.ErrExists):
-		return RekeyInfo{}, ErrRekeyUnderWay
-	case errors.Is(err, store.ErrConflict):
-		return RekeyInfo{}, fmt.Errorf("%w: the holders were changed at the same time", ErrNoRekey)
-	case err != nil:
+	if err != nil {
 		return RekeyInfo{}, err
 	}
 	m.verifying.Reset()
 	m.log.Info("a rekey has begun", zap.Strings("pgp_fingerprints", r.Fingerprints), zap.Bool("rotate", r.Rotate))
-	begun := rekeyInfo(r, 0)
-	begun.Peers = peers
-	return begun, nil
+	return m.rekeyInfo(r), nil
 }
 
-// checkCurrentShares checks that shares of the present holders, if there are
-// several, make the unseal key in force.
-func (m *Rekeys) checkCurrentShares(s *snapshot, current [][]byte) error {
-	cfg := s.config
-	if cfg.Shares == 1 {
-		return nil
+// commitFor commits operations that hold only while the holders are those of s.
+// ErrRekeyUnderWay, ErrNoRekey.
+func (m *Rekeys) commitFor(ctx context.Context, s *snapshot, build func(*barrier.Keys) ([]store.Op, error)) error {
+	err := m.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+		ops, err := build(k)
+		return append(ops, store.Check(barrier.KeyConfig, s.configVersion)), err
+	})
+	switch {
+	case errors.Is(err, store.ErrExists):
+		return ErrRekeyUnderWay
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: it, or the holders, were changed at the same time", ErrNoRekey)
 	}
-	if len(current) < cfg.Threshold {
-		return fmt.Errorf("%w: give %d current shares, as the present holders' gpg prints them", ErrBadShares, cfg.Threshold)
-	}
-	var all holders.ShareCollector
-	defer all.Reset()
-	for _, text := range current {
-		key, err := all.Add(&cfg.Holding, cfg.UUID, text)
-		if err != nil {
-			return err
-		}
-		if key != nil {
-			defer key.Clear()
-			return m.provesCurrentKey(s, key)
-		}
-	}
-	return fmt.Errorf("%w: %d different current shares are needed", ErrBadShares, cfg.Threshold)
+	return err
 }
 
 // CancelRekey forgets the rekey with this nonce. A record that does not
 // authenticate has none; an empty nonce removes it. ErrNoRekey, ErrSealed.
 func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
+	for _, key := range []store.Key{barrier.KeyRekey, barrier.KeyProposal} {
+		found, version, err := m.nonceOf(ctx, key)
+		switch {
+		case errors.Is(err, ErrNoRekey), err == nil && found != nonce:
+			continue
+		case err != nil && !(errors.Is(err, barrier.ErrCorrupt) && nonce == ""):
+			return err
+		}
+		return m.removeRekey(ctx, key, version)
+	}
+	return ErrNoRekey
+}
+
+// nonceOf returns the nonce of a rekey or a proposal, and the version of the
+// record. ErrNoRekey; ErrCorrupt, with the version.
+func (m *Rekeys) nonceOf(ctx context.Context, key store.Key) (nonce string, version store.Version, err error) {
+	if key == barrier.KeyProposal {
+		p, version, err := m.readProposal(ctx, m.snapshot.Load().config)
+		if err != nil {
+			return "", version, err
+		}
+		return p.Nonce, version, nil
+	}
 	r, version, err := m.readRekey(ctx)
-	if err != nil && !errors.Is(err, barrier.ErrCorrupt) {
-		return err
+	if err != nil {
+		return "", version, err
 	}
-	if r != nil && r.Nonce != nonce {
-		return ErrNoRekey
-	}
-	if r == nil && nonce != "" {
-		return err
-	}
-	err = m.barrier.Commit(ctx, func(*barrier.Keys) ([]store.Op, error) {
-		return []store.Op{store.Delete(barrier.KeyRekey, version)}, nil
+	return r.Nonce, version, nil
+}
+
+func (m *Rekeys) removeRekey(ctx context.Context, key store.Key, version store.Version) error {
+	err := m.barrier.Commit(ctx, func(*barrier.Keys) ([]store.Op, error) {
+		return []store.Op{store.Delete(key, version)}, nil
 	})
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
 		return ErrNoRekey
 	}
 	if err == nil {
-		m.verifying.Reset()
+		m.forgetRekeyShares()
 		m.log.Info("the rekey was canceled")
 	}
 	return err
@@ -201,8 +283,8 @@ func (m *Rekeys) CancelRekey(ctx context.Context, nonce string) error {
 
 // VerifyRekey takes one share of the new key from a holder who could decrypt
 // it. With enough of them the new key is in force, and Active is false.
-// ErrNoRekey, ErrWrongKey, ErrBadKey, ErrSealed, ErrConfigNotGenuine,
-// *OldServersError, *LeftOutError.
+// ErrNoRekey, ErrNotApproved, ErrWrongKey, ErrBadKey, ErrSealed,
+// ErrConfigNotGenuine, *OldServersError, *LeftOutError.
 func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
 	if err := m.takeTurn(ctx); err != nil {
 		return RekeyInfo{}, err
@@ -217,6 +299,11 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	}
 	r, version, err := m.readRekey(ctx)
 	switch {
+	case errors.Is(err, ErrNoRekey):
+		if p, _, err := m.readProposal(ctx, s.config); err == nil && p.Nonce == nonce {
+			return RekeyInfo{}, ErrNotApproved
+		}
+		return RekeyInfo{}, err
 	case err != nil:
 		return RekeyInfo{}, err
 	case r.Nonce != nonce:
@@ -227,21 +314,24 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 	// Before the share is taken: it must not be lost with the refusal.
 	peers, recipients, err := m.checkPeers(ctx, r.Rotate, r.LeaveOut)
 	if err != nil {
-		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
+		return RekeyInfo{}, err
 	}
 	key, err := m.verifying.Add(&r.Holding, s.config.UUID, share)
-	if err != nil || key == nil {
-		return rekeyInfo(r, m.verifying.Progress(r.KeyCheck)), err
+	if err != nil {
+		return RekeyInfo{}, err
+	}
+	if key == nil {
+		return m.rekeyInfo(r), nil
 	}
 	defer key.Clear()
 	if err := m.putInForce(ctx, s, r, version, key, recipients); err != nil {
-		return rekeyInfo(r, 0), err
+		return RekeyInfo{}, err
 	}
 	if r.Rotate {
 		m.log.Info("the root key was replaced", zap.Strings("recipients", names(peers.Recipients)), zap.Strings("left_out", names(peers.LeftOut)))
 	}
-	done := rekeyInfo(r, r.Threshold)
-	done.Active, done.Peers = false, peers
+	done := m.rekeyInfo(r)
+	done.Active, done.Progress, done.Missing, done.Peers = false, r.Threshold, nil, peers
 	return done, nil
 }
 
@@ -252,6 +342,9 @@ var errOldRekey = errors.New("it replaces other holders than the present ones")
 // and ends the rekey, all in one transaction. s is from decidingSnapshot.
 func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, version store.Version, key *envelope.Key, to []handover.Recipient) error {
 	ops := []store.Op{store.Delete(barrier.KeyRekey, version)}
+	if node, err := m.backend.Get(ctx, barrier.KeyProposal, store.Latest); err == nil {
+		ops = append(ops, store.Delete(barrier.KeyProposal, node.Version)) // of the holders who leave
+	}
 	held, err := m.bootstrapKeyStore.Fingerprint(ctx)
 	if err != nil {
 		return err

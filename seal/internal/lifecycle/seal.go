@@ -27,7 +27,7 @@ func (u *Unsealer) dropAndRecord(ctx context.Context) (Status, error) {
 		u.log.Warn("sealed", zap.String("reason", "by hand"))
 	}
 	u.unsealing.Reset()
-	u.verifying.Reset()
+	u.forgetRekeyShares()
 	if err := u.takeTurn(ctx); err != nil {
 		return u.Status(), fmt.Errorf("%w: %w", ErrSealNotRecorded, err)
 	}

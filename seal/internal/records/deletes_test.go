@@ -19,16 +19,17 @@ import (
 // other than a folder's.
 func TestOnlyOneFunctionDeletesSecrets(t *testing.T) {
 	want := map[string]string{
-		"records.deleteOps":     "a secret, and changes the delete generation",
-		"records.undelete":      "a tombstone",
-		"records.purgeOps":      "a tombstone",
-		"records.expireRecord":  "a tombstone",
-		"barrier.RemoveTree":    "blobs and task tokens",
-		"barrier.RemoveRecord":  "a folder without secrets, a blob, a minute of task tokens",
-		"bootstrapkey.Retire":   "the bootstrap key",
-		"lifecycle.endHandover": "the handover record",
-		"lifecycle.CancelRekey": "the rekey record",
-		"lifecycle.putInForce":  "the rekey record",
+		"records.deleteOps":      "a secret, and changes the delete generation",
+		"records.undelete":       "a tombstone",
+		"records.purgeOps":       "a tombstone",
+		"records.expireRecord":   "a tombstone",
+		"barrier.RemoveTree":     "blobs and task tokens",
+		"barrier.RemoveRecord":   "a folder without secrets, a blob, a minute of task tokens",
+		"bootstrapkey.Retire":    "the bootstrap key",
+		"lifecycle.endHandover":  "the handover record",
+		"lifecycle.removeRekey":  "the rekey record, or the proposal of a rekey",
+		"lifecycle.ApproveRekey": "the proposal of a rekey",
+		"lifecycle.putInForce":   "the rekey record",
 	}
 	got := map[string]string{}
 	callers := map[string]string{} // of the two that delete whatever they are given
