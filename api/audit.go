@@ -97,6 +97,9 @@ func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
 		Outcome: outcomeOf(rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
 	}
+	if e.UID == "" && e.Status == http.StatusTooManyRequests {
+		e.Outcome = audit.Denied
+	}
 	if e.Reason == "" && rep.Problem != nil {
 		e.Reason = rep.Problem.Text // refused before there was a decision; a constant
 	}

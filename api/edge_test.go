@@ -75,6 +75,7 @@ type edgeOptions struct {
 	maxSize       int64
 	trusted       []netip.Prefix
 	warnings      func() []string
+	requestRate   int
 	auth          api.Authenticator
 	level         zapcore.Level
 	timeouts      time.Duration // of the http.Server
@@ -108,7 +109,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	e.policy.Store(policy.WithSuperusers("root"))
 	cfg := api.Config{
 		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: e.trail,
-		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings,
+		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings, RequestRate: o.requestRate,
 	}
 	if o.auth != nil {
 		cfg.Auth = o.auth

@@ -28,6 +28,7 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
+	"secretstore/internal/connections"
 	"secretstore/seal"
 )
 
@@ -51,6 +52,9 @@ type Config struct {
 	Log *zap.Logger
 	// TrustedProxies are the peers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// RequestRate is how many requests a second each principal may make; 0 is
+	// any number.
+	RequestRate int
 	// Registry takes the metrics that GET /metrics serves; nil makes one.
 	Registry *prometheus.Registry
 	// Warnings returns what operators should know, such as a policy file that
@@ -87,6 +91,7 @@ type Server struct {
 	budget  *body.Budget
 	watches *watch.Limits
 	metrics *monitor.Metrics
+	limits  *limits
 
 	idPrefix string        // random: two servers never use the same id
 	requests atomic.Uint64 // counts the ids
@@ -116,6 +121,10 @@ func New(cfg Config) (*Server, error) {
 		budget:   body.NewBudget(largestBody(cfg.Store)),
 		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),
+	}
+	var err error
+	if s.limits, err = newLimits(cfg.RequestRate); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
 	}
 	probe := monitor.NewProber(cfg.Store.Ping)
 	m, err := monitor.New(monitor.Config{
@@ -177,6 +186,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rep, panicked := s.answerSafely(x)
 	if err := s.audit.write(x, &rep); err != nil {
 		rep = answer.Of(s.audit.failed(x, err))
+	}
+	if x.who.principal.UID == "" {
+		connections.MayClose(r.Context())
 	}
 	if rep.Problem != nil {
 		x.body.Drain()
@@ -256,7 +268,7 @@ func (s *Server) answer(x *exchange) (answer.Reply, error) {
 func (s *Server) admit(x *exchange, t target) error {
 	err := x.req.readHead()
 	if err == nil {
-		err = s.gate.authenticate(x)
+		err = s.limits.stranger(x, s.gate.authenticate(x))
 	}
 	// The route is found for a refused request too: the audit line says what
 	// was asked. The answer does not.
@@ -270,6 +282,9 @@ func (s *Server) admit(x *exchange, t target) error {
 	x.who.asked = x.req.question()
 	if known == nil {
 		x.who.decision = acl.Undecided(x.who.asked)
+	}
+	if err == nil {
+		err = s.limits.request(x)
 	}
 	if err != nil || x.req.ep.subject != nil {
 		return err

@@ -39,6 +39,7 @@ type Config struct {
 	PolicyFile              string
 
 	TrustedProxies []netip.Prefix
+	RequestRate    int // requests a second of one principal; 0 for any number
 	TLSCertFile    string
 	TLSKeyFile     string
 	SecurityMode   string

@@ -53,6 +53,9 @@ func listenOptions() []Option {
 			set: one(func(c *Config) *string { return &c.SecurityMode }, parseSecurityMode)},
 		{Name: "trusted-proxies", Arg: "CIDR", Repeat: true, Usage: "believe X-Forwarded-For only from these networks",
 			set: parseProxies},
+		{Name: "request-rate", Arg: "N", Default: "0",
+			Usage: "requests a second that one user, or one bound service, may make (0: any number)",
+			set:   one(func(c *Config) *int { return &c.RequestRate }, parseRate)},
 	}
 }
 

@@ -167,6 +167,14 @@ func parseVersions(s string) (int, error) {
 	return int(n), nil
 }
 
+func parseRate(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 20)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of requests from 0 to %d", s, 1<<20-1)
+	}
+	return int(n), nil
+}
+
 // parseKeySet accepts what package token accepts, and "" for no key set.
 func parseKeySet(s string) (string, error) {
 	if s == "" {

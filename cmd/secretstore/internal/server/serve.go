@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"secretstore/internal/connections"
 )
 
 const (
@@ -60,7 +64,8 @@ func (e *endpoint) url() string { return e.scheme + "://" + e.listener.Addr().St
 // never reach the handler: net/http answers in plain text and closes the connection.
 // It has no hook for that, and rewriting its answers would take a second HTTP parser.
 func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
-	e.server.Handler = h
+	e.server.Handler = connections.Handler(h)
+	e.server.ConnContext = connections.Context
 	e.server.ReadHeaderTimeout = headTimeout
 	e.server.ReadTimeout = smallTransfer
 	// It includes reading the body, which must have its time, too.
@@ -107,4 +112,17 @@ func serve(ctx context.Context, endpoints []*endpoint, grace time.Duration) erro
 		})
 	}
 	return g.Wait()
+}
+
+// limit bounds the connections of all endpoints together.
+func limit(endpoints []*endpoint, maximum int, proxies []netip.Prefix, log *zap.Logger) {
+	warnings := &rate.Sometimes{Interval: time.Minute}
+	limiter := connections.New(maximum, proxies, func() {
+		warnings.Do(func() {
+			log.Warn("too many connections: the ones idle longest are closed, or new ones refused", zap.Int("max", maximum))
+		})
+	})
+	for _, e := range endpoints {
+		e.listener = limiter.Listen(e.listener)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/internal/connections"
 	"secretstore/internal/scrub"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
@@ -113,6 +114,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
+	limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.log)
 	for _, e := range endpoints {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
 		e.server.RegisterOnShutdown(handler.EndWatches)
@@ -210,7 +212,7 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 	}
 	cfg := api.Config{
 		Registry: registry, Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
-		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, Warnings: s.notices.list,
+		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
 	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list
