@@ -142,6 +142,22 @@ func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
 	}
 }
 
+// TestNoErrorWidensTheTableOfServers: it is below the table.
+func TestNoErrorWidensTheTableOfServers(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	b.Close()
+	got := call(home(t), "", "status", "--server", b.URL, "--server", a.URL)
+	lines := strings.Split(got.stdout, "\n")
+	if len(lines) < 4 || !strings.HasPrefix(lines[0], "SERVER") || !strings.Contains(lines[1], "unreachable") || !strings.HasPrefix(lines[3], "Error of "+b.URL+": ") {
+		t.Fatalf("%+v", got)
+	}
+	for _, line := range lines[:3] {
+		if strings.Contains(line, "refused") || len(line) > 100 {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
 // TestServerThatStaysSealedIsAFailure: the last status of the servers must not
 // hide what one has refused.
 func TestServerThatStaysSealedIsAFailure(t *testing.T) {

@@ -42,16 +42,14 @@ func (f *Fleet) Statuses() ServersPart {
 	return ServersPart{all}
 }
 
-// Table prints a line for each server.
+// Table prints a line for each server, and below it what is wrong with them: an
+// error in a column would make it wider than the terminal.
 func (f *Fleet) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVER\tSTATE\tSHARES\tSTORE")
 	for _, m := range f.Members {
 		shares, uuid := "-", "-"
-		switch {
-		case m.Err != nil:
-			uuid = base.OneLine(m.Err.Error())
-		case m.Backend.Initialized && m.Seal.Shares > 0:
+		if m.Err == nil && m.Backend.Initialized && m.Seal.Shares > 0 {
 			shares, uuid = fmt.Sprintf("%d of %d needed", m.Seal.Threshold, m.Seal.Shares), m.UUID()
 			if m.Seal.Progress > 0 {
 				shares = fmt.Sprintf("%d of %d entered", m.Seal.Progress, m.Seal.Threshold)
@@ -59,12 +57,19 @@ func (f *Fleet) Table(out io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.URL, m.State(), shares, uuid)
 	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	for _, m := range f.Members {
+		if m.Err != nil {
+			fmt.Fprintf(out, "Error of %s: %s\n", m.URL, base.OneLine(m.Err.Error()))
+			continue
+		}
 		for _, warning := range m.Seal.Warnings {
-			fmt.Fprintf(w, "Warning of %s: %s\n", m.URL, base.OneLine(warning))
+			fmt.Fprintf(out, "Warning of %s: %s\n", m.URL, base.OneLine(warning))
 		}
 	}
-	return w.Flush()
+	return nil
 }
 
 // Finish reads the status of the servers again and ends a command. With --json it
