@@ -8,7 +8,11 @@
 // The records are read together, as a snapshot. A snapshot that would drop the
 // keys, or that reports damage, is confirmed by a second one. One operation of
 // the life cycle runs at a time (see machine.turn); reads and writes of secrets
-// do not wait for it.
+// do not wait for it. Because all operations share the snapshot and the turn,
+// they are in one package, although it has more than 2,000 lines.
+//
+// Decisions about keys are taken only from a config record that is genuine; see
+// trust.go.
 package lifecycle
 
 import (
