@@ -227,7 +227,7 @@ func TestStatusLinesCannotControlATerminal(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 404 \x1b[2Jgone\r\nContent-Length: 0\r\n\r\n")
 	})
 	_, err := newClient(t, client.Config{Server: s.URL}).Get(t.Context(), "a", client.GetOptions{})
-	if !errors.Is(err, client.ErrNotFound) || strings.ContainsRune(err.Error(), 0x1b) {
+	if err == nil || errors.Is(err, client.ErrNotFound) || strings.ContainsRune(err.Error(), 0x1b) {
 		t.Errorf("%q", err)
 	}
 }

@@ -59,7 +59,9 @@ func (e *Error) Error() string {
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrNotFound:
-		return e.Status == http.StatusNotFound
+		// A web server or proxy at the wrong address has 404s, too. A caller that
+		// creates what is missing must not act on them.
+		return e.Status == http.StatusNotFound && e.own
 	case ErrExists:
 		return e.Status == http.StatusConflict
 	case ErrDenied:

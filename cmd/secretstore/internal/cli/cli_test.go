@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
@@ -89,9 +91,10 @@ func TestExitStatusOfRefusals(t *testing.T) {
 		status int
 		hint   string
 	}{
-		{404, "the secret does not exist", 3, ""},
+		{404, "the secret does not exist", 3, "secretstore list"},
+		{404, "the secret does not exist: create it with PUT", 3, "secretstore list"},
 		{403, "permission denied", 4, ""},
-		{401, "no valid authentication token", 4, "--token-file"},
+		{401, "no valid authentication token: send it", 4, "--token-file"},
 		{503, "the secret store is sealed", 5, "secretstore unseal"},
 		{503, "the secret store is not initialized", 1, "secretstore init"},
 		{503, "the storage is unreachable", 1, ""},
@@ -107,7 +110,9 @@ func TestExitStatusOfRefusals(t *testing.T) {
 		}))
 		got := call(map[string]string{"SECRETSTORE_SERVER": srv.URL}, "", "get", "a")
 		srv.Close()
-		if got.status != tt.status || got.stdout != "" || !strings.Contains(got.stderr, tt.text) || !strings.Contains(got.stderr, tt.hint) {
+		text, _, rest := strings.Cut(tt.text, ": ")
+		if got.status != tt.status || got.stdout != "" || !strings.Contains(got.stderr, text) || !strings.Contains(got.stderr, tt.hint) ||
+			rest && (strings.Contains(got.stderr, "PUT") || strings.Contains(got.stderr, "send it")) {
 			t.Errorf("%d %s: status %d, stdout %q, stderr %q; want status %d and hint %q", tt.code, tt.text, got.status, got.stdout, got.stderr, tt.status, tt.hint)
 		}
 	}
@@ -151,6 +156,45 @@ func TestTokenInTheClearIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// TestWrongServerIsNotAMissingSecret: a script may create what is missing.
+func TestWrongServerIsNotAMissingSecret(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	got := call(map[string]string{"SECRETSTORE_SERVER": srv.URL}, "", "get", "a")
+	if got.status != 1 || !strings.Contains(got.stderr, "not from a secret store") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestExpiredTokenIsCalledExpired, and what is not a token is named.
+func TestExpiredTokenIsCalledExpired(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"title":"401 Unauthorized","description":"no valid authentication token"}`)
+	}))
+	defer srv.Close()
+	old, err := token.Sign("alice", time.Now().Add(-time.Hour), "", []byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := call(map[string]string{"SECRETSTORE_SERVER": srv.URL, "SECRETSTORE_TOKEN": old}, "", "get", "a")
+	if got.status != 4 || !strings.Contains(got.stderr, "the token expired at ") || strings.Contains(got.stderr, old) {
+		t.Errorf("%+v", got)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got = call(map[string]string{"SECRETSTORE_SERVER": srv.URL, "SECRETSTORE_TOKEN_FILE": file}, "", "get", "a")
+	if got.status != 2 || !strings.Contains(got.stderr, file+" does not contain a token") || strings.Contains(got.stderr, "hunter2") {
+		t.Errorf("%+v", got)
+	}
+	got = call(map[string]string{"SECRETSTORE_SERVER": srv.URL, "SECRETSTORE_TOKEN_FILE": file + "x"}, "", "get", "a")
+	if got.status != 2 || !strings.Contains(got.stderr, "SECRETSTORE_TOKEN_FILE") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestPutWhileSomebodyElseWrites plays the races of put: the answers of create
 // and update come from a script, in order.
 func TestPutWhileSomebodyElseWrites(t *testing.T) {
@@ -179,6 +223,9 @@ func TestPutWhileSomebodyElseWrites(t *testing.T) {
 				t.Errorf("%s: unexpected %s with %s", tt.name, r.Method, body)
 			}
 			w.WriteHeader(code)
+			if code >= 400 {
+				fmt.Fprintf(w, `{"title":"%d","description":""}`, code)
+			}
 		}))
 		got := call(map[string]string{"SECRETSTORE_SERVER": srv.URL}, "x", "put", "a")
 		srv.Close()
@@ -225,7 +272,7 @@ func TestHostileServerCannotDriveTheTerminalOrNameFiles(t *testing.T) {
 // names, then the token in the environment.
 func TestTokenComesFromTheFirstSource(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"flag": "\n  from-flag \nsecond line\n", "file": "from-file"} {
+	for name, text := range map[string]string{"flag": "\n  from.the.flag \nsecond line\n", "file": "from.the.file"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -237,14 +284,14 @@ func TestTokenComesFromTheFirstSource(t *testing.T) {
 	for _, step := range []struct{ key, value, want string }{
 		{"", "", ""},
 		{"SECRETSTORE_TOKEN", " from-env\n", "token=from-env"},
-		{"SECRETSTORE_TOKEN_FILE", filepath.Join(dir, "file"), "token=from-file"},
+		{"SECRETSTORE_TOKEN_FILE", filepath.Join(dir, "file"), "token=from.the.file"},
 	} {
 		env[step.key] = step.value
 		if call(env, "", "delete", "a"); got != step.want {
 			t.Errorf("with %s: %q, want %q", step.key, got, step.want)
 		}
 	}
-	if call(env, "", "delete", "a", "--token-file", filepath.Join(dir, "flag")); got != "token=from-flag" {
+	if call(env, "", "delete", "a", "--token-file", filepath.Join(dir, "flag")); got != "token=from.the.flag" {
 		t.Errorf("with the flag: %q", got)
 	}
 }

@@ -31,7 +31,7 @@ func TestRollbackFailsIfTheSecretHasChanged(t *testing.T) {
 	}))
 	defer server.Close()
 	got := call(nil, "", "rollback", "a", "--to", "1", "--server", server.URL)
-	if got.status != base.ExitFailure || written != 0 || !strings.Contains(got.stderr, "412") || !strings.Contains(got.stderr, "Nothing was written") {
+	if got.status != base.ExitFailure || written != 0 || !strings.Contains(got.stderr, "was changed") || !strings.Contains(got.stderr, "Nothing was written") {
 		t.Errorf("%+v, %d writes", got, written)
 	}
 	if got := call(nil, "", "history", "a", "--server", server.URL); got.status != 0 || !strings.Contains(got.stdout, "unknown") {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,21 +28,41 @@ const (
 	ExitNoCommand     = 127
 )
 
-// outcomes gives the exit status for each error of the server, and a hint what to
-// do about it. The first that matches counts.
+// outcomes gives the exit status for each error of the server, what to say in place
+// of the server's own words, which are for users of the API, and a hint what to do
+// about it. The first that matches counts.
 var outcomes = []struct {
 	is     error
 	status int
+	text   string // "" keeps the server's words
 	hint   string
 }{
-	{client.ErrNotFound, exitNotFound, ""},
-	{client.ErrUnauthorized, exitDenied, "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
-	{client.ErrDenied, exitDenied, ""},
-	{client.ErrSealed, exitSealed, "Unseal it with: secretstore unseal"},
-	{client.ErrUninitialized, ExitFailure, "Initialize it with: secretstore init --pgp-key FILE"},
-	{client.ErrChanged, ExitFailure, "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
-	{client.ErrExists, ExitFailure, "Replace its value with: secretstore update PATH (or put)"},
-	{context.DeadlineExceeded, ExitFailure, "The server did not answer in time; wait longer with --timeout, or see its log."},
+	{client.ErrNotFound, exitNotFound, "", "See what exists with: secretstore list. A deleted secret, and earlier versions: secretstore history PATH"},
+	{client.ErrUnauthorized, exitDenied, "", "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
+	{client.ErrDenied, exitDenied, "", ""},
+	{client.ErrSealed, exitSealed, "the secret store is sealed", "Unseal it with: secretstore unseal (your GPG key), or secretstore auto-unseal (a bootstrap key that is kept)"},
+	{client.ErrUninitialized, ExitFailure, "the secret store is not initialized", "Initialize it with: secretstore init --pgp-key FILE"},
+	{client.ErrChanged, ExitFailure, "", "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
+	{client.ErrExists, ExitFailure, "", "Replace its value with: secretstore update PATH (or put)"},
+	{context.DeadlineExceeded, ExitFailure, "", "The server did not answer in time; wait longer with --timeout, or see its log."},
+}
+
+// restWords are what the server's texts say to users of the API, after the words
+// that this program keeps.
+var restWords = regexp.MustCompile(`(the secret, or this version of it, does not exist|the secret does not exist among the deleted ones|` +
+	`the secret does not exist|the secret already exists|no valid authentication token): .*`)
+
+// inCommands returns the text of err without what only users of the API can do.
+func inCommands(err error, text string) string {
+	whole := err.Error()
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return whole
+	}
+	if text == "" {
+		text = restWords.ReplaceAllString(e.Error(), "$1")
+	}
+	return strings.Replace(whole, e.Error(), text, 1)
 }
 
 // usageError is a mistake in the command itself.
@@ -88,25 +110,27 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 		}
 		return exitUsage
 	}
-	fmt.Fprintf(w, "secretstore: %v\n", err)
 	var failed *failure
 	if !errors.As(err, &failed) {
-		fmt.Fprintf(w, "See: %s --help\n", cmd.CommandPath())
+		fmt.Fprintf(w, "secretstore: %v\nSee: %s --help\n", err, cmd.CommandPath())
 		return exitUsage
 	}
 	if c, ok := errors.AsType[*CannotRun](err); ok {
+		fmt.Fprintf(w, "secretstore: %v\n", err)
 		return c.Status
 	}
 	for _, row := range outcomes {
 		if errors.Is(err, row.is) {
+			fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, row.text))
 			if row.hint != "" {
 				fmt.Fprintln(w, row.hint)
 			}
 			return row.status
 		}
 	}
+	fmt.Fprintf(w, "secretstore: %v\n", err)
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		fmt.Fprintln(w, "Is the server running there? Name another with --server URL or SECRETSTORE_SERVER; start one to try with: secretstore server --dev")
+		fmt.Fprintln(w, "Is the server running there? Name another with --server URL or SECRETSTORE_SERVER.")
 	}
 	return ExitFailure
 }

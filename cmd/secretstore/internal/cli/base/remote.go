@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/spf13/cobra"
 
 	"secretstore/api/client"
@@ -68,9 +70,23 @@ func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context
 			return err
 		}
 		defer c.Close()
-		return body(ctx, c, cmd, args)
+		err = body(ctx, c, cmd, args)
+		if errors.Is(err, client.ErrUnauthorized) {
+			return flags.unauthorized(p, err)
+		}
+		return err
 	})
 	return cmd
+}
+
+// unauthorized says what is wrong with the token, if it is its age.
+func (r *Remote) unauthorized(p *Process, err error) error {
+	raw, _ := r.Token(p) // it could be read before
+	claims := jwt.RegisteredClaims{}
+	if _, _, parsed := jwt.NewParser().ParseUnverified(raw, &claims); parsed != nil || claims.ExpiresAt == nil || time.Now().Before(claims.ExpiresAt.Time) {
+		return err
+	}
+	return fmt.Errorf("the token expired at %s: %w", claims.ExpiresAt.Format(time.RFC3339), err)
 }
 
 // Connect returns a client for the server. It sends nothing.
@@ -131,8 +147,19 @@ func ParseServer(s string) (*url.URL, error) {
 // Token returns the token, or "". Some requests need none; for others the server
 // says what is missing.
 func (r *Remote) Token(p *Process) (string, error) {
-	if name := First(r.tokenFile, p.Getenv("SECRETSTORE_TOKEN_FILE")); name != "" {
-		return ReadKey(p, name, "token")
+	name, from := r.tokenFile, "--token-file"
+	if name == "" {
+		name, from = p.Getenv("SECRETSTORE_TOKEN_FILE"), "SECRETSTORE_TOKEN_FILE"
+	}
+	if name != "" {
+		token, err := ReadKey(p, name, "token")
+		switch {
+		case err != nil:
+			return "", Usagef("%s: %v", from, err)
+		case strings.Count(token, ".") != 2:
+			return "", Usagef("%s: %s does not contain a token, which has three parts with dots between them", from, name)
+		}
+		return token, nil
 	}
 	return strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN")), nil
 }
