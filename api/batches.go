@@ -48,7 +48,7 @@ func (h *batches) resolve(x *exchange) (answer.Reply, error) {
 		doc, age, err = b.Resolve(ctx, from)
 		return age, err
 	})
-	return answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Body: doc, Age: age}, err
+	return answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Body: doc, Values: true, Age: age}, err
 }
 
 // check answers with everything that would keep the tasks of the definitions
@@ -84,6 +84,7 @@ func (h *batches) read(x *exchange, read func(context.Context, *batch.Batch, *ba
 	}
 	from := &batch.Source{Store: h.store, Consistency: head.Consistency(x.req.Header), Budget: h.budget, Principal: pool.Of(x.who.principal)}
 	x.out.atEnd(from.Release)
+	x.out.atEnd(b.Clear)
 	ctx, cancel := context.WithTimeout(x.req.Context(), storageAllowance(from.Limit(), readRate))
 	defer cancel()
 	return read(ctx, b, from)

@@ -67,9 +67,10 @@ func sizeOf(secret *seal.Secret, rep *answer.Reply) int64 {
 
 // secretReply is the answer with a secret.
 func secretReply(secret *seal.Secret, form string) (rep answer.Reply, err error) {
-	rep = answer.Reply{Status: http.StatusOK, ContentType: form, ETag: head.ETag(secret.ID), Body: secret.Value, Age: secret.Age}
+	rep = answer.Reply{Status: http.StatusOK, ContentType: form, ETag: head.ETag(secret.ID), Body: secret.Value, Values: true, Age: secret.Age}
 	if form == wire.TypeJSON {
 		rep.Body, err = jsondoc.Secret(secret)
+		clear(secret.Value)
 	}
 	return rep, err
 }
@@ -121,6 +122,7 @@ func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.
 	if err != nil {
 		return answer.Reply{}, err
 	}
+	defer clear(change.Value)
 	change.Author, change.If = x.who.principal.UID, x.req.conditions.Match()
 	var id string
 	err = h.change.do(x, len(change.Value), func(ctx context.Context) (err error) {

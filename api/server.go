@@ -185,6 +185,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rep, panicked := s.answerSafely(x)
 	if err := s.audit.write(x, &rep); err != nil {
+		rep.Clear()
 		rep = answer.Of(s.audit.failed(x, err))
 	}
 	if x.who.principal.UID == "" {
@@ -198,6 +199,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		answer.Send(w, r, x.req.id, x.out.noDeadline, &rep)
 	}
+	rep.Clear()
 	s.record(x, &rep, panicked)
 	if rep.Broken {
 		panic(http.ErrAbortHandler) // how net/http is told to end the connection

@@ -37,3 +37,42 @@ func TestSharesEndTheirConnection(t *testing.T) {
 		}
 	}
 }
+
+// keptBody is a ResponseWriter that keeps the slices it was given, as nothing
+// may: they belong to the server.
+type keptBody struct {
+	*recorder
+	kept [][]byte
+}
+
+func (w *keptBody) Write(p []byte) (int, error) {
+	w.kept = append(w.kept, p)
+	return len(p), nil
+}
+
+func TestValuesAreClearedOnceTheyWereSent(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("group/a", "the value")
+	for _, ask := range []struct{ method, path, accept, body string }{
+		{"GET", "/secret/default/group/a", "application/json", ""},
+		{"GET", "/secret/default/group/a?version=1", "application/json", ""},
+		{"GET", "/secret/default/group/a", "application/octet-stream", ""},
+		{"POST", "/resolve/default", "application/json", `{"id":"/group/app","env":{"X":{"secret":"s"}},"secrets":{"s":{"source":"group/a"}}}`},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), ask.method, "http://h/secrets/v1"+ask.path, strings.NewReader(ask.body))
+		must(t, err)
+		r.Header = e.as("root")
+		r.Header.Set("Accept", ask.accept)
+		r.Header.Set("Content-Type", "application/json")
+		w := &keptBody{recorder: newRecorder()}
+		e.server.ServeHTTP(w, r)
+		if w.status != http.StatusOK || len(w.kept) == 0 {
+			t.Errorf("%s %s: %d, %q", ask.method, ask.path, w.status, w.kept)
+		}
+		for _, sent := range w.kept {
+			if strings.Trim(string(sent), "\x00") != "" {
+				t.Errorf("%s %s: %q is kept", ask.method, ask.path, sent)
+			}
+		}
+	}
+}

@@ -28,10 +28,10 @@ var mayImport = map[string][]string{
 	"seal/shares":   {"seal/envelope"},
 	// The parts of seal import each other downwards only.
 	parts + "/handover":     {"seal/envelope"},
-	parts + "/barrier":      {"acl", parts + "/handover", "seal/envelope", "store"},
+	parts + "/barrier":      {"internal/scrub", "acl", parts + "/handover", "seal/envelope", "store"},
 	parts + "/bootstrapkey": {"internal/atomicfile", parts + "/barrier", "seal/pgp", "store"},
-	parts + "/holders":      {parts + "/barrier", "seal/envelope", "seal/pgp", "seal/shares"},
-	parts + "/lifecycle":    {parts + "/barrier", parts + "/bootstrapkey", parts + "/handover", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
+	parts + "/holders":      {"internal/scrub", parts + "/barrier", "seal/envelope", "seal/pgp", "seal/shares"},
+	parts + "/lifecycle":    {"internal/scrub", parts + "/barrier", parts + "/bootstrapkey", parts + "/handover", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
 	parts + "/records":      {"acl", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/names":        {"acl", parts + "/barrier", "store"},
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},

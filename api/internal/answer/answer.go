@@ -24,6 +24,9 @@ type Reply struct {
 	ContentType string
 	ETag        string // with its quotes; "" is none
 	Body        []byte
+	// Values: the body holds values of secrets. It belongs to this answer, and is
+	// cleared when that has been sent.
+	Values bool
 	// More returns what follows the body, piece by piece, and nil at the end;
 	// for answers that do not fit into memory. Nil for all others.
 	More func() ([]byte, error)
@@ -34,6 +37,13 @@ type Reply struct {
 	Problem *problem.Problem // nil for a success
 	// Broken: it could not be sent to its end. The connection has to end too.
 	Broken bool
+}
+
+// Clear overwrites the body if it holds values.
+func (rep *Reply) Clear() {
+	if rep.Values {
+		clear(rep.Body)
+	}
 }
 
 // Empty is a success without a body: clients parse whatever a 201 holds.

@@ -75,6 +75,13 @@ type value struct {
 	etag string
 }
 
+// Clear overwrites the values that were read.
+func (b *Batch) Clear() {
+	for _, r := range b.Reads {
+		clear(r.value.data)
+	}
+}
+
 // Parse reads the body of a request. What is wrong with it is a 400.
 func Parse(body []byte) (*Batch, error) {
 	b := &Batch{byKey: make(map[key]*Read)}
@@ -214,6 +221,7 @@ func (r *Read) take(secret *seal.Secret) {
 	r.value.text = false
 	plain := make([]byte, base64.StdEncoding.DecodedLen(len(secret.Value)))
 	n, err := base64.StdEncoding.Decode(plain, secret.Value)
+	clear(secret.Value)
 	r.value.data, r.malformed = plain[:n], err != nil
 }
 

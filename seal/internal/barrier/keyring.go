@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 )
 
@@ -88,7 +89,12 @@ func (k *Keyring) Seal(root *envelope.Key, uuid string) ([]byte, error) {
 }
 
 // OpenKeyring decrypts the record of the keyring. ErrCorrupt.
-func OpenKeyring(uuid string, root *envelope.Key, data []byte) (*Keyring, error) {
+func OpenKeyring(uuid string, root *envelope.Key, data []byte) (ring *Keyring, err error) {
+	scrub.Do(func() { ring, err = openKeyring(uuid, root, data) })
+	return ring, err
+}
+
+func openKeyring(uuid string, root *envelope.Key, data []byte) (*Keyring, error) {
 	plain, _, err := envelope.Open(root, keyringPlace(uuid), data)
 	if err != nil {
 		return nil, Corrupt(KeyKeyring, err)

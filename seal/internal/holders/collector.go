@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/shares"
@@ -45,7 +46,9 @@ func (c *ShareCollector) Add(h *Holding, store string, text []byte) (*envelope.K
 // Keep is Add for another purpose. It forgets right shares only with the next
 // Reset: if what they are for fails, the holders need not enter them again.
 func (c *ShareCollector) Keep(purpose string, h *Holding, store string, text []byte) (*envelope.Key, error) {
-	share, err := shares.Parse(h.scheme(), text)
+	var share shares.Share
+	var err error
+	scrub.Do(func() { share, err = shares.Parse(h.scheme(), text) })
 	switch {
 	case errors.Is(err, shares.ErrWrong):
 		return nil, fmt.Errorf("%w: this share is not one of the %d of this store", ErrWrongKey, h.Shares)
@@ -71,7 +74,8 @@ func (c *ShareCollector) Keep(purpose string, h *Holding, store string, text []b
 	if len(c.shares) < h.Threshold {
 		return nil, nil
 	}
-	key, err := combine(h, store, slices.Collect(maps.Values(c.shares)))
+	var key *envelope.Key
+	scrub.Do(func() { key, err = combine(h, store, slices.Collect(maps.Values(c.shares))) })
 	if err != nil {
 		c.resetLocked()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/holders"
@@ -189,7 +190,12 @@ func openRoot(s *snapshot, unsealKey *envelope.Key) (*envelope.Key, error) {
 }
 
 // openKeys decrypts the chain of keys with a verified unseal key.
-func openKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
+func openKeys(s *snapshot, unsealKey *envelope.Key) (k *barrier.Keys, err error) {
+	scrub.Do(func() { k, err = decryptKeys(s, unsealKey) })
+	return k, err
+}
+
+func decryptKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
 	id := s.config.UUID
 	root, err := openRoot(s, unsealKey)
 	if err != nil {

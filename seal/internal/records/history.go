@@ -93,6 +93,12 @@ func parseHistory(in cryptobyte.String) (history, bool) {
 	return history{rest: in}, true
 }
 
+// clear overwrites the values.
+func (h history) clear() {
+	clear(h.newest)
+	clear(h.rest)
+}
+
 func (h history) size() int { return len(h.newest) + len(h.rest) }
 
 // all returns the values. They alias h.

@@ -131,8 +131,10 @@ func (r *Reader) getOnce(ctx context.Context, at barrier.Location, c store.Consi
 		}
 		return secret, nil
 	}
+	rec.earlier.clear()
 	secret := rec.secret()
 	if secret.ID == o.KnownID {
+		clear(secret.Value)
 		secret.Value = nil
 		return secret, nil
 	}
