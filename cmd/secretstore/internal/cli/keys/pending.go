@@ -19,6 +19,15 @@ type pending struct {
 	advice  string            // further lines; may be empty
 }
 
+// nameLines returns a line for each holder, with a line break before it.
+func nameLines(all []wire.HolderName) string {
+	var out strings.Builder
+	for _, h := range all {
+		fmt.Fprintf(&out, "\n  %s  %s", base.OneLine(h.Fingerprint), base.OneLine(h.UserID))
+	}
+	return out.String()
+}
+
 // String returns the text for people; "" if nothing is pending.
 func (p pending) String() string {
 	if p.Text == "" {
@@ -26,9 +35,7 @@ func (p pending) String() string {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "PENDING: %s\n%d more of these %s must run: %s", p.Text, p.more, p.who, p.command)
-	for _, h := range p.Missing {
-		fmt.Fprintf(&out, "\n  %s  %s", base.OneLine(h.Fingerprint), base.OneLine(h.UserID))
-	}
+	out.WriteString(nameLines(p.Missing))
 	if p.advice != "" {
 		out.WriteString("\n" + p.advice)
 	}

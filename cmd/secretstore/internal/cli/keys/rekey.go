@@ -26,17 +26,18 @@ type rekeyFlags struct {
 
 func rekeyCommand(p *base.Process) *cobra.Command {
 	var flags rekeyFlags
-	var rotate, verify, status, cancel, recipients bool
+	var rotate, approve, verify, status, cancel, recipients bool
 	cmd := &cobra.Command{
-		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate] [--leave-out] | --verify | --status | --cancel | --recipients",
+		Use:   "rekey --pgp-key FILE... [--threshold T] [--rotate] [--leave-out] | --approve | --verify | --status | --cancel | --recipients",
 		Short: "Replace the unseal key or its holders",
 		Long: "rekey makes a new unseal key for the given holders. The new key takes effect once --threshold of them have\n" +
 			"proved that they can decrypt their shares. Until then only the old key unseals, afterwards only the new\n" +
-			"one. Secrets are not rewritten. If the current key has several holders, rekey needs as many of their\n" +
-			"shares as unseal does: from the gpg on this machine, or from --current-share-file.\n\n" +
+			"one. Secrets are not rewritten. If the current key has several holders, as many of them as unseal approve\n" +
+			"the rekey first. rekey does it for those whose shares the gpg on this machine or --current-share-file has;\n" +
+			"the others run rekey --approve, which shows whom they approve.\n\n" +
 			"rekey then has the gpg on this machine verify the new shares that it can decrypt. Other new holders run\n" +
-			"rekey --verify. Exit status 0 means that the new key is in effect (with --verify: that your shares were\n" +
-			"accepted).\n\n" +
+			"rekey --verify. If it waits for others, the first line of the output begins with \"PENDING:\", the next ones\n" +
+			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --wait waits.\n\n" +
 			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
 			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
 			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
@@ -46,6 +47,7 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"No key is changed while a server of an earlier release is live, unless you say --leave-out." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
 			"  secretstore rekey --recipients       # before rekey --rotate\n" +
+			"  secretstore rekey --approve          # as another current holder\n" +
 			"  secretstore rekey --verify           # as another new holder\n" +
 			"  secretstore rekey --status",
 		Args: base.NoArgs,
@@ -53,17 +55,20 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 	flags.register(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&rotate, "rotate", false, "also make a new root key and re-encrypt everything")
+	f.BoolVar(&approve, "approve", false, "approve the rekey in progress with your share of the current key")
 	f.BoolVar(&verify, "verify", false, "verify your share of a new key")
 	f.BoolVar(&status, "status", false, "show the rekey in progress")
 	f.BoolVar(&cancel, "cancel", false, "cancel the rekey in progress; the current key stays")
 	f.BoolVar(&recipients, "recipients", false, "show which servers --rotate would hand the new root key over to; change nothing")
-	cmd.MarkFlagsMutuallyExclusive("pgp-key", "verify", "status", "cancel", "recipients")
+	cmd.MarkFlagsMutuallyExclusive("pgp-key", "approve", "verify", "status", "cancel", "recipients")
 	return fleet.Command(p, cmd, func(ctx context.Context, cmd *cobra.Command, open fleet.Opener) error {
 		switch {
 		case status, cancel:
 			return rekeyState(ctx, cmd, open, cancel)
 		case recipients:
 			return rekeyRecipients(ctx, cmd, open)
+		case approve:
+			return rekeyApprove(ctx, cmd, p, open, &flags)
 		case verify:
 			return rekeyVerify(ctx, cmd, p, open, &flags)
 		}
@@ -74,7 +79,10 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 		if err := r.finish(ctx, cmd); err != nil {
 			return err
 		}
-		return r.unfinished()
+		if errors.Is(r.err, gpg.ErrNoKey) {
+			return nil // the new holders are elsewhere
+		}
+		return r.err
 	})
 }
 
@@ -121,7 +129,16 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	if k.state, err = fleet.Ask(ctx, k.f, func(ctx context.Context) (wire.Rekey, error) { return k.at.Client.StartRekey(ctx, req) }); err != nil {
 		return nil, k.startFailure(ctx, err)
 	}
-	k.err = k.verify(ctx, p, r)
+	if k.state.Phase == phaseApproval {
+		if _, k.err = k.approve(ctx, current); k.err != nil {
+			return k, nil
+		}
+	}
+	if k.state.Phase != phaseApproval {
+		k.err = k.verify(ctx, p, r)
+	} else if r.wait {
+		k.err = k.await(ctx)
+	}
 	return k, nil
 }
 
@@ -169,15 +186,90 @@ func (k *rekeying) currentShares(ctx context.Context, h gpg.Holder, given []stri
 		all = append(all, share)
 		return len(all) >= need+len(given), nil // the given ones may be among them
 	})
-	if len(all) < need {
-		text := fmt.Sprintf("a rekey needs %d shares of the current key, but there are only %d; other holders decrypt theirs, for --current-share-file, with "+
-			"secretstore unseal --share-from FILE --print-share", need, len(all))
-		if err != nil {
-			return nil, fmt.Errorf("%s (%w)", text, err)
-		}
-		return nil, errors.New(text)
+	if err != nil && !errors.Is(err, gpg.ErrNoKey) {
+		return nil, err
 	}
 	return all, nil
+}
+
+// phaseApproval: see wire.Rekey.
+const phaseApproval = "approval"
+
+// approve sends shares of the current key to all servers, each of which collects
+// them by itself.
+func (k *rekeying) approve(ctx context.Context, shares []string) (taken int, err error) {
+	var failed error
+	for _, share := range shares {
+		for _, m := range k.f.Members {
+			if m.Err != nil || m.Seal.Sealed || m.UUID() != k.at.UUID() || k.state.Phase != phaseApproval {
+				continue
+			}
+			st, err := fleet.Ask(ctx, k.f, func(ctx context.Context) (wire.Rekey, error) { return m.Client.ApproveRekey(ctx, k.state.Nonce, share) })
+			switch {
+			case errors.Is(err, client.ErrBadRequest):
+				return taken, err
+			case err != nil:
+				failed = err
+			case st.Phase != phaseApproval || st.Approvals >= k.state.Approvals:
+				k.state, taken = st, taken+1
+			}
+		}
+	}
+	if taken > 0 || len(shares) == 0 {
+		failed = nil
+	}
+	return taken, failed
+}
+
+// rekeyApprove approves a rekey that somebody else has started.
+func rekeyApprove(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet.Opener, flags *rekeyFlags) error {
+	given, err := flags.current.Read(p, "current unseal key")
+	if err != nil {
+		return err
+	}
+	k, err := openRekey(ctx, open)
+	if err != nil {
+		return err
+	}
+	if k.state, err = fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err != nil {
+		return err
+	}
+	if !k.state.Active {
+		return errNoRekey
+	}
+	if k.state.Phase == phaseApproval {
+		fmt.Fprintf(p.Stderr, "You approve that these holders replace the current ones, any %d of them unseal:%s\n", k.state.Threshold, nameLines(k.state.Holders))
+		if len(given) == 0 {
+			wrapped, err := encryptedShares(ctx, k.f, k.at)
+			if err != nil {
+				return err
+			}
+			if _, err = (gpg.Holder{P: p, Program: flags.current.Program}).Each(ctx, wrapped, func(_ int, share string) (bool, error) {
+				given = append(given, share)
+				return false, nil
+			}); err != nil {
+				return err
+			}
+		}
+		if _, err := k.approve(ctx, given); err != nil {
+			return err
+		}
+	}
+	return k.finish(ctx, cmd)
+}
+
+// pending says what the rekey waits for.
+func (k *rekeying) pending() pending {
+	if !k.state.Active {
+		return pending{}
+	}
+	wait := pending{Text: "the old unseal key is still in force, keep it; the new holders have to verify their shares", Missing: k.state.Missing,
+		more: k.state.Threshold - k.state.Progress, who: "new holders", command: "secretstore rekey --verify"}
+	if k.state.Phase == phaseApproval {
+		wait.Text, wait.more = "the old unseal key is still in force, keep it; the current holders have to approve the new ones", k.state.ApprovalsRequired-k.state.Approvals
+		wait.who, wait.command, wait.advice = "current holders", "secretstore rekey --approve", "Then the new holders verify their shares, with: secretstore rekey --verify"
+	}
+	return wait
 }
 
 // verify sends the shares of the new key that it has.
@@ -219,7 +311,9 @@ func (k *rekeying) send(ctx context.Context, share string) (done bool, err error
 			return true, nil
 		case err == nil:
 			taken++
-			k.state.Progress = max(k.state.Progress, st.Progress)
+			if st.Progress >= k.state.Progress {
+				k.state.Progress, k.state.Missing = st.Progress, st.Missing
+			}
 		case errors.Is(err, client.ErrBadRequest):
 			return false, err
 		case failed == nil:
@@ -254,8 +348,7 @@ func (k *rekeying) inForce(ctx context.Context) (bool, error) {
 
 // await waits until other holders have verified.
 func (k *rekeying) await(ctx context.Context) error {
-	fmt.Fprintf(k.f.P.Stderr, "%d of %d new shares are verified. Waiting for the other new holders, who run: secretstore rekey --verify\n",
-		k.state.Progress, k.state.Threshold)
+	fmt.Fprintf(k.f.P.Stderr, "Waiting for the other holders. %s\n", k.pending())
 	for {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
@@ -284,8 +377,7 @@ func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
 	sentence := fmt.Sprintf("The new unseal key is in effect: it takes %d of %d holders to unseal. The old key is useless now.", k.state.Threshold, k.state.Shares)
 	switch {
 	case k.state.Active:
-		sentence = fmt.Sprintf("%d of %d new shares are verified. Until all are, the old key stays in effect. Another new holder runs: secretstore rekey --verify",
-			k.state.Progress, k.state.Threshold)
+		sentence = k.pending().String()
 	case k.state.Rotate:
 		sentence += " The rotation continues; see: secretstore rotate --status" + rotatedText(k.state)
 	}
@@ -315,6 +407,9 @@ func rekeyVerify(ctx context.Context, cmd *cobra.Command, p *base.Process, open 
 	if !k.state.Active {
 		return errNoRekey
 	}
+	if k.state.Phase == phaseApproval {
+		return errors.New("the current holders have not approved this rekey yet; they run: secretstore rekey --approve")
+	}
 	if err := k.verify(ctx, p, flags); err != nil {
 		return err
 	}
@@ -338,11 +433,7 @@ func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, canc
 	}
 	sentence := "No rekey is in progress."
 	if k.state.Active {
-		sentence = fmt.Sprintf("A rekey is in progress since %s: %d of %d new shares verified, %d holders.", k.state.Started.Format(time.RFC3339),
-			k.state.Progress, k.state.Threshold, k.state.Shares)
-		for _, fingerprint := range k.state.Fingerprints {
-			sentence += "\n  " + base.OneLine(fingerprint)
-		}
+		sentence = fmt.Sprintf("%s\nIt is in progress since %s. Its new holders:%s", k.pending(), k.state.Started.Format(time.RFC3339), nameLines(k.state.Holders))
 	}
 	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
 }
