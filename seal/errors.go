@@ -13,6 +13,9 @@ import (
 var (
 	ErrSealed        = barrier.ErrSealed
 	ErrUninitialized = barrier.ErrUninitialized
+	// ErrCreatingKey: the store will be initialized once the bootstrap key is
+	// made. It also is ErrUninitialized.
+	ErrCreatingKey = barrier.ErrCreatingKey
 	// ErrDamaged: the storage does not hold the records of this store.
 	ErrDamaged = barrier.ErrDamaged
 	// ErrOtherRoot: the storage holds the store under another root key than this

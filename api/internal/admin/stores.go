@@ -76,7 +76,8 @@ func (h *Stores) SealStatus(ctx context.Context, who Caller) (wire.SealStatus, e
 // sealStatusOf is the answer of all that shows or changes the seal. Only
 // superusers get the warnings: these can name files and records.
 func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) wire.SealStatus {
-	doc := wire.SealStatus{Sealed: st.Sealed(), Threshold: st.Threshold, Shares: st.Shares, Progress: st.Progress, UUID: st.UUID}
+	doc := wire.SealStatus{Sealed: st.Sealed(), Threshold: st.Threshold, Shares: st.Shares, Progress: st.Progress, UUID: st.UUID,
+		CreatingBootstrapKey: st.CreatingKey}
 	if !h.Policy().Decide(who.Principal, acl.Request{Op: acl.Administer}).Allowed {
 		return doc
 	}

@@ -203,6 +203,7 @@ var answers = []struct {
 	{seal.ErrNotFound, *NotFound("the secret does not exist: create it with PUT, or look for its name in a list")},
 	{seal.ErrExists, conflict("the secret already exists: replace its value with PATCH")},
 	{seal.ErrSealed, waits("the secret store is sealed: a superuser can unseal it with PUT /secrets/v1/unseal/default or /secrets/v1/auto-unseal/default")},
+	{seal.ErrCreatingKey, waits("the secret store is not initialized yet: the server is creating the bootstrap key, which takes minutes on a slow machine")},
 	{seal.ErrUninitialized, waits("the secret store is not initialized: a superuser can do it with PUT /secrets/v1/init/default")},
 	{seal.ErrOtherRoot, broken(textOtherRoot)},
 	{seal.ErrDamaged, broken("the storage of the secret store is damaged: see the server's log and `secretstore status`; nothing is served and nothing overwritten")},
@@ -286,6 +287,9 @@ func State(st seal.Status) error {
 	case seal.StateSealed, seal.StateUnsealed:
 		return nil
 	case seal.StateUninitialized:
+		if st.CreatingKey {
+			return seal.ErrCreatingKey
+		}
 		return seal.ErrUninitialized
 	case seal.StateDamaged:
 		return fmt.Errorf("%w: %s", seal.ErrDamaged, st.Detail)

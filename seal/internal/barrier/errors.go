@@ -12,9 +12,12 @@ import (
 var (
 	ErrSealed        = errors.New("the secret store is sealed")
 	ErrUninitialized = errors.New("the secret store is not initialized")
-	ErrDamaged       = errors.New("the storage of the secret store is damaged")
-	ErrCorrupt       = errors.New("damaged record")
-	ErrTooManyTerms  = errors.New("too many rotations are under way")
+	// ErrCreatingKey: the store will be initialized once the bootstrap key is
+	// made. It also is ErrUninitialized.
+	ErrCreatingKey  = fmt.Errorf("%w yet: the bootstrap key is being created", ErrUninitialized)
+	ErrDamaged      = errors.New("the storage of the secret store is damaged")
+	ErrCorrupt      = errors.New("damaged record")
+	ErrTooManyTerms = errors.New("too many rotations are under way")
 )
 
 // ErrReadAgain means that a record contradicts what this server knows of the

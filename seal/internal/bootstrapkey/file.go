@@ -17,13 +17,13 @@ import (
 
 // file keeps the armored key in a file of mode 0600.
 type file struct {
-	path     string
-	generate Generator
-	parsed   parsedKey
+	path string
+	generation
+	parsed parsedKey
 }
 
 // InFile returns a Store that keeps the key in a file.
-func InFile(path string, generate Generator) Store { return &file{path: path, generate: generate} }
+func InFile(path string, generate Generator) Store { return &file{path: path, generation: generation{generate: generate}} }
 
 // Prepare reuses a key that is in the file already: it was made for a store
 // that was not committed, or belongs to a database that is not in its place
@@ -32,7 +32,7 @@ func (k *file) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
 	if private, err := k.Load(ctx); !errors.Is(err, ErrNone) {
 		return private, nil, err
 	}
-	private, err := k.generate()
+	private, err := k.key(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -18,18 +18,18 @@ import (
 // the base64 of the armored private key. DC/OS documented it so for zkCli.sh,
 // and its procedure (`base64 -d`, `gpg --import`) has to work.
 type record struct {
-	backend  store.Backend
-	generate Generator
-	parsed   parsedKey
+	backend store.Backend
+	generation
+	parsed parsedKey
 }
 
 // InStorage returns a Store that keeps the key in the storage.
 func InStorage(b store.Backend, generate Generator) Store {
-	return &record{backend: b, generate: generate}
+	return &record{backend: b, generation: generation{generate: generate}}
 }
 
-func (k *record) Prepare(context.Context) (*pgp.PrivateKey, []store.Op, error) {
-	private, err := k.generate()
+func (k *record) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error) {
+	private, err := k.key(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

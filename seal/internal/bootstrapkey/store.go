@@ -22,8 +22,13 @@ var ErrNone = errors.New("no bootstrap key is held for this store")
 // Store keeps the private key.
 type Store interface {
 	// Prepare returns a private key for a new store, and the operations that
-	// write it, for the transaction that creates the store.
+	// write it, for the transaction that creates the store. It keeps that key
+	// until Forget. ErrCreating if ctx ends before there is one.
 	Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, error)
+	// Creating reports whether Prepare has begun to make a key that is not
+	// finished. Forget drops the key that Prepare keeps.
+	Creating() bool
+	Forget()
 	// Load returns the key. ErrNone, barrier.ErrCorrupt, store.ErrUnavailable.
 	Load(ctx context.Context) (*pgp.PrivateKey, error)
 	// Fingerprint returns the fingerprint of the key that Load would return; ""

@@ -19,7 +19,7 @@ func TestTheBootstrapKeyIsParsedOnceForAnUnsealAndNotKept(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "bootstrap.key")
 	b := memory.New()
-	inRecord, inFile := &record{backend: b, generate: sealtest.GenerateKey}, &file{path: path, generate: sealtest.GenerateKey}
+	inRecord, inFile := &record{backend: b, generation: generation{generate: sealtest.GenerateKey}}, &file{path: path, generation: generation{generate: sealtest.GenerateKey}}
 	put := func(k Store) *pgp.PrivateKey {
 		private, ops, err := k.Prepare(t.Context())
 		if err != nil {

@@ -61,6 +61,9 @@ type Status struct {
 	Threshold int    // how many of them unseal; 0 before Init
 	Progress  int    // how many were entered since the last attempt
 	Detail    string // the reason if State is damaged or unknown; for operators
+	// CreatingKey: the store is uninitialized because the bootstrap key is still
+	// being created.
+	CreatingKey bool
 	// HoldsBootstrapKey: the storage holds a private key that unseals, so
 	// auto-unseal works (and so would a thief of the storage).
 	HoldsBootstrapKey bool

@@ -2,11 +2,13 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
@@ -71,6 +73,8 @@ func (m *machine) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, bootstrapkey.ErrCreating):
+			m.log.Info("still creating the bootstrap key")
 		case err == nil && lastErr != "":
 			m.log.Info("the storage answers again")
 			lastErr = ""
@@ -114,7 +118,11 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 	m.endHandover(ctx)
 	m.addMAC(ctx)
 	m.forgetEndedRekey(ctx)
-	switch s := m.snapshot.Load(); {
+	s := m.snapshot.Load()
+	if s.state == storagePresent {
+		m.bootstrapKeyStore.Forget() // the key for a new store
+	}
+	switch {
 	case !m.bootstrap || m.sealPending.Load():
 		return nil
 	case s.state == storageEmpty:

@@ -127,6 +127,7 @@ func (m *machine) Status() Status {
 	switch s.state {
 	case storageEmpty:
 		st.State = StateUninitialized
+		st.CreatingKey = m.bootstrapKeyStore.Creating()
 	case storageDamaged:
 		st.State = StateDamaged
 	case storagePresent:
@@ -148,6 +149,9 @@ func (m *machine) Status() Status {
 func (m *machine) ready() error {
 	switch m.snapshot.Load().state {
 	case storageEmpty:
+		if m.bootstrapKeyStore.Creating() {
+			return barrier.ErrCreatingKey
+		}
 		return barrier.ErrUninitialized
 	case storageDamaged:
 		return barrier.ErrDamaged

@@ -101,7 +101,8 @@ type Member struct {
 // UUID returns the id of the member's store, or "" if it has none yet.
 func (m *Member) UUID() string { return base.First(m.Seal.UUID, m.Backend.UUID) }
 
-// State returns unsealed, sealed, uninitialized, damaged, refuses or unreachable.
+// State returns unsealed, sealed, uninitialized, CreatingKey, damaged, refuses or
+// unreachable.
 func (m *Member) State() string {
 	switch {
 	case m.Err == nil:

@@ -15,7 +15,7 @@ import (
 // serverStatus is one server in JSON.
 type serverStatus struct {
 	URL      string   `json:"server"`
-	State    string   `json:"state"` // unsealed, sealed, uninitialized, damaged, refuses, unreachable
+	State    string   `json:"state"` // see Member.State
 	UUID     string   `json:"uuid,omitempty"`
 	Progress int      `json:"progress"` // shares entered so far
 	Warnings []string `json:"warnings,omitempty"`
@@ -98,8 +98,13 @@ func (f *Fleet) Show(cmd *cobra.Command, sentence string, doc func(ServersPart) 
 // Damaged is the state of a store that has lost the record of its holders.
 const Damaged = "damaged"
 
+// CreatingKey is the state of a new store whose bootstrap key is not finished.
+const CreatingKey = "creating the bootstrap key"
+
 func stateWord(b wire.Backend, st wire.SealStatus) string {
 	switch {
+	case !b.Initialized && st.CreatingBootstrapKey:
+		return CreatingKey
 	case !b.Initialized:
 		return "uninitialized"
 	case st.Shares == 0:
