@@ -44,6 +44,8 @@ func TestWithZooKeeper(t *testing.T) {
 //	zkacl PATH               prints the ACL to standard output
 //	zksetacl PATH PERMS      lets everybody do what PERMS says (letters of cdrwa, or -)
 //	zkspare PATH             sets $SPARE to a bucket of secrets that is not there
+//	zkchildren PATH          prints the names of the znodes directly below
+//	zkcopy FROM TO           copies a znode and all below
 //	zkrmr PATH               removes a znode and all below
 //	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
@@ -64,7 +66,7 @@ func zookeeperScripts(t *testing.T, addr string) {
 	runScripts(t, "../../testdata/script/zookeeper", func(env *testscript.Env) error {
 		env.Setenv("ZK", addr)
 		return nil
-	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zksetacl": z.setACL, "zkspare": z.spare, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
+	}, map[string]command{"zkget": z.get, "zkset": z.set, "zkacl": z.acl, "zksetacl": z.setACL, "zkchildren": z.children, "zkcopy": z.copy, "zkspare": z.spare, "zkrmr": z.rmr, "zkgrep": z.grep, "zkfind": z.find})
 }
 
 // TestScriptsWithZooKeeperOverTLS: $ZK accepts only TLS, presents zk.pem, and
@@ -139,6 +141,20 @@ func (z zookeeper) spare(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
+}
+
+func (z zookeeper) children(ts *testscript.TestScript, _ bool, args []string) {
+	names, _, err := z.conn.Children(args[0])
+	ts.Check(err)
+	slices.Sort(names)
+	fmt.Fprintln(ts.Stdout(), strings.Join(names, "\n"))
+}
+
+func (z zookeeper) copy(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(z.walk(args[0], func(p string, data []byte) {
+		_, err := z.conn.Create(args[1]+strings.TrimPrefix(p, args[0]), data, 0, zkc.WorldACL(zkc.PermAll))
+		ts.Check(err)
+	}))
 }
 
 func (z zookeeper) rmr(ts *testscript.TestScript, _ bool, args []string) {

@@ -84,3 +84,35 @@ func (b *Backend) WatchZnode(ctx context.Context, path string, notify func([]byt
 	}
 	return nil
 }
+
+// maxNeighbors bounds how many znodes Neighbors asks.
+const maxNeighbors = 50
+
+// Neighbors returns the znodes beside ROOT that have the record, as another store
+// would. It looks at the first 50. store.ErrUnavailable, and otherwise ZooKeeper's
+// errors.
+func (b *Backend) Neighbors(ctx context.Context, key store.Key) ([]string, error) {
+	folder := path.Dir(b.tree.Root)
+	names, err := readOn(ctx, b.conns, plain, func(c *zkc.Conn) ([]string, error) {
+		names, _, err := c.Children(folder)
+		return names, err
+	})
+	var found []string
+	for _, name := range names[:min(len(names), maxNeighbors)] {
+		root := path.Join(folder, name)
+		if root == b.tree.Root {
+			continue
+		}
+		exists, err := readOn(ctx, b.conns, plain, func(c *zkc.Conn) (bool, error) {
+			exists, _, err := c.Exists(root + "/" + key)
+			return exists, err
+		})
+		if err != nil {
+			return found, err
+		}
+		if exists {
+			found = append(found, root)
+		}
+	}
+	return found, err
+}

@@ -272,6 +272,23 @@ func TestStorageURLs(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", tt.in, got, err, tt.want)
 		}
 	}
+	for in, want := range map[string]string{
+		"zk://h:1/a,i:2/a":        "once, after the last server: zk://h:1,i:2/a",
+		"zk://h/a/b,i/a/b,j/a/b":  "once, after the last server: zk://h,i,j/a/b",
+		"zk://h:1/a,i:2":          "once, after the last server: zk://h:1,i:2/a",
+		"zk://h/a,i/b":            "zk://HOST:PORT,HOST:PORT/ROOT",
+		"zk://h/a?chroot=/b":      "zk://HOST:PORT,HOST:PORT/ROOT",
+		"zk://h/a:2181":           "zk://HOST:PORT,HOST:PORT/ROOT",
+		"zk://h/a#b":              "zk://HOST:PORT,HOST:PORT/ROOT",
+		"zk://h/%2Fa":             "zk://HOST:PORT,HOST:PORT/ROOT",
+		"zk://h/A-z_0.9/~x+y/":    "",
+		"zk://h:1,i:2/dcos/a.b-c": "",
+	} {
+		got, err := ParseStorage(in)
+		if err != nil || (got.Doubt == "") != (want == "") || !strings.Contains(got.Doubt, want) {
+			t.Errorf("%s: %+v, %v; want %q", in, got, err, want)
+		}
+	}
 	for _, bad := range []string{"", "bolt:", "bolt:///x", "bolt", "memory:x", "zk:h", "zk://", "zk:///x", "zk://h:0/x",
 		"zk://h:x/x", "zk://h,/x", "zk://h/a//b", "zk://h/../b", "zk://h/zookeeper/x", "zk://h/a b", "file.db", "zk://u:p@h/x"} {
 		if got, err := ParseStorage(bad); err == nil {

@@ -24,6 +24,9 @@ type Storage struct {
 	Path    string   // of the bbolt file
 	Servers []string // host:port of each ZooKeeper server
 	Root    string   // znode under which everything is kept
+	// Doubt says why Root is not what somebody meant, and what to write instead;
+	// "" if it may be. A store that is there already is served, but none is made.
+	Doubt string
 }
 
 const (
@@ -77,12 +80,34 @@ func parseZooKeeper(rest string) (Storage, error) {
 			err = fmt.Errorf("the root znode is longer than %d bytes", maxZKRoot)
 		}
 		errs = append(errs, err)
-		out.Root = path
+		out.Root, out.Doubt = path, doubt(hosts, path)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return Storage{}, err
 	}
 	return out, nil
+}
+
+// doubt finds what is a path for ZooKeeper, but hardly meant as one: ROOT after every
+// server, options of other programs (?chroot=/a), and the like.
+func doubt(hosts, root string) string {
+	odd := func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./~+", r)
+	}
+	if !strings.ContainsFunc(root, odd) {
+		return ""
+	}
+	first, more, several := strings.Cut(root, ",")
+	for server := range strings.SplitSeq(more, ",") {
+		server, again, _ := strings.Cut(server, "/")
+		_, err := parseServer(server)
+		several = several && err == nil && (again == "" || "/"+again == first)
+		hosts += "," + server
+	}
+	if several && !strings.ContainsFunc(first, odd) {
+		return "ROOT is written once, after the last server: zk://" + hosts + first
+	}
+	return "write ROOT as a path of letters, digits and _-.~+, after the last server: zk://HOST:PORT,HOST:PORT/ROOT"
 }
 
 func parseServer(s string) (string, error) {

@@ -102,6 +102,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := s.checkZnode(ctx); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
+	s.warnOfNeighbor(ctx, backend)
 	defer tuneCollector()()
 	s.log.Info("opening the store; if the storage is empty, this makes a key, which takes a few seconds",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
@@ -168,6 +169,7 @@ func BootstrapKeyFile(s config.Storage) string {
 func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *zap.Logger) (store.Backend, string, error) {
 	switch st := cfg.Storage; st.Kind {
 	case config.Bolt:
+		warnOfLostFile(st, log)
 		b, err := bolt.Open(ctx, st.Path)
 		if err != nil {
 			return nil, "", fmt.Errorf("open the storage: %w", err)
@@ -180,10 +182,14 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 		log.Warn("everything is kept in memory and will be lost when the server ends")
 		return memory.New(), "memory", nil
 	case config.ZooKeeper:
-		b, err := zk.Open(ctx, zk.Config{
+		zkConfig := zk.Config{
 			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls,
 			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Log: log.Named("zk"),
-		})
+		}
+		if err := checkRoot(ctx, st, zkConfig, log); err != nil {
+			return nil, "", err
+		}
+		b, err := zk.Open(ctx, zkConfig)
 		if err != nil {
 			return nil, "", fmt.Errorf("open the storage: %w", err)
 		}

@@ -18,11 +18,10 @@ import (
 
 const (
 	znodeOption = "auth-secret-znode"
-	// znodeWait is how long a start waits for ZooKeeper to check the znode. A
-	// ZooKeeper that comes later is checked then.
-	znodeWait = 10 * time.Second
-	// znodeRetry is the pause between two attempts.
-	znodeRetry = 100 * time.Millisecond
+	// reachWait is how long a start waits for ZooKeeper to check something, and
+	// reachRetry the pause between two attempts.
+	reachWait  = 10 * time.Second
+	reachRetry = 100 * time.Millisecond
 	// znodeEvery is how often the ACLs are checked: ZooKeeper does not report
 	// changes of an ACL.
 	znodeEvery = 5 * time.Second
@@ -45,21 +44,31 @@ func (s *Server) checkZnode(ctx context.Context) error {
 	if s.zk == nil || s.cfg.AuthSecretZnode == "" || s.cfg.AuthSecretZnodeInsecure {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, znodeWait)
+	var e zk.Exposure
+	err := whenReached(ctx, func(ctx context.Context) (err error) {
+		e, err = s.zk.ZnodeExposure(ctx, s.cfg.AuthSecretZnode)
+		return err
+	})
+	if err == nil && exposed(e) != nil {
+		return config.Error(config.Problems("--"+znodeOption, exposed(e)))
+	}
+	return nil // it is well, or watching it reports what is wrong
+}
+
+// whenReached asks until the storage answers, for reachWait at most.
+func whenReached(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
-	tick := time.NewTicker(znodeRetry)
+	tick := time.NewTicker(reachRetry)
 	defer tick.Stop()
 	for {
-		e, err := s.zk.ZnodeExposure(ctx, s.cfg.AuthSecretZnode)
-		switch {
-		case err == nil && exposed(e) != nil:
-			return config.Error(config.Problems("--"+znodeOption, exposed(e)))
-		case !errors.Is(err, store.ErrUnavailable):
-			return nil // it is well, or watching it reports what is wrong
+		err := ask(ctx)
+		if !errors.Is(err, store.ErrUnavailable) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return err
 		case <-tick.C:
 		}
 	}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/store"
+	"secretstore/store/zk"
+)
+
+// keyConfig is the record that every store has.
+const keyConfig store.Key = "stores/default/config"
+
+// checkRoot keeps a mistake in the URL of ZooKeeper from becoming the ROOT of a new,
+// empty store. A store that is there already is served, with a warning. If ZooKeeper
+// does not answer, nothing is known, and nothing is made.
+func checkRoot(ctx context.Context, s config.Storage, zkConfig zk.Config, log *zap.Logger) error {
+	if s.Doubt == "" {
+		return nil
+	}
+	found, err := zk.HasRecord(ctx, zkConfig, keyConfig)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--storage: the ROOT %q looks like a mistake, and whether a store is there is not known: %s: %w", s.Root, s.Doubt, err)
+	case !found:
+		return config.Error{{Where: "--storage", What: fmt.Sprintf("%q is not a ROOT, and no store is there; %s", s.Root, s.Doubt)}}
+	}
+	log.Warn("the store is kept under a ROOT that looks like a mistake; to move it, export all secrets, import them into a store under the right ROOT, and change --storage",
+		zap.String("root", s.Root), zap.String("right", s.Doubt))
+	return nil
+}
+
+// warnOfLostFile warns if the bbolt file is about to be made, but there was one: it is
+// empty, or a bootstrap key was left.
+func warnOfLostFile(s config.Storage, log *zap.Logger) {
+	info, err := os.Stat(s.Path)
+	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	const advice = "; if there was a store, stop the server and restore the file from a backup"
+	if err == nil {
+		log.Warn("the file of the storage is empty, and a new store is made in it"+advice, zap.String("file", s.Path))
+	}
+	if _, err := os.Stat(BootstrapKeyFile(s)); err == nil {
+		log.Warn("a new store is made beside the bootstrap key of another"+advice, zap.String("key", BootstrapKeyFile(s)))
+	}
+}
+
+// warnOfNeighbor warns if the storage has no store, but there is one under another ROOT
+// beside it: the ROOT may be a mistake.
+func (s *Server) warnOfNeighbor(ctx context.Context, b store.Backend) {
+	if s.zk == nil {
+		return
+	}
+	err := whenReached(ctx, func(ctx context.Context) error {
+		_, err := b.Get(ctx, keyConfig, store.Latest)
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	others, err := s.zk.Neighbors(ctx, keyConfig)
+	if err == nil && len(others) > 0 {
+		s.log.Warn("there is no store under this ROOT, but there is one beside it; is --storage right?",
+			zap.String("root", s.cfg.Storage.Root), zap.Strings("stores", others))
+	}
+}
