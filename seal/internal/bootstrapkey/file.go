@@ -23,7 +23,9 @@ type file struct {
 }
 
 // InFile returns a Store that keeps the key in a file.
-func InFile(path string, generate Generator) Store { return &file{path: path, generation: generation{generate: generate}} }
+func InFile(path string, generate Generator) Store {
+	return &file{path: path, generation: generation{generate: generate}}
+}
 
 // Prepare reuses a key that is in the file already: it was made for a store
 // that was not committed, or belongs to a database that is not in its place
