@@ -12,6 +12,10 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// adoptOrphans makes this process the parent of what the program leaves behind, so that
+// it learns when that ends. Without it, Run still looks from time to time.
+func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
 // Protect keeps other processes of this user from reading the memory of this one and its
 // environment, which contains the token. It does not affect programs that this process
 // starts.

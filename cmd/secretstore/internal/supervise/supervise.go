@@ -1,6 +1,7 @@
 // Package supervise runs a program as if it had been started directly: it passes
 // standard streams, terminal, signals and exit status through. It can signal or restart
-// the program when its secrets have changed. As process 1 it also waits for orphans.
+// the program when its secrets have changed. Processes that the program leaves behind in
+// its process group are stopped when it ends, since they have its old secrets.
 //
 // The only secrets that it knows are in the environment of the program.
 package supervise
@@ -37,18 +38,20 @@ type Change struct {
 // Options say how to treat the program.
 type Options struct {
 	Changes <-chan Change // nil for none
-	// StopTimeout is how long the program may take to end for a restart before it
-	// is killed.
+	// StopTimeout is how long the program and the rest of its process group may
+	// take to end after SIGTERM before they are killed.
 	StopTimeout time.Duration
 }
 
-// Run starts the program and returns its exit status once it has ended by itself, or 128
-// plus the signal that killed it. All signals to this process go to the program. Run
-// waits for all children of this process, so nothing else in it can have any. ErrStart.
+// Run starts the program and returns its exit status once it and the rest of its process
+// group have ended, or 128 plus the signal that killed it. SIGTERM goes to the group, all
+// other signals to the program. Run waits for all children of this process, so nothing
+// else in it can have any. ErrStart.
 func Run(cmd Command, o Options) (int, error) {
 	// The program dies with the thread that started it: see attributes.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	adoptOrphans()
 	r := &running{cmd: cmd, o: o, tty: openTerminal()}
 	defer r.tty.close()
 	children := make(chan os.Signal, 1) // one is enough: wait checks all children
@@ -91,11 +94,20 @@ type running struct {
 	cmd    Command
 	o      Options
 	tty    terminal
-	pid    int
-	next   *Change          // the restart to do when the program has ended
-	kill   <-chan time.Time // when to kill it for that
-	last   bool             // it must end and is not restarted
-	ending bool             // it got a signal that ends most programs
+	pid    int  // of the program, and of its process group
+	ended  bool // the program has ended and was waited for
+	status int  // its exit status then
+	next   *Change
+	last   bool // the program is not restarted
+	ending bool // the program got a signal that ends most programs
+	// kill is when to kill the group; nil unless it is being stopped.
+	kill <-chan time.Time
+	// killed says that the group was killed. What is left after that, such as a
+	// process of another user, is left alone.
+	killed bool
+	// look is when to look again whether the group has ended. Not all its processes
+	// are children of this process.
+	look <-chan time.Time
 	// again is when to offer the terminal again; nil unless the terminal has
 	// stopped the program.
 	again <-chan time.Time
@@ -108,7 +120,8 @@ func (r *running) start() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	r.pid, r.ending = pid, false
+	r.pid, r.ended, r.ending, r.killed = pid, false, false, false
+	r.next, r.kill, r.look, r.again = nil, nil, nil, nil
 	r.tty.give(pid)
 	return nil
 }
@@ -116,21 +129,14 @@ func (r *running) start() error {
 func (r *running) loop(children, signals <-chan os.Signal) (int, error) {
 	changes := r.o.Changes
 	for {
+		over := false
 		select {
 		case <-children:
-			status, ended := r.wait()
-			if !ended {
-				continue
-			}
-			r.tty.take(r.pid)
-			r.again = nil
-			if r.next == nil {
-				return status, nil
-			}
-			r.cmd.Env, r.next, r.kill = r.next.Env, nil, nil
-			if err := r.start(); err != nil {
-				return 0, err
-			}
+			r.wait()
+			over = r.ended && r.groupEnded()
+		case <-r.look:
+			r.look = nil
+			over = r.groupEnded()
 		case s := <-signals:
 			r.pass(s.(syscall.Signal))
 		case c, ok := <-changes:
@@ -142,13 +148,55 @@ func (r *running) loop(children, signals <-chan os.Signal) (int, error) {
 		case <-r.again:
 			r.resume()
 		case <-r.kill:
-			unix.Kill(-r.pid, unix.SIGKILL) // wait has not reaped it yet
+			over = r.ended && r.killed
+			r.killGroup()
+		}
+		if !over {
+			continue
+		}
+		r.tty.take(r.pid)
+		if r.next == nil {
+			return r.status, nil
+		}
+		r.cmd.Env = r.next.Env
+		if err := r.start(); err != nil {
+			return 0, err
 		}
 	}
 }
 
-// wait reaps children, and reports how the program ended if it has.
-func (r *running) wait() (status int, ended bool) {
+// lookEvery is how often to look whether the group has ended once the program has.
+const lookEvery = 50 * time.Millisecond
+
+// groupEnded reports whether nothing is left of the process group of the program, which
+// has ended. What is left is stopped.
+func (r *running) groupEnded() bool {
+	if errors.Is(unix.Kill(-r.pid, 0), unix.ESRCH) {
+		return true
+	}
+	r.last = r.last || r.next == nil // the program has ended by itself
+	r.stop()
+	r.look = time.After(lookEvery)
+	return false
+}
+
+// stop asks the group to end, and has it killed if it does not.
+func (r *running) stop() {
+	if r.kill != nil {
+		return // it knows
+	}
+	r.kill = time.After(r.o.StopTimeout)
+	unix.Kill(-r.pid, unix.SIGTERM)
+	unix.Kill(-r.pid, unix.SIGCONT) // a stopped process would not end
+}
+
+func (r *running) killGroup() {
+	unix.Kill(-r.pid, unix.SIGKILL)
+	r.killed, r.kill = true, time.After(r.o.StopTimeout)
+}
+
+// wait reaps children, and notes how the program ended if it has.
+func (r *running) wait() {
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WUNTRACED, nil)
@@ -156,14 +204,14 @@ func (r *running) wait() (status int, ended bool) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil || pid <= 0:
-			return status, ended
-		case pid != r.pid: // an orphan
+			return
+		case pid != r.pid || r.ended: // an orphan
 		case ws.Stopped():
 			r.stopped(ws.StopSignal())
 		case ws.Exited():
-			status, ended = ws.ExitStatus(), true
+			r.status, r.ended, r.again = ws.ExitStatus(), true, nil
 		case ws.Signaled():
-			status, ended = 128+int(ws.Signal()), true
+			r.status, r.ended, r.again = 128+int(ws.Signal()), true, nil
 		}
 	}
 }
@@ -176,11 +224,18 @@ func (r *running) pass(s syscall.Signal) {
 		unix.Kill(-r.pid, s) // as a shell does
 		return
 	case unix.SIGTERM:
-		r.next, r.kill, r.last = nil, nil, true
+		r.next, r.last = nil, true
+		if r.kill == nil {
+			r.stop()
+		} else {
+			unix.Kill(-r.pid, s)
+		}
 	case unix.SIGINT, unix.SIGQUIT:
-		r.next, r.kill = nil, nil
+		r.next = nil
+		r.signal(s)
+	default:
+		r.signal(s)
 	}
-	unix.Kill(r.pid, s) // wait has not reaped it yet
 	switch s {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP:
 		r.ending = true
@@ -190,21 +245,23 @@ func (r *running) pass(s syscall.Signal) {
 	}
 }
 
+// signal sends a signal to the program, or to the rest of its group if it has ended.
+func (r *running) signal(s syscall.Signal) {
+	if r.ended {
+		unix.Kill(-r.pid, s)
+		return
+	}
+	unix.Kill(r.pid, s) // wait has not reaped it yet
+}
+
 func (r *running) change(c Change) {
-	if c.Signal != 0 {
-		unix.Kill(r.pid, c.Signal)
+	if c.Signal != 0 && !r.ended {
+		r.signal(c.Signal)
 	}
-	if !c.Restart || r.last {
-		return
+	if c.Restart && !r.last {
+		r.next = &c
+		r.stop()
 	}
-	again := r.next != nil // it is stopping already
-	r.next = &c
-	if again {
-		return
-	}
-	r.kill = time.After(r.o.StopTimeout)
-	unix.Kill(r.pid, unix.SIGTERM)
-	unix.Kill(-r.pid, unix.SIGCONT) // a stopped program would not end
 }
 
 // resumeEvery is how often a program that the terminal has stopped is offered the

@@ -52,7 +52,8 @@ func execCommand(p *base.Process) *cobra.Command {
 			"With --watch, exec stays and learns of changes from the server. When a value changes, it replaces the\n" +
 			"files, then sends COMMAND the --signal, or with --restart stops it with SIGTERM and starts it again.\n" +
 			"Environment variables need --restart. COMMAND still gets every signal, and exec ends with its exit\n" +
-			"status, or 128 plus the signal that killed it. Ctrl-Z does not suspend it.\n\n" +
+			"status, or 128 plus the signal that killed it. Ctrl-Z does not suspend it. On a restart, on SIGTERM and\n" +
+			"when COMMAND ends, all processes of its process group get SIGTERM, and after --stop-timeout SIGKILL.\n\n" +
 			"--max-stale keeps a plain-text copy of the values, which only this user can read, in $XDG_RUNTIME_DIR\n" +
 			"or /dev/shm. While the server is unreachable, the same command uses that copy, until it is too old or\n" +
 			"the machine reboots. The copy is not used if the store is sealed or refuses the request.\n\n" +
@@ -77,7 +78,7 @@ func execCommand(p *base.Process) *cobra.Command {
 	f.StringVar(&flags.signal, "signal", "", "with --watch: send COMMAND this `SIGNAL`, such as HUP")
 	f.BoolVar(&flags.restart, "restart", false, "with --watch: restart COMMAND")
 	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to poll a server that does not report changes")
-	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --restart: kill COMMAND if it takes longer to end")
+	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --watch: kill COMMAND and its process group if they take longer to end")
 	cmd.MarkFlagsMutuallyExclusive("signal", "restart")
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error { return flags.run(cmd, p, args) })
 	return cmd
