@@ -117,22 +117,22 @@ func (h *secrets) update(x *exchange) (answer.Reply, error) {
 	return h.write(x, h.store.Update, http.StatusNoContent)
 }
 
-func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (string, error), status int) (answer.Reply, error) {
+func (h *secrets) write(x *exchange, write func(context.Context, acl.Path, seal.Change) (seal.Written, error), status int) (answer.Reply, error) {
 	change, err := h.changeOf(x)
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	defer clear(change.Value)
 	change.Author, change.If = x.who.principal.UID, x.req.conditions.Match()
-	var id string
+	var written seal.Written
 	err = h.change.do(x, len(change.Value), func(ctx context.Context) (err error) {
-		id, err = write(ctx, x.req.path, change)
+		written, err = write(ctx, x.req.path, change)
 		return err
 	})
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	return answer.Written(status, id)
+	return answer.Written(status, written)
 }
 
 // changeOf reads the body of a create or an update. The body stays in the
@@ -170,13 +170,13 @@ func (h *secrets) remove(x *exchange, remove func(context.Context, acl.Path, sea
 
 // undelete brings back a deleted secret as it was.
 func (h *secrets) undelete(x *exchange) (answer.Reply, error) {
-	var id string
+	var written seal.Written
 	err := h.change.do(x, 0, func(ctx context.Context) (err error) {
-		id, err = h.store.Undelete(ctx, x.req.path)
+		written, err = h.store.Undelete(ctx, x.req.path)
 		return err
 	})
 	if err != nil {
 		return answer.Reply{}, problem.InsteadOfNotFound(err, problem.NoDeleted)
 	}
-	return answer.Written(http.StatusNoContent, id)
+	return answer.Written(http.StatusNoContent, written)
 }

@@ -182,8 +182,39 @@ func TestClientVersions(t *testing.T) {
 	wantIs(t, "a version that is gone", c.DeleteVersion(ctx, "a/b", 1), client.ErrNotFound)
 	wantIs(t, "the current version", c.DeleteVersion(ctx, "a/b", 2), client.ErrBadRequest)
 	must(t, c.Delete(ctx, "a/b"))
-	must(t, c.Undelete(ctx, "a/b"))
-	wantIs(t, "undelete of what is there", c.Undelete(ctx, "a/b"), client.ErrExists)
+	back, err := c.Undelete(ctx, "a/b")
+	must(t, err)
+	if want := versions.Versions[0]; back.Version != 2 || back.ETag != want.ETag {
+		t.Errorf("undeleted %+v, want %+v", back, want)
+	}
+	_, err = c.Undelete(ctx, "a/b")
+	wantIs(t, "undelete of what is there", err, client.ErrExists)
 	must(t, c.Purge(ctx, "a/b"))
-	wantIs(t, "undelete after a purge", c.Undelete(ctx, "a/b"), client.ErrNotFound)
+	_, err = c.Undelete(ctx, "a/b")
+	wantIs(t, "undelete after a purge", err, client.ErrNotFound)
+}
+
+// TestWritesNameTheirVersion asks the client, whose answers come from a header.
+func TestWritesNameTheirVersion(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	ctx, c := t.Context(), e.api("alice")
+	for i, write := range []func() (client.Written, error){
+		func() (client.Written, error) { return c.Create(ctx, "a", client.Value{Data: []byte("one")}) },
+		func() (client.Written, error) {
+			return c.Update(ctx, "a", client.Value{Data: []byte{0xff}, Binary: true})
+		},
+		func() (client.Written, error) {
+			read, err := c.Get(ctx, "a", client.GetOptions{})
+			must(t, err)
+			return c.IfMatch(read.ETag).Update(ctx, "a", client.Value{Data: []byte("three")})
+		},
+	} {
+		got, err := write()
+		must(t, err)
+		read, err := c.Get(ctx, "a", client.GetOptions{})
+		must(t, err)
+		if got.Version != uint64(i)+1 || got.ETag == "" || got.ETag != read.ETag {
+			t.Errorf("write %d: %+v, want the ETag %s", i+1, got, read.ETag)
+		}
+	}
 }

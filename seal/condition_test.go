@@ -26,7 +26,7 @@ func TestExactlyOneConditionalWriteWins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		unchanged := func(id string) bool { return id == read }
+		unchanged := func(id string) bool { return id == read.ID }
 		var won atomic.Int64
 		var writers sync.WaitGroup
 		for i := range 6 {
@@ -58,13 +58,13 @@ func TestExactlyOneConditionalWriteWins(t *testing.T) {
 func TestRefusedConditionWritesNothing(t *testing.T) {
 	s, b, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "a")
-	id, err := s.Create(ctx, p, text("v"))
+	written, err := s.Create(ctx, p, text("v"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	large := Change{Kind: Binary, Value: make([]byte, 3*pieceSize), If: func(now string) bool {
-		if now != id {
-			t.Errorf("asked about %s, not %s", now, id)
+		if now != written.ID {
+			t.Errorf("asked about %s, not %s", now, written.ID)
 		}
 		return false
 	}}
@@ -74,7 +74,7 @@ func TestRefusedConditionWritesNothing(t *testing.T) {
 	if n := children(t, b, barrier.KeyBlobs); n != 0 {
 		t.Errorf("%d blobs are left", n)
 	}
-	if got, err := s.Get(ctx, p, store.Latest); err != nil || got.ID != id || got.Version != 1 {
+	if got, err := s.Get(ctx, p, store.Latest); err != nil || got.ID != written.ID || got.Version != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

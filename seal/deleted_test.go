@@ -71,8 +71,8 @@ func TestRotationReencryptsDeletedSecretsAndEarlierValues(t *testing.T) {
 		t.Errorf("%d deleted secrets in the storage", deleted)
 	}
 	for p, id := range ids {
-		if back, err := s.Undelete(ctx, path(t, p)); err != nil || back != id {
-			t.Errorf("%s: %q, %v", p, back, err)
+		if back, err := s.Undelete(ctx, path(t, p)); err != nil || back.ID != id {
+			t.Errorf("%s: %q, %v", p, back.ID, err)
 		}
 	}
 	if got, err := s.Get(ctx, path(t, "f/large"), store.Latest); err != nil || !bytes.Equal(got.Value, largeValue.Value) {
@@ -438,7 +438,7 @@ func TestPurgeLeavesNothing(t *testing.T) {
 func TestPurgeHonorsItsCondition(t *testing.T) {
 	s, _, _ := unsealed(t)
 	ctx, p := t.Context(), path(t, "a")
-	id, err := s.Create(ctx, p, text("v"))
+	written, err := s.Create(ctx, p, text("v"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestPurgeHonorsItsCondition(t *testing.T) {
 	if err := s.Delete(ctx, p, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Purge(ctx, p, func(now string) bool { return now == id }); err != nil {
+	if err := s.Purge(ctx, p, func(now string) bool { return now == written.ID }); err != nil {
 		t.Error(err)
 	}
 	wantErr(t, "Undelete after a purge", errOf(s.Undelete(ctx, p)), ErrNotFound)

@@ -188,7 +188,7 @@ func TestUpdateNeverContinuesADeletedSecret(t *testing.T) {
 func TestConditionIsCheckedAgainstTheStorage(t *testing.T) {
 	first, view, second := twoServers(t)
 	ctx, p := t.Context(), path(t, "f/a")
-	id, err := first.Create(ctx, p, text("old"))
+	old, err := first.Create(ctx, p, text("old"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,10 +198,10 @@ func TestConditionIsCheckedAgainstTheStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := text("mine")
-	c.If = func(current string) bool { return current == id }
+	c.If = func(current string) bool { return current == old.ID }
 	_, err = first.Update(ctx, p, c)
 	wantErr(t, "on a replaced value", err, ErrChanged)
-	c.If = func(current string) bool { return current == newer }
+	c.If = func(current string) bool { return current == newer.ID }
 	if _, err := first.Update(ctx, p, c); err != nil {
 		t.Errorf("on the current value, which this server has not noticed: %v", err)
 	}
@@ -231,10 +231,10 @@ func TestWriteFailsIfTheSecretWasRecreatedSinceItsRead(t *testing.T) {
 			ctx := t.Context()
 			make := func(values ...string) (id string) {
 				t.Helper()
-				id, err := second.Create(ctx, p, text(values[0]))
+				written, err := second.Create(ctx, p, text(values[0]))
 				for _, value := range values[1:] {
 					if err == nil {
-						id, err = second.Update(ctx, p, text(value))
+						written, err = second.Update(ctx, p, text(value))
 					}
 				}
 				if err == nil && row.deleted {
@@ -243,7 +243,7 @@ func TestWriteFailsIfTheSecretWasRecreatedSinceItsRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return id
+				return written.ID
 			}
 			// The first server now knows the delete generation.
 			if err := errOf(first.Create(ctx, path(t, "f/b"), text("v"))); err != nil {

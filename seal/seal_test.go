@@ -157,7 +157,7 @@ func wantErr(t *testing.T, what string, err, want error) {
 }
 
 // errOf drops the value id returned by a write.
-func errOf(_ string, err error) error { return err }
+func errOf[T any](_ T, err error) error { return err }
 
 func TestOnlyTheRightKeyUnsealsANewStore(t *testing.T) {
 	s, key := initialized(t, memory.New())

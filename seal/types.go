@@ -16,6 +16,7 @@ type (
 	ReadOptions = records.Options
 	Kind        = records.Kind
 	Change      = records.Change
+	Written     = records.Written
 	Match       = records.Match
 	Versions    = records.Versions
 	VersionInfo = records.VersionInfo

@@ -78,19 +78,28 @@ func (m *versionModel) want(what string, err, want error) bool {
 	return err == nil
 }
 
+// wantVersion demands that a write names the version that it left.
+func (m *versionModel) wantVersion(what string, got Written) {
+	if got.Version != m.live.current.version {
+		m.t.Fatalf("%s: version %d, want %d", what, got.Version, m.live.current.version)
+	}
+}
+
 func (m *versionModel) create(*rapid.T) {
 	c := m.change()
-	id, err := m.server().Create(m.t.Context(), m.path, c)
+	written, err := m.server().Create(m.t.Context(), m.path, c)
 	if m.want("Create", err, wantIf(m.live != nil, ErrExists)) {
-		m.live = &modelSecret{current: modelValue{id, 1, c.Kind, c.Value}}
+		m.live = &modelSecret{current: modelValue{written.ID, 1, c.Kind, c.Value}}
+		m.wantVersion("Create", written)
 	}
 }
 
 func (m *versionModel) update(*rapid.T) {
 	c := m.change()
-	id, err := m.server().Update(m.t.Context(), m.path, c)
+	written, err := m.server().Update(m.t.Context(), m.path, c)
 	if m.want("Update", err, wantIf(m.live == nil, ErrNotFound)) {
-		m.live.write(modelValue{id, m.live.current.version + 1, c.Kind, c.Value}, m.keep)
+		m.live.write(modelValue{written.ID, m.live.current.version + 1, c.Kind, c.Value}, m.keep)
+		m.wantVersion("Update", written)
 	}
 }
 
@@ -102,15 +111,16 @@ func (m *versionModel) delete(*rapid.T) {
 }
 
 func (m *versionModel) undelete(*rapid.T) {
-	id, err := m.server().Undelete(m.t.Context(), m.path)
+	written, err := m.server().Undelete(m.t.Context(), m.path)
 	want := wantIf(m.deleted == nil, ErrNotFound)
 	if m.live != nil {
 		want = ErrExists
 	}
 	if m.want("Undelete", err, want) {
-		if m.live, m.deleted = m.deleted, nil; id != m.live.current.id {
+		if m.live, m.deleted = m.deleted, nil; written.ID != m.live.current.id {
 			m.t.Fatalf("undeleted another value")
 		}
+		m.wantVersion("Undelete", written)
 	}
 }
 

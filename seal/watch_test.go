@@ -38,20 +38,20 @@ func awaitWake(t *testing.T, what string, woken <-chan struct{}) {
 
 func create(t *testing.T, s *Store, p acl.Path, value string) string {
 	t.Helper()
-	id, err := s.Create(t.Context(), p, text(value))
+	written, err := s.Create(t.Context(), p, text(value))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
+	return written.ID
 }
 
 func replace(t *testing.T, s *Store, p acl.Path, value string) string {
 	t.Helper()
-	id, err := s.Update(t.Context(), p, text(value))
+	written, err := s.Update(t.Context(), p, text(value))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
+	return written.ID
 }
 
 func TestWatchWakesOnEachChangeOfItsSecretAndOnSeal(t *testing.T) {

@@ -19,14 +19,21 @@ type Conditional struct {
 // value, as for changes without a condition.
 func (c *Client) IfMatch(etag string) Conditional { return Conditional{c, etag} }
 
+// Update is Client.Update. ErrChanged, ErrNotFound.
+func (i Conditional) Update(ctx context.Context, path string, v Value) (Written, error) {
+	return i.client.write(ctx, http.MethodPatch, path, v, i.header())
+}
+
 // UpdateText is Client.UpdateText. ErrChanged, ErrNotFound.
 func (i Conditional) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	return i.client.writeText(ctx, http.MethodPatch, path, s, i.header())
+	_, err := i.client.writeText(ctx, http.MethodPatch, path, s, i.header())
+	return err
 }
 
 // UpdateBinary is Client.UpdateBinary. ErrChanged, ErrNotFound.
 func (i Conditional) UpdateBinary(ctx context.Context, path string, value []byte) error {
-	return i.client.write(ctx, http.MethodPatch, path, wire.TypeBinary, value, i.header())
+	_, err := i.Update(ctx, path, Value{Data: value, Binary: true})
+	return err
 }
 
 // Delete is Client.Delete. ErrChanged, ErrNotFound.

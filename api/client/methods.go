@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -107,43 +106,6 @@ func ageOf(h http.Header) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * time.Second
-}
-
-// CreateText stores a text secret that does not exist yet. ErrExists.
-func (c *Client) CreateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	return c.writeText(ctx, http.MethodPut, path, s, http.Header{})
-}
-
-// UpdateText replaces the value of a secret by text. ErrNotFound.
-func (c *Client) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	return c.writeText(ctx, http.MethodPatch, path, s, http.Header{})
-}
-
-// CreateBinary stores a binary secret that does not exist yet. ErrExists.
-func (c *Client) CreateBinary(ctx context.Context, path string, value []byte) error {
-	return c.write(ctx, http.MethodPut, path, wire.TypeBinary, value, http.Header{})
-}
-
-// UpdateBinary replaces the value of a secret by bytes. ErrNotFound.
-func (c *Client) UpdateBinary(ctx context.Context, path string, value []byte) error {
-	return c.write(ctx, http.MethodPatch, path, wire.TypeBinary, value, http.Header{})
-}
-
-func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) error {
-	body, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
-	}
-	return c.write(ctx, method, path, wire.TypeJSON, body, h)
-}
-
-func (c *Client) write(ctx context.Context, method, path, contentType string, body []byte, h http.Header) error {
-	if body == nil {
-		body = []byte{}
-	}
-	h.Set("Content-Type", contentType)
-	_, err := c.do(ctx, call{method: method, path: c.secret(path), header: h, body: body})
-	return err
 }
 
 // Delete removes a secret, which Undelete brings back for 30 days. ErrNotFound.

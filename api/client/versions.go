@@ -24,9 +24,8 @@ func (c *Client) DeleteVersion(ctx context.Context, path string, version uint64)
 
 // Undelete restores a deleted secret. ErrNotFound if there is none; ErrExists
 // if another has been created in its place.
-func (c *Client) Undelete(ctx context.Context, path string) error {
-	_, err := c.do(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
-	return err
+func (c *Client) Undelete(ctx context.Context, path string) (Written, error) {
+	return c.change(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
 }
 
 // Purge removes a secret, deleted or not, for good: it cannot be undeleted.

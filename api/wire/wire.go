@@ -24,6 +24,9 @@ const (
 	// TokenCookie carries the token of a browser; it counts only without an
 	// Authorization header.
 	TokenCookie = "dcos-acs-auth-cookie"
+	// VersionHeader is on the answer to a write: the version of the value that
+	// was written or restored. Servers of older releases do not send it.
+	VersionHeader = "Secretstore-Version"
 	// RequestIDHeader is on every answer; audit lines and log events carry
 	// the same id.
 	RequestIDHeader = "X-Request-Id"

@@ -322,7 +322,7 @@ func (s *crashing) recovers(t *testing.T) {
 			reads(name, 1, []byte(earlier))
 		}
 	}
-	if err := s.api.Undelete(t.Context(), deleted); err != nil {
+	if _, err := s.api.Undelete(t.Context(), deleted); err != nil {
 		t.Errorf("the deleted secret is lost: %v", err)
 	}
 	reads(deleted, 0, secrets[large])

@@ -165,7 +165,9 @@ func (m *mixed) serve(t *testing.T) {
 				t.Fatalf("%s updates: %v", filepath.Base(pair[1].program), err)
 			}
 			reads(pair[0], name, secrets[large])
-			if err := errors.Join(pair[0].api.Delete(ctx, name), pair[1].api.Undelete(ctx, name), pair[1].api.Delete(ctx, name)); err != nil {
+			deleted := pair[0].api.Delete(ctx, name)
+			_, undeleted := pair[1].api.Undelete(ctx, name)
+			if err := errors.Join(deleted, undeleted, pair[1].api.Delete(ctx, name)); err != nil {
 				t.Fatal(err)
 			}
 		}

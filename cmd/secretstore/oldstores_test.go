@@ -67,7 +67,7 @@ func TestServerServesOldStores(t *testing.T) {
 				if _, err := c.Get(ctx, secret.Path, client.GetOptions{}); !errors.Is(err, client.ErrNotFound) {
 					t.Errorf("deleted %s: %v", secret.Path, err)
 				}
-				if err := c.Undelete(ctx, secret.Path); err != nil {
+				if _, err := c.Undelete(ctx, secret.Path); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -331,9 +331,9 @@ func (x *tester) undelete() {
 		x.Fatal("nothing is deleted in this store")
 	}
 	for _, secret := range x.want.Deleted {
-		id, err := x.Undelete(x.Context(), parse(x, secret.Path))
-		if err != nil || id != secret.Values[0].ID {
-			x.Fatalf("undelete %s: %s, %v", secret.Path, id, err)
+		back, err := x.Undelete(x.Context(), parse(x, secret.Path))
+		if err != nil || back.ID != secret.Values[0].ID {
+			x.Fatalf("undelete %s: %s, %v", secret.Path, back.ID, err)
 		}
 	}
 	x.want.Secrets = append(x.want.Secrets, x.want.Deleted...)
@@ -422,12 +422,12 @@ func (x *tester) write() {
 		x.Fatal(err)
 	}
 	many := parse(x, "group/app/many")
-	id, err := x.Update(ctx, many, seal.Change{Kind: seal.Text, Value: []byte("6")})
+	written, err := x.Update(ctx, many, seal.Change{Kind: seal.Text, Value: []byte("6")})
 	if err != nil {
 		x.Fatal(err)
 	}
 	got, err := x.Get(ctx, many, store.Latest)
-	if err != nil || string(got.Value) != "6" || got.Version != 6 || got.ID != id {
+	if err != nil || string(got.Value) != "6" || got.Version != 6 || got.ID != written.ID {
 		x.Fatalf("%+v, %v", got, err)
 	}
 	if err := x.Delete(ctx, many, nil); err != nil {

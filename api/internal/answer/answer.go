@@ -15,6 +15,7 @@ import (
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
+	"secretstore/seal"
 )
 
 // Reply is a complete answer, unless More or Stream follows. The zero Reply is
@@ -23,6 +24,7 @@ type Reply struct {
 	Status      int
 	ContentType string
 	ETag        string // with its quotes; "" is none
+	Version     uint64 // of the value that was written; 0 is none
 	Body        []byte
 	// Values: the body holds values of secrets. It belongs to this answer, and is
 	// cleared when that has been sent.
@@ -49,9 +51,9 @@ func (rep *Reply) Clear() {
 // Empty is a success without a body: clients parse whatever a 201 holds.
 func Empty(status int) (Reply, error) { return Reply{Status: status}, nil }
 
-// Written is the answer to a write that left the value id.
-func Written(status int, id string) (Reply, error) {
-	return Reply{Status: status, ETag: head.ETag(id)}, nil
+// Written is the answer to a write that left the value w.
+func Written(status int, w seal.Written) (Reply, error) {
+	return Reply{Status: status, ETag: head.ETag(w.ID), Version: w.Version}, nil
 }
 
 // None is a document that is not there.
@@ -127,6 +129,9 @@ func setHeader(h http.Header, id string, rep *Reply) {
 	}
 	if rep.ETag != "" {
 		h.Set("ETag", rep.ETag)
+	}
+	if rep.Version != 0 {
+		h.Set(wire.VersionHeader, strconv.FormatUint(rep.Version, 10))
 	}
 	// A 204 has no Content-Length (RFC 9110, 8.6), and a 304 could only have
 	// that of the body which it saves. All other answers of a known length have

@@ -77,46 +77,46 @@ func DeleteAt(ctx context.Context, s *Secrets, p acl.Path, match Match, now time
 	}
 }
 
-// Undelete brings back a deleted secret as it was, and returns its value id.
+// Undelete brings back a deleted secret as it was.
 // ErrNotFound if there is none, or none that was deleted within UndeleteFor;
 // ErrExists if another has been created in its place; and the errors of Delete.
-func (s *Secrets) Undelete(ctx context.Context, p acl.Path) (id string, err error) {
+func (s *Secrets) Undelete(ctx context.Context, p acl.Path) (Written, error) {
 	at, err := s.barrier.Locate(p)
 	if err != nil {
-		return "", err
+		return Written{}, err
 	}
 	leave, err := s.writers.Enter(ctx, at.Key)
 	if err != nil {
-		return "", err
+		return Written{}, err
 	}
 	defer leave()
 	for c := store.Cached; ; c = store.Latest {
 		g, err := s.generations.Of(ctx, at.Folder, c)
 		if err != nil {
-			return "", err
+			return Written{}, err
 		}
 		tombstone, blob, err := s.readTombstone(ctx, at)
 		if errors.Is(err, ErrNotFound) {
 			if exists := s.reader.checkExists(ctx, at, false); exists != nil {
-				return "", exists // says more
+				return Written{}, exists // says more
 			}
-			return "", err
+			return Written{}, err
 		}
 		if err != nil {
-			return "", err
+			return Written{}, err
 		}
 		err = s.undelete(ctx, at, g, tombstone, blob)
 		var refused *store.OpError
 		switch {
 		case err == nil:
 			s.cleanup.pruneFolder(tombstone.at.Folder)
-			return idString(tombstone.id), nil
+			return tombstone.result(), nil
 		case !errors.As(err, &refused):
-			return "", err
+			return Written{}, err
 		case errors.Is(err, store.ErrExists):
-			return "", ErrExists
+			return Written{}, ErrExists
 		case ctx.Err() != nil:
-			return "", errKeptChanging
+			return Written{}, errKeptChanging
 		}
 	}
 }

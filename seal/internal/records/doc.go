@@ -54,6 +54,12 @@ type Secret struct {
 	Age time.Duration
 }
 
+// Written names a value that was written or restored.
+type Written struct {
+	ID      string // as in Secret
+	Version uint64 // as in Secret
+}
+
 // Change is what a create or an update writes.
 type Change struct {
 	Kind  Kind

@@ -33,6 +33,9 @@ func (r *secretRecord) secret() Secret {
 	}
 }
 
+// result names the value of the record, for the caller of a write.
+func (r *secretRecord) result() Written { return Written{idString(r.id), r.number} }
+
 // open decrypts the record into r, whose location says which kind it is.
 func (r *secretRecord) open(k *barrier.Keys, deleted bool, data []byte) error {
 	place := k.SecretPlace(r.at.Path)

@@ -45,13 +45,13 @@ func (s *Secrets) Read(ctx context.Context, p acl.Path, c store.Consistency, o O
 	return s.reader.Get(ctx, p, c, o)
 }
 
-// Create stores a secret that does not exist yet, and returns its value id.
+// Create stores a secret that does not exist yet.
 // ErrExists, ErrTooLarge, ErrBadMetadata, ErrSealed, store.ErrUnavailable,
 // store.ErrOutcomeUnknown.
-func (s *Secrets) Create(ctx context.Context, p acl.Path, c Change) (id string, err error) {
+func (s *Secrets) Create(ctx context.Context, p acl.Path, c Change) (Written, error) {
 	at, err := s.locateFor(p, c)
 	if err != nil {
-		return "", err
+		return Written{}, err
 	}
 	now := time.Now().UTC()
 	rec := &secretRecord{payload: payload{kind: c.Kind, created: now, written: now, author: c.Author, value: c.Value}, id: envelope.NewID(), number: 1, at: at}
@@ -59,7 +59,7 @@ func (s *Secrets) Create(ctx context.Context, p acl.Path, c Change) (id string, 
 	if len(c.Value) > inlineMax {
 		// Do not write megabytes that will be refused.
 		if err := s.reader.checkExists(ctx, at, false); err != nil {
-			return "", err
+			return Written{}, err
 		}
 	}
 	err = s.pieces.commitWith(ctx, rec, func(pieces []store.Op) error {
@@ -81,19 +81,19 @@ func (s *Secrets) Create(ctx context.Context, p acl.Path, c Change) (id string, 
 		}
 		return err
 	})
-	return idString(rec.id), err
+	return rec.result(), err
 }
 
-// Update replaces the value of a secret, and returns the id of the new one.
+// Update replaces the value of a secret.
 // ErrNotFound, ErrChanged and those of Create.
-func (s *Secrets) Update(ctx context.Context, p acl.Path, c Change) (id string, err error) {
+func (s *Secrets) Update(ctx context.Context, p acl.Path, c Change) (Written, error) {
 	at, err := s.locateFor(p, c)
 	if err != nil {
-		return "", err
+		return Written{}, err
 	}
 	if len(c.Value) > inlineMax {
 		if err := s.reader.checkExists(ctx, at, true); err != nil {
-			return "", err
+			return Written{}, err
 		}
 	}
 	next := &secretRecord{payload: payload{kind: c.Kind, written: time.Now().UTC(), value: c.Value}, id: envelope.NewID(), at: at}
@@ -111,7 +111,7 @@ func (s *Secrets) Update(ctx context.Context, p acl.Path, c Change) (id string, 
 		}
 		return err
 	})
-	return idString(next.id), err
+	return next.result(), err
 }
 
 // locateFor checks a change and returns where its secret is stored.

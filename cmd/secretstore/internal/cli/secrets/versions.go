@@ -137,7 +137,7 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		err = c.Undelete(ctx, path)
+		_, err = c.Undelete(ctx, path)
 		if errors.Is(err, client.ErrExists) {
 			return errors.New("a secret of that name exists: it was not deleted, or somebody has created it again")
 		}

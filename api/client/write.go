@@ -1,0 +1,104 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/api/wire"
+)
+
+// Written describes the value that a write left.
+type Written struct {
+	// Version of the value; 0 if the server is of an older release, which does
+	// not say it.
+	Version uint64
+	ETag    string // as in Secret
+}
+
+// Value is what Create and Update write. The zero Value is an empty text.
+type Value struct {
+	Data   []byte
+	Binary bool // as in Secret
+	// Description and Labels are for text only. Nil leaves those of the secret
+	// as they are.
+	Description *string
+	Labels      *[]string
+}
+
+// Create stores a secret that does not exist yet. ErrExists.
+func (c *Client) Create(ctx context.Context, path string, v Value) (Written, error) {
+	return c.write(ctx, http.MethodPut, path, v, http.Header{})
+}
+
+// Update replaces the value of a secret. ErrNotFound.
+func (c *Client) Update(ctx context.Context, path string, v Value) (Written, error) {
+	return c.write(ctx, http.MethodPatch, path, v, http.Header{})
+}
+
+// CreateText is Create of a text.
+func (c *Client) CreateText(ctx context.Context, path string, s wire.SecretWrite) error {
+	_, err := c.writeText(ctx, http.MethodPut, path, s, http.Header{})
+	return err
+}
+
+// UpdateText is Update with a text.
+func (c *Client) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
+	_, err := c.writeText(ctx, http.MethodPatch, path, s, http.Header{})
+	return err
+}
+
+// CreateBinary is Create of a binary secret.
+func (c *Client) CreateBinary(ctx context.Context, path string, value []byte) error {
+	_, err := c.Create(ctx, path, Value{Data: value, Binary: true})
+	return err
+}
+
+// UpdateBinary is Update with bytes.
+func (c *Client) UpdateBinary(ctx context.Context, path string, value []byte) error {
+	_, err := c.Update(ctx, path, Value{Data: value, Binary: true})
+	return err
+}
+
+func (c *Client) write(ctx context.Context, method, path string, v Value, h http.Header) (Written, error) {
+	if !v.Binary {
+		return c.writeText(ctx, method, path, wire.SecretWrite{Value: string(v.Data), Description: v.Description, Labels: v.Labels}, h)
+	}
+	if v.Description != nil || v.Labels != nil {
+		return Written{}, errBinaryMetadata
+	}
+	return c.writeBody(ctx, method, path, wire.TypeBinary, v.Data, h)
+}
+
+func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) (Written, error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return Written{}, fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
+	}
+	return c.writeBody(ctx, method, path, wire.TypeJSON, body, h)
+}
+
+func (c *Client) writeBody(ctx context.Context, method, path, contentType string, body []byte, h http.Header) (Written, error) {
+	if body == nil {
+		body = []byte{}
+	}
+	h.Set("Content-Type", contentType)
+	return c.change(ctx, call{method: method, path: c.secret(path), header: h, body: body})
+}
+
+// change makes a request that writes or restores a value.
+func (c *Client) change(ctx context.Context, k call) (Written, error) {
+	ans, err := c.do(ctx, k)
+	if err != nil {
+		return Written{}, err
+	}
+	w := Written{ETag: ans.header.Get("ETag")}
+	// A server that does not say it is of an older release.
+	if version, err := strconv.ParseUint(ans.header.Get(wire.VersionHeader), 10, 63); err == nil {
+		w.Version = version
+	}
+	return w, nil
+}
