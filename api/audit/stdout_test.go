@@ -12,7 +12,11 @@ import (
 func TestStandardOutputThatNobodyReadsFailsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe() // a Write waits for a reader
-		l := &Log{stdout: &impatient{to: w}}
+		strangers, err := newStrangers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &Log{stdout: &impatient{to: w}, strangers: strangers}
 		began := time.Now()
 		if err := l.Append(&Entry{}); !errors.Is(err, errUnread) {
 			t.Errorf("the first line: %v", err)
