@@ -391,3 +391,53 @@ func TestInitIsNotReplacedOverAChangedConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestConfigThatHasLostItsMACLetsNoOlderOneIn: an attacker removes the MAC before
+// a restart, so that the next unseal adds one, and then puts back a genuine
+// record, or rekey, from before.
+func TestConfigThatHasLostItsMACLetsNoOlderOneIn(t *testing.T) {
+	for name, written := range map[string]bool{"the MAC is added": true, "the MAC cannot be written": false} {
+		t.Run(name, func(t *testing.T) {
+			f := &faulty{Backend: memory.New()}
+			s, _ := unsealedOn(t, f)
+			ctx := t.Context()
+			if err := errOf(s.Create(ctx, path(t, "a"), text("v"))); err != nil {
+				t.Fatal(err)
+			}
+			oldConfig := record(t, f, barrier.KeyConfig)
+			info, err := s.StartRekey(ctx, RekeyParams{InitParams: sameHolder(t, 3, 2)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			oldRekey := record(t, f, barrier.KeyRekey)
+			shares := sharesOf(t, info.Keys)
+			for _, share := range shares[:2] {
+				if _, err := s.VerifyRekey(ctx, info.Nonce, []byte(share)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Close()
+			asOldRelease(t, f)
+			if !written {
+				f.apply.Store(&refuseConfig)
+			}
+			again := open(t, f, false)
+			for _, share := range shares[:2] {
+				if _, err := again.Unseal(ctx, []byte(share)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.apply.Store(nil)
+			present := record(t, f, barrier.KeyConfig)
+			put(t, f.Backend, barrier.KeyConfig, oldConfig)
+			decidesNothing(t, again, nil)
+			put(t, f.Backend, barrier.KeyConfig, present)
+			if err := lifecycle.Refresh(ctx, again.Lifecycle); err != nil || again.Status().ConfigWarning != "" {
+				t.Fatalf("after the present record is back: %+v, %v", again.Status(), err)
+			}
+			put(t, f.Backend, barrier.KeyRekey, oldRekey)
+			_, err = again.VerifyRekey(ctx, info.Nonce, []byte(shares[0]))
+			wantErr(t, "verify of a rekey from before", err, ErrCorrupt)
+		})
+	}
+}

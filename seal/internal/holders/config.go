@@ -39,9 +39,11 @@ type Config struct {
 	UUID    string    `json:"uuid"`
 	Created time.Time `json:"created"`
 	Holding
-	// Generation counts the rekeys, from 1. It is 0 if a release that knows no
-	// MAC has written the record.
+	// Generation is raised by each rekey. It begins at 1 in a new store, and is 0
+	// if a release that knows no MAC has written the record; see Adopted.
 	Generation uint64 `json:"generation,omitempty"`
+	// IsAdopted: an unseal has added the MAC, and there was no rekey since.
+	IsAdopted bool `json:"adopted,omitempty"`
 	// MAC is there to find a record without one; see Verify.
 	MAC string `json:"mac,omitempty"`
 
@@ -51,6 +53,15 @@ type Config struct {
 // NewConfig returns the record of a new store.
 func NewConfig(uuid string, h Holding) *Config {
 	return &Config{Format: configFormat, UUID: uuid, Created: time.Now().UTC(), Holding: h, Generation: 1}
+}
+
+// Adopted returns the record that replaces c, which has no MAC, when an unseal
+// has proved it. Its generation is the time in seconds: somebody may have removed
+// the MAC, and all that the store had before must count as older.
+func (c *Config) Adopted() *Config {
+	next := *c
+	next.Generation, next.IsAdopted = uint64(time.Now().Unix()), true
+	return &next
 }
 
 // Rekeyed returns the record that replaces c when h is in force.

@@ -43,7 +43,7 @@ func NewRekey(approved *Proposal, h Holding) *Rekey {
 // Genuine. A record of an earlier release counts until the first rekey by this
 // one.
 func (r *Rekey) AppliesTo(cfg *Config) bool {
-	return r.Replaces == cfg.Generation || r.Replaces == 0 && cfg.Generation == 1
+	return r.Replaces == cfg.Generation || r.Replaces == 0 && (cfg.Generation == 1 || cfg.IsAdopted)
 }
 
 // Encode returns the record with its MAC under the root key of a store.

@@ -22,7 +22,9 @@ import (
 //
 // Earlier releases write no MAC. An unseal adds it to the very record that the
 // unseal key was combined under, unless this server has seen a record with one
-// before: then somebody has removed it.
+// before: then somebody has removed it. That can also have happened while no
+// server looked, so such a record gets a generation above all earlier ones, and
+// until it has it, only a record with the same unseal key decides.
 
 // configTrust says whether key decisions may be taken from the config record.
 type configTrust int32
@@ -69,7 +71,8 @@ func (m *machine) trustOf(s *snapshot) configTrust {
 		switch s.config.Verify(k.Root) {
 		case holders.Genuine:
 			trust = configGenuine
-			if s.config.Generation < m.newestConfig.Load() {
+			under := m.unsealedUnder.Load()
+			if s.config.Generation < m.newestConfig.Load() || under != nil && under.KeyCheck != s.config.KeyCheck {
 				trust = configOutdated
 			}
 		case holders.WithoutMAC:
@@ -152,8 +155,7 @@ func (m *machine) addMAC(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, macTime)
 	defer cancel()
-	next := *s.config
-	next.Generation = 1
+	next := s.config.Adopted()
 	var ops []store.Op
 	err := m.barrier.Use(func(k *barrier.Keys) error {
 		data, err := next.Encode(k.Root)
