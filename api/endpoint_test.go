@@ -1,8 +1,13 @@
 package api
 
 import (
+	"maps"
+	"reflect"
 	"slices"
 	"testing"
+
+	"secretstore/api/internal/admin"
+	"secretstore/api/wire"
 )
 
 func TestEveryEndpointAsksThePolicyOrIsOpen(t *testing.T) {
@@ -15,4 +20,43 @@ func TestEveryEndpointAsksThePolicyOrIsOpen(t *testing.T) {
 			t.Errorf("%s asks the policy for nothing", ep.name)
 		}
 	}
+}
+
+// TestEveryEndpointThatTakesAShareSaysSo: otherwise net/http would keep the share
+// in the buffer of the connection.
+func TestEveryEndpointThatTakesAShareSaysSo(t *testing.T) {
+	endpointOf := map[string]string{"Unseal": "unseal", "StartRekey": "rekey", "ApproveRekey": "rekey.approve", "VerifyRekey": "rekey.verify"}
+	var takers []string
+	for _, handler := range []reflect.Type{reflect.TypeFor[*admin.Stores](), reflect.TypeFor[*admin.Keys]()} {
+		for method := range handler.Methods() {
+			for param := range method.Type.Ins() {
+				if hasShare(param) {
+					takers = append(takers, method.Name)
+				}
+			}
+		}
+	}
+	if known := slices.Sorted(maps.Keys(endpointOf)); !slices.Equal(slices.Sorted(slices.Values(takers)), known) {
+		t.Errorf("shares are taken by %v; the endpoints are known of %v", takers, known)
+	}
+	taking := slices.Collect(maps.Values(endpointOf))
+	for _, ep := range endpoints(&handlers{}) {
+		if want := slices.Contains(taking, ep.name); ep.shares != want {
+			t.Errorf("%s: shares is %v", ep.name, ep.shares)
+		}
+	}
+}
+
+// hasShare reports whether a request has a member for a share.
+func hasShare(request reflect.Type) bool {
+	if request.Kind() != reflect.Struct {
+		return false
+	}
+	share := reflect.TypeFor[wire.Share]()
+	for field := range request.Fields() {
+		if field.Type == share || field.Type == reflect.SliceOf(share) {
+			return true
+		}
+	}
+	return false
 }

@@ -60,7 +60,7 @@ func (s *Server) TakeBodies(ctx context.Context) (release func(), err error) {
 // Change is an endpoint that changes the store.
 type Change struct {
 	Name, Method, Path, Effect string
-	Brake                      bool
+	Brake, Shares              bool
 }
 
 // Changes returns all endpoints that may change the store, as far as their
@@ -68,7 +68,7 @@ type Change struct {
 func Changes() (all []Change) {
 	for _, ep := range endpoints(&handlers{}) {
 		if ep.method != http.MethodGet && !ep.reads {
-			all = append(all, Change{ep.name, ep.method, wire.BasePath + ep.path, ep.effect, ep.brake})
+			all = append(all, Change{ep.name, ep.method, wire.BasePath + ep.path, ep.effect, ep.brake, ep.shares})
 		}
 	}
 	return all

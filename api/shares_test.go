@@ -8,20 +8,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"secretstore/api"
 )
 
 // TestSharesEndTheirConnection: net/http reads a request into a buffer that it
 // keeps while the connection is open, and gives to another connection later.
 func TestSharesEndTheirConnection(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
-	for _, path := range []string{"/unseal/default", "/rekey/default", "/rekey/default/verify"} {
+	for _, ep := range api.Changes() {
+		if !ep.Shares {
+			continue
+		}
+		path := strings.ReplaceAll(ep.Path, "{store}", "default")
 		for _, as := range []string{"root", "nobody"} {
 			conn, err := e.dial()
 			must(t, err)
 			must(t, conn.SetDeadline(time.Now().Add(patience)))
 			body := `{"nonce":"n","key":"` + strings.Repeat("0b", 32) + `"}`
-			fmt.Fprintf(conn, "PUT /secrets/v1%s HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
-				path, e.as(as).Get("Authorization"), len(body), body)
+			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
+				ep.Method, path, e.as(as).Get("Authorization"), len(body), body)
 			in := bufio.NewReader(conn)
 			answer, err := http.ReadResponse(in, nil)
 			must(t, err)
