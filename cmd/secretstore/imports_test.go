@@ -19,11 +19,11 @@ const (
 // besides others in the same folder. The longest folder that fits counts.
 var mayImport = map[string][]string{
 	"acl":           {},
-	"acl/token":     {"acl", "internal/watchfile"},
+	"acl/token":     {"acl", "internal/textfile", "internal/watchfile"},
 	"store":         {},
 	"seal":          {"acl", "store"}, // of acl its Path
 	"seal/envelope": {},
-	"seal/pgp":      {},
+	"seal/pgp":      {"internal/textfile"},
 	"seal/sealtest": {"seal/pgp"},
 	"seal/shares":   {"seal/envelope"},
 	// The parts of seal import each other downwards only.
