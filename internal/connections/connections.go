@@ -37,8 +37,14 @@ func Max() int {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
 		return most
 	}
-	files := int(min(uint64(limit.Cur), 2*most))
-	return max(min(files-reserve, most), files/2)
+	return room(uint64(limit.Cur))
+}
+
+// room returns how many connections a limit on open files leaves room for. Where
+// it is low, half of it is left for the rest.
+func room(limit uint64) int {
+	files := int(min(limit, 2*most))
+	return max(min(files-reserve, most), files/2, 1)
 }
 
 // Limiter counts the connections of all listeners of a server. Make it with
@@ -96,7 +102,7 @@ type conn struct {
 	client  netip.Prefix
 
 	closed bool // guarded by Limiter.mu
-	busy   int  // requests in progress; guarded by Limiter.mu
+	busy   int  // requests in progress, but for those of MayClose; guarded by Limiter.mu
 	// inAll and inOwn are the places in the lists of idle connections; nil while
 	// it is busy. Guarded by Limiter.mu.
 	inAll, inOwn *list.Element
@@ -205,7 +211,8 @@ func (l *Limiter) unmarkIdle(c *conn) {
 	}
 }
 
-// contextKey is that of the *conn in the context of a request.
+// contextKey is that of a *conn in the context of a connection, and of a *request
+// in that of a request.
 type contextKey struct{}
 
 // Context is for http.Server.ConnContext.
@@ -223,38 +230,47 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 func Handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(contextKey{}).(*conn); ok {
-			c.begin()
-			defer c.end()
+			q := c.begin()
+			defer q.end()
+			r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// MayClose says that the connection of a request counts as idle from now on,
-// though its request has not ended: that of a client without a token, which may
-// take its time.
+// MayClose says that a request no longer keeps its connection from being idle,
+// though it has not ended: that of a client without a token, which may take its
+// time. Other requests of the connection (HTTP/2) may have one.
 func MayClose(ctx context.Context) {
-	if c, ok := ctx.Value(contextKey{}).(*conn); ok {
-		c.limiter.mu.Lock()
-		defer c.limiter.mu.Unlock()
-		if c.busy == 1 { // HTTP/2: others may have a token
-			c.limiter.markIdle(c)
-		}
+	if q, ok := ctx.Value(contextKey{}).(*request); ok {
+		q.end()
 	}
 }
 
-func (c *conn) begin() {
+// request is one in progress.
+type request struct {
+	conn  *conn
+	ended bool // guarded by Limiter.mu
+}
+
+func (c *conn) begin() *request {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
 	c.busy++
 	c.limiter.unmarkIdle(c)
+	return &request{conn: c}
 }
 
-func (c *conn) end() {
+// end is called once or twice.
+func (q *request) end() {
+	c := q.conn
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
+	if q.ended {
+		return
+	}
+	q.ended = true
 	if c.busy--; c.busy == 0 {
-		c.limiter.unmarkIdle(c) // from where MayClose put it
 		c.limiter.markIdle(c)
 	}
 }

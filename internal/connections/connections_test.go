@@ -2,6 +2,7 @@ package connections
 
 import (
 	"context"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -36,6 +37,9 @@ func (b *bench) connect(from string) (*fake, *conn) {
 	return f, c
 }
 
+// mayClose calls MayClose in a request.
+func mayClose(q *request) { MayClose(context.WithValue(context.Background(), contextKey{}, q)) }
+
 func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 	b := newBench(t, 8)
 	var all []*fake
@@ -44,9 +48,8 @@ func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 		f, c := b.connect(from)
 		all, conns = append(all, f), append(conns, c)
 	}
-	conns[0].begin() // has a request
-	conns[1].begin() // had one
-	conns[1].end()
+	conns[0].begin()       // has a request
+	conns[1].begin().end() // had one
 	wantClosed := func(at int) {
 		t.Helper()
 		if _, c := b.connect("192.0.2.99:1"); c == nil {
@@ -79,7 +82,7 @@ func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 func TestWithoutAnIdleConnectionNewOnesAreRefused(t *testing.T) {
 	b := newBench(t, 4)
 	stranger, c := b.connect("192.0.2.1:1")
-	c.begin()
+	q := c.begin()
 	for _, from := range []string{"192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"} {
 		_, c := b.connect(from)
 		c.begin()
@@ -87,16 +90,35 @@ func TestWithoutAnIdleConnectionNewOnesAreRefused(t *testing.T) {
 	if _, c := b.connect("192.0.2.5:1"); c != nil {
 		t.Error("a fifth of four connections")
 	}
-	MayClose(Context(context.Background(), c))
+	mayClose(q)
 	if _, c := b.connect("192.0.2.5:1"); c == nil || !stranger.closed {
 		t.Error("a stranger that takes its time keeps others out")
 	}
-	c.end()
+	q.end()
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
 	if b.l.total != 4 || b.l.idle.Len() != 1 {
 		t.Errorf("%d connections, %d idle", b.l.total, b.l.idle.Len())
+	}
+}
+
+// TestRequestsOfStrangersDoNotAddUp: over HTTP/2 a connection has many requests at
+// once. It may be closed if all of them are of strangers, and only then.
+func TestRequestsOfStrangersDoNotAddUp(t *testing.T) {
+	for _, withToken := range []bool{false, true} {
+		b := newBench(t, 1)
+		f, c := b.connect("192.0.2.1:1")
+		for i := range 3 {
+			q := c.begin()
+			defer q.end()
+			if i != 1 || !withToken {
+				mayClose(q)
+			}
+		}
+		if _, other := b.connect("192.0.2.2:1"); (other == nil) != withToken || f.closed == withToken {
+			t.Errorf("with a token %v: another is refused: %v; it is closed: %v", withToken, other == nil, f.closed)
+		}
 	}
 }
 
@@ -145,10 +167,10 @@ func TestClosedConnectionsDoNotCount(t *testing.T) {
 	b := newBench(t, 4)
 	for range 100 {
 		_, c := b.connect("192.0.2.1:1")
-		c.begin()
+		q := c.begin()
 		c.Close()
 		c.Close()
-		c.end()
+		q.end()
 	}
 	if b.l.total != 0 || len(b.l.by) != 0 || b.l.idle.Len() != 0 || b.full != 0 {
 		t.Errorf("%d connections, %d clients, %d idle, full %d times", b.l.total, len(b.l.by), b.l.idle.Len(), b.full)
@@ -156,6 +178,13 @@ func TestClosedConnectionsDoNotCount(t *testing.T) {
 }
 
 func TestFilesAreLeftForTheServer(t *testing.T) {
+	for _, row := range []struct{ files, want uint64 }{
+		{1, 1}, {64, 32}, {256, 128}, {1024, 1024 - 128}, {65536, 65536 - 128}, {1 << 20, most}, {math.MaxUint64, most},
+	} {
+		if got := room(row.files); got != int(row.want) {
+			t.Errorf("%d connections of %d files, want %d", got, row.files, row.want)
+		}
+	}
 	if m := Max(); m < 1 || m > most {
 		t.Errorf("%d connections", m)
 	}
