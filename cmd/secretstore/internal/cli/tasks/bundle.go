@@ -74,7 +74,10 @@ func (b *bundle) changedFiles(old *bundle) deliver.Files {
 	return out
 }
 
-func sameVariables(a, b *bundle) bool { return slices.Equal(a.env, b.env) }
+// equal reports whether two bundles of the same delivery have the same values.
+func (b *bundle) equal(old *bundle) bool {
+	return slices.Equal(b.env, old.env) && len(b.changedFiles(old).List) == 0
+}
 
 // withheld are the variables that the program does not get: only the store needs
 // them.

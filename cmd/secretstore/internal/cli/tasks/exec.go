@@ -49,8 +49,9 @@ func execCommand(p *base.Process) *cobra.Command {
 			"Relative file names are relative to the working directory.\n\n" +
 			"Files are replaced as a whole, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given.\n" +
 			"$MESOS_SANDBOX is on a disk, and Mesos shows its files. The files stay when COMMAND ends.\n\n" +
-			"With --watch, exec stays and learns of changes from the server. When a value changes, it replaces the\n" +
-			"files, then sends COMMAND the --signal, or with --restart stops it with SIGTERM and starts it again.\n" +
+			"With --watch, exec stays and learns of changes from the server. When values have changed and then stay\n" +
+			"the same for a second, it replaces the files, then sends COMMAND the --signal, or with --restart stops it\n" +
+			"with SIGTERM and starts it again.\n" +
 			"Environment variables need --restart. COMMAND still gets every signal, and exec ends with its exit\n" +
 			"status, or 128 plus the signal that killed it. Ctrl-Z does not suspend it. On a restart, on SIGTERM and\n" +
 			"when COMMAND ends, all processes of its process group get SIGTERM, and after --stop-timeout SIGKILL.\n\n" +
@@ -176,6 +177,7 @@ func (e *execFlags) supervise(p *base.Process, q *question, what *delivery, got 
 		return fmt.Errorf("protect the memory: %w", err)
 	}
 	w := &watcher{flags: e, p: p, q: q, what: what, got: got, changes: make(chan supervise.Change)}
+	w.fetch = w.fetchOnce
 	ctx, cancel := context.WithCancel(context.Background())
 	watched := make(chan struct{})
 	go func() {

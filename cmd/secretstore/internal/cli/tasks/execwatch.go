@@ -18,6 +18,7 @@ type watcher struct {
 	q       *question
 	what    *delivery
 	got     *bundle // the program's secrets
+	fetch   func(context.Context) (*bundle, error)
 	changes chan supervise.Change
 	failing bool // the user was warned that the secrets cannot be refreshed
 }
@@ -94,25 +95,18 @@ func (w *watcher) act(ctx context.Context) bool {
 	}
 }
 
-// refresh fetches the secrets once, replaces the files that have changed, and
-// returns what to do with the program; nil if nothing. A secret that was written
-// again with the same value has not changed.
+// refresh fetches the secrets, replaces the files that have changed, and returns what
+// to do with the program; nil if nothing. A secret that was written again with the same
+// value has not changed.
 func (w *watcher) refresh(ctx context.Context) (*supervise.Change, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
-	defer cancel()
-	answer, err := w.q.once(ctx, w.p)
-	if err != nil {
+	next, err := w.fetch(ctx)
+	if err != nil || next.equal(w.got) {
 		return nil, err
 	}
-	next, err := w.what.take(answer)
-	if err != nil {
+	if next, err = settled(ctx, next, w.fetch); err != nil || next.equal(w.got) {
 		return nil, err
 	}
-	files := next.changedFiles(w.got)
-	if len(files.List) == 0 && sameVariables(w.got, next) {
-		return nil, nil
-	}
-	if _, err := files.Place(); err != nil {
+	if _, err := next.changedFiles(w.got).Place(); err != nil {
 		return nil, err
 	}
 	w.got = next
@@ -120,6 +114,40 @@ func (w *watcher) refresh(ctx context.Context) (*supervise.Change, error) {
 		return &supervise.Change{Restart: true, Env: next.environment()}, nil
 	}
 	return &supervise.Change{Signal: w.flags.number}, nil
+}
+
+// Somebody who changes several secrets of a program writes one after the other. Values
+// count when they have not changed for settle, or at the latest after settleMax.
+const (
+	settle    = time.Second
+	settleMax = 15 * time.Second
+)
+
+// settled fetches until the values stay the same.
+func settled(ctx context.Context, got *bundle, fetch func(context.Context) (*bundle, error)) (*bundle, error) {
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(settle):
+		}
+		next, err := fetch(ctx)
+		if err != nil || next.equal(got) || time.Since(began) >= settleMax {
+			return next, err
+		}
+		got = next
+	}
+}
+
+// fetchOnce is the fetch of a watcher outside its tests.
+func (w *watcher) fetchOnce(ctx context.Context) (*bundle, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
+	defer cancel()
+	answer, err := w.q.once(ctx, w.p)
+	if err != nil {
+		return nil, err
+	}
+	return w.what.take(answer)
 }
 
 // warn reports a failure once, and its end once.
