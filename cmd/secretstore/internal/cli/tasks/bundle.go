@@ -13,6 +13,7 @@ import (
 
 // bundle is the values that a program gets.
 type bundle struct {
+	paths []string // of the secrets
 	env   []string // NAME=value
 	files deliver.Files
 }
@@ -28,7 +29,7 @@ func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
 			return nil, fmt.Errorf("the server did not send %s", path)
 		}
 	}
-	out := &bundle{files: d.targets()}
+	out := &bundle{paths: d.paths(), files: d.targets()}
 	for _, v := range d.env {
 		value, err := v.from(answer.Secrets[nameOf(v.path)])
 		if err != nil {

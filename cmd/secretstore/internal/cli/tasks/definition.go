@@ -75,7 +75,7 @@ func (d *deliveryFlags) refer(def *definition.Definition, r definition.Reference
 		return base.Usagef("%s: the source of the secret %q is not a path: %s", d.definition, r.Secret, base.BadPath)
 	}
 	if r.Use == definition.Env {
-		out.env = append(out.env, variable{r.Target, s.Path.String()})
+		out.env = append(out.env, variable{name: r.Target, path: s.Path.String()})
 		return nil
 	}
 	mode := d.perm

@@ -23,6 +23,8 @@ import (
 // gets, and where.
 type deliveryFlags struct {
 	env, files  []string
+	all         []string // of exec
+	incomplete  base.Incomplete
 	service     string
 	mode, owner string
 	allowDisk   bool
@@ -48,7 +50,10 @@ func (d *deliveryFlags) register(cmd *cobra.Command) {
 }
 
 // variable is an environment variable and the path of its secret.
-type variable struct{ name, path string }
+type variable struct {
+	name, path string
+	listed     bool // the name comes from a list of the server
+}
 
 // placed is a file and the path of its secret.
 type placed struct {
@@ -58,10 +63,12 @@ type placed struct {
 
 // delivery is the checked content of the flags. It holds no values.
 type delivery struct {
-	service string
-	env     []variable
-	files   []placed
-	disk    bool
+	service    string
+	folders    []acl.Path // whose secrets are variables, too: see expand
+	incomplete base.Incomplete
+	env        []variable
+	files      []placed
+	disk       bool
 }
 
 // read checks the flags as far as possible without a server.
@@ -70,7 +77,7 @@ func (d *deliveryFlags) read(cmd *cobra.Command, p *base.Process) (*delivery, er
 		return nil, err
 	}
 	d.modeGiven = cmd.Flags().Changed("file-mode")
-	out := &delivery{disk: d.allowDisk}
+	out := &delivery{disk: d.allowDisk, incomplete: d.incomplete}
 	if err := d.readDefinition(p, out); err != nil {
 		return nil, err
 	}
@@ -80,7 +87,10 @@ func (d *deliveryFlags) read(cmd *cobra.Command, p *base.Process) (*delivery, er
 	if err := d.readFiles(out); err != nil {
 		return nil, err
 	}
-	if err := out.check(); err != nil {
+	if err := d.readAll(p, out); err != nil {
+		return nil, err
+	}
+	if err := out.check(p); err != nil {
 		return nil, err
 	}
 	return out, d.findService(p, out)
@@ -96,7 +106,7 @@ func (d *deliveryFlags) readEnv(out *delivery) error {
 		if err != nil {
 			return err
 		}
-		out.env = append(out.env, variable{name, path})
+		out.env = append(out.env, variable{name: name, path: path})
 	}
 	return nil
 }
@@ -138,16 +148,12 @@ func (d *deliveryFlags) readOwner() error {
 
 // check checks that there is something to do, that no variable is given twice, and
 // that the folders may hold secrets.
-func (d *delivery) check() error {
-	if len(d.env)+len(d.files) == 0 {
-		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH or --definition FILE")
+func (d *delivery) check(p *base.Process) error {
+	if len(d.env)+len(d.files)+len(d.folders) == 0 {
+		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH, --all PREFIX or --definition FILE")
 	}
-	seen := map[string]bool{}
-	for _, v := range d.env {
-		if seen[v.name] {
-			return base.Usagef("the variable %s is given twice", v.name)
-		}
-		seen[v.name] = true
+	if err := checkVariables(d.env, p.Getenv); err != nil {
+		return err
 	}
 	if err := d.targets().Check(); err != nil {
 		return base.Usagef("--file %v", err)
@@ -163,14 +169,18 @@ func (d *delivery) targets() deliver.Files {
 	return out
 }
 
-// findService takes the service from the flag, else the token, the definition, or
-// the environment of a task.
+// findService takes the service from the flag, else the token, the definition, the
+// environment of a task, or the folder of --all.
 func (d *deliveryFlags) findService(p *base.Process, out *delivery) error {
 	token, err := d.remote.Token(p)
 	if err != nil {
 		return err
 	}
-	for _, id := range []string{d.service, boundTo(token), out.service, p.Getenv("DCOS_SPACE"), p.Getenv("MARATHON_APP_ID")} {
+	folder := ""
+	if len(out.folders) == 1 {
+		folder = "/" + out.folders[0].String()
+	}
+	for _, id := range []string{d.service, boundTo(token), out.service, p.Getenv("DCOS_SPACE"), p.Getenv("MARATHON_APP_ID"), folder} {
 		if id == "" {
 			continue
 		}

@@ -39,12 +39,16 @@ func Commands(p *base.Process) []*cobra.Command {
 func execCommand(p *base.Process) *cobra.Command {
 	var flags execFlags
 	cmd := &cobra.Command{
-		Use:   "exec [--env NAME=PATH]... [--file DEST=PATH]... [--definition FILE] -- COMMAND [ARGUMENT]...",
+		Use:   "exec [--env NAME=PATH]... [--all PREFIX]... [--file DEST=PATH]... [--definition FILE] -- COMMAND [ARGUMENT]...",
 		Short: "Run a program with its secrets",
 		Long: "exec fetches all secrets in one request and runs COMMAND with them, in environment variables or in\n" +
 			"files. COMMAND replaces secretstore in this process, so it has its signals, standard streams, terminal and\n" +
 			"exit status. It does not get the store's token. If exec cannot get one of the secrets, it runs nothing\n" +
 			"and writes nothing.\n\n" +
+			"--all sets a variable for each secret below PREFIX. Its name is the rest of the path in capitals, with an\n" +
+			"underscore for each character that is not a letter or digit, and before a digit at the start: with --all\n" +
+			"team/app, the secret team/app/db-password is DB_PASSWORD. Two secrets with one name are an error, and so is\n" +
+			"a variable that is already set. --all needs the permission to list PREFIX; a task token does not have it.\n\n" +
 			"--definition takes the secrets that the JSON of a Marathon app or pod, or of a Metronome job, names.\n" +
 			"Relative file names are relative to the working directory.\n\n" +
 			"Files are replaced as a whole, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given.\n" +
@@ -60,6 +64,7 @@ func execCommand(p *base.Process) *cobra.Command {
 			"the machine reboots. The copy is not used if the store is sealed or refuses the request.\n\n" +
 			"The exit status is that of COMMAND; 127 if there is no such program, 126 if it cannot be run.",
 		Example: "  secretstore exec --env PGPASSWORD=team/app/db-password -- psql -h db\n" +
+			"  secretstore exec --all team/app -- ./run-it\n" +
 			"  secretstore exec --file /dev/shm/app/tls.key=team/app/tls-key --service /team/app -- nginx\n" +
 			"  secretstore exec --file /run/app/password=team/app/db --watch --signal HUP -- server\n" +
 			"  secretstore exec --env DB=team/app/db --watch --restart --max-stale 1h -- server",
@@ -74,6 +79,8 @@ func execCommand(p *base.Process) *cobra.Command {
 	f.SetInterspersed(false) // what follows COMMAND belongs to it
 	flags.register(cmd)
 	f.StringArrayVar(&flags.env, "env", nil, "`NAME=PATH` sets the variable NAME to the secret PATH (repeatable)")
+	f.StringArrayVar(&flags.all, "all", nil, "a variable for each secret below the folder `PREFIX` that the service may read (repeatable)")
+	flags.incomplete.Register(cmd)
 	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy, and use it for this long while the server is unreachable")
 	f.BoolVar(&flags.watch, "watch", false, "stay, and act when a value changes")
 	f.StringVar(&flags.signal, "signal", "", "with --watch: send COMMAND this `SIGNAL`, such as HUP")
@@ -102,7 +109,7 @@ func (e *execFlags) run(cmd *cobra.Command, p *base.Process, args []string) erro
 		return err
 	}
 	defer done()
-	got, err := e.first(p, q, what)
+	got, err := e.first(p, q)
 	if err != nil {
 		return err
 	}
@@ -125,8 +132,8 @@ func (e *execFlags) readWatch(what *delivery) error {
 	switch {
 	case !e.watch && (e.signal != "" || e.restart):
 		return base.Usagef("--signal and --restart need --watch")
-	case e.watch && !e.restart && len(what.env) > 0:
-		return base.Usagef("the environment of a running program cannot change; use --restart, or --file instead of --env")
+	case e.watch && !e.restart && len(what.env)+len(what.folders) > 0:
+		return base.Usagef("the environment of a running program cannot change; use --restart, or --file instead of --env and --all")
 	case e.interval < time.Second:
 		return base.Usagef("--interval must be at least 1s")
 	case e.stopTimeout <= 0 || e.maxStale < 0:

@@ -17,7 +17,7 @@ type watcher struct {
 	p       *base.Process
 	q       *question
 	what    *delivery
-	got     *bundle // the program's secrets
+	got     *bundle // the program's secrets; only run changes it
 	fetch   func(context.Context) (*bundle, error)
 	changes chan supervise.Change
 	failing bool // the user was warned that the secrets cannot be refreshed
@@ -42,6 +42,9 @@ func (w *watcher) run(ctx context.Context) {
 			reporting = w.listen(ctx, changed)
 		} else {
 			pause *= pollLess
+		}
+		if len(w.what.folders) > 0 {
+			pause = w.flags.interval // new secrets are not reported
 		}
 		// Programs that started together should not poll together.
 		pause += rand.N(pause/5+1) - pause/10
@@ -68,7 +71,7 @@ func (w *watcher) listen(ctx context.Context, changed chan<- struct{}) *client.S
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
 	defer cancel()
-	s, err := client.NewStore(ctx, w.q.c, client.StoreConfig{Paths: w.what.paths(), Service: &w.what.service, OnChange: report})
+	s, err := client.NewStore(ctx, w.q.c, client.StoreConfig{Paths: w.got.paths, Service: &w.what.service, OnChange: report})
 	if err != nil {
 		return nil // the next poll says what is wrong
 	}
@@ -143,11 +146,7 @@ func settled(ctx context.Context, got *bundle, fetch func(context.Context) (*bun
 func (w *watcher) fetchOnce(ctx context.Context) (*bundle, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.flags.remote.Timeout)
 	defer cancel()
-	answer, err := w.q.once(ctx, w.p)
-	if err != nil {
-		return nil, err
-	}
-	return w.what.take(answer)
+	return w.q.once(ctx, w.p)
 }
 
 // warn reports a failure once, and its end once.

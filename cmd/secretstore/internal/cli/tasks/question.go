@@ -21,21 +21,27 @@ import (
 // the server is unreachable, a copy of the last answer can replace it.
 type question struct {
 	c     *client.Client
-	body  []byte
+	what  *delivery
 	cache *deliver.Cache // nil: none
 	// warned says that the user knows that the copy could not be kept.
 	warned bool
+	// saidIncomplete says that the user knows that a list is incomplete.
+	saidIncomplete bool
 }
 
 // newQuestion makes a question. Its copy is bound to everything that the answer
 // depends on.
-func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, server string, body []byte) *question {
-	q := &question{c: c, body: body}
+func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, server string, what *delivery) (*question, error) {
+	q := &question{c: c, what: what}
 	if d.maxStale > 0 {
+		body, err := what.request()
+		if err != nil {
+			return nil, err
+		}
 		about := fmt.Appendf(nil, "%q %q ", server, d.remote.Store)
 		q.cache = &deliver.Cache{Dir: copyFolder(p), Question: append(about, body...), MaxAge: d.maxStale}
 	}
-	return q
+	return q, nil
 }
 
 // copyFolder returns the folder of the copies: the user's runtime folder, which a
@@ -52,7 +58,7 @@ const triesWithCopy = 3
 
 // ask repeats the request until there is an answer, a refusal, or no time left.
 // While the server is unreachable, a copy that is fresh enough is the answer.
-func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, error) {
+func (q *question) ask(ctx context.Context, p *base.Process) (*bundle, error) {
 	tries := 0
 	var old *staleAnswer
 	answer, err := client.Retry(ctx, client.Retries{
@@ -68,7 +74,7 @@ func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, err
 				fmt.Fprintf(p.Stderr, "secretstore: %v; retrying\n", err)
 			}
 		},
-	}, func(ctx context.Context) (wire.Resolved, error) { return q.once(ctx, p) })
+	}, func(ctx context.Context) (*bundle, error) { return q.once(ctx, p) })
 	if err == nil || !client.Temporary(err) || errors.Is(ctx.Err(), context.Canceled) {
 		return answer, err
 	}
@@ -76,28 +82,36 @@ func (q *question) ask(ctx context.Context, p *base.Process) (wire.Resolved, err
 		old = q.old()
 	}
 	if old == nil {
-		return wire.Resolved{}, err
+		return nil, err
 	}
 	fmt.Fprintf(p.Stderr, "secretstore: warning: %v\nUsing a copy of the secrets from %s ago\n", err, old.age.Round(time.Second))
-	return old.answer, nil
+	return q.what.take(old.answer)
 }
 
 // once makes the request, and updates or removes the copy as the server answers.
-func (q *question) once(ctx context.Context, p *base.Process) (wire.Resolved, error) {
-	res, err := q.c.Resolve(ctx, q.body, client.ResolveOptions{})
+func (q *question) once(ctx context.Context, p *base.Process) (*bundle, error) {
+	what, err := q.expand(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	body, err := what.request()
+	if err != nil {
+		return nil, err
+	}
+	res, err := q.c.Resolve(ctx, body, client.ResolveOptions{})
 	if err != nil {
 		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status/100 == 4 && !client.Temporary(err) && q.cache != nil {
 			q.cache.Remove() // a copy must not give what the server refuses
 		}
-		return wire.Resolved{}, err
+		return nil, err
 	}
 	if len(res.Definitions) != 1 {
-		return wire.Resolved{}, errors.New("the answer does not match the request; is it a Secret Store?")
+		return nil, errors.New("the answer does not match the request; is it a Secret Store?")
 	}
 	if q.cache != nil {
 		q.keep(p, res)
 	}
-	return res.Definitions[0], nil
+	return what.take(res.Definitions[0])
 }
 
 // keep replaces the copy. The program can run without it.
@@ -138,10 +152,6 @@ func (q *question) old() *staleAnswer {
 
 // question returns the request for a delivery. done closes the connection.
 func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, done func(), err error) {
-	body, err := what.request()
-	if err != nil {
-		return nil, nil, err
-	}
 	d.remote.Reread = true
 	servers, err := base.NamedServers(p, []string{d.remote.Server})
 	if err != nil {
@@ -151,22 +161,27 @@ func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return newQuestion(p, c, d, servers[0], body), c.Close, nil
+	q, err = newQuestion(p, c, d, servers[0], what)
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return q, c.Close, nil
 }
 
 // first returns the values of a delivery. It gives up after --timeout. A signal ends
 // it with the exit status that shells use.
-func (d *deliveryFlags) first(p *base.Process, q *question, what *delivery) (*bundle, error) {
+func (d *deliveryFlags) first(p *base.Process, q *question) (*bundle, error) {
 	ctx, stop := untilSignal()
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, d.remote.Timeout)
 	defer cancel()
-	answer, err := q.ask(ctx, p)
+	got, err := q.ask(ctx, p)
 	if err != nil {
 		if by, ok := errors.AsType[*base.Ended](context.Cause(ctx)); ok {
 			return nil, by
 		}
 		return nil, err
 	}
-	return what.take(answer)
+	return got, nil
 }

@@ -38,7 +38,7 @@ func TestALongRetryAfterDoesNotEndTheCommand(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	stderr := &notice{seen: cancel}
-	q := &question{c: c, body: []byte("{}")}
+	q := &question{c: c, what: &delivery{}}
 	if _, err := q.ask(ctx, &base.Process{Stderr: stderr}); err == nil || stderr.Len() == 0 {
 		t.Errorf("it gave up at once: %v", err)
 	}

@@ -33,7 +33,7 @@ func renderCommand(p *base.Process) *cobra.Command {
 			return err
 		}
 		defer done()
-		got, err := flags.first(p, q, what)
+		got, err := flags.first(p, q)
 		if err != nil {
 			return err
 		}
