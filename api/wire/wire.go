@@ -57,8 +57,8 @@ type Secret struct {
 // stays unchanged.
 type SecretWrite struct {
 	Value       string    `json:"value"`
-	Description *string   `json:"description,omitempty"`
-	Labels      *[]string `json:"labels,omitempty"`
+	Description *string   `json:"description,omitzero"` // nil: unchanged
+	Labels      *[]string `json:"labels,omitzero"`      // nil: unchanged
 }
 
 // List is the answer to ?list=true.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"secretstore/cmd/secretstore/internal/fixture"
@@ -12,33 +13,13 @@ import (
 // TestPromptStoresOnlyWhatWasTypedTwice types at the hidden prompt of put.
 func TestPromptStoresOnlyWhatWasTypedTwice(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	key, token := filepath.Join(dir, "key"), filepath.Join(dir, "token")
-	if err := os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := sign("root", token); err != nil {
-		t.Fatal(err)
-	}
-	environment := append(os.Environ(), "HOME="+dir, "SECRETSTORE_TOKEN_FILE="+token, "SECRETSTORE_LISTEN=127.0.0.1:0", "GORACE=atexit_sleep_ms=0")
-	server := exec.Command("secretstore", "server", "--storage", "memory:", "--auth-secret-file", key, "--superuser", "root")
-	server.Env = environment
-	log := &screen{}
-	server.Stderr = log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	var url []string
-	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
-	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
+	environment := withMemoryServer(t)
 	get := func(name string) (string, int) {
 		cmd := exec.Command("secretstore", "get", name)
 		cmd.Env = environment
 		out, _ := cmd.Output() // the status says more
 		return string(out), cmd.ProcessState.ExitCode()
 	}
-	eventually(t, "the server is ready", func() bool { _, status := get("nothing"); return status == 3 })
 
 	for name, typed := range map[string][]string{
 		"ctrl-c":        {"\x03"},
@@ -64,5 +45,71 @@ func TestPromptStoresOnlyWhatWasTypedTwice(t *testing.T) {
 	d.ends(0, "")
 	if out, status := get("typed"); out != "s3cret" || status != 0 {
 		t.Errorf("get exits with %d and prints %q", status, out)
+	}
+}
+
+// withMemoryServer starts a server that keeps its secrets in memory, and returns the
+// environment of commands that talk to it as root.
+func withMemoryServer(t *testing.T) (environment []string) {
+	t.Helper()
+	dir := t.TempDir()
+	key, token := filepath.Join(dir, "key"), filepath.Join(dir, "token")
+	if err := os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign("root", token); err != nil {
+		t.Fatal(err)
+	}
+	environment = append(os.Environ(), "HOME="+dir, "SECRETSTORE_TOKEN_FILE="+token, "SECRETSTORE_LISTEN=127.0.0.1:0", "GORACE=atexit_sleep_ms=0")
+	server := exec.Command("secretstore", "server", "--storage", "memory:", "--auth-secret-file", key, "--superuser", "root")
+	server.Env = environment
+	log := &screen{}
+	server.Stderr = log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	var url []string
+	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
+	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
+	eventually(t, "the server is ready", func() bool {
+		cmd := exec.Command("secretstore", "list")
+		cmd.Env = environment
+		return cmd.Run() == nil
+	})
+	return environment
+}
+
+// TestGetOnATerminalEndsTheLineAndPrintsNoBinary looks at the screen.
+func TestGetOnATerminalEndsTheLineAndPrintsNoBinary(t *testing.T) {
+	t.Parallel()
+	environment := withMemoryServer(t)
+	for name, value := range map[string]string{"line": "s3cret", "lines": "a\nb\n", "bytes": "\x00\xff", "escape": "a\x1b[31mb"} {
+		cmd := exec.Command("secretstore", "put", name)
+		cmd.Env, cmd.Stdin = environment, strings.NewReader(value)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	screenOf := func(status int, args ...string) string {
+		d := onScreen(t, environment, "secretstore", append([]string{"get"}, args...)...)
+		d.ends(status, "")
+		return d.screen.text()
+	}
+	for name, want := range map[string]string{"line": "s3cret\r\n", "lines": "a\r\nb\r\n"} {
+		if got := screenOf(0, name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"bytes", "escape"} {
+		if got := screenOf(2, name); !strings.Contains(got, "-o FILE") || strings.ContainsAny(got, "\x00\xff\x1b") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := screenOf(0, "line", "-o", "-"); got != "s3cret" {
+		t.Errorf("-o -: %q", got)
+	}
+	if got := screenOf(0, "bytes", "-o", "-"); got != "\x00\xff" {
+		t.Errorf("-o -: %q", got)
 	}
 }

@@ -126,7 +126,7 @@ func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	if err != nil {
 		return err
 	}
-	return printFailed(p, ex.failed, "exported")
+	return ex.finish(p)
 }
 
 func (e *exportFlags) holders(p *base.Process) ([]*pgp.PublicKey, error) {
@@ -183,6 +183,14 @@ type exporting struct {
 	failed []failed
 	// incomplete: secrets may be missing from the list.
 	incomplete bool
+	// exported is the number of secrets that were written.
+	exported int
+}
+
+// finish says what was exported, and returns an error if anything was not.
+func (ex *exporting) finish(p *base.Process) error {
+	fmt.Fprintf(p.Stderr, "exported %d secret(s)\n", ex.exported)
+	return printFailed(p, ex.failed, "exported")
 }
 
 // list returns the sorted paths of the secrets at and below scope.
@@ -261,6 +269,7 @@ func (ex *exporting) each(ctx context.Context, p *base.Process, paths []string, 
 func (ex *exporting) one(ctx context.Context, path string, s client.Secret, err error, put func(path string, s client.Secret) error) error {
 	switch {
 	case err == nil:
+		ex.exported++
 		return put(path, s)
 	case ctx.Err() != nil || hopeless(err):
 		return err

@@ -65,7 +65,7 @@ func (ex *exporting) toDir(ctx context.Context, p *base.Process, paths []string)
 	if err := ex.toTree(ctx, p, paths, dir); err != nil {
 		return err
 	}
-	return printFailed(p, ex.failed, "exported")
+	return ex.finish(p)
 }
 
 // toTree writes a file for each secret, and the index, as recover does.

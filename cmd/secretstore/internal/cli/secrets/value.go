@@ -8,14 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
-
-// value is a secret's value to be sent to the server.
-type value struct {
-	data   []byte
-	binary bool // raw bytes, else text
-}
 
 // valueFlags say where a value comes from, as in "dcos security secrets".
 type valueFlags struct {
@@ -27,20 +22,21 @@ func (v *valueFlags) register(cmd *cobra.Command) {
 	f.StringVarP(&v.value, "value", "v", "", "the `VALUE` itself (other users can see it in the process list)")
 	f.StringVarP(&v.textFile, "text-file", "t", "", "`FILE` with the value, as UTF-8 text (- is standard input)")
 	f.StringVarP(&v.file, "file", "f", "", "`FILE` with the value, as binary (- is standard input)")
-	cmd.MarkFlagsMutuallyExclusive("value", "text-file", "file")
+	f.StringVar(&v.textFile, "value-file", "", "the same as --text-file, as in dcos security secrets")
+	cmd.MarkFlagsMutuallyExclusive("value", "text-file", "value-file", "file")
 }
 
 // read returns the value. Without a flag it comes from standard input: a line typed
 // twice without echo on a terminal, else all bytes, as text if they are valid UTF-8 and
 // as binary otherwise.
-func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Process) (value, error) {
+func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Process) (client.Value, error) {
 	switch f := cmd.Flags(); {
 	case f.Changed("value"):
 		return text([]byte(v.value), "--value")
-	case f.Changed("text-file"):
+	case f.Changed("text-file"), f.Changed("value-file"):
 		data, err := base.ReadInput(p, v.textFile)
 		if err != nil {
-			return value{}, err
+			return client.Value{}, err
 		}
 		from := v.textFile
 		if from == "-" {
@@ -49,32 +45,32 @@ func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Proce
 		return text(data, from)
 	case f.Changed("file"):
 		data, err := base.ReadInput(p, v.file)
-		return value{data: data, binary: true}, err
+		return client.Value{Data: data, Binary: true}, err
 	}
 	if fd, ok := base.Terminal(p.Stdin); ok {
 		data, err := base.PromptTwice(ctx, p, fd, "Value (not shown): ", "The same again: ")
 		if err != nil {
-			return value{}, err
+			return client.Value{}, err
 		}
 		return text(data, "the typed value")
 	}
 	data, err := base.ReadInput(p, "-")
 	if err != nil {
-		return value{}, err
+		return client.Value{}, err
 	}
 	if len(data) == 0 {
 		// A broken pipe must not empty a secret.
-		return value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
+		return client.Value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
 	}
 	if _, ok := base.Terminal(p.Stderr); ok && bytes.HasSuffix(data, []byte("\n")) {
 		fmt.Fprintln(p.Stderr, "secretstore: note: the value ends with a newline, which is stored too (echo adds one, printf does not)")
 	}
-	return value{data: data, binary: !utf8.Valid(data)}, nil
+	return client.Value{Data: data, Binary: !utf8.Valid(data)}, nil
 }
 
-func text(data []byte, from string) (value, error) {
+func text(data []byte, from string) (client.Value, error) {
 	if !utf8.Valid(data) {
-		return value{}, base.Usagef("%s is not UTF-8 text; store it as binary with -f FILE (-f - for standard input)", from)
+		return client.Value{}, base.Usagef("%s is not UTF-8 text; store it as binary with -f FILE (-f - for standard input)", from)
 	}
-	return value{data: data}, nil
+	return client.Value{Data: data}, nil
 }

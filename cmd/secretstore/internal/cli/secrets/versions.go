@@ -88,7 +88,7 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 	}
 	cmd.Flags().Uint64Var(&to, "to", 0, "the version `N` to restore")
 	base.Required(cmd, "to")
-	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		path, err := base.SecretPath(args[0])
 		if err != nil {
 			return err
@@ -96,31 +96,48 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 		if to == 0 {
 			return base.Usagef("versions start at 1; see: secretstore history %s", path)
 		}
-		return rollback(ctx, c, path, to)
+		w, err := rollback(ctx, c, path, to)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, rolledBack{result{"replaced", path, w.Version}, to})
+		}
+		fmt.Fprintf(p.Stderr, "rolled %s back to version %d%s\n", path, to, asVersion(w.Version))
+		return nil
 	})
 }
 
-func rollback(ctx context.Context, c *client.Client, path string, to uint64) error {
+// rolledBack is what rollback --json prints.
+type rolledBack struct {
+	result
+	From uint64 `json:"from_version"`
+}
+
+func asVersion(version uint64) string {
+	if version == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", as version %d", version)
+}
+
+func rollback(ctx context.Context, c *client.Client, path string, to uint64) (client.Written, error) {
 	versions, err := versionsOf(ctx, c, path)
 	if err != nil {
-		return err
+		return client.Written{}, err
 	}
 	current := versions.Versions[0]
 	switch {
 	case versions.Deleted != nil:
-		return fmt.Errorf("the secret is deleted; restore it with: secretstore undelete %s", path)
+		return client.Written{}, fmt.Errorf("the secret is deleted; restore it with: secretstore undelete %s", path)
 	case current.Version == to:
-		return fmt.Errorf("version %d is already the current one", to)
+		return client.Written{}, fmt.Errorf("version %d is already the current one", to)
 	}
 	old, err := c.Get(ctx, path, client.GetOptions{Version: to})
 	if err != nil {
-		return err
+		return client.Written{}, err
 	}
-	write := c.IfMatch(current.ETag)
-	if old.Binary {
-		return write.UpdateBinary(ctx, path, old.Value)
-	}
-	return write.UpdateText(ctx, path, wire.SecretWrite{Value: string(old.Value)})
+	return c.IfMatch(current.ETag).Update(ctx, path, client.Value{Data: old.Value, Binary: old.Binary})
 }
 
 func undeleteCommand(p *base.Process) *cobra.Command {
@@ -132,15 +149,18 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore undelete team/db-password",
 		Args:    base.ExactArgs(1, "name the PATH of the secret"),
 	}
-	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, _ *cobra.Command, args []string) error {
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		path, err := base.SecretPath(args[0])
 		if err != nil {
 			return err
 		}
-		_, err = c.Undelete(ctx, path)
+		w, err := c.Undelete(ctx, path)
 		if errors.Is(err, client.ErrExists) {
 			return errors.New("a secret of that name exists: it was not deleted, or somebody has created it again")
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return result{"restored", path, w.Version}.print(p, cmd)
 	})
 }
