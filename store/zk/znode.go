@@ -54,8 +54,8 @@ func (b *Backend) ZnodeExposure(ctx context.Context, znode string) (Exposure, er
 	for at, above := znode, true; above; at = path.Dir(at) {
 		above = at != "/"
 		l, err := readOn(ctx, b.conns, fresh, func(c *zkc.Conn) (access.Level, error) {
-			acl, _, err := c.GetACL(at)
-			return access.Level{Path: at, ACL: acl}, err
+			acl, stat, err := c.GetACL(at)
+			return access.Level{Path: at, ACL: acl, Empty: err == nil && stat.NumChildren == 0}, err
 		})
 		switch {
 		case errors.Is(err, zkc.ErrNoNode):

@@ -22,6 +22,8 @@ type Level struct {
 	Path    string
 	ACL     []zkc.ACL
 	Missing bool
+	// Empty: there is nothing in it, so that it can be deleted.
+	Empty bool
 	// Closed: this server may not read the ACL.
 	Closed bool
 }
@@ -71,15 +73,19 @@ func replaceable(above []Level) string {
 	return ""
 }
 
-// creatable says how others can make a znode that is missing.
+// creatable says how others can make a znode that is missing: in the znode above
+// it, or by making that one anew.
 func creatable(above []Level) string {
-	for _, l := range above {
+	for i, l := range above {
+		perms := byOthers(l.ACL)
 		switch {
 		case l.Missing:
 		case l.Closed:
 			return unknown(l)
-		case byOthers(l.ACL)&(zkc.PermCreate|zkc.PermAdmin) != 0:
+		case perms&(zkc.PermCreate|zkc.PermAdmin) != 0:
 			return "it is missing, and the ACL of " + l.Path + " lets others create it"
+		case l.Empty || perms&zkc.PermDelete != 0:
+			return replaceable(above[i+1:])
 		default:
 			return ""
 		}

@@ -44,6 +44,12 @@ func TestExposureOfAZnode(t *testing.T) {
 		{"missing", []Level{{Path: "/a/b", Missing: true}, {Path: "/a", ACL: ours}}, "", ""},
 		{"missing, and created by all", []Level{{Path: "/a/b", Missing: true}, {Path: "/a", ACL: world(c)}}, "/a lets others create it", ""},
 		{"missing with its parent", []Level{{Path: "/a/b", Missing: true}, {Path: "/a", Missing: true}, {Path: "/", ACL: world(c)}}, "/ lets others create it", ""},
+		{"missing, in an empty znode that others can replace",
+			[]Level{{Path: "/a/b", Missing: true}, {Path: "/a", ACL: ours, Empty: true}, {Path: "/", ACL: world(c | d)}}, "/ lets others delete and create", ""},
+		{"missing, in a znode that others can empty and replace",
+			[]Level{{Path: "/a/b", Missing: true}, {Path: "/a", ACL: world(d)}, {Path: "/", ACL: world(c | d)}}, "/ lets others delete and create", ""},
+		{"missing, in a znode that is not empty",
+			[]Level{{Path: "/a/b", Missing: true}, {Path: "/a", ACL: ours}, {Path: "/", ACL: world(c | d)}}, "", ""},
 		{"nothing", nil, "nothing is known", ""},
 	} {
 		got := Expose(tt.levels)
