@@ -29,6 +29,13 @@ type keyringRecord struct {
 	Active uint32       `json:"active"`
 }
 
+func (r *keyringRecord) clear() {
+	clear(r.Name)
+	for _, t := range r.Terms {
+		clear(t.Key)
+	}
+}
+
 type termRecord struct {
 	Term uint32 `json:"term"`
 	Key  []byte `json:"key"`
@@ -38,11 +45,14 @@ var errBadKeyring = errors.New("the keyring is not well-formed")
 
 // NewKeyring makes a keyring with one term.
 func NewKeyring() *Keyring {
-	return &Keyring{
-		Name:   envelope.NewKey(),
-		Terms:  map[uint32]*envelope.Key{1: envelope.NewKey()},
-		Active: 1,
-	}
+	name, data := NewKey(), NewKey()
+	return &Keyring{Name: name, Terms: map[uint32]*envelope.Key{1: data}, Active: 1}
+}
+
+// NewKey makes a random key.
+func NewKey() (key *envelope.Key) {
+	scrub.Do(func() { key = envelope.NewKey() })
+	return key
 }
 
 // maxTerms bounds how many data keys are kept at once: each unfinished rotation
@@ -59,7 +69,7 @@ func (k *Keyring) WithNewTerm() (*Keyring, error) {
 	for term := range k.Terms {
 		next.Active = max(next.Active, term+1)
 	}
-	next.Terms[next.Active] = envelope.NewKey()
+	next.Terms[next.Active] = NewKey()
 	return next, nil
 }
 
@@ -71,6 +81,7 @@ func (k *Keyring) WithActiveOnly() *Keyring {
 // encode returns the plaintext of the keyring; the caller clears it.
 func (k *Keyring) encode() ([]byte, error) {
 	rec := keyringRecord{Format: keyringFormat, Name: k.Name.Bytes(), Active: k.Active}
+	defer rec.clear()
 	for term, key := range k.Terms {
 		rec.Terms = append(rec.Terms, termRecord{Term: term, Key: key.Bytes()})
 	}
@@ -79,7 +90,12 @@ func (k *Keyring) encode() ([]byte, error) {
 
 // Seal makes the record of the keyring under a root key, for the store with
 // this uuid.
-func (k *Keyring) Seal(root *envelope.Key, uuid string) ([]byte, error) {
+func (k *Keyring) Seal(root *envelope.Key, uuid string) (record []byte, err error) {
+	scrub.Do(func() { record, err = k.seal(root, uuid) })
+	return record, err
+}
+
+func (k *Keyring) seal(root *envelope.Key, uuid string) ([]byte, error) {
 	plain, err := k.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", KeyKeyring, err)
@@ -114,6 +130,7 @@ func keyringPlace(uuid string) envelope.Place {
 // decodeKeyring reads an authenticated plaintext.
 func decodeKeyring(plain []byte) (*Keyring, error) {
 	var rec keyringRecord
+	defer rec.clear()
 	if err := json.Unmarshal(plain, &rec); err != nil {
 		return nil, errBadKeyring // the text of err could quote a key
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 	"secretstore/seal/pgp"
 	"secretstore/seal/shares"
@@ -132,7 +133,12 @@ func ParseKeys(count, threshold int, texts []string) ([]*pgp.PublicKey, error) {
 
 // New makes an unseal key for a store and wraps its shares for the owners of
 // keys. The plaintext of each message is the share in hex. ErrBadShares.
-func New(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Holding, error) {
+func New(keys []*pgp.PublicKey, threshold int, store string) (unsealKey *envelope.Key, h Holding, err error) {
+	scrub.Do(func() { unsealKey, h, err = wrapNewKey(keys, threshold, store) })
+	return unsealKey, h, err
+}
+
+func wrapNewKey(keys []*pgp.PublicKey, threshold int, store string) (*envelope.Key, Holding, error) {
 	unsealKey, scheme, parts, err := shares.New(len(keys), threshold)
 	if err != nil {
 		return nil, Holding{}, fmt.Errorf("%w: %w", ErrBadShares, err)

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/handover"
@@ -29,7 +30,9 @@ func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key, t
 	if m.announcer() == nil {
 		return nil, nil
 	}
-	data, err := handover.Seal(k.UUID, k.Root, next, to)
+	var data []byte
+	var err error
+	scrub.Do(func() { data, err = handover.Seal(k.UUID, k.Root, next, to) })
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Rec
 			return err
 		}
 		next := *k
-		next.Root, next.Ring, next.Handover = envelope.NewKey(), ring, handover.NewKey()
+		next.Root, next.Ring, next.Handover = barrier.NewKey(), ring, handover.NewKey()
 		seen, fresh = k, &next
 		keyring, err := ring.Seal(next.Root, k.UUID)
 		if err != nil {
@@ -95,7 +98,9 @@ func acceptHandover(k *barrier.Keys, self string, s *snapshot) (*barrier.Keys, e
 	if s.handover == nil {
 		return nil, barrier.ErrSealed
 	}
-	root, err := handover.Open(k.UUID, self, k.Root, k.Handover, s.handover)
+	var root *envelope.Key
+	var err error
+	scrub.Do(func() { root, err = handover.Open(k.UUID, self, k.Root, k.Handover, s.handover) })
 	if errors.Is(err, handover.ErrNotForUs) {
 		return nil, errNotHandedOver
 	}

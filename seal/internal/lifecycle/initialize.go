@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/holders"
@@ -142,7 +143,7 @@ func newStoreRecords(id string, keys []*pgp.PublicKey, threshold int) (*storeRec
 		return nil, err
 	}
 	defer unsealKey.Clear()
-	r := &storeRecords{root: envelope.NewKey(), ring: barrier.NewKeyring()}
+	r := &storeRecords{root: barrier.NewKey(), ring: barrier.NewKeyring()}
 	config, err := holders.NewConfig(id, held).Encode(r.root)
 	if err != nil {
 		return nil, err
@@ -173,10 +174,13 @@ func (r *storeRecords) clear() {
 }
 
 // sealRoot makes the record of the root key.
-func sealRoot(unsealKey *envelope.Key, id string, root *envelope.Key) []byte {
-	plain := root.Bytes()
-	defer clear(plain)
-	return envelope.Seal(unsealKey, rootPlace(id), envelope.Header{Kind: envelope.KindRoot, Version: 1, ID: envelope.NewID()}, plain)
+func sealRoot(unsealKey *envelope.Key, id string, root *envelope.Key) (record []byte) {
+	scrub.Do(func() {
+		plain := root.Bytes()
+		defer clear(plain)
+		record = envelope.Seal(unsealKey, rootPlace(id), envelope.Header{Kind: envelope.KindRoot, Version: 1, ID: envelope.NewID()}, plain)
+	})
+	return record
 }
 
 func rootPlace(uuid string) envelope.Place {

@@ -98,7 +98,8 @@ func (u *Unsealer) autoUnsealInTurn(ctx context.Context, encrypted string, why u
 	if err != nil {
 		return fmt.Errorf("%w: the encrypted key must be hex, as GET /init gives it", ErrWrongKey)
 	}
-	text, err := private.Unwrap(message)
+	var text []byte
+	scrub.Do(func() { text, err = private.Unwrap(message) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
