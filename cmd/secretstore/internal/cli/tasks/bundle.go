@@ -16,6 +16,7 @@ type bundle struct {
 	paths []string // of the secrets
 	env   []string // NAME=value
 	files deliver.Files
+	out   []byte // for standard output
 }
 
 // maxVariable is the largest environment variable on Linux, in bytes, with its name
@@ -42,6 +43,19 @@ func (d *delivery) take(answer wire.Resolved) (*bundle, error) {
 		out.files.List[i].Data = s.Bytes
 		if s.Value != nil {
 			out.files.List[i].Data = []byte(*s.Value)
+		}
+	}
+	next := len(d.files)
+	for _, t := range d.templates {
+		data, err := t.fill(answer.Secrets)
+		switch {
+		case err != nil:
+			return nil, err
+		case t.file.Dest == "":
+			out.out = append(out.out, data...)
+		default:
+			out.files.List[next].Data = data
+			next++
 		}
 	}
 	return out, nil

@@ -24,6 +24,8 @@ import (
 type deliveryFlags struct {
 	env, files  []string
 	all         []string // of exec
+	templates   []string
+	onlyFiles   bool // templates have no standard output
 	incomplete  base.Incomplete
 	service     string
 	mode, owner string
@@ -40,6 +42,7 @@ type deliveryFlags struct {
 func (d *deliveryFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&d.files, "file", nil, "`DEST=PATH` writes the secret PATH to the file DEST (repeatable)")
+	f.StringArrayVar(&d.templates, "template", nil, "`[DEST=]FILE` fills in the template FILE and writes it to the file DEST (repeatable; - is standard input)")
 	f.StringVar(&d.definition, "definition", "", "`FILE` with the definition of an app, pod or job, whose secrets to use (- is standard input)")
 	f.StringVar(&d.container, "container", "", "the container `NAME` in the definition of a pod")
 	f.StringVar(&d.service, "service", "", "the service `ID`, such as /group/app (default: that of the token, the definition, DCOS_SPACE or MARATHON_APP_ID)")
@@ -68,6 +71,7 @@ type delivery struct {
 	incomplete base.Incomplete
 	env        []variable
 	files      []placed
+	templates  []filling
 	disk       bool
 }
 
@@ -85,6 +89,9 @@ func (d *deliveryFlags) read(cmd *cobra.Command, p *base.Process) (*delivery, er
 		return nil, err
 	}
 	if err := d.readFiles(out); err != nil {
+		return nil, err
+	}
+	if err := d.readTemplates(p, out); err != nil {
 		return nil, err
 	}
 	if err := d.readAll(p, out); err != nil {
@@ -149,8 +156,8 @@ func (d *deliveryFlags) readOwner() error {
 // check checks that there is something to do, that no variable is given twice, and
 // that the folders may hold secrets.
 func (d *delivery) check(p *base.Process) error {
-	if len(d.env)+len(d.files)+len(d.folders) == 0 {
-		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH, --all PREFIX or --definition FILE")
+	if len(d.paths())+len(d.folders) == 0 {
+		return base.Usagef("name at least one secret, with --env NAME=PATH, --file DEST=PATH, --all PREFIX, --template FILE or --definition FILE")
 	}
 	if err := checkVariables(d.env, p.Getenv); err != nil {
 		return err
@@ -165,6 +172,11 @@ func (d *delivery) targets() deliver.Files {
 	out := deliver.Files{AllowDisk: d.disk}
 	for _, f := range d.files {
 		out.List = append(out.List, f.file)
+	}
+	for _, t := range d.templates {
+		if t.file.Dest != "" {
+			out.List = append(out.List, t.file)
+		}
 	}
 	return out
 }
@@ -221,6 +233,9 @@ func (d *delivery) paths() []string {
 	}
 	for _, f := range d.files {
 		all = append(all, f.path)
+	}
+	for _, t := range d.templates {
+		all = append(all, t.paths...)
 	}
 	return all
 }

@@ -37,9 +37,9 @@ func Commands(p *base.Process) []*cobra.Command {
 }
 
 func execCommand(p *base.Process) *cobra.Command {
-	var flags execFlags
+	flags := execFlags{deliveryFlags: deliveryFlags{onlyFiles: true}}
 	cmd := &cobra.Command{
-		Use:   "exec [--env NAME=PATH]... [--all PREFIX]... [--file DEST=PATH]... [--definition FILE] -- COMMAND [ARGUMENT]...",
+		Use:   "exec [--env NAME=PATH]... [--all PREFIX]... [--file DEST=PATH]... [--template DEST=FILE]... [--definition FILE] -- COMMAND [ARGUMENT]...",
 		Short: "Run a program with its secrets",
 		Long: "exec fetches all secrets in one request and runs COMMAND with them, in environment variables or in\n" +
 			"files. COMMAND replaces secretstore in this process, so it has its signals, standard streams, terminal and\n" +
@@ -49,6 +49,7 @@ func execCommand(p *base.Process) *cobra.Command {
 			"underscore for each character that is not a letter or digit, and before a digit at the start: with --all\n" +
 			"team/app, the secret team/app/db-password is DB_PASSWORD. Two secrets with one name are an error, and so is\n" +
 			"a variable that is already set. --all needs the permission to list PREFIX; a task token does not have it.\n\n" +
+			"--template fills in a text with actions such as {{secret \"team/app/db\"}}: see secretstore render --help.\n\n" +
 			"--definition takes the secrets that the JSON of a Marathon app or pod, or of a Metronome job, names.\n" +
 			"Relative file names are relative to the working directory.\n\n" +
 			"Files are replaced as a whole, and only on a tmpfs (/dev/shm, /run) unless --allow-disk is given.\n" +
