@@ -113,3 +113,30 @@ func TestGetOnATerminalEndsTheLineAndPrintsNoBinary(t *testing.T) {
 		t.Errorf("-o -: %q", got)
 	}
 }
+
+// TestDeleteAsksOnATerminal answers no, and then yes.
+func TestDeleteAsksOnATerminal(t *testing.T) {
+	t.Parallel()
+	environment := withMemoryServer(t)
+	for _, name := range []string{"a/one", "a/two", "b"} {
+		cmd := exec.Command("secretstore", "put", name, "-v", "x")
+		cmd.Env = environment
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for _, row := range []struct {
+		args           []string
+		question, done string
+	}{
+		{[]string{"delete", "-r", "a"}, "Delete 2 secret(s)? [y/N]", "deleted 2 of 2"},
+		{[]string{"delete", "b", "--purge"}, "Remove b and all its versions for good? [y/N]", "purged b"},
+	} {
+		d := onScreen(t, environment, "secretstore", row.args...)
+		d.answer(row.question, "")
+		d.ends(1, "nothing was changed")
+		d = onScreen(t, environment, "secretstore", row.args...)
+		d.answer(row.question, "y")
+		d.ends(0, row.done)
+	}
+}

@@ -1,11 +1,19 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
+	"path"
+	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"secretstore/acl"
 	"secretstore/api/client"
@@ -13,28 +21,35 @@ import (
 )
 
 func listCommand(p *base.Process) *cobra.Command {
+	var long bool
 	cmd := &cobra.Command{
-		Use:   "list [PATH]",
+		Use:   "list [PATH] [-l]",
 		Short: "List the secrets below a path",
 		Long: "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets. " +
-			"If damaged records of the storage are skipped, list says so on standard error.",
+			"If damaged records of the storage are skipped, list says so on standard error.\n\n" +
+			"With -l it also prints version, time of the last write, kind and size, for which it asks the server about\n" +
+			"each secret. Those that you may not read have dashes.",
 		Example: "  secretstore list\n" +
+			"  secretstore list team -l\n" +
 			"  secretstore list team --json",
 		Args: base.MaxArgs(1),
 	}
+	cmd.Flags().BoolVarP(&long, "long", "l", false, "also print version, time, kind and size")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-		var folder acl.Path
-		if len(args) > 0 {
-			var err error
-			if folder, err = acl.ParseFolder(url.PathEscape(args[0])); err != nil {
-				return base.Usagef("%s", base.BadPath)
-			}
-		}
-		names, incomplete, err := base.ListNames(ctx, c, folder)
+		folder, names, err := listed(ctx, p, c, args)
 		if err != nil {
 			return err
 		}
-		base.WarnIncomplete(p, incomplete)
+		if long {
+			all, err := describe(ctx, c, folder, names)
+			if err != nil {
+				return err
+			}
+			if base.WantJSON(cmd) {
+				return base.PrintJSON(p.Stdout, all)
+			}
+			return printDescriptions(p.Stdout, all)
+		}
 		if base.WantJSON(cmd) {
 			return base.PrintJSON(p.Stdout, names)
 		}
@@ -45,4 +60,149 @@ func listCommand(p *base.Process) *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// listed returns the names below the folder in args, or below the root. It warns if
+// secrets may be missing.
+func listed(ctx context.Context, p *base.Process, c *client.Client, args []string) (folder acl.Path, names []string, err error) {
+	if len(args) > 0 {
+		if folder, err = acl.ParseFolder(url.PathEscape(args[0])); err != nil {
+			return folder, nil, base.Usagef("%s", base.BadPath)
+		}
+	}
+	names, incomplete, err := base.ListNames(ctx, c, folder)
+	if err != nil {
+		return folder, nil, err
+	}
+	base.WarnIncomplete(p, incomplete)
+	return folder, names, nil
+}
+
+// description is what list -l says about a secret. All but the name is absent for a
+// secret that the caller may not read.
+type description struct {
+	Name    string     `json:"name"`
+	Version uint64     `json:"version,omitempty"`
+	Written *time.Time `json:"written,omitempty"`
+	Kind    string     `json:"kind,omitempty"`
+	Bytes   *uint64    `json:"bytes,omitempty"`
+}
+
+// atOnce is how many requests are under way at a time.
+const atOnce = 8
+
+// describe returns the descriptions of the secrets below a folder, without those that
+// were deleted meanwhile.
+func describe(ctx context.Context, c *client.Client, folder acl.Path, names []string) ([]description, error) {
+	found := make([]*description, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, name := range names {
+		g.Go(func() error {
+			versions, err := versionsOf(ctx, c, path.Join(folder.String(), name))
+			switch {
+			case errors.Is(err, client.ErrDenied):
+				found[i] = &description{Name: name}
+			case errors.Is(err, client.ErrNotFound), err == nil && versions.Deleted != nil:
+			case err != nil:
+				return err
+			default:
+				v := versions.Versions[0]
+				found[i] = &description{name, v.Version, v.Written, base.OneLine(v.Kind), &v.Bytes}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := []description{}
+	for _, d := range found {
+		if d != nil {
+			all = append(all, *d)
+		}
+	}
+	return all, nil
+}
+
+func printDescriptions(out io.Writer, all []description) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VERSION\tWRITTEN\tKIND\tBYTES\tNAME")
+	for _, d := range all {
+		version, written, bytes := "-", "-", "-"
+		if d.Version != 0 {
+			version = fmt.Sprint(d.Version)
+		}
+		if d.Written != nil {
+			written = d.Written.Format(time.RFC3339)
+		}
+		if d.Bytes != nil {
+			bytes = fmt.Sprint(*d.Bytes)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", version, written, cmp.Or(d.Kind, "-"), bytes, d.Name)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the list: %w", err)
+	}
+	return nil
+}
+
+func treeCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tree [PATH]",
+		Short: "Show the secrets below a path as a tree",
+		Long: "tree shows what list lists, as a tree of folders. A folder ends with /. A secret may have the name of a\n" +
+			"folder; then both are shown. --json prints the same as list --json.",
+		Example: "  secretstore tree\n" +
+			"  secretstore tree team",
+		Args: base.MaxArgs(1),
+	}
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		folder, names, err := listed(ctx, p, c, args)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, names)
+		}
+		var text strings.Builder
+		text.WriteString(strings.TrimPrefix(folder.String()+"/", "/"))
+		if folder.IsRoot() {
+			text.WriteString("/")
+		}
+		text.WriteString("\n")
+		drawTree(&text, "", names)
+		if _, err := io.WriteString(p.Stdout, text.String()); err != nil {
+			return fmt.Errorf("write the tree: %w", err)
+		}
+		return nil
+	})
+}
+
+// drawTree draws sorted names below a line; indent precedes each of its lines.
+func drawTree(w *strings.Builder, indent string, names []string) {
+	// Folders are named once; a name sorts before those in the folder of that name,
+	// but others, such as a-b, may lie between a and a/b.
+	var order []string
+	below := map[string][]string{}
+	for _, name := range names {
+		first, rest, isFolder := strings.Cut(name, "/")
+		if !isFolder {
+			order = append(order, first)
+			continue
+		}
+		first += "/"
+		if below[first] == nil {
+			order = append(order, first)
+		}
+		below[first] = append(below[first], rest)
+	}
+	for i, entry := range order {
+		branch, next := "├── ", "│   "
+		if i == len(order)-1 {
+			branch, next = "└── ", "    "
+		}
+		w.WriteString(indent + branch + entry + "\n")
+		drawTree(w, indent+next, below[entry])
+	}
 }

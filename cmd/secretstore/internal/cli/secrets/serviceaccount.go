@@ -1,0 +1,70 @@
+package secrets
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// loginEndpoint is where services of DC/OS log in.
+const loginEndpoint = "https://leader.mesos/acs/api/v1/auth/login"
+
+// serviceAccount is the value that services of DC/OS read. The order of the members
+// is that of the dcos command.
+type serviceAccount struct {
+	LoginEndpoint string `json:"login_endpoint"`
+	PrivateKey    string `json:"private_key"`
+	Scheme        string `json:"scheme"`
+	UID           string `json:"uid"`
+}
+
+func serviceAccountCommand(p *base.Process) *cobra.Command {
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "create-sa-secret [--strict] KEY.pem UID PATH",
+		Short: "Create the secret of a DC/OS service account",
+		Long: "create-sa-secret does what dcos security secrets create-sa-secret does: it stores the private key of the\n" +
+			"service account UID as JSON with login_endpoint, private_key, scheme and uid. A service names PATH as its\n" +
+			"service_account_secret. KEY.pem is the private key, - is standard input.\n\n" +
+			"--strict is accepted, as scripts give it. It changes nothing: the login endpoint is always https.",
+		Example: "  openssl genrsa -out app.pem 2048\n" +
+			"  secretstore create-sa-secret --strict app.pem app-principal app/sa",
+		Args: base.ExactArgs(3, "name KEY.pem, the UID of the service account, and the PATH of the secret"),
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "accepted for scripts of DC/OS; changes nothing")
+	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		path, err := base.SecretPath(args[2])
+		if err != nil {
+			return err
+		}
+		if args[1] == "" {
+			return base.Usagef("the UID is empty")
+		}
+		key, err := base.ReadText(p, args[0])
+		if err != nil {
+			return err
+		}
+		if block, _ := pem.Decode(key); block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return base.Usagef("%s is not a private key in PEM form", args[0])
+		}
+		var value bytes.Buffer
+		enc := json.NewEncoder(&value)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(serviceAccount{loginEndpoint, string(key), "RS256", args[1]}); err != nil {
+			return fmt.Errorf("encode the service account: %w", err)
+		}
+		done, err := create(ctx, c, path, client.Value{Data: bytes.TrimSuffix(value.Bytes(), []byte("\n"))})
+		if err != nil {
+			return err
+		}
+		return done.print(p, cmd)
+	})
+}
