@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"the others run rekey --approve, which shows whom they approve.\n\n" +
 			"rekey then has the gpg on this machine verify the new shares that it can decrypt. Other new holders run\n" +
 			"rekey --verify. If it waits for others, the first line of the output begins with \"PENDING:\", the next ones\n" +
-			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --wait waits.\n\n" +
+			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --wait waits,\n" +
+			"and once others have approved, it verifies the new shares that gpg can decrypt. --json has \"pending\".\n\n" +
 			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
 			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
 			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
@@ -91,7 +93,7 @@ func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
 	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
 	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "go on although live servers run an earlier release, or would not get the new root key and so would seal")
-	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other new holders have verified their shares")
+	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other holders have approved and verified")
 }
 
 // rekeying is the rekey that a command works on.
@@ -99,7 +101,9 @@ type rekeying struct {
 	f     *fleet.Fleet
 	at    *fleet.Member // the server that its keys are from
 	state wire.Rekey
-	err   error // why shares could not be verified
+	// old is the first encrypted share of the key that is replaced.
+	old string
+	err error // why shares could not be verified
 }
 
 // run starts a rekey and verifies the shares that it can.
@@ -125,6 +129,13 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	if err != nil {
 		return nil, err
 	}
+	if r.wait {
+		wrapped, err := encryptedShares(ctx, k.f, k.at)
+		if err != nil {
+			return nil, err
+		}
+		k.old = wrapped[0]
+	}
 	req := wire.RekeyRequest{Shares: len(keys), Threshold: threshold, PGPKeys: keys, Current: wire.Shares(current), Rotate: rotate, LeaveOut: r.leaveOut}
 	if k.state, err = fleet.Ask(ctx, k.f, func(ctx context.Context) (wire.Rekey, error) { return k.at.Client.StartRekey(ctx, req) }); err != nil {
 		return nil, k.startFailure(ctx, err)
@@ -137,7 +148,7 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 	if k.state.Phase != phaseApproval {
 		k.err = k.verify(ctx, p, r)
 	} else if r.wait {
-		k.err = k.await(ctx)
+		k.err = k.await(ctx, p, r)
 	}
 	return k, nil
 }
@@ -272,8 +283,20 @@ func (k *rekeying) pending() pending {
 	return wait
 }
 
-// verify sends the shares of the new key that it has.
+// verify sends the shares of the new key that it has, and waits if it should.
 func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) error {
+	if err := k.verifyHere(ctx, p, r); err != nil {
+		return err
+	}
+	if k.state.Active && r.wait {
+		return k.await(ctx, p, r)
+	}
+	return nil
+}
+
+// verifyHere sends the shares of the new key that it has. If it waits for other
+// holders anyway, it may have none.
+func (k *rekeying) verifyHere(ctx context.Context, p *base.Process, r *rekeyFlags) error {
 	if len(r.newFiles) > 0 {
 		given, err := (&gpg.ShareFlags{KeyFiles: r.newFiles}).Read(p, "new unseal key")
 		if err != nil {
@@ -286,9 +309,6 @@ func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) e
 		}
 	} else if _, err := (gpg.Holder{P: p, Program: r.current.Program}).Each(ctx, k.state.Keys, func(_ int, share string) (bool, error) { return k.send(ctx, share) }); err != nil && !r.wait {
 		return err
-	}
-	if k.state.Active && r.wait {
-		return k.await(ctx)
 	}
 	return nil
 }
@@ -343,26 +363,47 @@ func (k *rekeying) inForce(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return len(info.Keys) > 0 && len(k.state.Keys) > 0 && info.Keys[0] == k.state.Keys[0], nil
+	if len(info.Keys) == 0 {
+		return false, nil
+	}
+	if len(k.state.Keys) == 0 { // when it was last seen, it was not approved
+		return k.old != "" && info.Keys[0] != k.old && slices.Equal(info.Fingerprints, k.state.Fingerprints), nil
+	}
+	return info.Keys[0] == k.state.Keys[0], nil
 }
 
-// await waits until other holders have verified.
-func (k *rekeying) await(ctx context.Context) error {
+// await waits until other holders have approved and verified. Once they have
+// approved, it verifies the shares that it has.
+func (k *rekeying) await(ctx context.Context, p *base.Process, r *rekeyFlags) error {
 	fmt.Fprintf(k.f.P.Stderr, "Waiting for the other holders. %s\n", k.pending())
 	for {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
-			return errors.New("stopped waiting; the new holders can still run: secretstore rekey --verify")
+			wait := k.pending()
+			return fmt.Errorf("stopped waiting; the %s can still run: %s", wait.who, wait.command)
 		}
 		if inForce, err := k.inForce(ctx); err == nil && inForce {
 			k.state.Active = false
 			return nil
 		}
-		if st, err := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err == nil && (!st.Active || st.Nonce != k.state.Nonce) {
+		st, err := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus)
+		switch {
+		case err != nil:
+		case !st.Active || st.Nonce != k.state.Nonce:
 			// It may have taken effect between the two requests.
-			if done, err := k.recheck(ctx, nil); err == nil && !done {
+			if done, err := k.recheck(ctx, nil); err == nil {
+				if done {
+					return nil
+				}
 				return errors.New("the rekey was canceled; the old key is still in effect")
 			}
+		case k.state.Phase == phaseApproval && st.Phase != phaseApproval:
+			st.Recipients, st.LeftOut = k.state.Recipients, k.state.LeftOut // as they were at the start
+			k.state = st
+			if err := k.verifyHere(ctx, p, r); err != nil || !k.state.Active {
+				return err
+			}
+			fmt.Fprintf(p.Stderr, "The current holders have approved. %s\n", k.pending())
 		}
 	}
 }
@@ -370,7 +411,13 @@ func (k *rekeying) await(ctx context.Context) error {
 // rekeyDocument is a rekey in JSON.
 type rekeyDocument struct {
 	wire.Rekey
+	// Pending is what it waits for. Missing are those who can do it.
+	Pending string `json:"pending,omitempty"`
 	fleet.ServersPart
+}
+
+func (k *rekeying) document(s fleet.ServersPart) any {
+	return rekeyDocument{k.state, k.pending().Text, s}
 }
 
 func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
@@ -381,7 +428,7 @@ func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
 	case k.state.Rotate:
 		sentence += " The rotation continues; see: secretstore rotate --status" + rotatedText(k.state)
 	}
-	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
+	return k.f.Finish(ctx, cmd, sentence, k.document)
 }
 
 // unfinished returns the error of a rekey that has not taken effect.
@@ -435,7 +482,7 @@ func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, canc
 	if k.state.Active {
 		sentence = fmt.Sprintf("%s\nIt is in progress since %s. Its new holders:%s", k.pending(), k.state.Started.Format(time.RFC3339), nameLines(k.state.Holders))
 	}
-	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
+	return k.f.Finish(ctx, cmd, sentence, k.document)
 }
 
 // cancel cancels the rekey. The server refuses to show a record that somebody else
@@ -458,5 +505,5 @@ func (k *rekeying) cancel(ctx context.Context, cmd *cobra.Command, failed error)
 		return err
 	}
 	k.state.Active = false
-	return k.f.Finish(ctx, cmd, "The rekey is canceled; the current unseal key stays in effect.", func(s fleet.ServersPart) any { return rekeyDocument{k.state, s} })
+	return k.f.Finish(ctx, cmd, "The rekey is canceled; the current unseal key stays in effect.", k.document)
 }
