@@ -66,7 +66,8 @@ func (c *Client) Changes(ctx context.Context, folder string, o ChangesOptions) i
 		if o.Resume {
 			h.Set("Last-Event-ID", "0")
 		}
-		res, err := c.send(ctx, call{method: http.MethodGet, path: c.ofStore("/watch"), header: h, query: url.Values{wire.PrefixParam: {folder}}})
+		k := call{method: http.MethodGet, path: c.ofStore("/watch"), header: h, query: url.Values{wire.PrefixParam: {folder}}}
+		res, err := atServers(ctx, c, k, c.send)
 		if err != nil {
 			yield(Change{}, err)
 			return

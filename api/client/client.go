@@ -18,9 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -41,8 +43,15 @@ const maxRedirects = 3
 // Config is what a Client is made of.
 type Config struct {
 	// Server is the address: http://127.0.0.1:1337, or https://… with any
-	// path before /secrets/v1. Required.
+	// path before /secrets/v1. Required, unless Servers names one.
 	Server string
+	// Servers are further servers of the same store. A call goes to the next
+	// one after a connection error, or if a server is sealed or answers 503. A
+	// call that changes something does so only if nothing was sent, or the
+	// server says that nothing happened; so does a read with a task token that
+	// has a limited number of uses. Otherwise it fails with ErrUnknown. Calls
+	// about keys and about the state of a server go to the first one only.
+	Servers []string
 	// Store is the name of the store; "" is default.
 	Store string
 	// Token returns the token of a request; nil, or "", sends none.
@@ -65,12 +74,14 @@ type Config struct {
 	MaxAnswer int64
 }
 
-// Client calls one store of one server. Its methods may be called from many
-// goroutines. They return *Error if the server refuses a request, and repeat
-// nothing unless Config.Retries says so: after a failed change, the caller has
-// to find out whether it had an effect.
+// Client calls one store, at one or several servers. Its methods may be called
+// from many goroutines. They return *Error if the server refuses a request, and
+// repeat nothing at the same server unless Config.Retries says so. After a
+// change that failed with ErrUnknown, the caller has to find out whether it had
+// an effect.
 type Client struct {
-	base      *url.URL // without /secrets/v1
+	servers   []*url.URL   // without /secrets/v1
+	current   atomic.Int32 // index of the server that answered last
 	store     string
 	token     func(context.Context) (string, error)
 	maxAnswer int64
@@ -82,16 +93,18 @@ type Client struct {
 // New returns a client, or an error for an invalid configuration. It does not
 // connect yet.
 func New(cfg Config) (*Client, error) {
-	base, err := url.Parse(cfg.Server)
-	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, fmt.Errorf("the server's address must look like http://127.0.0.1:1337 or https://host:port, not %q", cfg.Server)
+	c := &Client{store: cfg.Store, token: cfg.Token, maxAnswer: cfg.MaxAnswer, retries: cfg.Retries}
+	addresses := cfg.Servers
+	if cfg.Server != "" || len(addresses) == 0 {
+		addresses = append([]string{cfg.Server}, addresses...)
 	}
-	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, errors.New("the server's address must have no user, query or fragment")
+	for _, address := range addresses {
+		base, err := parseServer(address)
+		if err != nil {
+			return nil, err
+		}
+		c.servers = append(c.servers, base)
 	}
-	base.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), wire.BasePath)
-	base.RawPath = ""
-	c := &Client{base: base, store: cfg.Store, token: cfg.Token, maxAnswer: cfg.MaxAnswer, retries: cfg.Retries}
 	if c.store == "" {
 		c.store = "default"
 	}
@@ -108,8 +121,25 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
 	}
+	if len(c.servers) > 1 {
+		c.transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
 	c.http = &http.Client{Transport: c.transport, CheckRedirect: checkRedirect}
 	return c, nil
+}
+
+// parseServer returns the address of a server without /secrets/v1.
+func parseServer(address string) (*url.URL, error) {
+	base, err := url.Parse(address)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, fmt.Errorf("the server's address must look like http://127.0.0.1:1337 or https://host:port, not %q", address)
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("the server's address must have no user, query or fragment")
+	}
+	base.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), wire.BasePath)
+	base.RawPath = ""
+	return base, nil
 }
 
 // Close closes the idle connections.
@@ -138,7 +168,14 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   []byte
-	reads  bool // it has no effect, though its method is POST
+	// reads says that it has no effect, though its method is POST.
+	reads bool
+	// resolves says that it only reads, but may be a use of a task token.
+	resolves bool
+	// one says that it is about one server: no other can answer it.
+	one bool
+	// limit is how long each attempt may take; 0 is no limit but the context's.
+	limit time.Duration
 }
 
 // answer is a success.
@@ -147,15 +184,18 @@ type answer struct {
 	body   []byte
 }
 
-// send makes the request. Every status but 2xx is an *Error; otherwise the
-// caller closes the body.
-func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
-	req, err := c.request(ctx, k)
+// send makes the request at a server. Every status but 2xx is an *Error;
+// otherwise the caller closes the body.
+func (c *Client) send(ctx context.Context, server *url.URL, k call, a *attempt) (*http.Response, error) {
+	var sent atomic.Bool
+	req, err := c.request(trace(ctx, &sent), server, k, a)
 	if err != nil {
 		return nil, err
 	}
 	res, err := c.http.Do(req)
+	a.sent = sent.Load()
 	if err != nil {
+		a.lost = true
 		return nil, fmt.Errorf("call the secret store: %w", err)
 	}
 	if res.StatusCode/100 != 2 {
@@ -165,15 +205,21 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	return res, nil
 }
 
-// once makes the request, and reads the answer.
-func (c *Client) once(ctx context.Context, k call) (answer, error) {
-	res, err := c.send(ctx, k)
+// once makes the request at a server, and reads the answer.
+func (c *Client) once(ctx context.Context, server *url.URL, k call, a *attempt) (answer, error) {
+	if k.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, k.limit)
+		defer cancel()
+	}
+	res, err := c.send(ctx, server, k, a)
 	if err != nil {
 		return answer{}, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxAnswer+1))
 	if err != nil {
+		a.lost = true
 		return answer{}, fmt.Errorf("read the answer of the secret store: %w", err)
 	}
 	if int64(len(body)) > c.maxAnswer {
@@ -182,17 +228,17 @@ func (c *Client) once(ctx context.Context, k call) (answer, error) {
 	return answer{res.Header, body}, nil
 }
 
-func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, server *url.URL, k call, a *attempt) (*http.Request, error) {
 	escaped := k.path
 	if !k.root {
 		escaped = wire.BasePath + k.path
 	}
-	u := *c.base
+	u := *server
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {
 		return nil, fmt.Errorf("build the request: %w", err)
 	}
-	u.Path, u.RawPath = c.base.Path+plain, c.base.EscapedPath()+escaped
+	u.Path, u.RawPath = server.Path+plain, server.EscapedPath()+escaped
 	u.RawQuery = k.query.Encode()
 	var body io.Reader
 	if k.body != nil {
@@ -205,7 +251,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	// With GetBody, net/http could send the body again.
 	req.GetBody = nil
 	if k.header != nil {
-		req.Header = k.header
+		req.Header = k.header.Clone() // an earlier attempt may still be writing it
 	}
 	if c.token == nil {
 		return req, nil
@@ -216,6 +262,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "token="+token)
+		a.counted = counted(token)
 	}
 	return req, nil
 }

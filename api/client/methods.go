@@ -154,46 +154,46 @@ func (c *Client) ListPage(ctx context.Context, folder, after string, limit int) 
 
 // Stores describes all stores of the server.
 func (c *Client) Stores(ctx context.Context) ([]wire.Backend, error) {
-	doc, err := doJSON[wire.Backends](ctx, c, call{method: http.MethodGet, path: "/store"}, nil)
+	doc, err := doJSON[wire.Backends](ctx, c, call{one: true, method: http.MethodGet, path: "/store"}, nil)
 	return doc.Array, err
 }
 
 // Status describes the client's store.
 func (c *Client) Status(ctx context.Context) (wire.Backend, error) {
-	return doJSON[wire.Backend](ctx, c, call{method: http.MethodGet, path: c.ofStore("/store")}, nil)
+	return doJSON[wire.Backend](ctx, c, call{one: true, method: http.MethodGet, path: c.ofStore("/store")}, nil)
 }
 
 // SealStatus returns the seal status.
 func (c *Client) SealStatus(ctx context.Context) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodGet, path: c.ofStore("/seal-status")}, nil)
+	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodGet, path: c.ofStore("/seal-status")}, nil)
 }
 
 // InitInfo returns the encrypted unseal keys. Superusers only.
 func (c *Client) InitInfo(ctx context.Context) (wire.InitInfo, error) {
-	return doJSON[wire.InitInfo](ctx, c, call{method: http.MethodGet, path: c.ofStore("/init")}, nil)
+	return doJSON[wire.InitInfo](ctx, c, call{one: true, method: http.MethodGet, path: c.ofStore("/init")}, nil)
 }
 
 // Init makes the keys of an empty store, and leaves it sealed. Superusers only.
 func (c *Client) Init(ctx context.Context, r wire.InitRequest) (wire.InitResult, error) {
-	return doJSON[wire.InitResult](ctx, c, call{method: http.MethodPut, path: c.ofStore("/init")}, r)
+	return doJSON[wire.InitResult](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/init")}, r)
 }
 
 // Unseal sends the unseal key or one share of it, as gpg prints it. The status
 // says whether more shares are needed. Superusers only.
 func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: wire.Share(key)})
+	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: wire.Share(key)})
 }
 
 // ResetUnseal makes the server forget the shares entered so far. Superusers
 // only.
 func (c *Client) ResetUnseal(ctx context.Context) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Reset: true})
+	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Reset: true})
 }
 
 // AutoUnseal unseals with the bootstrap key in the storage. encrypted is a key
 // of InitInfo, or "" for the one in the storage. Superusers only.
 func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealStatus, error) {
-	k := call{method: http.MethodPut, path: c.ofStore("/auto-unseal")}
+	k := call{one: true, method: http.MethodPut, path: c.ofStore("/auto-unseal")}
 	if encrypted == "" {
 		return doJSON[wire.SealStatus](ctx, c, k, nil)
 	}
@@ -203,7 +203,7 @@ func (c *Client) AutoUnseal(ctx context.Context, encrypted string) (wire.SealSta
 // Seal makes the server, and all others on its storage, drop their keys.
 // Superusers only.
 func (c *Client) Seal(ctx context.Context) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{method: http.MethodPut, path: c.ofStore("/seal")}, nil)
+	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/seal")}, nil)
 }
 
 // TaskToken makes a short-lived token for the tasks of one service. ErrDenied
@@ -214,13 +214,13 @@ func (c *Client) TaskToken(ctx context.Context, r wire.TaskTokenRequest) (wire.T
 
 // Ping asks whether the server and its storage answer. It needs no token.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ping/backends/" + url.PathEscape(c.store)})
+	_, err := c.do(ctx, call{one: true, method: http.MethodGet, path: "/ping/backends/" + url.PathEscape(c.store)})
 	return err
 }
 
 // Ready asks whether secrets can be served. It needs no token.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ready", root: true})
+	_, err := c.do(ctx, call{one: true, method: http.MethodGet, path: "/ready", root: true})
 	return err
 }
 

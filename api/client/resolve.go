@@ -31,7 +31,9 @@ type ResolveOptions struct {
 // none: ErrUnresolvable. The answer consumes a use of a task token, so
 // Config.Retries treats the request as a change.
 func (c *Client) Resolve(ctx context.Context, definition []byte, o ResolveOptions) (Resolution, error) {
-	ans, err := c.do(ctx, c.batch("/resolve", definition, o.Latest))
+	k := c.batch("/resolve", definition, o.Latest)
+	k.resolves = true
+	ans, err := c.do(ctx, k)
 	if err != nil {
 		return Resolution{}, err
 	}

@@ -127,21 +127,26 @@ func pauseAfter(b *backoff.ExponentialBackOff, err error) time.Duration {
 	return pause
 }
 
-// do makes the request, and repeats it as Config.Retries permits.
+// do makes the request at one server or more, and repeats that as Config.Retries
+// permits.
 func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	again := func(err error) bool { return Temporary(err) && k.repeatable(err) }
 	return Retry(ctx, Retries{Tries: max(0, c.retries) + 1, Again: again}, func(ctx context.Context) (answer, error) {
-		return c.once(ctx, k)
+		return atServers(ctx, c, k, c.once)
 	})
 }
 
 // repeatable reports whether it is safe to send the request again after err:
 // any read, and anything else if the store itself says that nothing happened.
-// A resolve is not a read: its answer may consume a use of a task token.
+// A resolve is not a read: its answer may consume a use of a task token. Nor is
+// any other read with such a token, if its outcome is unknown.
 func (k *call) repeatable(err error) bool {
+	if errors.Is(err, ErrUnknown) {
+		return false
+	}
 	if k.reads || k.method == http.MethodGet || k.method == http.MethodHead {
 		return true
 	}
 	var e *Error
-	return errors.As(err, &e) && e.own && e.RetryAfter > 0 && !errors.Is(err, ErrUnknown)
+	return errors.As(err, &e) && e.own && e.RetryAfter > 0
 }

@@ -34,10 +34,8 @@ func (c *Client) Watch(ctx context.Context, path, etag string, o WatchOptions) (
 	if o.Timeout <= 0 {
 		o.Timeout = defaultWatch
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout+watchGrace)
-	defer cancel()
 	h := readHeader(o.Service)
-	ans, err := c.do(ctx, call{method: http.MethodGet, path: c.secret(path), header: h,
+	ans, err := c.do(ctx, call{method: http.MethodGet, path: c.secret(path), header: h, limit: o.Timeout + watchGrace,
 		query: url.Values{wire.WatchParam: {etag}, wire.TimeoutParam: {o.Timeout.String()}}})
 	if err != nil {
 		return Secret{}, err

@@ -147,7 +147,7 @@ func TestTokenInTheClearIsWarnedAbout(t *testing.T) {
 	} {
 		var errs strings.Builder
 		p := &base.Process{Stderr: &errs, Getenv: func(k string) string { return map[string]string{"SECRETSTORE_TOKEN": tt.token}[k] }}
-		if _, err := (&base.Remote{Server: tt.server}).Connect(p); err != nil {
+		if _, err := (&base.Remote{Servers: []string{tt.server}}).Connect(p); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(errs.String(), "unencrypted") != tt.warned {

@@ -27,24 +27,20 @@ const defaultServer = "http://127.0.0.1:1337"
 // server asks for: it keeps trying until --timeout is over.
 const MaxPause = 5 * time.Second
 
-// Remote holds the flags that say which server a command talks to, and as whom.
+// Remote holds the flags that say which servers a command talks to, and as whom.
 type Remote struct {
-	Server, tokenFile, Store, ca string
-	Timeout                      time.Duration
+	Servers              []string
+	tokenFile, Store, ca string
+	Timeout              time.Duration
 	// Reread has the token file read for each request: the command may outlive a
 	// token.
 	Reread bool
 }
 
-// Register adds the flags. A command that talks to several servers gives in all
-// where their URLs go; nil makes --server a single URL.
-func (r *Remote) Register(cmd *cobra.Command, all *[]string) {
+// Register adds the flags.
+func (r *Remote) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	if all != nil {
-		f.StringArrayVar(all, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
-	} else {
-		f.StringVar(&r.Server, "server", "", "`URL` of the server (SECRETSTORE_SERVER; default "+defaultServer+")")
-	}
+	f.StringArrayVar(&r.Servers, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
 	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
@@ -52,12 +48,12 @@ func (r *Remote) Register(cmd *cobra.Command, all *[]string) {
 	f.BoolP("json", "j", false, "print JSON")
 }
 
-// RemoteCommand makes cmd a command that talks to one server. body gets a client
-// for the server that the flags or the environment name, and a context that ends
+// RemoteCommand makes cmd a command that any server can answer. body gets a client
+// for the servers that the flags or the environment name, and a context that ends
 // on Ctrl-C or after --timeout.
 func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	var flags Remote
-	flags.Register(cmd, nil)
+	flags.Register(cmd)
 	cmd.ValidArgsFunction = cobra.NoFileCompletions // a PATH is not a file
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -89,13 +85,9 @@ func (r *Remote) unauthorized(p *Process, err error) error {
 	return fmt.Errorf("the token expired at %s: %w", claims.ExpiresAt.Format(time.RFC3339), err)
 }
 
-// Connect returns a client for the server. It sends nothing.
+// Connect returns a client for the servers. It sends nothing.
 func (r *Remote) Connect(p *Process) (*client.Client, error) {
-	servers, err := NamedServers(p, []string{r.Server})
-	if err != nil {
-		return nil, err
-	}
-	u, err := ParseServer(servers[0])
+	servers, err := NamedServers(p, r.Servers)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +99,16 @@ func (r *Remote) Connect(p *Process) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.Scheme == "http" && token != "" && !config.IsLoopback(u.Hostname()) {
-		fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secret go to %s unencrypted; use https if the server offers it\n", u.Host)
+	for _, s := range servers {
+		u, err := ParseServer(s)
+		if err != nil {
+			return nil, err
+		}
+		if u.Scheme == "http" && token != "" && !config.IsLoopback(u.Hostname()) {
+			fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secret go to %s unencrypted; use https if the server offers it\n", u.Host)
+		}
 	}
-	cfg.Server = servers[0]
+	cfg.Servers = servers
 	return client.New(cfg)
 }
 

@@ -28,9 +28,9 @@ type bulkFlags struct{ remote base.Remote }
 // atOnce is how many secrets are read or written at a time.
 const atOnce = 8
 
-// command makes cmd a command that talks to one server, without a limit in time.
+// command makes cmd a command that any server can answer, without a limit in time.
 func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
-	b.remote.Register(cmd, nil)
+	b.remote.Register(cmd)
 	cmd.Flags().Lookup("timeout").Usage = "give up if one secret takes longer"
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -24,14 +24,13 @@ import (
 
 // flags say which servers a command talks to, and as whom.
 type flags struct {
-	base.Remote // its own server is not used
-	servers     []string
-	insecure    bool
-	newStore    bool
+	base.Remote
+	insecure bool
+	newStore bool
 }
 
 func (f *flags) register(cmd *cobra.Command) {
-	f.Remote.Register(cmd, &f.servers)
+	f.Remote.Register(cmd)
 	cmd.Flags().BoolVar(&f.insecure, "insecure", false, "allow plain HTTP to another machine, which exposes keys and the token to the network")
 	cmd.Flags().BoolVar(&f.newStore, "new-store", false, "accept that the servers now have another store, and remember it")
 }
@@ -122,7 +121,7 @@ func (m *Member) throwaway() bool {
 }
 
 func (f *flags) connect(p *base.Process) (*Fleet, error) {
-	servers, err := base.NamedServers(p, f.servers)
+	servers, err := base.NamedServers(p, f.Servers)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (d *deliveryFlags) register(cmd *cobra.Command) {
 	f.StringVar(&d.mode, "file-mode", "0400", "octal `MODE` of the files")
 	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: your own)")
 	f.BoolVar(&d.allowDisk, "allow-disk", false, "allow files on a disk")
-	d.remote.Register(cmd, nil)
+	d.remote.Register(cmd)
 }
 
 // variable is an environment variable and the path of its secret.

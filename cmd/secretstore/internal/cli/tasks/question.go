@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,14 +32,14 @@ type question struct {
 
 // newQuestion makes a question. Its copy is bound to everything that the answer
 // depends on.
-func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, server string, what *delivery) (*question, error) {
+func newQuestion(p *base.Process, c *client.Client, d *deliveryFlags, servers string, what *delivery) (*question, error) {
 	q := &question{c: c, what: what}
 	if d.maxStale > 0 {
 		body, err := what.request()
 		if err != nil {
 			return nil, err
 		}
-		about := fmt.Appendf(nil, "%q %q ", server, d.remote.Store)
+		about := fmt.Appendf(nil, "%q %q ", servers, d.remote.Store)
 		q.cache = &deliver.Cache{Dir: copyFolder(p), Question: append(about, body...), MaxAge: d.maxStale}
 	}
 	return q, nil
@@ -56,8 +57,9 @@ func copyFolder(p *base.Process) string {
 // triesWithCopy is how many requests must fail before a copy is used.
 const triesWithCopy = 3
 
-// ask repeats the request until there is an answer, a refusal, or no time left.
-// While the server is unreachable, a copy that is fresh enough is the answer.
+// ask repeats the request until there is an answer, a refusal, or no time left,
+// but not if it may have been a use of a task token. While the server is
+// unreachable, a copy that is fresh enough is the answer.
 func (q *question) ask(ctx context.Context, p *base.Process) (*bundle, error) {
 	tries := 0
 	var old *staleAnswer
@@ -66,7 +68,7 @@ func (q *question) ask(ctx context.Context, p *base.Process) (*bundle, error) {
 			if tries++; tries >= triesWithCopy && client.Temporary(err) {
 				old = q.old()
 			}
-			return client.Temporary(err) && old == nil
+			return client.Temporary(err) && !errors.Is(err, client.ErrUnknown) && old == nil
 		},
 		MaxPause: base.MaxPause,
 		Notify: func(err error, _ time.Duration) {
@@ -153,7 +155,7 @@ func (q *question) old() *staleAnswer {
 // question returns the request for a delivery. done closes the connection.
 func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, done func(), err error) {
 	d.remote.Reread = true
-	servers, err := base.NamedServers(p, []string{d.remote.Server})
+	servers, err := base.NamedServers(p, d.remote.Servers)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,7 +163,7 @@ func (d *deliveryFlags) question(p *base.Process, what *delivery) (q *question, 
 	if err != nil {
 		return nil, nil, err
 	}
-	q, err = newQuestion(p, c, d, servers[0], what)
+	q, err = newQuestion(p, c, d, strings.Join(servers, ","), what)
 	if err != nil {
 		c.Close()
 		return nil, nil, err
