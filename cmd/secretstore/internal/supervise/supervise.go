@@ -62,8 +62,10 @@ func Run(cmd Command, o Options) (int, error) {
 	defer signal.Stop(signals)
 	// Without this, a warning to a closed standard error would end this process.
 	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, unix.SIGPIPE)
-	defer signal.Stop(broken)
+	if !signal.Ignored(unix.SIGPIPE) { // the program is to inherit that
+		signal.Notify(broken, unix.SIGPIPE)
+		defer signal.Stop(broken)
+	}
 	if err := r.start(); err != nil {
 		return 0, err
 	}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +31,8 @@ type execFlags struct {
 	interval    time.Duration
 	stopTimeout time.Duration
 	number      syscall.Signal // of signal; 0 if none
+	ignore      []string
+	ignored     []os.Signal // of ignore
 }
 
 // Commands returns the commands that give tasks their secrets.
@@ -63,6 +67,8 @@ func execCommand(p *base.Process) *cobra.Command {
 			"--max-stale keeps a plain-text copy of the values, which only this user can read, in $XDG_RUNTIME_DIR\n" +
 			"or /dev/shm. While the server is unreachable, the same command uses that copy, until it is too old or\n" +
 			"the machine reboots. The copy is not used if the store is sealed or refuses the request.\n\n" +
+			"A signal that the caller ignores may not be ignored in COMMAND, because of the Go runtime. systemd ignores\n" +
+			"PIPE in its units: give --ignore-signal PIPE there.\n\n" +
 			"The exit status is that of COMMAND; 127 if there is no such program, 126 if it cannot be run.",
 		Example: "  secretstore exec --env PGPASSWORD=team/app/db-password -- psql -h db\n" +
 			"  secretstore exec --all team/app -- ./run-it\n" +
@@ -88,6 +94,7 @@ func execCommand(p *base.Process) *cobra.Command {
 	f.BoolVar(&flags.restart, "restart", false, "with --watch: restart COMMAND")
 	f.DurationVar(&flags.interval, "interval", 30*time.Second, "with --watch: how often to poll a server that does not report changes")
 	f.DurationVar(&flags.stopTimeout, "stop-timeout", 30*time.Second, "with --watch: kill COMMAND and its process group if they take longer to end")
+	f.StringArrayVar(&flags.ignore, "ignore-signal", nil, "run COMMAND with this `SIGNAL` ignored, such as PIPE in a systemd unit (repeatable)")
 	cmd.MarkFlagsMutuallyExclusive("signal", "restart")
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error { return flags.run(cmd, p, args) })
 	return cmd
@@ -99,6 +106,9 @@ func (e *execFlags) run(cmd *cobra.Command, p *base.Process, args []string) erro
 		return err
 	}
 	if err := e.readWatch(what); err != nil {
+		return err
+	}
+	if err := e.readIgnored(); err != nil {
 		return err
 	}
 	program, err := findProgram(args[0])
@@ -120,6 +130,9 @@ func (e *execFlags) run(cmd *cobra.Command, p *base.Process, args []string) erro
 			undo() // nothing is run
 		}
 		return err
+	}
+	if len(e.ignored) > 0 { // Ignore without arguments ignores all
+		signal.Ignore(e.ignored...) // COMMAND inherits it
 	}
 	if e.watch {
 		return e.supervise(p, q, what, got, program, args, undo)
@@ -145,6 +158,23 @@ func (e *execFlags) readWatch(what *delivery) error {
 	e.number = unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(e.signal), "SIG"))
 	if e.number == 0 {
 		return base.Usagef("unknown signal %q; use a name such as HUP or USR1", e.signal)
+	}
+	return nil
+}
+
+// ignorable are the signals that --ignore-signal accepts. Others are about exec itself,
+// or cannot be ignored, or are faults.
+var ignorable = []string{"HUP", "INT", "QUIT", "PIPE", "ALRM", "TERM", "USR1", "USR2", "TSTP", "TTIN", "TTOU"}
+
+// readIgnored reads the signals to ignore. The Go runtime handles PIPE and others before
+// main, so what the caller ignores, such as systemd, is lost without this flag.
+func (e *execFlags) readIgnored() error {
+	for _, name := range e.ignore {
+		name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
+		if !slices.Contains(ignorable, name) {
+			return base.Usagef("--ignore-signal %s: it can be %s", name, strings.Join(ignorable, ", "))
+		}
+		e.ignored = append(e.ignored, unix.SignalNum("SIG"+name))
 	}
 	return nil
 }
