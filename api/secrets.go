@@ -87,6 +87,10 @@ const (
 // largestBody is the size of the largest body that a client may send, in bytes.
 func largestBody(s *seal.Store) int64 { return jsonFactor*s.MaxSecretSize() + jsonSlack }
 
+// largestAnswer is the memory that the largest answer with one secret takes: the
+// value and the JSON of it.
+func largestAnswer(s *seal.Store) int64 { return s.MaxSecretSize() + largestBody(s) }
+
 func (h *secrets) bodyOfCreate(r *request) (body.Limit, error) {
 	// If-None-Match is what a create always demands.
 	if len(r.Header["If-Match"]) > 0 {

@@ -118,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
 		gate:     &gate{auth: cfg.Auth, policy: cfg.Policy, store: cfg.Store},
-		budget:   body.NewBudget(largestBody(cfg.Store)),
+		budget:   body.NewBudget(largestAnswer(cfg.Store)),
 		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),
 	}
