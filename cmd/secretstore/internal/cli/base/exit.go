@@ -98,6 +98,17 @@ type CannotRun struct {
 
 func (c *CannotRun) Error() string { return c.Err.Error() }
 
+// Hinted is an error with its own hint what to do next, in place of the general one.
+type Hinted struct {
+	Err  error
+	Hint string
+}
+
+func (h *Hinted) Error() string { return h.Err.Error() }
+
+// Unwrap returns the error without the hint.
+func (h *Hinted) Unwrap() error { return h.Err }
+
 // Report prints an error with a hint what to do next, and returns the exit status.
 func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	if e, ok := errors.AsType[*Ended](err); ok {
@@ -123,8 +134,12 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	for _, row := range outcomes {
 		if errors.Is(err, row.is) {
 			fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, row.text))
-			if row.hint != "" {
-				fmt.Fprintln(w, row.hint)
+			hint := row.hint
+			if own, ok := errors.AsType[*Hinted](err); ok {
+				hint = own.Hint
+			}
+			if hint != "" {
+				fmt.Fprintln(w, hint)
 			}
 			return row.status
 		}

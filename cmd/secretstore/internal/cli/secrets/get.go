@@ -104,14 +104,14 @@ func explainMissing(ctx context.Context, c *client.Client, path string, missing 
 	versions, err := c.Versions(ctx, path)
 	switch {
 	case err == nil && versions.Deleted != nil:
-		return fmt.Errorf("%w\nThe secret is deleted. Until %s you can restore it with: secretstore undelete %s", missing,
-			versions.Deleted.Add(seal.UndeleteFor).Format(time.RFC3339), path)
+		return &base.Hinted{Err: missing, Hint: fmt.Sprintf("The secret is deleted. Until %s you can restore it with: secretstore undelete %s",
+			versions.Deleted.Add(seal.UndeleteFor).Format(time.RFC3339), path)}
 	case err == nil:
-		return fmt.Errorf("%w\nThe versions that are kept: secretstore history %s", missing, path)
+		return &base.Hinted{Err: missing, Hint: "The versions that are kept: secretstore history " + path}
 	}
 	page, err := c.ListPage(ctx, path, "", 1)
 	if err == nil && len(page.Array) > 0 {
-		return fmt.Errorf("%w\n%s is a folder; see what is in it with: secretstore list %s", missing, path, path)
+		return &base.Hinted{Err: missing, Hint: fmt.Sprintf("%s is a folder; see what is in it with: secretstore list %s", path, path)}
 	}
 	return missing
 }

@@ -22,7 +22,7 @@ func (v *valueFlags) register(cmd *cobra.Command) {
 	f.StringVarP(&v.value, "value", "v", "", "the `VALUE` itself (other users can see it in the process list)")
 	f.StringVarP(&v.textFile, "text-file", "t", "", "`FILE` with the value, as UTF-8 text (- is standard input)")
 	f.StringVarP(&v.file, "file", "f", "", "`FILE` with the value, as binary (- is standard input)")
-	f.StringVar(&v.textFile, "value-file", "", "the same as --text-file, as in dcos security secrets")
+	f.StringVar(&v.textFile, "value-file", "", "`FILE`: the same as --text-file, as in dcos security secrets")
 	cmd.MarkFlagsMutuallyExclusive("value", "text-file", "value-file", "file")
 }
 
