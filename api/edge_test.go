@@ -162,7 +162,7 @@ func (e *edge) initialize() {
 
 func (e *edge) sealStore() {
 	e.t.Helper()
-	_, err := e.store.Seal(e.t.Context())
+	_, err := e.store.Seal(e.t.Context(), "root")
 	must(e.t, err)
 }
 

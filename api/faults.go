@@ -2,10 +2,13 @@ package api
 
 import (
 	"errors"
+	"time"
 
 	"secretstore/api/audit"
+	"secretstore/api/internal/admin"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
+	"secretstore/api/wire"
 	"secretstore/seal"
 	"secretstore/store"
 )
@@ -15,7 +18,9 @@ type faults struct {
 	audit   *auditor
 	store   *seal.Store
 	storage *monitor.Prober
-	others  func() []string // nil: none
+	others  func() []string  // nil: none
+	expiry  func() time.Time // of the certificate; nil: there is none
+	version string
 }
 
 // mild returns the faults with which reads can be answered, for anybody: they
@@ -33,19 +38,34 @@ func (f *faults) mild() (all []string) {
 	return all
 }
 
-// warnings returns all faults, with their causes, for superusers.
-func (f *faults) warnings() (all []string) {
-	if err := f.audit.fault(); err != nil {
-		all = append(all, err.Error())
+// report returns all faults, with their causes, and what else superusers may know
+// about this server.
+func (f *faults) report() (doc admin.Report) {
+	add := func(kind, text string) { doc.Faults = append(doc.Faults, wire.Fault{Kind: kind, Text: text}) }
+	doc.Version, doc.Storage = f.version, wire.StorageUp
+	if f.expiry != nil {
+		doc.CertificateExpires = f.expiry().UTC()
 	}
-	if err := f.store.WriteFault(); err != nil {
-		all = append(all, "the last write failed: "+err.Error())
+	switch err := f.audit.fault(); {
+	case errors.Is(err, audit.ErrReserve):
+		add(wire.FaultDisk, err.Error())
+	case err != nil:
+		add(wire.FaultAudit, err.Error())
+	}
+	switch err := f.store.WriteFault(); {
+	case errors.Is(err, store.ErrFull):
+		doc.Storage = wire.StorageFull
+		add(wire.FaultDisk, "the last write failed: "+err.Error())
+	case err != nil:
+		doc.Storage = wire.StorageReadOnly
+		add(wire.FaultStorage, "the last write failed: "+err.Error())
 	}
 	if !f.storage.Up() {
-		all = append(all, "the storage does not answer")
+		doc.Storage = wire.StorageUnreachable
+		add(wire.FaultStorage, "the storage does not answer")
 	}
 	if f.others != nil {
-		all = append(all, f.others()...)
+		doc.Warnings = f.others()
 	}
-	return all
+	return doc
 }

@@ -83,6 +83,10 @@ func TestInitOverTheWire(t *testing.T) {
 	}
 	st, err := root.SealStatus(ctx)
 	must(t, err)
+	if st.Server == nil || st.Server.State != "sealed" || st.Server.Storage != wire.StorageUp || st.Server.Since.IsZero() {
+		t.Errorf("%+v", st.Server)
+	}
+	st.Server = nil
 	if want := (wire.SealStatus{Sealed: true, Threshold: 1, Shares: 1, UUID: e.store.Status().UUID}); st.UUID == "" || !cmp.Equal(st, want) {
 		t.Errorf("%+v", st)
 	}

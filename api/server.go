@@ -38,6 +38,8 @@ type Config struct {
 	Store *seal.Store
 	// Driver is what GET /store calls the storage: bolt, zookeeper, memory.
 	Driver string
+	// Version is the version of the program, for people.
+	Version string
 	// Development marks a store that may be thrown away.
 	Development bool
 	// Auth verifies tokens. Required.
@@ -145,13 +147,13 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 	change := &changer{audit: s.audit}
-	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings}
+	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings, expiry: cfg.CertificateExpiry, version: cfg.Version}
 	return &handlers{
 		store:   cfg.Store,
 		change:  change,
 		secrets: &secrets{store: cfg.Store, gate: s.gate, change: change, budget: s.budget},
 		stores: &admin.Stores{Store: cfg.Store, Policy: cfg.Policy, Driver: cfg.Driver, Development: cfg.Development,
-			Warnings: faults.warnings, Nodes: cfg.Nodes},
+			Report: faults.report, Nodes: cfg.Nodes},
 		keys:    &admin.Keys{Store: cfg.Store},
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},

@@ -252,7 +252,7 @@ func TestSealElsewhereForgetsApprovals(t *testing.T) {
 	enter(t, two, info)
 	begun := propose(t, one)
 	approve(t, one, begun.Nonce, sharesOf(t, info.Keys)[0], 1)
-	if _, err := two.Seal(ctx); err != nil {
+	if _, err := two.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	if err := lifecycle.Refresh(ctx, one.Lifecycle); err != nil || one.Status().State != StateSealed {

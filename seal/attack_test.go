@@ -183,7 +183,7 @@ func TestForgedIntentNeverUnseals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Seal(t.Context()); err != nil {
+	if _, err := s.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	sealed, err := b.Get(t.Context(), barrier.KeyIntent, store.Latest)
@@ -310,7 +310,7 @@ func TestSealDuringAnOutageTakesEffectAndIsRecordedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.down.Store(true)
-	st, err := s.Seal(t.Context())
+	st, err := s.Seal(t.Context(), "root")
 	wantErr(t, "Seal", err, ErrSealNotRecorded)
 	wantErr(t, "Seal", err, store.ErrUnavailable)
 	if st.State != StateSealed {
@@ -454,7 +454,7 @@ func TestNothingIsDecryptedAfterSealReturns(t *testing.T) {
 		})
 	}
 	for range 50 {
-		if _, err := s.Seal(ctx); err != nil {
+		if _, err := s.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 		sealedNow.Store(true)

@@ -202,7 +202,7 @@ func TestConfigFromBeforeARekeyAllowsNothing(t *testing.T) {
 				put(t, b, key, now[key].Data)
 			}
 		}
-		if _, err := s.Seal(ctx); err != nil {
+		if _, err := s.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 		// The old record and root open the store again, but the server remembers.
@@ -214,7 +214,7 @@ func TestConfigFromBeforeARekeyAllowsNothing(t *testing.T) {
 			}
 			decidesNothing(t, s, nil)
 			put(t, b, barrier.KeyConfig, edit(t, old[barrier.KeyConfig].Data, map[string]any{"mac": nil, "generation": nil}))
-			if _, err := s.Seal(ctx); err != nil {
+			if _, err := s.Seal(ctx, "root"); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Unseal(ctx, []byte(oldKey)); err != nil {
@@ -278,7 +278,7 @@ func asOldRelease(t *testing.T, b store.Backend) {
 func TestUnsealAddsTheMACThatAnOldStoreLacks(t *testing.T) {
 	b := memory.New()
 	first, info := threeHolders(t, b)
-	if _, err := first.Seal(t.Context()); err != nil {
+	if _, err := first.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	first.Close()

@@ -141,7 +141,7 @@ func (d *damaging) forbid(key store.Key) (undo func()) {
 // forget empties the caches, and forgets the damage, as a seal does.
 func (d *damaging) forget(t *testing.T) {
 	t.Helper()
-	if _, err := d.s.Seal(t.Context()); err != nil {
+	if _, err := d.s.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.s.Unseal(t.Context(), []byte(d.key)); err != nil {

@@ -358,7 +358,7 @@ func TestNoKeyIsChangedBesideAnEarlierRelease(t *testing.T) {
 	if err := errOf(s.Create(ctx, path(t, "a"), text("v"))); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Seal(ctx); err != nil {
+	if _, err := s.Seal(ctx, "root"); err != nil {
 		t.Error(err)
 	}
 	enter(t, s, info)

@@ -76,7 +76,7 @@ func TestThresholdOfHoldersUnseals(t *testing.T) {
 			t.Fatalf("step %d: %+v, %v", i, st, err)
 		}
 	}
-	if _, err := s.Seal(ctx); err != nil {
+	if _, err := s.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := s.Unseal(ctx, []byte(all[3])); err != nil || st.Progress != 1 {
@@ -213,7 +213,7 @@ func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 	if _, found := dump(t, b)[barrier.KeyBootstrap]; found || s.Status().HoldsBootstrapKey {
 		t.Error("the bootstrap key is still there")
 	}
-	if _, err := s.Seal(ctx); err != nil {
+	if _, err := s.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.AutoUnseal(ctx, "")
@@ -488,7 +488,7 @@ func TestRecoverReadsASealedStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Seal(ctx); err != nil {
+	if _, err := s.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()

@@ -223,7 +223,7 @@ func TestNamesAreGoneAfterSeal(t *testing.T) {
 	if more, err := list.More(ctx); err != nil || len(more) != 2 {
 		t.Fatalf("More = %q, %v", more, err)
 	}
-	if _, err := s.Seal(ctx); err != nil {
+	if _, err := s.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = list.More(ctx)
@@ -311,7 +311,7 @@ func TestFolderRecreatedDuringAListIsNotDamage(t *testing.T) {
 		want  error
 	}{{2, nil}, {100, ErrCorrupt}} {
 		// A seal empties the cache.
-		if _, err := s.Seal(ctx); err != nil {
+		if _, err := s.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Unseal(ctx, []byte(key)); err != nil {

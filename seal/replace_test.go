@@ -96,7 +96,7 @@ func TestInitInUseIsNotReplaced(t *testing.T) {
 		},
 		"unsealed and sealed here": func(t *testing.T, s *Store, _ store.Backend, info InitInfo, _ *InitParams) *Store {
 			unseal(t, s, info)
-			if _, err := s.Seal(t.Context()); err != nil {
+			if _, err := s.Seal(t.Context(), "root"); err != nil {
 				t.Fatal(err)
 			}
 			return s

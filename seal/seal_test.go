@@ -426,15 +426,17 @@ func TestSealIntentSurvivesARestart(t *testing.T) {
 	if got, err := s.Get(ctx, path(t, "a"), store.Cached); err != nil || string(got.Value) != "v" {
 		t.Fatalf("after a restart: %v", err)
 	}
-	if st, err := s.Seal(ctx); err != nil || st.State != StateSealed {
+	if st, err := s.Seal(ctx, "root"); err != nil || st.State != StateSealed {
 		t.Fatalf("Seal = %+v, %v", st, err)
 	}
 	s.Close()
 	s = open(t, b, true)
 	if st := s.Status(); st.State != StateSealed {
 		t.Fatalf("sealed by an operator, but %v after a restart", st.State)
+	} else if st.SealedBy != "root" || st.SealedAt.IsZero() || st.Since.Before(st.SealedAt) {
+		t.Errorf("after a restart nobody knows who sealed it, and when: %+v", st)
 	}
-	if st, err := s.AutoUnseal(ctx, ""); err != nil || st.State != StateUnsealed {
+	if st, err := s.AutoUnseal(ctx, ""); err != nil || st.State != StateUnsealed || st.SealedBy != "" {
 		t.Fatalf("AutoUnseal = %+v, %v", st, err)
 	}
 	if _, err := s.Get(ctx, path(t, "a"), store.Cached); err != nil {
@@ -452,7 +454,7 @@ func TestServerThatMissedASealDropsItsKeys(t *testing.T) {
 	if _, err := a.Create(ctx, path(t, "a"), text("v")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Seal(ctx); err != nil {
+	if _, err := a.Seal(ctx, "root"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Unseal(ctx, []byte(key)); err != nil {

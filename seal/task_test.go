@@ -77,7 +77,7 @@ func TestDamagedCountDoesNotRestoreATaskToken(t *testing.T) {
 
 func TestSealedStoreSpendsNoTaskTokens(t *testing.T) {
 	s, b, _ := unsealed(t)
-	if _, err := s.Seal(t.Context()); err != nil {
+	if _, err := s.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	wantErr(t, "spend", s.SpendTask(t.Context(), aTask, aMinute, 1), ErrSealed)

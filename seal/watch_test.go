@@ -87,7 +87,7 @@ func TestWatchWakesOnEachChangeOfItsSecretAndOnSeal(t *testing.T) {
 	if _, err := w.Look(t.Context(), id); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("Look = %v", err)
 	}
-	if _, err := other.Seal(t.Context()); err != nil {
+	if _, err := other.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	awaitWake(t, "sealed elsewhere", w.Woken())
@@ -379,7 +379,7 @@ func TestDeletedNamesDoNotCountAgainstTheStreamLimit(t *testing.T) {
 func TestSealEndsStreams(t *testing.T) {
 	s, _, key := unsealed(t)
 	st := stream(t, s, "")
-	if _, err := s.Seal(t.Context()); err != nil {
+	if _, err := s.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 	awaitWake(t, "sealed", st.Woken())

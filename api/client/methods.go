@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -220,8 +221,15 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // Ready asks whether secrets can be served. It needs no token.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.do(ctx, call{one: true, method: http.MethodGet, path: "/ready", root: true})
+	_, err := c.Readiness(ctx)
 	return err
+}
+
+// Readiness is Ready, with what the server says although it is ready: "ready", or
+// also what keeps secrets from being written.
+func (c *Client) Readiness(ctx context.Context) (string, error) {
+	a, err := c.do(ctx, call{one: true, method: http.MethodGet, path: "/ready", root: true})
+	return strings.TrimSpace(string(a.body)), err
 }
 
 func (c *Client) ofStore(path string) string { return path + "/" + url.PathEscape(c.store) }

@@ -139,7 +139,7 @@ func (s *secretStore) client() (*client.Client, error) {
 // sealed seals the store, which ends what waits.
 func (s *secretStore) sealed(t *testing.T) {
 	t.Helper()
-	if _, err := s.store.Seal(t.Context()); err != nil {
+	if _, err := s.store.Seal(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -130,7 +130,55 @@ type SealStatus struct {
 	// Warnings are for operators (a policy file that could not be read again, a
 	// damaged storage); only superusers get them.
 	Warnings []string `json:"warnings,omitempty"`
+	// Server is about the server that answers; only superusers get it. Servers of
+	// earlier releases do not send it.
+	Server *ServerReport `json:"server,omitempty"`
 }
+
+// ServerReport is what a server says about itself. Times are in UTC, to the second;
+// they are absent if they are not known.
+type ServerReport struct {
+	Version string    `json:"version,omitempty"`
+	State   string    `json:"state"`          // as in Node
+	Since   time.Time `json:"since,omitzero"` // of State
+	// SealedBy is the uid of the user who sealed the store by hand, and SealedAt
+	// when. They are in the storage, and not verified.
+	SealedBy string    `json:"sealed_by,omitempty"`
+	SealedAt time.Time `json:"sealed_at,omitzero"`
+	// AutoUnseal: the server has a bootstrap key, so that PUT /auto-unseal works.
+	AutoUnseal bool `json:"auto_unseal"`
+	// Storage is one of the constants below, and StorageSince since when it does
+	// not answer.
+	Storage      string    `json:"storage"`
+	StorageSince time.Time `json:"storage_since,omitzero"`
+	// CertificateExpires is the end of the TLS certificate; absent without one.
+	CertificateExpires time.Time `json:"certificate_expires,omitzero"`
+	// Faults keep the server from doing its work. Their texts are among the
+	// warnings too.
+	Faults []Fault `json:"faults,omitempty"`
+}
+
+// The states of the storage.
+const (
+	StorageUp          = "up"
+	StorageUnreachable = "unreachable"
+	StorageFull        = "full"      // reads work
+	StorageReadOnly    = "read-only" // reads work
+)
+
+// Fault is one thing that is wrong with a server.
+type Fault struct {
+	Kind string `json:"kind"` // one of the constants below, or a later one
+	Text string `json:"text"` // for people
+}
+
+// The kinds of faults.
+const (
+	FaultStorage  = "storage"  // it does not answer, or takes no writes
+	FaultDisk     = "disk"     // full: that of the storage or of the audit log
+	FaultAudit    = "audit"    // the audit log cannot be written
+	FaultRotation = "rotation" // it is stuck
+)
 
 // InitRequest is the body of PUT /init.
 type InitRequest struct {

@@ -87,10 +87,12 @@ func shape(r record) string {
 }
 
 // added are the members of records that were added since. Earlier releases ignore
-// those of the config; a rekey that was begun with them has to be begun again.
+// those of the config and of the seal; a rekey that was begun with them has to be
+// begun again.
 var added = map[store.Key][]string{
 	"stores/default/config": {"generation", "mac"},
 	"stores/default/rekey":  {"replaces"},
+	"stores/default/seal":   {"at", "by"},
 }
 
 // form describes the data of a record, without the members in without.
@@ -229,7 +231,7 @@ func makeStore(t *testing.T, b store.Backend, holders []int) {
 		t.Fatal(err)
 	}
 	if len(holders) > 1 {
-		if _, err := s.Seal(ctx); err != nil {
+		if _, err := s.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 	}

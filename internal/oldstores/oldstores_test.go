@@ -381,7 +381,7 @@ func (x *tester) rekey() {
 	if x.Status().HoldsBootstrapKey {
 		x.Error("the bootstrap key is still there")
 	}
-	if _, err := x.Seal(ctx); err != nil {
+	if _, err := x.Seal(ctx, "root"); err != nil {
 		x.Fatal(err)
 	}
 	if wasBootstrap {

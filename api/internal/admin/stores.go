@@ -35,8 +35,17 @@ type Stores struct {
 	Policy      func() *acl.Policy
 	Driver      string
 	Development bool
-	Warnings    func() []string                           // may be nil
-	Nodes       func(context.Context) (wire.Nodes, error) // may be nil
+	// Report returns what the API knows about its server; the functions here add
+	// what the store knows. Nil: nothing.
+	Report func() Report
+	Nodes  func(context.Context) (wire.Nodes, error) // may be nil
+}
+
+// Report is what is wrong with a server although it answers, and more about it.
+type Report struct {
+	wire.ServerReport
+	// Warnings are about what is not a fault.
+	Warnings []string
 }
 
 // Caller is what the functions may know about the request besides its document.
@@ -90,32 +99,50 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	if st.ConfigWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
 	}
-	doc.Warnings = append(doc.Warnings, h.skipped(ctx)...)
-	if h.Warnings != nil {
-		doc.Warnings = append(doc.Warnings, h.Warnings()...)
+	var about Report
+	if h.Report != nil {
+		about = h.Report()
 	}
+	about.State, about.Since = st.State.String(), timeOf(st.Since)
+	about.SealedBy, about.SealedAt, about.AutoUnseal = st.SealedBy, timeOf(st.SealedAt), st.HoldsBootstrapKey
+	if about.Storage != wire.StorageUp {
+		about.StorageSince = timeOf(st.Outage)
+	}
+	damaged, stuck := h.skipped(ctx)
+	if stuck != "" {
+		about.Faults = append([]wire.Fault{{Kind: wire.FaultRotation, Text: stuck}}, about.Faults...)
+	}
+	doc.Warnings = append(doc.Warnings, damaged...)
+	for _, fault := range about.Faults {
+		doc.Warnings = append(doc.Warnings, fault.Text)
+	}
+	doc.Warnings = append(doc.Warnings, about.Warnings...)
+	doc.Server = &about.ServerReport
 	return doc
 }
+
+// timeOf is t on the wire: in UTC, to the second; zero stays zero.
+func timeOf(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // rotationTime bounds the question whether a rotation is stuck.
 const rotationTime = 2 * time.Second
 
 // skipped returns what is wrong with single records, and with a rotation.
-func (h *Stores) skipped(ctx context.Context) (warnings []string) {
+func (h *Stores) skipped(ctx context.Context) (damaged []string, stuck string) {
 	if h.Store.Status().State != seal.StateUnsealed {
-		return nil
+		return nil, ""
 	}
 	if f := h.Store.Damage(); f.Damaged > 0 {
 		first := f.First[0]
-		warnings = append(warnings, fmt.Sprintf("%d damaged record(s) are skipped; lists may be incomplete: restore or remove them; one is %s: %s",
+		damaged = append(damaged, fmt.Sprintf("%d damaged record(s) are skipped; lists may be incomplete: restore or remove them; one is %s: %s",
 			f.Damaged, first.Key, first.Reason()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, rotationTime)
 	defer cancel()
 	if reason := h.Store.StuckReason(ctx); reason != "" {
-		warnings = append(warnings, "the rotation of the data key is stuck: "+reason)
+		stuck = "the rotation of the data key is stuck: " + reason
 	}
-	return warnings
+	return damaged, stuck
 }
 
 // ShowInit returns the encrypted unseal keys.
@@ -155,7 +182,7 @@ func (h *Stores) AutoUnseal(ctx context.Context, who Caller, req wire.KeyRequest
 
 // Seal seals the store.
 func (h *Stores) Seal(ctx context.Context, who Caller, _ answer.None) (wire.SealStatus, error) {
-	st, err := h.Store.Seal(ctx)
+	st, err := h.Store.Seal(ctx, who.Principal.UID)
 	return h.sealStatusOf(ctx, who, st), err
 }
 

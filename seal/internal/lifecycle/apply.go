@@ -28,6 +28,7 @@ func (m *machine) applySnapshot(s *snapshot) {
 		}
 	}
 	m.checkConfig()
+	m.noteState()
 }
 
 // reconcile returns s as this server may accept it, given the last snapshot.

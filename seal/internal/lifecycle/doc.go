@@ -18,6 +18,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
@@ -72,6 +73,16 @@ type Status struct {
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.
 	ConfigWarning string
+	// Since is when this server came into State.
+	Since time.Time
+	// SealedBy is the uid of the user who sealed the store by hand, and SealedAt
+	// when; empty while it is not sealed so, or if that is not known. Both are as
+	// the storage has them, where anybody who can write to it may have put them.
+	SealedBy string
+	SealedAt time.Time
+	// Outage is since when the storage has not answered this server; zero while
+	// it does.
+	Outage time.Time
 }
 
 // Initialized reports whether the store has keys.

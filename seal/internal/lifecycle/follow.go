@@ -70,6 +70,8 @@ func (m *machine) follow(ctx context.Context) {
 			m.unsealer.retrySealRecord(ctx)
 		}
 		err := m.refreshWithin(ctx)
+		m.noteState()
+		m.noteOutage(errors.Is(err, store.ErrUnavailable))
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -6,6 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"secretstore/seal/envelope"
 )
@@ -24,12 +28,41 @@ type intent struct {
 	// wind back.
 	Seal string `json:"seal"`
 	MAC  string `json:"mac,omitempty"`
+	// By is the uid of the user who sealed the store, and At when. They are in
+	// sealed records only, decide nothing, and may be anybody's text.
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at,omitzero"`
 }
 
 const intentFormat = 1
 
 func sealedIntent(seal string) intent {
 	return intent{Format: intentFormat, Sealed: true, Seal: seal}
+}
+
+// sealedByHand returns a new intent to be sealed, which says who wants it.
+func sealedByHand(o sealOrder) intent {
+	in := sealedIntent(newNonce())
+	in.By, in.At = o.by, o.at
+	return in
+}
+
+// sealOrder is a seal by hand.
+type sealOrder struct {
+	by string // uid
+	at time.Time
+}
+
+// maxSealer is the longest uid that an intent names, in bytes.
+const maxSealer = 256
+
+// order returns who sealed the store by hand; nothing if the record does not say
+// so, or not in words that can be shown.
+func (in intent) order() sealOrder {
+	if !in.Sealed || len(in.By) > maxSealer || !utf8.ValidString(in.By) || strings.ContainsFunc(in.By, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return sealOrder{}
+	}
+	return sealOrder{by: in.By, at: in.At}
 }
 
 func unsealedIntent(seal, store string, root *envelope.Key) intent {

@@ -252,7 +252,7 @@ func TestSealDuringAnUnsealWins(t *testing.T) {
 		}
 		before := l.barrier.DropCount()
 		go func() {
-			_, err := l.Seal(ctx)
+			_, err := l.Seal(ctx, "root")
 			sealed <- err
 		}()
 		for l.barrier.DropCount() == before { // until it has dropped the keys
@@ -284,7 +284,7 @@ func TestSealOfADamagedStoreIsRemembered(t *testing.T) {
 	if _, err := b.Apply(ctx, store.Delete(barrier.KeyKeyring, node.Version)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Seal(ctx)
+	_, err = l.Seal(ctx, "root")
 	wantErr(t, "seal of a damaged store", err, ErrSealNotRecorded)
 	put(t, b, barrier.KeyKeyring, node.Data)
 	l.unsealer.retrySealRecord(ctx)
@@ -384,7 +384,7 @@ func TestApprovalsAreForgotten(t *testing.T) {
 		after(0, "after a cancel on another server", false)
 		propose()
 		approve(0)
-		if _, err := l.Seal(ctx); err != nil {
+		if _, err := l.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 		if !l.approving.Empty() {
@@ -395,7 +395,7 @@ func TestApprovalsAreForgotten(t *testing.T) {
 		if err := Refresh(ctx, other); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := other.Seal(ctx); err != nil {
+		if _, err := other.Seal(ctx, "root"); err != nil {
 			t.Fatal(err)
 		}
 		after(0, "after a seal on another server", false)

@@ -94,6 +94,13 @@ type machine struct {
 	// sealPending: an operator sealed this server, and it has not been able to
 	// record that. While it is set the server does not unseal by itself.
 	sealPending atomic.Bool
+	// sealOrder is the last seal by hand on this server; never nil while
+	// sealPending is set.
+	sealOrder atomic.Pointer[sealOrder]
+	// entered is when this server came into its state, and outage since when the
+	// storage has not answered; nil while it does.
+	entered atomic.Pointer[stateEntry]
+	outage  atomic.Pointer[time.Time]
 
 	// What this server knows about the config record; see trust.go. Written by
 	// the holder of the turn.
@@ -123,26 +130,76 @@ type machine struct {
 // Status returns the seal status of this server, without I/O.
 func (m *machine) Status() Status {
 	s := m.snapshot.Load()
-	st := Status{Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
-	switch s.state {
-	case storageEmpty:
-		st.State = StateUninitialized
+	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
+	if s.state == storagePresent {
+		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
+	}
+	switch st.State {
+	case StateUninitialized:
 		st.CreatingKey = m.bootstrapKeyStore.Creating()
-	case storageDamaged:
-		st.State = StateDamaged
-	case storagePresent:
-		st.State = StateSealed
-		if m.barrier.IsOpen() {
-			st.State = StateUnsealed
-			st.ConfigWarning = configTrust(m.trust.Load()).warning()
-		} else if m.missedHandover.Load() {
+	case StateUnsealed:
+		st.ConfigWarning = configTrust(m.trust.Load()).warning()
+	case StateSealed:
+		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()
 		}
-		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
-	default:
-		st.State = StateUnknown
+		order := s.intent.order()
+		if pending := m.sealOrder.Load(); m.sealPending.Load() && pending != nil {
+			order = *pending
+		}
+		st.SealedBy, st.SealedAt = order.by, order.at
+	}
+	if e := m.entered.Load(); e != nil && e.state == st.State {
+		st.Since = e.at
+	}
+	if since := m.outage.Load(); since != nil {
+		st.Outage = *since
 	}
 	return st
+}
+
+// stateOf returns the state of this server, given the current snapshot.
+func (m *machine) stateOf(s *snapshot) State {
+	switch s.state {
+	case storageEmpty:
+		return StateUninitialized
+	case storageDamaged:
+		return StateDamaged
+	case storagePresent:
+		if m.barrier.IsOpen() {
+			return StateUnsealed
+		}
+		return StateSealed
+	}
+	return StateUnknown
+}
+
+// stateEntry is when this server came into a state.
+type stateEntry struct {
+	state State
+	at    time.Time
+}
+
+// noteState remembers when the state has changed. It is called after each change;
+// follow also calls it, for the keys that are dropped elsewhere.
+func (m *machine) noteState() {
+	for {
+		old, now := m.entered.Load(), stateEntry{m.stateOf(m.snapshot.Load()), time.Now()}
+		if old != nil && old.state == now.state || m.entered.CompareAndSwap(old, &now) {
+			return
+		}
+	}
+}
+
+// noteOutage remembers since when the storage has not answered.
+func (m *machine) noteOutage(away bool) {
+	switch since := m.outage.Load(); {
+	case !away:
+		m.outage.Store(nil)
+	case since == nil:
+		now := time.Now()
+		m.outage.Store(&now)
+	}
 }
 
 // ready returns why there is nothing to unseal or read, or nil.

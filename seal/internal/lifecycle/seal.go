@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,19 +14,22 @@ import (
 
 // Seal drops the keys and then records the intent, so that it survives a
 // restart and reaches the other servers. Sealing a sealed store is not an
-// error. When Seal returns, the keys cannot be found in memory.
+// error. When Seal returns, the keys cannot be found in memory. by is the uid of
+// the user who wants it, for people to see.
 // ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
-func (u *Unsealer) Seal(ctx context.Context) (Status, error) {
-	st, err := u.dropAndRecord(ctx)
+func (u *Unsealer) Seal(ctx context.Context, by string) (Status, error) {
+	st, err := u.dropAndRecord(ctx, sealOrder{by: by, at: time.Now().UTC().Truncate(time.Second)})
 	u.forgetKeys()
 	return st, err
 }
 
-func (u *Unsealer) dropAndRecord(ctx context.Context) (Status, error) {
+func (u *Unsealer) dropAndRecord(ctx context.Context, order sealOrder) (Status, error) {
+	u.sealOrder.Store(&order)
 	u.sealPending.Store(true) // before the drop: no automatic unseal in between
 	if u.barrier.Drop() {
-		u.log.Warn("sealed", zap.String("reason", "by hand"))
+		u.log.Warn("sealed", zap.String("reason", "by hand"), zap.String("uid", order.by))
 	}
+	u.noteState()
 	u.unsealing.Reset()
 	u.forgetRekeyShares()
 	if err := u.takeTurn(ctx); err != nil {
@@ -35,6 +39,7 @@ func (u *Unsealer) dropAndRecord(ctx context.Context) (Status, error) {
 	// An unseal that had the turn may have installed keys again.
 	u.sealPending.Store(true)
 	u.barrier.Drop()
+	u.noteState()
 	err := u.recordSealInTurn(ctx)
 	return u.Status(), err
 }
@@ -67,7 +72,7 @@ func (u *Unsealer) recordSealInTurn(ctx context.Context) error {
 			u.sealPending.Store(false)
 			return nil
 		}
-		_, err := u.backend.Apply(ctx, s.intentOps(sealedIntent(newNonce()).encode())...)
+		_, err := u.backend.Apply(ctx, s.intentOps(sealedByHand(*u.sealOrder.Load()).encode())...)
 		var refused *store.OpError
 		switch {
 		case err == nil:

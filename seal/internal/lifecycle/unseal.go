@@ -137,6 +137,7 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 		return barrier.ErrSealed // sealed again meanwhile
 	}
 	u.noteKeys()
+	u.noteState()
 	u.missedHandover.Store(false)
 	u.pin = pin
 	if why == byOperator {

@@ -217,7 +217,7 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 		return nil, err
 	}
 	cfg := api.Config{
-		Registry: registry, Store: st, Driver: driver, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Registry: registry, Store: st, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
 	}
 	if s.nodes != nil {
