@@ -22,7 +22,9 @@ const (
 	exitUsage    = 2
 	exitNotFound = 3
 	exitDenied   = 4
-	exitSealed   = 5
+	ExitSealed   = 5
+	// ExitUnhealthy is of status alone.
+	ExitUnhealthy = 6
 
 	ExitNotExecutable = 126 // of exec, as in shells
 	ExitNoCommand     = 127
@@ -40,7 +42,7 @@ var outcomes = []struct {
 	{client.ErrNotFound, exitNotFound, "", "See what exists with: secretstore list. A deleted secret, and earlier versions: secretstore history PATH"},
 	{client.ErrUnauthorized, exitDenied, "", "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
 	{client.ErrDenied, exitDenied, "", ""},
-	{client.ErrSealed, exitSealed, "the secret store is sealed", "Unseal it with: secretstore unseal (your GPG key), or secretstore auto-unseal (a bootstrap key that is kept)"},
+	{client.ErrSealed, ExitSealed, "the secret store is sealed", "Unseal it with: secretstore unseal (your GPG key), or secretstore auto-unseal (a bootstrap key that is kept)"},
 	{client.ErrUninitialized, ExitFailure, "the secret store is not initialized", "Initialize it with: secretstore init --pgp-key FILE"},
 	{client.ErrChanged, ExitFailure, "", "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
 	{client.ErrExists, ExitFailure, "", "Replace its value with: secretstore update PATH (or put)"},
@@ -89,6 +91,15 @@ type Ended struct{ Status int }
 
 func (e *Ended) Error() string { return fmt.Sprintf("exit status %d", e.Status) }
 
+// WithStatus is an error that ends the program with a status which does not follow
+// from it.
+type WithStatus struct {
+	Status int
+	Err    error
+}
+
+func (s *WithStatus) Error() string { return s.Err.Error() }
+
 // CannotRun says that a program is missing or does not start, with the exit status
 // that shells use for that.
 type CannotRun struct {
@@ -113,6 +124,10 @@ func (h *Hinted) Unwrap() error { return h.Err }
 func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	if e, ok := errors.AsType[*Ended](err); ok {
 		return e.Status
+	}
+	if s, ok := errors.AsType[*WithStatus](err); ok {
+		Report(w, cmd, Failed(s.Err))
+		return s.Status
 	}
 	var problems config.Error
 	if errors.As(err, &problems) {

@@ -95,17 +95,22 @@ type Member struct {
 	Seal    wire.SealStatus
 	nodes   wire.Nodes // the servers that it knows of; see Strangers
 	Err     error
+	// What Examine found: the state of the storage, and why the server is not
+	// ready.
+	storage, notReady string
 }
 
 // UUID returns the id of the member's store, or "" if it has none yet.
 func (m *Member) UUID() string { return base.First(m.Seal.UUID, m.Backend.UUID) }
 
-// State returns unsealed, sealed, uninitialized, CreatingKey, damaged, refuses or
-// unreachable.
+// State returns unsealed, sealed, uninitialized, CreatingKey, damaged, unavailable
+// (the server answers, but cannot say), refuses or unreachable.
 func (m *Member) State() string {
 	switch {
 	case m.Err == nil:
 		return stateWord(m.Backend, m.Seal)
+	case errors.Is(m.Err, client.ErrUnavailable):
+		return "unavailable"
 	case errors.As(m.Err, new(*client.Error)):
 		return "refuses"
 	}

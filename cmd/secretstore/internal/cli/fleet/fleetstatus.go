@@ -20,6 +20,8 @@ type serverStatus struct {
 	Progress int      `json:"progress"` // shares entered so far
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"`
+	// Report is what the server says about itself to superusers.
+	Report *wire.ServerReport `json:"report,omitempty"`
 }
 
 // ServersPart is part of the JSON of every command that talks to all servers.
@@ -35,7 +37,7 @@ func (f *Fleet) Statuses() ServersPart {
 		if m.Err != nil {
 			s.Error = m.Err.Error()
 		} else {
-			s.UUID, s.Progress, s.Warnings = m.UUID(), m.Seal.Progress, m.Seal.Warnings
+			s.UUID, s.Progress, s.Warnings, s.Report = m.UUID(), m.Seal.Progress, m.Seal.Warnings, m.Seal.Server
 		}
 		all = append(all, s)
 	}
@@ -70,6 +72,28 @@ func (f *Fleet) Table(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// maxCell is how wide a text of a server can make a column.
+const maxCell = 24
+
+// HealthTable prints a line for each server. Nothing that a server sends can make it
+// wider than a column is.
+func (f *Fleet) HealthTable(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tVERSION\tSTATE\tSTORAGE\tSINCE\tSEALED BY")
+	for _, m := range f.Members {
+		since, by := m.Since()
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.URL, cell(m.version()), m.State(), cell(base.OneLine(m.Storage())), since, cell(by))
+	}
+	return w.Flush()
+}
+
+func cell(s string) string {
+	if r := []rune(s); len(r) > maxCell {
+		return string(r[:maxCell-1]) + "…"
+	}
+	return s
 }
 
 // Finish reads the status of the servers again and ends a command. With --json it
