@@ -20,6 +20,7 @@ type serverStatus struct {
 	Progress int      `json:"progress"` // shares entered so far
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"`
+	Storage  string   `json:"storage,omitempty"` // as in wire.ServerReport
 	// Report is what the server says about itself to superusers.
 	Report *wire.ServerReport `json:"report,omitempty"`
 }
@@ -37,6 +38,9 @@ func (f *Fleet) Statuses() ServersPart {
 		if m.Err != nil {
 			s.Error = m.Err.Error()
 		} else {
+			if s.Storage = m.Storage(); s.Storage == "-" {
+				s.Storage = ""
+			}
 			s.UUID, s.Progress, s.Warnings, s.Report = m.UUID(), m.Seal.Progress, m.Seal.Warnings, m.Seal.Server
 		}
 		all = append(all, s)
