@@ -1,7 +1,9 @@
 package cli
 
 import (
+	_ "embed"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -75,11 +77,20 @@ func versionCommand(p *base.Process) *cobra.Command {
 	return cmd
 }
 
+// bashCompletion is our own: that of cobra needs the package bash-completion, and
+// evaluates the line that is typed.
+//
+//go:embed completion.bash
+var bashCompletion string
+
 func completionCommand(p *base.Process) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion " + strings.Join(shells, "|"),
 		Short: "Print a script that completes commands in a shell",
+		Long: "completion prints a script that completes commands, flags, paths of secrets and versions. Paths and versions\n" +
+			"come from the server, as far as your token may list them; if it does not answer within a second, there are\n" +
+			"none.",
 		Example: "  source <(secretstore completion bash)\n" +
 			"  secretstore completion zsh > \"${fpath[1]}/_secretstore\"\n" +
 			"  secretstore completion fish > ~/.config/fish/completions/secretstore.fish",
@@ -89,7 +100,8 @@ func completionCommand(p *base.Process) *cobra.Command {
 			root := cmd.Root()
 			switch args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(p.Stdout, true)
+				_, err := io.WriteString(p.Stdout, bashCompletion)
+				return err
 			case "zsh":
 				return root.GenZshCompletion(p.Stdout)
 			case "fish":

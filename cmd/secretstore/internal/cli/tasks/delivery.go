@@ -39,7 +39,7 @@ type deliveryFlags struct {
 	modeGiven   bool
 }
 
-func (d *deliveryFlags) register(cmd *cobra.Command) {
+func (d *deliveryFlags) register(p *base.Process, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&d.files, "file", nil, "`DEST=PATH` writes the secret PATH to the file DEST (repeatable)")
 	f.StringArrayVar(&d.templates, "template", nil, "`[DEST=]FILE` fills in the template FILE and writes it to the file DEST (repeatable; - is standard input)")
@@ -50,6 +50,20 @@ func (d *deliveryFlags) register(cmd *cobra.Command) {
 	f.StringVar(&d.owner, "file-owner", "", "`UID:GID` of the files (default: your own)")
 	f.BoolVar(&d.allowDisk, "allow-disk", false, "allow files on a disk")
 	d.remote.Register(cmd)
+	for _, name := range []string{"env", "file", "all"} {
+		if f.Lookup(name) == nil {
+			continue
+		}
+		err := cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+			if name != "all" && !strings.Contains(word, "=") {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			return d.remote.CompletePaths(p, word)
+		})
+		if err != nil {
+			panic("internal error: " + err.Error()) // the flag exists
+		}
+	}
 }
 
 // variable is an environment variable and the path of its secret.

@@ -84,10 +84,10 @@ func execCommand(p *base.Process) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows COMMAND belongs to it
-	flags.register(cmd)
 	f.StringArrayVar(&flags.env, "env", nil, "`NAME=PATH` sets the variable NAME to the secret PATH (repeatable)")
 	f.StringArrayVar(&flags.all, "all", nil, "a variable for each secret below the folder `PREFIX` that the service may read (repeatable)")
 	flags.incomplete.Register(cmd)
+	flags.register(p, cmd)
 	f.DurationVar(&flags.maxStale, "max-stale", 0, "keep a copy, and use it for this long while the server is unreachable")
 	f.BoolVar(&flags.watch, "watch", false, "stay, and act when a value changes")
 	f.StringVar(&flags.signal, "signal", "", "with --watch: send COMMAND this `SIGNAL`, such as HUP")

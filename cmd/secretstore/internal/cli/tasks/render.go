@@ -26,7 +26,7 @@ func renderCommand(p *base.Process) *cobra.Command {
 			"  secretstore render --template /run/app/app.conf=app.conf.tmpl --service /team/app",
 		Args: base.NoArgs,
 	}
-	flags.register(cmd)
+	flags.register(p, cmd)
 	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
 		what, err := flags.read(cmd, p)
 		if err != nil {
