@@ -1,6 +1,10 @@
 // Package keys holds the commands about the store and its keys: status, init,
 // seal and unseal, rekey and rotate, and those that work on a storage without a
 // server, recover and reinit --wipe.
+//
+// It has more than 2,000 lines because these commands share how holders are shown,
+// shares collected and pending steps reported: init, rekey and reinit are the same
+// procedure with another beginning.
 package keys
 
 import (
