@@ -100,7 +100,7 @@ type Rotation struct {
 	Terms    int    `json:"terms"`            // how many data keys there are
 	// Damaged is the number of records that no key opens, and DamagedRecord
 	// names one of them. The older data keys are kept while there are any.
-	Damaged       int64  `json:"records_damaged,omitempty"`
+	Damaged       int64  `json:"records_damaged,omitzero"`
 	DamagedRecord string `json:"damaged_record,omitempty"`
 }
 
@@ -127,7 +127,7 @@ type Keys struct {
 	// Damaged is the number of records that are skipped because they cannot be
 	// read or do not open, as far as lists and rotations have met them.
 	// DamagedRecord names one of them, and DamagedRecords some.
-	Damaged        int64           `json:"records_damaged,omitempty"`
+	Damaged        int64           `json:"records_damaged,omitzero"`
 	DamagedRecord  string          `json:"damaged_record,omitempty"`
 	DamagedRecords []DamagedRecord `json:"damaged_records,omitempty"`
 	// Foreign is the number of names in the storage that no record can have. They

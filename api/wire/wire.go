@@ -126,7 +126,7 @@ type SealStatus struct {
 	// UUID is as in Backend.
 	UUID string `json:"uuid,omitempty"`
 	// CreatingBootstrapKey is true while the server makes the key of a new store.
-	CreatingBootstrapKey bool `json:"creating_bootstrap_key,omitempty"`
+	CreatingBootstrapKey bool `json:"creating_bootstrap_key,omitzero"`
 	// Warnings are for operators (a policy file that could not be read again, a
 	// damaged storage); only superusers get them.
 	Warnings []string `json:"warnings,omitempty"`

@@ -101,6 +101,12 @@ func (d *dialog) ends(status int, text string) {
 	if modes, err := unix.IoctlGetTermios(int(d.terminal.Fd()), unix.TCGETS); err != nil || modes.Lflag&unix.ECHO == 0 || modes.Lflag&unix.ICANON == 0 {
 		d.t.Errorf("the terminal was not restored: %v", err)
 	}
+	// What the program printed last is still to be read. An agent that it started
+	// may keep the terminal open.
+	select {
+	case <-d.read:
+	case <-time.After(patience):
+	}
 	d.terminal.Close()
 	<-d.read
 	if d.cmd.ProcessState.ExitCode() != status || !strings.Contains(d.screen.text(), text) {
