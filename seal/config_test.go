@@ -105,8 +105,8 @@ func decidesNothing(t *testing.T, s *Store, current []string) {
 	}
 }
 
-// TestWriterOfTheStorageCannotRekeyWithoutTheHolders: whoever can write the
-// storage and is a superuser changes who has to take part.
+// TestWriterOfTheStorageCannotRekeyWithoutTheHolders has a superuser who can also
+// write to the storage, and changes there who has to take part.
 func TestWriterOfTheStorageCannotRekeyWithoutTheHolders(t *testing.T) {
 	b := memory.New()
 	s, info := threeHolders(t, b)
@@ -254,7 +254,7 @@ func TestRekeyThatWasReplacedCannotBePutBack(t *testing.T) {
 }
 
 // TestRekeyNeedsTheShareThatOpensTheStore: shares that fit the config prove
-// nothing if they do not open the root record, whoever made that config.
+// nothing if they do not open the root record.
 func TestRekeyNeedsTheShareThatOpensTheStore(t *testing.T) {
 	b := memory.New()
 	s, info := threeHolders(t, b)

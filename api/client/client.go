@@ -174,7 +174,7 @@ type call struct {
 	resolves bool
 	// one says that it is about one server: no other can answer it.
 	one bool
-	// limit is how long each attempt may take; 0 is no limit but the context's.
+	// limit bounds each attempt; if it is 0, only the context does.
 	limit time.Duration
 }
 

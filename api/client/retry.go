@@ -29,8 +29,8 @@ type Retries struct {
 	// Temporary.
 	Again func(err error) bool
 	// MaxPause bounds each pause, even if the server asks for a longer one with
-	// Retry-After; 0 is no bound on what the server asks for. It is for callers
-	// with people or tasks waiting, who would rather try too soon than give up.
+	// Retry-After. If it is 0, the server's wish counts. Set it where people or
+	// tasks are waiting, and trying too soon is better than giving up.
 	MaxPause time.Duration
 	// Notify, if not nil, is called before each pause.
 	Notify func(err error, pause time.Duration)

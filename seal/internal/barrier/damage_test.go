@@ -22,8 +22,8 @@ func found(keys ...store.Key) (f Finding) {
 	return f
 }
 
-// TestEachDamagedRecordIsLoggedOnce, whoever meets it and however often, and
-// many at once do not fill the log.
+// TestEachDamagedRecordIsLoggedOnce, even if several readers meet it again and
+// again. Many damaged records at once do not fill the log.
 func TestEachDamagedRecordIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, seen := observer.New(zapcore.InfoLevel)

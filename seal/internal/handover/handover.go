@@ -1,8 +1,8 @@
 // Package handover gets a new root key to the other unsealed servers, so that
 // nothing that the storage ever holds opens it. Each unsealed server announces the
 // public half of a key pair that it made for this purpose, and that exists only in
-// its memory. A new root key is encrypted to those, and whoever has taken it over
-// makes another pair.
+// its memory. A new root key is encrypted to those keys. A server that has taken it
+// over makes another pair.
 //
 // Both records are authenticated under the root key that is being replaced. Someone
 // who has that root key, and can write to the storage, can therefore announce a key

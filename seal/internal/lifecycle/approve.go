@@ -16,8 +16,8 @@ import (
 // follows from it. The present holders approve with their shares, each on their
 // own, so that none of them ever has the shares of others. A server that has
 // enough makes the new key and puts the record of the rekey in place of the
-// proposal. Whoever skips the approval has no such record, for it has a MAC
-// under the root key. Each server collects shares by itself.
+// proposal. Nobody can skip the approval by writing that record, because it
+// has a MAC under the root key. Each server collects shares by itself.
 
 // readProposal returns the proposal to replace the holders of cfg, and the
 // version of the record. ErrNoRekey; ErrCorrupt, with the version.

@@ -112,7 +112,7 @@ func variableOf(name string) string {
 }
 
 // checkVariables checks that no variable is given twice, and that those from a list do
-// no harm: whoever can create a secret in the folder has chosen their names.
+// no harm: anyone who can create a secret in the folder can choose a name.
 func checkVariables(all []variable, getenv func(string) string) error {
 	seen := map[string]string{}
 	for _, v := range all {
