@@ -153,7 +153,7 @@ func smallDisk(t *testing.T, size int) string {
 	if os.Getenv(env) != "" {
 		dir := t.TempDir()
 		if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-			t.Skipf("cannot mount a tmpfs: %v", err)
+			t.Fatalf("cannot mount a tmpfs: %v", err)
 		}
 		t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
 		return dir
@@ -175,6 +175,6 @@ func smallDisk(t *testing.T, size int) string {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	t.Skipf("a process that may mount cannot be made: %v\n%s", err, out)
+	t.Fatalf("this test needs root, or user namespaces: %v\n%s", err, out)
 	return ""
 }

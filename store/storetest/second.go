@@ -64,9 +64,6 @@ var secondTests = []struct {
 		b.eventually("no longer current", func() bool { return !list.Current() })
 	}},
 	{"an announcement is seen by the other, and ends with its server", func(a, b *env) {
-		if _, ok := a.b.(store.Announcer); !ok {
-			a.Skip("servers do not share this storage")
-		}
 		content, ended := a.announce(a.ctx, announcerID(1))
 		content <- []byte("one")
 		b.announced("1=one")
