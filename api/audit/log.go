@@ -19,16 +19,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"secretstore/internal/atomicfile"
 	"secretstore/internal/clientnet"
 )
-
-// ErrNotRegular is returned by Open for a path that is a symbolic link, a
-// device, a pipe or anything else than a file: another user could choose where
-// the lines go.
-var ErrNotRegular = errors.New("not a regular file")
 
 // ErrReserve is the Fault of a log that can be written, but on a full disk.
 var ErrReserve = errors.New("the disk of the audit log is full: lines go to the room that was reserved for requests with a token, and other requests are only counted")
@@ -76,6 +71,10 @@ const maxKept = 64 << 10
 // PATH.reserve.
 //
 // reserveErr says why there is no reserve. The log works without it.
+//
+// A link, pipe or device, a file or folder of another user, and a folder in which
+// everybody can replace files are refused with the errors of package atomicfile:
+// another user could choose where the lines go.
 func Open(path string) (l *Log, reserveErr, err error) {
 	strangers, err := newStrangers()
 	if err != nil {
@@ -283,7 +282,7 @@ func (l *Log) reopen() error {
 }
 
 func (l *Log) open() error {
-	f, err := openRegular(l.path)
+	f, err := openFile(l.path)
 	if err != nil {
 		return fmt.Errorf("open the audit log: %w", err)
 	}
@@ -296,25 +295,10 @@ func (l *Log) open() error {
 	return nil
 }
 
-// openRegular opens or creates a file that is not a link, a device or a pipe.
-func openRegular(path string) (*os.File, error) {
-	// O_NONBLOCK: a pipe in place of the file must not hang the server.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
-		return nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = ErrNotRegular
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return f, nil
+// openFile opens or creates a file by the rules of package atomicfile. Folders
+// on the way may be links of root or of the server's user: /var/log may be one.
+func openFile(path string) (*os.File, error) {
+	return atomicfile.Rules{Links: true}.OpenAppend(path)
 }
 
 // endsTorn reports whether the file ends in the middle of a line, as after a

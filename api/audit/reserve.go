@@ -46,7 +46,7 @@ func makeReserve(path string) (*reserve, error) {
 // take makes a file of the given size.
 func (r *reserve) take(size int64) error {
 	r.tried = time.Now()
-	f, err := openRegular(r.path)
+	f, err := openFile(r.path)
 	if err != nil {
 		return fmt.Errorf("the reserve of the audit log: %w", err)
 	}

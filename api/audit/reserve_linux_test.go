@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"secretstore/internal/atomicfile"
 )
 
 // TestRequestsWithAPrincipalHaveAReserveOfDisk fills the disk of the log.
@@ -111,7 +113,7 @@ func TestTheReserveIsAPrivateFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, reserveErr, err := Open(path)
-	if err != nil || !errors.Is(reserveErr, ErrNotRegular) {
+	if err != nil || !errors.Is(reserveErr, atomicfile.ErrLink) {
 		t.Fatalf("%v, reserve %v", err, reserveErr)
 	}
 	defer l.Close()

@@ -54,6 +54,51 @@ func (d *Folder) openStream(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// OpenAppend opens a regular file to read it and to append to it, or creates it
+// with mode 0600. It is for logs, which are never replaced as a whole. ErrLink,
+// ErrForeign, ErrOpen, ErrFolder, ErrNotRegular, ErrNoName.
+func (r Rules) OpenAppend(path string) (*os.File, error) {
+	dir, name, err := r.openParent(path)
+	if err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	defer dir.Close()
+	f, err := dir.openAppend(name)
+	if err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	return f, nil
+}
+
+func (d *Folder) openAppend(name string) (*os.File, error) {
+	// O_NONBLOCK: a pipe in place of the file must not keep this process waiting.
+	fd, err := openat(d.fd, name, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o600)
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return nil, ErrLink
+	case errors.Is(err, unix.EISDIR):
+		return nil, ErrFolder
+	case errors.Is(err, unix.ENXIO): // a socket
+		return nil, ErrNotRegular
+	case err != nil:
+		return nil, err
+	}
+	var info unix.Stat_t
+	if err = unix.Fstat(fd, &info); err == nil {
+		switch {
+		case info.Mode&unix.S_IFMT != unix.S_IFREG:
+			err = ErrNotRegular
+		case !d.rules.trusts(int(info.Uid)):
+			err = ErrForeign
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 func (d *Folder) checkStream(info unix.Stat_t) error {
 	switch info.Mode & unix.S_IFMT {
 	case unix.S_IFIFO, unix.S_IFCHR, unix.S_IFBLK:

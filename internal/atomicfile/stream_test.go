@@ -35,6 +35,42 @@ func TestStreamWritesToAPipeAndADevice(t *testing.T) {
 
 // TestPipeOfAnotherUserIsRefused although this user may write to it, and at once:
 // it has no reader, so an attempt to open it would never return.
+func TestLogIsAppendedToAndIsNotOfAnotherUser(t *testing.T) {
+	at := inDir(t)
+	for range 2 {
+		f, err := Rules{}.OpenAppend(at("log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString("line\n"); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	text, err := os.ReadFile(at("log"))
+	info, statErr := os.Stat(at("log"))
+	if err != nil || statErr != nil || string(text) != "line\nline\n" || info.Mode() != 0o600 {
+		t.Errorf("%q, %v, %v, %v", text, info.Mode(), err, statErr)
+	}
+	if err := errors.Join(os.Symlink("log", at("link")), syscall.Mkfifo(at("pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"link": ErrLink, "pipe": ErrNotRegular, "": ErrFolder} {
+		if f, err := (Rules{}).OpenAppend(at(name)); !errors.Is(err, want) {
+			t.Errorf("%q: %v, %v, want %v", name, f, err, want)
+		}
+	}
+	d, err := Rules{}.OpenFolder(at(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.rules = foreign(t, at("log"), d.rules)
+	if f, err := d.openAppend("log"); !errors.Is(err, ErrForeign) {
+		t.Errorf("%v, %v, want ErrForeign", f, err)
+	}
+}
+
 func TestPipeOfAnotherUserIsRefused(t *testing.T) {
 	at := inDir(t)
 	if err := errors.Join(syscall.Mkfifo(at("pipe"), 0o666), os.Chmod(at("pipe"), 0o666)); err != nil {
