@@ -22,12 +22,12 @@ func (m *machine) applySnapshot(s *snapshot) {
 		if err := m.updateKeys(s); err != nil {
 			m.missedHandover.Store(errors.Is(err, errNotHandedOver))
 			m.barrier.Drop()
-			m.forgetRekeyShares()
-			m.forgetKeysSoon()
+			m.rekeys.forgetRekeyShares()
+			m.scrubbing.forgetKeysSoon()
 			m.log.Warn("sealed", zap.String("reason", err.Error()))
 		}
 	}
-	m.checkConfig()
+	m.trust.check(m.snapshot.Load())
 	m.noteState()
 }
 
@@ -73,7 +73,7 @@ func (m *machine) updateKeys(s *snapshot) (reason error) {
 	if revised != seen {
 		m.pin = revised.RootPin()
 		m.barrier.Revise(seen, revised)
-		m.noteKeys()
+		m.servers.noteKeys()
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (m *machine) keysAsOf(s *snapshot) (seen, revised *barrier.Keys, err error)
 	}
 	err = m.barrier.Use(func(k *barrier.Keys) (err error) {
 		seen = k
-		revised, err = revise(k, m.self.ID, s)
+		revised, err = revise(k, m.servers.self.ID, s)
 		return err
 	})
 	return seen, revised, err

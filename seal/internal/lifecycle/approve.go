@@ -21,15 +21,15 @@ import (
 
 // readProposal returns the proposal to replace the holders of cfg, and the
 // version of the record. ErrNoRekey; ErrCorrupt, with the version.
-func (m *machine) readProposal(ctx context.Context, cfg *holders.Config) (*holders.Proposal, store.Version, error) {
-	p, version, err := readRecord(ctx, m, barrier.KeyProposal, holders.ParseProposal)
+func (m *Rekeys) readProposal(ctx context.Context, cfg *holders.Config) (*holders.Proposal, store.Version, error) {
+	p, version, err := readRecord(ctx, m.machine, barrier.KeyProposal, holders.ParseProposal)
 	if err == nil && !p.AppliesTo(cfg) {
 		return nil, version, barrier.Corrupt(barrier.KeyProposal, errOldRekey)
 	}
 	return p, version, err
 }
 
-func (m *machine) proposalInfo(p *holders.Proposal, cfg *holders.Config) RekeyInfo {
+func (m *Rekeys) proposalInfo(p *holders.Proposal, cfg *holders.Config) RekeyInfo {
 	approved, proposed := m.approving.Entered(p.Nonce), p.Describe()
 	info := RekeyInfo{Active: true, Nonce: p.Nonce, Shares: len(proposed), Threshold: p.Threshold, Rotate: p.Rotate, Started: p.Started,
 		Holders: proposed, Approvals: len(approved), Required: cfg.Threshold, Missing: without(cfg.Describe(), approved)}
@@ -144,7 +144,7 @@ func (m *Rekeys) approvedAlready(ctx context.Context, nonce string) (RekeyInfo, 
 }
 
 // forgetRekeyShares forgets what holders have entered for a rekey.
-func (m *machine) forgetRekeyShares() {
+func (m *Rekeys) forgetRekeyShares() {
 	m.approving.Reset()
 	m.verifying.Reset()
 }
@@ -152,7 +152,7 @@ func (m *machine) forgetRekeyShares() {
 // forgetEndedRekey forgets shares for a rekey that was canceled, approved or
 // verified on another server. The caller has the turn; a failure is tried again
 // with the next snapshot.
-func (m *machine) forgetEndedRekey(ctx context.Context) {
+func (m *Rekeys) forgetEndedRekey(ctx context.Context) {
 	if m.approving.Empty() && m.verifying.Empty() {
 		return
 	}

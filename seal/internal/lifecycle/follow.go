@@ -61,7 +61,7 @@ func (m *machine) follow(ctx context.Context) {
 		}
 		warned = warned && s.state == storagePresent
 		if m.scrubbing.due(time.Now()) {
-			m.scrub()
+			m.scrubbing.scrub()
 		}
 		m.unsealing.Expire()
 		m.approving.Expire()
@@ -119,7 +119,7 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 	}
 	m.endHandover(ctx)
 	m.addMAC(ctx)
-	m.forgetEndedRekey(ctx)
+	m.rekeys.forgetEndedRekey(ctx)
 	s := m.snapshot.Load()
 	if s.state == storagePresent {
 		m.bootstrapKeyStore.Forget() // the key for a new store

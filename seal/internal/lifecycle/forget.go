@@ -13,9 +13,11 @@ import (
 // requests that were under way have ended by then.
 const settled = 3 * time.Minute
 
-// scrubbing says when the memory is to be scrubbed. The zero value has no such
-// time.
+// scrubbing scrubs the memory, at once or at planned times.
 type scrubbing struct {
+	scrub func() // Config.Scrub
+	poke  func() // has follow look at the times
+
 	mu    sync.Mutex
 	times []time.Time // guarded by mu
 }
@@ -43,20 +45,20 @@ func (s *scrubbing) due(now time.Time) (due bool) {
 }
 
 // forgetKeys erases what is left of keys that were dropped.
-func (m *machine) forgetKeys() {
-	m.scrub()
-	m.scrubbing.plan(time.Now().Add(settled))
+func (s *scrubbing) forgetKeys() {
+	s.scrub()
+	s.plan(time.Now().Add(settled))
 }
 
 // forgetKeysSoon has follow do so.
-func (m *machine) forgetKeysSoon() {
+func (s *scrubbing) forgetKeysSoon() {
 	now := time.Now()
-	m.scrubbing.plan(now, now.Add(settled))
-	m.poke()
+	s.plan(now, now.Add(settled))
+	s.poke()
 }
 
 // forgetShares has follow erase what is left of shares that were used.
-func (m *machine) forgetShares() {
-	m.scrubbing.plan(time.Now())
-	m.poke()
+func (s *scrubbing) forgetShares() {
+	s.plan(time.Now())
+	s.poke()
 }

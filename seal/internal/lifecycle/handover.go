@@ -27,7 +27,7 @@ const handoverLife = time.Minute
 // servers, if there can be any. Those that are not among the recipients learn from
 // it that the new root key is genuine.
 func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key, to []handover.Recipient) ([]store.Op, error) {
-	if m.announcer() == nil {
+	if m.servers.announcer() == nil {
 		return nil, nil
 	}
 	var data []byte
@@ -83,7 +83,7 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Rec
 	fresh.KeyringVersion, fresh.IntentVersion = versions[len(versions)-2], versions[len(versions)-1]
 	m.pin = fresh.RootPin()
 	m.barrier.Revise(seen, fresh)
-	m.noteKeys()
+	m.servers.noteKeys()
 	m.keyringChanged()
 	return nil
 }

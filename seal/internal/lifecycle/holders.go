@@ -13,7 +13,7 @@ func (m *machine) Holders() []holders.Holder { return m.snapshot.Load().config.D
 // Report reads the life-cycle records and describes the holders.
 // ErrUninitialized, ErrDamaged, store.ErrUnavailable.
 func Report(ctx context.Context, l *Lifecycle) ([]holders.Holder, Status, error) {
-	s, err := l.takeSnapshot(ctx)
+	s, err := l.snapshots.takeSnapshot(ctx)
 	if err != nil {
 		return nil, Status{}, err
 	}
@@ -24,5 +24,5 @@ func Report(ctx context.Context, l *Lifecycle) ([]holders.Holder, Status, error)
 		return nil, Status{}, barrier.ErrDamaged
 	}
 	return l.Holders(), Status{Shares: s.config.Shares, Threshold: s.config.Threshold, HoldsBootstrapKey: s.holdsBootstrapKey,
-		ConfigWarning: l.trustOf(s).warning()}, nil
+		ConfigWarning: l.trust.trustOf(s).warning()}, nil
 }

@@ -61,7 +61,7 @@ func (i *Initializer) Init(ctx context.Context, p InitParams) (InitInfo, error) 
 // InitInfo returns the wrapped keys and whether the store is initialized.
 // ErrDamaged, ErrConfigNotGenuine, store.ErrUnavailable.
 func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
-	s, err := i.takeSnapshot(ctx)
+	s, err := i.snapshots.takeSnapshot(ctx)
 	if err != nil {
 		return InitInfo{}, err
 	}
@@ -72,13 +72,13 @@ func (i *Initializer) InitInfo(ctx context.Context) (InitInfo, error) {
 	case storageEmpty:
 		return InitInfo{}, nil
 	case storagePresent:
-		if !i.trustOf(s).mayShow() { // or another server has just replaced the root key
+		if !i.trust.trustOf(s).mayShow() { // or another server has just replaced the root key
 			if err := i.refresh(ctx); err != nil {
 				return InitInfo{}, err
 			}
 			s = i.snapshot.Load()
 		}
-		if s.state != storagePresent || !i.trustOf(s).mayShow() {
+		if s.state != storagePresent || !i.trust.trustOf(s).mayShow() {
 			return InitInfo{}, ErrConfigNotGenuine
 		}
 		return infoOf(s.config.Holding), nil

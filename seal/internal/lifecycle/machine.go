@@ -53,23 +53,24 @@ func New(c Config) *Lifecycle {
 		bootstrap:         c.Bootstrap,
 		bootstrapKeyStore: c.BootstrapKeyStore,
 		keyringChanged:    c.KeyringChanged,
-		self:              c.Self,
-		nodes:             c.Nodes,
-		scrub:             c.Scrub,
 		log:               c.Log,
 		turn:              make(chan struct{}, 1),
 		wake:              make(chan struct{}, 1),
-		keysMoved:         make(chan struct{}, 1),
+		snapshots:         snapshotReader{c.Backend, c.Barrier, c.Bootstrap, c.BootstrapKeyStore},
+		servers:           liveServers{c.Backend, c.Barrier, c.Self, c.Nodes, make(chan struct{}, 1)},
+		trust:             trustCheck{barrier: c.Barrier, log: c.Log},
 	}
-	if m.scrub == nil {
-		m.scrub = func() {}
+	m.scrubbing.scrub, m.scrubbing.poke = c.Scrub, m.poke
+	if c.Scrub == nil {
+		m.scrubbing.scrub = func() {}
 	}
 	m.unsealer = &Unsealer{machine: m}
 	m.initializer = &Initializer{machine: m}
+	m.rekeys = &Rekeys{machine: m}
 	m.snapshot.Store(&snapshot{state: storageUnknown, detail: "the storage has not answered yet"})
-	c.Barrier.OnDrop(m.noteKeys)
+	c.Barrier.OnDrop(m.servers.noteKeys)
 	c.Barrier.SetHooks(barrier.Hooks{Refresh: m.refresh, WhyNoKeys: m.ready})
-	return &Lifecycle{m, m.initializer, m.unsealer, &Rekeys{machine: m}}
+	return &Lifecycle{m, m.initializer, m.unsealer, m.rekeys}
 }
 
 // machine is the state of the life cycle, and what moves it.
@@ -79,12 +80,14 @@ type machine struct {
 	bootstrap         bool
 	bootstrapKeyStore bootstrapkey.Store
 	keyringChanged    func()
-	self              Server
-	nodes             func(context.Context) ([]Server, error)
-	scrub             func()
 	log               *zap.Logger
 	unsealer          *Unsealer
 	initializer       *Initializer
+	rekeys            *Rekeys
+	snapshots         snapshotReader
+	servers           liveServers
+	trust             trustCheck
+	scrubbing         scrubbing
 
 	snapshot atomic.Pointer[snapshot]
 	// turn is held by the one operation of the life cycle (init, unseal, seal,
@@ -102,12 +105,6 @@ type machine struct {
 	entered atomic.Pointer[stateEntry]
 	outage  atomic.Pointer[time.Time]
 
-	// What this server knows about the config record; see trust.go. Written by
-	// the holder of the turn.
-	trust         atomic.Int32                   // the configTrust of the last check
-	newestConfig  atomic.Uint64                  // the highest generation of a genuine one; 0 if none was seen
-	unsealedUnder atomic.Pointer[holders.Config] // waits for its MAC; nil if none does
-
 	// missedHandover: this server is sealed because a new root key was not for it.
 	missedHandover atomic.Bool
 
@@ -122,9 +119,7 @@ type machine struct {
 	approving holders.ShareCollector // shares of the unseal key, for a rekey
 	verifying holders.ShareCollector // shares of the next one, in a rekey
 
-	wake      chan struct{} // asks follow for a refresh; capacity 1
-	keysMoved chan struct{} // asks Announce to look at the keys; capacity 1
-	scrubbing scrubbing
+	wake chan struct{} // asks follow for a refresh; capacity 1
 }
 
 // Status returns the seal status of this server, without I/O.
@@ -138,7 +133,7 @@ func (m *machine) Status() Status {
 	case StateUninitialized:
 		st.CreatingKey = m.bootstrapKeyStore.Creating()
 	case StateUnsealed:
-		st.ConfigWarning = configTrust(m.trust.Load()).warning()
+		st.ConfigWarning = configTrust(m.trust.last.Load()).warning()
 	case StateSealed:
 		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()

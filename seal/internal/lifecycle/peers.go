@@ -67,10 +67,19 @@ const (
 	announcePause = 100 * time.Millisecond
 )
 
+// liveServers knows the servers that share the storage.
+type liveServers struct {
+	backend   store.Backend
+	barrier   *barrier.Barrier
+	self      Server
+	nodes     func(context.Context) ([]Server, error) // as in Config
+	keysMoved chan struct{}                           // asks Announce to look at the keys; capacity 1
+}
+
 // Announce announces this server to the others until ctx ends: that it lives
 // and, while it is unsealed, the key to which a new root key is to be encrypted.
 func Announce(ctx context.Context, l *Lifecycle) {
-	announcer := l.announcer()
+	announcer := l.servers.announcer()
 	if announcer == nil {
 		return
 	}
@@ -78,13 +87,13 @@ func Announce(ctx context.Context, l *Lifecycle) {
 	var announcing sync.WaitGroup
 	defer announcing.Wait()
 	announcing.Go(func() {
-		if err := announcer.Announce(ctx, l.self.ID, content); err != nil {
+		if err := announcer.Announce(ctx, l.servers.self.ID, content); err != nil {
 			l.log.Error("this server is not announced to the others", zap.Error(err))
 		}
 	})
 	var last []byte
 	for {
-		if data := l.announcement(); !bytes.Equal(data, last) {
+		if data := l.servers.announcement(); !bytes.Equal(data, last) {
 			select {
 			case content <- data:
 				last = data
@@ -93,7 +102,7 @@ func Announce(ctx context.Context, l *Lifecycle) {
 			}
 		}
 		select {
-		case <-l.keysMoved:
+		case <-l.servers.keysMoved:
 		case <-ctx.Done():
 			return
 		}
@@ -102,27 +111,27 @@ func Announce(ctx context.Context, l *Lifecycle) {
 
 // announcer returns where servers announce themselves, nil if no other server can
 // have the storage.
-func (m *machine) announcer() store.Announcer {
-	if a, ok := m.backend.(store.Announcer); ok && !m.barrier.Exclusive() {
+func (v *liveServers) announcer() store.Announcer {
+	if a, ok := v.backend.(store.Announcer); ok && !v.barrier.Exclusive() {
 		return a
 	}
 	return nil
 }
 
 // announcement is what there is to announce now.
-func (m *machine) announcement() []byte {
-	data := handover.Sealed(m.self.Name)
-	_ = m.barrier.Use(func(k *barrier.Keys) error {
-		data = handover.Unsealed(k.UUID, m.self.ID, m.self.Name, k.Root, k.Handover)
+func (v *liveServers) announcement() []byte {
+	data := handover.Sealed(v.self.Name)
+	_ = v.barrier.Use(func(k *barrier.Keys) error {
+		data = handover.Unsealed(k.UUID, v.self.ID, v.self.Name, k.Root, k.Handover)
 		return nil
 	})
 	return data
 }
 
 // noteKeys has the keys in memory announced. It never blocks.
-func (m *machine) noteKeys() {
+func (v *liveServers) noteKeys() {
 	select {
-	case m.keysMoved <- struct{}{}:
+	case v.keysMoved <- struct{}{}:
 	default:
 	}
 }
@@ -130,16 +139,16 @@ func (m *machine) noteKeys() {
 // Peers returns the live servers. ErrSealed, store.ErrUnavailable,
 // store.ErrTooManyAnnouncements.
 func (m *Rekeys) Peers(ctx context.Context) (Peers, error) {
-	found, _, err := m.settledPeers(ctx)
+	found, _, err := m.servers.settledPeers(ctx)
 	return found, err
 }
 
 // settledPeers is peers, repeated for a while if some would be left out.
-func (m *machine) settledPeers(ctx context.Context) (Peers, []handover.Recipient, error) {
+func (v *liveServers) settledPeers(ctx context.Context) (Peers, []handover.Recipient, error) {
 	pause := time.NewTicker(announcePause)
 	defer pause.Stop()
 	for until := time.Now().Add(announceTime); ; {
-		found, to, err := m.peers(ctx)
+		found, to, err := v.peers(ctx)
 		if err != nil || len(found.LeftOut) == 0 || time.Now().After(until) {
 			return found, to, err
 		}
@@ -152,15 +161,15 @@ func (m *machine) settledPeers(ctx context.Context) (Peers, []handover.Recipient
 }
 
 // peers returns the live servers, and to what a new root key is handed over.
-func (m *machine) peers(ctx context.Context) (found Peers, to []handover.Recipient, err error) {
-	announcer := m.announcer()
+func (v *liveServers) peers(ctx context.Context) (found Peers, to []handover.Recipient, err error) {
+	announcer := v.announcer()
 	if announcer == nil {
-		return Peers{}, nil, m.barrier.Ready()
+		return Peers{}, nil, v.barrier.Ready()
 	}
 	// First: a server announces itself to people a little later than to others.
 	var nodes []Server
-	if m.nodes != nil {
-		if nodes, err = m.nodes(ctx); err != nil {
+	if v.nodes != nil {
+		if nodes, err = v.nodes(ctx); err != nil {
 			return Peers{}, nil, err
 		}
 	}
@@ -168,8 +177,8 @@ func (m *machine) peers(ctx context.Context) (found Peers, to []handover.Recipie
 	if err != nil {
 		return Peers{}, nil, err
 	}
-	err = m.barrier.Use(func(k *barrier.Keys) error {
-		found, to = sortPeers(k, m.self, announced, nodes)
+	err = v.barrier.Use(func(k *barrier.Keys) error {
+		found, to = sortPeers(k, v.self, announced, nodes)
 		return nil
 	})
 	return found, to, err
@@ -221,11 +230,11 @@ func sortPeers(k *barrier.Keys, self Server, announced []store.Announcement, nod
 // earlier release, or while a new root key would leave out some for any reason.
 // Without a rotation there is nothing to hand over. *OldServersError,
 // *LeftOutError.
-func (m *machine) checkPeers(ctx context.Context, rotate, leaveOut bool) (Peers, []handover.Recipient, error) {
+func (v *liveServers) checkPeers(ctx context.Context, rotate, leaveOut bool) (Peers, []handover.Recipient, error) {
 	if !rotate && leaveOut {
 		return Peers{}, nil, nil
 	}
-	found, to, err := m.settledPeers(ctx)
+	found, to, err := v.settledPeers(ctx)
 	switch {
 	case err != nil:
 		return Peers{}, nil, err
@@ -255,7 +264,7 @@ func (p Peers) oldServers() error {
 // ErrSealed, store.ErrUnavailable, store.ErrTooManyAnnouncements,
 // *OldServersError.
 func CheckReleases(ctx context.Context, l *Lifecycle) error {
-	found, _, err := l.settledPeers(ctx)
+	found, _, err := l.servers.settledPeers(ctx)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 // enough shares of one. The seal intent is neither read nor written. ErrBadKey,
 // ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
 func Recover(ctx context.Context, l *Lifecycle, shares []string) error {
-	s, err := l.takeSnapshot(ctx)
+	s, err := l.snapshots.takeSnapshot(ctx)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ type RekeyInfo struct {
 	Peers Peers
 }
 
-func (m *machine) rekeyInfo(r *holders.Rekey) RekeyInfo {
+func (m *Rekeys) rekeyInfo(r *holders.Rekey) RekeyInfo {
 	verified, all := m.verifying.Entered(r.KeyCheck), r.Describe()
 	return RekeyInfo{Active: true, Approved: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: len(verified), Rotate: r.Rotate,
 		Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints, Holders: all, Missing: without(all, verified)}
@@ -105,8 +105,8 @@ func (m *Rekeys) RekeyStatus(ctx context.Context) (RekeyInfo, error) {
 
 // readRekey returns the record and its version. ErrNoRekey; ErrCorrupt, with the
 // version.
-func (m *machine) readRekey(ctx context.Context) (*holders.Rekey, store.Version, error) {
-	return readRecord(ctx, m, barrier.KeyRekey, holders.ParseRekey)
+func (m *Rekeys) readRekey(ctx context.Context) (*holders.Rekey, store.Version, error) {
+	return readRecord(ctx, m.machine, barrier.KeyRekey, holders.ParseRekey)
 }
 
 // readRecord reads a record that has a MAC under the root key. ErrNoRekey;
@@ -140,7 +140,7 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	peers, _, err := m.checkPeers(ctx, p.Rotate, p.LeaveOut)
+	peers, _, err := m.servers.checkPeers(ctx, p.Rotate, p.LeaveOut)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
@@ -312,7 +312,7 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 		return RekeyInfo{}, barrier.Corrupt(barrier.KeyRekey, errOldRekey)
 	}
 	// Before the share is taken: it must not be lost with the refusal.
-	peers, recipients, err := m.checkPeers(ctx, r.Rotate, r.LeaveOut)
+	peers, recipients, err := m.servers.checkPeers(ctx, r.Rotate, r.LeaveOut)
 	if err != nil {
 		return RekeyInfo{}, err
 	}

@@ -19,7 +19,7 @@ import (
 // ErrSealNotRecorded (it also matches the cause), ErrUninitialized.
 func (u *Unsealer) Seal(ctx context.Context, by string) (Status, error) {
 	st, err := u.dropAndRecord(ctx, sealOrder{by: by, at: time.Now().UTC().Truncate(time.Second)})
-	u.forgetKeys()
+	u.scrubbing.forgetKeys()
 	return st, err
 }
 
@@ -31,7 +31,7 @@ func (u *Unsealer) dropAndRecord(ctx context.Context, order sealOrder) (Status, 
 	}
 	u.noteState()
 	u.unsealing.Reset()
-	u.forgetRekeyShares()
+	u.rekeys.forgetRekeyShares()
 	if err := u.takeTurn(ctx); err != nil {
 		return u.Status(), fmt.Errorf("%w: %w", ErrSealNotRecorded, err)
 	}

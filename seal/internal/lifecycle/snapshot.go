@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
 	"secretstore/store"
 )
@@ -47,14 +48,22 @@ func damaged(detail string) *snapshot {
 	return &snapshot{state: storageDamaged, detail: detail, stamp: detail}
 }
 
+// snapshotReader reads the life-cycle records.
+type snapshotReader struct {
+	backend           store.Backend
+	barrier           *barrier.Barrier
+	bootstrap         bool // as in Config
+	bootstrapKeyStore bootstrapkey.Store
+}
+
 // takeSnapshot reads the records. It fails only if the storage does not answer.
-func (m *machine) takeSnapshot(ctx context.Context) (*snapshot, error) {
-	n, err := m.readNodes(ctx)
+func (r *snapshotReader) takeSnapshot(ctx context.Context) (*snapshot, error) {
+	n, err := r.readNodes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if n.config == nil {
-		return m.snapshotWithoutConfig(ctx)
+		return r.snapshotWithoutConfig(ctx)
 	}
 	cfg, err := holders.ParseConfig(n.config.Data)
 	if err != nil {
@@ -72,9 +81,9 @@ func (m *machine) takeSnapshot(ctx context.Context) (*snapshot, error) {
 	if n.intent != nil {
 		s.intent, s.intentVersion, s.intentMissing = parseIntent(n.intent.Data), n.intent.Version, false
 	}
-	if n.bootstrapKey == "" && m.bootstrap && !s.intent.Sealed && !m.barrier.IsOpen() {
+	if n.bootstrapKey == "" && r.bootstrap && !s.intent.Sealed && !r.barrier.IsOpen() {
 		// Another server may have made the store after its key was looked for.
-		if n.bootstrapKey, err = m.bootstrapKeyStore.Fingerprint(ctx); err != nil {
+		if n.bootstrapKey, err = r.bootstrapKeyStore.Fingerprint(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -102,14 +111,14 @@ type nodes struct {
 
 // readNodes reads all records at once, so that they share one round trip to the
 // quorum, and parses the bootstrap key meanwhile.
-func (m *machine) readNodes(ctx context.Context) (nodes, error) {
+func (r *snapshotReader) readNodes(ctx context.Context) (nodes, error) {
 	var n nodes
 	group, ctx := errgroup.WithContext(ctx)
 	for key, into := range map[store.Key]**store.Node{
 		barrier.KeyConfig: &n.config, barrier.KeyRoot: &n.root, barrier.KeyKeyring: &n.keyring, barrier.KeyIntent: &n.intent, barrier.KeyHandover: &n.handover,
 	} {
 		group.Go(func() error {
-			node, err := m.backend.Get(ctx, key, store.Latest)
+			node, err := r.backend.Get(ctx, key, store.Latest)
 			if errors.Is(err, store.ErrNotFound) {
 				return nil
 			}
@@ -120,9 +129,9 @@ func (m *machine) readNodes(ctx context.Context) (nodes, error) {
 			return nil
 		})
 	}
-	if !m.barrier.Offline() { // no unseal would take the parsed key
+	if !r.barrier.Offline() { // no unseal would take the parsed key
 		group.Go(func() (err error) {
-			n.bootstrapKey, err = m.bootstrapKeyStore.Fingerprint(ctx)
+			n.bootstrapKey, err = r.bootstrapKeyStore.Fingerprint(ctx)
 			return err
 		})
 	}
@@ -131,10 +140,10 @@ func (m *machine) readNodes(ctx context.Context) (nodes, error) {
 
 // snapshotWithoutConfig distinguishes an empty storage from one that has lost
 // its records: initializing that one would make its secrets unreadable forever.
-func (m *machine) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) {
+func (r *snapshotReader) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) {
 	var left []string
 	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs, barrier.KeyIdentity} {
-		list, err := m.backend.Children(ctx, key, store.Latest)
+		list, err := r.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", key, err)
 		}
@@ -143,7 +152,7 @@ func (m *machine) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) 
 		}
 	}
 	for _, key := range []store.Key{barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyBootstrap} {
-		_, err := m.backend.Get(ctx, key, store.Latest)
+		_, err := r.backend.Get(ctx, key, store.Latest)
 		if err == nil {
 			left = append(left, key)
 		} else if !errors.Is(err, store.ErrNotFound) {
@@ -155,10 +164,10 @@ func (m *machine) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) 
 	}
 	// Another server may be initializing the store just now. Its one transaction
 	// writes config too, so config decides if it is read after the rest.
-	_, err := m.backend.Get(ctx, barrier.KeyConfig, store.Latest)
+	_, err := r.backend.Get(ctx, barrier.KeyConfig, store.Latest)
 	switch {
 	case err == nil:
-		return m.takeSnapshot(ctx)
+		return r.takeSnapshot(ctx)
 	case errors.Is(err, store.ErrNotFound):
 		return damaged(fmt.Sprintf("%s is missing, but %s is there; restore it from a backup, or remove everything with the servers stopped",
 			barrier.KeyConfig, strings.Join(left, ", "))), nil
@@ -181,12 +190,12 @@ func missing(nodes map[store.Key]*store.Node) string {
 // first needs confirmation: the records are read one by one, and may have been
 // replaced together in between.
 func (m *machine) stableSnapshot(ctx context.Context) (*snapshot, error) {
-	s, err := m.takeSnapshot(ctx)
+	s, err := m.snapshots.takeSnapshot(ctx)
 	for range barrier.MaxAttempts {
 		if err != nil || !m.needsConfirmation(s) {
 			return s, err
 		}
-		again, err := m.takeSnapshot(ctx)
+		again, err := m.snapshots.takeSnapshot(ctx)
 		if err != nil || again.stamp == s.stamp {
 			return again, err
 		}
@@ -208,7 +217,7 @@ func (m *machine) needsConfirmation(s *snapshot) bool {
 	if err == nil {
 		m.barrier.Discard(revised)
 	}
-	return err != nil || m.trustOf(s) != configTrust(m.trust.Load())
+	return err != nil || m.trust.trustOf(s) != configTrust(m.trust.last.Load())
 }
 
 // intentOps returns the operations that replace the intent of this snapshot, in

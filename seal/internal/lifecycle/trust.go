@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,23 +62,33 @@ func (t configTrust) warning() string {
 	return ""
 }
 
+// trustCheck is what this server knows about the config record. It is changed by
+// the holder of the turn.
+type trustCheck struct {
+	barrier       *barrier.Barrier
+	log           *zap.Logger
+	last          atomic.Int32                   // the configTrust of the last check
+	newestConfig  atomic.Uint64                  // the highest generation of a genuine one; 0 if none was seen
+	unsealedUnder atomic.Pointer[holders.Config] // waits for its MAC; nil if none does
+}
+
 // trustOf says whether key decisions may be taken from the config of s.
-func (m *machine) trustOf(s *snapshot) configTrust {
+func (c *trustCheck) trustOf(s *snapshot) configTrust {
 	trust := configUnknown
 	if s.state != storagePresent {
 		return trust
 	}
-	_ = m.barrier.Use(func(k *barrier.Keys) error { // an error means sealed
+	_ = c.barrier.Use(func(k *barrier.Keys) error { // an error means sealed
 		switch s.config.Verify(k.Root) {
 		case holders.Genuine:
 			trust = configGenuine
-			under := m.unsealedUnder.Load()
-			if s.config.Generation < m.newestConfig.Load() || under != nil && under.KeyCheck != s.config.KeyCheck {
+			under := c.unsealedUnder.Load()
+			if s.config.Generation < c.newestConfig.Load() || under != nil && under.KeyCheck != s.config.KeyCheck {
 				trust = configOutdated
 			}
 		case holders.WithoutMAC:
 			trust = configWithoutMAC
-			if s.config.SameRecord(m.unsealedUnder.Load()) {
+			if s.config.SameRecord(c.unsealedUnder.Load()) {
 				trust = configAwaitsMAC
 			}
 		default:
@@ -88,30 +99,29 @@ func (m *machine) trustOf(s *snapshot) configTrust {
 	return trust
 }
 
-// checkConfig notes whether key decisions may be taken from the config of the
-// current snapshot. The caller has the turn.
-func (m *machine) checkConfig() {
-	s := m.snapshot.Load()
-	trust := m.trustOf(s)
+// check notes whether key decisions may be taken from the config of s, the current
+// snapshot. The caller has the turn.
+func (c *trustCheck) check(s *snapshot) {
+	trust := c.trustOf(s)
 	if trust == configGenuine {
-		m.newestConfig.Store(s.config.Generation)
-		m.unsealedUnder.Store(nil)
+		c.newestConfig.Store(s.config.Generation)
+		c.unsealedUnder.Store(nil)
 	}
-	before := configTrust(m.trust.Swap(int32(trust)))
+	before := configTrust(c.last.Swap(int32(trust)))
 	if warning := trust.warning(); trust != before && warning != "" && trust != configAwaitsMAC {
-		m.log.Error("the record of the holders is not to be trusted", zap.String("detail", warning))
+		c.log.Error("the record of the holders is not to be trusted", zap.String("detail", warning))
 	}
 }
 
 // decidingSnapshot returns the current snapshot if key decisions may be taken
 // from its config. The caller has the turn, and a fresh snapshot. ErrSealed,
 // ErrConfigNotGenuine.
-func (m *machine) decidingSnapshot() (*snapshot, error) {
+func (m *Rekeys) decidingSnapshot() (*snapshot, error) {
 	if err := m.barrier.Ready(); err != nil {
 		return nil, err
 	}
 	s := m.snapshot.Load()
-	if m.trustOf(s) != configGenuine {
+	if m.trust.trustOf(s) != configGenuine {
 		return nil, ErrConfigNotGenuine
 	}
 	return s, nil
@@ -120,7 +130,7 @@ func (m *machine) decidingSnapshot() (*snapshot, error) {
 // provesCurrentKey checks that key is the unseal key in force: that it opens the
 // root record, and that this holds the root key in memory. ErrWrongKey,
 // ErrSealed.
-func (m *machine) provesCurrentKey(s *snapshot, key *envelope.Key) error {
+func (m *Rekeys) provesCurrentKey(s *snapshot, key *envelope.Key) error {
 	root, err := openRoot(s, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrWrongKey, err)
@@ -136,11 +146,11 @@ func (m *machine) provesCurrentKey(s *snapshot, key *envelope.Key) error {
 
 // noteUnseal remembers the config that an unseal has just used, if the MAC is
 // still to be added. The caller has the turn.
-func (m *machine) noteUnseal(s *snapshot) {
-	if m.newestConfig.Load() == 0 {
-		m.unsealedUnder.Store(s.config)
+func (c *trustCheck) noteUnseal(used, current *snapshot) {
+	if c.newestConfig.Load() == 0 {
+		c.unsealedUnder.Store(used.config)
 	}
-	m.checkConfig()
+	c.check(current)
 }
 
 // macTime bounds an attempt to add the MAC: the unseal must not fail with it.
@@ -150,7 +160,7 @@ const macTime = time.Second
 // again with the next snapshot. The caller has the turn.
 func (m *machine) addMAC(ctx context.Context) {
 	s := m.snapshot.Load()
-	if m.trustOf(s) != configAwaitsMAC {
+	if m.trust.trustOf(s) != configAwaitsMAC {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, macTime)

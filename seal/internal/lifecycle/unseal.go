@@ -136,16 +136,16 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	if !u.barrier.Install(k, drops) {
 		return barrier.ErrSealed // sealed again meanwhile
 	}
-	u.noteKeys()
+	u.servers.noteKeys()
 	u.noteState()
 	u.missedHandover.Store(false)
 	u.pin = pin
 	if why == byOperator {
 		u.sealPending.Store(false)
-		u.forgetShares()
+		u.scrubbing.forgetShares()
 	}
 	u.log.Info("unsealed", zap.String("store", k.UUID))
-	u.noteUnseal(s)
+	u.trust.noteUnseal(s, u.snapshot.Load())
 	u.addMAC(ctx)
 	return nil
 }
@@ -237,7 +237,7 @@ func (u *Unsealer) recordUnsealed(ctx context.Context, s *snapshot, k *barrier.K
 // unsealedByAnother accepts an intent that was changed at the same time, if it
 // says the same: somebody has ended the same seal on another server.
 func (u *Unsealer) unsealedByAnother(ctx context.Context, k *barrier.Keys) error {
-	s, err := u.takeSnapshot(ctx)
+	s, err := u.snapshots.takeSnapshot(ctx)
 	if err != nil {
 		return fmt.Errorf("record the unseal: %w", err)
 	}
