@@ -122,7 +122,7 @@ func TestOutputOfAnotherUserIsRefused(t *testing.T) {
 		os.Chown(pipe, theirs, theirs), os.Chown(file, theirs, theirs), os.Chown(folder, theirs, theirs)); err != nil {
 		t.Fatal(err)
 	}
-	// With a reader: nothing but the check keeps the secret from them.
+	// With a reader: only the check keeps the secret from them.
 	reader, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)

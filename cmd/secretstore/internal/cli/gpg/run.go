@@ -23,7 +23,7 @@ const maxStatus = 64 << 10
 //
 // gpg may ask for a passphrase, so its standard input is the terminal, if there
 // is one: gpg tells its agent, and that pinentry, to use it. The message comes
-// through another descriptor. What is in the user's gpg.conf is ignored, for it
+// through another descriptor. The user's gpg.conf is ignored, because it
 // could change what is printed, or keep gpg from asking.
 func decrypt(ctx context.Context, p *base.Process, program string, message *os.File, out io.Writer) error {
 	path, err := exec.LookPath(program)

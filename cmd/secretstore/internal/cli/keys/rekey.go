@@ -92,7 +92,7 @@ func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.holders.register(cmd)
 	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
 	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
-	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "go on although live servers run an earlier release, or would not get the new root key and so would seal")
+	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "continue even if live servers run an earlier release, or would not get the new root key and would seal")
 	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other holders have approved and verified")
 }
 
