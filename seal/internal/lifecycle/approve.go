@@ -84,17 +84,11 @@ func (m *Rekeys) propose(ctx context.Context, s *snapshot, p *holders.Proposal, 
 // Approved is true. Then the new holders have to verify it. ErrNoRekey,
 // ErrWrongKey, ErrBadKey, ErrSealed, *pgp.KeyError.
 func (m *Rekeys) ApproveRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
-	if err := m.takeTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	defer m.giveTurn()
-	if err := m.freshInTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	s, err := m.decidingSnapshot()
+	s, give, err := m.takeDecision(ctx)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
+	defer give()
 	p, version, err := m.readProposal(ctx, s.config)
 	switch {
 	case errors.Is(err, ErrNoRekey):

@@ -144,17 +144,11 @@ func (m *Rekeys) StartRekey(ctx context.Context, p RekeyParams) (RekeyInfo, erro
 	if err != nil {
 		return RekeyInfo{}, err
 	}
-	if err := m.takeTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	defer m.giveTurn()
-	if err := m.freshInTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	s, err := m.decidingSnapshot()
+	s, give, err := m.takeDecision(ctx)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
+	defer give()
 	if err := m.noRekey(ctx); err != nil {
 		return RekeyInfo{}, err
 	}
@@ -193,7 +187,7 @@ func (m *Rekeys) noRekey(ctx context.Context) error {
 }
 
 // makeKey makes the new unseal key that the holders of s, which is from
-// decidingSnapshot, have approved, and stores its wrapped shares in one
+// takeDecision, have approved, and stores its wrapped shares in one
 // transaction with ops.
 func (m *Rekeys) makeKey(ctx context.Context, s *snapshot, approved *holders.Proposal, ops ...store.Op) (RekeyInfo, error) {
 	keys, err := approved.Keys()
@@ -286,17 +280,11 @@ func (m *Rekeys) removeRekey(ctx context.Context, key store.Key, version store.V
 // ErrNoRekey, ErrNotApproved, ErrWrongKey, ErrBadKey, ErrSealed,
 // ErrConfigNotGenuine, *OldServersError, *LeftOutError.
 func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (RekeyInfo, error) {
-	if err := m.takeTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	defer m.giveTurn()
-	if err := m.freshInTurn(ctx); err != nil {
-		return RekeyInfo{}, err
-	}
-	s, err := m.decidingSnapshot()
+	s, give, err := m.takeDecision(ctx)
 	if err != nil {
 		return RekeyInfo{}, err
 	}
+	defer give()
 	r, version, err := m.readRekey(ctx)
 	switch {
 	case errors.Is(err, ErrNoRekey):
@@ -339,7 +327,7 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 var errOldRekey = errors.New("it replaces other holders than the present ones")
 
 // putInForce wraps the root key with the new unseal key, names the new holders
-// and ends the rekey, all in one transaction. s is from decidingSnapshot.
+// and ends the rekey, all in one transaction. s is from takeDecision.
 func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, version store.Version, key *envelope.Key, to []handover.Recipient) error {
 	ops := []store.Op{store.Delete(barrier.KeyRekey, version)}
 	if node, err := m.backend.Get(ctx, barrier.KeyProposal, store.Latest); err == nil {

@@ -113,18 +113,25 @@ func (c *trustCheck) check(s *snapshot) {
 	}
 }
 
-// decidingSnapshot returns the current snapshot if key decisions may be taken
-// from its config. The caller has the turn, and a fresh snapshot. ErrSealed,
-// ErrConfigNotGenuine.
-func (m *Rekeys) decidingSnapshot() (*snapshot, error) {
-	if err := m.barrier.Ready(); err != nil {
-		return nil, err
+// takeDecision takes the turn, and returns a fresh snapshot if key decisions may be
+// taken from its config. The caller calls give at the end. ErrSealed,
+// ErrConfigNotGenuine, and the errors of TakeFreshTurn.
+func (m *Rekeys) takeDecision(ctx context.Context) (s *snapshot, give func(), err error) {
+	if err := m.takeTurn(ctx); err != nil {
+		return nil, nil, err
 	}
-	s := m.snapshot.Load()
-	if m.trust.trustOf(s) != configGenuine {
-		return nil, ErrConfigNotGenuine
+	err = m.freshInTurn(ctx)
+	if err == nil {
+		err = m.barrier.Ready()
 	}
-	return s, nil
+	if s = m.snapshot.Load(); err == nil && m.trust.trustOf(s) != configGenuine {
+		err = ErrConfigNotGenuine
+	}
+	if err != nil {
+		m.giveTurn()
+		return nil, nil, err
+	}
+	return s, m.giveTurn, nil
 }
 
 // provesCurrentKey checks that key is the unseal key in force: that it opens the
