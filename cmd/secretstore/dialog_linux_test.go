@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"secretstore/cmd/secretstore/internal/fixture"
 	"secretstore/internal/ptytest"
 )
 
@@ -112,4 +116,29 @@ func (d *dialog) ends(status int, text string) {
 	if d.cmd.ProcessState.ExitCode() != status || !strings.Contains(d.screen.text(), text) {
 		d.t.Fatalf("%v, want status %d and %q:\n%s", d.cmd.ProcessState, status, text, d.screen.text())
 	}
+}
+
+// memoryServer starts a server that keeps its secrets in memory. It and the commands
+// have the environment; what is returned is that of commands that talk to it as
+// root.
+func memoryServer(t *testing.T, environment []string, flags ...string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	key, token := filepath.Join(dir, "key"), filepath.Join(dir, "token")
+	if err := errors.Join(os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600), sign("root", token)); err != nil {
+		t.Fatal(err)
+	}
+	environment = append(slices.Clone(environment), "HOME="+dir, "XDG_STATE_HOME="+dir, "SECRETSTORE_TOKEN_FILE="+token, "SECRETSTORE_LISTEN=127.0.0.1:0",
+		"GORACE=atexit_sleep_ms=0")
+	server := exec.Command("secretstore", append([]string{"server", "--storage", "memory:", "--auth-secret-file", key, "--superuser", "root"}, flags...)...)
+	server.Env = environment
+	log := &screen{}
+	server.Stderr = log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	var url []string
+	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
+	return append(environment, "SECRETSTORE_SERVER="+url[1])
 }

@@ -3,14 +3,12 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-
-	"secretstore/cmd/secretstore/internal/fixture"
 )
 
 // TestPassphraseIsAskedForOnTheTerminal has a holder whose key has a passphrase,
@@ -22,19 +20,8 @@ func TestPassphraseIsAskedForOnTheTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := filepath.Join(dir, "token")
-	key := filepath.Join(dir, "key")
-	if err := errors.Join(os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600), sign("root", token)); err != nil {
-		t.Fatal(err)
-	}
-	var environment []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "GPG_TTY=") {
-			environment = append(environment, v)
-		}
-	}
-	environment = append(environment, "GNUPGHOME="+home, "HOME="+dir, "XDG_STATE_HOME="+dir, "TERM=xterm", "GORACE=atexit_sleep_ms=0",
-		"SECRETSTORE_LISTEN="+freeAddress(t), "SECRETSTORE_TOKEN_FILE="+token)
+	environment := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GPG_TTY=") })
+	environment = memoryServer(t, append(environment, "GNUPGHOME="+home, "TERM=xterm"), "--bootstrap=false")
 	run := func(name string, args ...string) {
 		t.Helper()
 		cmd := exec.Command(name, args...)
@@ -44,18 +31,6 @@ func TestPassphraseIsAskedForOnTheTerminal(t *testing.T) {
 		}
 	}
 	forget := func() { run("gpgconf", "--kill", "all") } // the agent remembers passphrases
-
-	server := exec.Command("secretstore", "server", "--storage", "memory:", "--bootstrap=false", "--auth-secret-file", key, "--superuser", "root")
-	server.Env = environment
-	log := &screen{}
-	server.Stderr = log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	var url []string
-	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
-	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
 
 	const passphrase = "correct horse"
 	run("gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", passphrase, "--quick-gen-key", "holder@example.com", "future-default", "default", "never")

@@ -3,11 +3,8 @@ package main
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"secretstore/cmd/secretstore/internal/fixture"
 )
 
 // TestPromptStoresOnlyWhatWasTypedTwice types at the hidden prompt of put.
@@ -48,30 +45,10 @@ func TestPromptStoresOnlyWhatWasTypedTwice(t *testing.T) {
 	}
 }
 
-// withMemoryServer starts a server that keeps its secrets in memory, and returns the
-// environment of commands that talk to it as root.
+// withMemoryServer is memoryServer, with a bootstrap key, and unsealed.
 func withMemoryServer(t *testing.T) (environment []string) {
 	t.Helper()
-	dir := t.TempDir()
-	key, token := filepath.Join(dir, "key"), filepath.Join(dir, "token")
-	if err := os.WriteFile(key, []byte(fixture.Key+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := sign("root", token); err != nil {
-		t.Fatal(err)
-	}
-	environment = append(os.Environ(), "HOME="+dir, "SECRETSTORE_TOKEN_FILE="+token, "SECRETSTORE_LISTEN=127.0.0.1:0", "GORACE=atexit_sleep_ms=0")
-	server := exec.Command("secretstore", "server", "--storage", "memory:", "--auth-secret-file", key, "--superuser", "root")
-	server.Env = environment
-	log := &screen{}
-	server.Stderr = log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	var url []string
-	eventually(t, "the server listens", func() bool { url = listening.FindStringSubmatch(log.text()); return url != nil })
-	environment = append(environment, "SECRETSTORE_SERVER="+url[1])
+	environment = memoryServer(t, os.Environ())
 	eventually(t, "the server is ready", func() bool {
 		cmd := exec.Command("secretstore", "list")
 		cmd.Env = environment
