@@ -232,21 +232,30 @@ func (k *rekeying) approve(ctx context.Context, shares []string) (taken int, err
 	return taken, failed
 }
 
+// openActiveRekey is openRekey, for a rekey that somebody else has started.
+func openActiveRekey(ctx context.Context, open fleet.Opener) (*rekeying, error) {
+	k, err := openRekey(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	if k.state, err = fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err != nil {
+		return nil, err
+	}
+	if !k.state.Active {
+		return nil, errNoRekey
+	}
+	return k, nil
+}
+
 // rekeyApprove approves a rekey that somebody else has started.
 func rekeyApprove(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet.Opener, flags *rekeyFlags) error {
 	given, err := flags.current.Read(p, "current unseal key")
 	if err != nil {
 		return err
 	}
-	k, err := openRekey(ctx, open)
+	k, err := openActiveRekey(ctx, open)
 	if err != nil {
 		return err
-	}
-	if k.state, err = fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err != nil {
-		return err
-	}
-	if !k.state.Active {
-		return errNoRekey
 	}
 	if k.state.Phase == phaseApproval {
 		fmt.Fprintf(p.Stderr, "You approve that these holders replace the current ones, any %d of them unseal:%s\n", k.state.Threshold, nameLines(k.state.Holders))
@@ -444,15 +453,9 @@ func (k *rekeying) unfinished() error {
 
 // rekeyVerify continues a rekey that somebody else has started.
 func rekeyVerify(ctx context.Context, cmd *cobra.Command, p *base.Process, open fleet.Opener, flags *rekeyFlags) error {
-	k, err := openRekey(ctx, open)
+	k, err := openActiveRekey(ctx, open)
 	if err != nil {
 		return err
-	}
-	if k.state, err = fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus); err != nil {
-		return err
-	}
-	if !k.state.Active {
-		return errNoRekey
 	}
 	if k.state.Phase == phaseApproval {
 		return errors.New("the current holders have not approved this rekey yet; they run: secretstore rekey --approve")
