@@ -93,7 +93,7 @@ func (a *auditor) streamEnded(x *exchange, reason string, denied bool) {
 // entryOf returns the line of an answer.
 func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 	e := audit.Entry{
-		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, UID: x.who.principal.UID,
+		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, Traceparent: x.req.trace, UID: x.who.principal.UID,
 		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
 		Outcome: outcomeOf(rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
 	}

@@ -50,6 +50,7 @@ func (x *exchange) releaseBody() {
 type request struct {
 	*http.Request
 	id     string
+	trace  string // traceparent of the client; "" without a valid one
 	start  time.Time
 	remote string // address of the client
 

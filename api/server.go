@@ -179,11 +179,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, body: body.Of(w, r), req: request{
 		Request: r, start: time.Now(),
 		id:     s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36),
+		trace:  head.Traceparent(r.Header),
 		remote: head.RemoteAddress(r, s.trusted),
 	}}
 	defer x.out.end()
 	if framingInDoubt(r) {
 		w.Header().Set("Connection", "close")
+	}
+	if x.req.trace != "" {
+		w.Header().Set(wire.TraceparentHeader, x.req.trace)
 	}
 	rep, panicked := s.answerSafely(x)
 	if err := s.audit.write(x, &rep); err != nil {
@@ -375,7 +379,7 @@ func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 // logFields are all that the log says about a request: no path, no query, no
 // header.
 func (x *exchange) logFields(rep *answer.Reply, took time.Duration) []zap.Field {
-	return append(make([]zap.Field, 0, 8),
+	fields := append(make([]zap.Field, 0, 9),
 		zap.String("request_id", x.req.id),
 		zap.String("endpoint", x.req.endpointName()),
 		zap.String("uid", x.who.principal.UID),
@@ -383,4 +387,8 @@ func (x *exchange) logFields(rep *answer.Reply, took time.Duration) []zap.Field 
 		zap.Int("status", rep.Status),
 		zap.Duration("took", took),
 	)
+	if x.req.trace != "" {
+		fields = append(fields, zap.String("traceparent", x.req.trace))
+	}
+	return fields
 }

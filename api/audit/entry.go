@@ -27,7 +27,10 @@ const (
 type Entry struct {
 	Time      time.Time
 	RequestID string
-	UID       string // "" without authentication
+	// Traceparent is the trace that the client named (W3C Trace Context), in the
+	// form of version 00; "" if it named none.
+	Traceparent string
+	UID         string // "" without authentication
 	// Service is the service on whose behalf the request was made; "" if none.
 	Service  string
 	Action   string // of the permission: create, read, update, delete, full; or the endpoint's name
@@ -72,6 +75,9 @@ func (e *Entry) appendTo(b []byte) []byte {
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = appendField(b, "reason", e.Reason)
 	b = appendField(b, "remote", e.Remote)
+	if e.Traceparent != "" {
+		b = appendField(b, "traceparent", e.Traceparent)
+	}
 	if e.LeftOut > 0 {
 		b = append(b, `,"left_out":`...)
 		b = strconv.AppendInt(b, e.LeftOut, 10)

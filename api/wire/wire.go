@@ -30,6 +30,10 @@ const (
 	// RequestIDHeader is on every answer; audit lines and log events carry
 	// the same id.
 	RequestIDHeader = "X-Request-Id"
+	// TraceparentHeader names the trace that a request belongs to (W3C Trace
+	// Context). The answer repeats a valid one; audit lines and log events carry
+	// it.
+	TraceparentHeader = "Traceparent"
 
 	// TypeJSON and TypeBinary are the content types of a text and of a binary
 	// secret. Clients compare the whole string, so they have no parameters.
