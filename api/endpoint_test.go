@@ -11,7 +11,7 @@ import (
 )
 
 func TestEveryEndpointAsksThePolicyOrIsOpen(t *testing.T) {
-	open := []string{"ping", "live", "ready", "metrics", "root"}
+	open := []string{"ping", "openapi", "live", "ready", "metrics", "root"}
 	for _, ep := range endpoints(&handlers{}) {
 		if ep.open != slices.Contains(open, ep.name) {
 			t.Errorf("%s: open is %v", ep.name, ep.open)

@@ -96,6 +96,7 @@ func endpoints(h *handlers) []*endpoint {
 
 		{name: "ping", method: http.MethodGet, path: "/ping", open: true, run: h.health.ping},
 		{name: "ping", method: http.MethodGet, path: "/ping/backends/{store}", open: true, run: h.health.ping},
+		{name: "openapi", method: http.MethodGet, path: "/openapi.json", open: true, run: h.health.describe},
 		{name: "live", method: http.MethodGet, path: "/live", root: true, open: true, run: h.health.live},
 		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, run: h.health.ready},
 		{name: "metrics", method: http.MethodGet, path: "/metrics", root: true, open: true, run: h.health.metrics},
