@@ -39,6 +39,20 @@ func (h *secrets) list(x *exchange) (answer.Reply, error) {
 	return rep, nil
 }
 
+// listDeleted answers with the names below a folder of secrets that can be
+// undeleted, always a page of them.
+func (h *secrets) listDeleted(x *exchange) (answer.Reply, error) {
+	ctx, cancel := readContext(x, h.store)
+	defer cancel()
+	page := seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
+	list, err := h.store.ListDeleted(ctx, x.req.path, page, head.Consistency(x.req.Header))
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Age: list.Age,
+		Body: jsondoc.List(list.Names, list.Next, list.Incomplete)}, nil
+}
+
 // moreNames returns the next piece of a list, nil after the last.
 func (h *secrets) moreNames(x *exchange, list *seal.List) ([]byte, error) {
 	if list.Whole() {

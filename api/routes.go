@@ -29,6 +29,7 @@ func endpoints(h *handlers) []*endpoint {
 	return []*endpoint{
 		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.secrets.read},
 		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: head.FormList, op: acl.ListSecrets, unsealed: true, run: h.secrets.list},
+		{name: "secret.list.deleted", method: http.MethodGet, path: "/secret/", form: head.FormDeleted, op: acl.ListSecrets, unsealed: true, run: h.secrets.listDeleted},
 		{name: "secret.version", method: http.MethodGet, path: "/secret/", form: head.FormVersion, op: acl.ReadVersions, unsealed: true, run: h.secrets.readVersion},
 		{name: "secret.versions", method: http.MethodGet, path: "/secret/", form: head.FormVersions, op: acl.ReadVersions, unsealed: true, run: h.secrets.listVersions},
 		{name: "secret.watch", method: http.MethodGet, path: "/secret/", form: head.FormWatch, op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.watches.watch},

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/api/wire"
+	"secretstore/seal"
 )
 
 const undelete = "/secrets/v1/undelete/default"
@@ -163,6 +165,94 @@ func TestWhoMayDoWhatWithVersions(t *testing.T) {
 		if !seen[want] {
 			t.Errorf("not in the audit log: %s", want)
 		}
+	}
+}
+
+// TestDeletedSecretsAreListedOverHTTP: for the users who may list the folder, and
+// nobody else.
+func TestDeletedSecretsAreListedOverHTTP(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for _, p := range []string{"group/a", "group/b/c", "group/live", "other/d", "top"} {
+		e.put(p, "v")
+		if p != "group/live" {
+			e.want(req{method: "DELETE", path: base + "/" + p, uid: "alice"}, 204)
+		}
+	}
+	for query, want := range map[string]string{
+		"?deleted=true":                      `{"array":["group/a","group/b/c","other/d","top"]}`,
+		"/group?deleted=true":                `{"array":["a","b/c"]}`,
+		"/group?deleted=true&limit=1":        `{"array":["a"],"next":"a"}`,
+		"/group?deleted=true&after=a":        `{"array":["b/c"]}`,
+		"/nothing?deleted=true":              `{"array":[]}`,
+		"/group?list=true&deleted=false":     `{"array":["live"]}`,
+		"/group?deleted=true&versions=false": `{"array":["a","b/c"]}`,
+	} {
+		if got := e.want(req{method: "GET", path: base + query, uid: "alice"}, 200); got.body != want {
+			t.Errorf("%s: %s, want %s", query, got.body, want)
+		}
+	}
+	for query, words := range map[string]string{"deleted=yes": "deleted must be true or false", "deleted=true&list=true": "contradictory",
+		"deleted=true&limit=0": "limit", "deleted=true&service=/x": "service"} {
+		e.want(req{method: "GET", path: base + "/group?" + query, uid: "alice"}, 400, words)
+	}
+	q := req{method: "GET", path: base + "/group?deleted=true"}
+	for uid, status := range map[string]int{"lister": 200, "reader": 403, "scheduler": 403, "nobody": 403, "": 401} {
+		q.uid = uid
+		if got := e.do(q); got.status != status || status != 200 && strings.Contains(got.body, "b/c") {
+			t.Errorf("%q: %d %s", uid, got.status, got.body)
+		}
+	}
+	q.path, q.uid = base+"?deleted=true", "lister"
+	e.want(q, 403, "dcos:secrets:list:default:/")
+	q.path, q.uid, q.service = base+"/group?deleted=true", "reader", "/group"
+	e.want(q, 403, "bound to a service")
+
+	c := e.api("alice")
+	names, err := c.ListDeleted(t.Context(), "group")
+	must(t, err)
+	if got := strings.Join(names, " "); got != "a b/c" {
+		t.Errorf("the client lists %q", got)
+	}
+	must(t, c.Purge(t.Context(), "group/a"))
+	_, err = c.Undelete(t.Context(), "group/b/c")
+	must(t, err)
+	if names, err = c.ListDeleted(t.Context(), "group"); err != nil || len(names) != 0 {
+		t.Errorf("after a purge and an undelete: %q, %v", names, err)
+	}
+	e.sealStore()
+	e.want(req{method: "GET", path: base + "?deleted=true", uid: "alice"}, 503, "sealed")
+	seen := map[any]bool{}
+	for _, line := range e.auditLines() {
+		seen[line["endpoint"]] = true
+	}
+	if !seen["secret.list.deleted"] {
+		t.Error("not in the audit log")
+	}
+}
+
+// TestDeletedListComesInPages: no page is long, whatever the limit, and the client
+// reads all of them.
+func TestDeletedListComesInPages(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, edgeOptions{})
+	for i := range seal.MaxDeletedPage + 5 {
+		name := fmt.Sprintf("many/s%04d", i)
+		p, err := acl.ParsePath(name)
+		must(t, err)
+		_, err = e.store.Create(t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("v")})
+		must(t, err)
+		must(t, e.store.Delete(t.Context(), p, nil))
+	}
+	got := e.want(req{method: "GET", path: base + "/many?deleted=true&limit=10000", uid: "alice"}, 200)
+	var page wire.List
+	must(t, json.Unmarshal([]byte(got.body), &page))
+	if len(page.Array) != seal.MaxDeletedPage || page.Next != page.Array[seal.MaxDeletedPage-1] {
+		t.Errorf("%d names, next %q", len(page.Array), page.Next)
+	}
+	names, err := e.api("alice").ListDeleted(t.Context(), "many")
+	must(t, err)
+	if len(names) != seal.MaxDeletedPage+5 {
+		t.Errorf("the client has %d names", len(names))
 	}
 }
 

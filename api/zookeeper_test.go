@@ -5,6 +5,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,6 +95,39 @@ func TestAWriteOnOneServerWakesTheWatchersOfAnother(t *testing.T) {
 	b.heard(events, wire.EventChanged, "group/deep/er/b")
 	must(t, a.api("alice").Delete(t.Context(), "group/deep/er/b"))
 	b.heard(events, wire.EventDeleted, "group/deep/er/b")
+}
+
+// TestDeletedListOnZooKeeper: what one server deletes, restores and purges, the
+// list of the other shows, though it caches.
+func TestDeletedListOnZooKeeper(t *testing.T) {
+	server := zktest.Start(t)
+	a, b := onZooKeeper(t, server.Addr())
+	from, to := a.api("alice"), b.api("alice")
+	shows := func(what string, want ...string) {
+		t.Helper()
+		again(t, what, func() error {
+			names, err := to.ListDeleted(t.Context(), "group")
+			if err == nil && !slices.Equal(names, want) {
+				err = fmt.Errorf("%q, want %q", names, want)
+			}
+			return err
+		})
+	}
+	for _, p := range []string{"group/a", "group/deep/er/b", "group/c"} {
+		a.put(p, "v")
+	}
+	shows("before", []string{}...)
+	must(t, from.Delete(t.Context(), "group/a"))
+	must(t, from.Delete(t.Context(), "group/deep/er/b"))
+	shows("deleted", "a", "deep/er/b")
+	_, err := from.Undelete(t.Context(), "group/a")
+	must(t, err)
+	shows("restored", "deep/er/b")
+	must(t, from.Purge(t.Context(), "group/deep/er/b"))
+	must(t, from.Delete(t.Context(), "group/c"))
+	shows("purged", "c")
+	a.put("group/c", "another")
+	shows("created again", []string{}...)
 }
 
 // is returns nil if alice reads value.

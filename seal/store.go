@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/acl"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/feed"
@@ -57,14 +58,15 @@ type Options struct {
 type Store struct {
 	*lifecycle.Lifecycle // Status, Init, InitInfo, Unseal, AutoUnseal, ResetUnseal, Seal, Holders, and the rekey
 	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions
-	*names.Lists         // List, OpenList
+	*names.Lists         // List, OpenList; see ListDeleted too
 	*feed.Feed           // Watch, Stream
 	*rotation.Rotation   // Rotate, RotationStatus
 	*uses.Uses           // TaskTerm, TaskMAC, TaskSpent, SpendTask
 
 	backend   store.Backend
 	barrier   *barrier.Barrier
-	folders   *names.Folders
+	folders   *names.Folders // of secrets
+	deleted   *names.Folders // of deleted secrets
 	reader    *records.Reader
 	cleanup   *records.Cleanup
 	collector *records.Collector
@@ -105,8 +107,13 @@ const startTimeout = 15 * time.Second
 // newStore connects the parts of a store.
 func newStore(o Options, offline bool) (*Store, error) {
 	b := barrier.New(o.Backend, offline, o.Log)
-	folders, err := names.NewFolders(o.Backend, b)
+	folders, err := names.NewFolders(barrier.KeySecrets, o.Backend, b)
 	if err != nil {
+		return nil, err
+	}
+	deleted, err := names.NewFolders(barrier.KeyDeleted, o.Backend, b)
+	if err != nil {
+		folders.Close()
 		return nil, err
 	}
 	size := o.MaxSecretSize
@@ -126,6 +133,7 @@ func newStore(o Options, offline bool) (*Store, error) {
 		backend:   o.Backend,
 		barrier:   b,
 		folders:   folders,
+		deleted:   deleted,
 		reader:    reader,
 		cleanup:   cleanup,
 		collector: records.NewCollector(reader, cleanup, o.Log),
@@ -197,7 +205,7 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 		return nil, err
 	}
 	if err := lifecycle.Recover(ctx, s.Lifecycle, shares); err != nil {
-		s.folders.Close()
+		s.closeFolders()
 		return nil, err
 	}
 	return s, nil
@@ -209,8 +217,31 @@ func (s *Store) Close() error {
 	s.cancel()
 	s.owned.Wait()
 	s.barrier.Drop()
-	s.folders.Close()
+	s.closeFolders()
 	return nil
+}
+
+func (s *Store) closeFolders() {
+	s.folders.Close()
+	s.deleted.Close()
+}
+
+// ListDeleted returns the names of the secrets below a folder that were deleted
+// and can be undeleted, as List does for those that exist. A page has at most
+// MaxDeletedPage names, whatever its limit, and may have fewer although another
+// follows. The errors are those of List.
+func (s *Store) ListDeleted(ctx context.Context, folder acl.Path, pg Page, c store.Consistency) (Names, error) {
+	if pg.Limit == 0 || pg.Limit > MaxDeletedPage {
+		pg.Limit = MaxDeletedPage
+	}
+	list, err := names.NewLists(s.deleted, names.DefaultSizes).List(ctx, folder, pg, c)
+	if err != nil {
+		return Names{}, err
+	}
+	skipped := false
+	list.Names, skipped, err = s.Undeletable(ctx, folder, list.Names, c)
+	list.Incomplete = list.Incomplete || skipped
+	return list, err
 }
 
 // Ping asks the storage whether it answers. store.ErrUnavailable.

@@ -80,6 +80,8 @@ const (
 	// nothing else is configured, and MaxKeepVersions the most that can be.
 	DefaultKeepVersions = records.DefaultKeepVersions
 	MaxKeepVersions     = records.MaxKeepVersions
+	// MaxDeletedPage is how many names ListDeleted returns at most.
+	MaxDeletedPage = 1000
 	// UndeleteFor is how long a deleted secret can be undeleted.
 	UndeleteFor = records.UndeleteFor
 )

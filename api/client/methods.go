@@ -122,10 +122,22 @@ func (c *Client) delete(ctx context.Context, path string, h http.Header) error {
 // created meanwhile may be missing. ErrIncomplete comes with the names that the
 // server can list.
 func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
+	return c.pages(ctx, folder, c.ListPage)
+}
+
+// ListDeleted is List of the secrets that were deleted and that Undelete can
+// bring back. ErrNotFound if the server is of an older release, which cannot list
+// them.
+func (c *Client) ListDeleted(ctx context.Context, folder string) ([]string, error) {
+	return c.pages(ctx, folder, c.ListDeletedPage)
+}
+
+// pages reads a list page by page.
+func (c *Client) pages(ctx context.Context, folder string, read func(ctx context.Context, folder, after string, limit int) (wire.List, error)) ([]string, error) {
 	all := []string{}
 	var incomplete error
 	for after := ""; ; {
-		page, err := c.ListPage(ctx, folder, after, wire.MaxListLimit)
+		page, err := read(ctx, folder, after, wire.MaxListLimit)
 		if err != nil {
 			return nil, err
 		}
@@ -146,11 +158,25 @@ func (c *Client) List(ctx context.Context, folder string) ([]string, error) {
 // ListPage returns at most limit names (1 to wire.MaxListLimit) that are
 // greater than after.
 func (c *Client) ListPage(ctx context.Context, folder, after string, limit int) (wire.List, error) {
-	q := url.Values{"list": {"true"}, "limit": {strconv.Itoa(limit)}}
+	return c.page(ctx, "list", folder, after, limit)
+}
+
+// ListDeletedPage is ListPage of deleted secrets, as in ListDeleted. It may
+// return fewer names although another page follows.
+func (c *Client) ListDeletedPage(ctx context.Context, folder, after string, limit int) (wire.List, error) {
+	return c.page(ctx, "deleted", folder, after, limit)
+}
+
+func (c *Client) page(ctx context.Context, form, folder, after string, limit int) (wire.List, error) {
+	q := url.Values{form: {"true"}, "limit": {strconv.Itoa(limit)}}
 	if after != "" {
 		q.Set("after", after)
 	}
-	return doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: q}, nil)
+	list, err := doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: q}, nil)
+	if err == nil && list.Array == nil {
+		return wire.List{}, errNotJSON // a server of an older release may answer with the secret of that name
+	}
+	return list, err
 }
 
 // Stores describes all stores of the server.

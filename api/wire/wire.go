@@ -65,7 +65,7 @@ type SecretWrite struct {
 	Labels      *[]string `json:"labels,omitzero"`      // nil: unchanged
 }
 
-// List is the answer to ?list=true.
+// List is the answer to ?list=true and ?deleted=true.
 type List struct {
 	// Array holds names relative to the listed path, sorted bytewise; never
 	// null on the wire.

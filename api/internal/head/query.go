@@ -48,15 +48,16 @@ const (
 	FormVersions                  // versions=true
 	FormPurge                     // purge=true
 	FormWatch                     // watch=ETAG
+	FormDeleted                   // deleted=true
 )
 
 // booleans are the parameters that are true or false.
-var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge}
+var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted}
 
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, limit, after, nonce, service, version, versions, purge, " +
+const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, limit, after, nonce, service, version, versions, purge, " +
 	"watch, timeout, prefix) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
@@ -188,7 +189,7 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "list", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
+	case "list", "deleted", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
 		return true
 	}
 	return false

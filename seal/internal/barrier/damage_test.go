@@ -90,7 +90,7 @@ func TestOnlyNamesOfThisProgramAreItsOwn(t *testing.T) {
 		KeySecrets + "/91/" + id: true, KeySecrets + "/92/" + id: false, KeySecrets + "/91/" + id + "0": false,
 		KeyDeleted + "/91/" + id: false, id: false, KeySecrets + "/91/91" + strings.Repeat("0A", 15): false,
 	} {
-		if got := IsFolderKey(key, key[strings.LastIndexByte(key, '/')+1:]); got != want {
+		if got := IsFolderKey(KeySecrets, key, key[strings.LastIndexByte(key, '/')+1:]); got != want {
 			t.Errorf("folder %s: %v", key, got)
 		}
 	}

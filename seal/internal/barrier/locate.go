@@ -81,13 +81,13 @@ func (l *locator) folderID(folder string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:folderIDSize])
 }
 
-// FolderKey returns the key of a folder's record. 256 buckets keep the children
-// of one znode few at a million folders.
-func FolderKey(id string) store.Key { return KeySecrets + "/" + id[:2] + "/" + id }
+// FolderKey returns the key of a folder's record below KeySecrets or KeyDeleted.
+// 256 buckets keep the children of one znode few at a million folders.
+func FolderKey(root store.Key, id string) store.Key { return root + "/" + id[:2] + "/" + id }
 
-// IsFolderKey reports whether key is that of the folder with this id.
-func IsFolderKey(key store.Key, id string) bool {
-	return isFolderID(id) && FolderKey(id) == key
+// IsFolderKey reports whether key is that of the folder with this id below root.
+func IsFolderKey(root, key store.Key, id string) bool {
+	return isFolderID(id) && FolderKey(root, id) == key
 }
 
 // IsBucket reports whether a bucket can have this name. Malformed names are not
@@ -112,7 +112,7 @@ func (l *locator) locate(p acl.Path) (Location, error) {
 	if err != nil {
 		return Location{}, err
 	}
-	folder := FolderKey(id)
+	folder := FolderKey(KeySecrets, id)
 	return Location{Path: p, Folder: folder, Key: folder + "/" + base64.RawURLEncoding.EncodeToString(name)}, nil
 }
 

@@ -30,7 +30,7 @@ func FuzzZnodeName(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	genuine := at.Key[len(FolderKey(id))+1:]
+	genuine := at.Key[len(FolderKey(KeySecrets, id))+1:]
 	f.Add(genuine)
 	f.Add("AAAA")
 	f.Add("..")

@@ -288,7 +288,7 @@ func (n *nameIndex) readBucket(ctx context.Context, bucket store.Key) error {
 	})
 	for _, id := range list.Names {
 		key := bucket + "/" + id
-		if _, known := n.folders[store.ListingID(key)]; known || !barrier.IsFolderKey(key, id) {
+		if _, known := n.folders[store.ListingID(key)]; known || !barrier.IsFolderKey(barrier.KeySecrets, key, id) {
 			continue
 		}
 		if err := n.addFolder(ctx, key, id); err != nil {

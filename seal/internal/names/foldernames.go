@@ -29,7 +29,7 @@ const lookAhead = 64
 const decryptAtOnce = 512
 
 const (
-	// nameCacheBytes bounds the cache of names.
+	// nameCacheBytes bounds the cache of names of one Folders.
 	nameCacheBytes = 32 << 20
 	// stringSize is the size of a string without its bytes.
 	stringSize = 16
@@ -60,7 +60,7 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNam
 	}
 	if r.consistency == store.Cached {
 		// One request reads, and the others use its result.
-		leave, err := f.readers.Enter(ctx, fo.key())
+		leave, err := f.readers.Enter(ctx, f.keyOf(fo))
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +73,7 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNam
 	if err != nil {
 		return nil, err
 	}
-	f.barrier.Damage().Report(fo.key(), names.found)
+	f.reportDamage(f.keyOf(fo), names.found)
 	if err := f.barrier.Use(func(*barrier.Keys) error { f.names.Set(fo.id, names); return nil }); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNam
 // may be nil. There are no names, and nothing is current, if the folder cannot
 // be listed.
 func (f *Folders) readNames(ctx context.Context, fo folder, c store.Consistency, earlier *folderNames) (*folderNames, error) {
-	listing, err := f.barrier.Children(ctx, fo.key(), c)
+	listing, err := f.barrier.Children(ctx, f.keyOf(fo), c)
 	unread := new(folderNames)
 	if unread.found.Skip(err) {
 		return unread, nil
@@ -130,7 +130,7 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 				if !barrier.IsSecretName(child) {
 					n.found.Foreign++
 				} else {
-					n.found.Skip(barrier.Corrupt(fo.key()+"/"+child, err))
+					n.found.Skip(barrier.Corrupt(f.keyOf(fo)+"/"+child, err))
 				}
 			}
 			return nil

@@ -19,8 +19,10 @@ import (
 	"secretstore/store"
 )
 
-// Folders reads folders and the names in them, and remembers them.
+// Folders reads the folders of secrets, or those of deleted secrets, and the
+// names in them, and remembers them.
 type Folders struct {
+	root    store.Key // barrier.KeySecrets or barrier.KeyDeleted
 	backend store.Backend
 	barrier *barrier.Barrier
 	readers *barrier.Queue
@@ -30,14 +32,14 @@ type Folders struct {
 	names *otter.Cache[string, *folderNames] // by the id of the folder
 }
 
-// NewFolders returns the folders of a backend. It is to be called before the
-// first use of the barrier.
-func NewFolders(backend store.Backend, b *barrier.Barrier) (*Folders, error) {
+// NewFolders returns the folders below root, which is barrier.KeySecrets or
+// barrier.KeyDeleted. It is to be called before the first use of the barrier.
+func NewFolders(root store.Key, backend store.Backend, b *barrier.Barrier) (*Folders, error) {
 	names, err := newNameCache()
 	if err != nil {
 		return nil, err
 	}
-	f := &Folders{backend: backend, barrier: b, readers: barrier.NewQueue(), names: names}
+	f := &Folders{root: root, backend: backend, barrier: b, readers: barrier.NewQueue(), names: names}
 	b.OnDrop(f.Forget)
 	return f, nil
 }
@@ -118,7 +120,7 @@ type folder struct {
 	prefix string // what the full names of its secrets begin with: "a/b/"; "" of the root
 }
 
-func (f folder) key() store.Key { return barrier.FolderKey(f.id) }
+func (f *Folders) keyOf(fo folder) store.Key { return barrier.FolderKey(f.root, fo.id) }
 
 // folderSet is all folders at one moment. It is immutable.
 type folderSet struct {
@@ -206,7 +208,7 @@ func (f *Folders) all(ctx context.Context, r reading) (*folderSet, error) {
 	}
 	if r.consistency == store.Cached {
 		// One request reads, and the others use its result.
-		leave, err := f.readers.Enter(ctx, barrier.KeySecrets)
+		leave, err := f.readers.Enter(ctx, f.root)
 		if err != nil {
 			return nil, err
 		}
@@ -228,16 +230,24 @@ func (f *Folders) all(ctx context.Context, r reading) (*folderSet, error) {
 
 // report says what a set has skipped, and forgets the folders that are gone.
 func (f *Folders) report(set *folderSet) {
+	f.reportDamage(f.root, set.found)
 	damage := f.barrier.Damage()
-	damage.Report(barrier.KeySecrets, set.found)
-	if !damage.Any() {
+	if f.root != barrier.KeySecrets || !damage.Any() {
 		return
 	}
 	present := make(map[store.Key]bool, len(set.folders))
 	for _, fo := range set.folders {
-		present[fo.key()] = true
+		present[f.keyOf(fo)] = true
 	}
 	damage.Keep(func(key store.Key) bool { return present[key] })
+}
+
+// reportDamage says what was skipped. Damage among the deleted secrets is reported
+// by their expiry, which reads all of them.
+func (f *Folders) reportDamage(key store.Key, found barrier.Finding) {
+	if f.root == barrier.KeySecrets {
+		f.barrier.Damage().Report(key, found)
+	}
 }
 
 func (f *Folders) cachedSet() (set *folderSet, err error) {
@@ -248,7 +258,7 @@ func (f *Folders) cachedSet() (set *folderSet, err error) {
 // readAll reads the buckets that may have changed since cached, which may be
 // nil.
 func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *folderSet) (*folderSet, error) {
-	root, err := f.barrier.Children(ctx, barrier.KeySecrets, c)
+	root, err := f.barrier.Children(ctx, f.root, c)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +280,7 @@ func (f *Folders) readAll(ctx context.Context, c store.Consistency, cached *fold
 			continue
 		}
 		group.Go(func() (err error) {
-			set.buckets[i], err = f.readBucket(groupCtx, barrier.KeySecrets+"/"+name, c, was)
+			set.buckets[i], err = f.readBucket(groupCtx, f.root+"/"+name, c, was)
 			return err
 		})
 	}
@@ -315,7 +325,7 @@ func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consist
 		b.folders, b.found, b.whole = was.folders, was.found, true
 		return b, nil
 	}
-	ids := ofThisProgram(b.listing.Names, func(id string) bool { return barrier.IsFolderKey(key+"/"+id, id) })
+	ids := ofThisProgram(b.listing.Names, func(id string) bool { return barrier.IsFolderKey(f.root, key+"/"+id, id) })
 	b.found.Foreign = b.listing.Foreign + len(b.listing.Names) - len(ids)
 	b.folders = make([]folder, 0, len(ids))
 	var missing []string
@@ -388,7 +398,7 @@ func (f *Folders) Path(ctx context.Context, key store.Key, id string, c store.Co
 }
 
 func (f *Folders) path(ctx context.Context, key store.Key, id string, c store.Consistency) (string, error) {
-	if !barrier.IsFolderKey(key, id) {
+	if !barrier.IsFolderKey(f.root, key, id) {
 		return "", barrier.Corrupt(key, barrier.ErrBadName)
 	}
 	var path string

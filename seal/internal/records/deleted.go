@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"secretstore/acl"
 	"secretstore/seal/internal/barrier"
@@ -119,6 +122,64 @@ func (s *Secrets) Undelete(ctx context.Context, p acl.Path) (Written, error) {
 			return Written{}, errKeptChanging
 		}
 	}
+}
+
+// listReaders is how many deleted secrets are read at once.
+const listReaders = 16
+
+// Undeletable returns those of the names in a folder, of deleted secrets, that
+// Undelete would bring back: they have not expired, and no other secret has been
+// created in their place. skipped reports that a damaged one was left out; with
+// store.Latest it is an error. The errors are those of Get.
+func (s *Secrets) Undeletable(ctx context.Context, folder acl.Path, names []string, c store.Consistency) (found []string, skipped bool, err error) {
+	can, damaged := make([]bool, len(names)), make([]bool, len(names))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(listReaders)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			p, err := acl.ParsePath(folder.String() + "/" + name)
+			if err != nil {
+				return err
+			}
+			can[i], err = s.undeletable(groupCtx, p, c)
+			if damaged[i] = errors.Is(err, barrier.ErrCorrupt) && c != store.Latest; damaged[i] {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, false, err
+	}
+	found = []string{}
+	for i, name := range names {
+		if can[i] {
+			found = append(found, name)
+		}
+	}
+	return found, slices.Contains(damaged, true), nil
+}
+
+// undeletable reports whether Undelete would bring back the secret at p.
+func (s *Secrets) undeletable(ctx context.Context, p acl.Path, c store.Consistency) (bool, error) {
+	at, err := s.barrier.Locate(p)
+	if err != nil {
+		return false, err
+	}
+	if _, err = s.reader.settled(ctx, at, c, s.reader.readDeleted); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return false, err
+	}
+	_, err = s.reader.settled(ctx, at, c, s.reader.read)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	if errors.Is(err, barrier.ErrCorrupt) {
+		err = nil // it exists
+	}
+	return false, err
 }
 
 // readTombstone reads a deleted secret, and the head of its pieces if it has

@@ -19,6 +19,20 @@ import (
 // asks Incomplete.Check.
 func ListNames(ctx context.Context, c *client.Client, folder acl.Path) (names []string, incomplete bool, err error) {
 	names, err = c.List(ctx, folder.String())
+	return checkNames(names, err)
+}
+
+// ListDeletedNames is ListNames of the secrets that undelete can restore.
+func ListDeletedNames(ctx context.Context, c *client.Client, folder acl.Path) (names []string, incomplete bool, err error) {
+	names, err = c.ListDeleted(ctx, folder.String())
+	if errors.Is(err, client.ErrNotFound) {
+		return nil, false, errors.New("the server cannot list deleted secrets: it is of an earlier release")
+	}
+	return checkNames(names, err)
+}
+
+func checkNames(listed []string, err error) (names []string, incomplete bool, _ error) {
+	names = listed
 	incomplete = errors.Is(err, client.ErrIncomplete)
 	if err != nil && !incomplete {
 		return nil, false, err

@@ -18,37 +18,46 @@ import (
 	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/seal"
 )
 
 func listCommand(p *base.Process) *cobra.Command {
-	var long bool
+	var long, deleted bool
 	cmd := &cobra.Command{
-		Use:   "list [PATH] [-l]",
+		Use:   "list [PATH] [-l] [--deleted]",
 		Short: "List the secrets below a path",
 		Long: "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets. " +
 			"If damaged records of the storage are skipped, list says so on standard error.\n\n" +
 			"With -l it also prints version, time of the last write, kind and size, for which it asks the server about\n" +
-			"each secret. Those that you may not read have dashes.",
+			"each secret. Those that you may not read have dashes.\n\n" +
+			"With --deleted it lists the deleted secrets that undelete can restore, and with -l also when they were\n" +
+			"deleted and until when they can be restored.",
 		Example: "  secretstore list\n" +
 			"  secretstore list team -l\n" +
+			"  secretstore list team --deleted\n" +
 			"  secretstore list team --json",
 		Args: base.MaxArgs(1),
 	}
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "also print version, time, kind and size")
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "list the deleted secrets that undelete can restore")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-		folder, names, err := listed(ctx, p, c, args)
+		read := base.ListNames
+		if deleted {
+			read = base.ListDeletedNames
+		}
+		folder, names, err := listed(ctx, p, c, args, read)
 		if err != nil {
 			return err
 		}
 		if long {
-			all, err := describe(ctx, c, folder, names)
+			all, err := describe(ctx, c, folder, names, deleted)
 			if err != nil {
 				return err
 			}
 			if base.WantJSON(cmd) {
 				return base.PrintJSON(p.Stdout, all)
 			}
-			return printDescriptions(p.Stdout, all)
+			return printDescriptions(p.Stdout, all, deleted)
 		}
 		if base.WantJSON(cmd) {
 			return base.PrintJSON(p.Stdout, names)
@@ -62,15 +71,18 @@ func listCommand(p *base.Process) *cobra.Command {
 	})
 }
 
+// reader is base.ListNames or base.ListDeletedNames.
+type reader func(ctx context.Context, c *client.Client, folder acl.Path) (names []string, incomplete bool, err error)
+
 // listed returns the names below the folder in args, or below the root. It warns if
 // secrets may be missing.
-func listed(ctx context.Context, p *base.Process, c *client.Client, args []string) (folder acl.Path, names []string, err error) {
+func listed(ctx context.Context, p *base.Process, c *client.Client, args []string, read reader) (folder acl.Path, names []string, err error) {
 	if len(args) > 0 {
 		if folder, err = acl.ParseFolder(url.PathEscape(args[0])); err != nil {
 			return folder, nil, base.Usagef("%s", base.BadPath)
 		}
 	}
-	names, incomplete, err := base.ListNames(ctx, c, folder)
+	names, incomplete, err := read(ctx, c, folder)
 	if err != nil {
 		return folder, nil, err
 	}
@@ -86,14 +98,18 @@ type description struct {
 	Written *time.Time `json:"written,omitempty"`
 	Kind    string     `json:"kind,omitempty"`
 	Bytes   *uint64    `json:"bytes,omitempty"`
+	// Deleted is when a deleted secret was deleted, and Until when it can be restored
+	// no longer.
+	Deleted *time.Time `json:"deleted,omitempty"`
+	Until   *time.Time `json:"undelete_until,omitempty"`
 }
 
 // atOnce is how many requests are under way at a time.
 const atOnce = 8
 
-// describe returns the descriptions of the secrets below a folder, without those that
-// were deleted meanwhile.
-func describe(ctx context.Context, c *client.Client, folder acl.Path, names []string) ([]description, error) {
+// describe returns the descriptions of the secrets below a folder, all of them deleted
+// or not, without those that were deleted or restored meanwhile.
+func describe(ctx context.Context, c *client.Client, folder acl.Path, names []string, deleted bool) ([]description, error) {
 	found := make([]*description, len(names))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -103,12 +119,16 @@ func describe(ctx context.Context, c *client.Client, folder acl.Path, names []st
 			switch {
 			case errors.Is(err, client.ErrDenied):
 				found[i] = &description{Name: name}
-			case errors.Is(err, client.ErrNotFound), err == nil && versions.Deleted != nil:
+			case errors.Is(err, client.ErrNotFound), err == nil && (versions.Deleted != nil) != deleted:
 			case err != nil:
 				return err
 			default:
 				v := versions.Versions[0]
-				found[i] = &description{name, v.Version, v.Written, base.OneLine(v.Kind), &v.Bytes}
+				found[i] = &description{Name: name, Version: v.Version, Written: v.Written, Kind: base.OneLine(v.Kind), Bytes: &v.Bytes}
+				if deleted {
+					until := versions.Deleted.Add(seal.UndeleteFor)
+					found[i].Deleted, found[i].Until = versions.Deleted, &until
+				}
 			}
 			return nil
 		})
@@ -125,26 +145,38 @@ func describe(ctx context.Context, c *client.Client, folder acl.Path, names []st
 	return all, nil
 }
 
-func printDescriptions(out io.Writer, all []description) error {
+func printDescriptions(out io.Writer, all []description, deleted bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERSION\tWRITTEN\tKIND\tBYTES\tNAME")
+	if deleted {
+		fmt.Fprintln(w, "VERSION\tDELETED\tUNDELETE UNTIL\tKIND\tBYTES\tNAME")
+	} else {
+		fmt.Fprintln(w, "VERSION\tWRITTEN\tKIND\tBYTES\tNAME")
+	}
 	for _, d := range all {
-		version, written, bytes := "-", "-", "-"
+		version, bytes := "-", "-"
 		if d.Version != 0 {
 			version = fmt.Sprint(d.Version)
 		}
-		if d.Written != nil {
-			written = d.Written.Format(time.RFC3339)
+		times := timeOrDash(d.Written)
+		if deleted {
+			times = timeOrDash(d.Deleted) + "\t" + timeOrDash(d.Until)
 		}
 		if d.Bytes != nil {
 			bytes = fmt.Sprint(*d.Bytes)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", version, written, cmp.Or(d.Kind, "-"), bytes, d.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", version, times, cmp.Or(d.Kind, "-"), bytes, d.Name)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the list: %w", err)
 	}
 	return nil
+}
+
+func timeOrDash(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Format(time.RFC3339)
 }
 
 func treeCommand(p *base.Process) *cobra.Command {
@@ -158,7 +190,7 @@ func treeCommand(p *base.Process) *cobra.Command {
 		Args: base.MaxArgs(1),
 	}
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-		folder, names, err := listed(ctx, p, c, args)
+		folder, names, err := listed(ctx, p, c, args, base.ListNames)
 		if err != nil {
 			return err
 		}

@@ -158,6 +158,9 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		if errors.Is(err, client.ErrExists) {
 			return errors.New("a secret of that name exists: it was not deleted, or somebody has created it again")
 		}
+		if errors.Is(err, client.ErrNotFound) {
+			err = &base.Hinted{Err: err, Hint: "See what can be restored with: secretstore list --deleted"}
+		}
 		if err != nil {
 			return err
 		}
