@@ -33,6 +33,7 @@ import (
 	"secretstore/api/client"
 	"secretstore/api/internal/pipes"
 	"secretstore/api/wire"
+	"secretstore/internal/framing"
 	"secretstore/seal"
 	"secretstore/seal/sealtest"
 	"secretstore/store"
@@ -124,6 +125,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		l := pipes.Listen()
 		web.Listener, e.dial = l, l.Dial
 	}
+	web.Listener, web.Config.ConnContext = framing.Listen(web.Listener), framing.Context
 	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
 	if e.dial == nil {

@@ -127,8 +127,13 @@ const allStores = "all"
 
 const textServiceElsewhere = "a service can only be named when a secret is read or changes are followed: leave out the X-Service-Id header and the query parameter service"
 
+const textTwoLengths = "a request cannot have both Transfer-Encoding and Content-Length: leave one of them out"
+
 // readHead reads the query and the named service.
 func (r *request) readHead() (err error) {
+	if r.twoLengths {
+		return problem.BadRequest(textTwoLengths)
+	}
 	if r.query, err = head.ParseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}

@@ -53,6 +53,8 @@ type request struct {
 	trace  string // traceparent of the client; "" without a valid one
 	start  time.Time
 	remote string // address of the client
+	// twoLengths: it has both Transfer-Encoding and Content-Length.
+	twoLengths bool
 
 	open  bool      // the path is one of the open endpoints, whatever the method
 	ep    *endpoint // nil: there is no such endpoint

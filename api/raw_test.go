@@ -325,13 +325,15 @@ func TestNothingIsReadBehindARequestWhoseEndIsInDoubt(t *testing.T) {
 		text   string
 		status int
 	}{
-		"both headers":             {"PUT " + base + "/both HTTP/1.1\r\n" + alice + both, 201},
-		"the other order":          {"PUT " + base + "/other HTTP/1.1\r\n" + alice + fmt.Sprintf("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%s", chunks), 201},
-		"both headers, no token":   {"PUT " + base + "/both HTTP/1.1\r\nHost: x\r\n" + both, 401},
-		"both headers, no route":   {"PUT /none HTTP/1.1\r\nHost: x\r\n" + both, 401},
+		"both headers":             {"PUT " + base + "/both HTTP/1.1\r\n" + alice + both, 400},
+		"the other order":          {"PUT " + base + "/other HTTP/1.1\r\n" + alice + fmt.Sprintf("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%s", chunks), 400},
+		"both headers, no token":   {"PUT " + base + "/both HTTP/1.1\r\nHost: x\r\n" + both, 400},
+		"both headers, no route":   {"PUT /none HTTP/1.1\r\nHost: x\r\n" + both, 400},
+		"both headers, open":       {"PUT /live HTTP/1.1\r\nHost: x\r\n" + both, 400},
+		"chunks":                   {"PUT " + base + "/chunks HTTP/1.1\r\n" + alice + "Transfer-Encoding: chunked\r\n\r\n" + chunks, 201},
 		"two lengths":              {"PUT " + base + "/two HTTP/1.1\r\n" + alice + "Content-Length: 4\r\nContent-Length: 5\r\n\r\n", 400},
 		"two transfer encodings":   {"PUT " + base + "/two HTTP/1.1\r\n" + alice + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunks, 501},
-		"an encoding in HTTP/1.0":  {"PUT " + base + "/old HTTP/1.0\r\nConnection: keep-alive\r\n" + alice + fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n%s", len(document), document), 201},
+		"an encoding in HTTP/1.0":  {"PUT " + base + "/old HTTP/1.0\r\nConnection: keep-alive\r\n" + alice + fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n%s", len(document), document), 400},
 		"a space before the colon": {"PUT " + base + "/space HTTP/1.1\r\n" + alice + "Transfer-Encoding : chunked\r\n\r\n" + chunks, 400},
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))

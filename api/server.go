@@ -29,6 +29,7 @@ import (
 	"secretstore/api/internal/watch"
 	"secretstore/api/wire"
 	"secretstore/internal/connections"
+	"secretstore/internal/framing"
 	"secretstore/seal"
 )
 
@@ -177,7 +178,7 @@ func (s *Server) EndWatches() { s.watches.End() }
 // the decision, and sends the answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, body: body.Of(w, r), req: request{
-		Request: r, start: time.Now(),
+		Request: r, start: time.Now(), twoLengths: framing.Begin(r),
 		id:     s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36),
 		trace:  head.Traceparent(r.Header),
 		remote: head.RemoteAddress(r, s.trusted),
@@ -213,11 +214,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // framingInDoubt says whether a proxy in front may take another place for the end
-// of the request: one with both Transfer-Encoding and Content-Length, or
-// Transfer-Encoding in HTTP/1.0. What follows it on the connection may be a request
-// that the proxy has not seen as one, so the connection ends with the answer (RFC
-// 9112, section 6.1). net/http removes the header that is overridden before anybody
-// sees it, so this is true of all requests that may have had both.
+// of the request: one with Transfer-Encoding, which HTTP/1.0 does not have. What
+// follows it on the connection may be a request that the proxy has not seen as one,
+// so the connection ends with the answer (RFC 9112, section 6.1).
 func framingInDoubt(r *http.Request) bool {
 	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
@@ -335,6 +334,9 @@ func (s *Server) admitAgain(x *exchange) error {
 
 // answerOpen answers a request that needs no token.
 func answerOpen(x *exchange, t target) (answer.Reply, error) {
+	if x.req.twoLengths {
+		return answer.Reply{}, problem.BadRequest(textTwoLengths)
+	}
 	ep := t.res.methods[x.req.Method]
 	if ep == nil {
 		return answer.Reply{}, methodNotAllowed(t.res)

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections"}, // of store its errors and Consistency, which pass through seal
+	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire"},
 	"api/definition":        {"acl"},

@@ -9,7 +9,6 @@ package connections
 import (
 	"container/list"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -217,13 +216,16 @@ type contextKey struct{}
 
 // Context is for http.Server.ConnContext.
 func Context(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	for {
+		if limited, ok := c.(*conn); ok {
+			return context.WithValue(ctx, contextKey{}, limited)
+		}
+		outer, ok := c.(interface{ NetConn() net.Conn }) // of TLS, for example
+		if !ok {
+			return ctx
+		}
+		c = outer.NetConn()
 	}
-	if limited, ok := c.(*conn); ok {
-		return context.WithValue(ctx, contextKey{}, limited)
-	}
-	return ctx
 }
 
 // Handler returns a handler during which the connection is not idle.

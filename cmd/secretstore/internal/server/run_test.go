@@ -290,6 +290,47 @@ func TestClientsCannotTieTheServerUp(t *testing.T) {
 	}
 }
 
+// TestARequestWithTwoLengthsIsRefused over HTTP and HTTPS, and nothing behind it is
+// read.
+func TestARequestWithTwoLengthsIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "tls-key")
+	if err := fixture.Certificate(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, nil, "--tls-listen", "127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key)
+	for _, url := range s.urls {
+		scheme, address, _ := strings.Cut(url, "://")
+		var conn net.Conn
+		var err error
+		if scheme == "https" {
+			conn, err = tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+		} else {
+			conn, err = net.Dial("tcp", address)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		const live = "GET /live HTTP/1.1\r\nHost: x\r\n"
+		fmt.Fprint(conn, live+"\r\n"+live+"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+live+"\r\n")
+		answers := bufio.NewReader(conn)
+		for _, want := range []int{200, 400} {
+			answer, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", scheme, err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			if answer.StatusCode != want || err != nil || want == 400 && (!answer.Close || !strings.Contains(string(body), "leave one of them out")) {
+				t.Errorf("%s: %d, %s, %v; want %d", scheme, answer.StatusCode, body, err, want)
+			}
+		}
+		if rest, err := io.ReadAll(answers); len(rest) != 0 {
+			t.Errorf("%s: %q, %v", scheme, rest, err)
+		}
+		_ = conn.Close()
+	}
+}
+
 func TestOldTLSIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "c"), filepath.Join(dir, "k")

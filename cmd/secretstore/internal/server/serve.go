@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"secretstore/internal/connections"
+	"secretstore/internal/framing"
 )
 
 const (
@@ -65,7 +66,9 @@ func (e *endpoint) url() string { return e.scheme + "://" + e.listener.Addr().St
 // It has no hook for that, and rewriting its answers would take a second HTTP parser.
 func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 	e.server.Handler = connections.Handler(h)
-	e.server.ConnContext = connections.Context
+	e.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return framing.Context(connections.Context(ctx, c), c)
+	}
 	e.server.ReadHeaderTimeout = headTimeout
 	e.server.ReadTimeout = smallTransfer
 	// It includes reading the body, which must have its time, too.
@@ -79,12 +82,13 @@ func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 
 // run serves until shutdown.
 func (e *endpoint) run() error {
-	var err error
+	listener := framing.Listen(e.listener)
 	if e.scheme == "https" {
-		err = e.server.ServeTLS(e.listener, "", "")
-	} else {
-		err = e.server.Serve(e.listener)
+		listener = framing.ListenTLS(e.listener, e.server.TLSConfig, headTimeout, func(c net.Conn, err error) {
+			e.server.ErrorLog.Printf("http: TLS handshake error from %v: %v", c.RemoteAddr(), err)
+		})
 	}
+	err := e.server.Serve(listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
