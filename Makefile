@@ -39,7 +39,7 @@ test:
 # The tests of files *_long_test.go: faults at random, crashes at every write,
 # thousands of watchers.
 test-long:
-	@echo "== make test-long needs what make test needs, and Linux with network namespaces (root, or user namespaces)."
+	@echo "== make test-long needs what make test needs, nginx, and Linux with network namespaces (root, or user namespaces)."
 	@echo "== It takes up to 30 minutes on two free processors, after compiling."
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
