@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -49,6 +50,7 @@ type firedWatches struct {
 	mu    sync.Mutex
 	paths map[string]bool // whether the watch has fired; guarded by mu
 	busy  bool            // what take returned is being followed; guarded by mu
+	since int64           // when the first that is not followed was added, or nearly; see session.Now; guarded by mu
 	wake  chan struct{}   // holds a token while paths is not empty, or after poke
 }
 
@@ -58,6 +60,9 @@ func newFiredWatches() *firedWatches {
 
 func (f *firedWatches) add(path string, fired bool) {
 	f.mu.Lock()
+	if len(f.paths) == 0 && !f.busy {
+		f.since = session.Now()
+	}
 	f.paths[path] = f.paths[path] || fired
 	f.mu.Unlock()
 	f.poke()
@@ -85,6 +90,19 @@ func (f *firedWatches) done() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.busy = false
+	if len(f.paths) > 0 {
+		f.since = session.Now() // those that were added meanwhile
+	}
+}
+
+// pending is for how long watches that have fired have not been followed.
+func (f *firedWatches) pending() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.paths) == 0 && !f.busy {
+		return 0
+	}
+	return time.Duration(session.Now() - f.since)
 }
 
 // allFollowed says whether every watch that has fired so far has been followed.
@@ -177,6 +195,8 @@ func (f *feed) list(ctx context.Context, s *session.Session) error {
 	}
 	names := slices.DeleteFunc(now.names, func(name string) bool { return !changes.IsName(name) })
 	f.crowded = len(names) > maxFeeds
+	// ZooKeeper tells nobody of the end of a znode that they may not read.
+	maps.DeleteFunc(f.unreadable, func(name string, _ bool) bool { return !slices.Contains(names, name) })
 	for _, name := range names {
 		if _, seen := f.seen[name]; f.crowded || seen || f.unreadable[name] || f.own.has(name) {
 			continue
