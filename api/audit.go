@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,6 +21,7 @@ const (
 type auditor struct {
 	log      *audit.Log // nil: none is written
 	failures prometheus.Counter
+	duration prometheus.Histogram
 }
 
 // ready refuses a change beforehand while the audit log is known to fail: it
@@ -59,7 +61,10 @@ func (a *auditor) write(x *exchange, rep *answer.Reply) error {
 	for _, r := range x.out.reads {
 		lines = append(lines, entryOfRead(r, e, rep))
 	}
-	return a.log.Append(append(lines, &e)...)
+	began := time.Now()
+	err := a.log.Append(append(lines, &e)...)
+	a.duration.Observe(time.Since(began).Seconds())
+	return err
 }
 
 // failed returns the answer in place of one whose audit line could not be
@@ -116,15 +121,24 @@ func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 // not have.
 func entryOfRead(r *batch.Read, e audit.Entry, rep *answer.Reply) *audit.Entry {
 	e.Service, e.Action, e.Resource, e.Reason = r.Service.String(), r.Decision.Action, r.Decision.Resource, r.Decision.Reason
+	if r.Decision.Allowed && r.Missing {
+		e.Reason = "the secret does not exist"
+	}
+	e.Outcome = outcomeOfRead(r, e.Outcome, rep)
+	return &e
+}
+
+// outcomeOfRead is how one read of a batch ended, whose own outcome is whole.
+func outcomeOfRead(r *batch.Read, whole audit.Outcome, rep *answer.Reply) audit.Outcome {
 	switch {
 	case !r.Decision.Allowed:
-		e.Outcome = audit.Denied
+		return audit.Denied
 	case r.Missing:
-		e.Outcome, e.Reason = audit.Refused, "the secret does not exist"
-	case rep.Problem != nil && e.Outcome != audit.Failed:
-		e.Outcome = audit.Refused // nothing was delivered, because of another secret
+		return audit.Refused
+	case rep.Problem != nil && whole != audit.Failed:
+		return audit.Refused // nothing was delivered, because of another secret
 	}
-	return &e
+	return whole
 }
 
 func outcomeOf(rep *answer.Reply) audit.Outcome {

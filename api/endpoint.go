@@ -10,6 +10,7 @@ import (
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
+	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
 	"secretstore/api/internal/router"
 	"secretstore/api/wire"
@@ -62,6 +63,20 @@ type endpoint struct {
 	// reads: it changes nothing, though its method is not GET.
 	reads bool
 	run   func(*exchange) (answer.Reply, error)
+	// metrics are those of the endpoint; set by New.
+	metrics *monitor.Endpoint
+}
+
+// route is the template of the path, for the metrics.
+func (ep *endpoint) route() string {
+	switch {
+	case ep.root:
+		return ep.path
+	case strings.HasSuffix(ep.path, "/"):
+		return wire.BasePath + ep.path + "{store}/{path}"
+	default:
+		return wire.BasePath + ep.path
+	}
 }
 
 // resource is one path with the endpoints of its methods.

@@ -277,10 +277,16 @@ func TestMetricsCountWithoutNames(t *testing.T) {
 	e.want(req{method: "GET", path: base + "/group/name-of-a-secret", uid: "nobody"}, 403)
 	e.want(req{method: "GET", path: "/nothing", uid: "alice"}, 404)
 	got := e.want(req{method: "GET", path: "/metrics"}, 200,
-		`secretstore_requests_total{code="200",endpoint="secret.read"} 3`,
-		`secretstore_requests_total{code="403",endpoint="secret.read"} 1`,
-		`secretstore_requests_total{code="404",endpoint="none"} 1`,
-		`secretstore_request_duration_seconds_count{endpoint="secret.read"} 4`,
+		`secretstore_requests_total{code="200",endpoint="secret.read",route="/secrets/v1/secret/{store}/{path}"} 3`,
+		`secretstore_requests_total{code="403",endpoint="secret.read",route="/secrets/v1/secret/{store}/{path}"} 1`,
+		`secretstore_requests_total{code="404",endpoint="none",route="none"} 1`,
+		`secretstore_request_duration_seconds_count{endpoint="secret.read",route="/secrets/v1/secret/{store}/{path}"} 4`,
+		`secretstore_decisions_total{action="read",outcome="allowed"} 3`,
+		`secretstore_decisions_total{action="read",outcome="denied"} 1`,
+		`secretstore_decisions_total{action="none",outcome="refused"} 1`,
+		`secretstore_decisions_total{action="full",outcome="failed"} 0`,
+		"secretstore_audit_up 1", "secretstore_audit_disk_full 0", "secretstore_audit_duration_seconds_count ",
+		"secretstore_storage_writable 1", "secretstore_storage_full 0",
 		"secretstore_sealed 0", "secretstore_initialized 1", "secretstore_storage_up 1", "secretstore_bootstrap_key_held 0",
 		"secretstore_audit_failures_total 0")
 	for _, word := range []string{"name-of-a-secret", "alice"} {

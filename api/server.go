@@ -67,8 +67,8 @@ type Config struct {
 	// Nodes returns the servers as they announce themselves in the storage, for
 	// GET /nodes; nil if they do not. Nothing in it is verified.
 	Nodes func(ctx context.Context) (wire.Nodes, error)
-	// CertificateExpiry returns when the TLS certificate expires, for the
-	// metrics; nil or a zero time if there is none.
+	// CertificateExpiry returns when the TLS certificate expires, for superusers;
+	// nil or a zero time if there is none.
 	CertificateExpiry func() time.Time
 }
 
@@ -130,20 +130,35 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	probe := monitor.NewProber(cfg.Store.Ping)
-	m, err := monitor.New(monitor.Config{
-		Registry: cfg.Registry, Store: cfg.Store, Storage: probe, CertificateExpiry: cfg.CertificateExpiry,
-		Watches: s.watches.Count,
-	})
-	if err != nil {
+	s.audit = &auditor{log: cfg.Audit}
+	if err := s.measure(cfg, probe); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	s.metrics = m
-	s.audit = &auditor{log: cfg.Audit, failures: m.AuditFailures}
 	s.routes = newRoutes(endpoints(s.handlers(cfg, probe)))
 	for _, ep := range s.routes.table {
-		m.Add(ep.name)
+		ep.metrics = s.metrics.Endpoint(ep.name, ep.route())
 	}
 	return s, nil
+}
+
+// measure registers the metrics.
+func (s *Server) measure(cfg Config, storage *monitor.Prober) error {
+	mc := monitor.Config{
+		Registry: cfg.Registry, Store: cfg.Store, Storage: storage, Watches: s.watches.Count,
+		Outcomes: []string{string(audit.Allowed), string(audit.Denied), string(audit.Refused), string(audit.Failed)},
+	}
+	for a := acl.Create; a <= acl.Full; a++ {
+		mc.Actions = append(mc.Actions, a.String())
+	}
+	if cfg.Audit != nil {
+		mc.AuditFault = s.audit.fault
+	}
+	m, err := monitor.New(mc)
+	if err != nil {
+		return err
+	}
+	s.metrics, s.audit.failures, s.audit.duration = m, m.AuditFailures, m.AuditDuration
+	return nil
 }
 
 func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
@@ -360,7 +375,7 @@ const slow = time.Second
 // record logs and counts a request that has been answered.
 func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 	took := time.Since(x.req.start) - x.out.waited
-	s.metrics.Observe(x.req.endpointName(), rep.Status, took)
+	s.count(x, rep, took)
 	p := rep.Problem
 	switch {
 	case p != nil && p.Failed:
@@ -375,6 +390,23 @@ func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 			}
 			ce.Write(fields...)
 		}
+	}
+}
+
+// count counts a request and its decisions.
+func (s *Server) count(x *exchange, rep *answer.Reply, took time.Duration) {
+	of := s.metrics.None
+	if x.req.ep != nil {
+		of = x.req.ep.metrics
+	}
+	of.Observe(rep.Status, took)
+	if x.req.open {
+		return
+	}
+	outcome := outcomeOf(rep)
+	s.metrics.Decided(x.who.decision.Action, string(outcome))
+	for _, r := range x.out.reads {
+		s.metrics.Decided(r.Decision.Action, string(outcomeOfRead(r, outcome, rep)))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"github.com/maypok86/otter/v2/stats"
 
 	"secretstore/acl"
 )
@@ -64,6 +65,7 @@ type Verifier struct {
 	demands          demands
 	cacheSize        int
 	now              func() time.Time
+	lookups          *stats.Counter // in the caches of all states
 	state            atomic.Pointer[state]
 	mu               sync.Mutex // held while state is replaced
 }
@@ -85,7 +87,7 @@ type verified struct {
 
 // New returns a verifier, or every problem of c at once.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{jwksServiceClaim: c.JWKSServiceClaim, demands: demands{c.Issuers, c.Audiences}, cacheSize: c.CacheSize, now: c.Now}
+	v := &Verifier{jwksServiceClaim: c.JWKSServiceClaim, demands: demands{c.Issuers, c.Audiences}, cacheSize: c.CacheSize, now: c.Now, lookups: stats.NewCounter()}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -168,7 +170,7 @@ func (v *Verifier) Fingerprints() []string {
 }
 
 func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {
-	cache, err := otter.New(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: v.cacheSize})
+	cache, err := otter.New(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: v.cacheSize, StatsRecorder: v.lookups})
 	if err != nil {
 		panic("internal error: token cache: " + err.Error()) // unreachable: the size is positive
 	}
@@ -205,6 +207,18 @@ func (v *Verifier) Verify(raw string) (acl.Principal, error) {
 		st.cache.Set(sum, known)
 	}
 	return known.principal, nil
+}
+
+// Stats are the lookups in the cache of verified tokens.
+type Stats struct {
+	Hits, Misses uint64
+	Entries      int // in the cache, about
+}
+
+// Stats returns how often a token was remembered.
+func (v *Verifier) Stats() Stats {
+	s := v.lookups.Snapshot()
+	return Stats{s.Hits, s.Misses, v.state.Load().cache.EstimatedSize()}
 }
 
 // at checks the dates of a token.

@@ -72,6 +72,13 @@ func New(maximum int, proxies []netip.Prefix, full func()) *Limiter {
 	return &Limiter{max: maximum, share: max(maximum/share, 1), exempt: proxies, full: full, by: make(map[netip.Prefix]*account)}
 }
 
+// Count returns how many connections there are.
+func (l *Limiter) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
 // Listen returns a listener whose connections are limited.
 func (l *Limiter) Listen(from net.Listener) net.Listener { return &listener{from, l} }
 

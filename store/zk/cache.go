@@ -27,6 +27,8 @@ type recordCache struct {
 	lastGood   atomic.Int64               // until when the memory is right while following is nil; see session.Now
 	followed   atomic.Bool                // changes were followed once; before, nothing is kept
 	incomplete atomic.Bool                // not all changes are published: nothing may be kept
+
+	hits, misses atomic.Uint64 // of reads that may be answered from memory
 }
 
 func newRecordCache(cfg *Config) (*recordCache, error) {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/store"
 	"secretstore/store/zk/internal/tree"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	// CacheBytes bounds the memory for records and listings; 0 is
 	// DefaultCacheBytes.
 	CacheBytes int64
+	// Meter measures what ZooKeeper is asked; nil does not.
+	Meter store.Meter
 	// Log may be nil. Neither the password nor any data ever gets there; names
 	// of znodes do.
 	Log *zap.Logger
@@ -77,6 +80,9 @@ func (c *Config) check() error {
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.Meter == nil {
+		c.Meter = func(store.Call, time.Duration, error) {}
 	}
 	var all []error
 	say := func(bad bool, format string, args ...any) {

@@ -29,8 +29,9 @@ func TestAnUnreadableChangeRecordStopsNoServer(t *testing.T) {
 	_, err := c.Create(foreign, []byte("x"), 0, zkc.DigestACL(zkc.PermAll, "other", "pw"))
 	must(t, err)
 	b := open(t, cfg) // meets it when it connects; a when it is made
-	for _, backend := range []store.Backend{a, b} {
+	for _, backend := range []*zk.Backend{a, b} {
 		eventually(t, "connected", func() bool { return get(backend, "k", store.Latest) == "0" })
+		eventually(t, "noticed", func() bool { return backend.Stats().Incomplete })
 	}
 	// What its server writes cannot be followed: nothing may be kept in memory.
 	_, err = c.Set(cfg.Root+"/k", []byte("1"), int32(v))
@@ -48,6 +49,7 @@ func TestAnUnreadableChangeRecordStopsNoServer(t *testing.T) {
 		v = versions[0]
 		eventually(t, "seen by the other", func() bool { return get(b, "k", store.Cached) == data })
 	}
+	eventually(t, "complete again", func() bool { return !a.Stats().Incomplete && !b.Stats().Incomplete })
 }
 
 // TestRecordsOfARemovedRootAreNotServedFromMemory is for one server alone: no

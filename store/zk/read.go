@@ -37,10 +37,13 @@ func (r *reads) get(ctx context.Context, key store.Key, c store.Consistency) (st
 		case err != nil:
 			return store.Node{}, err
 		case e != nil && e.Missing() && age == 0:
+			r.cache.hits.Add(1)
 			return store.Node{}, store.ErrNotFound
 		case e != nil && !e.Missing(): // an Age cannot say that a record is missing
+			r.cache.hits.Add(1)
 			return e.Node(age), nil
 		}
+		r.cache.misses.Add(1)
 		way = plain
 	} else {
 		var cancel context.CancelFunc
@@ -124,8 +127,10 @@ func (r *reads) children(ctx context.Context, key store.Key, c store.Consistency
 			return store.Listing{}, err
 		}
 		if e != nil {
+			r.cache.hits.Add(1)
 			return e.Listing(age), nil
 		}
+		r.cache.misses.Add(1)
 	}
 	ticket, asked := r.cache.entries.Ticket(d.ID), session.Now()
 	names, err := readOn(ctx, r.conns, listing, func(conn *zkc.Conn) ([]string, error) {
@@ -179,9 +184,25 @@ const (
 	listing              // the same, but one that is for large replies
 )
 
-// readOn reads with call. An error is the server's, or matches
+// measured returns what a read that goes this way is measured as.
+func (way route) measured() store.Call {
+	if way == listing {
+		return store.CallList
+	}
+	return store.CallRead
+}
+
+// readOn reads with call, and measures it. An error is the server's, or matches
 // store.ErrUnavailable.
 func readOn[T any](ctx context.Context, conns *connections, way route, call func(*zkc.Conn) (T, error)) (T, error) {
+	began := time.Now()
+	value, err := tryReads(ctx, conns, way, call)
+	conns.cfg.Meter(way.measured(), time.Since(began), err)
+	return value, err
+}
+
+// tryReads is readOn without the measurement.
+func tryReads[T any](ctx context.Context, conns *connections, way route, call func(*zkc.Conn) (T, error)) (T, error) {
 	ctx, cancel := conns.life.withinCall(ctx)
 	defer cancel()
 	var zero T

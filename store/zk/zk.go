@@ -247,7 +247,9 @@ func (b *Backend) Children(ctx context.Context, key store.Key, c store.Consisten
 
 // Apply implements store.Backend.
 func (b *Backend) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	began := time.Now()
 	versions, err := b.write.apply(ctx, ops)
+	b.conns.cfg.Meter(store.CallWrite, time.Since(began), err)
 	b.health.Note(err)
 	return versions, err
 }

@@ -40,7 +40,7 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, seen := observer.New(zap.WarnLevel)
-			limit([]*endpoint{e}, 4, nil, zap.New(core))
+			limit([]*endpoint{e}, 4, nil, func() {}, zap.New(core))
 			e.prepare(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "live") }), 1, zap.NewNop())
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)

@@ -118,10 +118,12 @@ func serve(ctx context.Context, endpoints []*endpoint, grace time.Duration) erro
 	return g.Wait()
 }
 
-// limit bounds the connections of all endpoints together.
-func limit(endpoints []*endpoint, maximum int, proxies []netip.Prefix, log *zap.Logger) {
+// limit bounds the connections of all endpoints together. It calls dropped for
+// each one that is closed or refused because there are too many.
+func limit(endpoints []*endpoint, maximum int, proxies []netip.Prefix, dropped func(), log *zap.Logger) *connections.Limiter {
 	warnings := &rate.Sometimes{Interval: time.Minute}
 	limiter := connections.New(maximum, proxies, func() {
+		dropped()
 		warnings.Do(func() {
 			log.Warn("too many connections: the ones idle longest are closed, or new ones refused", zap.Int("max", maximum))
 		})
@@ -129,4 +131,5 @@ func limit(endpoints []*endpoint, maximum int, proxies []netip.Prefix, log *zap.
 	for _, e := range endpoints {
 		e.listener = limiter.Listen(e.listener)
 	}
+	return limiter
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -59,6 +58,7 @@ type Server struct {
 	parts   *parts
 	zk      *zk.Backend // the storage, if it is ZooKeeper
 	nodes   *nodes      // likewise
+	metrics *metrics
 }
 
 // New checks everything that it can without listening or opening the storage. The
@@ -94,6 +94,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.metrics = newMetrics()
 	backend, driver, err := s.openBackend(ctx)
 	if err != nil {
 		return errors.Join(err, closeAll(endpoints))
@@ -111,11 +112,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("open the store: %w", err), closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	limiter := limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
+	if err := s.metrics.add(s, limiter); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
 	handler, err := s.newAPI(st, driver)
 	if err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
-	limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.log)
 	for _, e := range endpoints {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
 		e.server.RegisterOnShutdown(handler.EndWatches)
@@ -131,10 +135,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 // openBackend opens the storage and names its driver.
 func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error) {
-	b, driver, err := openStorage(ctx, s.cfg, s.parts.zk, s.log)
-	if z, ok := b.(*zk.Backend); ok {
-		s.zk = z
+	b, driver, err := openStorage(ctx, s.cfg, s.parts.zk, s.metrics.storage, s.log)
+	switch b := b.(type) {
+	case *zk.Backend:
+		s.zk = b
 		s.nodes = s.newNodes()
+	case *bolt.Backend:
+		return measuredFile{b, s.metrics.storage}, driver, err
 	}
 	return b, driver, err
 }
@@ -151,7 +158,7 @@ func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store
 			return nil, fmt.Errorf("open the storage: %w", err)
 		}
 	}
-	b, _, err := openStorage(ctx, cfg, access, log)
+	b, _, err := openStorage(ctx, cfg, access, nil, log)
 	return b, err
 }
 
@@ -165,8 +172,9 @@ func BootstrapKeyFile(s config.Storage) string {
 }
 
 // openStorage opens the storage and names its driver. A new backend is one more
-// case here, and a kind in package config.
-func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *zap.Logger) (store.Backend, string, error) {
+// case here, and a kind in package config. meter measures the calls of ZooKeeper; it
+// may be nil.
+func openStorage(ctx context.Context, cfg config.Config, access zkAccess, meter store.Meter, log *zap.Logger) (store.Backend, string, error) {
 	switch st := cfg.Storage; st.Kind {
 	case config.Bolt:
 		warnOfLostFile(st, log)
@@ -184,7 +192,7 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, log *z
 	case config.ZooKeeper:
 		zkConfig := zk.Config{
 			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls,
-			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Log: log.Named("zk"),
+			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Meter: meter, Log: log.Named("zk"),
 		}
 		if err := checkRoot(ctx, st, zkConfig, log); err != nil {
 			return nil, "", err
@@ -212,12 +220,8 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 }
 
 func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
-	registry, err := s.newRegistry()
-	if err != nil {
-		return nil, err
-	}
 	cfg := api.Config{
-		Registry: registry, Store: st, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Registry: s.metrics.registry, Store: st, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
 	}
 	if s.nodes != nil {
@@ -227,20 +231,6 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 		cfg.CertificateExpiry = s.parts.cert.expiry
 	}
 	return api.New(cfg)
-}
-
-// newRegistry returns the registry of the metrics, with those that package api does
-// not know.
-func (s *Server) newRegistry() (*prometheus.Registry, error) {
-	registry := prometheus.NewRegistry()
-	if s.outside.LinesLost == nil {
-		return registry, nil
-	}
-	err := registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "secretstore_log_lines_lost_total",
-		Help: "Lines of the server's log that could not be written, because nobody reads standard error.",
-	}, func() float64 { return float64(s.outside.LinesLost()) }))
-	return registry, err
 }
 
 func (s *Server) bind(ctx context.Context) ([]*endpoint, error) {

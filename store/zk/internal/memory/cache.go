@@ -152,6 +152,11 @@ func (c *Cache) Flush() {
 	c.entries.InvalidateAll()
 }
 
+// Size returns how many entries there are, and about how many bytes they take.
+func (c *Cache) Size() (entries int, bytes uint64) {
+	return c.entries.EstimatedSize(), c.entries.WeightedSize()
+}
+
 // Close ends the goroutines of the cache.
 func (c *Cache) Close() {
 	c.entries.InvalidateAll()
