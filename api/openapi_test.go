@@ -108,6 +108,7 @@ var permissions = map[acl.Op]string{
 
 var parameterOfForm = map[head.Form]string{
 	head.FormList: "list", head.FormVersion: "version", head.FormVersions: "versions", head.FormPurge: "purge", head.FormWatch: "watch",
+	head.FormDeleted: "deleted",
 }
 
 // checkOperation compares an operation with its rows of the table of endpoints.
@@ -117,7 +118,7 @@ func checkOperation(t *testing.T, name string, op *openapi3.Operation, rows []*e
 	statuses := []int{http.StatusBadRequest, http.StatusInternalServerError}
 	for _, ep := range rows {
 		behalf = behalf || ep.behalf
-		if form := parameterOfForm[ep.form]; form != "" && op.Parameters.GetByInAndName("query", form) == nil {
+		if form := parameterOfForm[ep.form]; ep.form != 0 && op.Parameters.GetByInAndName("query", form) == nil {
 			t.Errorf("%s has no parameter %s", name, form)
 		}
 		if open := op.Security != nil && len(*op.Security) == 0; open != ep.open {

@@ -344,3 +344,31 @@ func TestLargeValuesPassBothWays(t *testing.T) {
 	must(t, err)
 	e.want(req{method: "PUT", path: base + "/chunked", uid: "alice", body: string(raw), chunked: true}, 201)
 }
+
+// TestBinarySecretsHaveMetadata: written as JSON, and shown with the versions.
+func TestBinarySecretsHaveMetadata(t *testing.T) {
+	e := newEdge(t, edgeOptions{maxSize: 1 << 10})
+	e.want(req{method: "PUT", path: base + "/b", uid: "alice", body: `{"value_base64":"/wA=","description":"d","labels":["l"]}`}, 201)
+	got := e.want(req{method: "GET", path: base + "/b", uid: "alice"}, 200, "\xff\x00")
+	if got.header.Get("Content-Type") != "application/octet-stream" || got.body != "\xff\x00" {
+		t.Errorf("%v %q", got.header, got.body)
+	}
+	e.want(req{method: "GET", path: base + "/b?versions=true", uid: "alice"}, 200, `"description":"d"`, `"labels":["l"]`, `"kind":"binary"`)
+	// Raw bytes, and a text, keep what they do not name.
+	e.want(req{method: "PATCH", path: base + "/b", uid: "alice", header: http.Header{"Content-Type": {"application/octet-stream"}}, body: "x"}, 204)
+	e.want(req{method: "GET", path: base + "/b?versions=true", uid: "alice"}, 200, `"description":"d"`)
+	e.want(req{method: "PATCH", path: base + "/b", uid: "alice", body: `{"value_base64":"","labels":[]}`}, 204)
+	whole, err := e.api("alice").GetWhole(t.Context(), "b")
+	must(t, err)
+	if !whole.Binary || len(whole.Value) != 0 || whole.Description != "d" || whole.Labels != nil {
+		t.Errorf("%+v", whole)
+	}
+	canary := strings.Repeat("QUFB", 400)
+	for body, status := range map[string]int{`{"value_base64":"/w"}`: 400, `{"value_base64":"_w=="}`: 400, `{"value_base64":7}`: 400, `{"value_base64":null}`: 400,
+		`{"value":"QUFB","value_base64":"QUFB"}`: 400, `{"value_base64":"` + canary + `"}`: 413} {
+		got := e.want(req{method: "PUT", path: base + "/c", uid: "alice", body: body}, status)
+		if strings.Contains(got.body, "QUFB") {
+			t.Errorf("the error repeats the value: %s", got.body)
+		}
+	}
+}

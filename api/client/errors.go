@@ -34,9 +34,6 @@ var (
 // the storage are missing. They may be those of secrets in the list.
 var ErrIncomplete = errors.New("the list is incomplete: damaged records of the storage are skipped")
 
-// errBinaryMetadata: the API takes neither with raw bytes.
-var errBinaryMetadata = errors.New("a description and labels need a text value, not a binary one")
-
 // Error is an answer that is not a success.
 type Error struct {
 	Status      int    // HTTP status code

@@ -21,7 +21,7 @@ type Secret struct {
 	// ETag identifies the value, for IfMatch and GetOptions.IfNoneMatch. Each
 	// write changes it.
 	ETag string
-	// Only text secrets have the following.
+	// Of a binary secret, Get leaves these out, and GetWhole has the first two.
 	Description string
 	Labels      []string
 	Author      string
@@ -65,6 +65,30 @@ func (c *Client) Get(ctx context.Context, path string, o GetOptions) (Secret, er
 	}
 	return secretOf(ans)
 }
+
+// GetWhole reads the current value of a secret with its description and labels. Those
+// of a binary secret take a second request; a service may not make it (ErrDenied), and
+// a server of an older release does not return them.
+func (c *Client) GetWhole(ctx context.Context, path string) (Secret, error) {
+	for range wholeAttempts {
+		s, err := c.Get(ctx, path, GetOptions{Latest: true})
+		if err != nil || !s.Binary {
+			return s, err
+		}
+		versions, err := c.Versions(ctx, path)
+		if err != nil {
+			return Secret{}, err
+		}
+		if len(versions.Versions) > 0 && versions.Versions[0].ETag == s.ETag {
+			s.Description, s.Labels = versions.Description, versions.Labels
+			return s, nil
+		}
+	}
+	return Secret{}, ErrChanged
+}
+
+// wholeAttempts is how often GetWhole tries to see a value and what belongs to it.
+const wholeAttempts = 5
 
 // readHeader returns the header of a read, on behalf of service if it is not
 // nil.

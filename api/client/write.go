@@ -23,8 +23,8 @@ type Written struct {
 type Value struct {
 	Data   []byte
 	Binary bool // as in Secret
-	// Description and Labels are for text only. Nil leaves those of the secret
-	// as they are.
+	// Description and Labels: nil leaves those of the secret as they are. A server of
+	// an older release refuses them with bytes (ErrBadRequest).
 	Description *string
 	Labels      *[]string
 }
@@ -68,13 +68,17 @@ func (c *Client) write(ctx context.Context, method, path string, v Value, h http
 		return c.writeText(ctx, method, path, wire.SecretWrite{Value: string(v.Data), Description: v.Description, Labels: v.Labels}, h)
 	}
 	if v.Description != nil || v.Labels != nil {
-		return Written{}, errBinaryMetadata
+		return c.writeJSON(ctx, method, path, wire.BinaryWrite{Value: v.Data, Description: v.Description, Labels: v.Labels}, h)
 	}
 	return c.writeBody(ctx, method, path, wire.TypeBinary, v.Data, h)
 }
 
 func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) (Written, error) {
-	body, err := json.Marshal(s)
+	return c.writeJSON(ctx, method, path, s, h)
+}
+
+func (c *Client) writeJSON(ctx context.Context, method, path string, doc any, h http.Header) (Written, error) {
+	body, err := json.Marshal(doc)
 	if err != nil {
 		return Written{}, fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
 	}

@@ -8,6 +8,10 @@ type Versions struct {
 	// Deleted is when the secret was deleted, in UTC to the second; it can be
 	// undeleted for 30 days. Null if it is not deleted.
 	Deleted *time.Time `json:"deleted"`
+	// Description and Labels are those of the secret, also of a binary one. Servers of
+	// older releases do not send them.
+	Description string   `json:"description,omitempty"`
+	Labels      []string `json:"labels,omitempty"`
 }
 
 // Version describes one version of a secret, without its value.

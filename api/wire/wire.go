@@ -57,10 +57,18 @@ type Secret struct {
 	Created string `json:"created,omitempty"`
 }
 
-// SecretWrite is the body of PUT and PATCH for a text secret. Nil metadata
+// SecretWrite is the JSON body of PUT and PATCH for a text secret. Nil metadata
 // stays unchanged.
 type SecretWrite struct {
 	Value       string    `json:"value"`
+	Description *string   `json:"description,omitzero"` // nil: unchanged
+	Labels      *[]string `json:"labels,omitzero"`      // nil: unchanged
+}
+
+// BinaryWrite is the JSON body of PUT and PATCH for a binary secret. Raw bytes do
+// too, but they have no metadata.
+type BinaryWrite struct {
+	Value       []byte    `json:"value_base64"`
 	Description *string   `json:"description,omitzero"` // nil: unchanged
 	Labels      *[]string `json:"labels,omitzero"`      // nil: unchanged
 }

@@ -1,6 +1,7 @@
 package jsondoc
 
 import (
+	"encoding/base64"
 	"errors"
 	"io"
 	"time"
@@ -12,6 +13,8 @@ import (
 const (
 	textBadJSON  = `the body is not a valid JSON object: send {"value":"..."} in UTF-8, each name once, nothing after it`
 	textNoValue  = `"value" is missing or not a string: send {"value":"..."}, or raw bytes as application/octet-stream`
+	textTwice    = `the body has both "value" and "value_base64": send "value" for a text, "value_base64" for bytes`
+	textBase64   = `"value_base64" must be a string in base64, with padding`
 	textBadDesc  = `"description" must be a string`
 	textBadLabel = `"labels" must be an array of strings`
 	textComplex  = "the body is nested too deeply or has too many members"
@@ -49,11 +52,34 @@ func ParseSecret(body []byte) (seal.Change, error) {
 	return change, nil
 }
 
+// decodeBase64 decodes in place.
+func decodeBase64(text []byte) ([]byte, error) {
+	n, err := base64.StdEncoding.Strict().Decode(text, text)
+	clear(text[n:])
+	if err != nil {
+		clear(text)
+		return nil, problem.BadRequest(textBase64)
+	}
+	return text[:n], nil
+}
+
 // member reads the value of one member of the top object.
 func (d *decoder) member(name string, c *seal.Change) (err error) {
 	switch name {
-	case "value":
-		c.Value, err = d.str(textNoValue)
+	case "value", "value_base64":
+		if c.Value != nil {
+			return problem.BadRequest(textTwice)
+		}
+		if name == "value" {
+			c.Value, err = d.str(textNoValue)
+			return err
+		}
+		text, err := d.str(textBase64)
+		if err != nil {
+			return err
+		}
+		c.Kind = seal.Binary
+		c.Value, err = decodeBase64(text)
 		return err
 	case "description":
 		if d.PeekKind() == 'n' {

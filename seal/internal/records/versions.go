@@ -13,7 +13,9 @@ import (
 
 // Versions are the values of a secret that can still be read or restored.
 type Versions struct {
-	Versions []VersionInfo // newest first; never empty
+	Versions    []VersionInfo // newest first; never empty
+	Description string        // as in Secret
+	Labels      []string
 	// Deleted is when the secret was deleted: its values can be read again after
 	// Undelete. Zero if it is not deleted.
 	Deleted time.Time
@@ -57,7 +59,7 @@ func (s *Secrets) Versions(ctx context.Context, p acl.Path, c store.Consistency)
 	if err != nil {
 		return Versions{}, err
 	}
-	v := Versions{Deleted: rec.deleted, Age: rec.age}
+	v := Versions{Description: rec.description, Labels: rec.labels, Deleted: rec.deleted, Age: rec.age}
 	v.Versions = append(v.Versions, VersionInfo{Version: rec.number, ID: idString(rec.id), Kind: rec.kind, Size: rec.valueSize(),
 		Written: rec.written, Current: rec.deleted.IsZero()})
 	for e := range rec.earlier.all() {

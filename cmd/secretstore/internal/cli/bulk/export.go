@@ -225,7 +225,7 @@ func (ex *exporting) list(ctx context.Context, p *base.Process, scope acl.Path) 
 
 func (ex *exporting) get(ctx context.Context, path string) (s client.Secret, err error) {
 	err = ex.flags.patiently(ctx, func(ctx context.Context) error {
-		s, err = ex.c.Get(ctx, path, client.GetOptions{})
+		s, err = ex.c.GetWhole(ctx, path)
 		return err
 	})
 	return s, err

@@ -16,7 +16,6 @@ import (
 
 	"secretstore/acl"
 	"secretstore/api/client"
-	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/forms"
 )
@@ -36,7 +35,8 @@ func importCommand(p *base.Process) *cobra.Command {
 		Short: "Import secrets from a folder, a JSON file or a dotenv file",
 		Long: "import creates the secrets in a folder or file. It does not touch a secret that has the same value already,\n" +
 			"so to finish an interrupted import, run it again. A secret that has another value is an error, unless\n" +
-			"--update replaces it or --skip-existing keeps it. The exit status is 1 if anything failed.\n\n" +
+			"--update replaces it or --skip-existing keeps it. The exit status is 1 if anything failed. What import has\n" +
+			"written is on standard error, with its version.\n\n" +
 			"--from-dir    Each file is a secret, byte for byte; its path is the secret's path. \"@secret\" at the end of a\n" +
 			"              name is dropped: team@secret is the secret team. With the index that export, recover and reinit\n" +
 			"              --wipe write (index.json or @index.json), kind, description and labels are restored. Without\n" +
@@ -74,7 +74,7 @@ func (i *importFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	if all, err = i.below(all); err != nil {
 		return err
 	}
-	im := &importing{flags: i, c: c, report: importReport{DryRun: i.dryRun, Failed: []failed{}}}
+	im := &importing{flags: i, c: c, report: importReport{DryRun: i.dryRun, Failed: []failed{}, Written: []base.Result{}}}
 	for _, path := range missing {
 		im.report.Failed = append(im.report.Failed, failed{path, "is damaged in the backup, which has no value for it"})
 	}
@@ -135,8 +135,8 @@ func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
 type importing struct {
 	flags  *importFlags
 	c      *client.Client
-	mu     sync.Mutex // guards report
-	report importReport
+	mu     sync.Mutex
+	report importReport // guarded by mu
 }
 
 // all imports all secrets. It returns an error that would repeat for every secret;
@@ -171,10 +171,10 @@ func (im *importing) all(ctx context.Context, p *base.Process, all []forms.Sourc
 	return err
 }
 
-func (im *importing) one(ctx context.Context, s forms.Source) (got outcome, err error) {
+func (im *importing) one(ctx context.Context, s forms.Source) (got result, err error) {
 	item, err := s.Read()
 	if err != nil {
-		return 0, err
+		return result{}, err
 	}
 	defer clear(item.Value)
 	item.Path = s.Path
@@ -193,31 +193,28 @@ var (
 
 // try reads the secret before it writes, so that it can be repeated when the outcome
 // of a write is unknown.
-func (im *importing) try(ctx context.Context, item forms.Item) (outcome, error) {
-	old, err := im.c.Get(ctx, item.Path, client.GetOptions{Latest: true})
+func (im *importing) try(ctx context.Context, item forms.Item) (result, error) {
+	old, err := im.c.GetWhole(ctx, item.Path)
 	switch {
 	case err == nil && same(old, item):
-		return unchanged, nil
-	case err == nil && begun(old, item) && !im.flags.dryRun:
-		return created, im.ifStill(old).UpdateBinary(ctx, item.Path, item.Value)
+		return result{outcome: unchanged}, nil
 	case err == nil:
 		return im.replace(ctx, item, im.ifStill(old), errDiffers)
 	case !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrDenied):
-		return 0, err
+		return result{}, err
 	case im.flags.dryRun:
-		return created, nil
+		return result{outcome: created}, nil
 	}
-	err = im.create(ctx, item)
+	w, err := im.c.Create(ctx, item.Path, valueOf(item))
 	if errors.Is(err, client.ErrExists) {
 		return im.replace(ctx, item, im.c, errUnreadable) // or somebody else just created it
 	}
-	return created, err
+	return result{created, w.Version}, err
 }
 
 // updater is a client, perhaps one that changes only a certain version.
 type updater interface {
-	UpdateText(ctx context.Context, path string, s wire.SecretWrite) error
-	UpdateBinary(ctx context.Context, path string, value []byte) error
+	Update(ctx context.Context, path string, v client.Value) (client.Written, error)
 }
 
 func (im *importing) ifStill(old client.Secret) updater {
@@ -227,63 +224,26 @@ func (im *importing) ifStill(old client.Secret) updater {
 	return im.c.IfMatch(old.ETag)
 }
 
-func (im *importing) replace(ctx context.Context, item forms.Item, by updater, refusal error) (outcome, error) {
+func (im *importing) replace(ctx context.Context, item forms.Item, by updater, refusal error) (result, error) {
 	switch {
 	case im.flags.skip:
-		return skipped, nil
+		return result{outcome: skipped}, nil
 	case !im.flags.update:
-		return 0, refusal
+		return result{}, refusal
 	case im.flags.dryRun:
-		return updated, nil
-	case !item.Binary:
-		return updated, by.UpdateText(ctx, item.Path, document(item))
-	case !described(item):
-		return updated, by.UpdateBinary(ctx, item.Path, item.Value)
+		return result{outcome: updated}, nil
 	}
-	if err := by.UpdateText(ctx, item.Path, document(item)); err != nil {
-		return 0, err
-	}
-	return updated, im.c.UpdateBinary(ctx, item.Path, item.Value) // the ETag has changed
+	w, err := by.Update(ctx, item.Path, valueOf(item))
+	return result{updated, w.Version}, err
 }
 
-func (im *importing) create(ctx context.Context, item forms.Item) error {
-	switch {
-	case !item.Binary:
-		return im.c.CreateText(ctx, item.Path, document(item))
-	case !described(item):
-		return im.c.CreateBinary(ctx, item.Path, item.Value)
-	}
-	if err := im.c.CreateText(ctx, item.Path, document(item)); err != nil {
-		return err
-	}
-	return im.c.UpdateBinary(ctx, item.Path, item.Value)
+func valueOf(item forms.Item) client.Value {
+	return client.Value{Data: item.Value, Binary: item.Binary, Description: item.Description, Labels: item.Labels}
 }
 
-// described reports whether there is metadata. The API takes none with binary
-// values, so such a secret is first created as an empty text, whose metadata stays.
-func described(item forms.Item) bool { return item.Description != nil || item.Labels != nil }
-
-// begun reports whether an earlier run ended between these two writes.
-func begun(old client.Secret, item forms.Item) bool {
-	first := item
-	first.Binary, first.Value = false, nil
-	return item.Binary && described(item) && same(old, first)
-}
-
-func document(item forms.Item) wire.SecretWrite {
-	doc := wire.SecretWrite{Description: item.Description, Labels: item.Labels}
-	if !item.Binary {
-		doc.Value = string(item.Value)
-	}
-	return doc
-}
-
-// same compares everything that the item has. For a binary secret, the server
-// returns only the value.
+// same compares everything that the item has.
 func same(old client.Secret, item forms.Item) bool {
-	if old.Binary != item.Binary || !bytes.Equal(old.Value, item.Value) {
-		return false
-	}
-	return item.Binary || (item.Description == nil || *item.Description == old.Description) &&
+	return old.Binary == item.Binary && bytes.Equal(old.Value, item.Value) &&
+		(item.Description == nil || *item.Description == old.Description) &&
 		(item.Labels == nil || slices.Equal(*item.Labels, old.Labels))
 }

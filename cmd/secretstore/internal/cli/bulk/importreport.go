@@ -16,15 +16,24 @@ type importReport struct {
 	Unchanged []string `json:"unchanged"`
 	Skipped   []string `json:"skipped"`
 	Failed    []failed `json:"failed"`
+	// Written has what Created and Updated have, with the versions.
+	Written []base.Result `json:"written"`
 }
 
-func (r *importReport) add(path string, o outcome, err error) {
+func (r *importReport) add(path string, got result, err error) {
 	if err != nil {
 		r.Failed = append(r.Failed, failed{path, err.Error()})
 		return
 	}
-	list := map[outcome]*[]string{created: &r.Created, updated: &r.Updated, unchanged: &r.Unchanged, skipped: &r.Skipped}[o]
+	list := map[outcome]*[]string{created: &r.Created, updated: &r.Updated, unchanged: &r.Unchanged, skipped: &r.Skipped}[got.outcome]
 	*list = append(*list, path)
+	switch {
+	case r.DryRun:
+	case got.outcome == created:
+		r.Written = append(r.Written, base.Result{Action: "created", Path: path, Version: got.version})
+	case got.outcome == updated:
+		r.Written = append(r.Written, base.Result{Action: "replaced", Path: path, Version: got.version})
+	}
 }
 
 func (r *importReport) sort() {
@@ -34,6 +43,7 @@ func (r *importReport) sort() {
 		}
 		slices.Sort(*list)
 	}
+	slices.SortFunc(r.Written, func(a, b base.Result) int { return strings.Compare(a.Path, b.Path) })
 	slices.SortFunc(r.Failed, func(a, b failed) int { return strings.Compare(a.Path, b.Path) })
 }
 
@@ -53,9 +63,18 @@ func (r *importReport) print(p *base.Process, asJSON bool) error {
 			}
 		}
 	}
+	for _, done := range r.Written {
+		fmt.Fprintln(p.Stderr, done)
+	}
 	_, err := fmt.Fprintf(p.Stdout, "%[2]d %[1]screated, %[3]d %[1]supdated; %[4]d unchanged, %[5]d skipped, %[6]d failed\n",
 		would, len(r.Created), len(r.Updated), len(r.Unchanged), len(r.Skipped), len(r.Failed))
 	return err
+}
+
+// result is what import did with a secret, and the version that it wrote, if any.
+type result struct {
+	outcome outcome
+	version uint64 // 0 if a server of an older release does not say it
 }
 
 // outcome is what import did with a secret.

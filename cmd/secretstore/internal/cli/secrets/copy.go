@@ -16,9 +16,8 @@ func copyCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cp SOURCE TARGET [--force]",
 		Short: "Copy a secret",
-		Long: "cp copies the current value of a secret, as text or binary as it is, with description and labels. Earlier\n" +
-			"versions are not copied, nor are the description and labels of a binary secret, which the API does not show.\n" +
-			"A TARGET that exists is refused unless --force replaces its value.",
+		Long: "cp copies the current value of a secret, as text or binary as it is, with description and labels. It does\n" +
+			"not copy earlier versions. A TARGET that exists is refused unless --force replaces its value.",
 		Example: "  secretstore cp team/db-password other/db-password\n" +
 			"  secretstore cp team/tls-key team/tls-key-old --force",
 		Args: base.ExactArgs(2, "name the SOURCE and the TARGET"),
@@ -33,7 +32,7 @@ func copyCommand(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return done.print(p, cmd)
+		return done.Print(p, cmd)
 	})
 }
 
@@ -62,9 +61,9 @@ func moveCommand(p *base.Process) *cobra.Command {
 			return notDeleted(from, to, err)
 		}
 		if base.WantJSON(cmd) {
-			return base.PrintJSON(p.Stdout, []result{done, {Action: "deleted", Path: from}})
+			return base.PrintJSON(p.Stdout, []base.Result{done, {Action: "deleted", Path: from}})
 		}
-		fmt.Fprintf(p.Stderr, "moved %s to %s%s\n", from, to, versionSuffix(done.Version))
+		fmt.Fprintf(p.Stderr, "moved %s to %s%s\n", from, to, base.VersionSuffix(done.Version))
 		return nil
 	})
 }
@@ -91,24 +90,20 @@ func sourceAndTarget(args []string) (from, to string, err error) {
 }
 
 // copySecret copies the current value of a secret, whose ETag it returns.
-func copySecret(ctx context.Context, c *client.Client, from, to string, force bool) (done result, etag string, err error) {
-	s, err := c.Get(ctx, from, client.GetOptions{Latest: true})
+func copySecret(ctx context.Context, c *client.Client, from, to string, force bool) (done base.Result, etag string, err error) {
+	s, err := c.GetWhole(ctx, from)
 	if errors.Is(err, client.ErrNotFound) {
 		err = explainMissing(ctx, c, from, err)
 	}
 	if err != nil {
-		return result{}, "", err
-	}
-	v := client.Value{Data: s.Value, Binary: s.Binary}
-	if !s.Binary {
-		labels := append([]string{}, s.Labels...)
-		v.Description, v.Labels = &s.Description, &labels
+		return base.Result{}, "", err
 	}
 	write := create
 	if force {
 		write = put
 	}
-	done, err = write(ctx, c, to, v)
+	labels := append([]string{}, s.Labels...)
+	done, err = write(ctx, c, to, client.Value{Data: s.Value, Binary: s.Binary, Description: &s.Description, Labels: &labels})
 	if errors.Is(err, client.ErrExists) {
 		err = fmt.Errorf("%s already exists; replace its value with --force", to) // the hint of ErrExists is for put
 	}

@@ -59,16 +59,16 @@ func deleteCommand(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return done.print(p, cmd)
+		return done.Print(p, cmd)
 	})
 }
 
 // one deletes or purges a secret.
-func (d *deleteFlags) one(ctx context.Context, c *client.Client, secret string) (result, error) {
+func (d *deleteFlags) one(ctx context.Context, c *client.Client, secret string) (base.Result, error) {
 	if d.purge {
-		return result{Action: "purged", Path: secret}, c.Purge(ctx, secret)
+		return base.Result{Action: "purged", Path: secret}, c.Purge(ctx, secret)
 	}
-	return result{Action: "deleted", Path: secret}, c.Delete(ctx, secret)
+	return base.Result{Action: "deleted", Path: secret}, c.Delete(ctx, secret)
 }
 
 // all deletes or purges a secret and all secrets below it.
@@ -87,7 +87,7 @@ func (d *deleteFlags) all(ctx context.Context, p *base.Process, c *client.Client
 	if err := d.confirm.Ask(ctx, p, question); err != nil {
 		return err
 	}
-	done := []result{}
+	done := []base.Result{}
 	var failed error
 	for _, secret := range paths {
 		one, err := d.one(ctx, c, secret)

@@ -49,6 +49,12 @@ func getCommand(p *base.Process) *cobra.Command {
 			return base.Usagef("versions start at 1; see: secretstore history %s", path)
 		}
 		s, err := c.Get(ctx, path, o)
+		if err == nil && s.Binary && base.WantJSON(cmd) && version == 0 && o.Service == nil {
+			// Without them, for a service's own token.
+			if whole, err := c.GetWhole(ctx, path); err == nil {
+				s = whole
+			}
+		}
 		if errors.Is(err, client.ErrNotFound) && o.Service == nil {
 			return explainMissing(ctx, c, path, err)
 		}

@@ -65,6 +65,6 @@ func serviceAccountCommand(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return done.print(p, cmd)
+		return done.Print(p, cmd)
 	})
 }

@@ -101,7 +101,7 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 			return err
 		}
 		if base.WantJSON(cmd) {
-			return base.PrintJSON(p.Stdout, rolledBack{result{"replaced", path, w.Version}, to})
+			return base.PrintJSON(p.Stdout, rolledBack{base.Result{Action: "replaced", Path: path, Version: w.Version}, to})
 		}
 		fmt.Fprintf(p.Stderr, "rolled %s back to version %d%s\n", path, to, asVersion(w.Version))
 		return nil
@@ -110,7 +110,7 @@ func rollbackCommand(p *base.Process) *cobra.Command {
 
 // rolledBack is what rollback --json prints.
 type rolledBack struct {
-	result
+	base.Result
 	From uint64 `json:"from_version"`
 }
 
@@ -164,6 +164,6 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return result{"restored", path, w.Version}.print(p, cmd)
+		return base.Result{Action: "restored", Path: path, Version: w.Version}.Print(p, cmd)
 	})
 }

@@ -12,22 +12,22 @@ import (
 )
 
 // writer writes a value and says what it did.
-type writer func(ctx context.Context, c *client.Client, path string, v client.Value) (result, error)
+type writer func(ctx context.Context, c *client.Client, path string, v client.Value) (base.Result, error)
 
-func create(ctx context.Context, c *client.Client, path string, v client.Value) (result, error) {
+func create(ctx context.Context, c *client.Client, path string, v client.Value) (base.Result, error) {
 	w, err := c.Create(ctx, path, v)
-	return result{"created", path, w.Version}, err
+	return base.Result{Action: "created", Path: path, Version: w.Version}, err
 }
 
-func update(ctx context.Context, c *client.Client, path string, v client.Value) (result, error) {
+func update(ctx context.Context, c *client.Client, path string, v client.Value) (base.Result, error) {
 	w, err := c.Update(ctx, path, v)
-	return result{"replaced", path, w.Version}, err
+	return base.Result{Action: "replaced", Path: path, Version: w.Version}, err
 }
 
 // put creates a secret, or updates it if it exists. Somebody else may create or
 // delete it in between, so put tries to create it once more. A caller who may not
 // create a secret may still have the permission to update it.
-func put(ctx context.Context, c *client.Client, path string, v client.Value) (result, error) {
+func put(ctx context.Context, c *client.Client, path string, v client.Value) (base.Result, error) {
 	first, created := create(ctx, c, path, v)
 	denied := errors.Is(created, client.ErrDenied)
 	if !denied && !errors.Is(created, client.ErrExists) {
@@ -44,20 +44,20 @@ func put(ctx context.Context, c *client.Client, path string, v client.Value) (re
 }
 
 // updateVersion replaces the value of a secret that is at the given version.
-func updateVersion(ctx context.Context, c *client.Client, path string, v client.Value, version uint64) (result, error) {
+func updateVersion(ctx context.Context, c *client.Client, path string, v client.Value, version uint64) (base.Result, error) {
 	versions, err := versionsOf(ctx, c, path)
 	if err != nil {
-		return result{}, err
+		return base.Result{}, err
 	}
 	current := versions.Versions[0]
 	switch {
 	case versions.Deleted != nil:
-		return result{}, fmt.Errorf("the secret is deleted; nothing was written; restore it with: secretstore undelete %s", path)
+		return base.Result{}, fmt.Errorf("the secret is deleted; nothing was written; restore it with: secretstore undelete %s", path)
 	case current.Version != version:
-		return result{}, fmt.Errorf("the secret is at version %d, not %d; nothing was written", current.Version, version)
+		return base.Result{}, fmt.Errorf("the secret is at version %d, not %d; nothing was written", current.Version, version)
 	}
 	w, err := c.IfMatch(current.ETag).Update(ctx, path, v)
-	return result{"replaced", path, w.Version}, err
+	return base.Result{Action: "replaced", Path: path, Version: w.Version}, err
 }
 
 func writeCommand(p *base.Process, name, short, example string, write writer) *cobra.Command {
@@ -72,7 +72,7 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 			"From a pipe or file, every byte counts: echo adds a newline, printf %s does not. The value is stored\n" +
 			"as text if it is valid UTF-8, otherwise as binary. -t refuses a file that is not text; -f stores any\n" +
 			"file as binary.\n\n" +
-			"A description and labels need a text value. An update without them keeps those of the secret.",
+			"An update without --description or --label keeps what the secret has.",
 		Example: example,
 		Args:    base.ExactArgs(1, "name the PATH of the secret"),
 	}
@@ -97,10 +97,8 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		if err != nil {
 			return err
 		}
-		if err := about.add(cmd, &v); err != nil {
-			return err
-		}
-		var done result
+		about.add(cmd, &v)
+		var done base.Result
 		switch {
 		case conditional && version == 0:
 			done, err = create(ctx, c, path, v)
@@ -112,7 +110,7 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		if err != nil {
 			return err
 		}
-		return done.print(p, cmd)
+		return done.Print(p, cmd)
 	})
 }
 
@@ -128,7 +126,7 @@ func (a *aboutFlags) register(cmd *cobra.Command) {
 }
 
 // add puts what was given into v.
-func (a *aboutFlags) add(cmd *cobra.Command, v *client.Value) error {
+func (a *aboutFlags) add(cmd *cobra.Command, v *client.Value) {
 	if cmd.Flags().Changed("description") {
 		v.Description = &a.description
 	}
@@ -138,8 +136,4 @@ func (a *aboutFlags) add(cmd *cobra.Command, v *client.Value) error {
 		}
 		v.Labels = &a.labels
 	}
-	if v.Binary && (v.Description != nil || v.Labels != nil) {
-		return base.Usagef("--description and --label need a text value, and this one is binary")
-	}
-	return nil
 }
