@@ -44,6 +44,10 @@ type Rekey struct {
 	// done here what the phase asks of them.
 	Holders []HolderName `json:"holders"`
 	Missing []HolderName `json:"missing"`
+	// Entered are those who have, and EnteredUntil is when this server forgets
+	// what they entered. Older servers leave both out.
+	Entered      []HolderName `json:"entered,omitempty"`
+	EnteredUntil time.Time    `json:"entered_until,omitzero"`
 	// Recipients are the servers that the new root key reaches, and LeftOut those
 	// that seal: in the answer that starts a rekey with a rotation, and in the one
 	// that puts it in force.

@@ -46,8 +46,9 @@ func (h *Keys) ShowRekey(ctx context.Context, _ Caller) (any, error) {
 func rekeyOf(info seal.RekeyInfo) wire.Rekey {
 	return wire.Rekey{
 		Nonce: info.Nonce, Shares: info.Shares, Threshold: info.Threshold, Keys: notNil(info.Keys), Fingerprints: notNil(info.Fingerprints),
-		Rotate: info.Rotate, Started: info.Started.UTC().Truncate(time.Second), Progress: info.Progress, Active: info.Active,
+		Rotate: info.Rotate, Started: timeOf(info.Started), Progress: info.Progress, Active: info.Active,
 		Phase: phaseOf(info), Approvals: info.Approvals, ApprovalsRequired: info.Required, Holders: namesOf(info.Holders), Missing: namesOf(info.Missing),
+		Entered: namesOf(info.Entered), EnteredUntil: timeOf(info.EnteredUntil),
 		Recipients: recipientsOf(info.Peers).Recipients, LeftOut: recipientsOf(info.Peers).LeftOut,
 	}
 }

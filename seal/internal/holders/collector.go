@@ -113,6 +113,21 @@ func (c *ShareCollector) Entered(purpose string) []int {
 	return all
 }
 
+// Until returns when shares that were entered for a purpose are forgotten, or the
+// zero time if there are none.
+func (c *ShareCollector) Until(purpose string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.purpose != purpose || c.shares == nil || c.expiredLocked() {
+		return time.Time{}
+	}
+	pause, life := c.newest.Add(SharePause), c.first.Add(ShareLife)
+	if pause.Before(life) {
+		return pause
+	}
+	return life
+}
+
 // ForgetOthers forgets shares that were entered for another purpose.
 func (c *ShareCollector) ForgetOthers(purpose string) {
 	c.mu.Lock()

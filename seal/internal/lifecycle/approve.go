@@ -31,8 +31,10 @@ func (m *Rekeys) readProposal(ctx context.Context, cfg *holders.Config) (*holder
 
 func (m *Rekeys) proposalInfo(p *holders.Proposal, cfg *holders.Config) RekeyInfo {
 	approved, proposed := m.approving.Entered(p.Nonce), p.Describe()
+	entered, missing := divide(cfg.Describe(), approved)
 	info := RekeyInfo{Active: true, Nonce: p.Nonce, Shares: len(proposed), Threshold: p.Threshold, Rotate: p.Rotate, Started: p.Started,
-		Holders: proposed, Approvals: len(approved), Required: cfg.Threshold, Missing: without(cfg.Describe(), approved)}
+		Holders: proposed, Approvals: len(approved), Required: cfg.Threshold,
+		Entered: entered, Missing: missing, EnteredUntil: m.approving.Until(p.Nonce)}
 	for _, h := range proposed {
 		info.Fingerprints = append(info.Fingerprints, h.Fingerprint)
 	}

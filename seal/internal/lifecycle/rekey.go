@@ -59,8 +59,11 @@ type RekeyInfo struct {
 	Approvals, Required int
 	Keys                []string // as in InitInfo, for the new holders
 	Progress            int      // shares that were verified
-	// Missing are the holders who have not approved, or not verified, here.
-	Missing []holders.Holder
+	// Entered are the holders who have approved, or verified, here, and Missing
+	// those who have not. EnteredUntil is when the server forgets their shares;
+	// zero if there are none.
+	Entered, Missing []holders.Holder
+	EnteredUntil     time.Time
 	// Peers are the live servers by whether the new root key reaches them, when a
 	// rotation begins and when it is put in force.
 	Peers Peers
@@ -68,18 +71,22 @@ type RekeyInfo struct {
 
 func (m *Rekeys) rekeyInfo(r *holders.Rekey) RekeyInfo {
 	verified, all := m.verifying.Entered(r.KeyCheck), r.Describe()
+	entered, missing := divide(all, verified)
 	return RekeyInfo{Active: true, Approved: true, Nonce: r.Nonce, Shares: r.Shares, Threshold: r.Threshold, Progress: len(verified), Rotate: r.Rotate,
-		Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints, Holders: all, Missing: without(all, verified)}
+		Started: r.Started, Keys: r.Keys, Fingerprints: r.Fingerprints, Holders: all,
+		Entered: entered, Missing: missing, EnteredUntil: m.verifying.Until(r.KeyCheck)}
 }
 
-// without returns the holders whose indexes are not in done.
-func without(all []holders.Holder, done []int) (left []holders.Holder) {
+// divide returns the holders whose indexes are in done, and the others.
+func divide(all []holders.Holder, done []int) (in, out []holders.Holder) {
 	for i, h := range all {
-		if !slices.Contains(done, i) {
-			left = append(left, h)
+		if slices.Contains(done, i) {
+			in = append(in, h)
+		} else {
+			out = append(out, h)
 		}
 	}
-	return left
+	return in, out
 }
 
 // RekeyStatus returns the rekey that is under way, if any. ErrSealed,

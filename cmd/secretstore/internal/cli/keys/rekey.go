@@ -38,8 +38,11 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"the others run rekey --approve, which shows whom they approve.\n\n" +
 			"rekey then has the gpg on this machine verify the new shares that it can decrypt. Other new holders run\n" +
 			"rekey --verify. If it waits for others, the first line of the output begins with \"PENDING:\", the next ones\n" +
-			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --wait waits,\n" +
-			"and once others have approved, it verifies the new shares that gpg can decrypt. --json has \"pending\".\n\n" +
+			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --json has\n" +
+			"\"pending\". With --wait, also beside --approve and --verify, the command ends when the rekey is decided: with\n" +
+			"exit status 0 if the new key is in effect, and 1 if the rekey was canceled. Once others have approved, it\n" +
+			"verifies the new shares that gpg can decrypt. Ctrl-C and SIGTERM (timeout 1h secretstore rekey …) end the\n" +
+			"waiting, not the rekey.\n\n" +
 			"--rotate also makes a new root key and re-encrypts every record, for example after a holder has left or a\n" +
 			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
 			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
@@ -49,7 +52,7 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"No key is changed while a server of an earlier release is live, unless you say --leave-out." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
 			"  secretstore rekey --recipients       # before rekey --rotate\n" +
-			"  secretstore rekey --approve          # as another current holder\n" +
+			"  secretstore rekey --approve --wait   # as another current holder\n" +
 			"  secretstore rekey --verify           # as another new holder\n" +
 			"  secretstore rekey --status",
 		Args: base.NoArgs,
@@ -93,7 +96,7 @@ func (r *rekeyFlags) register(cmd *cobra.Command) {
 	r.current.Register(cmd, "current-share-file", "decrypted shares of the current unseal key")
 	cmd.Flags().StringArrayVar(&r.newFiles, "key-file", nil, "`FILE` with decrypted shares of the new unseal key in hex, one per line, instead of those from gpg (- is standard input)")
 	cmd.Flags().BoolVar(&r.leaveOut, "leave-out", false, "continue even if live servers run an earlier release, or would not get the new root key and would seal")
-	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until other holders have approved and verified")
+	cmd.Flags().BoolVar(&r.wait, "wait", false, "wait until the rekey is decided")
 }
 
 // rekeying is the rekey that a command works on.
@@ -103,6 +106,8 @@ type rekeying struct {
 	state wire.Rekey
 	// old is the first encrypted share of the key that is replaced.
 	old string
+	// own are the shares that this command has entered in the current phase.
+	own []string
 	err error // why shares could not be verified
 }
 
@@ -145,10 +150,11 @@ func (r *rekeyFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Proces
 			return k, nil
 		}
 	}
-	if k.state.Phase != phaseApproval {
+	switch {
+	case r.wait:
+		k.err = k.wait(ctx, p, r)
+	case k.state.Phase != phaseApproval:
 		k.err = k.verify(ctx, p, r)
-	} else if r.wait {
-		k.err = k.await(ctx, p, r)
 	}
 	return k, nil
 }
@@ -209,6 +215,7 @@ const phaseApproval = "approval"
 // approve sends shares of the current key to all servers, each of which collects
 // them by itself.
 func (k *rekeying) approve(ctx context.Context, shares []string) (taken int, err error) {
+	k.own = shares
 	var failed error
 	for _, share := range shares {
 		for _, m := range k.f.Members {
@@ -259,11 +266,12 @@ func rekeyApprove(ctx context.Context, cmd *cobra.Command, p *base.Process, open
 	}
 	if k.state.Phase == phaseApproval {
 		fmt.Fprintf(p.Stderr, "You approve that these holders replace the current ones, any %d of them unseal:%s\n", k.state.Threshold, nameLines(k.state.Holders))
+		wrapped, err := encryptedShares(ctx, k.f, k.at)
+		if err != nil {
+			return err
+		}
+		k.old = wrapped[0]
 		if len(given) == 0 {
-			wrapped, err := encryptedShares(ctx, k.f, k.at)
-			if err != nil {
-				return err
-			}
 			if _, err = (gpg.Holder{P: p, Program: flags.current.Program}).Each(ctx, wrapped, func(_ int, share string) (bool, error) {
 				given = append(given, share)
 				return false, nil
@@ -272,6 +280,11 @@ func rekeyApprove(ctx context.Context, cmd *cobra.Command, p *base.Process, open
 			}
 		}
 		if _, err := k.approve(ctx, given); err != nil {
+			return err
+		}
+	}
+	if flags.wait {
+		if err := k.wait(ctx, p, flags); err != nil {
 			return err
 		}
 	}
@@ -292,20 +305,9 @@ func (k *rekeying) pending() pending {
 	return wait
 }
 
-// verify sends the shares of the new key that it has, and waits if it should.
+// verify sends the shares of the new key that it has. If it waits for other holders
+// anyway, it may have none.
 func (k *rekeying) verify(ctx context.Context, p *base.Process, r *rekeyFlags) error {
-	if err := k.verifyHere(ctx, p, r); err != nil {
-		return err
-	}
-	if k.state.Active && r.wait {
-		return k.await(ctx, p, r)
-	}
-	return nil
-}
-
-// verifyHere sends the shares of the new key that it has. If it waits for other
-// holders anyway, it may have none.
-func (k *rekeying) verifyHere(ctx context.Context, p *base.Process, r *rekeyFlags) error {
 	if len(r.newFiles) > 0 {
 		given, err := (&gpg.ShareFlags{KeyFiles: r.newFiles}).Read(p, "new unseal key")
 		if err != nil {
@@ -316,8 +318,14 @@ func (k *rekeying) verifyHere(ctx context.Context, p *base.Process, r *rekeyFlag
 				return err
 			}
 		}
-	} else if _, err := (gpg.Holder{P: p, Program: r.current.Program}).Each(ctx, k.state.Keys, func(_ int, share string) (bool, error) { return k.send(ctx, share) }); err != nil && !r.wait {
+		return nil
+	}
+	_, err := (gpg.Holder{P: p, Program: r.current.Program}).Each(ctx, k.state.Keys, func(_ int, share string) (bool, error) { return k.send(ctx, share) })
+	switch {
+	case err == nil || !r.wait || ctx.Err() != nil:
 		return err
+	case !errors.Is(err, gpg.ErrNoKey):
+		fmt.Fprintf(p.Stderr, "secretstore: %v\n", err)
 	}
 	return nil
 }
@@ -352,6 +360,7 @@ func (k *rekeying) send(ctx context.Context, share string) (done bool, err error
 	if taken == 0 {
 		return k.recheck(ctx, failed)
 	}
+	k.own = append(k.own, share)
 	return false, nil
 }
 
@@ -381,40 +390,77 @@ func (k *rekeying) inForce(ctx context.Context) (bool, error) {
 	return info.Keys[0] == k.state.Keys[0], nil
 }
 
-// await waits until other holders have approved and verified. Once they have
-// approved, it verifies the shares that it has.
-func (k *rekeying) await(ctx context.Context, p *base.Process, r *rekeyFlags) error {
-	fmt.Fprintf(k.f.P.Stderr, "Waiting for the other holders. %s\n", k.pending())
+// wait waits until the rekey is decided. Once the current holders have approved it,
+// it verifies the shares that it has.
+func (k *rekeying) wait(ctx context.Context, p *base.Process, r *rekeyFlags) error {
+	if k.state.Phase != phaseApproval {
+		if err := k.verify(ctx, p, r); err != nil || !k.state.Active {
+			return err
+		}
+	}
+	fmt.Fprintf(p.Stderr, "Waiting for the other holders. %s\n", k.pending())
 	for {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
 			wait := k.pending()
 			return fmt.Errorf("stopped waiting; the %s can still run: %s", wait.who, wait.command)
 		}
-		if inForce, err := k.inForce(ctx); err == nil && inForce {
-			k.state.Active = false
-			return nil
+		phase := k.state.Phase
+		if decided, err := k.look(ctx); decided || err != nil {
+			return err
 		}
-		st, err := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus)
-		switch {
-		case err != nil:
-		case !st.Active || st.Nonce != k.state.Nonce:
-			// It may have taken effect between the two requests.
-			if done, err := k.recheck(ctx, nil); err == nil {
-				if done {
-					return nil
-				}
-				return errors.New("the rekey was canceled; the old key is still in effect")
-			}
-		case k.state.Phase == phaseApproval && st.Phase != phaseApproval:
-			st.Recipients, st.LeftOut = k.state.Recipients, k.state.LeftOut // as they were at the start
-			k.state = st
-			if err := k.verifyHere(ctx, p, r); err != nil || !k.state.Active {
-				return err
-			}
-			fmt.Fprintf(p.Stderr, "The current holders have approved. %s\n", k.pending())
+		if phase != phaseApproval || k.state.Phase == phaseApproval {
+			continue
+		}
+		k.own = nil
+		if err := k.verify(ctx, p, r); err != nil || !k.state.Active {
+			return err
+		}
+		fmt.Fprintf(p.Stderr, "The current holders have approved. %s\n", k.pending())
+	}
+}
+
+// look reads the state of the rekey again, and says whether it is decided. If the
+// server has forgotten shares, as it does after a pause, it enters its own again.
+func (k *rekeying) look(ctx context.Context) (decided bool, err error) {
+	if inForce, err := k.inForce(ctx); err == nil && inForce {
+		k.state.Active = false
+		return true, nil
+	}
+	st, err := fleet.Ask(ctx, k.f, k.at.Client.RekeyStatus)
+	if err != nil {
+		return false, nil // the server may answer later
+	}
+	if !st.Active || st.Nonce != k.state.Nonce {
+		// It may have taken effect between the two requests.
+		if done, err := k.recheck(ctx, nil); done || err != nil {
+			return done, nil
+		}
+		return true, errors.New("the rekey was canceled; the old key is still in effect")
+	}
+	forgotten := st.Phase == k.state.Phase && st.Approvals+st.Progress < k.state.Approvals+k.state.Progress
+	st.Recipients, st.LeftOut = k.state.Recipients, k.state.LeftOut // as they were at the start
+	k.state = st
+	if forgotten {
+		err = k.enterAgain(ctx)
+	}
+	return !k.state.Active, err
+}
+
+// enterAgain enters the shares that this command has entered already.
+func (k *rekeying) enterAgain(ctx context.Context) error {
+	own := k.own
+	if k.state.Phase == phaseApproval {
+		_, err := k.approve(ctx, own)
+		return err
+	}
+	k.own = nil
+	for _, share := range own {
+		if done, err := k.send(ctx, share); done || err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // rekeyDocument is a rekey in JSON.
@@ -457,10 +503,19 @@ func rekeyVerify(ctx context.Context, cmd *cobra.Command, p *base.Process, open 
 	if err != nil {
 		return err
 	}
-	if k.state.Phase == phaseApproval {
+	if k.state.Phase == phaseApproval && !flags.wait {
 		return errors.New("the current holders have not approved this rekey yet; they run: secretstore rekey --approve")
 	}
-	if err := k.verify(ctx, p, flags); err != nil {
+	act := k.verify
+	if flags.wait {
+		act = k.wait
+		wrapped, err := encryptedShares(ctx, k.f, k.at)
+		if err != nil {
+			return err
+		}
+		k.old = wrapped[0]
+	}
+	if err := act(ctx, p, flags); err != nil {
 		return err
 	}
 	return k.finish(ctx, cmd)
@@ -483,9 +538,22 @@ func rekeyState(ctx context.Context, cmd *cobra.Command, open fleet.Opener, canc
 	}
 	sentence := "No rekey is in progress."
 	if k.state.Active {
-		sentence = fmt.Sprintf("%s\nIt is in progress since %s. Its new holders:%s", k.pending(), k.state.Started.Format(time.RFC3339), nameLines(k.state.Holders))
+		sentence = k.describe()
 	}
 	return k.f.Finish(ctx, cmd, sentence, k.document)
+}
+
+// describe says everything about a rekey in progress.
+func (k *rekeying) describe() string {
+	out := k.pending().String()
+	if len(k.state.Entered) > 0 {
+		out += fmt.Sprintf("\nThis server has the shares of these, until %s:%s", k.state.EnteredUntil.Format(time.RFC3339), nameLines(k.state.Entered))
+	}
+	out += fmt.Sprintf("\nThe rekey is in progress since %s", k.state.Started.Format(time.RFC3339))
+	if k.state.Rotate {
+		out += ", and makes a new root key (--rotate)"
+	}
+	return out + fmt.Sprintf(". Its new holders, any %d of whom unseal:%s", k.state.Threshold, nameLines(k.state.Holders))
 }
 
 // cancel cancels the rekey. The server refuses to show a record that somebody else
