@@ -48,6 +48,7 @@ type Config struct {
 	AuditLog       string // file, "-" for stdout, "" for none
 	LogLevel       zapcore.Level
 	LogFormat      string // "json" or "console"
+	PprofListen    string // address of the loopback for profiles; "" for none
 
 	// Dev asks for the development setup: see package server.
 	Dev bool

@@ -82,7 +82,7 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 		"bootstrap": "false", "auth-secret-znode": "/dcos/auth-token-secret", "auth-jwks": "https://x/jwks",
 		"auth-secret-znode-insecure": "true", "jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
 		"security-mode": "permissive", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
-		"tls-listen": "127.0.0.1:8443",
+		"tls-listen": "127.0.0.1:8443", "pprof-listen": "127.0.0.1:6060",
 	}
 	for _, o := range Options() {
 		t.Run(o.Name, func(t *testing.T) {
@@ -108,6 +108,22 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestProfilesAreServedOnLoopbackOnly(t *testing.T) {
+	for addr, ok := range map[string]bool{
+		"127.0.0.1:6060": true, "127.9.9.9:0": true, "[::1]:6060": true, "[::ffff:127.0.0.1]:6060": true, "": true,
+		"0.0.0.0:6060": false, ":6060": false, "[::]:6060": false, "10.0.0.1:6060": false, "localhost:6060": false,
+		"127.0.0.1.example.com:6060": false, "[::ffff:10.0.0.1]:6060": false, "127.0.0.1": false,
+	} {
+		c, problems := load(t, "", nil, "--pprof-listen", addr)
+		if (problems == nil) != ok || ok && c.PprofListen != addr {
+			t.Errorf("%q: %q, %v", addr, c.PprofListen, problems)
+		}
+	}
+	if _, problems := load(t, "", nil, "--pprof-listen", "127.0.0.1:1337"); len(problems) != 1 || !strings.Contains(problems[0], "a port of their own") {
+		t.Errorf("the address of the API: %v", problems)
 	}
 }
 

@@ -125,6 +125,20 @@ func parseAddress(s string) (string, error) {
 	return s, nil
 }
 
+// parseLoopback accepts an address of the loopback, as a number: a name may come to
+// mean another machine.
+func parseLoopback(s string) (string, error) {
+	s, err := parseAddress(s)
+	if s == "" || err != nil {
+		return s, err
+	}
+	addr, err := netip.ParseAddrPort(s)
+	if err != nil || !addr.Addr().Unmap().IsLoopback() {
+		return "", fmt.Errorf("%q is not a loopback address; write for example 127.0.0.1:6060", s)
+	}
+	return s, nil
+}
+
 // parseProxies takes networks and single addresses.
 func parseProxies(c *Config, values []string) error {
 	return list(func(c *Config) *[]netip.Prefix { return &c.TrustedProxies }, func(s string) (netip.Prefix, error) {

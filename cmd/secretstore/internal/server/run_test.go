@@ -194,7 +194,8 @@ func TestServerStopsCleanlyAndLeavesNoGoroutine(t *testing.T) {
 	// Everything that has a goroutine.
 	r := start(t, make(chan os.Signal), "--tls-listen", "127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key,
 		"--policy-file", write(t, t.TempDir(), "policy", "users: {}"),
-		"--auth-jwks", "http://127.0.0.1:1/nobody-is-there", "--audit-log", filepath.Join(t.TempDir(), "audit"))
+		"--auth-jwks", "http://127.0.0.1:1/nobody-is-there", "--audit-log", filepath.Join(t.TempDir(), "audit"),
+		"--pprof-listen", "127.0.0.1:0")
 	if status, body := r.request(t, "root", "PUT", "/secrets/v1/secret/default/a", `{"value":"x"}`); status != 201 {
 		t.Fatalf("create: %d %s", status, body)
 	}

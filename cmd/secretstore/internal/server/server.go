@@ -94,6 +94,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	profiles, err := listenProfiles(ctx, s.cfg.PprofListen, s.log)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--pprof-listen: %w", err), closeAll(endpoints))
+	}
+	if profiles != nil {
+		defer profiles.listener.Close() // again, if it has served
+	}
 	s.metrics = newMetrics()
 	backend, driver, err := s.openBackend(ctx)
 	if err != nil {
@@ -126,7 +133,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	s.warn(endpoints)
 	s.announce(endpoints)
-	if err := s.runAll(ctx, st, endpoints); err != nil {
+	if err := s.runAll(ctx, st, endpoints, profiles); err != nil {
 		return err
 	}
 	s.log.Info("stopped")
@@ -262,7 +269,7 @@ func closeAll(endpoints []*endpoint) error {
 
 // runAll runs the endpoints and the watchers of files until ctx ends, and waits for
 // them.
-func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoint) error {
+func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoint, profiles *profiles) error {
 	g, ctx := errgroup.WithContext(ctx)
 	p := s.parts
 	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup) }}
@@ -285,6 +292,9 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	}
 	if s.nodes != nil {
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
+	}
+	if profiles != nil {
+		g.Go(func() error { return profiles.serve(ctx) })
 	}
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
