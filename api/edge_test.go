@@ -34,6 +34,7 @@ import (
 	"secretstore/api/internal/pipes"
 	"secretstore/api/wire"
 	"secretstore/internal/framing"
+	"secretstore/internal/openapitest"
 	"secretstore/seal"
 	"secretstore/seal/sealtest"
 	"secretstore/store"
@@ -125,7 +126,8 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		l := pipes.Listen()
 		web.Listener, e.dial = l, l.Dial
 	}
-	web.Listener, web.Config.ConnContext = framing.Listen(web.Listener), framing.Context
+	seen := openapitest.Listen(web.Listener)
+	web.Listener, web.Config.ConnContext = framing.Listen(seen), framing.Context
 	web.Start()
 	e.url, e.addr = web.URL, strings.TrimPrefix(web.URL, "http://")
 	if e.dial == nil {
@@ -139,6 +141,9 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		e.server.EndWatches()
 		e.client.CloseIdleConnections()
 		web.Close()
+		for _, problem := range seen.Check(described()) {
+			t.Error(problem)
+		}
 		must(t, st.Close())
 		must(t, e.trail.Close())
 		must(t, e.backend.Close())
@@ -151,6 +156,15 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	}
 	return e
 }
+
+// described is what all exchanges with an edge are checked against.
+var described = sync.OnceValue(func() *openapitest.Description {
+	d, err := openapitest.Load("openapi.yaml")
+	if err != nil {
+		panic(err)
+	}
+	return d
+})
 
 func (e *edge) initialize() {
 	e.t.Helper()
