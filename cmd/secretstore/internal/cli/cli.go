@@ -43,7 +43,7 @@ func newRoot(p *base.Process) *cobra.Command {
 		Args:          cobra.ArbitraryArgs, // RunE has a better message
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return base.Usagef("unknown command %q%s", args[0], meant(cmd, args[0]))
+				return noCommand(cmd, args[0])
 			}
 			fmt.Fprint(p.Stderr, cmd.UsageString())
 			return base.Usagef("no command given")
@@ -68,23 +68,56 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupStore, serverCommand(p))
 	add(groupStore, keys.Commands(p)...)
 	add(groupOther, tokenCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
-	root.SetHelpCommandGroupID(groupOther)
-	root.InitDefaultHelpCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "help" {
-			c.Example = "  secretstore help put"
-		}
-	}
+	help := helpCommand()
+	root.SetHelpCommand(help)
+	add(groupOther, help)
+	describeHelp(root)
 	return root
 }
 
-// meant suggests commands with a similar name.
-func meant(cmd *cobra.Command, word string) string {
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(word); len(near) > 0 {
-		return "; did you mean " + strings.Join(near, " or ") + "?"
+// helpCommand is our own: that of cobra succeeds for a command that does not exist.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: "  secretstore help put\n  secretstore help keys doctor",
+		Args:    cobra.ArbitraryArgs, // RunE has a better message
+		RunE: base.Run(func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return noCommand(cmd.Root(), strings.Join(args, " "))
+			}
+			return of.Help()
+		}),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []string, directive cobra.ShellCompDirective) {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) == 0 {
+				for _, c := range of.Commands() {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 	}
-	return ""
+}
+
+// describeHelp has --help described in the same words everywhere.
+func describeHelp(cmd *cobra.Command) {
+	cmd.InitDefaultHelpFlag()
+	cmd.Flags().Lookup("help").Usage = "print this help"
+	for _, c := range cmd.Commands() {
+		describeHelp(c)
+	}
+}
+
+// noCommand suggests commands with a similar name.
+func noCommand(root *cobra.Command, word string) error {
+	root.SuggestionsMinimumDistance = 2
+	text := fmt.Sprintf("secretstore has no command %q", word)
+	if near := root.SuggestionsFor(word); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return base.Usagef("%s", text)
 }
 
 const (

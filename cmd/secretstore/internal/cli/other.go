@@ -51,7 +51,7 @@ func tokenCommand(p *base.Process) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&uid, "uid", "", "`UID` of the token's user")
 	f.StringVar(&secretFile, "secret-file", "", "`FILE` whose first line is the key (- is standard input)")
-	f.DurationVar(&exp, "exp", 0, "how long the token is valid, such as 24h")
+	f.DurationVar(&exp, "exp", 0, "the token is valid for `DURATION`, such as 24h")
 	f.StringVar(&service, "service", "", "bind the token to the secrets of the service `ID`")
 	f.BoolP("json", "j", false, "print JSON")
 	base.Required(cmd, "uid", "secret-file")

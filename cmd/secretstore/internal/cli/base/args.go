@@ -5,31 +5,23 @@ import (
 )
 
 // NoArgs refuses arguments.
-func NoArgs(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return Usagef("unexpected argument %q", args[0])
-	}
-	return nil
-}
+func NoArgs(cmd *cobra.Command, args []string) error { return MaxArgs(0)(cmd, args) }
 
 // ExactArgs wants n arguments; missing says what to give if there are fewer.
 func ExactArgs(n int, missing string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < n {
-			return Usagef("%s", missing)
+			return Usagef("%s, as in: %s", missing, cmd.UseLine())
 		}
-		if len(args) > n {
-			return Usagef("unexpected argument %q", args[n])
-		}
-		return nil
+		return MaxArgs(n)(cmd, args)
 	}
 }
 
 // MaxArgs wants at most n arguments.
 func MaxArgs(n int) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
-			return Usagef("unexpected argument %q", args[n])
+			return Usagef("unexpected argument %q; write it as: %s", args[n], cmd.UseLine())
 		}
 		return nil
 	}

@@ -139,7 +139,7 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	}
 	var failed *failure
 	if !errors.As(err, &failed) {
-		fmt.Fprintf(w, "secretstore: %v\nSee: %s --help\n", err, cmd.CommandPath())
+		fmt.Fprintf(w, "secretstore: %s\nSee: %s --help\n", mistake(cmd, err), cmd.CommandPath())
 		return exitUsage
 	}
 	if c, ok := errors.AsType[*CannotRun](err); ok {

@@ -44,7 +44,7 @@ func (r *Remote) Register(cmd *cobra.Command) {
 	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
-	f.DurationVar(&r.Timeout, "timeout", 2*time.Minute, "give up if the server takes longer")
+	f.DurationVar(&r.Timeout, "timeout", 2*time.Minute, "give up if the server takes longer than `DURATION`")
 	f.BoolP("json", "j", false, "print JSON")
 }
 

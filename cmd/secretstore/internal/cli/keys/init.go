@@ -26,7 +26,7 @@ type holderFlags struct {
 
 func (h *holderFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&h.files, "pgp-key", nil, "`FILE` with the public key of a holder (- is standard input; repeatable)")
-	cmd.Flags().IntVar(&h.threshold, "threshold", 0, "how many holders can unseal together (default: more than half)")
+	cmd.Flags().IntVar(&h.threshold, "threshold", 0, "`T` holders can unseal together (default: more than half)")
 }
 
 // read returns the keys and the threshold.

@@ -28,9 +28,9 @@ func keysCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore keys doctor",
 		RunE: base.Run(func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return base.Usagef("unknown command %q; there is: secretstore keys doctor", args[0])
+				return base.Usagef("keys has no command %q; write: secretstore keys doctor", args[0])
 			}
-			return base.Usagef("a command is missing; there is: secretstore keys doctor")
+			return base.Usagef("keys needs a command; write: secretstore keys doctor")
 		}),
 	}
 	cmd.AddCommand(doctorCommand(p))

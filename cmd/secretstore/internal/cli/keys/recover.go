@@ -41,7 +41,7 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&keyFiles, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one per line (- is standard input; repeatable)")
-	f.StringVar(&program, "gpg", "", "have gpg decrypt the shares; --gpg=PROGRAM names another program")
+	f.StringVar(&program, "gpg", "", "have gpg decrypt the shares; --gpg=`PROGRAM` names another program")
 	f.Lookup("gpg").NoOptDefVal = "gpg"
 	f.StringVar(&path, "path", "", "only the secret `PATH` and those below it")
 	f.StringVarP(&out, "output", "o", "", "write to the folder `DIR`")

@@ -30,8 +30,8 @@ func TokenCommand(p *base.Process) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&service, "service", "", "`ID` of the service, such as /group/app")
-	f.DurationVar(&ttl, "ttl", time.Minute, "how long the token is valid, up to 24h")
-	f.IntVar(&uses, "uses", 1, "how many times it can be used (0: no limit)")
+	f.DurationVar(&ttl, "ttl", time.Minute, "the token is valid for `DURATION`, up to 24h")
+	f.IntVar(&uses, "uses", 1, "it can be used `N` times (0: no limit)")
 	base.Required(cmd, "service")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		made, err := c.TaskToken(ctx, wire.TaskTokenRequest{Service: service, TTL: ttl.String(), Uses: &uses})
