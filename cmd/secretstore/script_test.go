@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -314,4 +315,15 @@ func eventually(t *testing.T, what string, done func() bool) {
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
+}
+
+// freeAddress returns an address where nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

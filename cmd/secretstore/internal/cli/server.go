@@ -13,6 +13,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/logqueue"
 	"secretstore/cmd/secretstore/internal/server"
+	"secretstore/cmd/secretstore/internal/systemd"
 	"secretstore/cmd/secretstore/internal/version"
 )
 
@@ -82,9 +83,13 @@ func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, 
 	defer signal.Stop(hangup)
 
 	_, terminal := base.Terminal(p.Stderr)
+	sockets, err := systemd.Sockets()
+	if err != nil {
+		problems = append(problems, config.Problems("systemd", err)...)
+	}
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
-		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, Hangup: hangup, Command: os.Args[0], Version: version.Get().Version,
+		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, Hangup: hangup, Sockets: sockets, Command: os.Args[0], Version: version.Get().Version,
 		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/acl"
+	"secretstore/cmd/secretstore/internal/systemd"
 	"secretstore/internal/watchfile"
 )
 
@@ -59,22 +60,28 @@ func (h *policyHolder) take(content []byte) error {
 }
 
 // watch follows the file until ctx ends. On each value from hangup it reads the file
-// at once.
-func (h *policyHolder) watch(ctx context.Context, hangup <-chan os.Signal) {
+// at once, and tells systemd.
+func (h *policyHolder) watch(ctx context.Context, hangup <-chan os.Signal, n *systemd.Notifier) {
 	if h.path == "" {
 		return
 	}
+	changed := h.changed
 	for ctx.Err() == nil {
 		// A hangup restarts the polling, which begins by reading the file.
 		round, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			watchfile.Poll(round, h.path, pollEvery, h.changed)
+			watchfile.Poll(round, h.path, pollEvery, changed)
 		}()
 		select {
 		case <-ctx.Done():
 		case <-hangup:
+			n.Reloading()
+			changed = func(content []byte, err error) {
+				h.changed(content, err)
+				n.Ready() // after later changes, too, which does no harm
+			}
 		}
 		cancel()
 		<-done

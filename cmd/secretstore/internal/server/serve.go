@@ -48,11 +48,15 @@ func bind(ctx context.Context, addr, scheme string, tlsConfig *tls.Config) (*end
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
+	return newEndpoint(l, scheme, tlsConfig), nil
+}
+
+func newEndpoint(l net.Listener, scheme string, tlsConfig *tls.Config) *endpoint {
 	return &endpoint{listener: l, scheme: scheme, server: &http.Server{
 		TLSConfig: tlsConfig,
 		// OPTIONS * goes through the same checks as any other request.
 		DisableGeneralOptionsHandler: true,
-	}}, nil
+	}}
 }
 
 // url returns the address for people and programs on this machine.

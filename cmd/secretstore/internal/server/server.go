@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/cmd/secretstore/internal/systemd"
 	"secretstore/internal/connections"
 	"secretstore/internal/scrub"
 	"secretstore/seal"
@@ -36,6 +38,8 @@ type Outside struct {
 	// leaves the metric out.
 	LinesLost func() uint64
 	Hangup    <-chan os.Signal // on each value the policy file is reread; may be nil
+	// Sockets that listen already, for plain HTTP ("http") and HTTPS ("https").
+	Sockets map[string]net.Listener
 	// Command is the name that the program was started with; --dev prints it.
 	Command string
 	// Version of the program, which status shows.
@@ -59,6 +63,7 @@ type Server struct {
 	zk      *zk.Backend // the storage, if it is ZooKeeper
 	nodes   *nodes      // likewise
 	metrics *metrics
+	systemd *systemd.Notifier
 }
 
 // New checks everything that it can without listening or opening the storage. The
@@ -69,6 +74,7 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 		cfg.LogFormat = "console"
 	}
 	s := &Server{cfg: cfg, outside: o, log: newLog(o.Stderr, cfg), notices: &notices{}}
+	s.systemd = systemd.NewNotifier(s.log.Named("systemd"))
 	if o.Unprotected != nil {
 		s.log.Warn("other processes of this user may read the memory of the server, or a core file of it", zap.Error(o.Unprotected))
 	}
@@ -80,7 +86,8 @@ func New(ctx context.Context, cfg config.Config, problems []config.Problem, o Ou
 	}
 	var more []config.Problem
 	s.parts, more = prepare(ctx, s.cfg, s.log, s.notices)
-	if problems = append(problems, more...); len(problems) > 0 {
+	problems = slices.Concat(problems, more, checkSockets(o.Sockets, s.cfg))
+	if len(problems) > 0 {
 		return nil, errors.Join(config.Error(problems), s.parts.close())
 	}
 	return s, nil
@@ -243,20 +250,28 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 func (s *Server) bind(ctx context.Context) ([]*endpoint, error) {
 	var all []*endpoint
 	if s.cfg.Listen != "" {
-		e, err := bind(ctx, s.cfg.Listen, "http", nil)
+		e, err := s.bindOne(ctx, s.cfg.Listen, "http", nil)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, e)
 	}
 	if s.cfg.TLSListen != "" {
-		e, err := bind(ctx, s.cfg.TLSListen, "https", s.parts.cert.config())
+		e, err := s.bindOne(ctx, s.cfg.TLSListen, "https", s.parts.cert.config())
 		if err != nil {
 			return nil, errors.Join(err, closeAll(all))
 		}
 		all = append(all, e)
 	}
 	return all, nil
+}
+
+// bindOne takes the socket that systemd has opened for a scheme, or opens one.
+func (s *Server) bindOne(ctx context.Context, addr, scheme string, tlsConfig *tls.Config) (*endpoint, error) {
+	if l := s.outside.Sockets[scheme]; l != nil {
+		return newEndpoint(l, scheme, tlsConfig), nil
+	}
+	return bind(ctx, addr, scheme, tlsConfig)
 }
 
 func closeAll(endpoints []*endpoint) error {
@@ -272,7 +287,7 @@ func closeAll(endpoints []*endpoint) error {
 func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoint, profiles *profiles) error {
 	g, ctx := errgroup.WithContext(ctx)
 	p := s.parts
-	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup) }}
+	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup, s.systemd) }, func() { s.tellSystemd(ctx, endpoints) }}
 	if s.cfg.AuthSecretFile != "" {
 		watchers = append(watchers, func() {
 			p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, s.watchKeys("auth-secret-file"))
