@@ -56,6 +56,7 @@ func Load(file string) (*Description, error) {
 	for path, item := range doc.Paths.Map() {
 		d.templates = append(d.templates, newTemplate(path, item))
 		for _, op := range item.Operations() {
+			op.Parameters = append(op.Parameters, item.Parameters...)
 			for status, response := range op.Responses.Map() {
 				if status >= "400" {
 					d.refusals.Responses.Set(status, response)
@@ -110,6 +111,24 @@ func forbidOthers(ref *openapi3.SchemaRef) {
 	}
 	for _, property := range s.Properties {
 		forbidOthers(property)
+	}
+}
+
+// Operation returns the operation that describes requests for a path, which may
+// have values or the names of its parameters in it; nil if there is none.
+func (d *Description) Operation(method, path string) *openapi3.Operation {
+	if route, params := d.find(method, &url.URL{Path: path}); params != nil {
+		return route.Operation
+	}
+	return nil
+}
+
+// Operations calls visit with each operation.
+func (d *Description) Operations(visit func(method, path string, op *openapi3.Operation)) {
+	for _, tmpl := range d.templates {
+		for method, op := range tmpl.item.Operations() {
+			visit(method, tmpl.path, op)
+		}
 	}
 }
 
