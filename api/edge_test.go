@@ -202,11 +202,23 @@ type holder struct {
 	public string
 }
 
-var testHolder = sync.OnceValue(func() holder {
-	entity, err := openpgp.NewEntity("holder", "", "holder@example.com", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519,
-		Time: func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) }, // before the time of any bubble
-	})
+// people hold keys. testHolder is the first.
+var people = func() (all [32]func() holder) {
+	for i := range all {
+		all[i] = sync.OnceValue(func() holder {
+			return newHolder("holder", &packet.Config{
+				Time: func() time.Time { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC) }, // before the time of any bubble
+			})
+		})
+	}
+	return all
+}()
+
+func testHolder() holder { return people[0]() }
+
+func newHolder(name string, cfg *packet.Config) holder {
+	cfg.Algorithm, cfg.Curve = packet.PubKeyAlgoEdDSA, packet.Curve25519
+	entity, err := openpgp.NewEntity(name, "", name+"@example.com", cfg)
 	if err != nil {
 		panic(err)
 	}
@@ -215,7 +227,7 @@ var testHolder = sync.OnceValue(func() holder {
 		panic(err)
 	}
 	return holder{entity, base64.StdEncoding.EncodeToString(raw.Bytes())}
-})
+}
 
 func (h holder) open(t testing.TB, key string) string {
 	t.Helper()

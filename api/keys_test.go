@@ -2,10 +2,9 @@ package api_test
 
 import (
 	"bytes"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,39 +12,32 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
-	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"secretstore/api/client"
 	"secretstore/api/wire"
+	"secretstore/seal"
 	"secretstore/store"
 )
 
 // mortalHolder has a key that expires in five days.
-var mortalHolder = sync.OnceValue(func() holder {
-	entity, err := openpgp.NewEntity("mortal", "", "mortal@example.com", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, Curve: packet.Curve25519, KeyLifetimeSecs: 5 * 24 * 3600,
-	})
-	if err != nil {
-		panic(err)
-	}
-	var raw bytes.Buffer
-	if err := entity.Serialize(&raw); err != nil {
-		panic(err)
-	}
-	return holder{entity, base64.StdEncoding.EncodeToString(raw.Bytes())}
-})
+var mortalHolder = sync.OnceValue(func() holder { return newHolder("mortal", &packet.Config{KeyLifetimeSecs: 5 * 24 * 3600}) })
 
-// several asks for n shares of one holder.
+// several asks for shares of n holders.
 func several(n, threshold int) wire.InitRequest {
-	return wire.InitRequest{Shares: n, Threshold: threshold, PGPKeys: slices.Repeat([]string{testHolder().public}, n)}
+	ask := wire.InitRequest{Shares: n, Threshold: threshold}
+	for _, h := range people[:n] {
+		ask.PGPKeys = append(ask.PGPKeys, h().public)
+	}
+	return ask
 }
 
+// openAll decrypts the shares of several.
 func openAll(t testing.TB, keys []string) []string {
 	t.Helper()
 	var all []string
-	for _, k := range keys {
-		all = append(all, testHolder().open(t, k))
+	for i, k := range keys {
+		all = append(all, people[i]().open(t, k))
 	}
 	return all
 }
@@ -308,7 +300,7 @@ func TestARekeyIsCancelledOnlyByItsNonce(t *testing.T) {
 	ask := wire.RekeyRequest{Shares: 2, Threshold: 2, PGPKeys: several(2, 2).PGPKeys}
 	begun, err := root.StartRekey(ctx, ask)
 	must(t, err)
-	st, err := root.VerifyRekey(ctx, begun.Nonce, testHolder().open(t, begun.Keys[1]))
+	st, err := root.VerifyRekey(ctx, begun.Nonce, openAll(t, begun.Keys)[1])
 	if err != nil || !st.Active || st.Progress != 1 {
 		t.Errorf("%+v, %v", st, err)
 	}
@@ -359,12 +351,35 @@ func TestAForgedRekeyIsReportedAndCanBeRemoved(t *testing.T) {
 	e.want(req{method: "GET", path: path, uid: "root"}, 200, `{"active":false}`)
 }
 
-// TestMetricsOfOneHolderOfSeveralShares: the same key twice would fail the
-// whole scrape.
+// TestOneKeyHasOneShare: with two, one person would be two of the holders.
+func TestOneKeyHasOneShare(t *testing.T) {
+	e := newEdge(t, edgeOptions{uninitialized: true})
+	ctx, root, ask := t.Context(), e.api("root"), several(3, 2)
+	ask.PGPKeys[2] = " " + ask.PGPKeys[0]
+	const want = "keys 1 and 3 of pgp_keys are the same"
+	if _, err := root.Init(ctx, ask); !errors.Is(err, client.ErrBadRequest) || !strings.Contains(err.Error(), want) {
+		t.Errorf("init: %v", err)
+	}
+	ask.PGPKeys[2] = "junk"
+	if _, err := root.Init(ctx, ask); !errors.Is(err, client.ErrBadRequest) || !strings.Contains(err.Error(), "key 3 of pgp_keys: ") {
+		t.Errorf("init: %v", err)
+	}
+	made, err := root.Init(ctx, several(1, 1))
+	must(t, err)
+	unsealWith(t, root, openAll(t, made.Keys)[0])
+	ask.PGPKeys[2] = ask.PGPKeys[0]
+	_, err = root.StartRekey(ctx, wire.RekeyRequest{Shares: 3, Threshold: 2, PGPKeys: ask.PGPKeys})
+	if !errors.Is(err, client.ErrBadRequest) || !strings.Contains(err.Error(), want) {
+		t.Errorf("rekey: %v", err)
+	}
+}
+
+// TestMetricsOfOneHolderOfSeveralShares, as stores of earlier releases have: the
+// same key twice would fail the whole scrape.
 func TestMetricsOfOneHolderOfSeveralShares(t *testing.T) {
 	e := newEdge(t, edgeOptions{uninitialized: true})
 	public := mortalHolder().public
-	_, err := e.api("root").Init(t.Context(), wire.InitRequest{Shares: 3, Threshold: 2, PGPKeys: []string{public, public, testHolder().public}})
+	_, err := e.store.Init(t.Context(), seal.InitParams{Shares: 3, Threshold: 2, PGPKeys: []string{public, public, testHolder().public}})
 	must(t, err)
 	got := e.want(req{method: "GET", path: "/metrics"}, 200)
 	if n := strings.Count(got.body, "secretstore_holder_key_expiry_timestamp_seconds{"); n != 1 {

@@ -35,6 +35,8 @@ const maxKeyText = 1 << 20
 type KeyError struct {
 	Reason string
 	Hint   string // what to do, usually a gpg command; may be ""
+	// Private: it is a private key, which the sender has exposed.
+	Private bool
 }
 
 func (e *KeyError) Error() string {
@@ -141,7 +143,7 @@ func dearmor(text []byte) ([]byte, error) {
 	switch block.Type {
 	case openpgp.PublicKeyType:
 	case openpgp.PrivateKeyType:
-		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
+		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate, Private: true}
 	default:
 		return nil, &KeyError{Reason: "this is PGP data, but not a public key", Hint: hintExport}
 	}
@@ -161,11 +163,11 @@ func readOne(raw []byte) (*openpgp.Entity, error) {
 		return nil, &KeyError{Reason: "this is not a PGP public key", Hint: hintExport}
 	}
 	if entity.PrivateKey != nil {
-		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate}
+		return nil, &KeyError{Reason: "this is a PGP private key", Hint: hintPrivate, Private: true}
 	}
 	for _, sub := range entity.Subkeys {
 		if sub.PrivateKey != nil {
-			return nil, &KeyError{Reason: "this holds a PGP private subkey", Hint: hintPrivate}
+			return nil, &KeyError{Reason: "this holds a PGP private subkey", Hint: hintPrivate, Private: true}
 		}
 	}
 	if _, err := packets.Next(); err != io.EOF {

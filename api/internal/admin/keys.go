@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
+	"secretstore/seal/pgp"
+	"secretstore/seal/shares"
 )
 
 // The texts of the 400 for a malformed document.
@@ -98,11 +101,32 @@ func (h *Keys) StartRekey(ctx context.Context, _ Caller, req wire.RekeyRequest) 
 			clear(share)
 		}
 	}()
+	if err := oneKeyEach(req.PGPKeys); err != nil {
+		return wire.Rekey{}, err
+	}
 	info, err := h.Store.StartRekey(ctx, seal.RekeyParams{
 		InitParams: seal.InitParams{Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys},
 		Current:    current, Rotate: req.Rotate, LeaveOut: req.LeaveOut,
 	})
 	return rekeyOf(info), wrongShare(err, textBadCurrent)
+}
+
+// oneKeyEach refuses new holders with the same key: one person would have several
+// shares. Stores of earlier releases may have such holders. The store reports keys
+// that cannot be read.
+func oneKeyEach(keys []string) error {
+	first := make(map[string]int)
+	for i, text := range keys[:min(len(keys), shares.Max)] {
+		key, err := pgp.Describe(text, time.Now())
+		if err != nil {
+			continue
+		}
+		if n, twice := first[key.Fingerprint]; twice {
+			return problem.BadRequest(fmt.Sprintf("keys %d and %d of pgp_keys are the same, %s: one person would have two shares", n, i+1, key.Fingerprint))
+		}
+		first[key.Fingerprint] = i + 1
+	}
+	return nil
 }
 
 func texts(all []wire.Share) (out [][]byte) {

@@ -153,6 +153,9 @@ func (h *Stores) ShowInit(ctx context.Context, _ Caller) (wire.InitInfo, error) 
 
 // Init makes the keys of an empty store.
 func (h *Stores) Init(ctx context.Context, who Caller, req wire.InitRequest) (wire.InitResult, error) {
+	if err := oneKeyEach(req.PGPKeys); err != nil {
+		return wire.InitResult{}, err
+	}
 	info, err := h.Store.Init(ctx, seal.InitParams{
 		Shares: req.Shares, Threshold: req.Threshold, PGPKeys: req.PGPKeys, Replace: req.Replace, By: who.Principal.UID,
 	})

@@ -117,7 +117,9 @@ func ParseKeys(count, threshold int, texts []string) ([]*pgp.PublicKey, error) {
 		key, err := pgp.ParsePublicKey(text, time.Now())
 		var refused *pgp.KeyError
 		if errors.As(err, &refused) && len(texts) > 1 {
-			err = &pgp.KeyError{Reason: fmt.Sprintf("pgp_keys[%d]: %s", i, refused.Reason), Hint: refused.Hint}
+			numbered := *refused
+			numbered.Reason = fmt.Sprintf("key %d of pgp_keys: %s", i+1, refused.Reason)
+			err = &numbered
 		}
 		if err != nil {
 			return nil, err

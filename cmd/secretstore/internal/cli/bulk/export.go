@@ -10,7 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -83,7 +82,7 @@ func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	if tree && e.plaintext && e.out == "" {
 		return base.Usagef("name the folder with -o DIR, or use --json or --dotenv")
 	}
-	to, err := e.holders(p)
+	to, _, err := base.ReadPublicKeys(p, e.keys)
 	if err != nil {
 		return err
 	}
@@ -127,22 +126,6 @@ func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client
 		return err
 	}
 	return ex.finish(p)
-}
-
-func (e *exportFlags) holders(p *base.Process) ([]*pgp.PublicKey, error) {
-	keys, err := base.ReadPublicKeys(p, e.keys)
-	if err != nil {
-		return nil, err
-	}
-	var to []*pgp.PublicKey
-	for i, key := range keys {
-		k, err := pgp.ParsePublicKey(key, time.Now())
-		if err != nil {
-			return nil, base.Usagef("%s: %v", e.keys[i], err)
-		}
-		to = append(to, k)
-	}
-	return to, nil
 }
 
 // encrypted returns a writer that encrypts to the holders, or does not encrypt if

@@ -42,7 +42,7 @@ func (h *holderFlags) read(cmd *cobra.Command, p *base.Process) (keys []string, 
 	if threshold < 1 || threshold > n {
 		return nil, 0, base.Usagef("--threshold must be from 1 to the number of keys, %d", n)
 	}
-	keys, err = base.ReadPublicKeys(p, h.files)
+	keys, err = base.ReadHolders(p, h.files)
 	return keys, threshold, err
 }
 
@@ -146,7 +146,7 @@ func (h *holderFlags) another(p *base.Process, why error) (*wire.InitRequest, er
 		if len(files) == 0 {
 			return nil, nil
 		}
-		keys, err := base.ReadPublicKeys(p, files)
+		keys, err := base.ReadHolders(p, files)
 		if err != nil {
 			fmt.Fprintf(p.Stderr, "secretstore: %v\n", err)
 			continue
