@@ -79,6 +79,7 @@ type edgeOptions struct {
 	warnings      func() []string
 	requestRate   int
 	auth          api.Authenticator
+	certificates  api.CertificateAuthenticator
 	level         zapcore.Level
 	timeouts      time.Duration // of the http.Server
 	readTimeout   time.Duration // likewise, for reading alone
@@ -112,6 +113,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	cfg := api.Config{
 		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: e.trail,
 		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings, RequestRate: o.requestRate,
+		Certificates: o.certificates,
 	}
 	if o.auth != nil {
 		cfg.Auth = o.auth

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"secretstore/acl"
+	"secretstore/acl/clientcert"
 	"secretstore/acl/token"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
@@ -14,17 +16,27 @@ import (
 	"secretstore/seal"
 )
 
-const textMinterGone = "the task token is void: the permission to have it made was withdrawn"
+const (
+	textMinterGone   = "the task token is void: the permission to have it made was withdrawn"
+	textBadCert      = "the client certificate is not accepted: it is not valid now, or not from an authority that this server trusts (--tls-client-ca)"
+	textNamelessCert = "the client certificate is not accepted: it needs exactly one name that matches --tls-client-uid of this server"
+)
 
 // gate finds out who the caller is and whether it may do what it asks.
 type gate struct {
-	auth   Authenticator
-	policy func() *acl.Policy
-	store  *seal.Store
+	auth         Authenticator
+	certificates CertificateAuthenticator // nil: none count
+	trusted      []netip.Prefix           // proxies
+	policy       func() *acl.Policy
+	store        *seal.Store
 }
 
-// authenticate sets the principal of the caller.
+// authenticate sets the principal of the caller. A certificate counts only where
+// there is no token, be it a bad one: a request has one principal.
 func (g *gate) authenticate(x *exchange) error {
+	if g.certificates != nil && head.HasCertificate(x.req.Request) && !head.HasToken(x.req.Request) {
+		return g.authenticateCertificate(x)
+	}
 	raw, err := head.Token(x.req.Request)
 	if err != nil {
 		return err
@@ -41,6 +53,25 @@ func (g *gate) authenticate(x *exchange) error {
 	}
 	x.who.principal = who
 	return nil
+}
+
+// authenticateCertificate checks a client certificate. TLS has shown that the
+// client holds its key, and nothing else.
+func (g *gate) authenticateCertificate(x *exchange) error {
+	chain, err := head.Certificate(x.req.Request, g.trusted)
+	if err != nil {
+		return err
+	}
+	who, err := g.certificates.Verify(chain)
+	if err == nil && who.UID != "" {
+		x.who.principal = who
+		return nil
+	}
+	text := textBadCert
+	if errors.Is(err, clientcert.ErrName) {
+		text = textNamelessCert
+	}
+	return &problem.Problem{Status: http.StatusUnauthorized, Text: text, Cause: err}
 }
 
 // authenticateTask checks a task token. If the store cannot check it, because

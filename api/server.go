@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Config struct {
 	Development bool
 	// Auth verifies tokens. Required.
 	Auth Authenticator
+	// Certificates verifies client certificates, which name the principal of a
+	// request without a token; nil: they do not count.
+	Certificates CertificateAuthenticator
 	// Policy returns the policy in force; it is called for each request.
 	// Required; a nil policy denies everything.
 	Policy func() *acl.Policy
@@ -53,7 +57,8 @@ type Config struct {
 	// Log takes errors, slow requests and, at debug level, all requests; nil
 	// drops them.
 	Log *zap.Logger
-	// TrustedProxies are the peers whose X-Forwarded-For is believed.
+	// TrustedProxies are the peers whose X-Forwarded-For is believed, and whose
+	// client certificate does not count.
 	TrustedProxies []netip.Prefix
 	// RequestRate is how many requests a second each principal may make; 0 is
 	// any number.
@@ -76,6 +81,13 @@ type Config struct {
 // logged, never sent, and hold no part of the token.
 type Authenticator interface {
 	Verify(raw string) (acl.Principal, error)
+}
+
+// CertificateAuthenticator verifies the certificates that a client has shown in
+// TLS, its own first, and returns its principal. It is asked at each request. Its
+// errors are those of package clientcert; they are logged, and never sent.
+type CertificateAuthenticator interface {
+	Verify(chain []*x509.Certificate) (acl.Principal, error)
 }
 
 // Server answers the HTTP API. It is an http.Handler; the caller provides the
@@ -120,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
-		gate:     &gate{auth: cfg.Auth, policy: cfg.Policy, store: cfg.Store},
+		gate:     &gate{auth: cfg.Auth, certificates: cfg.Certificates, trusted: cfg.TrustedProxies, policy: cfg.Policy, store: cfg.Store},
 		budget:   body.NewBudget(largestAnswer(cfg.Store)),
 		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),

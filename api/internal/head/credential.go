@@ -12,6 +12,12 @@ import (
 // maxToken is the length of the longest token, in bytes.
 const maxToken = 16 << 10
 
+// HasToken reports whether a request shows a token, or what should be one. Then
+// nothing else says who the client is.
+func HasToken(r *http.Request) bool {
+	return len(r.Header["Authorization"]) > 0 || len(r.Header["Cookie"]) > 0 && len(r.CookiesNamed(wire.TokenCookie)) > 0
+}
+
 // Token returns the token of a request, or a 401. An Authorization header,
 // whatever it holds, overrides the cookie.
 func Token(r *http.Request) (string, error) {
@@ -31,7 +37,7 @@ func Token(r *http.Request) (string, error) {
 	}
 	// Any page can make a browser send the cookie. So it only counts for a
 	// request that changes nothing, or comes from a page of this server.
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameOrigin(r) {
+	if changes(r) && !sameOrigin(r) {
 		return "", problem.Unauthorized("a cookie alone permits GET and HEAD, and other methods from pages of this server: send an Authorization header")
 	}
 	return raw, nil
@@ -65,6 +71,10 @@ func cookieToken(r *http.Request) (string, error) {
 	}
 	return cookies[0].Value, nil
 }
+
+// changes reports whether the method is one by which a page can do harm without
+// seeing the answer.
+func changes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
 
 // sameOrigin reports whether the browser says that a page of this server made
 // the request. If it does not say, the answer is no.
