@@ -198,7 +198,7 @@ func TestTLS(t *testing.T) {
 	keys, strangers := newPKI(t), newPKI(t)
 	server := zktest.Start(t, zktest.TLS(keys.server, keys.ca))
 	cfg := prompt(t, server.TLSAddr())
-	cfg.TLS = &tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}}
+	cfg.TLS = always(&tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}})
 	b := open(t, cfg)
 	create(t, b, "k", "x")
 	if got := get(b, "k", store.Latest); got != "x" {
@@ -212,7 +212,7 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := cfg
-			cfg.TLS, cfg.Log = c, nil
+			cfg.TLS, cfg.Log = always(c), nil
 			b := open(t, cfg)
 			if err := b.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("Ping: %v, want ErrUnavailable", err)
@@ -239,7 +239,7 @@ func TestOwnACLsAreKnownAgain(t *testing.T) {
 			cfg := config(t, server.Addr())
 			if name == "certificate" {
 				cfg.Servers = []string{server.TLSAddr()}
-				cfg.TLS = &tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}}
+				cfg.TLS = always(&tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}})
 			}
 			cfg.User, cfg.Password = "store", "a password"
 			first := open(t, cfg)
@@ -267,3 +267,6 @@ func TestOwnACLsAreKnownAgain(t *testing.T) {
 		})
 	}
 }
+
+// always is a configuration that does not change.
+func always(c *tls.Config) func() *tls.Config { return func() *tls.Config { return c } }

@@ -42,9 +42,10 @@ type Config struct {
 	// weaker ACLs found under Root are repaired. Without them anyone may do
 	// anything to the znodes, and a warning is logged.
 	User, Password string
-	// TLS is for connections to the secure client port; nil is plain TCP.
+	// TLS is for connections to the secure client port; nil is plain TCP. It is
+	// called for each new connection, so that certificates can be replaced.
 	// Without a ServerName the host of the member is verified.
-	TLS *tls.Config
+	TLS func() *tls.Config
 	// SessionTimeout is asked of the ensemble, 1 s to 1 min; 0 is
 	// DefaultSessionTimeout. An unanswered call ends a connection after 2 s
 	// already.
@@ -62,6 +63,14 @@ type Config struct {
 	Log *zap.Logger
 
 	testOnlyLimits limits // zero is the usual ones
+}
+
+// tls returns the configuration of a new connection, nil for plain TCP.
+func (c *Config) tls() *tls.Config {
+	if c.TLS == nil {
+		return nil
+	}
+	return c.TLS()
 }
 
 // check fills in the defaults and returns everything that is wrong.

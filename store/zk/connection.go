@@ -259,7 +259,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // config returns the configuration of a session.
 func (cs *connections) config(server, address string, maxRequest int) session.Config {
 	return session.Config{
-		Server: server, Address: address, TLS: cs.cfg.TLS, Timeout: cs.cfg.SessionTimeout, Unanswered: cs.life.unanswered,
+		Server: server, Address: address, TLS: cs.cfg.tls(), Timeout: cs.cfg.SessionTimeout, Unanswered: cs.life.unanswered,
 		User: cs.cfg.User, Password: cs.cfg.Password, MaxRequest: maxRequest, Log: cs.log,
 	}
 }

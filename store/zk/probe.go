@@ -42,7 +42,7 @@ func existsOn(ctx context.Context, cfg *Config, server, path string) (bool, erro
 		return false, err
 	}
 	s, err := session.New(ctx, session.Config{
-		Server: server, Address: address, TLS: cfg.TLS, Timeout: cfg.SessionTimeout, Unanswered: maxUnanswered,
+		Server: server, Address: address, TLS: cfg.tls(), Timeout: cfg.SessionTimeout, Unanswered: maxUnanswered,
 		User: cfg.User, Password: cfg.Password, MaxRequest: batch.MaxPacket, Log: cfg.Log, OnEvent: func(zkc.Event) {}, OnAwake: func() {},
 	})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
+
+	"secretstore/acl/clientcert"
 )
 
 // Config is the checked configuration of a server: each field is valid, and none
@@ -42,13 +44,17 @@ type Config struct {
 	RequestRate    int // requests a second of one principal; 0 for any number
 	TLSCertFile    string
 	TLSKeyFile     string
-	SecurityMode   string
-	MaxSecretSize  int64  // bytes
-	KeepVersions   int    // earlier values of a secret
-	AuditLog       string // file, "-" for stdout, "" for none
-	LogLevel       zapcore.Level
-	LogFormat      string // "json" or "console"
-	PprofListen    string // address of the loopback for profiles; "" for none
+	// TLSSelfSigned asks for a certificate in place of TLSCertFile.
+	TLSSelfSigned bool
+	TLSClientCA   string          // "": clients are not asked for certificates
+	TLSClientUID  clientcert.Rule // what names their user
+	SecurityMode  string
+	MaxSecretSize int64  // bytes
+	KeepVersions  int    // earlier values of a secret
+	AuditLog      string // file, "-" for stdout, "" for none
+	LogLevel      zapcore.Level
+	LogFormat     string // "json" or "console"
+	PprofListen   string // address of the loopback for profiles; "" for none
 
 	// Dev asks for the development setup: see package server.
 	Dev bool

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+
+	"secretstore/acl/clientcert"
 )
 
 // load runs Load as the program would. The text of file, if any, is written to
@@ -56,7 +58,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		LogLevel:         zapcore.InfoLevel,
 		LogFormat:        "json",
 	}
-	opt := cmp.AllowUnexported(Config{})
+	opt := cmp.AllowUnexported(Config{}, clientcert.Rule{})
 	if d := cmp.Diff(want, got, opt, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Errorf("defaults (-want +got):\n%s", d)
 	}
@@ -82,7 +84,7 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 		"bootstrap": "false", "auth-secret-znode": "/dcos/auth-token-secret", "auth-jwks": "https://x/jwks",
 		"auth-secret-znode-insecure": "true", "jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
 		"security-mode": "permissive", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
-		"tls-listen": "127.0.0.1:8443", "pprof-listen": "127.0.0.1:6060",
+		"tls-listen": "127.0.0.1:8443", "tls-self-signed": "true", "tls-client-uid": "dns:.users.example.com", "pprof-listen": "127.0.0.1:6060",
 	}
 	for _, o := range Options() {
 		t.Run(o.Name, func(t *testing.T) {
@@ -93,7 +95,7 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 			flag, _ := load(t, "", nil, "--"+o.Name+"="+v)
 			fromFile, _ := load(t, o.Name+": '"+v+"'\n", nil)
 			unset, _ := load(t, "", nil)
-			opt := cmp.AllowUnexported(Config{})
+			opt := cmp.AllowUnexported(Config{}, clientcert.Rule{})
 			same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 			if cmp.Equal(flag, unset, opt, same) {
 				t.Error("the flag changes nothing")
@@ -240,6 +242,11 @@ func TestContradictions(t *testing.T) {
 		{"--listen=", "--listen: nothing to listen on"},
 		{"--tls-cert-file c", "--tls-cert-file: has no effect without --tls-listen"},
 		{"--tls-key-file c", "--tls-key-file: has no effect without --tls-listen"},
+		{"--tls-self-signed", "--tls-self-signed: has no effect without --tls-listen"},
+		{"--tls-listen :1 --tls-self-signed --tls-cert-file c", "--tls-self-signed: makes a certificate, and there is one already"},
+		{"--tls-listen :1 --tls-self-signed --tls-client-ca c", "--tls-client-ca: needs to know which name"},
+		{"--tls-listen :1 --tls-self-signed --tls-client-uid dns:.example.com", "--tls-client-uid: has no effect without --tls-client-ca"},
+		{"--tls-listen :1 --tls-self-signed --tls-client-ca c --tls-client-uid uri:spiffe://example.com", "--tls-client-uid: is not a rule"},
 		{"--listen 127.0.0.1:1 --tls-listen 127.0.0.1:1 --tls-cert-file c --tls-key-file k", "--tls-listen: is the same address"},
 		{"--storage zk://h --zk-tls-cert c", "--zk-tls-cert: needs its private key"},
 		{"--storage zk://h --zk-tls-key c", "--zk-tls-key: needs its certificate"},

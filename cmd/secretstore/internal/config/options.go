@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"secretstore/acl/clientcert"
 	"secretstore/seal"
 )
 
@@ -49,6 +50,12 @@ func listenOptions() []Option {
 			set: one(func(c *Config) *string { return &c.TLSCertFile }, parseText)},
 		{Name: "tls-key-file", Arg: "FILE", Usage: "private key for --tls-listen (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.TLSKeyFile }, parseText)},
+		{Name: "tls-self-signed", Default: "false", Switch: true, Usage: "for a first try: make a certificate for --tls-listen, and log its fingerprint",
+			set: one(func(c *Config) *bool { return &c.TLSSelfSigned }, parseBool)},
+		{Name: "tls-client-ca", Arg: "FILE", Usage: "ask clients for a certificate of these CAs (PEM), which names their user, reread when it changes",
+			set: one(func(c *Config) *string { return &c.TLSClientCA }, parseText)},
+		{Name: "tls-client-uid", Arg: "RULE", Usage: "which name in a client certificate is the user id: uri:PREFIX or dns:SUFFIX",
+			set: one(func(c *Config) *clientcert.Rule { return &c.TLSClientUID }, parseClientUID)},
 		{Name: "security-mode", Arg: "MODE", Default: modePermissive, Usage: "disabled, permissive or strict",
 			set: one(func(c *Config) *string { return &c.SecurityMode }, parseSecurityMode)},
 		{Name: "trusted-proxies", Arg: "CIDR", Repeat: true, Usage: "believe X-Forwarded-For only from these networks",
@@ -66,11 +73,11 @@ func storageOptions() []Option {
 			set:   one(func(c *Config) *Storage { return &c.Storage }, ParseStorage)},
 		{Name: "zk-auth-file", Arg: "FILE", Usage: "file with user:password for ZooKeeper digest authentication",
 			set: one(func(c *Config) *string { return &c.ZKAuthFile }, parseText)},
-		{Name: "zk-tls-ca", Arg: "FILE", Usage: "CA certificates of the ZooKeeper servers (PEM)",
+		{Name: "zk-tls-ca", Arg: "FILE", Usage: "CA certificates of the ZooKeeper servers (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.ZKTLSCA }, parseText)},
-		{Name: "zk-tls-cert", Arg: "FILE", Usage: "client certificate for ZooKeeper (PEM)",
+		{Name: "zk-tls-cert", Arg: "FILE", Usage: "client certificate for ZooKeeper (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.ZKTLSCert }, parseText)},
-		{Name: "zk-tls-key", Arg: "FILE", Usage: "private key of the client certificate for ZooKeeper (PEM)",
+		{Name: "zk-tls-key", Arg: "FILE", Usage: "private key of the client certificate for ZooKeeper (PEM), reread when it changes",
 			set: one(func(c *Config) *string { return &c.ZKTLSKey }, parseText)},
 		{Name: "zk-session-timeout", Arg: "DURATION", Default: "6s", Usage: "ZooKeeper session timeout",
 			set: oneDuration(func(c *Config) durationRange { return durationRange{&c.ZKSessionTimeout, minSession, maxSession} })},

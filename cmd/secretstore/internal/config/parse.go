@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"secretstore/acl"
+	"secretstore/acl/clientcert"
 	"secretstore/acl/token"
 	"secretstore/seal"
 )
@@ -214,6 +215,14 @@ func parseUID(s string) (string, error) {
 		return "", fmt.Errorf("%q is not a user id; write 1 to %d printable ASCII characters, as in the claim uid of a token", s, acl.MaxUIDBytes)
 	}
 	return s, nil
+}
+
+// parseClientUID accepts "" for no rule.
+func parseClientUID(s string) (clientcert.Rule, error) {
+	if s == "" {
+		return clientcert.Rule{}, nil
+	}
+	return clientcert.ParseRule(s)
 }
 
 // IsLoopback reports whether host is this machine's loopback: an address of it,

@@ -39,10 +39,18 @@ func listenRules(c Config, say sayFunc) {
 	say(c.Listen != "" && c.Listen == c.TLSListen && !strings.HasSuffix(c.Listen, ":0"), "--tls-listen",
 		"is the same address as --listen; HTTP and HTTPS need a port each")
 	tls := !c.off(c.TLSListen, "tls-listen")
-	say(tls && !c.Given("tls-cert-file"), "--tls-listen", "needs a certificate; name it with --tls-cert-file")
-	say(tls && !c.Given("tls-key-file"), "--tls-listen", "needs the private key of the certificate; name it with --tls-key-file")
-	say(!tls && c.Given("tls-cert-file"), "--tls-cert-file", "has no effect without --tls-listen; give --tls-listen an address or remove it")
-	say(!tls && c.Given("tls-key-file"), "--tls-key-file", "has no effect without --tls-listen; give --tls-listen an address or remove it")
+	files := tls && !c.TLSSelfSigned
+	say(files && !c.Given("tls-cert-file"), "--tls-listen", "needs a certificate; name it with --tls-cert-file, or try --tls-self-signed")
+	say(files && !c.Given("tls-key-file"), "--tls-listen", "needs the private key of the certificate; name it with --tls-key-file")
+	for _, name := range []string{"tls-cert-file", "tls-key-file", "tls-client-ca", "tls-client-uid"} {
+		say(!tls && c.Given(name), "--"+name, "has no effect without --tls-listen; give --tls-listen an address or remove it")
+	}
+	say(!tls && c.TLSSelfSigned, "--tls-self-signed", "has no effect without --tls-listen; give --tls-listen an address or remove it")
+	say(tls && c.TLSSelfSigned && (c.Given("tls-cert-file") || c.Given("tls-key-file")), "--tls-self-signed",
+		"makes a certificate, and there is one already; remove it, or --tls-cert-file and --tls-key-file")
+	say(c.Given("tls-client-ca") && !c.Given("tls-client-uid"), "--tls-client-ca",
+		"needs to know which name in a certificate is the user; say --tls-client-uid uri:PREFIX or dns:SUFFIX")
+	say(c.Given("tls-client-uid") && !c.Given("tls-client-ca"), "--tls-client-uid", "has no effect without --tls-client-ca; name the CAs or remove it")
 }
 
 func storageRules(c Config, say sayFunc) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -66,12 +67,45 @@ func readPEM(file string, check func([]byte) error) ([]byte, error) {
 }
 
 func checkCertificate(content []byte) error {
-	block := findPEM(content, func(kind string) bool { return kind == "CERTIFICATE" })
-	if block == nil {
-		return errors.New("contains no PEM certificate")
-	}
-	_, err := x509.ParseCertificate(block.Bytes)
+	_, err := parseCertificates(content)
 	return err
+}
+
+// readCertificates reads all certificates of a file.
+func readCertificates(file string) (all []*x509.Certificate, err error) {
+	_, err = readPEM(file, func(content []byte) error {
+		all, err = parseCertificates(content)
+		return err
+	})
+	return all, err
+}
+
+// parseCertificates returns all certificates of a PEM file. Unlike
+// x509.CertPool.AppendCertsFromPEM it skips nothing that is broken: half a file would
+// be a file with fewer authorities.
+func parseCertificates(content []byte) (all []*x509.Certificate, err error) {
+	blocks := 0
+	for rest := content; ; blocks++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	switch {
+	case bytes.Count(content, []byte("-----BEGIN ")) != blocks:
+		return nil, errors.New("contains a PEM block that is malformed or cut off")
+	case len(all) == 0:
+		return nil, errors.New("contains no PEM certificate")
+	}
+	return all, nil
 }
 
 // checkPrivateKey accepts the forms that crypto/tls accepts. Its errors never contain

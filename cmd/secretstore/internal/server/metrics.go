@@ -149,9 +149,7 @@ func (m *certificateMetrics) Collect(to chan<- prometheus.Metric) {
 	if c := m.parts.cert; c != nil {
 		send("server", c.current.Load())
 	}
-	if z := m.parts.zk.tls; z != nil && len(z.Certificates) > 0 {
-		send("zookeeper", &z.Certificates[0])
-	}
+	send("zookeeper", m.parts.zk.tls.certificate())
 }
 
 // chainExpiry returns when the first certificate of a chain expires, zero without

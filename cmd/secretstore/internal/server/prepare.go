@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/acl/clientcert"
 	"secretstore/acl/token"
 	"secretstore/api/audit"
 	"secretstore/cmd/secretstore/internal/config"
@@ -24,9 +25,12 @@ type parts struct {
 	verifier *token.Verifier
 	jwks     *token.JWKSSource // nil if none is configured
 	policy   *policyHolder
-	cert     *certificate // nil if HTTPS is not served
-	zk       zkAccess
-	audit    *audit.Log // nil if none is configured
+	cert     *certificate         // nil if HTTPS is not served
+	clients  *clientcert.Verifier // nil if clients are not asked for certificates
+	// reloaders follow the files of cert, clients and zk.
+	reloaders []*reloader
+	zk        zkAccess
+	audit     *audit.Log // nil if none is configured
 }
 
 // prepare reads all files once and returns all problems with them, so that the
@@ -54,15 +58,29 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 	check("policy-file", err)
 	// Also if they have no effect, or one is missing: those mistakes are reported
 	// already, and others should not wait for the next start.
-	cert, certErr, keyErr := loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log, n)
-	check("tls-cert-file", certErr)
-	check("tls-key-file", keyErr)
+	load := func(s source) {
+		r, errs := newReloader(s, log, n)
+		p.reloaders = append(p.reloaders, r)
+		for i, f := range s.files() {
+			check(f.option, errs[i])
+		}
+	}
+	cert := &certificate{certFile: cfg.TLSCertFile, keyFile: cfg.TLSKeyFile}
+	load(cert)
 	if cfg.TLSListen != "" {
 		p.cert = cert
 	}
+	if cfg.TLSClientCA != "" {
+		p.clients = clientcert.New(cfg.TLSClientUID, nil)
+		load(&clientCAs{cfg.TLSClientCA, p.clients})
+	}
+	if cfg.ZKAuthFile != "" {
+		check("zk-auth-file", p.zk.loadAuth(cfg.ZKAuthFile))
+	}
+	p.zk.tls = newZKTLS(cfg)
+	load(p.zk.tls)
 	check("storage", checkStorage(cfg.Storage))
 	check("bootstrap", checkBootstrapKey(BootstrapKeyFile(cfg.Storage)))
-	problems = append(problems, p.zk.load(cfg)...)
 	if cfg.AuditLog != "" {
 		var reserveErr error
 		p.audit, reserveErr, err = audit.Open(cfg.AuditLog)
@@ -70,6 +88,9 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 		if reserveErr != nil {
 			log.Warn("no disk is reserved for audit lines about requests with a token", zap.Error(reserveErr))
 		}
+	}
+	if cfg.TLSSelfSigned && p.cert != nil && len(problems) == 0 {
+		check("tls-self-signed", p.cert.signSelf(selfSignedFile(cfg.Storage), cfg.TLSListen, log))
 	}
 	return p, problems
 }

@@ -163,8 +163,8 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 // OpenStorage opens the storage of a configuration for work without a server. A bbolt
 // file must exist. Problems with the files about ZooKeeper are a config.Error.
 func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store.Backend, error) {
-	var access zkAccess
-	if problems := access.load(cfg); len(problems) > 0 {
+	access, problems := loadZKAccess(cfg)
+	if len(problems) > 0 {
 		return nil, config.Error(problems)
 	}
 	if cfg.Storage.Kind == config.Bolt {
@@ -205,7 +205,7 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, meter 
 		return memory.New(), "memory", nil
 	case config.ZooKeeper:
 		zkConfig := zk.Config{
-			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls,
+			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls.config(),
 			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Meter: meter, Log: log.Named("zk"),
 		}
 		if err := checkRoot(ctx, st, zkConfig, log); err != nil {
@@ -241,6 +241,9 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list
 	}
+	if s.parts.clients != nil {
+		cfg.Certificates = s.parts.clients
+	}
 	if s.parts.cert != nil {
 		cfg.CertificateExpiry = s.parts.cert.expiry
 	}
@@ -257,7 +260,7 @@ func (s *Server) bind(ctx context.Context) ([]*endpoint, error) {
 		all = append(all, e)
 	}
 	if s.cfg.TLSListen != "" {
-		e, err := s.bindOne(ctx, s.cfg.TLSListen, "https", s.parts.cert.config())
+		e, err := s.bindOne(ctx, s.cfg.TLSListen, "https", serverTLS(s.parts.cert, s.parts.clients))
 		if err != nil {
 			return nil, errors.Join(err, closeAll(all))
 		}
@@ -296,8 +299,8 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	if p.jwks != nil {
 		watchers = append(watchers, func() { p.verifier.WatchJWKS(ctx, p.jwks, s.watchKeys("auth-jwks")) })
 	}
-	if p.cert != nil {
-		watchers = append(watchers, func() { p.cert.watch(ctx) })
+	for _, r := range p.reloaders {
+		watchers = append(watchers, func() { r.watch(ctx) })
 	}
 	if s.zk != nil && s.cfg.AuthSecretZnode != "" {
 		g.Go(func() error { return s.newZnodeKey().watch(ctx) })
@@ -356,8 +359,8 @@ func (s *Server) warn(endpoints []*endpoint) {
 // warnOfModes logs which files that are read others can read or, as members of a group,
 // change.
 func (s *Server) warnOfModes() {
-	secrets := []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, s.cfg.ZKAuthFile, s.cfg.ZKTLSKey}
-	others := []string{s.cfg.PolicyFile, s.cfg.AuthJWKS, s.cfg.TLSCertFile, s.cfg.ZKTLSCA, s.cfg.ZKTLSCert, BootstrapKeyFile(s.cfg.Storage)}
+	secrets := []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, selfSignedFile(s.cfg.Storage), s.cfg.ZKAuthFile, s.cfg.ZKTLSKey}
+	others := []string{s.cfg.PolicyFile, s.cfg.AuthJWKS, s.cfg.TLSCertFile, s.cfg.TLSClientCA, s.cfg.ZKTLSCA, s.cfg.ZKTLSCert, BootstrapKeyFile(s.cfg.Storage)}
 	for i, file := range append(secrets, others...) {
 		info, err := os.Stat(file)
 		if file == "" || err != nil {

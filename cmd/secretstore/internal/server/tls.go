@@ -1,43 +1,67 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"sync"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
-	"secretstore/internal/watchfile"
+	"secretstore/acl/clientcert"
+	"secretstore/internal/fingerprint"
 )
 
-// certificate is the server's TLS certificate, replaced when its files change.
+// certificate is the server's TLS certificate. It is a source.
 type certificate struct {
 	certFile, keyFile string
-	log               *zap.Logger
-	notices           *notices
-
-	mu      sync.Mutex // one reload at a time
-	current atomic.Pointer[tls.Certificate]
+	current           atomic.Pointer[tls.Certificate]
 }
 
-// loadCertificate loads the pair for the first time. It returns the errors of both
-// files.
-func loadCertificate(certFile, keyFile string, log *zap.Logger, n *notices) (c *certificate, certErr, keyErr error) {
-	c = &certificate{certFile: certFile, keyFile: keyFile, log: log, notices: n}
-	certErr, keyErr = c.load()
-	return c, certErr, keyErr
+func (c *certificate) name() string { return "TLS certificate" }
+
+func (c *certificate) files() []optionFile {
+	return []optionFile{{"tls-cert-file", c.certFile}, {"tls-key-file", c.keyFile}}
 }
 
-func (c *certificate) load() (certErr, keyErr error) {
+func (c *certificate) load() (in inUse, errs []error) {
 	pair, certErr, keyErr := readPair(c.certFile, c.keyFile)
-	if certErr == nil && keyErr == nil {
+	if certErr == nil {
+		certErr = c.worse(pair.Leaf, time.Now())
+	}
+	if certErr != nil || keyErr != nil {
+		return inUse{}, []error{certErr, keyErr}
+	}
+	if pair.Leaf != nil { // no file has a name
 		c.current.Store(&pair)
 	}
-	return certErr, keyErr
+	return c.describe(), []error{nil, nil}
+}
+
+// worse refuses a certificate that has expired in place of one that has not: somebody
+// has put back an old one. At the start, and where both have, it is served, and warned
+// about.
+func (c *certificate) worse(next *x509.Certificate, now time.Time) error {
+	if before := c.leaf(); before != nil && next != nil && now.After(next.NotAfter) && !now.After(before.NotAfter) {
+		return fmt.Errorf("certificate %s has expired at %s", c.certFile, next.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// describe says which certificate is in use.
+func (c *certificate) describe() inUse {
+	pair := c.current.Load()
+	if pair == nil || pair.Leaf == nil {
+		return inUse{}
+	}
+	id := ""
+	for _, der := range pair.Certificate {
+		id += string(der)
+	}
+	return inUse{id, []zap.Field{
+		zap.Time("expires", pair.Leaf.NotAfter), zap.String("fingerprint", fingerprint.Of(pair.Leaf.Raw)),
+	}}
 }
 
 // expiry returns when the current certificate expires.
@@ -56,40 +80,59 @@ func (c *certificate) leaf() *x509.Certificate {
 	return nil
 }
 
-// config returns the configuration of a server. It refuses versions before TLS 1.2.
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
+// serverTLS returns the configuration of HTTPS. It refuses versions before TLS 1.2.
+// With clients, it asks each client for a certificate; one that shows none, or any
+// other, is served too, for it may have a token.
+func serverTLS(c *certificate, clients *clientcert.Verifier) *tls.Config {
+	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.current.Load(), nil
 		},
 	}
+	if clients == nil {
+		return cfg
+	}
+	// Nothing is verified here but that the client holds the key: package api does
+	// the rest at each request.
+	cfg.ClientAuth = tls.RequestClientCert
+	cfg.VerifyPeerCertificate = clientcert.CheckSize
+	plain := cfg.Clone()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		present := plain.Clone()
+		present.ClientCAs = clients.Authorities() // named to the client, which may choose by them
+		return present, nil
+	}
+	return cfg
 }
 
-// watch reloads the pair when either file changes, until ctx is done.
-func (c *certificate) watch(ctx context.Context) {
-	var wg sync.WaitGroup
-	for _, file := range []string{c.certFile, c.keyFile} {
-		wg.Go(func() { watchfile.Poll(ctx, file, pollEvery, func([]byte, error) { c.changed() }) })
-	}
-	wg.Wait()
+// clientCAs are the authorities of client certificates. They are a source.
+type clientCAs struct {
+	file     string
+	verifier *clientcert.Verifier
 }
 
-// changed loads the pair again. While somebody replaces the files, they do not match
-// for a moment; the old pair is served until they do.
-func (c *certificate) changed() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before := c.leaf()
-	certErr, keyErr := c.load()
-	c.notices.report("tls-cert-file", certErr)
-	c.notices.report("tls-key-file", keyErr)
-	if err := errors.Join(certErr, keyErr); err != nil {
-		c.log.Warn("new TLS certificate is not usable; the one loaded before stays in use", zap.Error(err))
-		return
+func (c *clientCAs) name() string { return "CAs of client certificates" }
+
+func (c *clientCAs) files() []optionFile { return []optionFile{{"tls-client-ca", c.file}} }
+
+func (c *clientCAs) load() (in inUse, errs []error) {
+	all, err := readCertificates(c.file)
+	if err != nil {
+		return inUse{}, []error{err}
 	}
-	if after := c.leaf(); before == nil || !after.Equal(before) {
-		c.log.Info("TLS certificate in use", zap.String("file", c.certFile), zap.Time("expires", after.NotAfter))
+	c.verifier.SetAuthorities(all)
+	return describe(all), []error{nil}
+}
+
+// describe says which certificates are in use.
+func describe(all []*x509.Certificate) (in inUse) {
+	prints := make([]string, len(all))
+	for i, c := range all {
+		prints[i] = fingerprint.Of(c.Raw)
+		in.id += prints[i]
 	}
+	in.fields = []zap.Field{zap.Strings("fingerprints", prints)}
+	return in
 }

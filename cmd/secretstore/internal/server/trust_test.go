@@ -46,7 +46,7 @@ func eachUntrust(t *testing.T, test func(t *testing.T, how string, change func(p
 func TestFilesThatOthersCanChangeAreRefusedAtTheStart(t *testing.T) {
 	eachUntrust(t, func(t *testing.T, how string, change func(string) error, command string) {
 		for _, option := range []string{
-			"auth-secret-file", "auth-jwks", "policy-file", "tls-cert-file", "tls-key-file", "zk-auth-file", "zk-tls-ca", "zk-tls-cert", "zk-tls-key",
+			"auth-secret-file", "auth-jwks", "policy-file", "tls-cert-file", "tls-key-file", "tls-client-ca", "zk-auth-file", "zk-tls-ca", "zk-tls-cert", "zk-tls-key",
 			"config", "bootstrap",
 		} {
 			dir := t.TempDir()

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/internal/textfile"
@@ -14,34 +14,26 @@ import (
 
 // zkAccess is the access of this server to ZooKeeper.
 type zkAccess struct {
-	user, password string      // digest authentication; "" for none
-	tls            *tls.Config // nil for plain TCP
+	user, password string // digest authentication; "" for none
+	tls            *zkTLS
 }
 
-// load reads the files about ZooKeeper and returns the problems with them.
-func (z *zkAccess) load(cfg config.Config) []config.Problem {
-	var problems []config.Problem
+// loadZKAccess reads the files about ZooKeeper, and returns the problems with them.
+func loadZKAccess(cfg config.Config) (access zkAccess, problems []config.Problem) {
 	check := func(option string, err error) {
 		if err != nil {
 			problems = append(problems, config.Problem{Where: "--" + option, What: err.Error()})
 		}
 	}
 	if cfg.ZKAuthFile != "" {
-		check("zk-auth-file", z.loadAuth(cfg.ZKAuthFile))
+		check("zk-auth-file", access.loadAuth(cfg.ZKAuthFile))
 	}
-	if cfg.ZKTLSCA != "" || cfg.ZKTLSCert != "" {
-		z.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	access.tls = newZKTLS(cfg)
+	_, errs := access.tls.load()
+	for i, f := range access.tls.files() {
+		check(f.option, errs[i])
 	}
-	if cfg.ZKTLSCA != "" {
-		check("zk-tls-ca", z.loadCA(cfg.ZKTLSCA))
-	}
-	pair, certErr, keyErr := readPair(cfg.ZKTLSCert, cfg.ZKTLSKey)
-	check("zk-tls-cert", certErr)
-	check("zk-tls-key", keyErr)
-	if cfg.ZKTLSCert != "" {
-		z.tls.Certificates = []tls.Certificate{pair}
-	}
-	return problems
+	return access, problems
 }
 
 // loadAuth reads user:password from the first line. Its errors contain neither.
@@ -58,15 +50,59 @@ func (z *zkAccess) loadAuth(file string) error {
 	return nil
 }
 
-func (z *zkAccess) loadCA(file string) error {
-	content, err := watchfile.Read(file)
-	if err != nil {
-		return err
+// zkTLS are the settings of TLS to ZooKeeper. They are a source. Connections that are
+// open keep the settings that they were made with.
+type zkTLS struct {
+	caFile, certFile, keyFile string // "" for none
+	current                   atomic.Pointer[tls.Config]
+}
+
+func newZKTLS(cfg config.Config) *zkTLS {
+	return &zkTLS{caFile: cfg.ZKTLSCA, certFile: cfg.ZKTLSCert, keyFile: cfg.ZKTLSKey}
+}
+
+// config returns what a new connection to ZooKeeper uses; nil for plain TCP.
+func (z *zkTLS) config() func() *tls.Config {
+	if z.caFile == "" && z.certFile == "" {
+		return nil
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return errors.New(file + " contains no PEM certificate")
+	return z.current.Load
+}
+
+// certificate returns the certificate of this server for ZooKeeper, or nil.
+func (z *zkTLS) certificate() *tls.Certificate {
+	if cfg := z.current.Load(); cfg != nil && len(cfg.Certificates) > 0 {
+		return &cfg.Certificates[0]
 	}
-	z.tls.RootCAs = pool
 	return nil
+}
+
+func (z *zkTLS) name() string { return "TLS files for ZooKeeper" }
+
+func (z *zkTLS) files() []optionFile {
+	return []optionFile{{"zk-tls-ca", z.caFile}, {"zk-tls-cert", z.certFile}, {"zk-tls-key", z.keyFile}}
+}
+
+func (z *zkTLS) load() (in inUse, errs []error) {
+	next := &tls.Config{MinVersion: tls.VersionTLS12}
+	var used []*x509.Certificate
+	var caErr error
+	if z.caFile != "" {
+		if used, caErr = readCertificates(z.caFile); caErr == nil {
+			next.RootCAs = x509.NewCertPool()
+			for _, c := range used {
+				next.RootCAs.AddCert(c)
+			}
+		}
+	}
+	pair, certErr, keyErr := readPair(z.certFile, z.keyFile)
+	if caErr != nil || certErr != nil || keyErr != nil {
+		return inUse{}, []error{caErr, certErr, keyErr}
+	}
+	if pair.Leaf != nil {
+		next.Certificates = []tls.Certificate{pair}
+		used = append(used, pair.Leaf)
+	}
+	z.current.Store(next)
+	return describe(used), []error{nil, nil, nil}
 }
