@@ -58,6 +58,12 @@ type Config struct {
 	Token func(context.Context) (string, error)
 	// TLS is used for https; nil is the system's roots.
 	TLS *tls.Config
+	// Fingerprints are SHA-256 sums of certificates in hex, with or without
+	// colons. If there are any, a server is genuine if, and only if, its
+	// certificate has one of them; its authority, names and dates do not matter,
+	// as with a certificate that a server has signed for itself. Then all servers
+	// must be https.
+	Fingerprints []string
 	// SingleUse gives each request its own connection. Without it, net/http
 	// itself repeats a GET or HEAD whose reused connection breaks before an
 	// answer. No byte of any other request is ever sent twice.
@@ -111,9 +117,16 @@ func New(cfg Config) (*Client, error) {
 	if c.maxAnswer <= 0 {
 		c.maxAnswer = DefaultMaxAnswer
 	}
+	secure := cfg.TLS.Clone()
+	if len(cfg.Fingerprints) > 0 {
+		var err error
+		if secure, err = pin(secure, cfg.Fingerprints, c.servers); err != nil {
+			return nil, err
+		}
+	}
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		TLSClientConfig:       cfg.TLS.Clone(),
+		TLSClientConfig:       secure,
 		DisableKeepAlives:     cfg.SingleUse,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,

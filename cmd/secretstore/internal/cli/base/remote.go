@@ -31,6 +31,8 @@ const MaxPause = 5 * time.Second
 type Remote struct {
 	Servers              []string
 	tokenFile, Store, ca string
+	fingerprints         []string
+	cert, key            string // of this client
 	Timeout              time.Duration
 	// Reread has the token file read for each request: the command may outlive a
 	// token.
@@ -44,6 +46,9 @@ func (r *Remote) Register(cmd *cobra.Command) {
 	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
+	f.StringArrayVar(&r.fingerprints, "server-fingerprint", nil, "`SHA256` fingerprint of a server's certificate, in place of --ca-cert; repeatable (SECRETSTORE_SERVER_FINGERPRINT)")
+	f.StringVar(&r.cert, "client-cert", "", "`FILE` with a certificate of yours, to log in without a token (PEM; SECRETSTORE_CLIENT_CERT)")
+	f.StringVar(&r.key, "client-key", "", "`FILE` with its private key (PEM; SECRETSTORE_CLIENT_KEY)")
 	f.DurationVar(&r.Timeout, "timeout", 2*time.Minute, "give up if the server takes longer than `DURATION`")
 	f.BoolP("json", "j", false, "print JSON")
 }
@@ -109,7 +114,11 @@ func (r *Remote) Connect(p *Process) (*client.Client, error) {
 		}
 	}
 	cfg.Servers = servers
-	return client.New(cfg)
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, Usagef("%v", err)
+	}
+	return c, nil
 }
 
 // ClientConfig returns the configuration that all servers share.
@@ -118,9 +127,16 @@ func (r *Remote) ClientConfig(p *Process) (client.Config, error) {
 	if err != nil {
 		return client.Config{}, err
 	}
-	roots, err := loadRoots(First(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
+	tlsConfig, err := r.tls(p)
 	if err != nil {
 		return client.Config{}, err
+	}
+	fingerprints, err := r.namedFingerprints(p)
+	if err != nil {
+		return client.Config{}, err
+	}
+	if len(fingerprints) > 0 && tlsConfig.RootCAs != nil {
+		return client.Config{}, Usagef("say either by which CA to know the servers (--ca-cert, SECRETSTORE_CA_CERT) or by which fingerprint (--server-fingerprint, SECRETSTORE_SERVER_FINGERPRINT)")
 	}
 	return client.Config{
 		Store: r.Store, MaxAnswer: 6 * maxValue,
@@ -130,8 +146,46 @@ func (r *Remote) ClientConfig(p *Process) (client.Config, error) {
 			}
 			return token, nil
 		},
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLS: tlsConfig, Fingerprints: fingerprints,
 	}, nil
+}
+
+// namedFingerprints returns the fingerprints by which servers are known.
+func (r *Remote) namedFingerprints(p *Process) ([]string, error) {
+	if len(r.fingerprints) == 0 {
+		return splitList([]string{p.Getenv("SECRETSTORE_SERVER_FINGERPRINT")}), nil
+	}
+	all := splitList(r.fingerprints)
+	if len(all) == 0 {
+		return nil, Usagef("--server-fingerprint is empty")
+	}
+	return all, nil
+}
+
+// tls returns the configuration of TLS: whom to trust, and the certificate of this
+// client.
+func (r *Remote) tls(p *Process) (*tls.Config, error) {
+	roots, err := loadRoots(First(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
+	if err != nil {
+		return nil, err
+	}
+	out := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	cert, key := First(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")), First(r.key, p.Getenv("SECRETSTORE_CLIENT_KEY"))
+	if cert == "" && key == "" {
+		return out, nil
+	}
+	if cert == "" || key == "" {
+		return nil, Usagef("a client certificate needs both --client-cert (SECRETSTORE_CLIENT_CERT) and --client-key (SECRETSTORE_CLIENT_KEY)")
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		return nil, Usagef("--client-cert: %v", err)
+	}
+	// Read again for each connection: a command may outlive a certificate.
+	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		return &pair, err
+	}
+	return out, nil
 }
 
 func ParseServer(s string) (*url.URL, error) {

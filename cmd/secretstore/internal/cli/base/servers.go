@@ -32,16 +32,16 @@ type userConfig struct {
 // names any: the flags, SECRETSTORE_SERVER (separated by commas), the user's
 // config.yaml, the default.
 func NamedServers(p *Process, flags []string) ([]string, error) {
-	all := splitServers(flags)
+	all := splitList(flags)
 	if len(all) == 0 {
-		all = splitServers([]string{p.Getenv("SECRETSTORE_SERVER")})
+		all = splitList([]string{p.Getenv("SECRETSTORE_SERVER")})
 	}
 	if len(all) == 0 {
 		cfg, err := loadUserConfig(p)
 		if err != nil {
 			return nil, err
 		}
-		all = splitServers(cfg.Servers)
+		all = splitList(cfg.Servers)
 	}
 	if len(all) == 0 {
 		all = []string{defaultServer}
@@ -54,9 +54,9 @@ func NamedServers(p *Process, flags []string) ([]string, error) {
 	return all, nil
 }
 
-// splitServers splits lists at commas and drops duplicates, which the table of
-// servers would show twice.
-func splitServers(lists []string) []string {
+// splitList splits lists at commas and drops duplicates: the table of servers would
+// show them twice.
+func splitList(lists []string) []string {
 	var all []string
 	for _, list := range lists {
 		for s := range strings.SplitSeq(list, ",") {
