@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	parts + "/uses":         {parts + "/barrier", "store"},
 	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
-	"api/client":            {"api/wire"},
+	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},
 	"internal":              {},
