@@ -11,8 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"secretstore/api/wire"
+	"secretstore/seal/sealtest"
 )
 
 // fakeServer plays one server of a store; tests change what it says.
@@ -30,6 +32,24 @@ type fakeServer struct {
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 	leftOut   []wire.Peer
+}
+
+// publicKey returns a file with the public key of a holder.
+func publicKey(t *testing.T) string {
+	t.Helper()
+	key, err := sealtest.Key(sealtest.Holder).Public(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := key.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "holder.pub")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func newFakeServer(t *testing.T, uuid string, threshold int) *fakeServer {
@@ -187,7 +207,7 @@ func TestAnotherStoreIsRefused(t *testing.T) {
 	}
 	for _, uuid := range []string{"store-2", ""} {
 		a.uuid = uuid
-		for _, command := range []string{"unseal --key-file -", "status", "auto-unseal", "rekey --status", "rotate", "init --pgp-key " + known} {
+		for _, command := range []string{"unseal --key-file -", "status", "auto-unseal", "rekey --status", "rotate", "init --pgp-key " + publicKey(t)} {
 			got := call(env, shares[0], strings.Fields(command)...)
 			if got.status != 1 || !strings.Contains(got.stderr, "--new-store") || !strings.Contains(got.stderr, "store-1") {
 				t.Errorf("%q with %q: %+v", command, uuid, got)
@@ -345,12 +365,12 @@ func TestHomeThatIsNoFolderStopsNoCommand(t *testing.T) {
 
 // TestPlainHTTPToAnotherMachineIsRefused; the address is of no machine.
 func TestPlainHTTPToAnotherMachineIsRefused(t *testing.T) {
-	for _, command := range []string{"init --pgp-key KEY", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal", "keys doctor", "reinit --pgp-key KEY"} {
+	for _, command := range []string{"init --pgp-key PUBLIC", "unseal --key-file KEY", "rekey --status", "rotate", "seal", "status", "auto-unseal", "keys doctor", "reinit --pgp-key PUBLIC"} {
 		key := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(key, []byte(shares[0]), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		args := append(strings.Fields(strings.ReplaceAll(command, "KEY", key)), "--server", "http://127.0.0.1:1", "--server", "http://192.0.2.1:1", "--timeout", "10ms")
+		args := append(strings.Fields(strings.NewReplacer("KEY", key, "PUBLIC", publicKey(t)).Replace(command)), "--server", "http://127.0.0.1:1", "--server", "http://192.0.2.1:1", "--timeout", "10ms")
 		if got := call(home(t), "", args...); got.status != 2 || !strings.Contains(got.stderr, "--insecure") {
 			t.Errorf("%q: %+v", command, got)
 		}
@@ -372,8 +392,8 @@ func TestRotationShowsWhoIsLeftOutBeforeItBegins(t *testing.T) {
 	f.leftOut = []wire.Peer{{ID: "2", Name: "two\x1b[2J", Problem: "it is old"}}
 	env := home(t)
 	env["SECRETSTORE_SERVER"] = f.URL
-	public := filepath.Join(t.TempDir(), "key") // only the server would read it
-	if err := os.WriteFile(public, []byte(shares[0]), 0o600); err != nil {
+	public, share := publicKey(t), filepath.Join(t.TempDir(), "share")
+	if err := os.WriteFile(share, []byte(shares[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const start = "PUT /secrets/v1/rekey/default"
@@ -381,7 +401,7 @@ func TestRotationShowsWhoIsLeftOutBeforeItBegins(t *testing.T) {
 	if got.status != 1 || !strings.Contains(got.stderr, "it is old") || !strings.Contains(got.stderr, "--leave-out") || strings.Contains(got.stderr, "\x1b") || f.said(start) {
 		t.Errorf("%+v", got)
 	}
-	got = call(env, "", "rekey", "--pgp-key", public, "--rotate", "--leave-out", "--current-share-file", public)
+	got = call(env, "", "rekey", "--pgp-key", public, "--rotate", "--leave-out", "--current-share-file", share)
 	if got.status != 1 || !f.said(start) || !strings.Contains(got.stderr, "something else is in the way") || strings.Contains(got.stderr, "secretstore update") {
 		t.Errorf("%+v", got) // the hint of a secret that exists is not for keys
 	}
