@@ -88,6 +88,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "GET", path: "/secrets/v1/ping/backends/x", open: true, bound: 404, root: 404, sealed: 404, uninitiated: 404},
 		{method: "PUT", path: "/secrets/v1/ping", open: true, bound: 405, root: 405, sealed: 405, uninitiated: 405},
 		{method: "GET", path: "/", open: true, bound: 404, root: 404, sealed: 404, uninitiated: 404},
+		{method: "GET", path: "/secrets/v1/openapi.json", open: true, bound: 200, root: 200, sealed: 200, uninitiated: 200},
 		{method: "GET", path: "/live", open: true, bound: 200, root: 200, sealed: 200, uninitiated: 200},
 		{method: "GET", path: "/ready", open: true, bound: 200, root: 200, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/metrics", open: true, bound: 200, root: 200, sealed: 200, uninitiated: 200},

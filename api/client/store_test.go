@@ -27,6 +27,7 @@ import (
 	"secretstore/api/client"
 	"secretstore/api/internal/pipes"
 	"secretstore/api/wire"
+	"secretstore/internal/openapitest"
 	"secretstore/seal"
 	"secretstore/store/memory"
 )
@@ -43,6 +44,8 @@ type secretStore struct {
 	// policy is in force; superusers have everything.
 	policy atomic.Pointer[acl.Policy]
 	close  func()
+	// seen has all exchanges.
+	seen *openapitest.Listener
 
 	unsealKey string
 }
@@ -112,7 +115,8 @@ func startStore() (*secretStore, error) {
 	}))
 	web.Listener.Close()
 	l := pipes.Listen()
-	web.Listener = l
+	s.seen = openapitest.Listen(l)
+	web.Listener = s.seen
 	web.Start()
 	s.url, s.dial, s.store = web.URL, l.Dial, st
 	s.close = func() {
@@ -157,7 +161,16 @@ func serveStore(t *testing.T) (*secretStore, *client.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(func() {
+		s.close()
+		d, err := openapitest.Load("../openapi.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, problem := range s.seen.Check(d) {
+			t.Error(problem)
+		}
+	})
 	c, err := s.client()
 	if err != nil {
 		t.Fatal(err)

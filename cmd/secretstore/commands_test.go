@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"secretstore/internal/openapitest"
 )
 
 // TestDocumentedCommandsWork types the command blocks of every page, in order,
@@ -95,10 +98,14 @@ func runPage(t *testing.T, root, preparation, page string, environment []string)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(memory) })
-	here := strings.NewReplacer("127.0.0.1:1337", address, "https://secrets.example.com:1338", "http://"+address,
+	typed := address
+	if !strings.Contains(page, "secretstore server") { // all on the page are clients
+		typed = describedAt(t, address)
+	}
+	here := strings.NewReplacer("127.0.0.1:1337", typed, "https://secrets.example.com:1338", "http://"+typed,
 		"/dev/shm/", memory+"/", "/run/", memory+"/")
 	var script strings.Builder
-	fmt.Fprintf(&script, "ADDRESS=%s ROOT=%s\n. %s/testdata/docs/lib.sh\n. %s\n", address, root, root, preparation)
+	fmt.Fprintf(&script, "ADDRESS=%s ROOT=%s\n. %s/testdata/docs/lib.sh\n. %s\n", typed, root, root, preparation)
 	for _, block := range commandBlock.FindAllStringSubmatch(page, -1) {
 		for line := range strings.Lines(here.Replace(block[1])) {
 			if m := wantedStatus.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
@@ -127,7 +134,7 @@ func runPage(t *testing.T, root, preparation, page string, environment []string)
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", file)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "HOME="+home, "GNUPGHOME="+home+"/.gnupg", "GORACE=atexit_sleep_ms=0",
-		"SECRETSTORE_LISTEN="+address, "SECRETSTORE_SERVER=http://"+address, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_RUNTIME_DIR="+memory), environment...)
+		"SECRETSTORE_LISTEN="+address, "SECRETSTORE_SERVER=http://"+typed, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_RUNTIME_DIR="+memory), environment...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -143,4 +150,32 @@ func runPage(t *testing.T, root, preparation, page string, environment []string)
 	if err := cmd.Run(); err != nil {
 		t.Errorf("%v\n%s", err, output.String())
 	}
+}
+
+// describedAt returns an address that leads to another one. All exchanges on the
+// way are checked against the description of the API.
+func describedAt(t *testing.T, address string) string {
+	t.Helper()
+	described, err := openapitest.Load("../../api/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := openapitest.Listen(socket)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		seen.Forward(address)
+	}()
+	t.Cleanup(func() {
+		seen.Close()
+		<-ended
+		for _, problem := range seen.Check(described) {
+			t.Error(problem)
+		}
+	})
+	return socket.Addr().String()
 }

@@ -136,3 +136,34 @@ func readAnswer(answers *bufio.Reader, r *http.Request) (*http.Response, error) 
 func ofHTTPAlone(answer *http.Response) bool {
 	return answer.Header.Get("X-Request-Id") == ""
 }
+
+// Forward passes connections on to the server at an address. It returns when the
+// listener is closed and the connections have ended.
+func (l *Listener) Forward(address string) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return
+		}
+		all.Go(func() { forward(client, address) })
+	}
+}
+
+func forward(client net.Conn, address string) {
+	defer client.Close()
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var requests sync.WaitGroup
+	requests.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.(*net.TCPConn).CloseWrite() // the server may have closed it
+	})
+	_, _ = io.Copy(client, server)
+	client.Close() // ends the other direction
+	requests.Wait()
+}
