@@ -28,22 +28,23 @@ const (
 
 // Announce implements store.Announcer. The announcement is an ephemeral znode.
 func (b *Backend) Announce(ctx context.Context, id string, content <-chan []byte) error {
-	return b.announceIn(ctx, b.tree.Peers(), id, content)
+	return b.announceIn(ctx, &announcer{folder: b.tree.Peers()}, id, content)
 }
 
 // AnnounceNode keeps the last of content in an ephemeral znode, for people to
 // read, until ctx or the backend ends, across connections, each of which has a
 // session of its own. id is as in Announce, and so is the error. A failure to
-// write is logged, once an outage, and tried again.
+// write is logged, once an outage, and tried again. The znode is written again from
+// time to time, to compare clocks: see Clock.
 func (b *Backend) AnnounceNode(ctx context.Context, id string, content <-chan []byte) error {
-	return b.announceIn(ctx, b.tree.Nodes(), id, content)
+	return b.announceIn(ctx, &announcer{folder: b.tree.Nodes(), clock: &b.clock}, id, content)
 }
 
-func (b *Backend) announceIn(ctx context.Context, folder, id string, content <-chan []byte) error {
+func (b *Backend) announceIn(ctx context.Context, a *announcer, id string, content <-chan []byte) error {
 	if !changes.IsName(id) {
 		return fmt.Errorf("%w: %q is not an id of 32 hex digits", ErrConfig, id)
 	}
-	a := &announcer{life: b.life, tree: b.tree, log: b.log, folder: folder, path: folder + "/" + id}
+	a.life, a.tree, a.log, a.path = b.life, b.tree, b.log, a.folder+"/"+id
 	again := time.NewTicker(announceEvery)
 	defer again.Stop()
 	for {
@@ -70,6 +71,7 @@ type announcer struct {
 	log    *zap.Logger
 	folder string
 	path   string
+	clock  *clock // nil: clocks are not compared
 	data   []byte
 	failed bool
 }
@@ -105,18 +107,26 @@ func (a *announcer) put(ctx context.Context, s *session.Session) error {
 func (a *announcer) tryPut(ctx context.Context, s *session.Session) error {
 	found, err := s.Get(ctx, a.path)
 	create := &zkc.CreateRequest{Path: a.path, Data: a.data, Acl: a.tree.ACL, Flags: zkc.FlagEphemeral}
+	var ops []any
 	switch {
 	case errors.Is(err, zkc.ErrNoNode):
-		_, err = s.Transact(ctx, create)
+		ops = []any{create}
 	case err != nil:
+		return err
 	case found.Stat.EphemeralOwner != s.ID():
 		// Of the session before, which ZooKeeper has not ended yet: the znode
 		// would go with it.
-		_, err = s.Transact(ctx, &zkc.DeleteRequest{Path: a.path, Version: found.Stat.Version}, create)
-	case !bytes.Equal(found.Data, a.data):
-		_, err = s.Transact(ctx, &zkc.SetDataRequest{Path: a.path, Data: a.data, Version: found.Stat.Version})
+		ops = []any{&zkc.DeleteRequest{Path: a.path, Version: found.Stat.Version}, create}
+	case !bytes.Equal(found.Data, a.data), a.clock.due():
+		ops = []any{&zkc.SetDataRequest{Path: a.path, Data: a.data, Version: found.Stat.Version}}
+	default:
+		return nil
 	}
-	return err
+	sent := time.Now()
+	if _, err := s.Transact(ctx, ops...); err != nil {
+		return err
+	}
+	return a.clock.compare(ctx, s, a.path, sent, time.Now())
 }
 
 // Announcements implements store.Announcer. Znodes that are not tied to a session

@@ -122,6 +122,7 @@ type Backend struct {
 	reads *reads
 	write *writer
 	house *housekeeper
+	clock clock
 
 	health writes.Health
 

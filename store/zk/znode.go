@@ -50,24 +50,12 @@ func (b *Backend) ZnodeExposure(ctx context.Context, znode string) (Exposure, er
 	if err := tree.CheckPath(znode); err != nil {
 		return Exposure{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	var levels []access.Level
-	for at, above := znode, true; above; at = path.Dir(at) {
-		above = at != "/"
-		l, err := readOn(ctx, b.conns, fresh, func(c *zkc.Conn) (access.Level, error) {
-			acl, stat, err := c.GetACL(at)
-			return access.Level{Path: at, ACL: acl, Empty: err == nil && stat.NumChildren == 0}, err
+	return exposureOf(znode, func(at string) (access.Level, error) {
+		return readOn(ctx, b.conns, fresh, func(c *zkc.Conn) (access.Level, error) {
+			l, _, err := levelOf(c, at)
+			return l, err
 		})
-		switch {
-		case errors.Is(err, zkc.ErrNoNode):
-			l = access.Level{Path: at, Missing: true}
-		case errors.Is(err, zkc.ErrNoAuth):
-			l = access.Level{Path: at, Closed: true}
-		case err != nil:
-			return Exposure{}, fmt.Errorf("ACL of znode %s: %w", at, err)
-		}
-		levels = append(levels, l)
-	}
-	return access.Expose(levels), nil
+	})
 }
 
 // WatchZnode reads a znode as ReadZnode does and gives the answer to notify,

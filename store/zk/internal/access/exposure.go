@@ -93,6 +93,12 @@ func creatable(above []Level) string {
 	return ""
 }
 
+// Changeable reports whether acl lets others change the znode, what is in it, or
+// the ACL.
+func Changeable(acl []zkc.ACL) bool {
+	return byOthers(acl)&(zkc.PermWrite|zkc.PermCreate|zkc.PermDelete|zkc.PermAdmin) != 0
+}
+
 func unknown(l Level) string { return "the ACL of " + l.Path + " cannot be read" }
 
 // byOthers returns the permissions that acl gives to identities that nobody has to

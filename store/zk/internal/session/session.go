@@ -160,7 +160,7 @@ func (s *Session) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 	if s.cfg.TLS == nil {
 		return guard(conn, &s.received, s.Fail), nil
 	}
-	secure := tls.Client(conn, tlsConfig(s.cfg))
+	secure := tls.Client(conn, ForServer(s.cfg.TLS, s.cfg.Server))
 	if err := secure.HandshakeContext(s.dialing); err != nil {
 		s.Fail(fmt.Errorf("TLS with %s: %w", s.cfg.Server, err))
 		return nil, err
@@ -168,10 +168,12 @@ func (s *Session) dial(_, _ string, _ time.Duration) (net.Conn, error) {
 	return guard(secure, &s.received, s.Fail), nil
 }
 
-func tlsConfig(cfg Config) *tls.Config {
-	out := cfg.TLS.Clone()
+// ForServer returns the configuration for one server, host:port. Without a
+// ServerName its host is verified.
+func ForServer(cfg *tls.Config, server string) *tls.Config {
+	out := cfg.Clone()
 	if out.ServerName == "" && !out.InsecureSkipVerify {
-		out.ServerName, _, _ = net.SplitHostPort(cfg.Server)
+		out.ServerName, _, _ = net.SplitHostPort(server)
 	}
 	return out
 }
