@@ -20,6 +20,7 @@ type faults struct {
 	storage *monitor.Prober
 	others  func() []string  // nil: none
 	expiry  func() time.Time // of the certificate; nil: there is none
+	host    func() *wire.HostReport
 	version string
 }
 
@@ -66,6 +67,9 @@ func (f *faults) report() (doc admin.Report) {
 	}
 	if f.others != nil {
 		doc.Warnings = f.others()
+	}
+	if f.host != nil {
+		doc.Host = f.host()
 	}
 	return doc
 }

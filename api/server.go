@@ -75,6 +75,9 @@ type Config struct {
 	// CertificateExpiry returns when the TLS certificate expires, for superusers;
 	// nil or a zero time if there is none.
 	CertificateExpiry func() time.Time
+	// Host returns what superusers may know about the process and its machine;
+	// nil, or a nil result, is nothing.
+	Host func() *wire.HostReport
 }
 
 // Authenticator verifies tokens and returns their principals. Its errors are
@@ -175,7 +178,7 @@ func (s *Server) measure(cfg Config, storage *monitor.Prober) error {
 
 func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 	change := &changer{audit: s.audit}
-	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings, expiry: cfg.CertificateExpiry, version: cfg.Version}
+	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings, expiry: cfg.CertificateExpiry, host: cfg.Host, version: cfg.Version}
 	return &handlers{
 		store:   cfg.Store,
 		change:  change,

@@ -168,7 +168,46 @@ type ServerReport struct {
 	// Faults keep the server from doing its work. Their texts are among the
 	// warnings too.
 	Faults []Fault `json:"faults,omitempty"`
+	// Host is about the process of the server and its machine; absent if nothing
+	// is known about them.
+	Host *HostReport `json:"host,omitempty"`
 }
+
+// HostReport is about the process of a server, and the machine that it runs on.
+type HostReport struct {
+	// UserID is the number of the user that the process runs as.
+	UserID int `json:"user_id"`
+	// Dumpable: other processes of that user can read the memory of the process.
+	Dumpable bool `json:"dumpable"`
+	// CoreLimit is the largest core file that the kernel may write of the process,
+	// in bytes; -1 is any size.
+	CoreLimit int64 `json:"core_limit"`
+	// Swap is one of the constants below, and Swapped how many bytes of the process
+	// are in swap space now.
+	Swap    string `json:"swap"`
+	Swapped int64  `json:"swapped"`
+	// Time is the clock of the machine.
+	Time time.Time `json:"time"`
+	// StorageClock compares it with that of the storage; absent if there is no
+	// other clock, or no comparison yet.
+	StorageClock *ClockDifference `json:"storage_clock,omitempty"`
+}
+
+// ClockDifference compares the clock of a server with another one.
+type ClockDifference struct {
+	// Ahead is by how many seconds the server's clock is ahead at least; negative
+	// if it is behind, and 0 if no difference could be told.
+	Ahead float64   `json:"ahead"`
+	At    time.Time `json:"at"` // when they were compared
+}
+
+// Where memory of the server may be swapped out to.
+const (
+	SwapNone      = "none"      // there is no swap space on a disk, or the server may not use it
+	SwapEncrypted = "encrypted" // only to devices that are encrypted
+	SwapPlain     = "plain"
+	SwapUnknown   = "unknown"
+)
 
 // The states of the storage.
 const (

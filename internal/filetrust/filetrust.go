@@ -18,28 +18,48 @@ import (
 )
 
 // ErrUntrusted: another user can change the file or folder. An error that wraps it
-// names the command that repairs it.
+// is an *Untrusted.
 var ErrUntrusted = errors.New("it cannot be trusted")
+
+// Untrusted says why a file or folder is not trusted.
+type Untrusted struct {
+	Path string
+	Why  string
+	// Command repairs it, if the content is the operator's; "" if there is none.
+	Command string
+}
+
+// Error returns all of it in one sentence.
+func (u *Untrusted) Error() string {
+	text := fmt.Sprintf("%s: %v: %s", u.Path, ErrUntrusted, u.Why)
+	if u.Command != "" {
+		text += "; if its content is yours, run: " + u.Command
+	}
+	return text
+}
+
+// Unwrap returns ErrUntrusted.
+func (u *Untrusted) Unwrap() error { return ErrUntrusted }
 
 // Check refuses the file or folder at path, which info describes, if it belongs to
 // neither root nor the user of this process, or if everybody can write to it.
 // ErrUntrusted.
-func Check(path string, info fs.FileInfo) error { return check(path, info, os.Geteuid()) }
+func Check(path string, info fs.FileInfo) error { return CheckFor(os.Geteuid(), path, info) }
 
-func check(path string, info fs.FileInfo, self int) error {
+// CheckFor is Check for a process of the user with the number self.
+func CheckFor(self int, path string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("%s: %w: its owner is not known", path, ErrUntrusted)
+		return &Untrusted{Path: path, Why: "its owner is not known"}
 	}
 	owner, link := int(stat.Uid), info.Mode()&fs.ModeSymlink != 0
 	switch {
 	case owner != 0 && owner != self && link:
-		return fmt.Errorf("%s: %w: it is a symbolic link of user %s; name the file itself", path, ErrUntrusted, name(owner))
+		return &Untrusted{Path: path, Why: fmt.Sprintf("it is a symbolic link of user %s; name the file itself", name(owner))}
 	case owner != 0 && owner != self:
-		return fmt.Errorf("%s: %w: it belongs to user %s; if its content is yours, run: chown %s %s",
-			path, ErrUntrusted, name(owner), name(self), shell.Quote(path))
+		return &Untrusted{path, "it belongs to user " + name(owner), "chown " + name(self) + " " + shell.Quote(path)}
 	case !link && info.Mode().Perm()&0o002 != 0: // the mode of a link means nothing
-		return fmt.Errorf("%s: %w: everybody can write to it; if its content is yours, run: chmod o-w %s", path, ErrUntrusted, shell.Quote(path))
+		return &Untrusted{path, "everybody can write to it", "chmod o-w " + shell.Quote(path)}
 	}
 	return nil
 }

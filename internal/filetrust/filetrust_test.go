@@ -43,7 +43,7 @@ func TestOnlyFilesOfRootAndOfTheServersUserAreTrusted(t *testing.T) {
 		{described{self, fs.ModeSymlink | 0o777}, ""},
 		{described{other, fs.ModeSymlink | 0o777}, "symbolic link of user 54322"},
 	} {
-		err := check("a file", tt.what, self)
+		err := CheckFor(self, "a file", tt.what)
 		if (err != nil) != (tt.refused != "") || err != nil && (!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), tt.refused)) {
 			t.Errorf("%+v: %v, want %q", tt.what, err, tt.refused)
 		}

@@ -83,19 +83,7 @@ func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.
 		if err != nil {
 			return in, err
 		}
-		e := access.Expose([]access.Level{l})
-		if e.Readable != "" {
-			in.Readable.add(at)
-		}
-		if !l.Missing && !l.Closed && access.Changeable(l.ACL) {
-			in.Writable.add(at)
-		}
-		if at == t.Path(record) {
-			in.Record, in.RecordReadable = !l.Missing, e.Readable != ""
-		}
-		if changed.After(in.Changed) {
-			in.Changed = changed
-		}
+		in.note(t, record, l, changed)
 		if l.Missing || l.Empty {
 			continue
 		}
@@ -109,6 +97,46 @@ func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.
 		}
 	}
 	in.Complete = true
+	return in, nil
+}
+
+// note takes down what was found of a znode.
+func (in *Inspection) note(t tree.Tree, record store.Key, l access.Level, changed time.Time) {
+	e := access.Expose([]access.Level{l})
+	if e.Readable != "" {
+		in.Readable.add(l.Path)
+	}
+	if !l.Missing && !l.Closed && access.Changeable(l.ACL) {
+		in.Writable.add(l.Path)
+	}
+	if l.Path == t.Path(record) {
+		in.Record, in.RecordReadable = !l.Missing, e.Readable != ""
+	}
+	if changed.After(in.Changed) {
+		in.Changed = changed
+	}
+}
+
+// InspectRoot looks at ROOT and at one record, and not at all the others as Inspect
+// does. store.ErrUnavailable, also while there is no ROOT yet.
+func (b *Backend) InspectRoot(ctx context.Context, record store.Key) (in Inspection, err error) {
+	if err := b.life.ready(ctx); err != nil {
+		return in, err
+	}
+	for _, at := range []string{b.tree.Root, b.tree.Path(record)} {
+		l, err := readOn(ctx, b.conns, fresh, func(c *zkc.Conn) (access.Level, error) {
+			l, _, err := levelOf(c, at)
+			return l, err
+		})
+		if err == nil && l.Missing && at == b.tree.Root {
+			err = fmt.Errorf("%w: there is no %s yet", store.ErrUnavailable, at)
+		}
+		if err != nil {
+			return in, err
+		}
+		in.Looked++
+		in.note(b.tree, record, l, time.Time{})
+	}
 	return in, nil
 }
 

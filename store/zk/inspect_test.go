@@ -38,6 +38,9 @@ func TestInspectionFindsWhatIsOpen(t *testing.T) {
 	if err != nil || !in.Complete || in.Looked < 3 || !in.Record || in.RecordReadable || in.Readable.Count+in.Writable.Count > 0 || in.Changed.Before(before) {
 		t.Errorf("with a user: %+v, %v", in, err)
 	}
+	if in, err := b.InspectRoot(t.Context(), "f/k"); err != nil || in.Looked != 2 || !in.Record || in.RecordReadable || in.Readable.Count+in.Writable.Count > 0 {
+		t.Errorf("of ROOT: %+v, %v", in, err)
+	}
 	must(t, c.AddAuth("digest", []byte("store:a password")))
 	for path, acl := range map[string][]zkc.ACL{
 		"read":             append(zkc.DigestACL(zkc.PermAll, "store", "a password"), zkc.WorldACL(zkc.PermRead)...),
@@ -53,6 +56,9 @@ func TestInspectionFindsWhatIsOpen(t *testing.T) {
 		in.Readable.Count != 1 || !slices.Equal(in.Readable.Examples, []string{cfg.Root + "/read"}) ||
 		in.Writable.Count != 2 || !slices.Contains(in.Writable.Examples, cfg.Root+"/f/write") {
 		t.Errorf("with open znodes: %+v, %v", in, err)
+	}
+	if in, err := b.InspectRoot(t.Context(), "read"); err != nil || !in.Record || !in.RecordReadable || in.Readable.Count != 1 {
+		t.Errorf("of ROOT, with an open record: %+v, %v", in, err)
 	}
 }
 

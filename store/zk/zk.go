@@ -182,10 +182,6 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, err
 	}
 	b := newBackend(&cfg, cache)
-	if cfg.User == "" {
-		b.log.Warn("no ZooKeeper user is configured: everyone who reaches ZooKeeper can change and delete everything",
-			zap.String("root", cfg.Root))
-	}
 	b.life.running.Go(b.conns.loop)
 	b.life.running.Go(b.house.run)
 	b.life.running.Go(func() { b.feed.reportGaps(b.life.ctx) })

@@ -65,7 +65,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupSecrets, secrets.Commands(p)...)
 	add(groupSecrets, tasks.Commands(p)...)
 	add(groupSecrets, bulk.Commands(p)...)
-	add(groupStore, serverCommand(p))
+	add(groupStore, serverCommand(p), doctorCommand(p))
 	add(groupStore, keys.Commands(p)...)
 	add(groupOther, tokenCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	help := helpCommand()

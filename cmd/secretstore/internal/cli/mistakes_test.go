@@ -52,6 +52,10 @@ func TestMistakesAreExplainedInOurWords(t *testing.T) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			switch f.Value.Type() {
 			case "bool":
+				if cmd.Name() == "doctor" && f.Name != "json" && f.Name != "help" { // the server's own
+					try(words, "--"+f.Name+": \"perhaps\" is neither true nor false", "--"+f.Name+"=perhaps")
+					return
+				}
 				try(words, "--"+f.Name+" needs true or false", "--"+f.Name+"=perhaps")
 			case "duration":
 				try(words, "--"+f.Name+" needs a time such as 30s", "--"+f.Name, "soon")

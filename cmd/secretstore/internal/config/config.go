@@ -17,6 +17,7 @@ import (
 // Config is the checked configuration of a server: each field is valid, and none
 // contradicts another. The zero value listens nowhere.
 type Config struct {
+	File      string // that was read; "" if there was none
 	Listen    string // address of plain HTTP; "" for none
 	TLSListen string // address of HTTPS; "" for none
 

@@ -94,6 +94,7 @@ func Load(flags *Flags, getenv func(string) string) (cfg Config, problems []Prob
 	var file map[string]setting
 	if path != "" || flags.file.Changed {
 		file, problems = readFile(where, path)
+		cfg.File = path
 	}
 	cfg.given, cfg.failed = map[string]bool{}, map[string]bool{}
 	for _, o := range Options() {

@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -159,17 +157,6 @@ func checkBootstrapKey(path string) error {
 		return nil
 	}
 	return errors.Join(filetrust.CheckLink(path), filetrust.Check(path, info))
-}
-
-// expiring returns the certificate if it expires within a week, else nil.
-func (p *parts) expiring(now time.Time) *x509.Certificate {
-	if p.cert == nil {
-		return nil
-	}
-	if leaf := p.cert.leaf(); leaf != nil && leaf.NotAfter.Sub(now) < 7*24*time.Hour {
-		return leaf
-	}
-	return nil
 }
 
 // close closes what prepare has opened.

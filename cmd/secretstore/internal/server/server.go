@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -138,7 +137,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
 		e.server.RegisterOnShutdown(handler.EndWatches)
 	}
-	s.warn(endpoints)
+	s.warn()
 	s.announce(endpoints)
 	if err := s.runAll(ctx, st, endpoints, profiles); err != nil {
 		return err
@@ -204,10 +203,8 @@ func openStorage(ctx context.Context, cfg config.Config, access zkAccess, meter 
 		log.Warn("everything is kept in memory and will be lost when the server ends")
 		return memory.New(), "memory", nil
 	case config.ZooKeeper:
-		zkConfig := zk.Config{
-			Servers: st.Servers, Root: st.Root, User: access.user, Password: access.password, TLS: access.tls.config(),
-			SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Meter: meter, Log: log.Named("zk"),
-		}
+		zkConfig := access.config(cfg, log)
+		zkConfig.Meter = meter
 		if err := checkRoot(ctx, st, zkConfig, log); err != nil {
 			return nil, "", err
 		}
@@ -237,6 +234,7 @@ func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
 	cfg := api.Config{
 		Registry: s.metrics.registry, Store: st, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
+		Host: s.host,
 	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list
@@ -314,6 +312,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	if profiles != nil {
 		g.Go(func() error { return profiles.serve(ctx) })
 	}
+	g.Go(func() error { s.reportPosture(ctx, endpoints); return nil })
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
 }
@@ -336,42 +335,12 @@ func (s *Server) watchKeys(option string) token.Watch {
 }
 
 // warn logs settings that an operator may not have intended.
-func (s *Server) warn(endpoints []*endpoint) {
-	for _, e := range endpoints {
-		host, _, err := net.SplitHostPort(e.listener.Addr().String())
-		if e.scheme == "http" && (err != nil || !config.IsLoopback(host)) {
-			s.log.Warn("plain HTTP is served beyond this machine: tokens and secrets cross the network unencrypted; use --tls-listen",
-				zap.String("url", e.url()))
-		}
-	}
+func (s *Server) warn() {
 	if s.cfg.AuthSecretFile == "" && s.cfg.AuthSecretZnode == "" && s.cfg.AuthJWKS == "" {
 		s.log.Warn("no token key is configured, so every token is refused; use --auth-secret-file, --auth-secret-znode or --auth-jwks")
 	}
 	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
 		s.log.Warn("no user has any permission; use --superuser or --policy-file")
-	}
-	s.warnOfModes()
-	if leaf := s.parts.expiring(time.Now()); leaf != nil {
-		s.log.Warn("the TLS certificate expires within a week or has expired", zap.Time("expires", leaf.NotAfter))
-	}
-}
-
-// warnOfModes logs which files that are read others can read or, as members of a group,
-// change.
-func (s *Server) warnOfModes() {
-	secrets := []string{s.cfg.AuthSecretFile, s.cfg.TLSKeyFile, selfSignedFile(s.cfg.Storage), s.cfg.ZKAuthFile, s.cfg.ZKTLSKey}
-	others := []string{s.cfg.PolicyFile, s.cfg.AuthJWKS, s.cfg.TLSCertFile, s.cfg.TLSClientCA, s.cfg.ZKTLSCA, s.cfg.ZKTLSCert, BootstrapKeyFile(s.cfg.Storage)}
-	for i, file := range append(secrets, others...) {
-		info, err := os.Stat(file)
-		if file == "" || err != nil {
-			continue // a URL, or read and checked when it is there
-		}
-		if i < len(secrets) && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("a file with a secret is readable by other users of this machine; run chmod 600 on it", zap.String("file", file))
-		}
-		if info.Mode().Perm()&0o020 != 0 {
-			s.log.Warn("the members of a group can change a file that decides who gets in; run chmod g-w on it", zap.String("file", file))
-		}
 	}
 }
 

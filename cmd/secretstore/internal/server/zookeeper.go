@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"go.uber.org/zap"
+
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/internal/textfile"
 	"secretstore/internal/watchfile"
+	"secretstore/store/zk"
 )
 
 // zkAccess is the access of this server to ZooKeeper.
@@ -34,6 +37,14 @@ func loadZKAccess(cfg config.Config) (access zkAccess, problems []config.Problem
 		check(f.option, errs[i])
 	}
 	return access, problems
+}
+
+// config is what package zk needs to know.
+func (z *zkAccess) config(cfg config.Config, log *zap.Logger) zk.Config {
+	return zk.Config{
+		Servers: cfg.Storage.Servers, Root: cfg.Storage.Root, User: z.user, Password: z.password, TLS: z.tls.config(),
+		SessionTimeout: cfg.ZKSessionTimeout, MaxStale: cfg.MaxStale, Log: log.Named("zk"),
+	}
 }
 
 // loadAuth reads user:password from the first line. Its errors contain neither.

@@ -32,6 +32,11 @@ type userConfig struct {
 // names any: the flags, SECRETSTORE_SERVER (separated by commas), the user's
 // config.yaml, the default.
 func NamedServers(p *Process, flags []string) ([]string, error) {
+	return NamedServersOr(p, flags, defaultServer)
+}
+
+// NamedServersOr is NamedServers with another default.
+func NamedServersOr(p *Process, flags []string, other string) ([]string, error) {
 	all := splitList(flags)
 	if len(all) == 0 {
 		all = splitList([]string{p.Getenv("SECRETSTORE_SERVER")})
@@ -44,7 +49,7 @@ func NamedServers(p *Process, flags []string) ([]string, error) {
 		all = splitList(cfg.Servers)
 	}
 	if len(all) == 0 {
-		all = []string{defaultServer}
+		all = []string{other}
 	}
 	for _, s := range all {
 		if _, err := ParseServer(s); err != nil {
