@@ -52,7 +52,7 @@ func TestMistakesAreExplainedInOurWords(t *testing.T) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			switch f.Value.Type() {
 			case "bool":
-				if cmd.Name() == "doctor" && f.Name != "json" && f.Name != "help" { // the server's own
+				if cmd.CommandPath() == "secretstore doctor" && f.Name != "json" && f.Name != "help" { // the server's own
 					try(words, "--"+f.Name+": \"perhaps\" is neither true nor false", "--"+f.Name+"=perhaps")
 					return
 				}
