@@ -18,6 +18,9 @@ import (
 // Main runs one command and returns the exit status.
 func Main(p base.Process) int {
 	root := newRoot(&p)
+	if len(p.Args) > 0 && p.Args[0] == cobra.ShellCompRequestCmd {
+		base.PlainUsages(root)
+	}
 	root.SetArgs(p.Args)
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
@@ -72,6 +75,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	root.SetHelpCommand(help)
 	add(groupOther, help)
 	describeHelp(root)
+	base.CompleteFlags(root)
 	return root
 }
 

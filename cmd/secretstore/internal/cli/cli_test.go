@@ -295,3 +295,55 @@ func TestTokenComesFromTheFirstSource(t *testing.T) {
 		t.Errorf("with the flag: %q", got)
 	}
 }
+
+// TestCompletedWordsAreValid: each word that is completed for a flag is in the help of
+// that flag, or is a signal that exec takes.
+func TestCompletedWordsAreValid(t *testing.T) {
+	for _, flag := range []string{"server --security-mode", "server --log-level", "server --log-format"} {
+		words := strings.Fields(flag)
+		offered := call(nil, "", "__complete", words[0], words[1], "").stdout
+		help := call(nil, "", words[0], "--help").stdout
+		_, help, _ = strings.Cut(help, "  "+words[1]+" ")
+		help, _, _ = strings.Cut(help, "\n")
+		for line := range strings.Lines(offered) {
+			if word := strings.TrimSpace(line); !strings.HasPrefix(word, ":") && !strings.Contains(help, word) {
+				t.Errorf("%s: %s is not in %q", flag, word, help)
+			}
+		}
+		if strings.Count(offered, "\n") < 3 {
+			t.Errorf("%s: only %q", flag, offered)
+		}
+	}
+	for _, flag := range []string{"--signal", "--ignore-signal"} {
+		offered := call(nil, "", "__complete", "exec", flag, "").stdout
+		for line := range strings.Lines(offered + "NONE") {
+			word := strings.TrimSpace(line)
+			if strings.HasPrefix(word, ":") {
+				continue
+			}
+			got := call(nil, "", "exec", "--file", "/dev/shm/never-written=a", "--service", "/a", "--watch", flag, word, "--server", "nonsense", "--", "true")
+			if refused := strings.Contains(got.stderr, "signal"); refused != (word == "NONE") {
+				t.Errorf("%s %s: refused: %v: %s", flag, word, refused, got.stderr)
+			}
+		}
+	}
+}
+
+// TestFilesAreCompletedOnlyForFiles asks for the value of each flag and argument.
+func TestFilesAreCompletedOnlyForFiles(t *testing.T) {
+	env := map[string]string{"SECRETSTORE_SERVER": "http://127.0.0.1:1", "HOME": t.TempDir()}
+	for args, files := range map[string]bool{
+		"check": true, "check a.json": true, "get --output": true, "put a -t": true, "create-sa-secret": true, "get a --token-file": true, "export -o": true,
+		"exec --definition": true, "server --config": true,
+		"get": false, "get a": false, "create-sa-secret a.pem": false, "create-sa-secret a.pem uid": false, "put a -v": false, "put a --label": false, "token --uid": false,
+		"export": false, "import": false, "import --under": false, "get --timeout": false, "server --listen": false, "status": false, "diff a": false, "diff a b": false, "cp a": false,
+	} {
+		got := call(env, "", append(append([]string{"__complete"}, strings.Fields(args)...), "")...)
+		if strings.Contains(got.stdout, ":0\n") != files {
+			t.Errorf("%s: files are completed: %v: %q", args, !files, got.stdout)
+		}
+	}
+	if got := call(env, "", "__complete", "get", "--"); strings.Contains(got.stdout, "`") || !strings.Contains(got.stdout, "--token-file\tFILE with the token") {
+		t.Errorf("descriptions: %q", got.stdout)
+	}
+}

@@ -1,8 +1,8 @@
 # Completion of secretstore for bash. It needs no other package.
 
 _secretstore() {
-    local words=() n=-1 i word space rest=${COMP_LINE:0:COMP_POINT} cur out line prefix directive
-    # bash splits words at = and :, which are parts of ours.
+    local words=() n=-1 i word space rest=${COMP_LINE:0:COMP_POINT} cur out line prefix directive quoted
+    # bash splits words at =, : and @, which are parts of ours.
     for ((i = 0; i <= COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         space=${rest%%[![:space:]]*}
@@ -16,6 +16,9 @@ _secretstore() {
             words[n]=$word
         fi
     done
+    [[ ${words[n]} != [\'\"]* ]] || quoted=1 # bash does not split there
+    words=("${words[@]#[\'\"]}")
+    words=("${words[@]%[\'\"]}")
     cur=${words[n]}
     COMPREPLY=()
     out=$("${words[0]/#\~/$HOME}" __completeNoDesc "${words[@]:1}" 2>/dev/null) || return
@@ -24,8 +27,12 @@ _secretstore() {
     ((directive & 1)) && return
     ((directive & 2)) && compopt -o nospace 2>/dev/null
     [[ $cur != -*=* ]] || cur=${cur#*=} # only the value of a flag comes back
-    # bash replaces only what is after the last = or :.
-    prefix=${cur%"${cur##*[=:]}"}
+    # bash replaces only what is after the last = or :, or from an @.
+    if [[ ! $quoted ]]; then
+        prefix=${cur%"${cur##*[=:]}"}
+        rest=${cur#"$prefix"}
+        [[ $rest != *@* ]] || prefix+=${rest%%@*}
+    fi
     while IFS= read -r line; do
         [[ -n $line && $line == "$cur"* ]] && COMPREPLY+=("${line#"$prefix"}")
     done <<<"$out"

@@ -77,39 +77,38 @@ func versionCommand(p *base.Process) *cobra.Command {
 	return cmd
 }
 
-// bashCompletion is our own: that of cobra needs the package bash-completion, and
-// evaluates the line that is typed.
-//
-//go:embed completion.bash
-var bashCompletion string
+// The completions are our own: those of cobra evaluate the line that is typed, and in
+// bash need the package bash-completion.
+var (
+	//go:embed completion.bash
+	bashCompletion string
+	//go:embed completion.zsh
+	zshCompletion string
+	//go:embed completion.fish
+	fishCompletion string
+)
 
 func completionCommand(p *base.Process) *cobra.Command {
-	shells := []string{"bash", "zsh", "fish", "powershell"}
+	shells := []string{"bash", "zsh", "fish"}
+	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 	return &cobra.Command{
 		Use:   "completion " + strings.Join(shells, "|"),
 		Short: "Print a script that completes commands in a shell",
 		Long: "completion prints a script that completes commands, flags, paths of secrets and versions. Paths and versions\n" +
-			"come from the server, as far as your token may list them; if it does not answer within a second, there are\n" +
-			"none.",
+			"come from the server, as far as your token may list them. If it does not answer within a second, nothing is\n" +
+			"offered, without a message.",
 		Example: "  source <(secretstore completion bash)\n" +
-			"  secretstore completion zsh > \"${fpath[1]}/_secretstore\"\n" +
+			"  source <(secretstore completion zsh)\n" +
 			"  secretstore completion fish > ~/.config/fish/completions/secretstore.fish",
 		ValidArgs: shells,
-		Args:      base.ExactArgs(1, "name a shell: "+strings.Join(shells, ", ")),
+		Args:      base.ExactArgs(1, "name a shell"),
 		RunE: base.Run(func(cmd *cobra.Command, args []string) error {
-			root := cmd.Root()
-			switch args[0] {
-			case "bash":
-				_, err := io.WriteString(p.Stdout, bashCompletion)
-				return err
-			case "zsh":
-				return root.GenZshCompletion(p.Stdout)
-			case "fish":
-				return root.GenFishCompletion(p.Stdout, true)
-			case "powershell":
-				return root.GenPowerShellCompletionWithDesc(p.Stdout)
+			script, known := scripts[args[0]]
+			if !known {
+				return base.Usagef("there is no completion for %q; write: %s", args[0], cmd.UseLine())
 			}
-			return base.Usagef("unknown shell %q; it can be %s", args[0], strings.Join(shells, ", "))
+			_, err := io.WriteString(p.Stdout, script)
+			return err
 		}),
 	}
 }

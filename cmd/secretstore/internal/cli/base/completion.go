@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"secretstore/acl"
 	"secretstore/api/client"
@@ -22,6 +23,11 @@ const completionTime = time.Second
 // last "=" of the word, as in NAME=PATH, stays. If the server does not answer there is
 // nothing to complete, and nothing is printed.
 func (r *Remote) CompletePaths(p *Process, word string) ([]string, cobra.ShellCompDirective) {
+	return r.completePaths(p, word, ListNames)
+}
+
+// completePaths is CompletePaths with what list returns: ListNames or ListDeletedNames.
+func (r *Remote) completePaths(p *Process, word string, list func(context.Context, *client.Client, acl.Path) ([]string, bool, error)) ([]string, cobra.ShellCompDirective) {
 	none := cobra.ShellCompDirectiveNoFileComp
 	before, path := "", word
 	if i := strings.LastIndexByte(word, '='); i >= 0 {
@@ -34,7 +40,7 @@ func (r *Remote) CompletePaths(p *Process, word string) ([]string, cobra.ShellCo
 	}
 	var names []string
 	r.askQuietly(p, func(ctx context.Context, c *client.Client) {
-		names, _, _ = ListNames(ctx, c, folder)
+		names, _, _ = list(ctx, c, folder)
 	})
 	var found []string
 	directive := none
@@ -53,15 +59,11 @@ func (r *Remote) CompletePaths(p *Process, word string) ([]string, cobra.ShellCo
 	return slices.Compact(found), directive
 }
 
-// completeVersions completes the number of a version of the secret.
-func (r *Remote) completeVersions(p *Process, args []string) ([]string, cobra.ShellCompDirective) {
-	var found []string
-	if len(args) == 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	path, err := SecretPath(args[0])
+// versionsOf returns the numbers of the versions of a secret.
+func (r *Remote) versionsOf(p *Process, secret string) (found []string) {
+	path, err := SecretPath(secret)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil
 	}
 	r.askQuietly(p, func(ctx context.Context, c *client.Client) {
 		versions, err := c.Versions(ctx, path)
@@ -71,7 +73,7 @@ func (r *Remote) completeVersions(p *Process, args []string) ([]string, cobra.Sh
 			}
 		}
 	})
-	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	return found
 }
 
 // askQuietly asks the server for a completion.
@@ -88,29 +90,117 @@ func (r *Remote) askQuietly(p *Process, ask func(context.Context, *client.Client
 	ask(ctx, c)
 }
 
-// completeArguments completes the PATH of a command and the numbers of its versions. An
-// argument of another kind is not a file either.
-func (r *Remote) completeArguments(p *Process, cmd *cobra.Command) {
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
-	use := strings.Fields(cmd.Use)
-	if len(use) < 2 || strings.Trim(use[1], "[]") != "PATH" {
-		return
+// CompleteArguments completes the arguments of a command by their names in its Use:
+// PATH, SOURCE and TARGET are secrets, PATH[@N] may have a version, FILE and KEY.pem
+// are files, and others are nothing that could be completed. It also completes the
+// flags that take a version of the first argument.
+func (r *Remote) CompleteArguments(p *Process, cmd *cobra.Command) {
+	names := argumentNames(cmd.Use)
+	list := ListNames
+	if cmd.Name() == "undelete" {
+		list = ListDeletedNames
 	}
 	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+		none := cobra.ShellCompDirectiveNoFileComp
+		name := ""
+		switch {
+		case len(args) < len(names):
+			name = names[len(args)]
+		case len(names) > 0 && strings.HasSuffix(names[len(names)-1], "..."):
+			name = names[len(names)-1]
 		}
-		return r.CompletePaths(p, word)
+		switch {
+		case strings.HasPrefix(name, "FILE"), strings.HasSuffix(name, ".pem"):
+			return nil, cobra.ShellCompDirectiveDefault
+		case strings.HasSuffix(name, "@N") && strings.Contains(word, "@"):
+			secret, _, _ := strings.Cut(word, "@")
+			found := r.versionsOf(p, secret)
+			for i, n := range found {
+				found[i] = secret + "@" + n
+			}
+			return found, none | cobra.ShellCompDirectiveKeepOrder
+		case strings.HasPrefix(name, "PATH"), name == "SOURCE", name == "TARGET":
+			return r.completePaths(p, word, list)
+		}
+		return nil, none
 	}
-	for _, name := range []string{"version", "to"} {
-		if cmd.Flags().Lookup(name) == nil {
-			continue
-		}
-		err := cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return r.completeVersions(p, args)
+	for _, name := range []string{"version", "to", "if-version"} {
+		completeFlag(cmd, name, func(_ *cobra.Command, args []string, _ string) (found []string, _ cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				found = r.versionsOf(p, args[0])
+			}
+			return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 		})
-		if err != nil {
-			panic("internal error: " + err.Error()) // the flag exists
+	}
+	completeFlag(cmd, "under", func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return r.CompletePaths(p, word)
+	})
+}
+
+// argumentNames returns the names of the arguments in the Use of a command, without
+// brackets, up to its first flag with a value.
+func argumentNames(use string) (names []string) {
+	for _, word := range strings.Fields(use)[1:] {
+		switch flag := strings.HasPrefix(strings.Trim(word, "[("), "-"); {
+		case flag && strings.HasSuffix(word, "]"):
+		case flag:
+			return names
+		default:
+			dots := strings.HasSuffix(word, "...")
+			word = strings.ReplaceAll(strings.Trim(word, "[]."), "[", "")
+			if dots {
+				word += "..."
+			}
+			names = append(names, word)
 		}
+	}
+	return names
+}
+
+// completeFlag completes the value of a flag, if the command has it.
+func completeFlag(cmd *cobra.Command, name string, complete cobra.CompletionFunc) {
+	if cmd.Flags().Lookup(name) == nil {
+		return
+	}
+	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
+		panic("internal error: " + err.Error()) // the flag exists
+	}
+}
+
+// words are the values of flags that have few of them.
+var words = map[string][]string{
+	"store-id":      {"default"},
+	"signal":        {"HUP", "INT", "QUIT", "TERM", "USR1", "USR2"},
+	"ignore-signal": {"HUP", "INT", "PIPE", "QUIT", "USR1", "USR2"},
+	"log-level":     {"debug", "info", "warn", "error"},
+	"log-format":    {"json", "console"},
+	"security-mode": {"disabled", "permissive", "strict"},
+}
+
+// CompleteFlags completes what CompleteArguments leaves, in a command and those below
+// it: words, and files only where one is meant.
+func CompleteFlags(cmd *cobra.Command) {
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 && !strings.Contains(cmd.Use, "COMMAND") {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		_, done := cmd.GetFlagCompletionFunc(f.Name)
+		value, _ := pflag.UnquoteUsage(f)
+		if done || f.NoOptDefVal != "" || strings.Contains(value, "FILE") || strings.Contains(value, "DIR") || value == "PROGRAM" {
+			return
+		}
+		completeFlag(cmd, f.Name, cobra.FixedCompletions(words[f.Name], cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))
+	})
+	for _, c := range cmd.Commands() {
+		CompleteFlags(c)
+	}
+}
+
+// PlainUsages removes the backquotes from the texts of flags, which mark the name of
+// the value for the help, and would be in the descriptions that shells show.
+func PlainUsages(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	for _, c := range cmd.Commands() {
+		PlainUsages(c)
 	}
 }

@@ -59,7 +59,7 @@ func (r *Remote) Register(cmd *cobra.Command) {
 func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	var flags Remote
 	flags.Register(cmd)
-	flags.completeArguments(p, cmd)
+	flags.CompleteArguments(p, cmd)
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()

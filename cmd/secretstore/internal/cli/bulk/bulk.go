@@ -31,6 +31,7 @@ const atOnce = 8
 // command makes cmd a command that any server can answer, without a limit in time.
 func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
 	b.remote.Register(cmd)
+	b.remote.CompleteArguments(p, cmd)
 	cmd.Flags().Lookup("timeout").Usage = "give up if one secret takes longer than `DURATION`"
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
