@@ -100,10 +100,7 @@ func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 	e := audit.Entry{
 		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, Traceparent: x.req.trace, UID: x.who.principal.UID,
 		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
-		Outcome: outcomeOf(rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
-	}
-	if e.UID == "" && e.Status == http.StatusTooManyRequests {
-		e.Outcome = audit.Denied
+		Outcome: outcomeOf(x, rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
 	}
 	if e.Reason == "" && rep.Problem != nil {
 		e.Reason = rep.Problem.Text // refused before there was a decision; a constant
@@ -141,10 +138,12 @@ func outcomeOfRead(r *batch.Read, whole audit.Outcome, rep *answer.Reply) audit.
 	return whole
 }
 
-func outcomeOf(rep *answer.Reply) audit.Outcome {
+func outcomeOf(x *exchange, rep *answer.Reply) audit.Outcome {
 	switch p := rep.Problem; {
 	case p == nil:
 		return audit.Allowed
+	case p.Status == http.StatusTooManyRequests && x.who.principal.UID == "":
+		return audit.Denied // one of too many without a valid token
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		return audit.Denied
 	case p.Failed:

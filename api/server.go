@@ -418,7 +418,7 @@ func (s *Server) count(x *exchange, rep *answer.Reply, took time.Duration) {
 	if x.req.open {
 		return
 	}
-	outcome := outcomeOf(rep)
+	outcome := outcomeOf(x, rep)
 	s.metrics.Decided(x.who.decision.Action, string(outcome))
 	for _, r := range x.out.reads {
 		s.metrics.Decided(r.Decision.Action, string(outcomeOfRead(r, outcome, rep)))

@@ -28,6 +28,10 @@ import (
 // ErrReserve is the Fault of a log that can be written, but on a full disk.
 var ErrReserve = errors.New("the disk of the audit log is full: lines go to the room that was reserved for requests with a token, and other requests are only counted")
 
+// DiskFull reports whether a Fault says that the disk is full, with room left in the
+// reserve or without.
+func DiskFull(fault error) bool { return errors.Is(fault, ErrReserve) || isFull(fault) }
+
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("the audit log is closed")
 

@@ -167,8 +167,8 @@ func stateGauges(cfg Config) []prometheus.Collector {
 				err := fault()
 				return number(err == nil || errors.Is(err, audit.ErrReserve))
 			}),
-			gauge("secretstore_audit_disk_full", "1 while the disk of the audit log is full, and lines go to the reserve.", func() float64 {
-				return number(errors.Is(fault(), audit.ErrReserve))
+			gauge("secretstore_audit_disk_full", "1 while the disk of the audit log is full, and lines go to the reserve, if there is any left.", func() float64 {
+				return number(audit.DiskFull(fault()))
 			}))
 	}
 	return all
