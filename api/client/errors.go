@@ -27,6 +27,7 @@ var (
 	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
 	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
 	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
+	ErrCreatingKey   = errors.New("the store gets its key")   // 503; also ErrUninitialized
 	ErrUnknown       = errors.New("outcome of write unknown") // 503; also a change whose answer was lost
 )
 
@@ -86,6 +87,8 @@ func (e *Error) Is(target error) bool {
 		return e.says("the secret store is sealed")
 	case ErrUninitialized:
 		return e.says("not initialized")
+	case ErrCreatingKey:
+		return e.says("not initialized yet")
 	case ErrUnknown:
 		return e.says("outcome unknown")
 	}

@@ -152,6 +152,25 @@ func TestUnsealGoesToEveryServer(t *testing.T) {
 	}
 }
 
+// TestTheSentenceOverATableHoldsForAllServers, or counts them.
+func TestTheSentenceOverATableHoldsForAllServers(t *testing.T) {
+	open, down := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
+	sealed := newFakeServer(t, "store-1", 2)
+	open.sealed = false
+	down.Close()
+	for servers, want := range map[string]string{
+		open.URL:                    "The store is unsealed.",
+		open.URL + "," + sealed.URL: "Of 2 servers: 1 sealed, 1 unsealed; 1 of 2 shares entered. Another holder runs: secretstore unseal",
+		open.URL + "," + down.URL:   "Of 2 servers: 1 unreachable, 1 unsealed.",
+	} {
+		env := home(t)
+		env["SECRETSTORE_SERVER"] = servers
+		if got := call(env, shares[0], "unseal", "--key-file", "-"); !strings.HasPrefix(got.stdout, want+"\n") {
+			t.Errorf("%s: %+v, want %q", servers, got, want)
+		}
+	}
+}
+
 func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
 	a, b := newFakeServer(t, "store-1", 1), newFakeServer(t, "store-1", 1)
 	b.Close()

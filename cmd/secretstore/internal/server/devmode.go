@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"secretstore/acl/token"
@@ -18,6 +21,7 @@ import (
 	"secretstore/internal/filetrust"
 	"secretstore/internal/shell"
 	"secretstore/internal/watchfile"
+	"secretstore/seal"
 )
 
 // The development setup keeps everything in one folder, which the user may delete.
@@ -96,6 +100,28 @@ func devSecret(path string) ([]byte, error) {
 	return secret[:64], nil
 }
 
+// thenOnce returns report, with something to do after its first call.
+func thenOnce(report func(error), do func()) func(error) {
+	var once sync.Once
+	return func(err error) {
+		report(err)
+		once.Do(do)
+	}
+}
+
+// greet prints what to type next, once that works: the store may still have no key.
+func (s *Server) greet(ctx context.Context, st *seal.Store, endpoints []*endpoint) {
+	for st.Status().State == seal.StateUninitialized {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+	i := slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.scheme == "http" })
+	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url()))
+}
+
 // devGreeting tells the user what to type next, in a form that works in any folder of
 // another terminal.
 func devGreeting(command, url string) string {
@@ -114,6 +140,6 @@ func devGreeting(command, url string) string {
 	}
 	flags += " --token-file " + shell.Quote(tokenFile)
 	return fmt.Sprintf("\nThe Secret Store is running for development at %s, with its data in %s.\nNext, in another terminal:\n\n"+
-		"  %[3]s put%[4]s greeting -v hello\n  %[3]s get%[4]s greeting\n\n",
+		"  printf hello | %[3]s put%[4]s greeting\n  %[3]s get%[4]s greeting\n\n",
 		url, devFolder, shell.Quote(command), flags)
 }

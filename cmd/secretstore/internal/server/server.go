@@ -290,9 +290,11 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	p := s.parts
 	watchers := []func(){func() { p.policy.watch(ctx, s.outside.Hangup, s.systemd) }, func() { s.tellSystemd(ctx, endpoints) }}
 	if s.cfg.AuthSecretFile != "" {
-		watchers = append(watchers, func() {
-			p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, s.watchKeys("auth-secret-file"))
-		})
+		keys := s.watchKeys("auth-secret-file")
+		if s.cfg.Dev {
+			keys.Report = thenOnce(keys.Report, func() { s.greet(ctx, st, endpoints) })
+		}
+		watchers = append(watchers, func() { p.verifier.WatchHMACFile(ctx, s.cfg.AuthSecretFile, keys) })
 	}
 	if p.jwks != nil {
 		watchers = append(watchers, func() { p.verifier.WatchJWKS(ctx, p.jwks, s.watchKeys("auth-jwks")) })
@@ -349,9 +351,5 @@ func (s *Server) warn() {
 func (s *Server) announce(endpoints []*endpoint) {
 	for _, e := range endpoints {
 		s.log.Info("listening", zap.String("url", e.url()))
-	}
-	if s.cfg.Dev {
-		i := slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.scheme == "http" })
-		fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url()))
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
 )
 
 // isUsage reports whether err is a mistake of the user.
@@ -225,4 +228,17 @@ func FuzzUserConfig(f *testing.F) {
 			t.Errorf("%v with %v", cfg, err)
 		}
 	})
+}
+
+// TestAStoreThatGetsItsKeyIsNotToBeInitialized by the user of the server.
+func TestAStoreThatGetsItsKeyIsNotToBeInitialized(t *testing.T) {
+	for text, want := range map[string]string{
+		"the secret store is not initialized yet: the server is creating the bootstrap key": "see: secretstore status",
+		"the secret store is not initialized: a superuser can do it":                        "Initialize it with: secretstore init",
+	} {
+		var out strings.Builder
+		if status := Report(&out, &cobra.Command{}, Failed(&client.Error{Status: 503, Description: text})); status != ExitFailure || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: %d, %q", text, status, out.String())
+		}
+	}
 }

@@ -43,6 +43,7 @@ var outcomes = []struct {
 	{client.ErrUnauthorized, exitDenied, "", "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
 	{client.ErrDenied, exitDenied, "", ""},
 	{client.ErrSealed, ExitSealed, "the secret store is sealed", "Unseal it with: secretstore unseal (with your GPG key), or secretstore auto-unseal (if the server keeps a bootstrap key)"},
+	{client.ErrCreatingKey, ExitFailure, "the server is creating the key of a new store", "That takes seconds, or minutes on a slow machine; see: secretstore status"},
 	{client.ErrUninitialized, ExitFailure, "the secret store is not initialized", "Initialize it with: secretstore init --pgp-key FILE"},
 	{client.ErrChanged, ExitFailure, "", "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
 	{client.ErrExists, ExitFailure, "", "Replace its value with: secretstore update PATH (or put)"},

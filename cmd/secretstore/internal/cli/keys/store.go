@@ -3,6 +3,9 @@ package keys
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -106,13 +109,26 @@ func sealSummary(f *fleet.Fleet) wire.SealStatus {
 	return all[0].Seal
 }
 
+// sealSentence says what holds for all servers, or how many are in which state.
 func sealSentence(f *fleet.Fleet) string {
-	st := sealSummary(f)
-	switch {
-	case st.Sealed && st.Progress > 0:
-		return fmt.Sprintf("The store is sealed; %d of %d shares entered. Another holder runs: secretstore unseal", st.Progress, st.Threshold)
-	case st.Sealed:
-		return "The store is sealed."
+	states := make(map[string]int)
+	for _, m := range f.Members {
+		states[m.State()]++
 	}
-	return "The store is unsealed."
+	st := sealSummary(f)
+	sentence := "The store is unsealed."
+	switch {
+	case len(f.Members) > 1 && max(states["sealed"], states["unsealed"]) < len(f.Members):
+		var counts []string
+		for _, state := range slices.Sorted(maps.Keys(states)) {
+			counts = append(counts, fmt.Sprintf("%d %s", states[state], state))
+		}
+		sentence = fmt.Sprintf("Of %d servers: %s.", len(f.Members), strings.Join(counts, ", "))
+	case st.Sealed:
+		sentence = "The store is sealed."
+	}
+	if st.Sealed && st.Progress > 0 {
+		sentence = fmt.Sprintf("%s; %d of %d shares entered. Another holder runs: secretstore unseal", strings.TrimSuffix(sentence, "."), st.Progress, st.Threshold)
+	}
+	return sentence
 }
