@@ -1,5 +1,5 @@
 BIN=$PWD/bin; mkdir "$BIN"
 make() { cp "$(type -P secretstore)" .; }
-printf 'admin:secret\n' >zk-auth
+(umask 077; printf 'admin:secret\n' >zk-auth)
 block=0
 after_block() { if ((++block == 3)); then ready; fi; if ((block==4)); then cp ../zk-auth .; fi }
