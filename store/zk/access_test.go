@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,6 +224,31 @@ func TestTLS(t *testing.T) {
 	if err := open(t, cfg).Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("plain TCP on the TLS port: %v", err)
 	}
+}
+
+// TestNewConnectionsUseTheTLSFilesOfTheirTime: and open ones stay.
+func TestNewConnectionsUseTheTLSFilesOfTheirTime(t *testing.T) {
+	t.Parallel()
+	keys, strangers := newPKI(t), newPKI(t)
+	server := zktest.Start(t, zktest.TLS(keys.server, keys.ca))
+	good := &tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}}
+	var now atomic.Pointer[tls.Config]
+	now.Store(good)
+	cfg := prompt(t, server.TLSAddr())
+	cfg.TLS, cfg.Log = now.Load, nil
+	b := open(t, cfg)
+	create(t, b, "k", "x")
+	now.Store(&tls.Config{RootCAs: strangers.pool})
+	if got := get(b, "k", store.Latest); got != "x" {
+		t.Errorf("on the open connection: %s", got)
+	}
+	server.Stop()
+	server.Restart()
+	if err := b.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("on a new connection, with other authorities: %v", err)
+	}
+	now.Store(good)
+	eventually(t, "connected", func() bool { return get(b, "k", store.Latest) == "x" })
 }
 
 // TestOwnACLsAreKnownAgain: a server writes down whatever a session has proved,
