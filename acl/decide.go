@@ -27,13 +27,16 @@ const (
 	ReadVersions
 	// WatchNames follows the changes of the secrets below a folder.
 	WatchNames
+	// ViewMode reads the security mode, where the Admin Router of DC/OS has it. It
+	// needs full on dcos:adminrouter:ops:metadata.
+	ViewMode
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
 	// Path is the secret, or the folder of ListSecrets and WatchNames; unused
-	// by ViewStore, Administer and ResolveSecrets.
+	// by ViewStore, ViewMode, Administer and ResolveSecrets.
 	Path Path
 	// Service is the service on whose behalf secrets are read, or whose tasks
 	// MintTaskToken is for. It counts only if HasService. MintTaskToken needs
@@ -195,7 +198,7 @@ func (r Request) valid() bool {
 		return true
 	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
-	case ListSecrets, ViewStore, Administer:
+	case ListSecrets, ViewStore, ViewMode, Administer:
 		return !r.HasService
 	case MintTaskToken:
 		return r.HasService
@@ -220,6 +223,8 @@ func (r Request) needs() (Resource, Action) {
 		return ListResource(r.Path), Read
 	case Administer:
 		return SuperuserResource(), Full
+	case ViewMode:
+		return MetadataResource(), Full
 	case MintTaskToken, ResolveSecrets:
 		if !r.HasService {
 			return Resource{}, Read

@@ -10,7 +10,7 @@ import (
 	"secretstore/acl"
 )
 
-var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames}
+var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames, acl.ViewMode}
 
 func bound(t testing.TB, uid, service string) acl.Principal {
 	return acl.Principal{UID: uid, Service: acl.BindTo(mustService(t, service))}
@@ -95,6 +95,25 @@ func TestSuperuser(t *testing.T) {
 		p := mustPolicy(t, fmt.Sprintf("users: {u: {%q: [full]}}", id))
 		if d := p.Decide(acl.Principal{UID: "u"}, acl.Request{Op: acl.Administer}); d.Allowed {
 			t.Errorf("full on %q administers", id)
+		}
+	}
+}
+
+// TestSecurityModeNeedsFullOnTheMetadata: the permission of DC/OS, by its exact name.
+func TestSecurityModeNeedsFullOnTheMetadata(t *testing.T) {
+	for grant, want := range map[string]bool{
+		"{dcos:adminrouter:ops:metadata: [full]}":                         true,
+		"{dcos:adminrouter:ops:metadata: [create, read, update, delete]}": false,
+		`{"dcos:secrets:*": [full], "*": [full], "dcos:*": [full]}`:       false,
+		"{dcos:superuser: [read]}":                                        true,
+	} {
+		p := mustPolicy(t, "users: {u: "+grant+"}")
+		d := p.Decide(acl.Principal{UID: "u"}, acl.Request{Op: acl.ViewMode})
+		if d.Allowed != want || d.Resource != "dcos:adminrouter:ops:metadata" || d.Action != "full" {
+			t.Errorf("%s: %+v", grant, d)
+		}
+		if d := p.Decide(acl.Principal{UID: "u"}, acl.Request{Op: acl.ReadSecret, Path: mustPath(t, "a")}); d.Allowed && !strings.Contains(grant, "super") && !strings.Contains(grant, "secrets") {
+			t.Errorf("%s: reads secrets", grant)
 		}
 	}
 }

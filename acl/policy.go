@@ -56,7 +56,7 @@ func (g *grantSet) add(p Pattern, a actionSet) {
 	case p.wild:
 		g.wild = append(g.wild, wildGrant{p, a})
 	default:
-		for k := kindSecret; k <= kindResolve; k++ {
+		for k := kindSecret; k <= kindMetadata; k++ {
 			if p.kinds.has(k) {
 				g.exact[Resource{k, p.rest}] |= a
 			}

@@ -9,7 +9,12 @@ import (
 // ErrInvalidResource is wrapped by the errors of [ParsePattern].
 var ErrInvalidResource = errors.New("invalid resource id")
 
-const superuserID = "dcos:superuser"
+const (
+	superuserID = "dcos:superuser"
+	// metadataID is what the Admin Router of DC/OS asks for before it shows the
+	// files below /dcos-metadata.
+	metadataID = "dcos:adminrouter:ops:metadata"
+)
 
 // kind is the class of a resource. The zero kind names nothing and is matched
 // by nothing.
@@ -20,6 +25,7 @@ const (
 	kindList
 	kindResolve
 	kindSuperuser
+	kindMetadata
 )
 
 // kindPrefix precedes the path of a resource, up to the last colon.
@@ -56,12 +62,17 @@ func ResolveResource(s Service) Resource { return Resource{kindResolve, s.s} }
 // SuperuserResource is dcos:superuser.
 func SuperuserResource() Resource { return Resource{kind: kindSuperuser} }
 
+// MetadataResource is dcos:adminrouter:ops:metadata.
+func MetadataResource() Resource { return Resource{kind: kindMetadata} }
+
 // String returns the canonical id, with the slash after the last colon, and ""
 // for the zero Resource.
 func (r Resource) String() string {
 	switch r.kind {
 	case kindSuperuser:
 		return superuserID
+	case kindMetadata:
+		return metadataID
 	case kindSecret, kindList, kindResolve:
 		return kindPrefix[r.kind] + "/" + r.rest
 	}
@@ -89,13 +100,17 @@ func (s kindSet) has(k kind) bool { return k != 0 && s&(1<<k) != 0 }
 // path or service id, so that a grant that would silently match nothing is an
 // error. Errors wrap [ErrInvalidResource].
 //
-// Only the exact name dcos:superuser grants it, and no wildcard does.
+// dcos:superuser and dcos:adminrouter:ops:metadata are granted by exactly these
+// names, and by no wildcard.
 func ParsePattern(id string) (Pattern, error) {
 	if len(id) > maxPatternBytes {
 		return Pattern{}, badPattern("is too long")
 	}
-	if id == superuserID {
+	switch id {
+	case superuserID:
 		return Pattern{kinds: 1 << kindSuperuser}, nil
+	case metadataID:
+		return Pattern{kinds: 1 << kindMetadata}, nil
 	}
 	s := slashes.Replace(id)
 	s, wild := strings.CutSuffix(s, "*")
@@ -118,7 +133,7 @@ func ParsePattern(id string) (Pattern, error) {
 const maxPatternBytes = 64 + 5*MaxPathBytes
 
 const knownResources = "is none of dcos:secrets:default:/PATH, dcos:secrets:list:default:/PATH, " +
-	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser"
+	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser, " + metadataID
 
 // slashes holds the spellings of / in resource ids: IAM clients write it
 // percent-encoded, once or twice.
@@ -195,7 +210,7 @@ func (p Pattern) String() string {
 		star = "*"
 	}
 	var s string
-	for k := kindSecret; k <= kindSuperuser; k++ {
+	for k := kindSecret; k <= kindMetadata; k++ {
 		if !p.kinds.has(k) {
 			continue
 		}

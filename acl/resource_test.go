@@ -42,6 +42,7 @@ func TestResourceIDs(t *testing.T) {
 		{resolve(t, "/g/app"), "dcos:secrets:resolve:default:/g/app"},
 		{resolve(t, "/"), "dcos:secrets:resolve:default:/"},
 		{acl.SuperuserResource(), "dcos:superuser"},
+		{acl.MetadataResource(), "dcos:adminrouter:ops:metadata"},
 		{acl.SecretResource(acl.Path{}), ""},
 		{acl.Resource{}, ""},
 	} {
@@ -81,7 +82,8 @@ func TestPatternForms(t *testing.T) {
 		{"dcos:secrets:resolve:default:/*", "dcos:secrets:resolve:default:/*", []acl.Resource{resolve(t, "/"), resolve(t, "/a/b")}, []acl.Resource{secret(t, "a"), list(t, "")}},
 		{"dcos:secrets:resolve:default:/group/app", "dcos:secrets:resolve:default:/group/app", []acl.Resource{resolve(t, "group.app")}, []acl.Resource{resolve(t, "/group/app/x")}},
 		{"dcos:superuser", "dcos:superuser", []acl.Resource{acl.SuperuserResource()}, []acl.Resource{secret(t, "a"), {}}},
-		{"dcos:*", "dcos:secrets:*", []acl.Resource{secret(t, "a"), list(t, ""), resolve(t, "/")}, []acl.Resource{acl.SuperuserResource(), {}}},
+		{"dcos:adminrouter:ops:metadata", "dcos:adminrouter:ops:metadata", []acl.Resource{acl.MetadataResource()}, []acl.Resource{acl.SuperuserResource(), secret(t, "a"), {}}},
+		{"dcos:*", "dcos:secrets:*", []acl.Resource{secret(t, "a"), list(t, ""), resolve(t, "/")}, []acl.Resource{acl.SuperuserResource(), acl.MetadataResource(), {}}},
 		{"*", "dcos:secrets:*", []acl.Resource{secret(t, "a")}, []acl.Resource{acl.SuperuserResource()}},
 		{"dcos:s*", "dcos:secrets:*", []acl.Resource{secret(t, "a")}, []acl.Resource{acl.SuperuserResource()}},
 		{"dcos:secrets:list:*", "dcos:secrets:list:default:/*", []acl.Resource{list(t, "a")}, []acl.Resource{secret(t, "a")}},
@@ -111,6 +113,7 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		"dcos:secrets:default:/a/./*", "dcos:secrets:default://*", "dcos:secrets:default:/a b", "dcos:secrets:default:/a:b", "dcos:secrets:default:/a%",
 		"dcos:secrets:default:%25252Fa", "dcos:secrets:default:/a%2A", "dcos:secrets:default:/é", " dcos:secrets:default:/a",
 		"dcos:superuser*", "dcos:super*", "dcos:superuser:", "dcos:superuser/", "dcos:adminrouter:secrets", "dcos:adminrouter:*",
+		"dcos:adminrouter:ops:*", "dcos:adminrouter:ops:metadata*", "dcos:adminrouter:ops:metadata/", "dcos:adminrouter:ops:metadata:/",
 		"dcos:secrets:default:/" + strings.Repeat("x", 256), "dcos:secrets:default:" + strings.Repeat("/d", 33), strings.Repeat("%252F", 9999),
 	} {
 		if p, err := acl.ParsePattern(id); !errors.Is(err, acl.ErrInvalidResource) || p != (acl.Pattern{}) {
