@@ -44,6 +44,11 @@ type Options struct {
 	// but not through this package; nil if none do. One that does not also announce
 	// itself to other servers is of a release that cannot take part in a handover.
 	Nodes func(context.Context) ([]Server, error)
+	// Mode is the security mode of this server. If ModeChosen says that an operator
+	// chose it, the first unseal records it, and from then on no server with a lower
+	// mode holds the keys of the store. The zero Mode is lower than all others.
+	Mode       Mode
+	ModeChosen bool
 	// GenerateKey makes the bootstrap key. Nil makes a new RSA-4096 key, as every
 	// command does; tests that open many stores give one that takes no time.
 	GenerateKey func() (*pgp.PrivateKey, error)
@@ -142,7 +147,7 @@ func newStore(o Options, offline bool) (*Store, error) {
 	}
 	s.Lifecycle = lifecycle.New(lifecycle.Config{
 		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
-		Self: selfOf(o), Nodes: o.Nodes, Scrub: o.Scrub,
+		Self: selfOf(o), Nodes: o.Nodes, Scrub: o.Scrub, Mode: o.Mode, ModeChosen: o.ModeChosen,
 		KeyringChanged: func() { rotation.Wake(s.Rotation) },
 	})
 	s.Rotation = rotation.New(rotation.Config{
@@ -210,6 +215,11 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 	}
 	return s, nil
 }
+
+// Unfit returns a channel that is closed once it is certain that the security mode
+// of this server is lower than the one that the store remembers, if the server has
+// not held the keys before: it should end, because it cannot serve. Status says why.
+func (s *Store) Unfit() <-chan struct{} { return lifecycle.Unfit(s.Lifecycle) }
 
 // Close drops the keys and waits for everything the Store has started. It
 // records no intent, and leaves the backend open.

@@ -5,6 +5,7 @@ import (
 	"secretstore/seal/internal/feed"
 	"secretstore/seal/internal/holders"
 	"secretstore/seal/internal/lifecycle"
+	"secretstore/seal/internal/mode"
 	"secretstore/seal/internal/names"
 	"secretstore/seal/internal/records"
 	"secretstore/seal/internal/rotation"
@@ -53,6 +54,10 @@ type (
 	// OldServersError names the servers of an earlier release that share the storage.
 	OldServersError = lifecycle.OldServersError
 	RotationInfo    = rotation.Info
+	Mode            = mode.Mode
+	// LowerModeError: the security mode of this server is lower than the one that
+	// the store remembers.
+	LowerModeError = lifecycle.LowerModeError
 )
 
 // The states of a store as one server sees it.
@@ -63,6 +68,16 @@ const (
 	StateUnsealed      = lifecycle.StateUnsealed
 	StateDamaged       = lifecycle.StateDamaged
 )
+
+// The security modes, the lowest first.
+const (
+	ModeDisabled   = mode.Disabled
+	ModePermissive = mode.Permissive
+	ModeStrict     = mode.Strict
+)
+
+// ParseMode returns the security mode with that name.
+func ParseMode(word string) (Mode, error) { return mode.Parse(word) }
 
 // The kinds of value, the limits of metadata, and how much is kept.
 const (

@@ -18,6 +18,7 @@ import (
 //	stores/default/root               envelope: the root key under the unseal key
 //	stores/default/keyring            envelope: the keyring under the root key
 //	stores/default/seal               the seal intent
+//	stores/default/mode               the security mode that the store remembers
 //	stores/default/proposal           a rekey that the present holders have not approved yet
 //	stores/default/rekey              a rekey that its new holders have not verified yet
 //	stores/default/handover           envelope: the next root key for the other unsealed servers, for a minute
@@ -41,6 +42,7 @@ const (
 	KeyKeyring     store.Key = "stores/default/keyring"
 	KeyIntent      store.Key = "stores/default/seal"
 	KeyIdentity    store.Key = "stores/default/id"
+	KeyMode        store.Key = "stores/default/mode"
 	KeyProposal    store.Key = "stores/default/proposal"
 	KeyRekey       store.Key = "stores/default/rekey"
 	KeyHandover    store.Key = "stores/default/handover"

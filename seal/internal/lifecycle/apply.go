@@ -21,6 +21,10 @@ func (m *machine) applySnapshot(s *snapshot) {
 	if m.barrier.IsOpen() {
 		if err := m.updateKeys(s); err != nil {
 			m.missedHandover.Store(errors.Is(err, errNotHandedOver))
+			var lower *LowerModeError
+			if errors.As(err, &lower) {
+				m.mode.refuse(lower, false)
+			}
 			m.barrier.Drop()
 			m.rekeys.forgetRekeyShares()
 			m.scrubbing.forgetKeysSoon()
@@ -28,6 +32,7 @@ func (m *machine) applySnapshot(s *snapshot) {
 		}
 	}
 	m.trust.check(m.snapshot.Load())
+	m.mode.check(m.snapshot.Load())
 	m.noteState()
 }
 
@@ -86,9 +91,14 @@ func (m *machine) keysAsOf(s *snapshot) (seen, revised *barrier.Keys, err error)
 	}
 	err = m.barrier.Use(func(k *barrier.Keys) (err error) {
 		seen = k
-		revised, err = revise(k, m.servers.self.ID, s)
-		return err
+		if revised, err = revise(k, m.servers.self.ID, s); err != nil {
+			return err
+		}
+		return m.mode.permits(revised.UUID, revised.Root, s)
 	})
+	if err != nil && revised != nil {
+		m.barrier.Discard(revised)
+	}
 	return seen, revised, err
 }
 

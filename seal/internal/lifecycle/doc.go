@@ -23,6 +23,7 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
+	"secretstore/seal/internal/mode"
 )
 
 // State is the state of a store as one server sees it.
@@ -73,6 +74,11 @@ type Status struct {
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.
 	ConfigWarning string
+	// Mode is the security mode of this server. ModeProblem is why the server stays
+	// sealed although it could unseal: its mode is too low. ModeWarning is what else
+	// is wrong with the record of the mode, or seems to be.
+	Mode                     mode.Mode
+	ModeProblem, ModeWarning string
 	// Since is when this server came into State.
 	Since time.Time
 	// SealedBy is the uid of the user who sealed the store by hand, and SealedAt

@@ -33,7 +33,7 @@ func Refresh(ctx context.Context, l *Lifecycle) error { return l.refresh(ctx) }
 // server in step with them, and with what was decided on other servers, until
 // the context ends.
 func Follow(ctx context.Context, l *Lifecycle) (run func()) {
-	l.backend.Watch(ctx, []store.Key{barrier.KeyConfig, barrier.KeyKeyring, barrier.KeyIntent}, l.poke)
+	l.backend.Watch(ctx, []store.Key{barrier.KeyConfig, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyMode}, l.poke)
 	return func() { l.follow(ctx) }
 }
 
@@ -119,13 +119,14 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 	}
 	m.endHandover(ctx)
 	m.addMAC(ctx)
+	m.recordMode(ctx)
 	m.rekeys.forgetEndedRekey(ctx)
 	s := m.snapshot.Load()
 	if s.state == storagePresent {
 		m.bootstrapKeyStore.Forget() // the key for a new store
 	}
 	switch {
-	case !m.bootstrap || m.sealPending.Load():
+	case !m.bootstrap || m.sealPending.Load() || m.mode.refused.Load():
 		return nil
 	case s.state == storageEmpty:
 		return m.initializer.bootstrapInTurn(ctx, drops)

@@ -68,6 +68,7 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Rec
 			return err
 		}
 		ops = append(ops, left...)
+		ops = append(ops, s.modeOps(k.UUID, k.Root, next.Root)...)
 		ops = append(ops,
 			store.Set(barrier.KeyKeyring, keyring, k.KeyringVersion),
 			store.Set(barrier.KeyIntent, unsealedIntent(k.LastSeal, k.UUID, next.Root).encode(), k.IntentVersion))

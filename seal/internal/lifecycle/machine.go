@@ -10,6 +10,7 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
+	"secretstore/seal/internal/mode"
 	"secretstore/store"
 )
 
@@ -30,6 +31,10 @@ type Config struct {
 	// do. A server that the others do not see, but people do, runs an older
 	// release.
 	Nodes func(context.Context) ([]Server, error)
+	// Mode is the security mode of this server, and ModeChosen says that an
+	// operator chose it, so that the store remembers it.
+	Mode       mode.Mode
+	ModeChosen bool
 	// Scrub erases the garbage in the memory of the process. Nil does nothing.
 	Scrub func()
 	Log   *zap.Logger
@@ -59,6 +64,7 @@ func New(c Config) *Lifecycle {
 		snapshots:         snapshotReader{c.Backend, c.Barrier, c.Bootstrap, c.BootstrapKeyStore},
 		servers:           liveServers{c.Backend, c.Barrier, c.Self, c.Nodes, make(chan struct{}, 1)},
 		trust:             trustCheck{barrier: c.Barrier, log: c.Log},
+		mode:              securityMode{barrier: c.Barrier, log: c.Log, own: c.Mode, chosen: c.ModeChosen, unfit: make(chan struct{})},
 	}
 	m.scrubbing.scrub, m.scrubbing.poke = c.Scrub, m.poke
 	if c.Scrub == nil {
@@ -87,6 +93,7 @@ type machine struct {
 	snapshots         snapshotReader
 	servers           liveServers
 	trust             trustCheck
+	mode              securityMode
 	scrubbing         scrubbing
 
 	snapshot atomic.Pointer[snapshot]
@@ -125,7 +132,7 @@ type machine struct {
 // Status returns the seal status of this server, without I/O.
 func (m *machine) Status() Status {
 	s := m.snapshot.Load()
-	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
+	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey, Mode: m.mode.own}
 	if s.state == storagePresent {
 		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	}
@@ -134,10 +141,12 @@ func (m *machine) Status() Status {
 		st.CreatingKey = m.bootstrapKeyStore.Creating()
 	case StateUnsealed:
 		st.ConfigWarning = configTrust(m.trust.last.Load()).warning()
+		st.ModeWarning = modeRecord(m.mode.last.Load()).warning()
 	case StateSealed:
 		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()
 		}
+		st.ModeProblem, st.ModeWarning = m.mode.problem(), m.mode.suspicion(s)
 		order := s.intent.order()
 		if pending := m.sealOrder.Load(); m.sealPending.Load() && pending != nil {
 			order = *pending
@@ -217,6 +226,8 @@ func (m *machine) ready() error {
 // WhySealed says why a store that has keys was not unsealed at the start.
 func WhySealed(l *Lifecycle) string {
 	switch s := l.snapshot.Load(); {
+	case l.mode.refused.Load():
+		return l.mode.problem()
 	case s.intent.Sealed:
 		return "it was sealed on purpose"
 	case !l.bootstrap:

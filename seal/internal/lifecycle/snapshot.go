@@ -12,6 +12,7 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
+	"secretstore/seal/internal/mode"
 	"secretstore/store"
 )
 
@@ -42,6 +43,9 @@ type snapshot struct {
 	intent          intent
 	intentVersion   store.Version
 	intentMissing   bool
+	mode            mode.Record // nothing that it says is verified
+	modeVersion     store.Version
+	modeMissing     bool
 }
 
 func damaged(detail string) *snapshot {
@@ -74,12 +78,15 @@ func (r *snapshotReader) takeSnapshot(ctx context.Context) (*snapshot, error) {
 			"; restore them from a backup").stamped(n), nil
 	}
 	s := &snapshot{state: storagePresent, config: cfg, root: n.root.Data, keyring: n.keyring.Data, keyringVersion: n.keyring.Version,
-		configVersion: n.config.Version, rootVersion: n.root.Version, intent: sealedIntent(""), intentMissing: true}
+		configVersion: n.config.Version, rootVersion: n.root.Version, intent: sealedIntent(""), intentMissing: true, modeMissing: true}
 	if n.handover != nil {
 		s.handover, s.handoverVersion = n.handover.Data, n.handover.Version
 	}
 	if n.intent != nil {
 		s.intent, s.intentVersion, s.intentMissing = parseIntent(n.intent.Data), n.intent.Version, false
+	}
+	if n.mode != nil {
+		s.mode, s.modeVersion, s.modeMissing = mode.ParseRecord(n.mode.Data), n.mode.Version, false
 	}
 	if n.bootstrapKey == "" && r.bootstrap && !s.intent.Sealed && !r.barrier.IsOpen() {
 		// Another server may have made the store after its key was looked for.
@@ -93,7 +100,7 @@ func (r *snapshotReader) takeSnapshot(ctx context.Context) (*snapshot, error) {
 
 // stamped notes the versions of the records.
 func (s *snapshot) stamped(n nodes) *snapshot {
-	for _, node := range []*store.Node{n.config, n.root, n.keyring, n.intent, n.handover} {
+	for _, node := range []*store.Node{n.config, n.root, n.keyring, n.intent, n.handover, n.mode} {
 		if node == nil {
 			s.stamp += " none"
 		} else {
@@ -105,8 +112,8 @@ func (s *snapshot) stamped(n nodes) *snapshot {
 
 // nodes are the records of a snapshot as they were read; nil if there is none.
 type nodes struct {
-	config, root, keyring, intent, handover *store.Node
-	bootstrapKey                            string // fingerprint; "" if there is none
+	config, root, keyring, intent, handover, mode *store.Node
+	bootstrapKey                                  string // fingerprint; "" if there is none
 }
 
 // readNodes reads all records at once, so that they share one round trip to the
@@ -116,6 +123,7 @@ func (r *snapshotReader) readNodes(ctx context.Context) (nodes, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for key, into := range map[store.Key]**store.Node{
 		barrier.KeyConfig: &n.config, barrier.KeyRoot: &n.root, barrier.KeyKeyring: &n.keyring, barrier.KeyIntent: &n.intent, barrier.KeyHandover: &n.handover,
+		barrier.KeyMode: &n.mode,
 	} {
 		group.Go(func() error {
 			node, err := r.backend.Get(ctx, key, store.Latest)
@@ -205,7 +213,7 @@ func (m *machine) stableSnapshot(ctx context.Context) (*snapshot, error) {
 }
 
 // needsConfirmation reports whether s would drop the keys, report damage, or
-// change whether the config is trusted.
+// change whether the config or the record of the mode is trusted.
 func (m *machine) needsConfirmation(s *snapshot) bool {
 	if s.state == storageDamaged || s.state == storageEmpty {
 		return true
@@ -217,7 +225,7 @@ func (m *machine) needsConfirmation(s *snapshot) bool {
 	if err == nil {
 		m.barrier.Discard(revised)
 	}
-	return err != nil || m.trust.trustOf(s) != configTrust(m.trust.last.Load())
+	return err != nil || m.trust.trustOf(s) != configTrust(m.trust.last.Load()) || m.mode.recordOf(s) != modeRecord(m.mode.last.Load())
 }
 
 // intentOps returns the operations that replace the intent of this snapshot, in

@@ -127,7 +127,12 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	}
 	if err := u.completeKeys(ctx, s, k, why); err != nil {
 		k.Clear()
-		if errors.Is(err, errNotIntended) {
+		var lower *LowerModeError
+		if errors.As(err, &lower) {
+			u.mode.refuse(lower, u.pin == nil)
+			u.scrubbing.forgetKeysSoon()
+		}
+		if errors.Is(err, errNotIntended) || lower != nil && why == onlyIfIntended {
 			return nil
 		}
 		return err
@@ -146,7 +151,9 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	}
 	u.log.Info("unsealed", zap.String("store", k.UUID))
 	u.trust.noteUnseal(s, u.snapshot.Load())
+	u.mode.check(u.snapshot.Load())
 	u.addMAC(ctx)
+	u.recordMode(ctx)
 	return nil
 }
 
@@ -168,11 +175,12 @@ func (u *Unsealer) completeKeys(ctx context.Context, s *snapshot, k *barrier.Key
 		return fmt.Errorf("read %s: %w", identityKey, err)
 	}
 	k.IdentityVersion = identity.Version
-	if s.intent.unsealedUnder(k.UUID, k.Root) {
-		return nil
-	}
-	if why == onlyIfIntended {
+	intended := s.intent.unsealedUnder(k.UUID, k.Root)
+	if !intended && why == onlyIfIntended {
 		return errNotIntended
+	}
+	if err := u.mode.permits(k.UUID, k.Root, s); err != nil || intended {
+		return err
 	}
 	return u.recordUnsealed(ctx, s, k)
 }
