@@ -32,6 +32,7 @@ import (
 	"secretstore/api/audit"
 	"secretstore/api/client"
 	"secretstore/api/internal/pipes"
+	"secretstore/api/internal/redirect"
 	"secretstore/api/wire"
 	"secretstore/internal/framing"
 	"secretstore/internal/openapitest"
@@ -80,6 +81,8 @@ type edgeOptions struct {
 	requestRate   int
 	auth          api.Authenticator
 	certificates  api.CertificateAuthenticator
+	mode          seal.Mode // disabled by default
+	https         redirect.Site
 	level         zapcore.Level
 	timeouts      time.Duration // of the http.Server
 	readTimeout   time.Duration // likewise, for reading alone
@@ -99,7 +102,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	}
 	st, err := seal.Open(t.Context(), seal.Options{
 		Backend: storage, MaxSecretSize: o.maxSize, KeepVersions: seal.DefaultKeepVersions, Log: log,
-		Bootstrap: o.bootstrap, GenerateKey: sealtest.GenerateKey,
+		Bootstrap: o.bootstrap, GenerateKey: sealtest.GenerateKey, Mode: max(o.mode, seal.ModeDisabled),
 	})
 	must(t, err)
 	e.store = st
@@ -112,7 +115,7 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	e.policy.Store(policy.WithSuperusers("root"))
 	cfg := api.Config{
 		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: e.trail,
-		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings, RequestRate: o.requestRate,
+		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings, RequestRate: o.requestRate, HTTPS: o.https,
 		Certificates: o.certificates,
 	}
 	if o.auth != nil {
@@ -313,7 +316,7 @@ func (e *edge) checkAnswer(q req, got res) {
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("X-Content-Type-Options") != "nosniff" {
 		e.t.Errorf("%s %s: security headers are missing: %v", q.method, q.path, got.header)
 	}
-	if got.status/100 == 3 && got.status != http.StatusNotModified {
+	if got.status/100 == 3 && got.status != http.StatusNotModified && e.store.SecurityMode() != seal.ModeStrict {
 		e.t.Errorf("%s %s: redirected with %d", q.method, q.path, got.status)
 	}
 	if got.header.Get("Content-Length") == "" && got.status != http.StatusNoContent && got.status != http.StatusNotModified && !q.long {

@@ -29,6 +29,8 @@ type endpoint struct {
 	root bool
 	// open endpoints take no token, and are neither decided about nor audited.
 	open bool
+	// plain: in strict mode it is still answered on plain HTTP, to this machine.
+	plain bool
 	// op is what the policy is asked for.
 	op acl.Op
 	// form is the query parameter that asks for this endpoint in place of the

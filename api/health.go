@@ -63,7 +63,3 @@ func (h *health) metrics(*exchange) (answer.Reply, error) {
 	page := h.pages.Page()
 	return answer.Reply{Status: page.Status, ContentType: page.ContentType, Body: page.Text}, nil
 }
-
-func nothingHere(*exchange) (answer.Reply, error) {
-	return answer.Reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
-}

@@ -104,6 +104,7 @@ var permissions = map[acl.Op]string{
 	acl.MintTaskToken:  "`read` on `dcos:secrets:resolve:default:{service}`",
 	acl.ViewStore:      "Permission: any token that is not bound to a service.",
 	acl.Administer:     "Permission: superuser.",
+	acl.ViewMode:       "Permission: `full` on `dcos:adminrouter:ops:metadata`.",
 }
 
 var parameterOfForm = map[head.Form]string{

@@ -20,6 +20,7 @@ type handlers struct {
 	watches *watches
 	tasks   *tasks
 	health  *health
+	https   *https
 }
 
 // endpoints returns the whole surface of the server. The paths of secrets come
@@ -95,12 +96,15 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "renew", method: http.MethodPut, path: "/renew", op: acl.ViewStore, run: noLeases},
 		{name: "renew", method: http.MethodPut, path: "/renew/", op: acl.ViewStore, run: noLeases},
 
+		{name: "security-mode", method: http.MethodGet, path: "/dcos-metadata/bootstrap-config.json", root: true, op: acl.ViewMode,
+			run: show(h.store, h.stores.ShowMode)},
+
 		{name: "ping", method: http.MethodGet, path: "/ping", open: true, run: h.health.ping},
 		{name: "ping", method: http.MethodGet, path: "/ping/backends/{store}", open: true, run: h.health.ping},
 		{name: "openapi", method: http.MethodGet, path: "/openapi.json", open: true, run: h.health.describe},
-		{name: "live", method: http.MethodGet, path: "/live", root: true, open: true, run: h.health.live},
-		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, run: h.health.ready},
+		{name: "live", method: http.MethodGet, path: "/live", root: true, open: true, plain: true, run: h.health.live},
+		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, plain: true, run: h.health.ready},
 		{name: "metrics", method: http.MethodGet, path: "/metrics", root: true, open: true, run: h.health.metrics},
-		{name: "root", method: http.MethodGet, path: "/", root: true, open: true, run: nothingHere},
+		{name: "root", method: http.MethodGet, path: "/", root: true, open: true, run: h.https.root},
 	}
 }

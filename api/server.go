@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -36,8 +37,10 @@ import (
 
 // Config is what a Server is made of.
 type Config struct {
-	// Store is the store "default". Required.
+	// Store is the store "default", on a server with a security mode. Required.
 	Store *seal.Store
+	// HTTPS is where the server serves HTTPS; by default, nowhere.
+	HTTPS Site
 	// Driver is what GET /store calls the storage: bolt, zookeeper, memory.
 	Driver string
 	// Version is the version of the program, for people.
@@ -102,6 +105,7 @@ type Server struct {
 	log      *zap.Logger
 	failures *monitor.FailureLog
 	trusted  []netip.Prefix
+	https    https
 
 	gate    *gate
 	audit   *auditor
@@ -120,6 +124,10 @@ func New(cfg Config) (*Server, error) {
 	var problems []error
 	if cfg.Store == nil {
 		problems = append(problems, errors.New("api: no store"))
+	} else if cfg.Store.SecurityMode() == 0 {
+		problems = append(problems, errors.New("api: no security mode"))
+	} else if cfg.Store.SecurityMode() == seal.ModeStrict && !cfg.HTTPS.Exists() {
+		problems = append(problems, errors.New("api: the security mode is strict, and no HTTPS is served"))
 	}
 	if cfg.Auth == nil {
 		problems = append(problems, errors.New("api: no authenticator"))
@@ -135,6 +143,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
+		https:    newHTTPS(cfg.HTTPS, cfg.Store.SecurityMode()),
 		gate:     &gate{auth: cfg.Auth, certificates: cfg.Certificates, trusted: cfg.TrustedProxies, policy: cfg.Policy, store: cfg.Store},
 		budget:   body.NewBudget(largestAnswer(cfg.Store)),
 		watches:  watch.NewLimits(),
@@ -150,7 +159,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	s.routes = newRoutes(endpoints(s.handlers(cfg, probe)))
-	for _, ep := range s.routes.table {
+	for _, ep := range slices.Concat(s.routes.table, []*endpoint{s.https.redirected}) {
 		ep.metrics = s.metrics.Endpoint(ep.name, ep.route())
 	}
 	return s, nil
@@ -190,6 +199,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
+		https:   &s.https,
 	}
 }
 
@@ -273,6 +283,9 @@ func (s *Server) answerSafely(x *exchange) (rep answer.Reply, stack []byte) {
 // answer it.
 func (s *Server) answer(x *exchange) (answer.Reply, error) {
 	t := s.routes.find(x.req.Request)
+	if s.https.demanded(x.req.Request, t) {
+		return answer.Reply{}, s.https.redirectAll(x)
+	}
 	if t.res != nil && t.res.open {
 		x.req.open = true
 		return answerOpen(x, t)

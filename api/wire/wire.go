@@ -153,6 +153,8 @@ type ServerReport struct {
 	Version string    `json:"version,omitempty"`
 	State   string    `json:"state"`          // as in Node
 	Since   time.Time `json:"since,omitzero"` // of State
+	// SecurityMode is disabled, permissive or strict.
+	SecurityMode string `json:"security_mode,omitempty"`
 	// SealedBy is the uid of the user who sealed the store by hand, and SealedAt
 	// when. They are in the storage, and not verified.
 	SealedBy string    `json:"sealed_by,omitempty"`
@@ -229,7 +231,13 @@ const (
 	FaultDisk     = "disk"     // full: that of the storage or of the audit log
 	FaultAudit    = "audit"    // the audit log cannot be written
 	FaultRotation = "rotation" // it is stuck
+	FaultMode     = "mode"     // the security mode is lower than the store remembers
 )
+
+// BootstrapConfig is the answer to GET /dcos-metadata/bootstrap-config.json.
+type BootstrapConfig struct {
+	Security string `json:"security"` // disabled, permissive or strict
+}
 
 // InitRequest is the body of PUT /init.
 type InitRequest struct {

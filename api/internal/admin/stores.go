@@ -99,6 +99,9 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	if st.ConfigWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
 	}
+	if st.ModeWarning != "" {
+		doc.Warnings = append(doc.Warnings, st.ModeWarning)
+	}
 	var about Report
 	if h.Report != nil {
 		about = h.Report()
@@ -107,6 +110,10 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	about.SealedBy, about.SealedAt, about.AutoUnseal = st.SealedBy, timeOf(st.SealedAt), st.HoldsBootstrapKey
 	if about.Storage != wire.StorageUp {
 		about.StorageSince = timeOf(st.Outage)
+	}
+	about.SecurityMode = h.Store.SecurityMode().String()
+	if st.ModeProblem != "" {
+		about.Faults = append([]wire.Fault{{Kind: wire.FaultMode, Text: st.ModeProblem}}, about.Faults...)
 	}
 	damaged, stuck := h.skipped(ctx)
 	if stuck != "" {
@@ -143,6 +150,11 @@ func (h *Stores) skipped(ctx context.Context) (damaged []string, stuck string) {
 		stuck = "the rotation of the data key is stuck: " + reason
 	}
 	return damaged, stuck
+}
+
+// ShowMode returns the security mode of the server.
+func (h *Stores) ShowMode(context.Context, Caller) (wire.BootstrapConfig, error) {
+	return wire.BootstrapConfig{Security: h.Store.SecurityMode().String()}, nil
 }
 
 // ShowInit returns the encrypted unseal keys.

@@ -152,6 +152,9 @@ func setHeader(h http.Header, id string, rep *Reply) {
 		if p.Allow != "" {
 			h.Set("Allow", p.Allow)
 		}
+		if p.Location != "" {
+			h.Set("Location", p.Location)
+		}
 	}
 }
 

@@ -36,6 +36,8 @@ type Problem struct {
 	Cause error
 	// Allow is the Allow header of a 405.
 	Allow string
+	// Location is that of a redirect.
+	Location string
 }
 
 // Error returns the text for the client.
@@ -63,6 +65,11 @@ func TooLarge(text string) *Problem {
 // Unprocessable returns a 422.
 func Unprocessable(text string) *Problem {
 	return &Problem{Status: http.StatusUnprocessableEntity, Text: text}
+}
+
+// Redirect returns a redirect to location. origin is the beginning of it, for people.
+func Redirect(status int, location, origin string) *Problem {
+	return &Problem{Status: status, Location: location, Text: "use HTTPS: this server is at " + origin}
 }
 
 // Busy returns a 503 for a server that has too much to do.
@@ -140,6 +147,12 @@ func Of(err error) *Problem {
 	var key *pgp.KeyError
 	if errors.As(err, &key) {
 		return BadRequest(key.Error())
+	}
+	var lower *seal.LowerModeError
+	if errors.As(err, &lower) {
+		p := conflict(lower.Error())
+		p.Cause = err
+		return &p
 	}
 	var old *seal.OldServersError
 	if errors.As(err, &old) {

@@ -23,7 +23,6 @@ import (
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
-	"secretstore/seal/internal/mode"
 )
 
 // State is the state of a store as one server sees it.
@@ -74,10 +73,9 @@ type Status struct {
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.
 	ConfigWarning string
-	// Mode is the security mode of this server. ModeProblem is why the server stays
-	// sealed although it could unseal: its mode is too low. ModeWarning is what else
-	// is wrong with the record of the mode, or seems to be.
-	Mode                     mode.Mode
+	// ModeProblem is why this server stays sealed: its security mode is lower than
+	// the one that the store remembers. ModeWarning is what else is wrong with the
+	// record of the mode, or seems to be.
 	ModeProblem, ModeWarning string
 	// Since is when this server came into State.
 	Since time.Time

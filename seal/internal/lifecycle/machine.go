@@ -132,7 +132,7 @@ type machine struct {
 // Status returns the seal status of this server, without I/O.
 func (m *machine) Status() Status {
 	s := m.snapshot.Load()
-	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey, Mode: m.mode.own}
+	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
 	if s.state == storagePresent {
 		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	}
@@ -146,13 +146,14 @@ func (m *machine) Status() Status {
 		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()
 		}
-		st.ModeProblem, st.ModeWarning = m.mode.problem(), m.mode.suspicion(s)
+		st.ModeWarning = m.mode.suspicion(s)
 		order := s.intent.order()
 		if pending := m.sealOrder.Load(); m.sealPending.Load() && pending != nil {
 			order = *pending
 		}
 		st.SealedBy, st.SealedAt = order.by, order.at
 	}
+	st.ModeProblem = m.mode.problem()
 	if e := m.entered.Load(); e != nil && e.state == st.State {
 		st.Since = e.at
 	}

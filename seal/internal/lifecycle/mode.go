@@ -216,6 +216,9 @@ func (s *snapshot) modeOps(uuid string, root, next *envelope.Key) []store.Op {
 	return []store.Op{store.Set(barrier.KeyMode, mode.Encode(genuine, uuid, next), s.modeVersion)}
 }
 
+// SecurityMode returns the security mode of this server.
+func (m *machine) SecurityMode() mode.Mode { return m.mode.own }
+
 // Unfit returns a channel that is closed once an unseal has shown that the security
 // mode of this server is too low, if the server has not held the keys before.
 func Unfit(l *Lifecycle) <-chan struct{} { return l.mode.unfit }

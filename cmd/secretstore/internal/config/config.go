@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"secretstore/acl/clientcert"
+	"secretstore/seal"
 )
 
 // Config is the checked configuration of a server: each field is valid, and none
@@ -45,11 +46,12 @@ type Config struct {
 	RequestRate    int // requests a second of one principal; 0 for any number
 	TLSCertFile    string
 	TLSKeyFile     string
+	PublicHost     string // of --public-url: host, or host:port; "" if it is not given
 	// TLSSelfSigned asks for a certificate in place of TLSCertFile.
 	TLSSelfSigned bool
 	TLSClientCA   string          // "": clients are not asked for certificates
 	TLSClientUID  clientcert.Rule // what names their user
-	SecurityMode  string
+	SecurityMode  seal.Mode
 	MaxSecretSize int64  // bytes
 	KeepVersions  int    // earlier values of a secret
 	AuditLog      string // file, "-" for stdout, "" for none

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"secretstore/acl/clientcert"
+	"secretstore/seal"
 )
 
 // load runs Load as the program would. The text of file, if any, is written to
@@ -52,7 +53,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		ZKSessionTimeout: 6 * time.Second,
 		MaxStale:         5 * time.Minute,
 		Bootstrap:        true,
-		SecurityMode:     "permissive",
+		SecurityMode:     seal.ModePermissive,
 		MaxSecretSize:    1 << 20,
 		KeepVersions:     10,
 		LogLevel:         zapcore.InfoLevel,
@@ -83,7 +84,7 @@ func TestEveryOptionWorksFromEverySource(t *testing.T) {
 		"listen": "127.0.0.1:9", "storage": "memory:", "zk-session-timeout": "9s", "max-stale": "0",
 		"bootstrap": "false", "auth-secret-znode": "/dcos/auth-token-secret", "auth-jwks": "https://x/jwks",
 		"auth-secret-znode-insecure": "true", "jwks-service-claim": "true", "superuser": "alice", "trusted-proxies": "10.1.2.3/8",
-		"security-mode": "permissive", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
+		"security-mode": "strict", "public-url": "https://secrets.example.com", "max-secret-size": "64MiB", "log-level": "debug", "log-format": "console", "dev": "true",
 		"tls-listen": "127.0.0.1:8443", "tls-self-signed": "true", "tls-client-uid": "dns:.users.example.com", "pprof-listen": "127.0.0.1:6060",
 	}
 	for _, o := range Options() {
@@ -208,7 +209,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	env := map[string]string{"SECRETSTORE_MAX_STALE": "soon", "SECRETS_BOOTSTRAP": "perhaps"}
 	_, problems := load(t, file, env,
 		"--tls-listen", "127.0.0.1:8443", "--zk-auth-file", "f", "--auth-secret-znode", "/x",
-		"--trusted-proxies", "10.0.0.0/8,ten,eleven", "--max-secret-size", "1MB", "--security-mode", "strict")
+		"--trusted-proxies", "10.0.0.0/8,ten,eleven", "--max-secret-size", "1MB", "--security-mode", "disabled", "--public-url", "http://x")
 	all := strings.Join(problems, "\n")
 	for _, want := range []string{
 		":1: tls_listen: is not an option; write tls-listen",
@@ -224,14 +225,15 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		"--trusted-proxies: \"ten\" is not a network",
 		"--trusted-proxies: \"eleven\" is not a network",
 		"--max-secret-size: \"1MB\" is not a size",
-		"--security-mode: strict is not available yet",
+		"--tls-listen: is refused with --security-mode disabled",
+		"--public-url: is not the address of a server by HTTPS",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("missing: %s", want)
 		}
 	}
-	if len(problems) != 14 {
-		t.Errorf("%d problems, want 14:\n%s", len(problems), all)
+	if len(problems) != 15 {
+		t.Errorf("%d problems, want 15:\n%s", len(problems), all)
 	}
 	if strings.Contains(all, "hunter2") {
 		t.Error("the value of an unknown key is repeated")
@@ -249,6 +251,11 @@ func TestContradictions(t *testing.T) {
 		{"--tls-listen :1 --tls-self-signed --tls-client-uid dns:.example.com", "--tls-client-uid: has no effect without --tls-client-ca"},
 		{"--tls-listen :1 --tls-self-signed --tls-client-ca c --tls-client-uid uri:spiffe://example.com", "--tls-client-uid: is not a rule"},
 		{"--listen 127.0.0.1:1 --tls-listen 127.0.0.1:1 --tls-cert-file c --tls-key-file k", "--tls-listen: is the same address"},
+		{"--security-mode strict", "--security-mode: strict needs HTTPS; give --tls-listen"},
+		{"--security-mode strict --tls-listen=", "--security-mode: strict needs HTTPS; give --tls-listen"},
+		{"--security-mode disabled --tls-listen 127.0.0.1:1 --tls-cert-file c --tls-key-file k", "--tls-listen: is refused with --security-mode disabled"},
+		{"--public-url https://h", "--public-url: has no effect without --tls-listen"},
+		{"--dev --security-mode strict --tls-listen 127.0.0.1:1 --tls-cert-file c --tls-key-file k", "--dev: serves plain HTTP"},
 		{"--storage zk://h --zk-tls-cert c", "--zk-tls-cert: needs its private key"},
 		{"--storage zk://h --zk-tls-key c", "--zk-tls-key: needs its certificate"},
 		{"--jwks-service-claim", "--jwks-service-claim: has no effect"},
@@ -396,8 +403,8 @@ func FuzzConfig(f *testing.F) {
 		if cfg.Storage.Kind == "" || cfg.MaxSecretSize < 1 || cfg.MaxSecretSize > MaxSecretSizeLimit || cfg.MaxStale < 0 {
 			t.Errorf("accepted, but out of bounds: %+v", cfg)
 		}
-		if cfg.SecurityMode != modePermissive {
-			t.Errorf("mode %q accepted", cfg.SecurityMode)
+		if https := cfg.TLSListen != ""; cfg.SecurityMode == 0 || (cfg.SecurityMode == seal.ModeStrict) && !https || cfg.SecurityMode == seal.ModeDisabled && https {
+			t.Errorf("mode %v accepted, HTTPS %v", cfg.SecurityMode, https)
 		}
 	})
 }

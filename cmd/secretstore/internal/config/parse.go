@@ -13,6 +13,7 @@ import (
 	"secretstore/acl"
 	"secretstore/acl/clientcert"
 	"secretstore/acl/token"
+	"secretstore/internal/hostport"
 	"secretstore/seal"
 )
 
@@ -138,6 +139,28 @@ func parseLoopback(s string) (string, error) {
 		return "", fmt.Errorf("%q is not a loopback address; write for example 127.0.0.1:6060", s)
 	}
 	return s, nil
+}
+
+// parsePublicURL accepts https://HOST or https://HOST:PORT, and returns what is behind
+// the slashes.
+func parsePublicURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	authority, https := strings.CutPrefix(s, "https://")
+	host, port, err := hostport.Split(strings.TrimSuffix(authority, "/"))
+	if !https || err != nil {
+		return "", errors.New("is not the address of a server by HTTPS; write for example https://secrets.example.com or https://secrets.example.com:8443")
+	}
+	return hostport.Join(host, port), nil
+}
+
+func parseSecurityMode(s string) (seal.Mode, error) {
+	m, err := seal.ParseMode(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is unknown; it can be disabled, permissive or strict", s)
+	}
+	return m, nil
 }
 
 // parseProxies takes networks and single addresses.

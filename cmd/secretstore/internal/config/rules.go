@@ -3,6 +3,8 @@ package config
 import (
 	"net"
 	"strings"
+
+	"secretstore/seal"
 )
 
 // contradictions returns the problems between options that are valid by themselves. An
@@ -42,7 +44,7 @@ func listenRules(c Config, say sayFunc) {
 	files := tls && !c.TLSSelfSigned
 	say(files && !c.Given("tls-cert-file"), "--tls-listen", "needs a certificate; name it with --tls-cert-file, or try --tls-self-signed")
 	say(files && !c.Given("tls-key-file"), "--tls-listen", "needs the private key of the certificate; name it with --tls-key-file")
-	for _, name := range []string{"tls-cert-file", "tls-key-file", "tls-client-ca", "tls-client-uid"} {
+	for _, name := range []string{"tls-cert-file", "tls-key-file", "tls-client-ca", "tls-client-uid", "public-url"} {
 		say(!tls && c.Given(name), "--"+name, "has no effect without --tls-listen; give --tls-listen an address or remove it")
 	}
 	say(!tls && c.TLSSelfSigned, "--tls-self-signed", "has no effect without --tls-listen; give --tls-listen an address or remove it")
@@ -51,6 +53,9 @@ func listenRules(c Config, say sayFunc) {
 	say(c.Given("tls-client-ca") && !c.Given("tls-client-uid"), "--tls-client-ca",
 		"needs to know which name in a certificate is the user; say --tls-client-uid uri:PREFIX or dns:SUFFIX")
 	say(c.Given("tls-client-uid") && !c.Given("tls-client-ca"), "--tls-client-uid", "has no effect without --tls-client-ca; name the CAs or remove it")
+	say(tls && c.SecurityMode == seal.ModeDisabled, "--tls-listen",
+		"is refused with --security-mode disabled, which has no HTTPS; remove it, or set --security-mode permissive")
+	say(!tls && c.SecurityMode == seal.ModeStrict, "--security-mode", "strict needs HTTPS; give --tls-listen an address")
 }
 
 func storageRules(c Config, say sayFunc) {
@@ -81,5 +86,6 @@ func devRules(c Config, say sayFunc) {
 		host, _, err := net.SplitHostPort(addr)
 		say(err == nil && !IsLoopback(host), "--dev", "is for this machine alone; listen on 127.0.0.1 or remove --dev")
 	}
+	say(c.SecurityMode == seal.ModeStrict, "--dev", "serves plain HTTP; remove --security-mode strict or --dev")
 	say(c.off(c.Listen, "listen"), "--dev", "needs --listen; remove --listen \"\" or --dev")
 }

@@ -125,11 +125,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("open the store: %w", err), closeAll(endpoints))
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := unfit(st); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
 	limiter := limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
 	if err := s.metrics.add(s, limiter); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
-	handler, err := s.newAPI(st, driver)
+	handler, err := s.newAPI(st, driver, httpsSite(s.cfg, endpoints))
 	if err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
@@ -222,6 +225,7 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 	o := seal.Options{
 		Backend: b, Bootstrap: s.cfg.Bootstrap, BootstrapKeyFile: BootstrapKeyFile(s.cfg.Storage),
 		MaxSecretSize: s.cfg.MaxSecretSize, KeepVersions: s.cfg.KeepVersions,
+		Mode: s.cfg.SecurityMode, ModeChosen: s.cfg.Given("security-mode"),
 		GenerateKey: s.outside.TestOnlyGenerateKey, Scrub: scrub.Memory, Log: s.log.Named("seal"),
 	}
 	if s.nodes != nil {
@@ -230,9 +234,9 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 	return o
 }
 
-func (s *Server) newAPI(st *seal.Store, driver string) (*api.Server, error) {
+func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Server, error) {
 	cfg := api.Config{
-		Registry: s.metrics.registry, Store: st, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
+		Registry: s.metrics.registry, Store: st, HTTPS: site, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
 		Host: s.host,
 	}
@@ -315,6 +319,14 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 		g.Go(func() error { return profiles.serve(ctx) })
 	}
 	g.Go(func() error { s.reportPosture(ctx, endpoints); return nil })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-st.Unfit():
+			return unfit(st)
+		}
+	})
 	g.Go(func() error { return serve(ctx, endpoints, shutdownGrace) })
 	return g.Wait()
 }
