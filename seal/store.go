@@ -98,8 +98,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := lifecycle.Refresh(first, s.Lifecycle); err != nil {
 		s.log.Warn("the state of the store is not known yet; will keep retrying", zap.Error(err))
 	}
-	if s.Status().State == StateSealed {
+	if st := s.Status(); st.State == StateSealed {
 		s.log.Warn("the store is sealed", zap.String("reason", lifecycle.WhySealed(s.Lifecycle)))
+		if st.ModeWarning != "" {
+			s.log.Warn("the security mode may be too low", zap.String("detail", st.ModeWarning))
+		}
 	}
 	s.start(context.WithoutCancel(ctx))
 	return s, nil

@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 //	                         SECRETSTORE_SERVER
 //	halt [@NAME]             sends SIGTERM and wants exit status 0
 //	crash [@NAME]            sends SIGKILL
+//	ends STATUS [@NAME]      waits for the server to end by itself with this exit status
 //	hangup [@NAME]           sends SIGHUP
 //	exits STATUS PROGRAM...  runs a program and wants the exit status
 //	until STATUS PROGRAM...  repeats it until it exits so
@@ -119,6 +120,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			"halt":   cmdHalt,
 			"crash":  cmdCrash,
 			"hangup": cmdHangup,
+			"ends":   cmdEnds,
 			"exits":  cmdExits,
 			"until":  cmdUntil,
 			"shows":  cmdShows,
@@ -255,6 +257,19 @@ func cmdHalt(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func cmdCrash(ts *testscript.TestScript, _ bool, args []string) { end(ts, args, syscall.SIGKILL) }
+
+func cmdEnds(ts *testscript.TestScript, _ bool, args []string) {
+	want, args := wanted(ts, args)
+	c := running(ts, args)
+	select {
+	case <-c.ended:
+	case <-time.After(patience):
+		ts.Fatalf("the server does not end")
+	}
+	if got := c.cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("the server ended with exit status %d, want %d", got, want)
+	}
+}
 
 func cmdHangup(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(running(ts, args).cmd.Process.Signal(syscall.SIGHUP))

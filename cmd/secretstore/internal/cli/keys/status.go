@@ -174,6 +174,9 @@ func printServer(w io.Writer, m *fleet.Member) {
 	if st.Server != nil && st.Server.Version != "" {
 		fmt.Fprintf(w, "Version:\t%s\n", base.OneLine(st.Server.Version))
 	}
+	if st.Server != nil && st.Server.SecurityMode != "" {
+		fmt.Fprintf(w, "Mode:\t%s\n", base.OneLine(st.Server.SecurityMode))
+	}
 	fmt.Fprintf(w, "Storage:\t%s\n", m.StorageText())
 	state := m.State()
 	since, by := m.Since()
