@@ -28,16 +28,17 @@ var mayImport = map[string][]string{
 	"seal/shares":   {"seal/envelope"},
 	// The parts of seal import each other downwards only.
 	parts + "/handover":     {"seal/envelope"},
+	parts + "/mode":         {"seal/envelope"},
 	parts + "/barrier":      {"internal/scrub", "acl", parts + "/handover", "seal/envelope", "store"},
 	parts + "/bootstrapkey": {"internal/atomicfile", parts + "/barrier", "seal/pgp", "store"},
 	parts + "/holders":      {"internal/scrub", parts + "/barrier", "seal/envelope", "seal/pgp", "seal/shares"},
-	parts + "/lifecycle":    {"internal/scrub", parts + "/barrier", parts + "/bootstrapkey", parts + "/handover", parts + "/holders", "seal/envelope", "seal/pgp", "seal/shares", "store"},
+	parts + "/lifecycle":    {"internal/scrub", parts + "/barrier", parts + "/bootstrapkey", parts + "/handover", parts + "/holders", parts + "/mode", "seal/envelope", "seal/pgp", "seal/shares", "store"},
 	parts + "/records":      {"acl", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/names":        {"acl", parts + "/barrier", "store"},
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing"}, // of store its errors and Consistency, which pass through seal
+	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
