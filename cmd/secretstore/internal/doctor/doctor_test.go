@@ -10,6 +10,7 @@ import (
 
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/seal"
 	"secretstore/internal/filetrust"
 	"secretstore/store/zk"
 )
@@ -53,7 +54,7 @@ func TestEachWeaknessIsFound(t *testing.T) {
 		{"plain HTTP everywhere", Facts{PlainHTTP: "0.0.0.0:1337"}, "serious tls", "--tls-listen"},
 		{"plain HTTP on every address", Facts{PlainHTTP: ":1337"}, "serious tls", ""},
 		{"plain HTTP on an address", Facts{PlainHTTP: "192.0.2.1:1337"}, "serious tls", "192.0.2.1:1337"},
-		{"plain HTTP that redirects only", Facts{PlainHTTP: "0.0.0.0:1337", Config: config.Config{SecurityMode: "strict"}}, "", ""},
+		{"plain HTTP that redirects only", Facts{PlainHTTP: "0.0.0.0:1337", Config: config.Config{SecurityMode: seal.ModeStrict}}, "", ""},
 
 		{"a process that is in order", process(func(*Process) {}), "", ""},
 		{"dumpable", process(func(p *Process) { p.Dumpable = true }), "serious dumpable", "prctl"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/seal"
 )
 
 func checkDev(f *Facts) []Finding {
@@ -16,11 +17,9 @@ func checkDev(f *Facts) []Finding {
 		"set up a server as docs/installation.md says; this one can be tried and thrown away"}}
 }
 
-// strict is the mode in which plain HTTP only redirects.
-const strict = "strict"
-
+// checkListener does not mind strict mode, in which plain HTTP only redirects.
 func checkListener(f *Facts) []Finding {
-	if f.PlainHTTP == "" || f.Config.SecurityMode == strict || loopback(f.PlainHTTP) {
+	if f.PlainHTTP == "" || f.Config.SecurityMode == seal.ModeStrict || loopback(f.PlainHTTP) {
 		return nil
 	}
 	return []Finding{{CheckTLS, Serious, f.PlainHTTP,
