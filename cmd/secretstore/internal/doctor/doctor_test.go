@@ -10,8 +10,8 @@ import (
 
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/config"
-	"secretstore/seal"
 	"secretstore/internal/filetrust"
+	"secretstore/seal"
 	"secretstore/store/zk"
 )
 
