@@ -60,7 +60,7 @@ func checkFile(file File) (all []Finding) {
 	case SecretFile:
 		if perm&0o004 != 0 {
 			add(Serious, "a file with a secret is readable by other users of this machine", "chmod 600 "+path)
-		} else if perm&0o040 != 0 {
+		} else if perm&0o040 != 0 && !filetrust.Credential(file.Path) {
 			add(Warning, "a file with a secret is readable by the members of its group", "chmod 600 "+path)
 		}
 	case DataFile:
