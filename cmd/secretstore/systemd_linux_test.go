@@ -21,11 +21,10 @@ import (
 
 // unit is a server that is started as systemd starts it.
 type unit struct {
-	cmd     *exec.Cmd
-	log     *bytes.Buffer // to be read after ended
-	states  chan string   // that the server reports
-	ended   chan error
-	address string
+	cmd    *exec.Cmd
+	log    *bytes.Buffer // to be read after ended
+	states chan string   // that the server reports
+	ended  chan error
 }
 
 // startUnit runs a server with the sockets and environment that systemd would
