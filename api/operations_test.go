@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -293,6 +294,28 @@ func TestMetricsCountWithoutNames(t *testing.T) {
 		if strings.Contains(got.body, word) {
 			t.Errorf("the metrics hold %q", word)
 		}
+	}
+}
+
+// TestNoRequestMakesATimeSeriesOfItsOwn: whatever is in the path, the query, the
+// method, the token or a header, the labels are those of the table of endpoints.
+func TestNoRequestMakesATimeSeriesOfItsOwn(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for i := range 30 {
+		id := strconv.Itoa(i)
+		for _, path := range []string{base + "/canary" + id, base + "/canary" + id + "?list=true", "/canary" + id, "/secrets/v1/canary" + id,
+			"/secrets/v1/store/canary" + id, "/secrets/v1/revoke/canary" + id, "/secrets/v1/ping/backends/canary" + id} {
+			e.do(req{method: "GET", path: path, uid: "canary" + id, header: http.Header{wire.ServiceHeader: {"/canary" + id}}})
+			e.do(req{method: "CANARY" + id, path: path, uid: "alice"})
+			e.do(req{method: "PUT", path: path})
+		}
+	}
+	got := e.want(req{method: "GET", path: "/metrics"}, 200).body
+	if strings.Contains(strings.ToLower(got), "canary") {
+		t.Error("a name of a client is in the metrics")
+	}
+	if n := strings.Count(got, "\nsecretstore_requests_total{"); n < 5 || n > 100 {
+		t.Errorf("%d time series of requests", n)
 	}
 }
 

@@ -104,7 +104,16 @@ func TestQueriesNameMetricsThatExist(t *testing.T) {
 	}
 	named := regexp.MustCompile(`\b(?:secretstore|go|process)_[a-z_]+\b`)
 	parts := regexp.MustCompile(`_(bucket|sum|count)$`)
+	code := sources(t)
+	endpoints := regexp.MustCompile(`endpoint[!=]~?"([^"]+)"`)
 	for _, q := range queries {
+		for _, m := range endpoints.FindAllStringSubmatch(q, -1) {
+			for name := range strings.SplitSeq(m[1], "|") {
+				if !strings.Contains(code, `{name: "`+name+`", method`) {
+					t.Errorf("%s: there is no endpoint %s", q, name)
+				}
+			}
+		}
 		found := named.FindAllString(q, -1)
 		if len(found) == 0 && !strings.Contains(q, "up{") {
 			t.Errorf("%s: no metric", q)

@@ -73,7 +73,8 @@ func (p *profiles) serve(ctx context.Context) error {
 // the program, and symbol is not needed.
 //
 // The Host of a request must be this machine: otherwise a page in a browser here could
-// ask, under a name that it has made to mean 127.0.0.1.
+// read profiles, under a name that it has made to mean 127.0.0.1. Nor may the page of
+// another site have a profile taken that it cannot read.
 func profileHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -86,6 +87,10 @@ func profileHandler() http.Handler {
 		}
 		if !config.IsLoopback(strings.Trim(host, "[]")) {
 			http.Error(w, "ask for 127.0.0.1 or localhost", http.StatusForbidden)
+			return
+		}
+		if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" && site != "same-origin" {
+			http.Error(w, "pages of other sites get no profiles", http.StatusForbidden)
 			return
 		}
 		if debug := r.FormValue("debug"); debug != "" && debug != "0" && debug != "1" {

@@ -26,6 +26,7 @@ func TestProfilesShowNoValuesAndNoArguments(t *testing.T) {
 	if status, _ := r.request(t, "root", "GET", "/secrets/v1/secret/default/name-of-a-secret", ""); status != 200 {
 		t.Fatal(status)
 	}
+	site := ""
 	ask := func(method, path, host string) (int, []byte) {
 		t.Helper()
 		req, err := http.NewRequest(method, "http://"+addr+"/debug/pprof/"+path, nil)
@@ -33,6 +34,9 @@ func TestProfilesShowNoValuesAndNoArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = host
+		if site != "" {
+			req.Header.Set("Sec-Fetch-Site", site)
+		}
 		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -82,6 +86,12 @@ func TestProfilesShowNoValuesAndNoArguments(t *testing.T) {
 	} {
 		if status, body := ask(row.method, row.path, row.host); status != row.status || bytes.Contains(body, []byte("goroutine ")) && status != 200 {
 			t.Errorf("%s %s at %q: %d %s", row.method, row.path, row.host, status, body)
+		}
+	}
+	for name, want := range map[string]int{"none": 200, "same-origin": 200, "cross-site": 403, "same-site": 403} {
+		site = name
+		if status, _ := ask("GET", "heap", ""); status != want {
+			t.Errorf("a request of a browser, %s: %d", name, status)
 		}
 	}
 }
