@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"secretstore/internal/zktest"
+	"secretstore/store"
+	"secretstore/store/zk/internal/session"
+	"secretstore/store/zk/internal/tree"
 )
 
 var roots atomic.Int64
@@ -69,4 +72,13 @@ func (b *Backend) RepairACLs(ctx context.Context) error {
 		return err
 	}
 	return b.house.repairACLs(ctx, l.Session)
+}
+
+// InspectAtMost is Inspect with another limit.
+func InspectAtMost(ctx context.Context, cfg Config, record store.Key, limit int) (in Inspection, err error) {
+	err = onAMember(ctx, cfg, func(ctx context.Context, s *session.Session) error {
+		in, err = inspect(ctx, s, tree.Tree{Root: cfg.Root}, record, limit)
+		return err
+	})
+	return in, err
 }

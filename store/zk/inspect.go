@@ -65,17 +65,21 @@ type Inspection struct {
 // makes ROOT. ErrConfig, store.ErrUnavailable.
 func Inspect(ctx context.Context, cfg Config, record store.Key) (in Inspection, err error) {
 	err = onAMember(ctx, cfg, func(ctx context.Context, s *session.Session) error {
-		in, err = inspect(ctx, s, tree.Tree{Root: cfg.Root}, record)
+		in, err = inspect(ctx, s, tree.Tree{Root: cfg.Root}, record, maxInspected)
 		return err
 	})
 	return in, err
 }
 
-func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.Key) (in Inspection, err error) {
+// inspect looks at limit znodes at most, and keeps the names of no more.
+func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.Key, limit int) (in Inspection, err error) {
+	l, _, err := look(ctx, s, t.Path(record)) // first: there may be too many znodes beside it
+	if err != nil {
+		return in, err
+	}
+	in.noteRecord(l)
+	in.Complete = true
 	for queue := []string{t.Root}; len(queue) > 0; {
-		if in.Looked == maxInspected {
-			return in, nil
-		}
 		at := queue[0]
 		queue = queue[1:]
 		in.Looked++
@@ -83,7 +87,7 @@ func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.
 		if err != nil {
 			return in, err
 		}
-		in.note(t, record, l, changed)
+		in.note(l, changed)
 		if l.Missing || l.Empty {
 			continue
 		}
@@ -92,29 +96,31 @@ func inspect(ctx context.Context, s *session.Session, t tree.Tree, record store.
 			return in, err
 		}
 		slices.Sort(names)
-		for _, name := range names[:min(len(names), maxInspected)] {
+		if room := limit - in.Looked - len(queue); len(names) > room {
+			names, in.Complete = names[:room], false
+		}
+		for _, name := range names {
 			queue = append(queue, at+"/"+name)
 		}
 	}
-	in.Complete = true
 	return in, nil
 }
 
 // note takes down what was found of a znode.
-func (in *Inspection) note(t tree.Tree, record store.Key, l access.Level, changed time.Time) {
-	e := access.Expose([]access.Level{l})
-	if e.Readable != "" {
+func (in *Inspection) note(l access.Level, changed time.Time) {
+	if access.Expose([]access.Level{l}).Readable != "" {
 		in.Readable.add(l.Path)
 	}
 	if !l.Missing && !l.Closed && access.Changeable(l.ACL) {
 		in.Writable.add(l.Path)
 	}
-	if l.Path == t.Path(record) {
-		in.Record, in.RecordReadable = !l.Missing, e.Readable != ""
-	}
 	if changed.After(in.Changed) {
 		in.Changed = changed
 	}
+}
+
+func (in *Inspection) noteRecord(l access.Level) {
+	in.Record, in.RecordReadable = !l.Missing, access.Expose([]access.Level{l}).Readable != ""
 }
 
 // InspectRoot looks at ROOT and at one record, and not at all the others as Inspect
@@ -135,7 +141,8 @@ func (b *Backend) InspectRoot(ctx context.Context, record store.Key) (in Inspect
 			return in, err
 		}
 		in.Looked++
-		in.note(b.tree, record, l, time.Time{})
+		in.note(l, time.Time{})
+		in.noteRecord(l) // the last one
 	}
 	return in, nil
 }

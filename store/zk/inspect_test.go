@@ -62,6 +62,27 @@ func TestInspectionFindsWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestInspectionIsBounded: a writer may have made any number of znodes. The record is
+// looked at in any case.
+func TestInspectionIsBounded(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, zk.SharedServer(t))
+	b := open(t, cfg)
+	for _, key := range []store.Key{"a/a", "a/b", "a/c", "b/a", "z/k"} {
+		create(t, b, key, "x")
+	}
+	all, err := zk.InspectAtMost(t.Context(), cfg, "z/k", 1000)
+	if err != nil || !all.Complete || all.Looked < 9 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for limit := 1; limit <= all.Looked; limit++ {
+		in, err := zk.InspectAtMost(t.Context(), cfg, "z/k", limit)
+		if err != nil || in.Looked != limit || in.Complete != (limit == all.Looked) || !in.RecordReadable || len(in.Writable.Examples) > 5 {
+			t.Errorf("at most %d of %d: %+v, %v", limit, all.Looked, in, err)
+		}
+	}
+}
+
 func TestInspectionGoesToTheNextMember(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)

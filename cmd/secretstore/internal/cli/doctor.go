@@ -77,9 +77,11 @@ func gather(ctx context.Context, p *base.Process, cfg config.Config, remote *bas
 		s.Client.Close()
 	}
 	self := os.Geteuid()
-	if user, ok := f.LocalUser(); !ok {
-		f.Machine = doctor.ThisMachine()
-	} else if self == 0 {
+	user, ok := f.LocalUser()
+	if !ok {
+		f.Machine, user = doctor.ThisMachine(), doctor.AnyUser
+	}
+	if self == 0 {
 		self = user // root looks at files for the server
 	}
 	if cfg.Dev {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -94,16 +95,14 @@ func GatherCertificates(f *Facts, own OwnFiles) {
 const maxPEM = 1 << 20
 
 func endOf(path string, cas bool) (time.Time, error) {
-	if info, err := os.Stat(path); err != nil {
-		return time.Time{}, err
-	} else if !info.Mode().IsRegular() {
-		return time.Time{}, errors.New("it is not a regular file")
-	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe holds up nobody
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer file.Close() // only read
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return time.Time{}, errors.New("it is not a regular file")
+	}
 	content, err := io.ReadAll(io.LimitReader(file, maxPEM))
 	if err != nil {
 		return time.Time{}, err

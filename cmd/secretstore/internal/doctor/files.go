@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/internal/filetrust"
@@ -49,8 +50,8 @@ func checkFile(file File) (all []Finding) {
 	}
 	path := shell.Quote(file.Path)
 	if u := file.Untrusted; u != nil {
-		fix := u.Command
-		if fix == "" {
+		fix := "if its content is yours: " + u.Command
+		if u.Command == "" {
 			fix = "name another file with --" + file.Option
 		}
 		add(Serious, u.Why+": another user can decide what the server reads or serves", fix)
@@ -88,6 +89,9 @@ func (f *Facts) bootstrapFile() (File, bool) {
 	return File{}, false
 }
 
+// AnyUser stands for the number of the server's user if that is not known.
+const AnyUser = -1
+
 // OwnFiles are files that a server makes beside its storage if it has to; "" if it
 // never does.
 type OwnFiles struct {
@@ -96,7 +100,7 @@ type OwnFiles struct {
 }
 
 // GatherFiles looks at the owners and modes of the files of a configuration, for a
-// server that runs as the user with the number self. It opens none.
+// server that runs as the user with the number self, or AnyUser. It opens none.
 func GatherFiles(f *Facts, self int, own OwnFiles) {
 	c := f.Config
 	look := func(kind Kind, option, path string, mayMiss bool) {
@@ -112,6 +116,10 @@ func GatherFiles(f *Facts, self int, own OwnFiles) {
 			file.Kind, file.Option = kind, option
 			f.Files = append(f.Files, file)
 		}
+	}
+	if self == AnyUser {
+		f.Gaps = append(f.Gaps, Gap{CheckFiles, "", "whether all files belong to the server's user, or root: no running server says who that is",
+			"run this as the server's user: sudo -u USER"})
 	}
 	look(DecidingFile, "config", c.File, false)
 	look(SecretFile, "auth-secret-file", c.AuthSecretFile, false)
@@ -148,10 +156,17 @@ func lookAt(self int, path string) (File, error) {
 		return File{}, err
 	}
 	file := File{Path: path, Mode: info.Mode()}
-	trust := filetrust.CheckFor(self, path, link)
+	trust := checkTrust(self, path, link)
 	if trust == nil {
-		trust = filetrust.CheckFor(self, path, info)
+		trust = checkTrust(self, path, info)
 	}
 	errors.As(trust, &file.Untrusted)
 	return file, nil
+}
+
+func checkTrust(self int, path string, info fs.FileInfo) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && self == AnyUser {
+		self = int(stat.Uid)
+	}
+	return filetrust.CheckFor(self, path, info)
 }

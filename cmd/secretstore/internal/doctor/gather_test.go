@@ -60,6 +60,29 @@ func TestFilesOfAConfigurationAreLookedAt(t *testing.T) {
 	}
 }
 
+// TestOwnerIsJudgedForTheServersUser: root looks at files of another user.
+func TestOwnerIsJudgedForTheServersUser(t *testing.T) {
+	path, owner := write(t, filepath.Join(t.TempDir(), "f"), "", 0o600), os.Geteuid()
+	if owner == 0 {
+		owner = 12345
+		if err := os.Chown(path, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for self, want := range map[int]string{owner: "", owner + 1: "serious", AnyUser: "unknown"} {
+		f := Facts{Config: config.Config{PolicyFile: path}}
+		GatherFiles(&f, self, OwnFiles{})
+		all := Examine(f)
+		got := ""
+		if len(all) > 0 {
+			got = string(all[0].Severity)
+		}
+		if got != want || len(all) > 1 {
+			t.Errorf("for the user %d: %+v, want %q", self, all, want)
+		}
+	}
+}
+
 // certificates returns PEM certificates that end at these times.
 func certificates(t *testing.T, ends ...time.Time) []byte {
 	t.Helper()

@@ -21,42 +21,55 @@ const fixAsk = "run this with --server URL of a running server, and --token-file
 // errNotSuperuser: the server answered, but said nothing about itself.
 var errNotSuperuser = errors.New("the server tells this only to a superuser")
 
+// askTime bounds the questions to one server: another one may answer.
+const askTime = 10 * time.Second
+
 // GatherServers asks running servers about themselves, and the first that answers
 // about the keys of the store.
 func GatherServers(ctx context.Context, f *Facts, all []Asked) {
 	keys := false
 	for _, s := range all {
-		sent := time.Now()
-		status, err := s.Client.SealStatus(ctx)
-		done := time.Now()
-		if err == nil && status.Server == nil {
-			err = errNotSuperuser
-		}
-		if err == nil && status.Server.Host == nil {
-			err = errors.New("the server is of an earlier release, or does not know")
-		}
-		if err != nil {
-			f.Gaps = append(f.Gaps, Gap{CheckServers, s.URL, "whether its memory can be read, dumped or swapped out, and its clock: " + err.Error(), fixAsk})
-		} else {
-			f.Processes = append(f.Processes, Process{Server: s.URL, Here: s.Here, HostReport: *status.Server.Host, Offset: CompareClock(sent, done, status.Server.Host.Time)})
-		}
-		if status.Server == nil {
-			continue
-		}
-		f.BootstrapKeyHeld = f.BootstrapKeyHeld || status.Server.AutoUnseal
-		for _, fault := range status.Server.Faults {
-			if fault.Kind == wire.FaultDisk {
-				f.Faults = append(f.Faults, Fault{s.URL, fault.Text})
-			}
-		}
-		if !keys {
-			keys = true
-			f.gatherHolders(ctx, s)
-		}
+		keys = f.gatherServer(ctx, s, !keys) || keys
 	}
 	if !keys {
 		f.Gaps = append(f.Gaps, Gap{CheckExpiry, "", "the PGP keys of the holders are known to running servers only", fixAsk})
 	}
+}
+
+// gatherServer asks one server about itself and, if it is to, about the keys. It
+// reports whether the server has answered a superuser.
+func (f *Facts) gatherServer(ctx context.Context, s Asked, keys bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	sent := time.Now()
+	status, err := s.Client.SealStatus(ctx)
+	done := time.Now()
+	switch {
+	case err != nil:
+	case status.Server == nil:
+		err = errNotSuperuser
+	case status.Server.Host == nil:
+		err = errors.New("the server is of an earlier release, or does not know")
+	}
+	if err != nil {
+		f.Gaps = append(f.Gaps, Gap{CheckServers, s.URL, "whether its memory can be read, dumped or swapped out, and its clock: " + err.Error(), fixAsk})
+	} else {
+		host := *status.Server.Host
+		f.Processes = append(f.Processes, Process{Server: s.URL, Here: s.Here, HostReport: host, Offset: CompareClock(sent, done, host.Time)})
+	}
+	if status.Server == nil {
+		return false
+	}
+	f.BootstrapKeyHeld = f.BootstrapKeyHeld || status.Server.AutoUnseal
+	for _, fault := range status.Server.Faults {
+		if fault.Kind == wire.FaultDisk {
+			f.Faults = append(f.Faults, Fault{s.URL, fault.Text})
+		}
+	}
+	if keys {
+		f.gatherHolders(ctx, s)
+	}
+	return true
 }
 
 func (f *Facts) gatherHolders(ctx context.Context, s Asked) {

@@ -30,7 +30,9 @@ func (s *Server) reportPosture(ctx context.Context, endpoints []*endpoint) {
 	doctor.GatherCertificates(&f, own)
 	doctor.GatherDisks(&f)
 	if s.zk != nil {
-		f.ZooKeeper = s.lookAtZooKeeper(ctx)
+		if f.ZooKeeper = s.lookAtZooKeeper(ctx); f.ZooKeeper == nil && ctx.Err() == nil {
+			f.Gaps = append(f.Gaps, doctor.Gap{Check: doctor.CheckZKAccess, Subject: s.cfg.Storage.Root, Why: "ZooKeeper did not answer", Fix: "secretstore doctor"})
+		}
 	}
 	if self := s.awaitClock(ctx); self != nil {
 		f.Processes = []doctor.Process{{Server: "this server", Self: true, HostReport: *self}}
