@@ -255,6 +255,26 @@ func TestForgedModeRecordStopsNoServer(t *testing.T) {
 	}
 }
 
+// TestModeRecordThatCannotBeUsedStopsNoServer: an ACL of somebody else is on it.
+func TestModeRecordThatCannotBeUsedStopsNoServer(t *testing.T) {
+	b := newForbidding()
+	first, key := unsealedOn(t, b)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, barrier.KeyMode, []byte("of somebody else"))
+	b.forbid(barrier.KeyMode, true)
+	for _, chosen := range []bool{false, true} {
+		s := openWithMode(t, b, false, ModePermissive, chosen)
+		if st, err := s.Unseal(t.Context(), []byte(key)); err != nil || st.Sealed() {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if st := refreshed(t, s); st.State != StateUnsealed || st.ModeWarning == "" || isUnfit(s) {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
 // TestRunningServerGoesByTheHighestModeThatItHasSeen: a writer of the storage removes
 // the record, or puts an older genuine one back.
 func TestRunningServerGoesByTheHighestModeThatItHasSeen(t *testing.T) {

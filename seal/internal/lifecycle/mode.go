@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -189,21 +188,17 @@ func (m *machine) recordMode(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, macTime)
 	defer cancel()
-	_, err = m.backend.Apply(ctx, ops...)
-	var refused *store.OpError
-	switch {
-	case errors.As(err, &refused):
-		m.poke() // changed meanwhile: look again
-	case err != nil:
+	if _, err = m.backend.Apply(ctx, ops...); err != nil {
+		// It may have been changed meanwhile, or belong to somebody else.
 		if err.Error() != c.notWritten {
 			c.notWritten = err.Error()
 			c.log.Warn("could not record the security mode; will keep retrying", zap.Error(err))
 		}
-	default:
-		c.notWritten = ""
-		c.log.Info("the store remembers the security mode now", zap.Stringer("mode", c.own))
-		m.readAfterWrite(ctx)
+		return
 	}
+	c.notWritten = ""
+	c.log.Info("the store remembers the security mode now", zap.Stringer("mode", c.own))
+	m.readAfterWrite(ctx)
 }
 
 // modeOps returns the operation that writes the record of s anew, for the store with

@@ -130,7 +130,7 @@ func (r *snapshotReader) readNodes(ctx context.Context) (nodes, error) {
 			if errors.Is(err, store.ErrNotFound) {
 				return nil
 			}
-			if err != nil {
+			if err != nil && !(key == barrier.KeyMode && errors.Is(err, store.ErrUnusable)) { // which counts as forged
 				return fmt.Errorf("read %s: %w", key, err)
 			}
 			*into = &node
