@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"secretstore/internal/textfile"
 )
 
 // Certificate is a file with certificates.
@@ -113,6 +115,9 @@ func endOf(path string, cas bool) (time.Time, error) {
 // endOfPEM returns when a chain, which needs all of its certificates, or a set of CAs,
 // of which one is enough, is of no more use.
 func endOfPEM(content []byte, cas bool) (end time.Time, err error) {
+	if content, err = textfile.Text(content); err != nil {
+		return end, err
+	}
 	for {
 		var block *pem.Block
 		if block, content = pem.Decode(content); block == nil {

@@ -105,7 +105,7 @@ func certificates(t *testing.T, ends ...time.Time) []byte {
 func TestChainEndsWithItsFirstAndCAsWithTheirLast(t *testing.T) {
 	early, late := now.AddDate(0, 1, 0), now.AddDate(1, 0, 0)
 	for _, order := range [][]time.Time{{early, late}, {late, early}} {
-		content := certificates(t, order...)
+		content := append([]byte("\ufeff"), certificates(t, order...)...) // as some editors write it
 		chain, err := endOfPEM(content, false)
 		cas, err2 := endOfPEM(content, true)
 		if err != nil || err2 != nil || !chain.Equal(early) || !cas.Equal(late) {

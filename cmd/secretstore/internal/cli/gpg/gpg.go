@@ -59,7 +59,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 	for i, message := range keys {
 		share, err := gpgDecrypt(ctx, h.P, h.Program, message)
 		if ctx.Err() != nil {
-			return opened, ctx.Err()
+			return opened, context.Cause(ctx)
 		}
 		if errors.Is(err, errCanceled) {
 			return opened, err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/term"
+
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
@@ -42,6 +44,7 @@ func decrypt(ctx context.Context, p *base.Process, program string, message *os.F
 	cmd.Env = environment(os.Environ())
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, &messages, []*os.File{write, message}
 	cmd.Stdin = terminal(p)
+	defer restore(ctx, terminal(p))()
 	status := make(chan []byte, 1)
 	go func() {
 		lines, _ := io.ReadAll(io.LimitReader(read, maxStatus)) // the lines so far are enough
@@ -73,6 +76,20 @@ func terminal(p *base.Process) *os.File {
 		}
 	}
 	return nil
+}
+
+// restore returns a function that restores the modes of the terminal after Ctrl-C,
+// which ends gpg, but not its pinentry.
+func restore(ctx context.Context, terminal *os.File) func() {
+	if terminal == nil {
+		return func() {}
+	}
+	modes, err := term.GetState(int(terminal.Fd()))
+	return func() {
+		if err == nil && ctx.Err() != nil {
+			_ = term.Restore(int(terminal.Fd()), modes) // nothing else can be done
+		}
+	}
 }
 
 // environment returns env with English as the language of messages, which
