@@ -85,11 +85,13 @@ func runPages(t *testing.T, suffix string, environment []string) {
 var (
 	commandBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 	jsonBlock    = regexp.MustCompile("(?ms)^```json\n(.*?)^```$")
+	wantedAnswer = regexp.MustCompile(`^(.*?)\s+# ([1-5]\d\d)(: .*)?$`)
 	wantedStatus = regexp.MustCompile(`^(.*?)\s+# .*exit status (\d+)$`)
 )
 
 // runPage runs the blocks of one page with bash, which stops at the first
 // command that fails. A line that ends with the comment "exit status N" has to.
+// After a request, the comment "# 204" is the HTTP status of the answer.
 // The page's JSON blocks are in the files 1.json, 2.json, and so on.
 func runPage(t *testing.T, root, preparation, page string, environment []string) {
 	address := freeAddress(t)
@@ -110,6 +112,8 @@ func runPage(t *testing.T, root, preparation, page string, environment []string)
 		for line := range strings.Lines(here.Replace(block[1])) {
 			if m := wantedStatus.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 				line = fmt.Sprintf("wants %s %s\n", m[2], m[1])
+			} else if m := wantedAnswer.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
+				line = fmt.Sprintf("%s --answers %s\n", m[1], m[2])
 			}
 			script.WriteString(line)
 		}

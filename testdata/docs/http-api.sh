@@ -1,8 +1,13 @@
 dev
 printf %s s3cret | secretstore put team/other
-# A stream does not end.
+# A stream does not end. --answers STATUS is what the answer must be.
 curl() {
-    local status=0
+    local status=0 answer
+    if [[ $# -gt 2 && ${*: -2:1} == --answers ]]; then
+        answer=$(timeout 3 curl "${@:1:$#-2}" -o /dev/stderr -w '%{http_code}')
+        [[ $answer == "${*: -1}" ]]
+        return
+    fi
     timeout 3 curl "$@" || status=$?
     [[ $status == 0 || $* == *-N* && $status == 124 ]]
 }
