@@ -2,10 +2,12 @@ package server
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -188,6 +190,33 @@ func TestBrokenTLSFilesChangeNothing(t *testing.T) {
 	s.wants(t, kept, 200)
 	if text := s.warnings(t); strings.Contains(text, "tls-") {
 		t.Errorf("status still warns: %s", text)
+	}
+}
+
+// TestCertificatesOfStrangersDoNotFillTheLog: crypto/x509 repeats a URI that it cannot
+// parse.
+func TestCertificatesOfStrangersDoNotFillTheLog(t *testing.T) {
+	s := startSecured(t)
+	// Not with certtest, which reads what it makes.
+	bad := s.alice(t)
+	uri := "x://" + strings.Repeat("a", 100<<10) + "%zz"
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{
+		Id: []int{2, 5, 29, 17}, Value: certtest.Alternatives(t, certtest.URI(uri)),
+	}}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, bad.Leaf.PublicKey, bad.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.client(t)
+	c.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: bad.PrivateKey}, nil
+	}
+	if res, err := c.Get(s.url + "/live"); err == nil {
+		res.Body.Close()
+		t.Error("it was served")
+	}
+	if line := s.log.until(t, "TLS handshake error"); len(line) > 2*maxLine {
+		t.Errorf("a line of %d bytes", len(line))
 	}
 }
 

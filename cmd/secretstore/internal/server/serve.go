@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -80,8 +82,23 @@ func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 	e.server.IdleTimeout = idleTimeout
 	e.server.MaxHeaderBytes = maxHead
 	if std, err := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel); err == nil {
-		e.server.ErrorLog = std
+		e.server.ErrorLog = stdlog.New(shortLines{std.Writer()}, "", 0)
 	}
+}
+
+// maxLine is the length of the longest line that net/http logs, in bytes.
+const maxLine = 512
+
+// shortLines cuts lines off. An error about a handshake repeats names of the
+// certificate that a stranger has shown, which may be as long as they like.
+type shortLines struct{ to io.Writer }
+
+// Write implements io.Writer.
+func (s shortLines) Write(line []byte) (int, error) {
+	if _, err := s.to.Write(line[:min(len(line), maxLine)]); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // run serves until shutdown.
