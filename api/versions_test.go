@@ -96,7 +96,7 @@ func TestUndeleteAndPurgeOverHTTP(t *testing.T) {
 		t.Errorf("undeleted as %q", back.header.Get("ETag"))
 	}
 	e.want(req{method: "GET", path: base + "/a", uid: "alice", header: http.Header{"If-Match": {etag}}}, 200, `"two"`)
-	e.want(req{method: "PUT", path: undelete + "/none", uid: "alice"}, 404, "does not exist among the deleted ones")
+	e.want(req{method: "PUT", path: undelete + "/none", uid: "alice"}, 404, "a deleted secret of this name does not exist")
 
 	// A create ignores the deleted secret, and then blocks its undelete.
 	e.want(req{method: "DELETE", path: base + "/a", uid: "alice"}, 204)

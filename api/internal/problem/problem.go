@@ -109,7 +109,7 @@ func InsteadOfNotFound(err error, text string) error {
 // their beginning.
 const (
 	NoVersion      = "the secret, or this version of it, does not exist: ?versions=true lists those that are kept"
-	NoDeleted      = "the secret does not exist among the deleted ones: it was never there, was purged, or was deleted more than 30 days ago"
+	NoDeleted      = "a deleted secret of this name does not exist: it was never there, was purged, or was deleted more than 30 days ago"
 	StoreNotFound  = `store not found: there is only the store "default"`
 	NoToken        = "no valid authentication token: send 'Authorization: token=<JWT>' and log in again if yours has expired"
 	SecretTooLarge = "the secret value is too large: see --max-secret-size of the server"

@@ -104,7 +104,7 @@ func TestRecursiveDeleteSaysHowFarItCame(t *testing.T) {
 		}
 	})
 	got := call(nil, "", "delete", "-r", "a", "--yes", "--server", url)
-	if got.status != 4 || deletes.Load() != 2 || !strings.Contains(got.stderr, "deleted 1 of 3") || !strings.Contains(got.stderr, "a/y: 403") {
+	if got.status != 4 || deletes.Load() != 2 || !strings.Contains(got.stderr, "deleted 1 of 3") || !strings.Contains(got.stderr, "a/y: denied") {
 		t.Errorf("%+v, %d deletes", got, deletes.Load())
 	}
 }

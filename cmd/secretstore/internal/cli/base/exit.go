@@ -1,6 +1,7 @@
 package base
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,20 +54,33 @@ var outcomes = []struct {
 
 // restWords are what the server's texts say to users of the API, after the words
 // that this program keeps.
-var restWords = regexp.MustCompile(`(the secret, or this version of it, does not exist|the secret does not exist among the deleted ones|` +
+var restWords = regexp.MustCompile(`(the secret, or this version of it, does not exist|a deleted secret of this name does not exist|` +
 	`the secret does not exist|the secret already exists|no valid authentication token): .*`)
 
-// inCommands returns the text of err without what only users of the API can do.
+// allFindings is how users of the API see all that is wrong with a definition.
+var allFindings = regexp.MustCompile("; POST the same to [^ ]*, or run `secretstore check`, for all findings")
+
+// inCommands returns the text of err without what only users of the API need: the
+// status of an answer, and what to send instead.
 func inCommands(err error, text string) string {
 	whole := err.Error()
-	e, ok := errors.AsType[*client.Error](err)
-	if !ok {
-		return whole
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		if strings.HasPrefix(e.Description, "the answer is not from a secret store") {
+			return whole
+		}
+		if text == "" {
+			text = cmp.Or(e.Description, e.Title)
+			text = restWords.ReplaceAllString(text, "$1")
+			text = allFindings.ReplaceAllString(text, "; see all findings with: secretstore check FILE")
+		}
+		return strings.ReplaceAll(whole, e.Error(), text) // of several servers that say the same
 	}
-	if text == "" {
-		text = restWords.ReplaceAllString(e.Error(), "$1")
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		if server, bad := url.Parse(e.URL); bad == nil && server.Host != "" {
+			return strings.ReplaceAll(whole, e.Error(), fmt.Sprintf("%s://%s: %v", server.Scheme, server.Host, e.Err))
+		}
 	}
-	return strings.ReplaceAll(whole, e.Error(), text) // of several servers that say the same
+	return whole
 }
 
 // usageError is a mistake in the command itself.
@@ -160,7 +174,7 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 			return row.status
 		}
 	}
-	fmt.Fprintf(w, "secretstore: %v\n", err)
+	fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, ""))
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		fmt.Fprintln(w, "Is the server running there? Name another with --server URL or SECRETSTORE_SERVER.")
 	}

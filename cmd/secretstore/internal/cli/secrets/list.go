@@ -87,6 +87,9 @@ func listed(ctx context.Context, p *base.Process, c *client.Client, args []strin
 		return folder, nil, err
 	}
 	base.WarnIncomplete(p, incomplete)
+	if _, ok := base.Terminal(p.Stderr); ok && len(names) == 0 {
+		fmt.Fprintln(p.Stderr, "secretstore: note: there is nothing to list")
+	}
 	return folder, names, nil
 }
 

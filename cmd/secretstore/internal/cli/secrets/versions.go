@@ -134,6 +134,9 @@ func rollback(ctx context.Context, c *client.Client, path string, to uint64) (cl
 		return client.Written{}, fmt.Errorf("version %d is already the current one", to)
 	}
 	old, err := c.Get(ctx, path, client.GetOptions{Version: to})
+	if errors.Is(err, client.ErrNotFound) {
+		err = explainMissing(ctx, c, path, err)
+	}
 	if err != nil {
 		return client.Written{}, err
 	}

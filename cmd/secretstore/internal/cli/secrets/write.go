@@ -101,7 +101,9 @@ func writeCommand(p *base.Process, name, short, example string, write writer) *c
 		var done base.Result
 		switch {
 		case conditional && version == 0:
-			done, err = create(ctx, c, path, v)
+			if done, err = create(ctx, c, path, v); errors.Is(err, client.ErrExists) {
+				err = fmt.Errorf("%s already exists; nothing was written", path) // the hint would be wrong
+			}
 		case conditional:
 			done, err = updateVersion(ctx, c, path, v, version)
 		default:
