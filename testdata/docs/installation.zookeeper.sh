@@ -1,5 +1,14 @@
 BIN=$PWD/bin; mkdir "$BIN"
 make() { cp "$(type -P secretstore)" .; }
-(umask 077; printf 'admin:secret\n' >zk-auth)
+# The test has started a ZooKeeper, at another port.
+SOURCE=$PWD/source; mkdir -p "$SOURCE/scripts"
+ln -s "$(type -P true)" "$SOURCE/scripts/zookeeper"
+running=$ZK
 block=0
-after_block() { if ((++block == 3)); then ready; fi; if ((block==4)); then cp ../zk-auth .; fi }
+after_block() {
+    case $((++block)) in
+    3) ready ;;
+    6) ZK=$running ;;
+    8) ready ;;
+    esac
+}

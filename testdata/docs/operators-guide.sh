@@ -6,6 +6,7 @@ empty() {
     rm -f ~/.local/state/secretstore/known-stores # this page has several stores at one URL
     serve --storage memory: --bootstrap=false --auth-secret-file auth-secret --superuser root
 }
+ssh() { "${@:2}"; }
 curl() { command curl --fail-with-body "$@"; }
 
 empty
@@ -16,22 +17,30 @@ after_block() {
     case $((++block)) in
     1) ready; empty ;;
     2) empty ;;
-    3) ready ;;
-    6) # of a store with a bootstrap key
+    3) # sealed again, for shares that come from elsewhere
+        ready
+        secretstore seal
+        ;;
+    4) ready ;;
+    7) # of a store with a bootstrap key
         rm ~/.local/state/secretstore/known-stores
         serve --storage bolt:reinit.db --auth-secret-file auth-secret --superuser root
         ready
         printf %s pw | secretstore put team/key
         ;;
-    7) # the backup of reinit --wipe has this form, too
+    8) # the backup of reinit --wipe has this form, too
         secretstore export --pgp-key alice.pub -o BACKUP
         ;;
-    8) # a store of several holders, and no server
+    9) # a store of several holders, and no server
         rm ~/.local/state/secretstore/known-stores
         serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
         secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub
         printf %s pw | secretstore put team/key
         stop_servers
+        ;;
+    10)
+        serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
+        secretstore unseal
         ;;
     esac
 }
