@@ -71,7 +71,7 @@ func check(ctx context.Context, c *client.Client, file []byte) ([]wire.Finding, 
 		case errors.As(err, &refused) && (errors.Is(err, client.ErrBadRequest) || errors.Is(err, client.ErrTooLarge)):
 			all = []wire.Finding{{Severity: wire.SeverityError, Where: b.where, Problem: refused.Description, Mend: "correct the file"}}
 		case err != nil:
-			return nil, err
+			return nil, naming(err, servicesIn(b.definitions)...)
 		}
 		found = append(found, all...)
 	}

@@ -105,7 +105,7 @@ func (q *question) once(ctx context.Context, p *base.Process) (*bundle, error) {
 		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status/100 == 4 && !client.Temporary(err) && q.cache != nil {
 			q.cache.Remove() // a copy must not give what the server refuses
 		}
-		return nil, err
+		return nil, naming(err, what.service)
 	}
 	if len(res.Definitions) != 1 {
 		return nil, errors.New("the answer does not match the request; is it a Secret Store?")
