@@ -268,8 +268,8 @@ func TestHostileServerCannotDriveTheTerminalOrNameFiles(t *testing.T) {
 	}
 }
 
-// TestTokenComesFromTheFirstSource: flag, then the file that the environment
-// names, then the token in the environment.
+// TestTokenComesFromTheFirstSource: the flag beats the environment, and two tokens in
+// the environment are refused.
 func TestTokenComesFromTheFirstSource(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"flag": "\n  from.the.flag \nsecond line\n", "file": "from.the.file"} {
@@ -284,12 +284,17 @@ func TestTokenComesFromTheFirstSource(t *testing.T) {
 	for _, step := range []struct{ key, value, want string }{
 		{"", "", ""},
 		{"SECRETSTORE_TOKEN", " from-env\n", "token=from-env"},
+		{"SECRETSTORE_TOKEN", "", ""},
 		{"SECRETSTORE_TOKEN_FILE", filepath.Join(dir, "file"), "token=from.the.file"},
 	} {
 		env[step.key] = step.value
 		if call(env, "", "delete", "a"); got != step.want {
 			t.Errorf("with %s: %q, want %q", step.key, got, step.want)
 		}
+	}
+	env["SECRETSTORE_TOKEN"], got = "from-env", ""
+	if out := call(env, "", "delete", "a"); out.status != 2 || got != "" || !strings.Contains(out.stderr, "SECRETSTORE_TOKEN and SECRETSTORE_TOKEN_FILE are both set") {
+		t.Errorf("with both variables: %d, %q was sent: %s", out.status, got, out.stderr)
 	}
 	if call(env, "", "delete", "a", "--token-file", filepath.Join(dir, "flag")); got != "token=from.the.flag" {
 		t.Errorf("with the flag: %q", got)

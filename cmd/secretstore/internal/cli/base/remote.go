@@ -43,7 +43,7 @@ type Remote struct {
 func (r *Remote) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.Servers, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
-	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE; the token itself: SECRETSTORE_TOKEN)")
+	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (else SECRETSTORE_TOKEN_FILE, or the token itself in SECRETSTORE_TOKEN; not both)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
 	f.StringArrayVar(&r.fingerprints, "server-fingerprint", nil, "`SHA256` fingerprint of a server's certificate, in place of --ca-cert; repeatable (SECRETSTORE_SERVER_FINGERPRINT)")
@@ -197,11 +197,16 @@ func ParseServer(s string) (*url.URL, error) {
 }
 
 // Token returns the token, or "". Some requests need none; for others the server
-// says what is missing.
+// says what is missing. The flag beats the environment. Two variables are refused:
+// the user may mean either.
 func (r *Remote) Token(p *Process) (string, error) {
 	name, from := r.tokenFile, "--token-file"
+	token := strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN"))
 	if name == "" {
 		name, from = p.Getenv("SECRETSTORE_TOKEN_FILE"), "SECRETSTORE_TOKEN_FILE"
+		if name != "" && token != "" {
+			return "", Usagef("SECRETSTORE_TOKEN and SECRETSTORE_TOKEN_FILE are both set; unset one of them, or name the file with --token-file")
+		}
 	}
 	if name != "" {
 		token, err := ReadKey(p, name, "token")
@@ -213,7 +218,7 @@ func (r *Remote) Token(p *Process) (string, error) {
 		}
 		return token, nil
 	}
-	return strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN")), nil
+	return token, nil
 }
 
 // First returns the first value that is not "".

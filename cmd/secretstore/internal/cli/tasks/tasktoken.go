@@ -25,7 +25,8 @@ func TokenCommand(p *base.Process) *cobra.Command {
 			"to a task instead of the secrets. All servers together accept it N times, each time for one secret or for\n" +
 			"one request of several; with --uses 0 they accept it until it expires.",
 		Example: "  secretstore task-token --service /group/app\n" +
-			"  SECRETSTORE_TOKEN=$(secretstore task-token --service /group/app --ttl 5m) secretstore get group/db",
+			"  secretstore task-token --service /group/app --ttl 5m > task.token\n" +
+			"  secretstore get group/db --token-file task.token      # what the task can do",
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
