@@ -69,7 +69,7 @@ type status struct {
 	at       *fleet.Member // the server that speaks for the store; nil if none answers
 	keys     wire.Keys
 	rekey    pending
-	others   []wire.Node
+	others   []fleet.Stranger
 	findings []fleet.Finding
 	exit     int
 }
@@ -115,7 +115,7 @@ type statusDocument struct {
 	Findings []fleet.Finding  `json:"findings"` // never null
 	Exit     int              `json:"exit_status"`
 	// Others are unverified: see wire.Nodes.
-	Others []wire.Node `json:"others_told_by_storage,omitempty"`
+	Others []fleet.Stranger `json:"others_told_by_storage,omitempty"`
 }
 
 func (s *status) document() statusDocument {
