@@ -35,7 +35,8 @@ func doctorCommand(p *base.Process) *cobra.Command {
 			"Without --server, doctor asks the server that the configuration describes. To each member of ZooKeeper,\n" +
 			"doctor makes one connection that logs in as super:secret, the default superuser of DC/OS.\n\n" +
 			"A finding is serious, a warning, or unknown: it could not be checked. The exit status is 1 if any finding is\n" +
-			"serious, and 2 if the server would not start with this configuration.",
+			"serious, and 2 if the server would not start with this configuration. An exit status of 0 with unknown\n" +
+			"findings does not say that the set-up is sound.",
 		Example: "  sudo -u secretstore secretstore doctor --config /etc/secretstore/secretstore.yaml --token-file token\n" +
 			"  secretstore doctor --config secretstore.yaml --server https://secrets1:8443 --server https://secrets2:8443\n" +
 			"  secretstore doctor --config secretstore.yaml --json | jq -r '.findings[] | select(.severity == \"serious\").fix'",
@@ -174,6 +175,14 @@ func showFindings(p *base.Process, all []doctor.Finding, asJSON bool) error {
 	return err
 }
 
+// notMade counts checks.
+func notMade(n int) string {
+	if n == 1 {
+		return "1 check"
+	}
+	return fmt.Sprintf("%d checks", n)
+}
+
 // printFindings prints two lines for each finding: what is weak, and how to mend it.
 func printFindings(w io.Writer, r doctorReport) error {
 	var b strings.Builder
@@ -182,6 +191,9 @@ func printFindings(w io.Writer, r doctorReport) error {
 		fmt.Fprintf(&b, "%-8s %s: %s\n         fix: %s\n", strings.ToUpper(string(f.Severity)), f.Check, strings.Join(about, ": "), f.Fix)
 	}
 	fmt.Fprintf(&b, "%d serious, %d warnings, %d unknown\n", r.Serious, r.Warnings, r.Unknown)
+	if r.Unknown > 0 {
+		b.WriteString(notMade(r.Unknown) + " could not be made, so this does not say that the set-up is sound.\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -77,6 +77,7 @@ func TestEachWeaknessIsFound(t *testing.T) {
 			"serious bootstrap-key, serious zookeeper-access", "everybody who reaches ZooKeeper can read the bootstrap key"},
 		{"a bootstrap key", onZooKeeper(ZooKeeper{Tree: zk.Inspection{Complete: true, Record: true}}), "warning bootstrap-key", "secretstore reinit"},
 		{"too many znodes", onZooKeeper(ZooKeeper{Tree: zk.Inspection{Looked: 100000}}), "unknown zookeeper-access", "first 100000"},
+		{"no ZooKeeper that answers", onZooKeeper(ZooKeeper{}), "", ""},
 		{"the server's own look", onZooKeeper(ZooKeeper{Partial: true, Tree: zk.Inspection{Looked: 2}}), "", ""},
 		{"writable, with a user", with(onZooKeeper(ZooKeeper{Tree: zk.Inspection{Complete: true, Writable: zk.Exposed{Count: 1}}}), func(f *Facts) { f.Config.ZKAuthFile = "f" }),
 			"serious zookeeper-access", "setAcl -R /dcos/secrets auth::cdrwa"},

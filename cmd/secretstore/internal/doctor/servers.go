@@ -16,10 +16,31 @@ type Asked struct {
 	Here   bool // it runs on this machine
 }
 
-const fixAsk = "run this with --server URL of a running server, and --token-file FILE with a superuser's token"
+const (
+	fixServer = "start the server, or name a running one with --server URL, then run this again"
+	fixToken  = "run this with --token-file FILE, the token of a superuser"
+	fixUpdate = "update the server"
+	fixFault  = "see the server's log for the cause, then run this again"
+)
+
+// fixFor is what to do about a question to a server that has failed.
+func fixFor(err error) string {
+	var refused *client.Error
+	switch {
+	case errors.Is(err, errNotSuperuser), errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
+		return fixToken
+	case errors.Is(err, errNoHost):
+		return fixUpdate
+	case errors.As(err, &refused):
+		return fixFault
+	}
+	return fixServer
+}
 
 // errNotSuperuser: the server answered, but said nothing about itself.
 var errNotSuperuser = errors.New("the server tells this only to a superuser")
+
+var errNoHost = errors.New("the server is of an earlier release, or does not know")
 
 // askTime bounds the questions to one server: another one may answer.
 const askTime = 10 * time.Second
@@ -27,18 +48,21 @@ const askTime = 10 * time.Second
 // GatherServers asks running servers about themselves, and the first that answers
 // about the keys of the store.
 func GatherServers(ctx context.Context, f *Facts, all []Asked) {
-	keys := false
+	keys, fix := false, fixServer
 	for _, s := range all {
-		keys = f.gatherServer(ctx, s, !keys) || keys
+		err := f.gatherServer(ctx, s, !keys)
+		if keys = keys || err == nil; err != nil {
+			fix = fixFor(err)
+		}
 	}
 	if !keys {
-		f.Gaps = append(f.Gaps, Gap{CheckExpiry, "", "the PGP keys of the holders are known to running servers only", fixAsk})
+		f.Gaps = append(f.Gaps, Gap{CheckExpiry, "", "the PGP keys of the holders are known to running servers only", fix})
 	}
 }
 
-// gatherServer asks one server about itself and, if it is to, about the keys. It
-// reports whether the server has answered a superuser.
-func (f *Facts) gatherServer(ctx context.Context, s Asked, keys bool) bool {
+// gatherServer asks one server about itself and, if it is to, about the keys. Its
+// error says why the server has not answered a superuser.
+func (f *Facts) gatherServer(ctx context.Context, s Asked, keys bool) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	sent := time.Now()
@@ -49,16 +73,16 @@ func (f *Facts) gatherServer(ctx context.Context, s Asked, keys bool) bool {
 	case status.Server == nil:
 		err = errNotSuperuser
 	case status.Server.Host == nil:
-		err = errors.New("the server is of an earlier release, or does not know")
+		err = errNoHost
 	}
 	if err != nil {
-		f.Gaps = append(f.Gaps, Gap{CheckServers, s.URL, "whether its memory can be read, dumped or swapped out, and its clock: " + err.Error(), fixAsk})
+		f.Gaps = append(f.Gaps, Gap{CheckServers, s.URL, "whether its memory can be read, dumped or swapped out, and its clock: " + err.Error(), fixFor(err)})
 	} else {
 		host := *status.Server.Host
 		f.Processes = append(f.Processes, Process{Server: s.URL, Here: s.Here, HostReport: host, Offset: CompareClock(sent, done, host.Time)})
 	}
 	if status.Server == nil {
-		return false
+		return err
 	}
 	f.BootstrapKeyHeld = f.BootstrapKeyHeld || status.Server.AutoUnseal
 	for _, fault := range status.Server.Faults {
@@ -69,7 +93,7 @@ func (f *Facts) gatherServer(ctx context.Context, s Asked, keys bool) bool {
 	if keys {
 		f.gatherHolders(ctx, s)
 	}
-	return true
+	return nil
 }
 
 func (f *Facts) gatherHolders(ctx context.Context, s Asked) {
@@ -78,7 +102,7 @@ func (f *Facts) gatherHolders(ctx context.Context, s Asked) {
 		return // there are none
 	}
 	if err != nil {
-		f.Gaps = append(f.Gaps, Gap{CheckExpiry, s.URL, "the PGP keys of the holders: " + err.Error(), fixAsk})
+		f.Gaps = append(f.Gaps, Gap{CheckExpiry, s.URL, "the PGP keys of the holders: " + err.Error(), fixFor(err)})
 		return
 	}
 	f.BootstrapKeyHeld = f.BootstrapKeyHeld || keys.BootstrapKeyHeld

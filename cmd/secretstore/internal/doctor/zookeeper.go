@@ -49,7 +49,7 @@ func checkZooKeeperAccess(f *Facts) (all []Finding) {
 		}
 		all = append(all, Finding{CheckZKAccess, severity, root, text, fix})
 	}
-	if !z.Partial && !z.Tree.Complete {
+	if !z.Partial && !z.Tree.Complete && z.Tree.Looked > 0 {
 		all = append(all, Finding{CheckZKAccess, Unknown, root, fmt.Sprintf("only the first %d znodes were looked at", z.Tree.Looked),
 			"look at the others with getAcl in zkCli.sh"})
 	}
