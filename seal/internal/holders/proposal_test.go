@@ -40,6 +40,10 @@ func TestProposalOpensOnlyInItsStoreAndUnchanged(t *testing.T) {
 	if err != nil || len(keys) != 2 || keys[0].Fingerprint() != p.Describe()[0].Fingerprint {
 		t.Fatalf("%v, %v", keys, err)
 	}
+	p.Started = p.Started.Add(-time.Hour)
+	if r := NewRekey(p, Holding{}); !r.Started.Equal(p.Started) || r.Nonce != p.Nonce {
+		t.Errorf("proposed at %v, the rekey started at %v", p.Started, r.Started)
+	}
 	for what, parse := range map[string]func() (*Proposal, error){
 		"another root key": func() (*Proposal, error) { return ParseProposal(envelope.NewKey(), testStore, data) },
 		"another store":    func() (*Proposal, error) { return ParseProposal(root, "another", data) },

@@ -32,10 +32,10 @@ type Rekey struct {
 
 const rekeyFormat = 1
 
-// NewRekey returns the record of an approved rekey that begins now, and makes
-// the holders those of h.
+// NewRekey returns the record of a rekey that is approved now, and makes the
+// holders those of h. It counts as started when it was proposed.
 func NewRekey(approved *Proposal, h Holding) *Rekey {
-	return &Rekey{Format: rekeyFormat, Nonce: approved.Nonce, Started: time.Now().UTC(), Rotate: approved.Rotate, LeaveOut: approved.LeaveOut,
+	return &Rekey{Format: rekeyFormat, Nonce: approved.Nonce, Started: approved.Started, Rotate: approved.Rotate, LeaveOut: approved.LeaveOut,
 		Holding: h, Replaces: approved.Replaces}
 }
 

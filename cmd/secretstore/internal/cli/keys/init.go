@@ -334,13 +334,18 @@ func finishInit(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, res wir
 			fmt.Fprintf(f.P.Stdout, "Unseal key for %s:\n%s\n", base.OneLine(res.Fingerprints[i]), base.OneLine(key))
 		}
 	}
-	return f.Show(cmd, sentence+" The server keeps the encrypted keys above.", func(s fleet.ServersPart) any {
+	err := f.Show(cmd, sentence+" The server keeps the encrypted keys above.", func(s fleet.ServersPart) any {
 		return struct {
 			wire.InitResult
 			pending
 			fleet.ServersPart
 		}{res, wait, s}
 	})
+	if text := wait.String(); err == nil && text != "" && !base.WantJSON(cmd) {
+		// The keys have pushed it off the screen.
+		_, err = fmt.Fprintf(f.P.Stdout, "\n%s\n", text)
+	}
+	return err
 }
 
 // holdersBut names the holders whose indexes are not in done. A server that does not

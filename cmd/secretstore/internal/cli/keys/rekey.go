@@ -108,7 +108,10 @@ type rekeying struct {
 	old string
 	// own are the shares that this command has entered in the current phase.
 	own []string
-	err error // why shares could not be verified
+	// approved says that the approvals are complete since this command, whose user
+	// may have a share of the new key, too.
+	approved bool
+	err      error // why shares could not be verified
 }
 
 // run starts a rekey and verifies the shares that it can.
@@ -282,6 +285,7 @@ func rekeyApprove(ctx context.Context, cmd *cobra.Command, p *base.Process, open
 		if _, err := k.approve(ctx, given); err != nil {
 			return err
 		}
+		k.approved = k.state.Phase != phaseApproval
 	}
 	if flags.wait {
 		if err := k.wait(ctx, p, flags); err != nil {
@@ -479,7 +483,11 @@ func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
 	sentence := fmt.Sprintf("The new unseal key is in effect: it takes %d of %d holders to unseal. The old key is useless now.", k.state.Threshold, k.state.Shares)
 	switch {
 	case k.state.Active:
-		sentence = k.pending().String()
+		wait := k.pending()
+		if k.approved {
+			wait.advice = "If you are one of them, you too. Type next: " + wait.command
+		}
+		sentence = wait.String()
 	case k.state.Rotate:
 		sentence += " The rotation continues; see: secretstore rotate --status" + rotatedText(k.state)
 	}
