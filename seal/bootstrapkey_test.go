@@ -84,6 +84,26 @@ func TestLeftoverBootstrapKeyIsReported(t *testing.T) {
 	}
 }
 
+// TestOnlyTheStartThatMakesABootstrapKeySaysSo: the second of four starts.
+func TestOnlyTheStartThatMakesABootstrapKeySaysSo(t *testing.T) {
+	t.Parallel()
+	b := memory.New()
+	for i, bootstrap := range []bool{false, true, true, false} {
+		core, logs := observer.New(zapcore.InfoLevel)
+		s, err := Open(t.Context(), Options{Backend: b, Bootstrap: bootstrap, GenerateKey: sealtest.GenerateKey, Log: zap.New(core)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bootstrap {
+			await(t, s, isUnsealed)
+		}
+		s.Close()
+		if said := logs.FilterMessageSnippet("making a bootstrap key").Len() > 0; said != (i == 1) {
+			t.Errorf("start %d, bootstrap %v: said %v", i, bootstrap, said)
+		}
+	}
+}
+
 // keyReads passes reads of the bootstrap key through a function.
 type keyReads struct {
 	*memory.Backend

@@ -181,10 +181,14 @@ func bootstrapKeyStore(o Options) bootstrapkey.Store {
 	if generate == nil {
 		generate = bootstrapkey.Generate
 	}
-	if o.BootstrapKeyFile != "" {
-		return bootstrapkey.InFile(o.BootstrapKeyFile, generate)
+	logged := func() (*pgp.PrivateKey, error) {
+		o.Log.Info("the storage is empty: making a bootstrap key, which takes a few seconds")
+		return generate()
 	}
-	return bootstrapkey.InStorage(o.Backend, generate)
+	if o.BootstrapKeyFile != "" {
+		return bootstrapkey.InFile(o.BootstrapKeyFile, logged)
+	}
+	return bootstrapkey.InStorage(o.Backend, logged)
 }
 
 // start starts what runs until Close.

@@ -29,6 +29,7 @@ type fakeServer struct {
 	dev       bool
 	driver    string
 	nodes     []wire.Node
+	report    *wire.ServerReport
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 	leftOut   []wire.Peer
@@ -89,7 +90,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 			doc = wire.SealStatus{Sealed: true, Warnings: []string{"the storage is damaged: no record"}}
 			break
 		}
-		doc = wire.SealStatus{Sealed: f.sealed, Threshold: f.threshold, Shares: 3, Progress: len(f.entered) % max(1, f.threshold), UUID: f.uuid}
+		doc = wire.SealStatus{Sealed: f.sealed, Threshold: f.threshold, Shares: 3, Progress: len(f.entered) % max(1, f.threshold), UUID: f.uuid, Server: f.report}
 	case "PUT /seal/default":
 		f.sealed, f.entered = true, nil
 		doc = wire.SealStatus{Sealed: true, UUID: f.uuid}
@@ -101,6 +102,8 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		doc = wire.Recipients{Recipients: []wire.Peer{}, LeftOut: []wire.Peer{}, Sealed: []wire.Peer{}}
+	case "GET /init/default":
+		doc = wire.InitInfo{Initialized: true, Keys: []string{"00"}}
 	case "PUT /rekey/default":
 		w.WriteHeader(http.StatusConflict)
 		doc = wire.Error{Title: "409 Conflict", Description: "something else is in the way"}
@@ -167,6 +170,72 @@ func TestTheSentenceOverATableHoldsForAllServers(t *testing.T) {
 		env["SECRETSTORE_SERVER"] = servers
 		if got := call(env, shares[0], "unseal", "--key-file", "-"); !strings.HasPrefix(got.stdout, want+"\n") {
 			t.Errorf("%s: %+v, want %q", servers, got, want)
+		}
+	}
+}
+
+// TestUnsealSaysWhetherTheShareCounted: the shares that were entered may be those of
+// other holders.
+func TestUnsealSaysWhetherTheShareCounted(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 2), newFakeServer(t, "store-1", 2)
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL + "," + b.URL
+	const another = "The store is sealed; 1 of 2 shares entered. Another holder runs: secretstore unseal\n"
+	if got := call(env, shares[0], "unseal", "--key-file", "-"); got.status != 0 || !strings.HasPrefix(got.stdout, another) {
+		t.Errorf("the first share: %+v", got)
+	}
+	got := call(env, shares[0], "unseal", "--key-file", "-")
+	if got.status != 0 || !strings.HasPrefix(got.stdout, "The store is sealed; 1 of 2 shares entered. Yours was entered already. Another holder runs: secretstore unseal\n") {
+		t.Errorf("the same share: %+v", got)
+	}
+	got = call(env, "", "unseal", "--gpg", "false")
+	if got.status != 1 || !strings.HasPrefix(got.stdout, "The store is sealed; this command entered no share. 1 of 2 shares were entered before.\n") || strings.Contains(got.stdout, "Another holder") {
+		t.Errorf("gpg fails: %+v", got)
+	}
+	b.entered = nil
+	if got := call(env, shares[0], "unseal", "--key-file", "-"); got.status != 0 || !strings.HasPrefix(got.stdout, another) {
+		t.Errorf("a share that one server has forgotten: %+v", got)
+	}
+}
+
+// TestStatusOfSeveralServersShowsWhatUnsealsThem, as that of one does.
+func TestStatusOfSeveralServersShowsWhatUnsealsThem(t *testing.T) {
+	a, b := newFakeServer(t, "store-1", 2), newFakeServer(t, "store-1", 2)
+	env := home(t)
+	env["SECRETSTORE_SERVER"] = a.URL + "," + b.URL
+	for _, step := range []struct {
+		change func()
+		want   string
+	}{
+		{func() {}, "Unseal key:  3 share(s), 2 needed\nNext:        secretstore unseal\n"},
+		{func() { a.entered, b.entered = shares[:1], shares[:1] }, "Unseal key:  3 share(s), 2 needed\nEntered:     1 of 2\nNext:        secretstore unseal\n"},
+		{func() { b.entered = nil }, "Unseal key:  3 share(s), 2 needed\nEntered:     1 of 2 at " + a.URL + "\nEntered:     0 of 2 at " + b.URL + "\nNext:        secretstore unseal\n"},
+		{func() { a.sealed, b.sealed = false, false }, "-\n"},
+	} {
+		step.change()
+		if got := call(env, "", "status"); !strings.HasSuffix(got.stdout, step.want) {
+			t.Errorf("%+v, want %q", got, step.want)
+		}
+	}
+}
+
+// TestNextStepIsOneThatWorks: the storage comes before an unseal.
+func TestNextStepIsOneThatWorks(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	for _, row := range []struct {
+		report     wire.ServerReport
+		want, bans string
+	}{
+		{wire.ServerReport{State: "sealed", Storage: wire.StorageUnreachable}, "make the storage reachable", "secretstore unseal"},
+		{wire.ServerReport{State: "sealed", Storage: wire.StorageUnreachable, AutoUnseal: true}, "make the storage reachable", "auto-unseal"},
+		{wire.ServerReport{State: "sealed", Storage: wire.StorageUp, AutoUnseal: true}, "secretstore auto-unseal", "reachable"},
+		{wire.ServerReport{State: "sealed", Storage: wire.StorageUp}, "secretstore unseal", "reachable"},
+	} {
+		a.report = &row.report
+		got := call(home(t), "", "status", "--server", a.URL)
+		_, next, _ := strings.Cut(got.stdout, "Next:")
+		if !strings.Contains(next, row.want) || strings.Contains(next, row.bans) {
+			t.Errorf("%+v: %+v", row.report, got)
 		}
 	}
 }

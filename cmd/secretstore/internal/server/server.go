@@ -118,7 +118,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	s.warnOfNeighbor(ctx, backend)
 	defer tuneCollector()()
-	s.log.Info("opening the store; if the storage is empty, this makes a key, which takes a few seconds",
+	s.log.Info("opening the store",
 		zap.String("storage", driver), zap.Bool("bootstrap", s.cfg.Bootstrap))
 	st, err := seal.Open(ctx, s.sealOptions(backend))
 	if err != nil {

@@ -52,13 +52,13 @@ func (f *Fleet) Statuses() ServersPart {
 // error in a column would make it wider than the terminal.
 func (f *Fleet) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVER\tSTATE\tSHARES\tSTORE")
+	fmt.Fprintln(w, "SERVER\tSTATE\tUNSEALS WITH\tSTORE")
 	for _, m := range f.Members {
 		shares, uuid := "-", "-"
 		if m.Err == nil && m.Backend.Initialized && m.Seal.Shares > 0 {
-			shares, uuid = fmt.Sprintf("%d of %d needed", m.Seal.Threshold, m.Seal.Shares), m.UUID()
+			shares, uuid = fmt.Sprintf("%d of %d shares", m.Seal.Threshold, m.Seal.Shares), m.UUID()
 			if m.Seal.Progress > 0 {
-				shares = fmt.Sprintf("%d of %d entered", m.Seal.Progress, m.Seal.Threshold)
+				shares += fmt.Sprintf(", %d entered", m.Seal.Progress)
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.URL, m.State(), shares, uuid)

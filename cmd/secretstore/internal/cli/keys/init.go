@@ -255,7 +255,8 @@ func verifyInit(ctx context.Context, f *fleet.Fleet, h gpg.Holder, res wire.Init
 	var mine []string
 	_, err = h.Each(ctx, res.Keys, func(i int, share string) (bool, error) {
 		entered, mine = append(entered, i), append(mine, share)
-		return enter(ctx, f, share)
+		_, done, err := enter(ctx, f, share)
+		return done, err
 	})
 	if failed := f.Failure(); failed != nil {
 		err = failed
@@ -289,7 +290,7 @@ func awaitHolders(ctx context.Context, f *fleet.Fleet, mine []string) error {
 		}
 		for _, share := range mine {
 			if forgotten(f, len(mine)) {
-				if _, err := enter(ctx, f, share); err != nil {
+				if _, _, err := enter(ctx, f, share); err != nil {
 					return err
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -147,6 +148,8 @@ func (s *status) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if !several {
 		printServer(w, s.at)
+	} else {
+		printSealed(w, s.f)
 	}
 	for _, f := range s.findings {
 		if f.Level == fleet.Closed {
@@ -195,16 +198,41 @@ func printServer(w io.Writer, m *fleet.Member) {
 	}
 }
 
+// printSealed prints what the sealed ones of several servers need. The entered shares
+// are in the memory of each server.
+func printSealed(w io.Writer, f *fleet.Fleet) {
+	var sealed []*fleet.Member
+	for _, m := range f.Members {
+		if m.State() == "sealed" {
+			sealed = append(sealed, m)
+		}
+	}
+	if len(sealed) == 0 {
+		return
+	}
+	first := sealed[0].Seal
+	fmt.Fprintf(w, "Unseal key:\t%d share(s), %d needed\n", first.Shares, first.Threshold)
+	if slices.ContainsFunc(sealed, func(m *fleet.Member) bool { return m.Seal.Progress != first.Progress }) {
+		for _, m := range sealed {
+			fmt.Fprintf(w, "Entered:\t%d of %d at %s\n", m.Seal.Progress, m.Seal.Threshold, m.URL)
+		}
+	} else if first.Progress > 0 {
+		fmt.Fprintf(w, "Entered:\t%d of %d\n", first.Progress, first.Threshold)
+	}
+}
+
 // printNext says what is to do if a server is not unsealed, and who can do it.
 func (s *status) printNext(w io.Writer) {
-	var sealed, empty, auto bool
+	var sealed, empty, cutOff bool
 	for _, m := range s.f.Members {
-		switch m.State() {
-		case "uninitialized":
+		switch state := m.State(); {
+		case state != "uninitialized" && state != "sealed":
+		case m.Storage() == wire.StorageUnreachable:
+			cutOff = true
+		case state == "uninitialized":
 			empty = true
-		case "sealed":
+		default:
 			sealed = true
-			auto = auto || m.Seal.Server != nil && m.Seal.Server.AutoUnseal
 		}
 	}
 	if sealed {
@@ -215,12 +243,14 @@ func (s *status) printNext(w io.Writer) {
 		printHolders(w, "Holder", holders)
 	}
 	switch {
-	case auto:
+	case sealed && keepsBootstrapKey(s.f):
 		fmt.Fprintln(w, "Next:\tsecretstore auto-unseal (a bootstrap key is kept)")
 	case sealed:
 		fmt.Fprintln(w, "Next:\tsecretstore unseal")
 	case empty:
 		fmt.Fprintln(w, "Next:\tsecretstore init --pgp-key FILE")
+	case cutOff:
+		fmt.Fprintln(w, "Next:\tmake the storage reachable; until then no server can be unsealed")
 	}
 }
 

@@ -75,7 +75,7 @@ func onEach(ctx context.Context, cmd *cobra.Command, open fleet.Opener, change f
 	if failed != nil && len(f.Members) == 1 {
 		return failed
 	}
-	if err := finishSeal(ctx, f, cmd); err != nil {
+	if err := finishSeal(ctx, f, cmd, enteredSentence); err != nil {
 		return err
 	}
 	return failed
@@ -88,10 +88,15 @@ type sealDocument struct {
 	fleet.ServersPart
 }
 
-// finishSeal ends the commands that seal or unseal.
-func finishSeal(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command) error {
+// finishSeal ends the commands that seal or unseal. If a server is sealed and has
+// shares, the output says what entered returns about them.
+func finishSeal(ctx context.Context, f *fleet.Fleet, cmd *cobra.Command, entered func(wire.SealStatus) string) error {
 	f.Look(ctx)
-	return f.Show(cmd, sealSentence(f), func(s fleet.ServersPart) any { return sealDocument{sealSummary(f), s} })
+	sentence := sealSentence(f)
+	if st := sealSummary(f); st.Sealed && st.Progress > 0 {
+		sentence = strings.TrimSuffix(sentence, ".") + "; " + entered(st)
+	}
+	return f.Show(cmd, sentence, func(s fleet.ServersPart) any { return sealDocument{sealSummary(f), s} })
 }
 
 // sealSummary returns the status of the first server that is sealed, else of the
@@ -115,20 +120,19 @@ func sealSentence(f *fleet.Fleet) string {
 	for _, m := range f.Members {
 		states[m.State()]++
 	}
-	st := sealSummary(f)
-	sentence := "The store is unsealed."
 	switch {
 	case len(f.Members) > 1 && max(states["sealed"], states["unsealed"]) < len(f.Members):
 		var counts []string
 		for _, state := range slices.Sorted(maps.Keys(states)) {
 			counts = append(counts, fmt.Sprintf("%d %s", states[state], state))
 		}
-		sentence = fmt.Sprintf("Of %d servers: %s.", len(f.Members), strings.Join(counts, ", "))
-	case st.Sealed:
-		sentence = "The store is sealed."
+		return fmt.Sprintf("Of %d servers: %s.", len(f.Members), strings.Join(counts, ", "))
+	case sealSummary(f).Sealed:
+		return "The store is sealed."
 	}
-	if st.Sealed && st.Progress > 0 {
-		sentence = fmt.Sprintf("%s; %d of %d shares entered. Another holder runs: secretstore unseal", strings.TrimSuffix(sentence, "."), st.Progress, st.Threshold)
-	}
-	return sentence
+	return "The store is unsealed."
+}
+
+func enteredSentence(st wire.SealStatus) string {
+	return fmt.Sprintf("%d of %d shares entered.", st.Progress, st.Threshold)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -90,35 +92,95 @@ func unseal(ctx context.Context, cmd *cobra.Command, open fleet.Opener, h gpg.Ho
 	if err := f.Trust(); err != nil {
 		return err
 	}
-	if len(given) == 0 && len(wrapped) == 0 {
+	current := len(given) == 0 && len(wrapped) == 0
+	if current {
 		if wrapped, err = encryptedShares(ctx, f, toUnseal(all)); err != nil {
 			return err
 		}
 	}
+	var got entry
 	if !f.Unsealed() {
-		err = enterAll(ctx, f, h, given, wrapped)
+		got, err = enterAll(ctx, f, h, given, wrapped)
 	}
 	if err == nil {
 		err = f.Failure() // of one server; Look overwrites it
 	}
+	err = inUnsealWords(err, f, current)
 	if err != nil && len(f.Members) == 1 {
 		return err
 	}
-	return errors.Join(err, finishSeal(ctx, f, cmd))
+	return errors.Join(err, finishSeal(ctx, f, cmd, got.sentence))
+}
+
+// entry is what has become of the shares that a command entered.
+type entry struct {
+	accepted bool // a server took one
+	counted  bool // a server did not have it before
+}
+
+func (e entry) sentence(st wire.SealStatus) string {
+	switch {
+	case !e.accepted:
+		return fmt.Sprintf("this command entered no share. %d of %d shares were entered before.", st.Progress, st.Threshold)
+	case !e.counted:
+		return enteredSentence(st) + " Yours was entered already. Another holder runs: secretstore unseal"
+	}
+	return enteredSentence(st) + " Another holder runs: secretstore unseal"
+}
+
+// inUnsealWords puts an error in the words of the command: the server's are for users
+// of the API. current says that the encrypted shares came from the server.
+func inUnsealWords(err error, f *fleet.Fleet, current bool) error {
+	refused, ok := errors.AsType[*client.Error](err)
+	wrong := ok && strings.HasPrefix(refused.Description, "wrong unseal key")
+	switch {
+	case wrong && current:
+		return errors.New("wrong unseal key: one of the shares entered does not belong to the present key. " +
+			"The store stays sealed. Every holder runs again: secretstore unseal")
+	case wrong:
+		share := "this share"
+		if f.Members[0].Seal.Threshold > 1 {
+			share = "this share, or one entered before,"
+		}
+		return fmt.Errorf("wrong unseal key: %s does not belong to the present key. The store stays sealed. "+
+			"Enter your share of the present key with: secretstore unseal (without --key-file and --share-from)", share)
+	case errors.Is(err, gpg.ErrNoKey) && keepsBootstrapKey(f):
+		return fmt.Errorf("%w. The server keeps a bootstrap key, which unseals without gpg: secretstore auto-unseal", err)
+	}
+	return err
+}
+
+// keepsBootstrapKey reports whether a sealed server says that auto-unseal works.
+func keepsBootstrapKey(f *fleet.Fleet) bool {
+	return slices.ContainsFunc(f.Members, func(m *fleet.Member) bool {
+		return m.State() == "sealed" && m.Seal.Server != nil && m.Seal.Server.AutoUnseal
+	})
 }
 
 // enterAll enters shares until the servers are unsealed.
-func enterAll(ctx context.Context, f *fleet.Fleet, h gpg.Holder, given, wrapped []string) error {
+func enterAll(ctx context.Context, f *fleet.Fleet, h gpg.Holder, given, wrapped []string) (got entry, err error) {
+	send := func(share string) (done bool, err error) {
+		before := make(map[*fleet.Member]int)
+		for _, m := range f.Members {
+			before[m] = m.Seal.Progress
+		}
+		accepted, done, err := enter(ctx, f, share)
+		for _, m := range accepted {
+			got.accepted = true
+			got.counted = got.counted || !m.Seal.Sealed || m.Seal.Progress > before[m]
+		}
+		return done, err
+	}
 	for _, share := range given {
-		if done, err := enter(ctx, f, share); done || err != nil {
-			return err
+		if done, err := send(share); done || err != nil {
+			return got, err
 		}
 	}
 	if len(given) > 0 {
-		return nil
+		return got, nil
 	}
-	_, err := h.Each(ctx, wrapped, func(_ int, share string) (bool, error) { return enter(ctx, f, share) })
-	return err
+	_, err = h.Each(ctx, wrapped, func(_ int, share string) (bool, error) { return send(share) })
+	return got, err
 }
 
 // toUnseal returns the first server that is sealed, else the first. An unsealed
@@ -144,9 +206,9 @@ func encryptedShares(ctx context.Context, f *fleet.Fleet, m *fleet.Member) ([]st
 	return info.Keys, nil
 }
 
-// enter sends one share to every sealed server that has the trusted store. done says
-// that all are unsealed.
-func enter(ctx context.Context, f *fleet.Fleet, share string) (done bool, err error) {
+// enter sends one share to every sealed server that has the trusted store, and
+// returns those that accepted it. done says that all are unsealed.
+func enter(ctx context.Context, f *fleet.Fleet, share string) (accepted []*fleet.Member, done bool, err error) {
 	f.InTurn(ctx, func(ctx context.Context, m *fleet.Member) {
 		if m.Err != nil || m.UUID() == "" || m.UUID() != f.UUID || !m.Seal.Sealed {
 			return
@@ -157,12 +219,13 @@ func enter(ctx context.Context, f *fleet.Fleet, share string) (done bool, err er
 			return
 		}
 		m.Seal, m.Backend.Sealed = st, st.Sealed
+		accepted = append(accepted, m)
 	})
 	if err := f.Failure(); errors.Is(err, client.ErrBadRequest) {
-		return false, err // it is wrong for every server
+		return accepted, false, err // it is wrong for every server
 	}
 	if _, err := f.Answering(); err != nil {
-		return false, err
+		return accepted, false, err
 	}
-	return f.Unsealed(), nil
+	return accepted, f.Unsealed(), nil
 }
