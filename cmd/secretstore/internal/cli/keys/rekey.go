@@ -485,7 +485,7 @@ func (k *rekeying) finish(ctx context.Context, cmd *cobra.Command) error {
 	case k.state.Active:
 		wait := k.pending()
 		if k.approved {
-			wait.advice = "If you are one of them, you too. Type next: " + wait.command
+			wait.advice = "If you are one of them, verify your share, too. Type next: " + wait.command
 		}
 		sentence = wait.String()
 	case k.state.Rotate:
