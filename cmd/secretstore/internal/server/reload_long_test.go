@@ -24,11 +24,11 @@ import (
 	"secretstore/seal/sealtest"
 )
 
-// TestNoRequestIsLostWhileTLSFilesAreReplaced makes 10,000 requests, with tokens and
+// TestNoRequestIsLostWhileFilesAreReplaced makes 10,000 requests, with tokens and
 // with certificates, over HTTP/1.1 and HTTP/2, on connections that are kept, new or
-// resumed, while every TLS file is replaced again and again, by good ones and by
-// broken ones.
-func TestNoRequestIsLostWhileTLSFilesAreReplaced(t *testing.T) {
+// resumed, while every file that the server rereads is replaced again and again, by
+// good ones and by broken ones: those of TLS, the policy, and the key of tokens.
+func TestNoRequestIsLostWhileFilesAreReplaced(t *testing.T) {
 	const requests, rounds = 10_000, 3
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -45,10 +45,15 @@ func TestNoRequestIsLostWhileTLSFilesAreReplaced(t *testing.T) {
 	put(t, in("zkca"), certtest.PEM(ca.Cert))
 	pairFiles(t, in("cert"), in("key"), serverPair(t, ca, day))
 	pairFiles(t, in("zkcert"), in("zkkey"), user())
+	policy := func(comment string) []byte {
+		return []byte("users:\n  root:\n    dcos:superuser: [full] # " + comment + "\n")
+	}
+	put(t, in("policy"), policy("first"))
+	put(t, in("hmac"), []byte(fixture.Key+"\n"))
 	r := startWith(t, Outside{Stdout: io.Discard, TestOnlyGenerateKey: sealtest.GenerateKey},
 		"--listen=", "--tls-listen", "127.0.0.1:0", "--tls-cert-file", in("cert"), "--tls-key-file", in("key"),
-		"--tls-client-ca", in("clients"), "--tls-client-uid", "dns:.users.example.com", "--superuser", "alice.users.example.com", "--superuser", "root",
-		"--auth-secret-file", write(t, dir, "hmac", fixture.Key+"\n"),
+		"--tls-client-ca", in("clients"), "--tls-client-uid", "dns:.users.example.com", "--superuser", "alice.users.example.com",
+		"--policy-file", in("policy"), "--auth-secret-file", in("hmac"),
 		"--storage", "zk://"+zookeeper.TLSAddr(), "--zk-tls-ca", in("zkca"), "--zk-tls-cert", in("zkcert"), "--zk-tls-key", in("zkkey"))
 	raw, err := token.Sign("root", time.Time{}, "", []byte(fixture.Key))
 	if err != nil {
@@ -132,6 +137,15 @@ func TestNoRequestIsLostWhileTLSFilesAreReplaced(t *testing.T) {
 		pairFiles(t, in("zkcert"), in("zkkey"), mine)
 		r.log.until(t, `"TLS files for ZooKeeper in use"`, fingerprint.Of(mine.Leaf.Raw))
 
+		put(t, in("policy"), policy(fmt.Sprint(round)))
+		r.log.until(t, `"policy in effect"`)
+		put(t, in("hmac"), fmt.Appendf(nil, "%s\nround %d\n", fixture.Key, round)) // the first line counts
+		r.log.until(t, `"token keys loaded"`)
+
+		put(t, in("policy"), []byte("users: ["))
+		r.log.until(t, "policy file is not usable")
+		put(t, in("hmac"), []byte("short\n"))
+		r.log.until(t, "token keys could not be loaded")
 		for _, broken := range []string{"cert", "clients", "zkca"} {
 			put(t, in(broken), certtest.PEM(other.Cert)[:200])
 			r.log.until(t, "are not usable")
