@@ -109,18 +109,6 @@ func fieldTexts(entry observer.LoggedEntry) []string {
 	return all
 }
 
-func TestWithoutAUserTheLogSaysSo(t *testing.T) {
-	t.Parallel()
-	server := zk.SharedServer(t)
-	cfg := config(t, server)
-	log, logged := observer.New(zap.WarnLevel)
-	cfg.Log = zap.New(log)
-	open(t, cfg)
-	if logged.Len() != 1 {
-		t.Errorf("logged %v", logged.All())
-	}
-}
-
 func TestAWrongUserIsToldWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,11 +70,9 @@ func (h *policyHolder) watch(ctx context.Context, hangup <-chan os.Signal, n *sy
 	for ctx.Err() == nil {
 		// A hangup restarts the polling, which begins by reading the file.
 		round, cancel := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			watchfile.Poll(round, h.path, pollEvery, changed)
-		}()
+		var polling sync.WaitGroup
+		report := changed // of this round: changed may be replaced before it begins
+		polling.Go(func() { watchfile.Poll(round, h.path, pollEvery, report) })
 		select {
 		case <-ctx.Done():
 		case <-hangup:
@@ -84,7 +83,7 @@ func (h *policyHolder) watch(ctx context.Context, hangup <-chan os.Signal, n *sy
 			}
 		}
 		cancel()
-		<-done
+		polling.Wait()
 	}
 }
 
