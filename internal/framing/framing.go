@@ -42,16 +42,26 @@ type head struct {
 	encoding, length bool
 }
 
-// Read returns no byte behind the empty line that ends a head.
-func (c *conn) Read(p []byte) (int, error) {
+// bufferSize is that of the buffers of net/http. What is larger belongs to who reads
+// a body.
+const bufferSize = 4 << 10
+
+// Read returns no byte behind the empty line that ends a head. It clears the rest
+// of a buffer of net/http, which gives those of connections that have ended to
+// others: the end of one may hold a secret for as long as no request is long enough
+// to overwrite it.
+func (c *conn) Read(p []byte) (n int, err error) {
+	if len(p) <= bufferSize {
+		defer func() { clear(p[n:]) }()
+	}
 	if len(c.held) > 0 {
-		n := c.handOut(p[:copy(p, c.held)])
+		n = c.handOut(p[:copy(p, c.held)])
 		clear(c.held[:n]) // it may be part of a secret
 		c.held = c.held[n:]
 		return n, nil
 	}
 	all, err := c.Conn.Read(p)
-	n := c.handOut(p[:all])
+	n = c.handOut(p[:all])
 	if n == all {
 		return n, err
 	}

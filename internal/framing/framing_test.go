@@ -60,6 +60,23 @@ func TestBothNamesAreSeen(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftInTheBufferOfAnotherConnection: what net/http reads into was that
+// of an earlier connection, and may hold the end of a secret.
+func TestNothingIsLeftInTheBufferOfAnotherConnection(t *testing.T) {
+	c := &conn{Conn: network{Reader: strings.NewReader(post + five + hello)}}
+	buffer := bytes.Repeat([]byte("s"), bufferSize)
+	for range 2 { // the head, and the body that is held
+		n, err := c.Read(buffer)
+		if err != nil || n == 0 {
+			t.Fatal(n, err)
+		}
+		if rest := bytes.Trim(buffer[n:], "\x00"); len(rest) > 0 {
+			t.Fatalf("behind %q: %q", buffer[:n], rest)
+		}
+		c.begin(5)
+	}
+}
+
 // splits are ways in which bytes arrive.
 var splits = map[string]func(io.Reader) io.Reader{
 	"at once":        func(r io.Reader) io.Reader { return r },
