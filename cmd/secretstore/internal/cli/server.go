@@ -89,7 +89,7 @@ func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, 
 	}
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
-		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, Hangup: hangup, Sockets: sockets, Command: os.Args[0], Version: version.Get().Version,
+		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, FlushLog: stderr.Flush, Hangup: hangup, Sockets: sockets, Command: os.Args[0], Version: version.Get().Version,
 		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey,
 	})
 	if err != nil {

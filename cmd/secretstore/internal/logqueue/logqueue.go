@@ -15,7 +15,7 @@ const (
 	maxWaiting = 1 << 20
 	// maxSpare bounds a buffer that is kept for later.
 	maxSpare = 64 << 10
-	// maxFlush bounds how long Close waits for the reader.
+	// maxFlush bounds how long Flush and Close wait for the reader.
 	maxFlush = 2 * time.Second
 )
 
@@ -31,6 +31,8 @@ type Queue struct {
 	waiting []byte // guarded by mu
 	lost    uint64 // lines; guarded by mu
 	closed  bool   // guarded by mu
+	// flushing are closed once nothing waits; guarded by mu.
+	flushing []chan struct{}
 }
 
 // New returns a queue that writes to w.
@@ -61,6 +63,16 @@ func (q *Queue) Lost() uint64 {
 	return q.lost
 }
 
+// Flush returns when everything is written, or after maxFlush.
+func (q *Queue) Flush() {
+	done := make(chan struct{})
+	q.mu.Lock()
+	q.flushing = append(q.flushing, done)
+	q.wake.Signal()
+	q.mu.Unlock()
+	q.await(done)
+}
+
 // Close returns when everything is written, or after maxFlush. Then a write may
 // still be in progress, for which nothing can be done.
 func (q *Queue) Close() error {
@@ -68,13 +80,19 @@ func (q *Queue) Close() error {
 	q.closed = true
 	q.wake.Signal()
 	q.mu.Unlock()
+	q.await(q.ended)
+	return nil
+}
+
+// await waits until done or the end of run, for maxFlush at most.
+func (q *Queue) await(done <-chan struct{}) {
 	timer := time.NewTimer(maxFlush)
 	defer timer.Stop()
 	select {
+	case <-done:
 	case <-q.ended:
 	case <-timer.C:
 	}
-	return nil
 }
 
 // run writes what waits until the queue is closed.
@@ -85,6 +103,10 @@ func (q *Queue) run() {
 	defer q.mu.Unlock()
 	for {
 		for len(q.waiting) == 0 {
+			for _, done := range q.flushing {
+				close(done)
+			}
+			q.flushing = nil
 			if q.closed {
 				return
 			}

@@ -86,3 +86,41 @@ func TestLinesThatCannotBeWrittenAreCounted(t *testing.T) {
 		t.Errorf("%d lines lost, want 2", q.Lost())
 	}
 }
+
+// slow is a reader that takes a second for each write.
+type slow struct{ bytes.Buffer }
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return s.Buffer.Write(p)
+}
+
+func TestFlushReturnsOnceEverythingIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &slow{}
+		q := New(out)
+		defer q.Close()
+		q.Flush() // of nothing
+		io.WriteString(q, "a line\n")
+		q.Flush()
+		if got := out.String(); got != "a line\n" {
+			t.Errorf("%q is written", got)
+		}
+	})
+}
+
+func TestFlushDoesNotWaitForAStuckReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &stuck{release: make(chan struct{})}
+		q := New(out)
+		io.WriteString(q, "a line\n")
+		began := time.Now()
+		q.Flush()
+		if took := time.Since(began); took != maxFlush {
+			t.Errorf("it took %v", took)
+		}
+		close(out.release)
+		q.Close()
+		q.Flush() // after the end
+	})
+}

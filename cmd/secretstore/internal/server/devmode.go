@@ -109,7 +109,8 @@ func thenOnce(report func(error), do func()) func(error) {
 	}
 }
 
-// greet prints what to type next, once that works: the store may still have no key.
+// greet prints what to type next, below the log so far, once that works: the store
+// may still have no key.
 func (s *Server) greet(ctx context.Context, st *seal.Store, endpoints []*endpoint) {
 	for st.Status().State == seal.StateUninitialized {
 		select {
@@ -119,6 +120,9 @@ func (s *Server) greet(ctx context.Context, st *seal.Store, endpoints []*endpoin
 		}
 	}
 	i := slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.scheme == "http" })
+	if s.outside.FlushLog != nil {
+		s.outside.FlushLog()
+	}
 	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url()))
 }
 

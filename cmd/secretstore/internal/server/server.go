@@ -36,7 +36,10 @@ type Outside struct {
 	// LinesLost returns how many lines of the log could not be written; nil
 	// leaves the metric out.
 	LinesLost func() uint64
-	Hangup    <-chan os.Signal // on each value the policy file is reread; may be nil
+	// FlushLog waits, for a limited time, until Stderr has written the log; may be
+	// nil.
+	FlushLog func()
+	Hangup   <-chan os.Signal // on each value the policy file is reread; may be nil
 	// Sockets that listen already, for plain HTTP ("http") and HTTPS ("https").
 	Sockets map[string]net.Listener
 	// Command is the name that the program was started with; --dev prints it.
