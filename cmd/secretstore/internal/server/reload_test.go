@@ -94,7 +94,17 @@ func (s *secured) client(t testing.TB, certs ...tls.Certificate) *http.Client {
 // get asks for what only a superuser may see.
 func (s *secured) get(t testing.TB, c *http.Client) (status int, body string, shown *x509.Certificate) {
 	t.Helper()
-	res, err := c.Get(s.url + "/secrets/v1/init/default")
+	res, text := s.answer(t, c, "/secrets/v1/init/default")
+	if res.ProtoMajor != 2 {
+		t.Errorf("answered with %s", res.Proto)
+	}
+	return res.StatusCode, text, res.TLS.PeerCertificates[0]
+}
+
+// answer returns the answer to a GET request and its body.
+func (s *secured) answer(t testing.TB, c *http.Client, path string) (*http.Response, string) {
+	t.Helper()
+	res, err := c.Get(s.url + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +113,7 @@ func (s *secured) get(t testing.TB, c *http.Client) (status int, body string, sh
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.ProtoMajor != 2 {
-		t.Errorf("answered with %s", res.Proto)
-	}
-	return res.StatusCode, string(text), res.TLS.PeerCertificates[0]
+	return res, string(text)
 }
 
 func (s *secured) wants(t testing.TB, c *http.Client, want int) {
@@ -119,16 +126,8 @@ func (s *secured) wants(t testing.TB, c *http.Client, want int) {
 // warnings returns what superusers see.
 func (s *secured) warnings(t testing.TB) string {
 	t.Helper()
-	res, err := s.client(t, s.alice(t)).Get(s.url + "/secrets/v1/seal-status/default")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	_, text := s.answer(t, s.client(t, s.alice(t)), "/secrets/v1/seal-status/default")
+	return text
 }
 
 // TestBrokenTLSFilesChangeNothing: what was loaded stays in use, the log and status
