@@ -47,7 +47,7 @@ func TestEachWeaknessIsFound(t *testing.T) {
 		text  string // in one of them
 	}{
 		{"nothing", Facts{}, "", ""},
-		{"the set-up for development", Facts{Config: config.Config{Dev: true}}, "warning dev", ".secretstore-dev"},
+		{"a development set-up", Facts{Config: config.Config{Dev: true}}, "warning dev", ".secretstore-dev"},
 
 		{"plain HTTP on loopback", Facts{PlainHTTP: "127.0.0.1:1337"}, "", ""},
 		{"plain HTTP on the other loopback", Facts{PlainHTTP: "[::1]:1337"}, "", ""},

@@ -13,7 +13,7 @@ func checkDev(f *Facts) []Finding {
 	if !f.Config.Dev {
 		return nil
 	}
-	return []Finding{{CheckDev, Warning, "--dev", "this is the set-up for development: whoever can read the folder .secretstore-dev can read every secret",
+	return []Finding{{CheckDev, Warning, "--dev", "this is a development set-up: anyone who can read the folder .secretstore-dev can read every secret",
 		"set up a server as docs/installation.md says; this one can be tried and thrown away"}}
 }
 

@@ -112,7 +112,7 @@ func checkBootstrapKey(f *Facts) []Finding {
 		return nil
 	}
 	file, _ := f.bootstrapFile()
-	severity, text := Warning, "a bootstrap key is kept beside the data, as in DC/OS: who reads or copies the whole storage can read every secret"
+	severity, text := Warning, "a bootstrap key is kept beside the data, as in DC/OS: anyone who can read or copy the whole storage can read every secret"
 	switch {
 	case f.ZooKeeper != nil && f.ZooKeeper.Tree.RecordReadable:
 		severity, text = Serious, "everybody who reaches ZooKeeper can read the bootstrap key, and with it every secret"

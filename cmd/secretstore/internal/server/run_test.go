@@ -245,7 +245,7 @@ func refused(t *testing.T, url string) {
 		}
 		c.Close()
 	}
-	t.Fatal("the server goes on accepting connections")
+	t.Fatal("the server still accepts connections")
 }
 
 func TestRequestBeyondTheGraceIsCutOffAndSaidSo(t *testing.T) {

@@ -79,7 +79,7 @@ func (s *Server) tellSystemd(ctx context.Context, endpoints []*endpoint) {
 func (e *endpoint) probe(ctx context.Context) error {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		// Whoever answers there is this process, and is told nothing.
+		// This process answers there, and the request holds no secret.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url()+"/ready", nil)
