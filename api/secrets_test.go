@@ -230,7 +230,7 @@ func TestBooleanParametersAreTrueOrFalse(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.put("a", "found")
 	for _, name := range []string{"list", "versions"} {
-		for _, value := range []string{"=True", "=TRUE", "=1", "=yes", "=0", "=False", "=", "", "=true&" + name + "=1", "=%20true"} {
+		for _, value := range []string{"=True", "=TRUE", "=1", "=yes", "=0", "=False", "=", "", "=true&" + name + "=1", "=true&" + name + "=false", "=false&" + name + "=true", "=%20true"} {
 			for _, method := range []string{"GET", "HEAD"} {
 				words := []string{name + " must be true or false"}
 				if method == "HEAD" {

@@ -26,6 +26,7 @@ type Query struct {
 	version Param
 	limit   Param
 	after   Param
+	off     Form // whose parameter is false
 	odd     Form // whose parameter is neither true nor false
 }
 
@@ -117,17 +118,19 @@ func (q *Query) setForm(key, value string) {
 		q.Forms |= FormWatch
 	case value == "true":
 		q.Forms |= form
-	case value != "false":
+	case value == "false":
+		q.off |= form
+	default:
 		q.odd |= form
 	}
 }
 
 // CheckBoolean returns an error if the parameter that asks for form was given, and
-// is neither true nor false: the answer would be to another question, and a delete
-// would keep what the client meant to destroy.
+// is neither true nor false, or both: the answer would be to another question, and
+// a delete would keep what the client meant to destroy.
 func (q *Query) CheckBoolean(form Form) error {
 	for name, f := range booleans {
-		if f == form && q.odd&f != 0 {
+		if f == form && (q.odd|q.Forms&q.off)&f != 0 {
 			return problem.BadRequest(name + " must be true or false")
 		}
 	}

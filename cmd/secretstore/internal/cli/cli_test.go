@@ -189,6 +189,17 @@ func TestExpiredTokenIsCalledExpired(t *testing.T) {
 	if got.status != 2 || !strings.Contains(got.stderr, file+" does not contain a token") || strings.Contains(got.stderr, "hunter2") {
 		t.Errorf("%+v", got)
 	}
+	for _, text := range []string{"token=" + old, "Bearer " + old, `"` + old + `"`, old + "\x01"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"SECRETSTORE_TOKEN_FILE": file, "SECRETSTORE_TOKEN": text} {
+			got := call(map[string]string{"SECRETSTORE_SERVER": srv.URL, name: value}, "", "get", "a")
+			if got.status != 2 || !strings.Contains(got.stderr, "does not contain a token, which has only letters") || strings.Contains(got.stderr, old) {
+				t.Errorf("%s with %.8q…: %+v", name, text, got)
+			}
+		}
+	}
 	got = call(map[string]string{"SECRETSTORE_SERVER": srv.URL, "SECRETSTORE_TOKEN_FILE": file + "x"}, "", "get", "a")
 	if got.status != 2 || !strings.Contains(got.stderr, "SECRETSTORE_TOKEN_FILE") {
 		t.Errorf("%+v", got)

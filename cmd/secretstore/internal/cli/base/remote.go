@@ -213,12 +213,28 @@ func (r *Remote) Token(p *Process) (string, error) {
 		switch {
 		case err != nil:
 			return "", Usagef("%s: %v", from, err)
+		case strings.ContainsFunc(token, notInTokens):
+			return "", Usagef("%s: %s does not contain a token, %s", from, name, formOfTokens)
 		case strings.Count(token, ".") != 2:
 			return "", Usagef("%s: %s does not contain a token, which has three parts with dots between them", from, name)
 		}
 		return token, nil
 	}
+	if strings.ContainsFunc(token, notInTokens) {
+		return "", Usagef("SECRETSTORE_TOKEN does not contain a token, %s", formOfTokens)
+	}
 	return token, nil
+}
+
+// formOfTokens completes the sentence "FILE does not contain a token, ".
+const formOfTokens = `which has only letters, digits, ".", "-" and "_"; leave out "token=", "Bearer" and quotes`
+
+// notInTokens reports that a JWT cannot contain the character. Sent to the server,
+// such a text would be refused without a reason, or by net/http as if the server
+// were at fault.
+func notInTokens(c rune) bool {
+	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+	return !letter && !strings.ContainsRune(".-_", c)
 }
 
 // First returns the first value that is not "".
