@@ -223,6 +223,9 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 	return s, nil
 }
 
+// SecurityMode returns the security mode of this server.
+func (s *Store) SecurityMode() Mode { return lifecycle.SecurityMode(s.Lifecycle) }
+
 // Unfit returns a channel that is closed once it is certain that the security mode
 // of this server is lower than the one that the store remembers, if the server has
 // not held the keys before: it should end, because it cannot serve. Status says why.

@@ -118,8 +118,7 @@ func (m *machine) refreshInTurn(ctx context.Context) error {
 		return err
 	}
 	m.endHandover(ctx)
-	m.addMAC(ctx)
-	m.recordMode(ctx)
+	m.completeRecords(ctx)
 	m.rekeys.forgetEndedRekey(ctx)
 	s := m.snapshot.Load()
 	if s.state == storagePresent {

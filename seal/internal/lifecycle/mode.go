@@ -15,10 +15,10 @@ import (
 )
 
 // A store remembers the highest security mode that operators have chosen for it,
-// and a server with a lower one does not hold its keys. The record is only believed
-// with the root key in hand: a sealed server warns of what it says, and nothing
-// else follows. What follows from a record that is missing, forged or older is
-// decided by what this server has seen of genuine ones.
+// and a server with a lower one does not hold its keys. Only the root key shows
+// whether the record is genuine, so a sealed server only warns about it. If the
+// record is missing, forged or older, the highest genuine one that this server has
+// seen stays in force.
 
 // LowerModeError means that the security mode of this server is lower than the one
 // that the store remembers, so the server does not unseal.
@@ -163,13 +163,12 @@ func (c *securityMode) suspicion(s *snapshot) string {
 		"and ends the server if it is; restart it with --security-mode %v", claimed, c.own, claimed)
 }
 
-// recordMode records the mode that was chosen for this server, unless the store
-// remembers it, or a higher one. A failure is tried again with the next snapshot.
-// The caller has the turn.
-func (m *machine) recordMode(ctx context.Context) {
-	c, s := &m.mode, m.snapshot.Load()
+// record records the mode that was chosen for this server, unless the store
+// remembers it, or a higher one, and reports whether it wrote. The caller has the
+// turn.
+func (c *securityMode) record(ctx context.Context, backend store.Backend, s *snapshot) (written bool) {
 	if !c.chosen || c.own == 0 || s.state != storagePresent || s.mode.Newer() {
-		return
+		return false
 	}
 	var ops []store.Op
 	err := c.barrier.Use(func(k *barrier.Keys) error {
@@ -184,21 +183,19 @@ func (m *machine) recordMode(ctx context.Context) {
 		return nil
 	})
 	if err != nil || ops == nil {
-		return // sealed, or recorded
+		return false // sealed, or recorded
 	}
-	ctx, cancel := context.WithTimeout(ctx, macTime)
-	defer cancel()
-	if _, err = m.backend.Apply(ctx, ops...); err != nil {
-		// It may have been changed meanwhile, or belong to somebody else.
+	if _, err = backend.Apply(ctx, ops...); err != nil {
+		// Another server may have changed it, or the storage refuses the write.
 		if err.Error() != c.notWritten {
 			c.notWritten = err.Error()
 			c.log.Warn("could not record the security mode; will keep retrying", zap.Error(err))
 		}
-		return
+		return false
 	}
 	c.notWritten = ""
 	c.log.Info("the store remembers the security mode now", zap.Stringer("mode", c.own))
-	m.readAfterWrite(ctx)
+	return true
 }
 
 // modeOps returns the operation that writes the record of s anew, for the store with
@@ -212,7 +209,7 @@ func (s *snapshot) modeOps(uuid string, root, next *envelope.Key) []store.Op {
 }
 
 // SecurityMode returns the security mode of this server.
-func (m *machine) SecurityMode() mode.Mode { return m.mode.own }
+func SecurityMode(l *Lifecycle) mode.Mode { return l.mode.own }
 
 // Unfit returns a channel that is closed once an unseal has shown that the security
 // mode of this server is too low, if the server has not held the keys before.

@@ -160,32 +160,41 @@ func (c *trustCheck) noteUnseal(used, current *snapshot) {
 	c.check(current)
 }
 
-// macTime bounds an attempt to add the MAC: the unseal must not fail with it.
-const macTime = time.Second
-
-// addMAC adds the MAC to the config that an unseal has used. A failure is tried
-// again with the next snapshot. The caller has the turn.
-func (m *machine) addMAC(ctx context.Context) {
-	s := m.snapshot.Load()
-	if m.trust.trustOf(s) != configAwaitsMAC {
-		return
+// addMAC adds the MAC to the config that an unseal has used, and reports whether it
+// wrote. The caller has the turn.
+func (c *trustCheck) addMAC(ctx context.Context, backend store.Backend, s *snapshot) (written bool) {
+	if c.trustOf(s) != configAwaitsMAC {
+		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, macTime)
-	defer cancel()
 	next := s.config.Adopted()
 	var ops []store.Op
-	err := m.barrier.Use(func(k *barrier.Keys) error {
+	err := c.barrier.Use(func(k *barrier.Keys) error {
 		data, err := next.Encode(k.Root)
 		ops = []store.Op{store.Check(barrier.KeyIntent, k.IntentVersion), store.Set(barrier.KeyConfig, data, s.configVersion)}
 		return err
 	})
 	if err == nil {
-		_, err = m.backend.Apply(ctx, ops...)
+		_, err = backend.Apply(ctx, ops...)
 	}
 	if err != nil {
-		m.log.Warn("could not add a MAC to the record of the holders; will keep retrying", zap.Error(err))
-		return
+		c.log.Warn("could not add a MAC to the record of the holders; will keep retrying", zap.Error(err))
+		return false
 	}
-	m.log.Info("the record of the holders has a MAC now")
-	m.readAfterWrite(ctx)
+	c.log.Info("the record of the holders has a MAC now")
+	return true
+}
+
+// recordTime bounds the write of one record: an unseal must not fail with it.
+const recordTime = time.Second
+
+// completeRecords writes what the records of the holders and of the security mode
+// lack. A failure is tried again with the next snapshot. The caller has the turn.
+func (m *machine) completeRecords(ctx context.Context) {
+	for _, write := range []func(context.Context, store.Backend, *snapshot) bool{m.trust.addMAC, m.mode.record} {
+		limited, cancel := context.WithTimeout(ctx, recordTime)
+		if write(limited, m.backend, m.snapshot.Load()) {
+			m.readAfterWrite(limited)
+		}
+		cancel()
+	}
 }

@@ -152,8 +152,7 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	u.log.Info("unsealed", zap.String("store", k.UUID))
 	u.trust.noteUnseal(s, u.snapshot.Load())
 	u.mode.check(u.snapshot.Load())
-	u.addMAC(ctx)
-	u.recordMode(ctx)
+	u.completeRecords(ctx)
 	return nil
 }
 
