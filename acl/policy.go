@@ -15,11 +15,12 @@ type Policy struct {
 // cost their sum and not their product.
 type rights struct {
 	superuser bool
-	sets      []*grantSet
+	sets      []*Grants
 }
 
-// grantSet is a list of grants made ready for lookup.
-type grantSet struct {
+// Grants are those of one user or group, made ready for lookup. Once others share
+// a value it must not change. A nil or zero Grants allows nothing.
+type Grants struct {
 	superuser bool
 	exact     map[Resource]actionSet
 	wild      []wildGrant
@@ -48,7 +49,17 @@ func (p *Policy) WithSuperusers(uids ...string) *Policy {
 	return n
 }
 
-func (g *grantSet) add(p Pattern, a actionSet) {
+// NewGrants returns no grants.
+func NewGrants() *Grants { return &Grants{exact: make(map[Resource]actionSet)} }
+
+// Add allows an action on what a pattern covers.
+func (g *Grants) Add(p Pattern, a Action) {
+	if a >= Create && a <= Full {
+		g.add(p, actionSet(0).with(a))
+	}
+}
+
+func (g *Grants) add(p Pattern, a actionSet) {
 	switch {
 	case a == 0:
 	case p.kinds == 1<<kindSuperuser:

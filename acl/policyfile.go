@@ -174,7 +174,7 @@ func (f *policyFile) readGroups(n *yaml.Node) {
 	f.mapping(n, "groups", func(key, value *yaml.Node) {
 		f.validID(key, "group name")
 		var members []string
-		grants := newGrantSet()
+		grants := NewGrants()
 		f.fields(value, "a group", map[string]func(*yaml.Node){
 			"members": func(n *yaml.Node) { members = f.readMembers(n) },
 			"grants":  func(n *yaml.Node) { grants = f.readGrants(n) },
@@ -195,8 +195,8 @@ func (f *policyFile) readMembers(n *yaml.Node) []string {
 	return members
 }
 
-func (f *policyFile) readGrants(n *yaml.Node) *grantSet {
-	g := newGrantSet()
+func (f *policyFile) readGrants(n *yaml.Node) *Grants {
+	g := NewGrants()
 	f.mapping(n, "grants", func(key, value *yaml.Node) {
 		pattern, err := ParsePattern(key.Value)
 		if err != nil {
@@ -251,13 +251,11 @@ func (f *policyFile) validID(n *yaml.Node, what string) bool {
 	return false
 }
 
-func (f *policyFile) give(uid string, g *grantSet) {
+func (f *policyFile) give(uid string, g *Grants) {
 	r := f.policy.users[uid]
 	r.sets = append(r.sets, g)
 	f.policy.users[uid] = r
 }
-
-func newGrantSet() *grantSet { return &grantSet{exact: make(map[Resource]actionSet)} }
 
 // isScalar accepts any plain value by its text, so that the uid 007 needs no
 // quotes. It refuses null, binary and the merge key.

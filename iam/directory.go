@@ -1,0 +1,342 @@
+package iam
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"secretstore/acl"
+)
+
+// Superusers is the group whose members are superusers, as in DC/OS.
+const Superusers GID = "superusers"
+
+// Directory is all entries at one moment. It is immutable: any number of
+// goroutines may use one value, and a change makes another. The zero value is
+// empty, and allows nothing.
+type Directory struct {
+	users  map[UID]*account
+	groups map[GID]*group
+	acls   map[RID]*ACL
+	// bootstrap are the superusers that a file names; see WithBootstrap.
+	bootstrap map[UID]bool
+	now       time.Time // grants that have ended by then do not count
+	nextEnd   time.Time // when the first of the others ends; zero if none does
+}
+
+// account is a user with what its own grants allow.
+type account struct {
+	*User
+	rights rights
+}
+
+// group is a group with what its grants allow.
+type group struct {
+	*Group
+	rights rights
+}
+
+// rights are the grants of one user or group whose ACLs exist, made ready for
+// decisions. They are shared and never change.
+type rights struct {
+	superuser bool
+	secrets   *acl.Grants // on resources of the secret store; nil if there are none
+	exact     map[RID]actions
+	wild      []wildGrant // in the order of their prefixes
+}
+
+type wildGrant struct {
+	rid     RID
+	actions actions
+}
+
+// actions is a set of actions, one bit each.
+type actions uint8
+
+func (s actions) allows(a acl.Action) bool { return s&(1<<a|1<<acl.Full) != 0 }
+
+// With returns the directory in which each of entries replaces the one with its
+// id, and those of removed are gone.
+func (d *Directory) With(entries []Entry, removed ...EntryID) *Directory {
+	n := d.clone()
+	stale := make(map[RID]bool) // resources whose ACL has changed
+	for _, id := range removed {
+		switch id.Kind {
+		case KindUser:
+			delete(n.users, UID(id.Name))
+		case KindGroup:
+			delete(n.groups, GID(id.Name))
+		case KindACL:
+			for rid := range n.acls {
+				if rid.canonical == id.Name {
+					delete(n.acls, rid)
+					stale[rid] = true
+				}
+			}
+		}
+	}
+	for _, e := range entries {
+		if a, ok := e.(*ACL); ok {
+			if old := n.acls[a.RID]; old == nil || old.Generation != a.Generation {
+				stale[a.RID] = true
+			}
+			n.acls[a.RID] = a
+		}
+	}
+	for _, e := range entries {
+		switch e := e.(type) {
+		case *User:
+			n.users[e.UID] = &account{e, n.rightsOf(e.Grants)}
+		case *Group:
+			n.groups[e.GID] = &group{e, n.rightsOf(e.Grants)}
+		}
+	}
+	if len(stale) > 0 {
+		n.renew(func(grants []Grant) bool {
+			return slices.ContainsFunc(grants, func(g Grant) bool { return stale[g.RID] })
+		})
+	}
+	return n
+}
+
+// WithBootstrap returns the directory in which the superusers that a file names
+// are uids, and no others.
+func (d *Directory) WithBootstrap(uids ...UID) *Directory {
+	n := d.clone()
+	n.bootstrap = make(map[UID]bool, len(uids))
+	for _, uid := range uids {
+		n.bootstrap[uid] = true
+	}
+	return n
+}
+
+// At returns the directory in which grants that have ended by now do not count.
+// It is to be called at [Directory.NextEnd].
+func (d *Directory) At(now time.Time) *Directory {
+	n := d.clone()
+	n.now, n.nextEnd = now, time.Time{}
+	n.renew(func(grants []Grant) bool {
+		return slices.ContainsFunc(grants, func(g Grant) bool { return !g.Until.IsZero() })
+	})
+	return n
+}
+
+// NextEnd returns when the next grant ends; zero if none does.
+func (d *Directory) NextEnd() time.Time { return d.nextEnd }
+
+func (d *Directory) clone() *Directory {
+	n := *d
+	n.users, n.groups, n.acls = cloneMap(d.users), cloneMap(d.groups), cloneMap(d.acls)
+	return &n
+}
+
+func cloneMap[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		return make(map[K]V)
+	}
+	return maps.Clone(m)
+}
+
+// renew makes the rights of all whose grants are affected anew.
+func (d *Directory) renew(affected func([]Grant) bool) {
+	for uid, u := range d.users {
+		if affected(u.Grants) {
+			d.users[uid] = &account{u.User, d.rightsOf(u.Grants)}
+		}
+	}
+	for gid, g := range d.groups {
+		if affected(g.Grants) {
+			d.groups[gid] = &group{g.Group, d.rightsOf(g.Grants)}
+		}
+	}
+}
+
+// rightsOf returns what grants allow: those that have not ended, of ACLs that
+// exist.
+func (d *Directory) rightsOf(grants []Grant) rights {
+	r := rights{exact: make(map[RID]actions)}
+	byRID := make(map[RID]actions)
+	for i := range grants {
+		g := &grants[i]
+		a := d.acls[g.RID]
+		if a == nil || a.Generation != g.ACL || g.Action < acl.Create || g.Action > acl.Full || g.over(d.now) {
+			continue
+		}
+		if !g.Until.IsZero() && (d.nextEnd.IsZero() || g.Until.Before(d.nextEnd)) {
+			d.nextEnd = g.Until
+		}
+		byRID[g.RID] |= 1 << g.Action
+		if p, ok := g.RID.Pattern(); ok {
+			if r.secrets == nil {
+				r.secrets = acl.NewGrants()
+			}
+			r.secrets.Add(p, g.Action)
+		}
+	}
+	for rid, set := range byRID {
+		r.superuser = r.superuser || rid == Superuser
+		r.exact[rid] = set
+		if rid.wild() {
+			r.wild = append(r.wild, wildGrant{rid, set})
+		}
+	}
+	slices.SortFunc(r.wild, func(a, b wildGrant) int { return cmp.Compare(a.rid.canonical, b.rid.canonical) })
+	return r
+}
+
+// allows reports whether a grant allows a on a resource that is not of the secret
+// store.
+func (r *rights) allows(rid RID, a acl.Action) bool {
+	if r.exact[rid].allows(a) {
+		return true
+	}
+	return slices.ContainsFunc(r.wild, func(g wildGrant) bool { return g.actions.allows(a) && g.rid.covers(rid) })
+}
+
+// each calls visit with the rights of a user and of each of its groups, until
+// visit returns false. An account that was deleted has none.
+func (d *Directory) each(uid UID, visit func(*rights) bool) {
+	u := d.users[uid]
+	if u == nil || !u.Exists() {
+		return
+	}
+	if !visit(&u.rights) {
+		return
+	}
+	for i := range u.Groups {
+		if g := d.groups[u.Groups[i].GID]; g != nil && g.Generation == u.Groups[i].Group && !visit(&g.rights) {
+			return
+		}
+	}
+}
+
+// IsSuperuser reports whether uid holds any action on dcos:superuser, or is named
+// by the file.
+func (d *Directory) IsSuperuser(uid UID) bool {
+	if d.bootstrap[uid] {
+		return true
+	}
+	super := false
+	d.each(uid, func(r *rights) bool { super = r.superuser; return !super })
+	return super
+}
+
+// Allows reports whether uid may do a on a resource that is not of the secret
+// store: by an exact grant or one with a trailing *. Resources of the secret store
+// are for package acl to decide, with [Directory.SecretGrants].
+func (d *Directory) Allows(uid UID, rid RID, a acl.Action) bool {
+	if rid == (RID{}) || a < acl.Create || a > acl.Full {
+		return false
+	}
+	if d.IsSuperuser(uid) {
+		return true
+	}
+	if rid.secret {
+		return false
+	}
+	allowed := false
+	d.each(uid, func(r *rights) bool { allowed = r.allows(rid, a); return !allowed })
+	return allowed
+}
+
+// SecretGrants returns what was granted to uid, and to its groups, on resources
+// of the secret store.
+func (d *Directory) SecretGrants(uid UID) []*acl.Grants {
+	var all []*acl.Grants
+	d.each(uid, func(r *rights) bool {
+		if r.secrets != nil {
+			all = append(all, r.secrets)
+		}
+		return true
+	})
+	if d.bootstrap[uid] {
+		super := acl.NewGrants()
+		if p, ok := Superuser.Pattern(); ok {
+			super.Add(p, acl.Full)
+		}
+		all = append(all, super)
+	}
+	return all
+}
+
+// User returns an account that exists, or an error with the code [UnknownUserID].
+func (d *Directory) User(uid UID) (*User, error) {
+	if u := d.users[uid]; u != nil && u.Exists() {
+		return u.User, nil
+	}
+	return nil, unknownUser(uid)
+}
+
+// Known reports whether uid has or had an account, or is named by the file:
+// tokens of other issuers do not stand for it.
+func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.bootstrap[uid] }
+
+// Group returns a group, or an error with the code [UnknownGroupID].
+func (d *Directory) Group(gid GID) (*Group, error) {
+	if g := d.groups[gid]; g != nil {
+		return g.Group, nil
+	}
+	return nil, unknownGroup(gid)
+}
+
+// ACL returns the ACL of a resource, or an error with the code
+// [UnknownResourceID].
+func (d *Directory) ACL(rid RID) (*ACL, error) {
+	if a := d.acls[rid]; a != nil {
+		return a, nil
+	}
+	return nil, unknownResource(rid)
+}
+
+// Users returns the accounts that exist, ordered by uid.
+func (d *Directory) Users() []*User {
+	var all []*User
+	for _, u := range d.users {
+		if u.Exists() {
+			all = append(all, u.User)
+		}
+	}
+	slices.SortFunc(all, func(a, b *User) int { return cmp.Compare(a.UID, b.UID) })
+	return all
+}
+
+// Groups returns the groups, ordered by gid.
+func (d *Directory) Groups() []*Group {
+	all := make([]*Group, 0, len(d.groups))
+	for _, g := range d.groups {
+		all = append(all, g.Group)
+	}
+	slices.SortFunc(all, func(a, b *Group) int { return cmp.Compare(a.GID, b.GID) })
+	return all
+}
+
+// ACLs returns the ACLs, ordered by rid.
+func (d *Directory) ACLs() []*ACL {
+	all := slices.Collect(maps.Values(d.acls))
+	slices.SortFunc(all, func(a, b *ACL) int { return cmp.Compare(a.RID.canonical, b.RID.canonical) })
+	return all
+}
+
+// Members returns the users in a group, ordered by uid.
+func (d *Directory) Members(gid GID) []*User {
+	g := d.groups[gid]
+	if g == nil {
+		return nil
+	}
+	return slices.DeleteFunc(d.Users(), func(u *User) bool { return !u.isIn(g.Group) })
+}
+
+func (u *User) isIn(g *Group) bool {
+	return slices.ContainsFunc(u.Groups, func(m Membership) bool { return m.GID == g.GID && m.Group == g.Generation })
+}
+
+// hasSuperuser reports whether any account or uid of the file is a superuser.
+func (d *Directory) hasSuperuser() bool {
+	for uid := range d.users {
+		if d.IsSuperuser(uid) {
+			return true
+		}
+	}
+	return len(d.bootstrap) > 0
+}
