@@ -20,8 +20,9 @@ const (
 var mayImport = map[string][]string{
 	"acl":           {},
 	"acl/token":     {"acl", "internal/textfile", "internal/watchfile"},
+	"iam":           {"acl"},
 	"store":         {},
-	"seal":          {"acl", "store"}, // of acl its Path
+	"seal":          {"acl", "iam", "store"}, // of acl its Path, of iam what it needs of a storage
 	"seal/envelope": {},
 	"seal/pgp":      {"internal/textfile"},
 	"seal/sealtest": {"seal/pgp"},
