@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 )
 
 // A Backend may also be one or more of the following. Callers find out by type
@@ -69,3 +71,53 @@ type WriteReporter interface {
 	// condition was the reason, and nil otherwise.
 	WriteFault() error
 }
+
+// Snapshotter is a Backend that reads many records as they are at one moment.
+type Snapshotter interface {
+	// Snapshot calls emit, from one goroutine, with all records that s asks for, as
+	// they are at one moment between the call and its return. A key may be emitted
+	// several times: the last one counts, and no data means that there is no such
+	// record. emit must not keep data. If emit fails, so does Snapshot, with its
+	// error. ErrTooManyWrites, ErrUnusable, ErrUnavailable.
+	Snapshot(ctx context.Context, s Snapshot, emit func(key Key, data []byte) error) error
+}
+
+// Snapshot says what a [Snapshotter] reads.
+type Snapshot struct {
+	// Below are keys: they, and the records below them, are read.
+	Below []Key
+	// Except are keys that are left out, with the records below them.
+	Except []Key
+	// Rate is how many records are read per second; 0 is any number.
+	Rate int
+	// Again is called before records that have changed meanwhile are read again,
+	// with how often that has been done. Nil is nothing.
+	Again func(round int)
+}
+
+// Check refuses keys that no record has. ErrInvalidKey.
+func (s *Snapshot) Check() error {
+	for _, key := range slices.Concat(s.Below, s.Except) {
+		if err := ValidKey(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Covers reports whether s asks for the record under key.
+func (s *Snapshot) Covers(key Key) bool { return at(s.Below, key) && !at(s.Except, key) }
+
+// at reports whether key is one of keys, or below one.
+func at(keys []Key, key Key) bool {
+	return slices.ContainsFunc(keys, func(k Key) bool {
+		rest, ok := strings.CutPrefix(key, k)
+		return ok && (rest == "" || rest[0] == '/')
+	})
+}
+
+// SnapshotRounds is how often a Snapshotter reads again what has changed.
+const SnapshotRounds = 8
+
+// ErrTooManyWrites: the records kept changing while a Snapshotter read them.
+var ErrTooManyWrites = errors.New("too many writes")

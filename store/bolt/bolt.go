@@ -84,6 +84,7 @@ var (
 	_ store.Compacter = (*Backend)(nil)
 
 	_ store.WriteReporter = (*Backend)(nil)
+	_ store.Snapshotter   = (*Backend)(nil)
 )
 
 // Exclusive implements store.Exclusive: the file is locked while it is in use.

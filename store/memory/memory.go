@@ -26,8 +26,9 @@ type Backend struct {
 }
 
 var (
-	_ store.Backend   = (*Backend)(nil)
-	_ store.Announcer = (*Backend)(nil)
+	_ store.Backend     = (*Backend)(nil)
+	_ store.Announcer   = (*Backend)(nil)
+	_ store.Snapshotter = (*Backend)(nil)
 )
 
 // New returns a backend without records.

@@ -12,6 +12,7 @@ var secondTests = []struct {
 	name string
 	run  func(a, b *env)
 }{
+	{"a Snapshot has one state of what the other changes meanwhile", func(a, b *env) { a.oneState(b.b) }},
 	{"Latest reads see the other's writes", func(a, b *env) {
 		v := a.create("p/k", "0")
 		for i, data := range []string{"1", "2", "3"} {

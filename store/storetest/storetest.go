@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Backend, options ...Option)
 		{"Limits", limitTests},
 		{"Watch", watchTests},
 		{"Changes", changesTests},
+		{"Snapshot", snapshotTests},
 		{"Context", contextTests},
 		{"Concurrency", concurrencyTests},
 		{"Close", closeTests},

@@ -135,6 +135,7 @@ var (
 	_ store.ExposureReporter = (*Backend)(nil)
 	_ store.Announcer        = (*Backend)(nil)
 	_ store.WriteReporter    = (*Backend)(nil)
+	_ store.Snapshotter      = (*Backend)(nil)
 )
 
 // limits are maxCall, maxAwait and maxUnanswered, but in tests.
