@@ -30,14 +30,22 @@ const (
 	// ViewMode reads the security mode, where the Admin Router of DC/OS has it. It
 	// needs full on dcos:adminrouter:ops:metadata.
 	ViewMode
+	// UseAccount reads an account of the IAM, or changes its password. It is open
+	// to the account itself, and otherwise needs dcos:superuser.
+	UseAccount
+	// QueryPolicy asks what any user may do. It needs read on
+	// dcos:iam:policyquery.
+	QueryPolicy
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
 	// Path is the secret, or the folder of ListSecrets and WatchNames; unused
-	// by ViewStore, ViewMode, Administer and ResolveSecrets.
+	// by ViewStore, ViewMode, Administer, QueryPolicy and ResolveSecrets.
 	Path Path
+	// Account is the uid that UseAccount is about.
+	Account string
 	// Service is the service on whose behalf secrets are read, or whose tasks
 	// MintTaskToken is for. It counts only if HasService. MintTaskToken needs
 	// it. ReadSecret, ResolveSecrets and WatchNames take it, and all other
@@ -68,6 +76,7 @@ const (
 	ReasonOwnSpace     = "in the space of the token's service"
 	ReasonOwnService   = "the token's own service"
 	ReasonAnyToken     = "any valid token"
+	ReasonOwnAccount   = "the user's own account"
 	ReasonHasGrants    = "permissions of some kind: the service decides"
 	ReasonNobody       = "no identity"
 	ReasonNoPolicy     = "no policy"
@@ -108,13 +117,16 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 		return d.deny(notAccessible + req.Service.String())
 	}
 	r, known := p.users[who.UID]
+	own := req.Op == UseAccount && req.Account == who.UID
 	switch {
 	case req.Op == ViewStore:
 		return d.allow(ReasonAnyToken)
+	case known && r.isSuperuser():
+		return d.allow(ReasonSuperuser)
+	case own:
+		return d.allow(ReasonOwnAccount)
 	case !known:
 		return d.lacks(req)
-	case r.isSuperuser():
-		return d.allow(ReasonSuperuser)
 	case req.Op == ListSecrets, req.Op == WatchNames:
 		if r.allowsList(req.Path) {
 			return d.allow(ReasonGranted)
@@ -122,7 +134,7 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 		if req.HasService && r.allows(ResolveResource(req.Service), Read) {
 			return d.allow(ReasonOnBehalf)
 		}
-	case req.Op == Administer:
+	case req.Op == Administer, req.Op == UseAccount:
 	case req.Op == ResolveSecrets:
 		if !req.HasService {
 			return d.allow(ReasonHasGrants)
@@ -136,6 +148,25 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 		return d.allow(ReasonOnBehalf)
 	}
 	return d.lacks(req)
+}
+
+// DecideResource decides whether who may do a on what an id names, for services
+// that ask about it. No service is named. An id of several resources is denied to
+// all but superusers.
+func (p *Policy) DecideResource(who Principal, id Pattern, a Action) Decision {
+	d := Decision{Resource: id.String(), Action: a.String()}
+	if a < Create || a > Full {
+		return d.deny(ReasonBadRequest)
+	}
+	if admin := p.Decide(who, Request{Op: Administer}); admin.Allowed || admin.Reason != ReasonNoPermission {
+		d.Allowed, d.Reason = admin.Allowed, admin.Reason
+		return d
+	}
+	r := p.users[who.UID]
+	if res, ok := id.resource(); ok && (r.allows(res, a) || res.kind == kindList && a == Read && r.allowsList(Path{res.rest})) {
+		return d.allow(ReasonGranted)
+	}
+	return d.deny(ReasonNoPermission)
 }
 
 // DecideResolve decides whether who may fetch the secrets at paths for the
@@ -198,7 +229,7 @@ func (r Request) valid() bool {
 		return true
 	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
-	case ListSecrets, ViewStore, ViewMode, Administer:
+	case ListSecrets, ViewStore, ViewMode, Administer, UseAccount, QueryPolicy:
 		return !r.HasService
 	case MintTaskToken:
 		return r.HasService
@@ -221,8 +252,10 @@ func (r Request) needs() (Resource, Action) {
 		return SecretResource(r.Path), Delete
 	case ListSecrets, WatchNames:
 		return ListResource(r.Path), Read
-	case Administer:
+	case Administer, UseAccount:
 		return SuperuserResource(), Full
+	case QueryPolicy:
+		return PolicyQueryResource(), Read
 	case ViewMode:
 		return MetadataResource(), Full
 	case MintTaskToken, ResolveSecrets:

@@ -10,7 +10,7 @@ import (
 	"secretstore/acl"
 )
 
-var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames, acl.ViewMode}
+var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames, acl.ViewMode, acl.UseAccount, acl.QueryPolicy}
 
 func bound(t testing.TB, uid, service string) acl.Principal {
 	return acl.Principal{UID: uid, Service: acl.BindTo(mustService(t, service))}
@@ -115,6 +115,96 @@ func TestSecurityModeNeedsFullOnTheMetadata(t *testing.T) {
 		if d := p.Decide(acl.Principal{UID: "u"}, acl.Request{Op: acl.ReadSecret, Path: mustPath(t, "a")}); d.Allowed && !strings.Contains(grant, "super") && !strings.Contains(grant, "secrets") {
 			t.Errorf("%s: reads secrets", grant)
 		}
+	}
+}
+
+func TestAnAccountIsForItselfAndSuperusers(t *testing.T) {
+	p := mustPolicy(t, `users: {root: {"dcos:superuser": [full]}, bob: {"dcos:secrets:default:/*": [full]}}`)
+	for _, row := range []struct {
+		who, account, reason string
+		allowed              bool
+	}{
+		{"bob", "bob", acl.ReasonOwnAccount, true},
+		{"stranger", "stranger", acl.ReasonOwnAccount, true},
+		{"root", "root", acl.ReasonSuperuser, true},
+		{"root", "bob", acl.ReasonSuperuser, true},
+		{"root", "", acl.ReasonSuperuser, true},
+		{"bob", "root", acl.ReasonNoPermission, false},
+		{"bob", "", acl.ReasonNoPermission, false},
+		{"bob", "Bob", acl.ReasonNoPermission, false},
+		{"", "", acl.ReasonNobody, false},
+	} {
+		d := p.Decide(acl.Principal{UID: row.who}, acl.Request{Op: acl.UseAccount, Account: row.account})
+		if d.Allowed != row.allowed || d.Reason != row.reason {
+			t.Errorf("%s on the account %s: %+v", row.who, row.account, d)
+		}
+	}
+	bound := acl.Principal{UID: "bob", Service: acl.BindTo(mustService(t, "/bob"))}
+	if d := p.Decide(bound, acl.Request{Op: acl.UseAccount, Account: "bob"}); d.Allowed {
+		t.Errorf("bound to a service: %+v", d)
+	}
+}
+
+func TestQueriesAboutOthersNeedTheirOwnPermission(t *testing.T) {
+	p := mustPolicy(t, `users: {router: {"dcos:iam:policyquery": [read]}, writer: {"dcos:iam:policyquery": [create, update]}, broad: {"*": [full], "dcos:*": [full]}}`)
+	for uid, want := range map[string]bool{"router": true, "writer": false, "broad": false, "stranger": false, "": false} {
+		if d := p.Decide(acl.Principal{UID: uid}, acl.Request{Op: acl.QueryPolicy}); d.Allowed != want {
+			t.Errorf("%s: %+v", uid, d)
+		}
+	}
+}
+
+// TestAResourceIsDecidedAsTheOperationOnIt compares DecideResource with Decide.
+func TestAResourceIsDecidedAsTheOperationOnIt(t *testing.T) {
+	p := mustPolicy(t, `
+users:
+  root: {"dcos:superuser": [read]}
+  dev: {"dcos:secrets:default:/dev/*": [read, update], "dcos:secrets:list:default:/dev": [read], "dcos:secrets:default:/x": [full]}
+`)
+	ops := map[acl.Action]acl.Op{acl.Create: acl.CreateSecret, acl.Read: acl.ReadSecret, acl.Update: acl.UpdateSecret, acl.Delete: acl.DeleteSecret}
+	for _, uid := range []string{"root", "dev", "stranger", ""} {
+		who := acl.Principal{UID: uid}
+		for _, path := range []string{"dev/a", "dev/a/b", "x", "x/y", "devel"} {
+			pattern, err := acl.ParsePattern("dcos:secrets:default:" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for a, op := range ops {
+				want := p.Decide(who, acl.Request{Op: op, Path: mustPath(t, path)})
+				if got := p.DecideResource(who, pattern, a); got.Allowed != want.Allowed || got.Resource != want.Resource || got.Action != want.Action {
+					t.Errorf("%s, %s on %s: %+v, want %+v", uid, a, path, got, want)
+				}
+			}
+			list, err := acl.ParsePattern("dcos:secrets:list:default:/" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := p.Decide(who, acl.Request{Op: acl.ListSecrets, Path: mustPath(t, path)})
+			if got := p.DecideResource(who, list, acl.Read); got.Allowed != want.Allowed {
+				t.Errorf("%s, list of %s: %+v, want %+v", uid, path, got, want)
+			}
+		}
+	}
+	for id, want := range map[string]bool{"dcos:secrets:default:/dev/*": false, "dcos:superuser": false, "dcos:secrets:*": false, "dcos:iam:policyquery": false} {
+		pattern, err := acl.ParsePattern(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.DecideResource(acl.Principal{UID: "dev"}, pattern, acl.Read); got.Allowed != want {
+			t.Errorf("%s: %+v", id, got)
+		}
+		if got := p.DecideResource(acl.Principal{UID: "root"}, pattern, acl.Read); !got.Allowed {
+			t.Errorf("superuser, %s: %+v", id, got)
+		}
+	}
+	if d := (*acl.Policy)(nil).DecideResource(acl.Principal{UID: "root"}, acl.Pattern{}, acl.Read); d.Allowed {
+		t.Errorf("without a policy: %+v", d)
+	}
+	if d := p.DecideResource(acl.Principal{UID: "dev"}, acl.Pattern{}, acl.Read); d.Allowed {
+		t.Errorf("nothing: %+v", d)
+	}
+	if d := p.DecideResource(acl.Principal{UID: "root"}, acl.Pattern{}, 0); d.Allowed {
+		t.Errorf("no action: %+v", d)
 	}
 }
 

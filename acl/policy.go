@@ -67,7 +67,7 @@ func (g *Grants) add(p Pattern, a actionSet) {
 	case p.wild:
 		g.wild = append(g.wild, wildGrant{p, a})
 	default:
-		for k := kindSecret; k <= kindMetadata; k++ {
+		for k := kindSecret; k <= lastKind; k++ {
 			if p.kinds.has(k) {
 				g.exact[Resource{k, p.rest}] |= a
 			}

@@ -14,6 +14,8 @@ const (
 	// metadataID is what the Admin Router of DC/OS asks for before it shows the
 	// files below /dcos-metadata.
 	metadataID = "dcos:adminrouter:ops:metadata"
+	// policyQueryID is for services that ask the IAM what users may do.
+	policyQueryID = "dcos:iam:policyquery"
 )
 
 // kind is the class of a resource. The zero kind names nothing and is matched
@@ -26,6 +28,9 @@ const (
 	kindResolve
 	kindSuperuser
 	kindMetadata
+	kindPolicyQuery
+
+	lastKind = kindPolicyQuery
 )
 
 // kindPrefix precedes the path of a resource, up to the last colon.
@@ -65,6 +70,9 @@ func SuperuserResource() Resource { return Resource{kind: kindSuperuser} }
 // MetadataResource is dcos:adminrouter:ops:metadata.
 func MetadataResource() Resource { return Resource{kind: kindMetadata} }
 
+// PolicyQueryResource is dcos:iam:policyquery.
+func PolicyQueryResource() Resource { return Resource{kind: kindPolicyQuery} }
+
 // String returns the canonical id, with the slash after the last colon, and ""
 // for the zero Resource.
 func (r Resource) String() string {
@@ -73,6 +81,8 @@ func (r Resource) String() string {
 		return superuserID
 	case kindMetadata:
 		return metadataID
+	case kindPolicyQuery:
+		return policyQueryID
 	case kindSecret, kindList, kindResolve:
 		return kindPrefix[r.kind] + "/" + r.rest
 	}
@@ -100,8 +110,8 @@ func (s kindSet) has(k kind) bool { return k != 0 && s&(1<<k) != 0 }
 // path or service id, so that a grant that would silently match nothing is an
 // error. Errors wrap [ErrInvalidResource].
 //
-// dcos:superuser and dcos:adminrouter:ops:metadata are granted by exactly these
-// names, and by no wildcard.
+// dcos:superuser, dcos:adminrouter:ops:metadata and dcos:iam:policyquery are
+// granted by exactly these names, and by no wildcard.
 func ParsePattern(id string) (Pattern, error) {
 	if len(id) > maxPatternBytes {
 		return Pattern{}, badPattern("is too long")
@@ -111,6 +121,8 @@ func ParsePattern(id string) (Pattern, error) {
 		return Pattern{kinds: 1 << kindSuperuser}, nil
 	case metadataID:
 		return Pattern{kinds: 1 << kindMetadata}, nil
+	case policyQueryID:
+		return Pattern{kinds: 1 << kindPolicyQuery}, nil
 	}
 	s := slashes.Replace(id)
 	s, wild := strings.CutSuffix(s, "*")
@@ -133,7 +145,7 @@ func ParsePattern(id string) (Pattern, error) {
 const maxPatternBytes = 64 + 5*MaxPathBytes
 
 const knownResources = "is none of dcos:secrets:default:/PATH, dcos:secrets:list:default:/PATH, " +
-	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser, " + metadataID
+	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser, " + metadataID + ", " + policyQueryID
 
 // slashes holds the spellings of / in resource ids: IAM clients write it
 // percent-encoded, once or twice.
@@ -202,6 +214,16 @@ func (p Pattern) Matches(r Resource) bool {
 	return r.rest == p.rest
 }
 
+// resource returns the resource that the pattern names, if that is a single one.
+func (p Pattern) resource() (Resource, bool) {
+	for k := kindSecret; k <= lastKind; k++ {
+		if p.kinds == 1<<k && !p.wild {
+			return Resource{k, p.rest}, true
+		}
+	}
+	return Resource{}, false
+}
+
 // String returns the canonical form; a pattern that covers several kinds gives
 // the longest prefix that they share.
 func (p Pattern) String() string {
@@ -210,7 +232,7 @@ func (p Pattern) String() string {
 		star = "*"
 	}
 	var s string
-	for k := kindSecret; k <= kindMetadata; k++ {
+	for k := kindSecret; k <= lastKind; k++ {
 		if !p.kinds.has(k) {
 			continue
 		}

@@ -43,6 +43,7 @@ func TestResourceIDs(t *testing.T) {
 		{resolve(t, "/"), "dcos:secrets:resolve:default:/"},
 		{acl.SuperuserResource(), "dcos:superuser"},
 		{acl.MetadataResource(), "dcos:adminrouter:ops:metadata"},
+		{acl.PolicyQueryResource(), "dcos:iam:policyquery"},
 		{acl.SecretResource(acl.Path{}), ""},
 		{acl.Resource{}, ""},
 	} {
