@@ -56,7 +56,7 @@ func (d *Directory) Setup(by Origin) Change {
 // [NewAccount.Check]: generation and origin are set here, and it has no grants.
 // UserExists.
 func (d *Directory) CreateUser(u User, by Origin) (Change, error) {
-	if d.users[u.UID] != nil && d.users[u.UID].Exists() || d.bootstrap[u.UID] {
+	if d.users[u.UID] != nil && d.users[u.UID].Exists() || d.inFile(u.UID) {
 		return Change{}, refuse(UserExists, "User with id `%s` already exists.", u.UID)
 	}
 	u.Generation, u.Made, u.Grants, u.Groups = newGeneration(), by, nil, nil

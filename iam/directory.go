@@ -20,7 +20,7 @@ type Directory struct {
 	groups map[GID]*group
 	acls   map[RID]*ACL
 	// bootstrap are the superusers that a file names; see WithBootstrap.
-	bootstrap map[UID]bool
+	bootstrap map[UID]Generation
 	now       time.Time // grants that have ended by then do not count
 	nextEnd   time.Time // when the first of the others ends; zero if none does
 }
@@ -101,12 +101,12 @@ func (d *Directory) With(entries []Entry, removed ...EntryID) *Directory {
 }
 
 // WithBootstrap returns the directory in which the superusers that a file names
-// are uids, and no others.
-func (d *Directory) WithBootstrap(uids ...UID) *Directory {
+// are these, and no others. [FileIdentity] makes them.
+func (d *Directory) WithBootstrap(superusers ...Identity) *Directory {
 	n := d.clone()
-	n.bootstrap = make(map[UID]bool, len(uids))
-	for _, uid := range uids {
-		n.bootstrap[uid] = true
+	n.bootstrap = make(map[UID]Generation, len(superusers))
+	for _, s := range superusers {
+		n.bootstrap[s.UID] = s.Generation
 	}
 	return n
 }
@@ -214,7 +214,7 @@ func (d *Directory) each(uid UID, visit func(*rights) bool) {
 // IsSuperuser reports whether uid holds any action on dcos:superuser, or is named
 // by the file.
 func (d *Directory) IsSuperuser(uid UID) bool {
-	if d.bootstrap[uid] {
+	if d.inFile(uid) {
 		return true
 	}
 	super := false
@@ -250,7 +250,7 @@ func (d *Directory) SecretGrants(uid UID) []*acl.Grants {
 		}
 		return true
 	})
-	if d.bootstrap[uid] {
+	if d.inFile(uid) {
 		super := acl.NewGrants()
 		if p, ok := Superuser.Pattern(); ok {
 			super.Add(p, acl.Full)
@@ -270,7 +270,25 @@ func (d *Directory) User(uid UID) (*User, error) {
 
 // Known reports whether uid has or had an account, or is named by the file:
 // tokens of other issuers do not stand for it.
-func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.bootstrap[uid] }
+func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.inFile(uid) }
+
+// Identity returns who uid is now. ok says that the file names it, or that the
+// account exists. For a uid with both the file counts.
+func (d *Directory) Identity(uid UID) (who Identity, ok bool) {
+	if g, ok := d.bootstrap[uid]; ok {
+		return Identity{uid, g}, true
+	}
+	if u := d.users[uid]; u != nil && u.Exists() {
+		return Identity{uid, u.Generation}, true
+	}
+	return Identity{}, false
+}
+
+// inFile reports whether the file of superusers names uid.
+func (d *Directory) inFile(uid UID) bool {
+	_, ok := d.bootstrap[uid]
+	return ok
+}
 
 // Group returns a group, or an error with the code [UnknownGroupID].
 func (d *Directory) Group(gid GID) (*Group, error) {

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"secretstore/acl"
@@ -16,6 +17,23 @@ const (
 // same id, made after it was deleted. It is random. What refers to another
 // generation refers to nothing.
 type Generation [16]byte
+
+// Identity is an account with its generation. A sign-in and its tokens are for an
+// identity: a new password, a revocation and a deletion change the generation, and
+// so end them. The zero value is nobody.
+type Identity struct {
+	UID        UID
+	Generation Generation
+}
+
+// FileIdentity returns the identity of a superuser that a file names, with the
+// hash of its password there. Another hash, also of the same password, is another
+// identity. The hash cannot be found from it, nor a guess at the password checked:
+// that takes the random salt in the hash.
+func FileIdentity(uid UID, hash string) Identity {
+	sum := sha256.Sum256([]byte("secretstore superuser file\n" + string(uid) + "\n" + hash))
+	return Identity{uid, Generation(sum[:len(Generation{})])}
+}
 
 // Origin says who made something, and when.
 type Origin struct {

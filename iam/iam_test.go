@@ -303,10 +303,51 @@ func TestTheLastSuperuserStays(t *testing.T) {
 	w.do(w.Revoke(iam.Superuser, iam.OfUser("bob"), acl.Read))
 	c, err = w.DeleteGroup("ops")
 	w.refused(iam.NoMoreSuperusers, c, err)
-	w.Directory = w.WithBootstrap("root")
+	w.Directory = w.WithBootstrap(iam.FileIdentity("root", "$6$a$b"))
 	w.do(w.DeleteGroup("ops"))
 	if w.IsSuperuser("alice") || !w.IsSuperuser("root") || !w.Known("root") {
 		t.Error("who is superuser")
+	}
+}
+
+// A token is for an identity, so each of these ends it.
+func TestWhatMakesAnotherIdentity(t *testing.T) {
+	w := newWorld(t)
+	if who, ok := w.Identity("alice"); ok || who != (iam.Identity{}) {
+		t.Errorf("an unknown uid: %v, %v", who, ok)
+	}
+	w.user("alice")
+	seen := make(map[iam.Identity]bool)
+	another := func(what string) {
+		t.Helper()
+		who, ok := w.Identity("alice")
+		if !ok || who.UID != "alice" || who.Generation == (iam.Generation{}) || seen[who] {
+			t.Errorf("%s: %v, %v", what, who, ok)
+		}
+		seen[who] = true
+	}
+	another("a new account")
+	hash, description := "hash", "description"
+	w.do(w.UpdateUser("alice", iam.UserUpdate{Description: &description}))
+	if who, _ := w.Identity("alice"); !seen[who] {
+		t.Error("a description ends tokens")
+	}
+	w.do(w.UpdateUser("alice", iam.UserUpdate{Hash: &hash}))
+	another("a new password")
+	w.do(w.RevokeTokens("alice"))
+	another("tokens revoked")
+	w.do(w.DeleteUser("alice"))
+	if _, ok := w.Identity("alice"); ok || !w.Known("alice") {
+		t.Error("a deleted account")
+	}
+	w.user("alice")
+	another("made again")
+	w.Directory = w.WithBootstrap(iam.FileIdentity("alice", "$6$a$b"))
+	another("named by the file")
+	w.Directory = w.WithBootstrap(iam.FileIdentity("alice", "$6$a$c"))
+	another("another hash in the file")
+	if iam.FileIdentity("a", "$6$a$b").Generation == iam.FileIdentity("b", "$6$a$b").Generation {
+		t.Error("two uids with one hash have one generation")
 	}
 }
 
