@@ -57,7 +57,11 @@ func TestALongListIsSentWhileItIsRead(t *testing.T) {
 	if strings.Join(list.Array, " ") != strings.Join(want, " ") {
 		t.Errorf("%d names, want %d, or they differ", len(list.Array), len(want))
 	}
-	if head := e.want(req{method: "HEAD", path: base + "/many?list=true", uid: "alice", long: true}, 200); head.body != "" {
+	head := e.do(req{method: "HEAD", path: base + "/many?list=true", uid: "alice", long: true})
+	for head.status == 503 { // it reads all of the list within the time limit of a request
+		head = e.do(req{method: "HEAD", path: base + "/many?list=true", uid: "alice", long: true})
+	}
+	if head.status != 200 || head.body != "" {
 		t.Error("HEAD has a body")
 	}
 

@@ -40,12 +40,14 @@ func (f *Finding) Skip(err error) bool {
 	return true
 }
 
-// Join adds what another reader has skipped.
+// Join adds what another reader has skipped. A record that both name counts once.
 func (f *Finding) Join(g Finding) {
 	f.Damaged += g.Damaged
 	f.Foreign += g.Foreign
 	for _, record := range g.First {
-		if len(f.First) < maxFirst && !slices.ContainsFunc(f.First, func(r *DamagedRecord) bool { return r.Key == record.Key }) {
+		if f.names(record.Key) {
+			f.Damaged--
+		} else if len(f.First) < maxFirst {
 			f.First = append(f.First, record)
 		}
 	}
