@@ -56,7 +56,7 @@ func (d *Directory) Setup(by Origin) Change {
 // [NewAccount.Check]: generation and origin are set here, and it has no grants.
 // UserExists.
 func (d *Directory) CreateUser(u User, by Origin) (Change, error) {
-	if d.users[u.UID] != nil && d.users[u.UID].Exists() || d.inFile(u.UID) {
+	if d.users[u.UID] != nil && d.users[u.UID].Exists() || d.OfFile(u.UID) {
 		return Change{}, refuse(UserExists, "User with id `%s` already exists.", u.UID)
 	}
 	u.Generation, u.Made, u.Grants, u.Groups = newGeneration(), by, nil, nil
@@ -114,15 +114,24 @@ func (d *Directory) RevokeTokens(uid UID) (Change, error) {
 // DeleteUser deletes an account, its grants and its memberships, and ends its
 // tokens. UnknownUserID, NoMoreSuperusers.
 func (d *Directory) DeleteUser(uid UID) (Change, error) {
-	if _, err := d.User(uid); err != nil {
+	if _, err := d.editable(uid); err != nil {
 		return Change{}, err
 	}
 	return d.check(Change{Put: []Entry{&User{UID: uid}}})
 }
 
+// editable returns an account that exists. One that the file names is refused: a
+// change would not be what clients see.
+func (d *Directory) editable(uid UID) (*User, error) {
+	if d.OfFile(uid) {
+		return nil, refuse(InvalidData, "User `%s` is a superuser of this server's file, and can be changed only there.", uid)
+	}
+	return d.User(uid)
+}
+
 // editUser changes a copy of an account.
 func (d *Directory) editUser(uid UID, edit func(*User) error) (Change, error) {
-	now, err := d.User(uid)
+	now, err := d.editable(uid)
 	if err != nil {
 		return Change{}, err
 	}

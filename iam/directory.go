@@ -101,7 +101,8 @@ func (d *Directory) With(entries []Entry, removed ...EntryID) *Directory {
 }
 
 // WithBootstrap returns the directory in which the superusers that a file names
-// are these, and no others. [FileIdentity] makes them.
+// are these, and no others. [FileIdentity] makes them. An account of such a uid
+// has its grants and memberships besides, and cannot be changed.
 func (d *Directory) WithBootstrap(superusers ...Identity) *Directory {
 	n := d.clone()
 	n.bootstrap = make(map[UID]Generation, len(superusers))
@@ -109,6 +110,24 @@ func (d *Directory) WithBootstrap(superusers ...Identity) *Directory {
 		n.bootstrap[s.UID] = s.Generation
 	}
 	return n
+}
+
+// OfFile reports whether a file names uid as a superuser.
+func (d *Directory) OfFile(uid UID) bool {
+	_, ok := d.bootstrap[uid]
+	return ok
+}
+
+// fromFile returns what users see of a superuser that a file names.
+func (d *Directory) fromFile(uid UID) *User {
+	u := User{UID: uid, Description: "Bootstrap superuser", Provider: Provider{Type: Internal}, Generation: d.bootstrap[uid]}
+	if of := d.users[uid]; of != nil && of.Exists() {
+		u.Made, u.Grants, u.Groups = of.Made, of.Grants, of.Groups
+	}
+	if g := d.groups[Superusers]; g != nil && !u.isIn(g.Group) {
+		u.Groups = append(slices.Clone(u.Groups), Membership{GID: Superusers, Group: g.Generation})
+	}
+	return &u
 }
 
 // At returns the directory in which grants that have ended by now do not count.
@@ -214,7 +233,7 @@ func (d *Directory) each(uid UID, visit func(*rights) bool) {
 // IsSuperuser reports whether uid holds any action on dcos:superuser, or is named
 // by the file.
 func (d *Directory) IsSuperuser(uid UID) bool {
-	if d.inFile(uid) {
+	if d.OfFile(uid) {
 		return true
 	}
 	super := false
@@ -250,7 +269,7 @@ func (d *Directory) SecretGrants(uid UID) []*acl.Grants {
 		}
 		return true
 	})
-	if d.inFile(uid) {
+	if d.OfFile(uid) {
 		super := acl.NewGrants()
 		if p, ok := Superuser.Pattern(); ok {
 			super.Add(p, acl.Full)
@@ -260,8 +279,12 @@ func (d *Directory) SecretGrants(uid UID) []*acl.Grants {
 	return all
 }
 
-// User returns an account that exists, or an error with the code [UnknownUserID].
+// User returns an account that exists, or a superuser that the file names; else an
+// error with the code [UnknownUserID].
 func (d *Directory) User(uid UID) (*User, error) {
+	if d.OfFile(uid) {
+		return d.fromFile(uid), nil
+	}
 	if u := d.users[uid]; u != nil && u.Exists() {
 		return u.User, nil
 	}
@@ -270,7 +293,7 @@ func (d *Directory) User(uid UID) (*User, error) {
 
 // Known reports whether uid has or had an account, or is named by the file:
 // tokens of other issuers do not stand for it.
-func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.inFile(uid) }
+func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.OfFile(uid) }
 
 // Identity returns who uid is now. ok says that the file names it, or that the
 // account exists. For a uid with both the file counts.
@@ -282,12 +305,6 @@ func (d *Directory) Identity(uid UID) (who Identity, ok bool) {
 		return Identity{uid, u.Generation}, true
 	}
 	return Identity{}, false
-}
-
-// inFile reports whether the file of superusers names uid.
-func (d *Directory) inFile(uid UID) bool {
-	_, ok := d.bootstrap[uid]
-	return ok
 }
 
 // Group returns a group, or an error with the code [UnknownGroupID].
@@ -307,13 +324,17 @@ func (d *Directory) ACL(rid RID) (*ACL, error) {
 	return nil, unknownResource(rid)
 }
 
-// Users returns the accounts that exist, ordered by uid.
+// Users returns the accounts that exist and the superusers that the file names,
+// ordered by uid.
 func (d *Directory) Users() []*User {
 	var all []*User
-	for _, u := range d.users {
-		if u.Exists() {
+	for uid, u := range d.users {
+		if u.Exists() && !d.OfFile(uid) {
 			all = append(all, u.User)
 		}
+	}
+	for uid := range d.bootstrap {
+		all = append(all, d.fromFile(uid))
 	}
 	slices.SortFunc(all, func(a, b *User) int { return cmp.Compare(a.UID, b.UID) })
 	return all

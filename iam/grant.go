@@ -76,7 +76,7 @@ func (d *Directory) Grant(rid RID, h Holder, a acl.Action, until time.Time, by O
 	if len(grants) >= MaxGrants {
 		return Change{}, refuse(InvalidData, "%s has %d grants, the most that are possible: grant to a group, or use a trailing *", h, MaxGrants)
 	}
-	return d.setGrants(h, append(grants, Grant{RID: rid, ACL: root.Generation, Action: a, Origin: by, Until: until})), nil
+	return d.setGrants(h, append(grants, Grant{RID: rid, ACL: root.Generation, Action: a, Origin: by, Until: until}))
 }
 
 // Revoke takes one action on a resource away from h. UnknownResourceID,
@@ -117,19 +117,24 @@ func (d *Directory) revoke(rid RID, h Holder, which func(Grant) bool, none func(
 	if h == OfGroup(Superusers) && rid == Superuser && !slices.ContainsFunc(left, func(g Grant) bool { return g.RID == Superuser && g.Action == acl.Full }) {
 		return Change{}, superuserGroup()
 	}
-	return d.check(d.setGrants(h, left))
+	c, err := d.setGrants(h, left)
+	if err != nil {
+		return Change{}, err
+	}
+	return d.check(c)
 }
 
 // setGrants gives a holder that exists other grants.
-func (d *Directory) setGrants(h Holder, grants []Grant) Change {
+func (d *Directory) setGrants(h Holder, grants []Grant) (Change, error) {
 	if h.kind == KindUser {
-		u := *d.users[h.uid].User
-		u.Grants = grants
-		return Change{Put: []Entry{&u}}
+		return d.editUser(h.uid, func(u *User) error {
+			u.Grants = grants
+			return nil
+		})
 	}
 	g := *d.groups[h.gid].Group
 	g.Grants = grants
-	return Change{Put: []Entry{&g}}
+	return Change{Put: []Entry{&g}}, nil
 }
 
 // String returns the holder as errors of DC/OS name it at their beginning.

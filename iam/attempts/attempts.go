@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"secretstore/iam"
 )
 
 const (
@@ -33,17 +35,10 @@ const (
 	maxNetworks = 4 << 10
 )
 
-// Client is an account, whether it exists or not, and the network that it signs in
-// from; see package clientnet.
-type Client struct {
-	UID     string
-	Network netip.Prefix
-}
-
 // Limits counts attempts. Make it with New.
 type Limits struct {
 	mu       sync.Mutex // guards the entries, not the tables
-	pairs    *otter.Cache[Client, *pair]
+	pairs    *otter.Cache[iam.Client, *pair]
 	networks *otter.Cache[netip.Prefix, *failures]
 }
 
@@ -88,7 +83,7 @@ func (f *failures) remove(at time.Time) {
 
 // New returns limits without any failures.
 func New() (*Limits, error) {
-	pairs, err := otter.New(&otter.Options[Client, *pair]{MaximumSize: maxPairs, ExpiryCalculator: otter.ExpiryAccessing[Client, *pair](known)})
+	pairs, err := otter.New(&otter.Options[iam.Client, *pair]{MaximumSize: maxPairs, ExpiryCalculator: otter.ExpiryAccessing[iam.Client, *pair](known)})
 	if err != nil {
 		return nil, fmt.Errorf("make a table of sign-ins: %w", err)
 	}
@@ -102,14 +97,14 @@ func New() (*Limits, error) {
 // Attempt is one that was admitted.
 type Attempt struct {
 	limits *Limits
-	client Client
+	client iam.Client
 	at     time.Time
 }
 
 // Begin admits an attempt, or returns how long to wait before the next. The
 // attempt counts as a failure until Succeeded is called: so many at once count as
 // many one after the other.
-func (l *Limits) Begin(c Client, now time.Time) (a Attempt, wait time.Duration) {
+func (l *Limits) Begin(c iam.Client, now time.Time) (a Attempt, wait time.Duration) {
 	p, n := l.entries(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +132,7 @@ func (l *Limits) Begin(c Client, now time.Time) (a Attempt, wait time.Duration) 
 }
 
 // entries returns those of a client, new ones if it has none.
-func (l *Limits) entries(c Client) (*pair, *failures) {
+func (l *Limits) entries(c iam.Client) (*pair, *failures) {
 	p, ok := l.pairs.GetIfPresent(c)
 	if !ok {
 		p, _ = l.pairs.SetIfAbsent(c, &pair{})

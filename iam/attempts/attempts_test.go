@@ -4,12 +4,14 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"secretstore/iam"
 )
 
 var epoch = time.Unix(1_700_000_000, 0)
 
-func client(uid string, n byte) Client {
-	return Client{uid, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 32)}
+func client(uid iam.UID, n byte) iam.Client {
+	return iam.Client{UID: uid, Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 32)}
 }
 
 func newLimits(t *testing.T) *Limits {
@@ -37,7 +39,7 @@ func TestFailuresOfAnAccountMakeItWaitLongerAndLonger(t *testing.T) {
 		if _, wait := l.Begin(client("alice", 1), now.Add(want-1)); wait != 1 {
 			t.Fatalf("after nearly all of %s: %s", want, wait)
 		}
-		for _, other := range []Client{client("bob", 1), client("alice", 2)} {
+		for _, other := range []iam.Client{client("bob", 1), client("alice", 2)} {
 			a, wait := l.Begin(other, now)
 			if wait != 0 {
 				t.Fatalf("%v waits %s", other, wait)
@@ -82,7 +84,7 @@ func TestASuccessForgetsFailures(t *testing.T) {
 
 func TestANetworkWithManyFailuresHasOneAttemptASecond(t *testing.T) {
 	l, now := newLimits(t), epoch
-	uid := func(i int) string { return string(rune('a'+i%26)) + string(rune('a'+i/26)) }
+	uid := func(i int) iam.UID { return iam.UID(rune('a'+i%26)) + iam.UID(rune('a'+i/26)) }
 	a, _ := l.Begin(client("known", 1), now)
 	a.Succeeded(now)
 	for i := range maxNetworkFailures {
@@ -118,7 +120,7 @@ func TestANetworkWithManyFailuresHasOneAttemptASecond(t *testing.T) {
 func TestThousandsOfClientsTakeBoundedMemory(t *testing.T) {
 	l := newLimits(t)
 	for i := range 2 * maxPairs {
-		l.Begin(Client{time.Duration(i).String(), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)}, epoch)
+		l.Begin(iam.Client{UID: iam.UID(time.Duration(i).String()), Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)}, epoch)
 	}
 	l.pairs.CleanUp()
 	l.networks.CleanUp()

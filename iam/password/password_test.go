@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"secretstore/iam"
 )
 
 // The vectors of the specification of SHA-crypt (Ulrich Drepper, 2007) with a salt
@@ -77,15 +79,17 @@ func network(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)
 }
 
+func client(uid iam.UID, n int) iam.Client { return iam.Client{UID: uid, Network: network(n)} }
+
 // order returns the order in which one worker does the jobs of clients, all of
 // which wait when it begins.
-func order(t *testing.T, clients []Client) (done []string) {
+func order(t *testing.T, clients []iam.Client) (done []string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorkers(1)
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
-		jobs.Go(func() { w.work(t.Context(), Client{UID: "first"}, func() { <-begin }, func() {}) })
+		jobs.Go(func() { w.work(t.Context(), iam.Client{UID: "first"}, func() { <-begin }, func() {}) })
 		synctest.Wait()
 		for _, c := range clients {
 			jobs.Go(func() {
@@ -100,8 +104,8 @@ func order(t *testing.T, clients []Client) (done []string) {
 }
 
 func TestNetworksAndAccountsTakeTurns(t *testing.T) {
-	got := order(t, []Client{
-		{"a", network(1)}, {"a", network(1)}, {"a", network(1)}, {"b", network(1)}, {"c", network(2)}, {"c", network(2)},
+	got := order(t, []iam.Client{
+		client("a", 1), client("a", 1), client("a", 1), client("b", 1), client("c", 2), client("c", 2),
 	})
 	if want := "[a@1 c@2 b@1 c@2 a@1 a@1]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, not %s", got, want)
@@ -114,13 +118,13 @@ func TestAFullQueueRefusesThoseWhoTakeMost(t *testing.T) {
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
-		jobs.Go(func() { w.work(t.Context(), Client{}, func() { <-begin }, func() {}) })
+		jobs.Go(func() { w.work(t.Context(), iam.Client{}, func() { <-begin }, func() {}) })
 		synctest.Wait()
 		results := make(map[int][2]int) // by network: done, busy
 		var mu sync.Mutex
 		push := func(n int) {
 			jobs.Go(func() {
-				err := w.work(t.Context(), Client{"u", network(n)}, func() {}, func() {})
+				err := w.work(t.Context(), iam.Client{UID: "u", Network: network(n)}, func() {}, func() {})
 				mu.Lock()
 				defer mu.Unlock()
 				r := results[n]
@@ -152,14 +156,14 @@ func TestWaitingEnds(t *testing.T) {
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
-		jobs.Go(func() { w.work(t.Context(), Client{}, func() { <-begin }, func() {}) })
+		jobs.Go(func() { w.work(t.Context(), iam.Client{}, func() { <-begin }, func() {}) })
 		synctest.Wait()
-		if err := w.work(t.Context(), Client{}, func() { t.Error("done") }, func() {}); !errors.Is(err, ErrBusy) {
+		if err := w.work(t.Context(), iam.Client{}, func() { t.Error("done") }, func() {}); !errors.Is(err, ErrBusy) {
 			t.Errorf("after a long wait: %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		jobs.Go(func() {
-			if _, err := w.Verify(ctx, Client{}, Hash{}, nil); !errors.Is(err, context.Canceled) {
+			if _, err := w.Verify(ctx, iam.Client{}, Hash{}, nil); !errors.Is(err, context.Canceled) {
 				t.Errorf("the caller left: %v", err)
 			}
 		})
@@ -168,7 +172,7 @@ func TestWaitingEnds(t *testing.T) {
 		synctest.Wait()
 		close(begin)
 		jobs.Wait()
-		if err := w.work(ctx, Client{}, func() { t.Error("done") }, func() {}); !errors.Is(err, context.Canceled) {
+		if err := w.work(ctx, iam.Client{}, func() { t.Error("done") }, func() {}); !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller that had left: %v", err)
 		}
 	})
@@ -178,12 +182,12 @@ func TestWorkersVerify(t *testing.T) {
 	w := NewWorkers()
 	h := hashed([]byte("correct"), minRounds)
 	for password, want := range map[string]bool{"correct": true, "wrong": false, "": false} {
-		if got, err := w.Verify(t.Context(), Client{}, h, []byte(password)); got != want || err != nil {
+		if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte(password)); got != want || err != nil {
 			t.Errorf("%q: %v, %v", password, got, err)
 		}
 	}
 	w.Close()
-	if got, err := w.Verify(t.Context(), Client{}, h, []byte("correct")); got || !errors.Is(err, ErrBusy) {
+	if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte("correct")); got || !errors.Is(err, ErrBusy) {
 		t.Errorf("closed: %v, %v", got, err)
 	}
 }

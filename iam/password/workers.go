@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"secretstore/iam"
 )
 
 const (
@@ -19,16 +21,10 @@ const (
 // ErrBusy means that too many wait for a verification, or one has waited too long.
 var ErrBusy = errors.New("too many sign-ins at once: try again later")
 
-// Client is who wants a verification. Clients take turns by Network, and those of
-// one network by UID, so that neither a network nor an account holds up others.
-type Client struct {
-	UID     string
-	Network netip.Prefix
-}
-
 // Workers verify and hash passwords: one worker for each two processors, so that
-// at least half of them is left to other requests. Make it with NewWorkers, and
-// close it.
+// at least half of them is left to other requests. Clients take turns by network,
+// and those of one network by uid, so that neither a network nor an account holds
+// up others. Make it with NewWorkers, and close it.
 type Workers struct {
 	mu      sync.Mutex
 	waiting []*job // in the order of arrival; guarded by mu
@@ -40,7 +36,7 @@ type Workers struct {
 
 // job is one piece of work. Its context ends it while it waits.
 type job struct {
-	client Client
+	client iam.Client
 	do     func()
 	done   chan error // gets one result
 }
@@ -49,14 +45,14 @@ type job struct {
 type turns struct {
 	next     uint64
 	networks map[netip.Prefix]uint64
-	clients  map[Client]uint64
+	clients  map[iam.Client]uint64
 }
 
 // NewWorkers starts the workers.
 func NewWorkers() *Workers { return newWorkers(max(1, runtime.GOMAXPROCS(0)/2)) }
 
 func newWorkers(n int) *Workers {
-	w := &Workers{turns: turns{networks: make(map[netip.Prefix]uint64), clients: make(map[Client]uint64)}}
+	w := &Workers{turns: turns{networks: make(map[netip.Prefix]uint64), clients: make(map[iam.Client]uint64)}}
 	w.wake = sync.NewCond(&w.mu)
 	for range n {
 		w.running.Go(w.run)
@@ -80,14 +76,14 @@ func (w *Workers) Close() {
 // Verify reports whether h is the hash of password. ErrBusy, or the error of ctx.
 // password must not change before Verify returns, and may be used afterwards only
 // for reading if the error is that of ctx.
-func (w *Workers) Verify(ctx context.Context, c Client, h Hash, password []byte) (matches bool, err error) {
+func (w *Workers) Verify(ctx context.Context, c iam.Client, h Hash, password []byte) (matches bool, err error) {
 	own := slices.Clone(password) // the caller may leave, and clear it
 	err = w.work(ctx, c, func() { matches = h.Matches(own) }, func() { clear(own) })
 	return matches && err == nil, err
 }
 
 // Hash hashes a password with a new salt. ErrBusy, or the error of ctx.
-func (w *Workers) Hash(ctx context.Context, c Client, password []byte) (h Hash, err error) {
+func (w *Workers) Hash(ctx context.Context, c iam.Client, password []byte) (h Hash, err error) {
 	own := slices.Clone(password)
 	err = w.work(ctx, c, func() { h = New(own) }, func() { clear(own) })
 	if err != nil {
@@ -99,7 +95,7 @@ func (w *Workers) Hash(ctx context.Context, c Client, password []byte) (h Hash, 
 // work has a worker do something, and waits for it. Work that has begun is waited
 // for, so that do may write to the caller's variables. after is called once it is
 // done or will not be.
-func (w *Workers) work(ctx context.Context, c Client, do, after func()) error {
+func (w *Workers) work(ctx context.Context, c iam.Client, do, after func()) error {
 	defer after()
 	j := &job{client: c, do: do, done: make(chan error, 1)}
 	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, ErrBusy)
@@ -205,7 +201,7 @@ func (w *Workers) take() *job {
 }
 
 // before reports whether it is a's turn before b's.
-func (t *turns) before(a, b Client) bool {
+func (t *turns) before(a, b iam.Client) bool {
 	if x, y := t.networks[a.Network], t.networks[b.Network]; x != y {
 		return x < y
 	}
@@ -215,7 +211,7 @@ func (t *turns) before(a, b Client) bool {
 // maxTurns bounds what is remembered of clients.
 const maxTurns = 4096
 
-func (t *turns) took(c Client) {
+func (t *turns) took(c iam.Client) {
 	if len(t.clients) >= maxTurns {
 		t.forget()
 	}
