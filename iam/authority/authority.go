@@ -1,0 +1,137 @@
+package authority
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"secretstore/iam"
+)
+
+// Config is what an [Authority] needs.
+type Config struct {
+	// Storage must not be sealed and unsealed before New returns.
+	Storage iam.Storage
+	Log     *slog.Logger
+	// Now is the clock; time.Now if it is nil.
+	Now func() time.Time
+}
+
+// Authority is the IAM of one server. Make it with [New], and close it.
+type Authority struct {
+	storage iam.Storage
+	log     *slog.Logger
+	now     func() time.Time
+
+	state   atomic.Pointer[state] // replaced under mu
+	mu      sync.Mutex
+	changed chan struct{} // guarded by mu
+	ended   chan struct{} // gets a value when the next end of a grant has changed
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New returns the IAM on a storage, which it follows from now on.
+func New(c Config) (*Authority, error) {
+	a := &Authority{storage: c.Storage, log: c.Log, now: c.Now, changed: make(chan struct{}), ended: make(chan struct{}, 1)}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	empty := (&iam.Directory{}).At(a.now())
+	a.state.Store(&state{directory: empty, sealed: empty})
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.running.Go(func() { a.endGrants(ctx) })
+	a.storage.Follow((*listener)(a))
+	return a, nil
+}
+
+// Close ends what New started. The storage must not call the listener any more.
+func (a *Authority) Close() {
+	a.stop()
+	a.running.Wait()
+}
+
+// Directory returns the entries, with the superusers of the file. The error says
+// that they may not be used now: the store is sealed, the entries are not loaded
+// yet, or the storage has been away for too long.
+func (a *Authority) Directory() (*iam.Directory, error) {
+	s, err := a.usable()
+	if err != nil {
+		return nil, err
+	}
+	return s.directory, nil
+}
+
+// usable returns the state if it may be used.
+func (a *Authority) usable() (*state, error) {
+	if err := a.storage.Check(); err != nil {
+		return nil, err
+	}
+	s := a.state.Load()
+	if !s.loaded { // it was sealed meanwhile
+		return nil, iam.ErrNotLoaded
+	}
+	return s, nil
+}
+
+// Known returns what may be used in any case: the superusers of the file, and no
+// other entry.
+func (a *Authority) Known() *iam.Directory { return a.state.Load().sealed }
+
+// Changed returns a channel that is closed when the directory or a record changes.
+// The time of last use is not such a change.
+func (a *Authority) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// update replaces the state by what edit makes of a copy. It wakes those who wait
+// on Changed if edit returns true.
+func (a *Authority) update(edit func(*state) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := *a.state.Load()
+	wake := edit(&s)
+	if now := a.now(); !s.directory.NextEnd().IsZero() && !now.Before(s.directory.NextEnd()) {
+		s.directory = s.directory.At(now)
+	}
+	a.state.Store(&s)
+	if wake {
+		close(a.changed)
+		a.changed = make(chan struct{})
+		select {
+		case a.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// maxTimer bounds a wait for a time on the clock, which may be set.
+const maxTimer = time.Minute
+
+// endGrants lets grants end at their time.
+func (a *Authority) endGrants(ctx context.Context) {
+	for {
+		wait := maxTimer
+		if end := a.state.Load().directory.NextEnd(); !end.IsZero() {
+			wait = max(0, min(wait, end.Sub(a.now())))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-a.ended:
+			timer.Stop()
+		case <-timer.C:
+			if end := a.state.Load().directory.NextEnd(); !end.IsZero() && !a.now().Before(end) {
+				a.update(func(*state) bool { return true })
+			}
+		}
+	}
+}
