@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"acl":           {},
 	"acl/token":     {"acl", "internal/textfile", "internal/watchfile"},
 	"iam":           {"acl"},
+	"iam/iamtest":   {"iam", "store"},
 	"iam/authority": {"acl", "iam", "internal/clientnet", "internal/watchfile"},
 	"store":         {},
 	"seal":          {"acl", "iam", "store"}, // of acl its Path, of iam what it needs of a storage
