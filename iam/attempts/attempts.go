@@ -81,7 +81,7 @@ func (f *failures) remove(at time.Time) {
 	}
 }
 
-// New returns limits without any failures.
+// New returns limits without any failures. Close them.
 func New() (*Limits, error) {
 	pairs, err := otter.New(&otter.Options[iam.Client, *pair]{MaximumSize: maxPairs, ExpiryCalculator: otter.ExpiryAccessing[iam.Client, *pair](known)})
 	if err != nil {
@@ -151,4 +151,19 @@ func (a Attempt) Succeeded(now time.Time) {
 	defer a.limits.mu.Unlock()
 	n.remove(a.at)
 	*p = pair{signedIn: now}
+}
+
+// Withdraw takes the attempt back: nothing was learned from it.
+func (a Attempt) Withdraw() {
+	p, n := a.limits.entries(a.client)
+	a.limits.mu.Lock()
+	defer a.limits.mu.Unlock()
+	p.remove(a.at)
+	n.remove(a.at)
+}
+
+// Close ends the upkeep of the tables.
+func (l *Limits) Close() {
+	l.pairs.StopAllGoroutines()
+	l.networks.StopAllGoroutines()
 }

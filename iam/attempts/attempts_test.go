@@ -19,6 +19,7 @@ func newLimits(t *testing.T) *Limits {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(l.Close)
 	return l
 }
 
@@ -126,5 +127,16 @@ func TestThousandsOfClientsTakeBoundedMemory(t *testing.T) {
 	l.networks.CleanUp()
 	if p, n := l.pairs.EstimatedSize(), l.networks.EstimatedSize(); p > maxPairs || n > maxNetworks {
 		t.Errorf("%d pairs, %d networks", p, n)
+	}
+}
+
+func TestAnAttemptThatIsWithdrawnDoesNotCount(t *testing.T) {
+	l := newLimits(t)
+	for range 5 * maxPairFailures {
+		a, wait := l.Begin(client("alice", 1), epoch)
+		if wait > 0 {
+			t.Fatalf("wait %s", wait)
+		}
+		a.Withdraw()
 	}
 }

@@ -2,19 +2,25 @@ package authority
 
 import (
 	"context"
-	"log/slog"
+	"crypto/rsa"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"secretstore/iam"
+	"secretstore/iam/attempts"
+	"secretstore/iam/password"
 )
 
 // Config is what an [Authority] needs.
 type Config struct {
 	// Storage must not be sealed and unsealed before New returns.
 	Storage iam.Storage
-	Log     *slog.Logger
+	// Superusers are those of the file, to begin with.
+	Superusers Superusers
+	Log        *zap.Logger
 	// Now is the clock; time.Now if it is nil.
 	Now func() time.Time
 }
@@ -22,7 +28,7 @@ type Config struct {
 // Authority is the IAM of one server. Make it with [New], and close it.
 type Authority struct {
 	storage iam.Storage
-	log     *slog.Logger
+	log     *zap.Logger
 	now     func() time.Time
 
 	state   atomic.Pointer[state] // replaced under mu
@@ -30,21 +36,38 @@ type Authority struct {
 	changed chan struct{} // guarded by mu
 	ended   chan struct{} // gets a value when the next end of a grant has changed
 
+	limits   *attempts.Limits
+	workers  *password.Workers
+	decoy    *rsa.PublicKey // of accounts that do not exist
+	signIns  counters
+	used     used
+	rehashes rehashes
+
+	life    context.Context // ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
 
 // New returns the IAM on a storage, which it follows from now on.
 func New(c Config) (*Authority, error) {
-	a := &Authority{storage: c.Storage, log: c.Log, now: c.Now, changed: make(chan struct{}), ended: make(chan struct{}, 1)}
+	limits, err := attempts.New()
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{
+		storage: c.Storage, log: c.Log, now: c.Now, changed: make(chan struct{}), ended: make(chan struct{}, 1),
+		limits: limits, decoy: decoyKey(), rehashes: rehashes{waiting: make(map[iam.UID]rehash), wake: make(chan struct{}, 1)},
+	}
 	if a.now == nil {
 		a.now = time.Now
 	}
 	empty := (&iam.Directory{}).At(a.now())
 	a.state.Store(&state{directory: empty, sealed: empty})
-	ctx, stop := context.WithCancel(context.Background())
-	a.stop = stop
-	a.running.Go(func() { a.endGrants(ctx) })
+	a.SetSuperusers(c.Superusers)
+	a.life, a.stop = context.WithCancel(context.Background())
+	a.workers = password.NewWorkers()
+	a.running.Go(func() { a.endGrants(a.life) })
+	a.running.Go(func() { a.upkeep(a.life) })
 	a.storage.Follow((*listener)(a))
 	return a, nil
 }
@@ -52,7 +75,9 @@ func New(c Config) (*Authority, error) {
 // Close ends what New started. The storage must not call the listener any more.
 func (a *Authority) Close() {
 	a.stop()
+	a.workers.Close()
 	a.running.Wait()
+	a.limits.Close()
 }
 
 // Directory returns the entries, with the superusers of the file. The error says

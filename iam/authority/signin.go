@@ -2,12 +2,21 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"time"
 
+	"secretstore/acl/token"
 	"secretstore/iam"
+	"secretstore/iam/attempts"
+	"secretstore/iam/password"
+	"secretstore/internal/clientnet"
 )
 
 // ErrCredentials refuses a sign-in. It does not say why.
@@ -17,24 +26,218 @@ var ErrCredentials = errors.New("invalid credentials")
 type TooMany struct{ RetryAfter time.Duration }
 
 func (e *TooMany) Error() string {
-	return fmt.Sprintf("too many sign-ins have failed: try again in %s", e.RetryAfter)
+	return fmt.Sprintf("too many sign-ins have failed: try again in %s", e.RetryAfter.Round(time.Second))
 }
 
 // Busy refuses a sign-in because too many others wait for the processors.
 type Busy struct{ RetryAfter time.Duration }
 
-func (e *Busy) Error() string { return "too many sign-ins at once: try again later" }
+func (e *Busy) Error() string { return password.ErrBusy.Error() }
+
+// busyPause is when to try again after a Busy.
+const busyPause = 5 * time.Second
 
 // SignIn signs a person in. uid is as the client sent it. The identity is that of
 // the moment before the password was verified. ErrCredentials, *TooMany, *Busy, the
 // errors of Directory and of ctx.
-func (a *Authority) SignIn(ctx context.Context, uid string, password []byte, from netip.Addr) (iam.Identity, error) {
-	return iam.Identity{}, ErrCredentials
+//
+// While Directory returns an error, only superusers of the file can sign in, and
+// that error is the answer to all others, so that it does not show who is named
+// there.
+func (a *Authority) SignIn(ctx context.Context, uid string, pass []byte, from netip.Addr) (iam.Identity, error) {
+	c := a.credentials(uid)
+	err := a.verify(ctx, clientOf(uid, from), c, pass)
+	a.signIns.count(err)
+	if err != nil {
+		return iam.Identity{}, err
+	}
+	a.Used(c.who.UID)
+	a.rehash(c, pass)
+	return c.who, nil
+}
+
+// credentials are what a password is verified against.
+type credentials struct {
+	who  iam.Identity
+	hash password.Hash
+	text string // of the hash, as the account has it; "" if it is that of the file
+	cost int    // of a refusal
+	// otherwise is the error of a refusal.
+	otherwise error
+}
+
+// credentials returns those of a uid, or some that no password matches.
+func (a *Authority) credentials(uid string) credentials {
+	s, err := a.usable()
+	c := credentials{otherwise: ErrCredentials}
+	if err != nil {
+		s, c.otherwise = a.state.Load(), err
+	}
+	c.cost = s.highestCost()
+	c.hash = password.Decoy(c.cost)
+	if h, ok := s.file.hashes[iam.UID(uid)]; ok {
+		c.who, c.hash = iam.FileIdentity(iam.UID(uid), h.String()), h
+		return c
+	}
+	if err != nil {
+		return c
+	}
+	u, err := s.directory.User(iam.UID(uid))
+	if err != nil || u.IsRemote() || u.IsService() {
+		return c
+	}
+	if h, err := password.Parse(u.Hash); err == nil {
+		c.who, c.hash, c.text = iam.Identity{UID: u.UID, Generation: u.Generation}, h, u.Hash
+	}
+	return c
+}
+
+// verify verifies a password, within the limits of attempts.
+func (a *Authority) verify(ctx context.Context, client iam.Client, c credentials, pass []byte) error {
+	attempt, err := a.begin(client)
+	if err != nil {
+		return err
+	}
+	ok, err := a.workers.Verify(ctx, client, c.hash, pass, c.cost)
+	switch {
+	case err != nil: // before anything was verified
+		attempt.Withdraw()
+		return busy(err)
+	case !ok || c.who == iam.Identity{}:
+		return c.otherwise
+	}
+	attempt.Succeeded(a.now())
+	return nil
+}
+
+func (a *Authority) begin(client iam.Client) (attempts.Attempt, error) {
+	attempt, wait := a.limits.Begin(client, a.now())
+	if wait > 0 {
+		return attempts.Attempt{}, &TooMany{RetryAfter: wait}
+	}
+	return attempt, nil
+}
+
+func busy(err error) error {
+	if errors.Is(err, password.ErrBusy) {
+		return &Busy{RetryAfter: busyPause}
+	}
+	return err
+}
+
+// clientOf returns who signs in. A uid that is too long is nobody's: of it only the
+// beginning counts.
+func clientOf(uid string, from netip.Addr) iam.Client {
+	return iam.Client{UID: iam.UID(uid[:min(len(uid), iam.MaxUIDBytes+1)]), Network: clientnet.Of(from)}
 }
 
 // SignInService signs a service in with a login token, which it has signed with one
-// of its keys. until is when it wants its own token to end; zero if it does not
-// say. Its errors are those of SignIn.
-func (a *Authority) SignInService(ctx context.Context, uid, token string, from netip.Addr) (who iam.Identity, until time.Time, err error) {
-	return iam.Identity{}, time.Time{}, ErrCredentials
+// of its keys. Its errors are those of SignIn.
+func (a *Authority) SignInService(ctx context.Context, uid, raw string, from netip.Addr) (iam.Identity, error) {
+	who, err := a.signInService(ctx, uid, raw, from)
+	a.signIns.count(err)
+	if err != nil {
+		return iam.Identity{}, err
+	}
+	a.Used(who.UID)
+	return who, nil
+}
+
+func (a *Authority) signInService(ctx context.Context, uid, raw string, from netip.Addr) (iam.Identity, error) {
+	if err := ctx.Err(); err != nil {
+		return iam.Identity{}, err
+	}
+	s, err := a.usable()
+	if err != nil {
+		return iam.Identity{}, err // a service is never named by the file
+	}
+	attempt, err := a.begin(clientOf(uid, from))
+	if err != nil {
+		return iam.Identity{}, err
+	}
+	u, err := s.directory.User(iam.UID(uid))
+	keys := []*rsa.PublicKey{a.decoy}
+	if err == nil && !s.directory.OfFile(u.UID) {
+		if own := publicKeys(u, a.now()); len(own) > 0 {
+			keys = own
+		}
+	}
+	claimed, err := token.VerifyLogin(raw, keys, a.now())
+	if err != nil || u == nil || claimed != uid || keys[0] == a.decoy {
+		return iam.Identity{}, ErrCredentials
+	}
+	attempt.Succeeded(a.now())
+	return iam.Identity{UID: u.UID, Generation: u.Generation}, nil
+}
+
+// publicKeys returns the keys of an account that count.
+func publicKeys(u *iam.User, now time.Time) []*rsa.PublicKey {
+	var all []*rsa.PublicKey
+	for _, k := range u.Keys {
+		if !k.RetireAfter.IsZero() && !now.Before(k.RetireAfter) {
+			continue
+		}
+		block, _ := pem.Decode([]byte(k.PEM))
+		if block == nil {
+			continue
+		}
+		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if key, ok := parsed.(*rsa.PublicKey); ok && err == nil {
+			all = append(all, key)
+		}
+	}
+	return all
+}
+
+// decoyKey returns a key that no one can sign with: refusing an account that does
+// not exist with it takes as long as refusing a wrong signature.
+func decoyKey() *rsa.PublicKey {
+	const size = 2048 / 8
+	var n [size]byte
+	rand.Read(n[:]) // never fails
+	n[0] |= 0x80
+	n[size-1] |= 1
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(n[:]), E: 65537}
+}
+
+// ChangePassword gives an account another password, for somebody who knows the
+// present one. The errors are those of SignIn and of Change; one with the code
+// iam.InvalidData says what is wrong with the new password.
+func (a *Authority) ChangePassword(ctx context.Context, uid iam.UID, old, pass []byte, from netip.Addr) error {
+	if err := iam.CheckPassword(pass); err != nil {
+		return err
+	}
+	if _, err := a.Directory(); err != nil {
+		return err
+	}
+	client, c := clientOf(string(uid), from), a.credentials(string(uid))
+	if err := a.verify(ctx, client, c, old); err != nil {
+		return err
+	}
+	hash, err := a.HashPassword(ctx, uid, pass, from)
+	if err != nil {
+		return err
+	}
+	return a.Change(ctx, func(d *iam.Directory) (iam.Change, error) {
+		if now, ok := d.Identity(uid); !ok || now != c.who {
+			return iam.Change{}, ErrCredentials // the old password is not that any more
+		}
+		return d.UpdateUser(uid, iam.UserUpdate{Hash: &hash})
+	})
+}
+
+// HashPassword hashes a new password of uid, in the queue of those who sign in.
+// *Busy, the error of ctx, or one with the code iam.InvalidData.
+func (a *Authority) HashPassword(ctx context.Context, uid iam.UID, pass []byte, from netip.Addr) (string, error) {
+	if err := iam.CheckPassword(pass); err != nil {
+		return "", err
+	}
+	if len(pass) > password.MaxBytes {
+		return "", &iam.Error{Code: iam.InvalidData, Text: fmt.Sprintf("Password does not match rules: Must be at most %d bytes long.", password.MaxBytes)}
+	}
+	h, err := a.workers.Hash(ctx, clientOf(string(uid), from), pass)
+	if err != nil {
+		return "", busy(err)
+	}
+	return h.String(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"secretstore/iam"
+	"secretstore/iam/password"
 )
 
 // The prefixes of the names of records that are entries.
@@ -19,7 +20,10 @@ const (
 type state struct {
 	directory *iam.Directory
 	sealed    *iam.Directory // only the superusers of the file
+	file      Superusers
+	cost      int // the most rounds of any hash of an account so far, in the storage
 	loaded    bool
+	loads     uint64              // how often the storage has loaded
 	at        uint64              // the number of the last change
 	records   map[string][]byte   // that are not entries, by name
 	bad       map[string]struct{} // names of records that cannot be decoded
@@ -75,6 +79,7 @@ func (s *state) apply(put []iam.Record, removed []string) (changed bool) {
 		e, err := iam.Decode(id, r.Data)
 		if err == nil {
 			entries = append(entries, e)
+			s.seeCost(e)
 			continue
 		}
 		s.bad[r.Name] = struct{}{}
@@ -88,6 +93,25 @@ func (s *state) apply(put []iam.Record, removed []string) (changed bool) {
 		s.directory = s.directory.With(entries, gone...)
 	}
 	return changed
+}
+
+// seeCost raises the cost to that of the hash of an account.
+func (s *state) seeCost(e iam.Entry) {
+	if u, ok := e.(*iam.User); ok && u.Hash != "" {
+		if h, err := password.Parse(u.Hash); err == nil {
+			s.cost = max(s.cost, h.Rounds())
+		}
+	}
+}
+
+// highestCost returns how much work refusing a sign-in is: the most rounds of any
+// hash, so that the time of a refusal does not say whose password it was.
+func (s *state) highestCost() int {
+	cost := max(password.Rounds, s.cost)
+	for _, h := range s.file.hashes {
+		cost = max(cost, h.Rounds())
+	}
+	return cost
 }
 
 func cloned[V any](m map[string]V) map[string]V {
@@ -104,7 +128,7 @@ type listener Authority
 func (l *listener) Load(at uint64, all []iam.Record, damaged int) {
 	a := (*Authority)(l)
 	a.update(func(s *state) bool {
-		*s = state{directory: s.sealed, sealed: s.sealed, loaded: true, at: at, damaged: damaged}
+		*s = state{directory: s.sealed, sealed: s.sealed, file: s.file, loads: s.loads + 1, loaded: true, at: at, damaged: damaged}
 		s.directory = s.directory.At(a.now())
 		s.apply(all, nil)
 		return true
@@ -123,7 +147,7 @@ func (l *listener) Change(at uint64, put []iam.Record, removed []string, damaged
 // Forget implements iam.Listener.
 func (l *listener) Forget() {
 	(*Authority)(l).update(func(s *state) bool {
-		*s = state{directory: s.sealed, sealed: s.sealed}
+		*s = state{directory: s.sealed, sealed: s.sealed, file: s.file, loads: s.loads}
 		return true
 	})
 }

@@ -110,6 +110,17 @@ func (h Hash) Matches(password []byte) bool {
 	return subtle.ConstantTimeCompare(h.of(password), []byte(h.key)) == 1 && !long
 }
 
+// matchesAtCost is Matches, which takes the time of so many rounds to say no.
+func (h Hash) matchesAtCost(password []byte, rounds int) bool {
+	if h.Matches(password) {
+		return true
+	}
+	if missing := rounds - h.rounds; missing >= minRounds {
+		Decoy(missing).Matches(password)
+	}
+	return false
+}
+
 // Decoy returns a hash that matches no password, and takes as much work as one of
 // so many rounds. Refusing an account that does not exist with it takes as long as
 // refusing a wrong password.

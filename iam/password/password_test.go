@@ -163,7 +163,7 @@ func TestWaitingEnds(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		jobs.Go(func() {
-			if _, err := w.Verify(ctx, iam.Client{}, Hash{}, nil); !errors.Is(err, context.Canceled) {
+			if _, err := w.Verify(ctx, iam.Client{}, Hash{}, nil, 0); !errors.Is(err, context.Canceled) {
 				t.Errorf("the caller left: %v", err)
 			}
 		})
@@ -182,12 +182,12 @@ func TestWorkersVerify(t *testing.T) {
 	w := NewWorkers()
 	h := hashed([]byte("correct"), minRounds)
 	for password, want := range map[string]bool{"correct": true, "wrong": false, "": false} {
-		if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte(password)); got != want || err != nil {
+		if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte(password), 0); got != want || err != nil {
 			t.Errorf("%q: %v, %v", password, got, err)
 		}
 	}
 	w.Close()
-	if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte("correct")); got || !errors.Is(err, ErrBusy) {
+	if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte("correct"), 0); got || !errors.Is(err, ErrBusy) {
 		t.Errorf("closed: %v, %v", got, err)
 	}
 }

@@ -73,12 +73,13 @@ func (w *Workers) Close() {
 	w.running.Wait()
 }
 
-// Verify reports whether h is the hash of password. ErrBusy, or the error of ctx.
+// Verify reports whether h is the hash of password. If not, it does as much work as
+// a verification of so many rounds. ErrBusy, or the error of ctx.
 // password must not change before Verify returns, and may be used afterwards only
 // for reading if the error is that of ctx.
-func (w *Workers) Verify(ctx context.Context, c iam.Client, h Hash, password []byte) (matches bool, err error) {
+func (w *Workers) Verify(ctx context.Context, c iam.Client, h Hash, password []byte, rounds int) (matches bool, err error) {
 	own := slices.Clone(password) // the caller may leave, and clear it
-	err = w.work(ctx, c, func() { matches = h.Matches(own) }, func() { clear(own) })
+	err = w.work(ctx, c, func() { matches = h.matchesAtCost(own, rounds) }, func() { clear(own) })
 	return matches && err == nil, err
 }
 
