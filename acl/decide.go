@@ -99,55 +99,74 @@ func Undecided(req Request) Decision {
 
 // Decide decides whether who may do req. It denies by default.
 func (p *Policy) Decide(who Principal, req Request) Decision {
-	res, action := req.needs()
-	d := Undecided(req)
-	if p == nil || !p.live {
-		return d.deny(ReasonNoPolicy)
+	d, final := p.rules(who, req)
+	if final {
+		return d
 	}
-	if who.UID == "" {
-		return d.deny(ReasonNobody)
+	r := p.rights(who.UID)
+	if req.Op == ResolveSecrets && !req.HasService && r.some() {
+		return d.allow(ReasonHasGrants)
 	}
-	if svc, bound := who.Service.Get(); bound {
-		return decideBound(d, svc, req)
+	for _, w := range req.ways() {
+		if r.allows(w) {
+			return d.allow(w.reason)
+		}
 	}
-	if !req.valid() {
-		return d.deny(ReasonBadRequest)
-	}
-	if req.Op == ReadSecret && req.HasService && !req.Service.MayRead(req.Path) {
-		return d.deny(notAccessible + req.Service.String())
-	}
-	r, known := p.users[who.UID]
-	own := req.Op == UseAccount && req.Account == who.UID
-	switch {
-	case req.Op == ViewStore:
-		return d.allow(ReasonAnyToken)
-	case known && r.isSuperuser():
-		return d.allow(ReasonSuperuser)
-	case own:
+	if req.Op == UseAccount && req.Account == who.UID {
 		return d.allow(ReasonOwnAccount)
-	case !known:
-		return d.lacks(req)
-	case req.Op == ListSecrets, req.Op == WatchNames:
-		if r.allowsList(req.Path) {
-			return d.allow(ReasonGranted)
-		}
-		if req.HasService && r.allows(ResolveResource(req.Service), Read) {
-			return d.allow(ReasonOnBehalf)
-		}
-	case req.Op == Administer, req.Op == UseAccount:
-	case req.Op == ResolveSecrets:
-		if !req.HasService {
-			return d.allow(ReasonHasGrants)
-		}
-		if r.allows(res, action) {
-			return d.allow(ReasonOnBehalf)
-		}
-	case r.allows(res, action):
-		return d.allow(ReasonGranted)
-	case req.HasService && r.allows(ResolveResource(req.Service), Read):
-		return d.allow(ReasonOnBehalf)
 	}
 	return d.lacks(req)
+}
+
+// rules makes the decisions that no grant changes. Others are not final.
+func (p *Policy) rules(who Principal, req Request) (d Decision, final bool) {
+	d = Undecided(req)
+	if p == nil || !p.live {
+		return d.deny(ReasonNoPolicy), true
+	}
+	if who.UID == "" {
+		return d.deny(ReasonNobody), true
+	}
+	if svc, bound := who.Service.Get(); bound {
+		return decideBound(d, svc, req), true
+	}
+	if !req.valid() {
+		return d.deny(ReasonBadRequest), true
+	}
+	if req.Op == ReadSecret && req.HasService && !req.Service.MayRead(req.Path) {
+		return d.deny(notAccessible + req.Service.String()), true
+	}
+	if req.Op == ViewStore {
+		return d.allow(ReasonAnyToken), true
+	}
+	return d, false
+}
+
+// way is a permission that allows a request by itself. Nothing satisfies the zero
+// way.
+type way struct {
+	res    Resource
+	action Action
+	reason string
+}
+
+// ways returns all ways to allow a valid request.
+func (r Request) ways() (w [3]way) {
+	w[0] = way{SuperuserResource(), Full, ReasonSuperuser}
+	res, action := r.needs()
+	switch r.Op {
+	case Administer, UseAccount:
+	case ResolveSecrets:
+		w[1] = way{res, action, ReasonOnBehalf}
+	case ReadSecret, WatchNames:
+		w[1] = way{res, action, ReasonGranted}
+		if r.HasService {
+			w[2] = way{ResolveResource(r.Service), Read, ReasonOnBehalf}
+		}
+	default:
+		w[1] = way{res, action, ReasonGranted}
+	}
+	return w
 }
 
 // DecideResource decides whether who may do a on what an id names, for services
@@ -162,8 +181,7 @@ func (p *Policy) DecideResource(who Principal, id Pattern, a Action) Decision {
 		d.Allowed, d.Reason = admin.Allowed, admin.Reason
 		return d
 	}
-	r := p.users[who.UID]
-	if res, ok := id.resource(); ok && (r.allows(res, a) || res.kind == kindList && a == Read && r.allowsList(Path{res.rest})) {
+	if res, ok := id.resource(); ok && p.rights(who.UID).allows(way{res, a, ReasonGranted}) {
 		return d.allow(ReasonGranted)
 	}
 	return d.deny(ReasonNoPermission)
@@ -265,18 +283,6 @@ func (r Request) needs() (Resource, Action) {
 		return ResolveResource(r.Service), Read
 	}
 	return Resource{}, 0
-}
-
-func (r rights) isSuperuser() bool {
-	if r.superuser {
-		return true
-	}
-	for _, g := range r.sets {
-		if g.superuser {
-			return true
-		}
-	}
-	return false
 }
 
 func (d Decision) allow(reason string) Decision {

@@ -4,101 +4,118 @@ import "strings"
 
 // Policy holds the grants. It is immutable, so any number of goroutines may use
 // one value, and it is replaced as a whole. A nil or zero Policy denies
-// everything; [ParsePolicy] and [Policy.WithSuperusers] make one that decides.
+// everything; [ParsePolicy], [Policy.WithSuperusers] and [Policy.WithGrants]
+// make one that decides.
 type Policy struct {
-	live  bool
-	users map[string]rights
+	live   bool
+	users  map[string][]held
+	groups []*Grants // of the policy file, in its order
+	other  Grantor   // nil: there are no other grants
 }
 
-// rights is what one user holds: its own grants and those of its groups. These
-// are shared, not copied, so that many members and many grants in a policy file
-// cost their sum and not their product.
-type rights struct {
-	superuser bool
-	sets      []*Grants
+// held is a set of grants that a user has: its own, or those of a group. Members
+// share the grants of their group, so that many members and many grants in a
+// policy file cost their sum and not their product.
+type held struct {
+	*Grants
+	member Origin // of the membership
 }
 
-// Grants are those of one user or group, made ready for lookup. Once others share
-// a value it must not change. A nil or zero Grants allows nothing.
-type Grants struct {
-	superuser bool
-	exact     map[Resource]actionSet
-	wild      []wildGrant
-}
-
-type wildGrant struct {
-	pattern Pattern
-	actions actionSet
+// Grantor knows grants besides those of the policy file. A Grantor never
+// changes: what it answers is the same each time.
+type Grantor interface {
+	// SecretGrants returns the grants that a user has, its own and those of its
+	// groups; none for a uid that it does not know.
+	SecretGrants(uid string) []*Grants
+	// MemberSince says who made a user a member of a group that it is in, and
+	// when.
+	MemberSince(uid, group string) Origin
+	// SecretHolders returns the users whom it knows, and the groups that have
+	// grants.
+	SecretHolders() (uids []string, groups []*Grants)
 }
 
 // WithSuperusers returns a policy in which each of uids also holds
 // dcos:superuser. p is unchanged. It may be nil: the result then has no other
 // grants, but it decides, so that tokens bound to a service work.
 func (p *Policy) WithSuperusers(uids ...string) *Policy {
-	n := &Policy{live: true, users: make(map[string]rights)}
+	n := p.copy()
+	n.users = make(map[string][]held, len(uids))
 	if p != nil {
-		for uid, r := range p.users {
-			n.users[uid] = r
+		for uid, sets := range p.users {
+			n.users[uid] = sets
 		}
 	}
 	for _, uid := range uids {
-		r := n.users[uid]
-		r.superuser = true
-		n.users[uid] = r
+		// Capped, so that the old policy keeps its own.
+		sets := n.users[uid]
+		n.users[uid] = append(sets[:len(sets):len(sets)], held{Grants: superuserByFlag})
 	}
 	return n
 }
 
-// NewGrants returns no grants.
-func NewGrants() *Grants { return &Grants{exact: make(map[Resource]actionSet)} }
+var superuserByFlag = NewGrants(Holder{Source: ServerFlag}, Grant{ID: superuserID, Pattern: Pattern{kinds: 1 << kindSuperuser}, Action: Full})
 
-// Add allows an action on what a pattern covers.
-func (g *Grants) Add(p Pattern, a Action) {
-	if a >= Create && a <= Full {
-		g.add(p, actionSet(0).with(a))
-	}
+// WithGrants returns a policy in which each user has the grants of g besides
+// those in p. p is unchanged. It may be nil, as in [Policy.WithSuperusers]. Only
+// references are copied: it costs the same for any number of users.
+func (p *Policy) WithGrants(g Grantor) *Policy {
+	n := p.copy()
+	n.other = g
+	return n
 }
 
-func (g *Grants) add(p Pattern, a actionSet) {
-	switch {
-	case a == 0:
-	case p.kinds == 1<<kindSuperuser:
-		g.superuser = true // any action on it
-	case p.wild:
-		g.wild = append(g.wild, wildGrant{p, a})
-	default:
-		for k := kindSecret; k <= lastKind; k++ {
-			if p.kinds.has(k) {
-				g.exact[Resource{k, p.rest}] |= a
-			}
-		}
+func (p *Policy) copy() *Policy {
+	n := &Policy{live: true}
+	if p != nil {
+		n.users, n.groups, n.other = p.users, p.groups, p.other
 	}
+	return n
 }
 
-// allows reports whether a grant allows a on res.
-func (r rights) allows(res Resource, a Action) bool {
-	for _, g := range r.sets {
-		if g.exact[res].allows(a) {
+// rights is what one user has: in the policy file and by flags, and elsewhere.
+type rights struct {
+	here  []held
+	other []*Grants
+}
+
+func (p *Policy) rights(uid string) rights {
+	r := rights{here: p.users[uid]}
+	if p.other != nil {
+		r.other = p.other.SecretGrants(uid)
+	}
+	return r
+}
+
+// some reports whether the user has any grants.
+func (r rights) some() bool { return len(r.here)+len(r.other) > 0 }
+
+// allows reports whether a grant satisfies w.
+func (r rights) allows(w way) bool {
+	for i := range r.here {
+		if r.here[i].allows(w) {
 			return true
 		}
-		for i := range g.wild {
-			if g.wild[i].actions.allows(a) && g.wild[i].pattern.Matches(res) {
-				return true
-			}
+	}
+	for _, g := range r.other {
+		if g.allows(w) {
+			return true
 		}
 	}
 	return false
 }
 
-// allowsList reports whether read is granted on the list of folder p or of one
-// of its parents.
-func (r rights) allowsList(p Path) bool {
-	for s := p.s; ; s = s[:max(0, strings.LastIndexByte(s, '/'))] {
-		if r.allows(Resource{kindList, s}, Read) {
+// folders calls visit for the resource r and, if it is the list of a folder, for
+// the lists of the folder's parents, which include it, until visit returns true.
+// It reports whether it did.
+func (r Resource) folders(visit func(Resource) bool) bool {
+	for {
+		if visit(r) {
 			return true
 		}
-		if s == "" {
+		if r.kind != kindList || r.rest == "" {
 			return false
 		}
+		r.rest = r.rest[:max(0, strings.LastIndexByte(r.rest, '/'))]
 	}
 }

@@ -60,7 +60,7 @@ func (e *PolicyError) Is(target error) bool { return target == ErrInvalidPolicy 
 // or alias, a second or no document is an error. All problems are returned at
 // once, as a [*PolicyError].
 func ParsePolicy(data []byte) (*Policy, error) {
-	f := &policyFile{policy: &Policy{live: true, users: make(map[string]rights)}}
+	f := &policyFile{policy: &Policy{live: true, users: make(map[string][]held)}}
 	if root := f.document(data); root != nil && !f.aliases(root) {
 		f.fields(root, "a policy", map[string]func(*yaml.Node){"users": f.readUsers, "groups": f.readGroups})
 	}
@@ -165,7 +165,7 @@ func (f *policyFile) readUsers(n *yaml.Node) {
 	f.mapping(n, "users", func(key, value *yaml.Node) {
 		grants := f.readGrants(value) // read in any case, to report all problems
 		if f.validID(key, "user id") {
-			f.give(key.Value, grants)
+			f.give(key.Value, held{Grants: NewGrants(Holder{Source: PolicyFile}, grants...)})
 		}
 	})
 }
@@ -173,54 +173,58 @@ func (f *policyFile) readUsers(n *yaml.Node) {
 func (f *policyFile) readGroups(n *yaml.Node) {
 	f.mapping(n, "groups", func(key, value *yaml.Node) {
 		f.validID(key, "group name")
-		var members []string
-		grants := NewGrants()
+		var members []*yaml.Node
+		var grants []Grant
 		f.fields(value, "a group", map[string]func(*yaml.Node){
 			"members": func(n *yaml.Node) { members = f.readMembers(n) },
 			"grants":  func(n *yaml.Node) { grants = f.readGrants(n) },
 		})
+		g := NewGrants(Holder{Source: PolicyFile, Group: key.Value}, grants...)
+		f.policy.groups = append(f.policy.groups, g)
 		for _, uid := range members {
-			f.give(uid, grants)
+			f.give(uid.Value, held{g, Origin{Line: uid.Line}})
 		}
 	})
 }
 
-func (f *policyFile) readMembers(n *yaml.Node) []string {
-	var members []string
+func (f *policyFile) readMembers(n *yaml.Node) []*yaml.Node {
+	var members []*yaml.Node
 	f.strings(n, "members", func(item *yaml.Node) {
 		if f.validID(item, "user id") {
-			members = append(members, item.Value)
+			members = append(members, item)
 		}
 	})
 	return members
 }
 
-func (f *policyFile) readGrants(n *yaml.Node) *Grants {
-	g := NewGrants()
+func (f *policyFile) readGrants(n *yaml.Node) []Grant {
+	var all []Grant
 	f.mapping(n, "grants", func(key, value *yaml.Node) {
 		pattern, err := ParsePattern(key.Value)
 		if err != nil {
 			f.problem(key, "%q: %s", shorten(key.Value), err)
 		}
-		g.add(pattern, f.readActions(value))
+		for _, a := range f.readActions(value) {
+			all = append(all, Grant{ID: key.Value, Pattern: pattern, Action: a, Origin: Origin{Line: key.Line}})
+		}
 	})
-	return g
+	return all
 }
 
-func (f *policyFile) readActions(n *yaml.Node) actionSet {
-	var set actionSet
+func (f *policyFile) readActions(n *yaml.Node) []Action {
+	var all []Action
 	f.strings(n, "actions", func(item *yaml.Node) {
 		a, err := ParseAction(item.Value)
 		if err != nil {
 			f.problem(item, "%q: %s", shorten(item.Value), err)
 			return
 		}
-		set = set.with(a)
+		all = append(all, a)
 	})
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		f.problem(n, "a grant needs at least one action")
 	}
-	return set
+	return all
 }
 
 // strings calls each for the items of a list of distinct strings.
@@ -251,10 +255,8 @@ func (f *policyFile) validID(n *yaml.Node, what string) bool {
 	return false
 }
 
-func (f *policyFile) give(uid string, g *Grants) {
-	r := f.policy.users[uid]
-	r.sets = append(r.sets, g)
-	f.policy.users[uid] = r
+func (f *policyFile) give(uid string, h held) {
+	f.policy.users[uid] = append(f.policy.users[uid], h)
 }
 
 // isScalar accepts any plain value by its text, so that the uid 007 needs no

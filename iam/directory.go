@@ -87,9 +87,9 @@ func (d *Directory) With(entries []Entry, removed ...EntryID) *Directory {
 	for _, e := range entries {
 		switch e := e.(type) {
 		case *User:
-			n.users[e.UID] = &account{e, n.rightsOf(e.Grants)}
+			n.users[e.UID] = &account{e, n.rightsOf(acl.Holder{Source: acl.Identities}, e.Grants)}
 		case *Group:
-			n.groups[e.GID] = &group{e, n.rightsOf(e.Grants)}
+			n.groups[e.GID] = &group{e, n.rightsOf(e.holder(), e.Grants)}
 		}
 	}
 	if len(stale) > 0 {
@@ -161,20 +161,21 @@ func cloneMap[K comparable, V any](m map[K]V) map[K]V {
 func (d *Directory) renew(affected func([]Grant) bool) {
 	for uid, u := range d.users {
 		if affected(u.Grants) {
-			d.users[uid] = &account{u.User, d.rightsOf(u.Grants)}
+			d.users[uid] = &account{u.User, d.rightsOf(acl.Holder{Source: acl.Identities}, u.Grants)}
 		}
 	}
 	for gid, g := range d.groups {
 		if affected(g.Grants) {
-			d.groups[gid] = &group{g.Group, d.rightsOf(g.Grants)}
+			d.groups[gid] = &group{g.Group, d.rightsOf(g.holder(), g.Grants)}
 		}
 	}
 }
 
-// rightsOf returns what grants allow: those that have not ended, of ACLs that
-// exist.
-func (d *Directory) rightsOf(grants []Grant) rights {
+// rightsOf returns what the grants of a user or a group allow: those that have
+// not ended, of ACLs that exist.
+func (d *Directory) rightsOf(of acl.Holder, grants []Grant) rights {
 	r := rights{exact: make(map[RID]actions)}
+	var secrets []acl.Grant
 	byRID := make(map[RID]actions)
 	for i := range grants {
 		g := &grants[i]
@@ -187,11 +188,11 @@ func (d *Directory) rightsOf(grants []Grant) rights {
 		}
 		byRID[g.RID] |= 1 << g.Action
 		if p, ok := g.RID.Pattern(); ok {
-			if r.secrets == nil {
-				r.secrets = acl.NewGrants()
-			}
-			r.secrets.Add(p, g.Action)
+			secrets = append(secrets, acl.Grant{ID: g.RID.canonical, Pattern: p, Action: g.Action, Origin: g.Origin.secret(), Until: g.Until})
 		}
+	}
+	if secrets != nil {
+		r.secrets = acl.NewGrants(of, secrets...)
 	}
 	for rid, set := range byRID {
 		r.superuser = r.superuser || rid == Superuser
@@ -257,26 +258,6 @@ func (d *Directory) Allows(uid UID, rid RID, a acl.Action) bool {
 	allowed := false
 	d.each(uid, func(r *rights) bool { allowed = r.allows(rid, a); return !allowed })
 	return allowed
-}
-
-// SecretGrants returns what was granted to uid, and to its groups, on resources
-// of the secret store.
-func (d *Directory) SecretGrants(uid UID) []*acl.Grants {
-	var all []*acl.Grants
-	d.each(uid, func(r *rights) bool {
-		if r.secrets != nil {
-			all = append(all, r.secrets)
-		}
-		return true
-	})
-	if d.OfFile(uid) {
-		super := acl.NewGrants()
-		if p, ok := Superuser.Pattern(); ok {
-			super.Add(p, acl.Full)
-		}
-		all = append(all, super)
-	}
-	return all
 }
 
 // User returns an account that exists, or a superuser that the file names; else an

@@ -1,0 +1,163 @@
+package acl
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Grant allows an action on what a pattern covers.
+type Grant struct {
+	ID      string // the resource id as it was written
+	Pattern Pattern
+	Action  Action
+	Origin  Origin
+	Until   time.Time // zero if it has no end; the holder of the grant takes care of it
+}
+
+// Origin says where, or by whom and when, a grant or a membership was made. The
+// zero value says nothing.
+type Origin struct {
+	Line int // of the policy file; 0 elsewhere
+	By   string
+	At   time.Time
+}
+
+// Source says where grants are kept.
+type Source uint8
+
+// The sources of grants.
+const (
+	PolicyFile Source = iota + 1
+	// ServerFlag is --superuser.
+	ServerFlag
+	// Identities are those of package iam.
+	Identities
+	// SuperuserFile names the superusers of package iam who need no account.
+	SuperuserFile
+)
+
+// Holder is who has grants.
+type Holder struct {
+	Source Source
+	Group  string // "": a user has them itself
+}
+
+// Grants are those of one user or group, made ready for lookup. They never
+// change. A nil or zero Grants allows nothing.
+type Grants struct {
+	holder    Holder
+	list      []Grant
+	superuser bool
+	exact     map[Resource]actionSet
+	wild      [lastKind + 1]prefixes
+}
+
+// NewGrants returns the grants in list, which it keeps. Those that are not valid
+// allow nothing.
+func NewGrants(of Holder, list ...Grant) *Grants {
+	g := &Grants{holder: of, list: list, exact: make(map[Resource]actionSet, len(list))}
+	for i := range list {
+		p, a := &list[i].Pattern, actionSet(0).with(list[i].Action)
+		switch {
+		case list[i].Action < Create || list[i].Action > Full:
+		case p.kinds == 1<<kindSuperuser:
+			g.superuser = true // any action on it
+		default:
+			for k := kindSecret; k <= lastKind; k++ {
+				if !p.kinds.has(k) {
+					continue
+				}
+				if p.wild {
+					g.wild[k] = append(g.wild[k], prefix{rest: p.rest, actions: a})
+				} else {
+					g.exact[Resource{k, p.rest}] |= a
+				}
+			}
+		}
+	}
+	for k := range g.wild {
+		g.wild[k] = g.wild[k].ready()
+	}
+	return g
+}
+
+// Holder returns who has the grants.
+func (g *Grants) Holder() Holder { return g.holder }
+
+// allows reports whether a grant satisfies w.
+func (g *Grants) allows(w way) bool {
+	switch {
+	case g == nil:
+		return false
+	case w.res.kind == kindSuperuser:
+		return g.superuser
+	}
+	return w.res.folders(func(res Resource) bool {
+		return g.exact[res].allows(w.action) || g.wild[res.kind].of(res.rest).allows(w.action)
+	})
+}
+
+// satisfies reports whether this one grant satisfies w.
+func (g *Grant) satisfies(w way) bool {
+	switch {
+	case g.Action < Create || g.Action > Full:
+		return false
+	case w.res.kind == kindSuperuser:
+		return g.Pattern.kinds == 1<<kindSuperuser
+	case !actionSet(0).with(g.Action).allows(w.action):
+		return false
+	}
+	return w.res.folders(g.Pattern.Matches)
+}
+
+// prefixes are the wildcards for one kind of resource, in the order of the text
+// before their *, each text once.
+type prefixes []prefix
+
+type prefix struct {
+	rest    string
+	actions actionSet // that it and all shorter ones allow
+	shorter int       // the longest other one that rest begins with, or -1
+}
+
+// ready returns the prefixes in their order, and complete.
+func (all prefixes) ready() prefixes {
+	slices.SortFunc(all, func(a, b prefix) int { return cmp.Compare(a.rest, b.rest) })
+	out := all[:0]
+	last := -1 // the longest that the next one may begin with
+	for _, p := range all {
+		for last >= 0 && !strings.HasPrefix(p.rest, out[last].rest) {
+			last = out[last].shorter
+		}
+		switch {
+		case last < 0:
+			p.shorter = -1
+		case out[last].rest == p.rest:
+			out[last].actions |= p.actions
+			continue
+		default:
+			p.shorter, p.actions = last, p.actions|out[last].actions
+		}
+		out = append(out, p)
+		last = len(out) - 1
+	}
+	return out
+}
+
+// of returns what is allowed on the resource rest. Of all that come before rest,
+// the last one begins with each that rest begins with: so the longest of these is
+// it, or one that it begins with.
+func (all prefixes) of(rest string) actionSet {
+	i, found := slices.BinarySearchFunc(all, rest, func(p prefix, rest string) int { return cmp.Compare(p.rest, rest) })
+	if !found {
+		i--
+	}
+	for ; i >= 0; i = all[i].shorter {
+		if strings.HasPrefix(rest, all[i].rest) {
+			return all[i].actions
+		}
+	}
+	return 0
+}
