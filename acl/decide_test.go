@@ -583,3 +583,16 @@ users:
 		t.Errorf("by a bound token: %+v", d)
 	}
 }
+
+func TestPolicyNamesWhomItSpeaksOf(t *testing.T) {
+	p := mustPolicy(t, documentedPolicy).WithSuperusers("root")
+	for uid, want := range map[string]bool{"alice": true, "carol": true, "root": true, "ops": false, "eve": false, "": false} {
+		if p.Names(uid) != want {
+			t.Errorf("%q: %t", uid, !want)
+		}
+	}
+	var none *acl.Policy
+	if none.Names("alice") {
+		t.Error("no policy names alice")
+	}
+}

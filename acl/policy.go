@@ -56,6 +56,16 @@ func (p *Policy) WithSuperusers(uids ...string) *Policy {
 
 var superuserByFlag = NewGrants(Holder{Source: ServerFlag}, Grant{ID: superuserID, Pattern: Pattern{kinds: 1 << kindSuperuser}, Action: Full})
 
+// Names reports whether the policy names a user: it has grants, is in a group, or is
+// a superuser. What an IAM grants besides does not count.
+func (p *Policy) Names(uid string) bool {
+	if p == nil {
+		return false
+	}
+	_, ok := p.users[uid]
+	return ok
+}
+
 // WithGrants returns a policy in which each user has the grants of g besides
 // those in p. p is unchanged. It may be nil, as in [Policy.WithSuperusers]. Only
 // references are copied: it costs the same for any number of users.

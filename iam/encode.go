@@ -24,6 +24,7 @@ type (
 		Description string             `json:"description,omitempty"`
 		Provider    string             `json:"provider,omitempty"`
 		ProviderID  string             `json:"provider_id,omitempty"`
+		Issuer      string             `json:"issuer,omitempty"`
 		Subject     string             `json:"subject,omitempty"`
 		Hash        string             `json:"hash,omitempty"`
 		Keys        []storedKey        `json:"keys,omitempty"`
@@ -108,7 +109,7 @@ func (o storedOrigin) origin() Origin { return Origin{UID(o.By), o.At} }
 
 func (u *User) stored() *storedUser {
 	s := &storedUser{
-		UID: string(u.UID), Description: u.Description, Provider: string(u.Provider.Type), ProviderID: u.Provider.ID, Subject: u.Provider.Subject,
+		UID: string(u.UID), Description: u.Description, Provider: string(u.Provider.Type), ProviderID: u.Provider.ID, Issuer: u.Provider.Issuer, Subject: u.Provider.Subject,
 		Hash: u.Hash, Generation: u.Generation, Made: originText(u.Made), Grants: storedGrants(u.Grants),
 	}
 	for _, k := range u.Keys {
@@ -177,7 +178,7 @@ func decodeUser(text []byte) (*User, error) {
 		return u, nil // whatever else it says
 	}
 	u.Description, u.Hash, u.Made = s.Description, s.Hash, s.Made.origin()
-	u.Provider = Provider{ProviderType(s.Provider), s.ProviderID, s.Subject}
+	u.Provider = Provider{ProviderType(s.Provider), s.ProviderID, s.Issuer, s.Subject}
 	if err := u.Provider.Type.check(); err != nil {
 		return nil, err
 	}

@@ -96,8 +96,9 @@ func (u *User) IsRemote() bool { return u.Provider.Type != Internal }
 type Provider struct {
 	Type ProviderType
 	ID   string // of [OIDC] and [SAML]; for OIDC the name of the provider, or its issuer
-	// Subject is the name of the account there, once it has signed in.
-	Subject string
+	// Issuer and Subject are who the account is there, once it has signed in with
+	// [OIDC]: the name of an account is unique only within its issuer.
+	Issuer, Subject string
 }
 
 // ProviderType is a kind of provider, in the words of DC/OS.

@@ -424,7 +424,7 @@ func TestRecordsKeepEverything(t *testing.T) {
 	w.grant("dcos:secrets:default:/a/*", iam.OfUser("alice"), acl.Update)
 	w.do(w.Grant(ridOf(t, "dcos:secrets:default:a/*"), iam.OfUser("alice"), acl.Read, epoch.Add(time.Hour), admin))
 	w.do(w.CreateUser(iam.User{UID: "svc", Provider: iam.Provider{Type: iam.Internal}, Keys: []iam.Key{{ID: "k", PEM: "p", Origin: admin, RetireAfter: epoch}}}, admin))
-	w.do(w.CreateUser(iam.User{UID: "remote", Provider: iam.Provider{Type: iam.OIDC, ID: "corp", Subject: "123"}}, admin))
+	w.do(w.CreateUser(iam.User{UID: "remote", Provider: iam.Provider{Type: iam.OIDC, ID: "corp", Issuer: "https://id.example", Subject: "123"}}, admin))
 	var all []iam.Entry
 	for _, u := range w.Users() {
 		all = append(all, u)
