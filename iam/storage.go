@@ -8,7 +8,7 @@ import (
 // The bounds of one record, in bytes.
 const (
 	MaxRecordName  = 1200
-	MaxRecordBytes = 512 << 10
+	MaxRecordBytes = 832 << 10
 )
 
 // Errors of a [Storage]. Others mean that the store is sealed or that its backend

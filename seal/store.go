@@ -11,10 +11,13 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/acl"
+	"secretstore/iam"
+	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/feed"
 	"secretstore/seal/internal/handover"
+	"secretstore/seal/internal/identities"
 	"secretstore/seal/internal/lifecycle"
 	"secretstore/seal/internal/names"
 	"secretstore/seal/internal/records"
@@ -68,14 +71,15 @@ type Store struct {
 	*rotation.Rotation   // Rotate, RotationStatus
 	*uses.Uses           // TaskTerm, TaskMAC, TaskSpent, SpendTask
 
-	backend   store.Backend
-	barrier   *barrier.Barrier
-	folders   *names.Folders // of secrets
-	deleted   *names.Folders // of deleted secrets
-	reader    *records.Reader
-	cleanup   *records.Cleanup
-	collector *records.Collector
-	log       *zap.Logger
+	backend    store.Backend
+	barrier    *barrier.Barrier
+	identities *identities.Identities
+	folders    *names.Folders // of secrets
+	deleted    *names.Folders // of deleted secrets
+	reader     *records.Reader
+	cleanup    *records.Cleanup
+	collector  *records.Collector
+	log        *zap.Logger
 
 	cancel context.CancelFunc
 	owned  sync.WaitGroup
@@ -138,20 +142,24 @@ func newStore(o Options, offline bool) (*Store, error) {
 		Feed:    feed.New(o.Backend, b, folders, reader, feed.DefaultMaxNames, o.Log),
 		Uses:    uses.New(o.Backend, b),
 
-		backend:   o.Backend,
-		barrier:   b,
-		folders:   folders,
-		deleted:   deleted,
-		reader:    reader,
-		cleanup:   cleanup,
-		collector: records.NewCollector(reader, cleanup, o.Log),
-		log:       o.Log,
-		cancel:    func() {},
+		backend:    o.Backend,
+		barrier:    b,
+		identities: identities.New(o.Backend, b, o.Log),
+		folders:    folders,
+		deleted:    deleted,
+		reader:     reader,
+		cleanup:    cleanup,
+		collector:  records.NewCollector(reader, cleanup, o.Log),
+		log:        o.Log,
+		cancel:     func() {},
 	}
 	s.Lifecycle = lifecycle.New(lifecycle.Config{
 		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
 		Self: selfOf(o), Nodes: o.Nodes, Scrub: o.Scrub, Mode: o.Mode, ModeChosen: o.ModeChosen,
 		KeyringChanged: func() { rotation.Wake(s.Rotation) },
+		RenewRecords: func(ctx context.Context) (func(*barrier.Keys, *envelope.Key) []store.Op, error) {
+			return identities.Renew(ctx, s.identities)
+		},
 	})
 	s.Rotation = rotation.New(rotation.Config{
 		Backend: o.Backend, Barrier: b, Folders: folders, Pieces: pieces, Generations: generations, Log: o.Log, ServerID: rand.Text(),
@@ -200,6 +208,7 @@ func (s *Store) start(ctx context.Context) {
 		func(ctx context.Context) { lifecycle.Announce(ctx, s.Lifecycle) },
 		s.collector.RunBlobs, s.collector.RunExpiry, s.cleanup.Run,
 		func(ctx context.Context) { rotation.Run(ctx, s.Rotation) },
+		func(ctx context.Context) { identities.Run(ctx, s.identities) },
 		func(ctx context.Context) { uses.Run(ctx, s.Uses, s.log) },
 	} {
 		s.owned.Go(func() { run(ctx) })
@@ -222,6 +231,10 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 	}
 	return s, nil
 }
+
+// Identities returns where the records of the identities are kept. Nothing is read
+// until somebody follows them.
+func (s *Store) Identities() iam.Storage { return s.identities }
 
 // SecurityMode returns the security mode of this server.
 func (s *Store) SecurityMode() Mode { return lifecycle.SecurityMode(s.Lifecycle) }

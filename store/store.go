@@ -32,7 +32,7 @@ type Version int64
 // 1,048,575 bytes, path and ACL included, so the size is checked before anything
 // is sent. MaxTransaction bounds the sum over the operations of one Apply.
 const (
-	MaxData        = 512 << 10
+	MaxData        = 840 << 10
 	MaxTransaction = 900 << 10
 )
 

@@ -39,7 +39,8 @@ var mayImport = map[string][]string{
 	parts + "/records":      {"acl", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/names":        {"acl", parts + "/barrier", "store"},
 	parts + "/feed":         {"acl", parts + "/barrier", parts + "/names", parts + "/records", "store"},
-	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/names", parts + "/records", "seal/envelope", "store"},
+	parts + "/identities":   {"iam", parts + "/barrier", "seal/envelope", "store"},
+	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/identities", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
 	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},

@@ -51,6 +51,7 @@ const (
 	// KindHandover is the next root key, for servers that have the last one and
 	// have announced a key of their own; see package handover.
 	KindHandover Kind = 8
+	KindIAM      Kind = 9 // a user, a group or another record of the identities
 )
 
 const (

@@ -25,6 +25,7 @@ type Barrier struct {
 	keys   *Keys    // nil is sealed; guarded by mu
 	drops  uint64   // how often keys were dropped; guarded by mu
 	onDrop []func() // set before the first use
+	onOpen []func() // set before the first use
 }
 
 // Hooks are what the barrier needs of the life cycle.
@@ -57,6 +58,10 @@ func (b *Barrier) SetHooks(h Hooks) { b.hooks = h }
 // not block, nor call the barrier: it runs before Drop returns, while nothing
 // is inside Use. OnDrop is to be called before the first use.
 func (b *Barrier) OnDrop(clear func()) { b.onDrop = append(b.onDrop, clear) }
+
+// OnOpen has notify called whenever keys were put in place. It must not block, nor
+// call the barrier. OnOpen is to be called before the first use.
+func (b *Barrier) OnOpen(notify func()) { b.onOpen = append(b.onOpen, notify) }
 
 // Exclusive reports that no other server can have the storage open.
 func (b *Barrier) Exclusive() bool { return b.exclusive }
@@ -114,6 +119,9 @@ func (b *Barrier) Install(k *Keys, drops uint64) bool {
 	}
 	b.clearLocked()
 	b.keys = k
+	for _, notify := range b.onOpen {
+		notify()
+	}
 	return true
 }
 

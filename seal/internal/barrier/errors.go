@@ -29,6 +29,10 @@ var ErrReadAgain = errors.New("the keys may have changed")
 // claim is forged. It matches ErrReadAgain.
 var ErrUnknownTerm = fmt.Errorf("%w: a term that is not in the keyring", ErrReadAgain)
 
+// ErrOutdated means that a record is genuine, or may be, but another one belongs in
+// its place.
+var ErrOutdated = errors.New("another record belongs there")
+
 // unknownTerm is an ErrUnknownTerm of one record.
 type unknownTerm struct{ key store.Key }
 
@@ -62,6 +66,8 @@ func (e *DamagedRecord) Reason() string {
 		return "the storage does not let this server use it"
 	case errors.Is(e.cause, store.ErrNotFound):
 		return "it has no record"
+	case errors.Is(e.cause, ErrOutdated):
+		return "it is not the one that was written last"
 	case errors.Is(e.cause, ErrBadName):
 		return "its name does not authenticate"
 	case errors.Is(e.cause, store.ErrNotEmpty):

@@ -123,6 +123,13 @@ func (k *Keys) Reseal(key store.Key, at envelope.Place, data []byte) ([]byte, er
 // Locate returns where the secret at p is stored.
 func (k *Keys) Locate(p acl.Path) (Location, error) { return k.locator.locate(p) }
 
+// IAMName is the keyed hash under which a record of the identities is kept.
+type IAMName [folderIDSize]byte
+
+// IAMName returns the hash of the name of a record. Hashes of identities and of
+// folders are made with different keys.
+func (k *Keys) IAMName(name string) IAMName { return k.locator.hash(k.locator.iamKey, name) }
+
 // OpenName returns the name of a secret, given the id of its folder and the
 // last component of its key.
 func (k *Keys) OpenName(folderID, component string) (string, error) {

@@ -30,6 +30,9 @@ import (
 //	stores/default/marks/XX           delete generation: a new version for each delete below secrets/XX
 //	stores/default/blobs/ID           envelope: which secret the pieces belong to
 //	stores/default/blobs/ID/NNNN      envelope: a piece of a large value
+//	stores/default/iam                the head of the identities, see package identities
+//	stores/default/iam/XX             the index of a bucket
+//	stores/default/iam/XX/R           envelope: a user, a group or another record of the identities
 //	stores/default/tasks/MINUTE/ID    how often a task token was used, see package uses
 //
 // There are two levels below secrets, however deep the paths: so a create never
@@ -52,6 +55,7 @@ const (
 	KeyGenerations store.Key = "stores/default/marks"
 	KeyBlobs       store.Key = "stores/default/blobs"
 	KeyTasks       store.Key = "stores/default/tasks"
+	KeyIAM         store.Key = "stores/default/iam"
 )
 
 // DeletedKey returns where a secret, or a folder of secrets, is kept once it is
@@ -85,4 +89,9 @@ func (k *Keys) BlobPlace(key store.Key) envelope.Place {
 // PiecePlace is the place of piece i of count of a value of the secret at p.
 func (k *Keys) PiecePlace(p acl.Path, i, count uint32) envelope.Place {
 	return envelope.Place{Store: k.UUID, Kind: envelope.KindPiece, Path: p.String(), Piece: i, Pieces: count}
+}
+
+// IAMPlace is the place of a record of the identities. It is bound to its key.
+func (k *Keys) IAMPlace(key store.Key) envelope.Place {
+	return envelope.Place{Store: k.UUID, Kind: envelope.KindIAM, Path: key}
 }

@@ -37,6 +37,7 @@ type locator struct {
 	siv       *subtle.AESSIV
 	sivKey    []byte // the key of siv, kept to be overwritten
 	folderKey []byte
+	iamKey    []byte // finds records of the identities
 	store     string // uuid: names of one store mean nothing in another
 }
 
@@ -63,22 +64,31 @@ func newLocator(key *envelope.Key, store string) (*locator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &locator{siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size), store: store}, nil
+	return &locator{siv: siv, sivKey: sivKey, folderKey: key.Derive("secretstore names: folders", sha256.Size),
+		iamKey: key.Derive("secretstore names: identities", sha256.Size), store: store}, nil
 }
 
 // clear overwrites as much of the keys as can be reached.
 func (l *locator) clear() {
 	clear(l.sivKey)
 	clear(l.folderKey)
+	clear(l.iamKey)
 }
 
 // folderID is the hash under which a folder is kept.
 func (l *locator) folderID(folder string) string {
-	mac := hmac.New(sha256.New, l.folderKey)
+	id := l.hash(l.folderKey, folder)
+	return hex.EncodeToString(id[:])
+}
+
+// hash is the keyed hash under which a name of this store is kept.
+func (l *locator) hash(key []byte, name string) (id [folderIDSize]byte) {
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(l.store))
 	mac.Write([]byte{0})
-	mac.Write([]byte(folder))
-	return hex.EncodeToString(mac.Sum(nil)[:folderIDSize])
+	mac.Write([]byte(name))
+	copy(id[:], mac.Sum(nil))
+	return id
 }
 
 // FolderKey returns the key of a folder's record below KeySecrets or KeyDeleted.

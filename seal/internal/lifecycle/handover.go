@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,12 +44,28 @@ func (m *Rekeys) handoverOps(s *snapshot, k *barrier.Keys, next *envelope.Key, t
 }
 
 // replaceRoot makes a new root key and commits what rootOps returns for it,
-// together with the keyring (with a new term) and the intent under it. The
-// caller has the turn.
+// together with the keyring (with a new term), and the intent and other records
+// under it. The caller has the turn.
 func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Recipient, rootOps func(root *envelope.Key) ([]store.Op, error)) error {
+	for range barrier.MaxAttempts {
+		err := m.replaceRootOnce(ctx, s, to, rootOps)
+		var refused *store.OpError
+		if !errors.As(err, &refused) || refused.Key != barrier.KeyIAM {
+			return err
+		}
+		// The identities were changed at the same time.
+	}
+	return fmt.Errorf("the identities kept changing: %w", store.ErrUnavailable)
+}
+
+func (m *Rekeys) replaceRootOnce(ctx context.Context, s *snapshot, to []handover.Recipient, rootOps func(root *envelope.Key) ([]store.Op, error)) error {
+	renew, err := m.renewRecords(ctx)
+	if err != nil {
+		return err
+	}
 	var seen, fresh *barrier.Keys
 	var ops []store.Op
-	err := m.barrier.Use(func(k *barrier.Keys) error {
+	err = m.barrier.Use(func(k *barrier.Keys) error {
 		ring, err := k.Ring.WithNewTerm()
 		if err != nil {
 			return err
@@ -69,6 +86,7 @@ func (m *Rekeys) replaceRoot(ctx context.Context, s *snapshot, to []handover.Rec
 		}
 		ops = append(ops, left...)
 		ops = append(ops, s.modeOps(k.UUID, k.Root, next.Root)...)
+		ops = append(ops, renew(k, next.Root)...)
 		ops = append(ops,
 			store.Set(barrier.KeyKeyring, keyring, k.KeyringVersion),
 			store.Set(barrier.KeyIntent, unsealedIntent(k.LastSeal, k.UUID, next.Root).encode(), k.IntentVersion))

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/holders"
@@ -25,6 +26,9 @@ type Config struct {
 	// KeyringChanged is called after this server has written a new keyring. It
 	// must not block.
 	KeyringChanged func()
+	// RenewRecords returns what writes the MACs under the root key of other packages
+	// anew, in the transaction that replaces it by next. Nil if there are none.
+	RenewRecords func(context.Context) (func(k *barrier.Keys, next *envelope.Key) []store.Op, error)
 	// Self is this server, as it announces itself to the others.
 	Self Server
 	// Nodes returns the servers that announce themselves to people; nil if none
@@ -58,6 +62,7 @@ func New(c Config) *Lifecycle {
 		bootstrap:         c.Bootstrap,
 		bootstrapKeyStore: c.BootstrapKeyStore,
 		keyringChanged:    c.KeyringChanged,
+		renewRecords:      c.RenewRecords,
 		log:               c.Log,
 		turn:              make(chan struct{}, 1),
 		wake:              make(chan struct{}, 1),
@@ -69,6 +74,11 @@ func New(c Config) *Lifecycle {
 	m.scrubbing.scrub, m.scrubbing.poke = c.Scrub, m.poke
 	if c.Scrub == nil {
 		m.scrubbing.scrub = func() {}
+	}
+	if m.renewRecords == nil {
+		m.renewRecords = func(context.Context) (func(*barrier.Keys, *envelope.Key) []store.Op, error) {
+			return func(*barrier.Keys, *envelope.Key) []store.Op { return nil }, nil
+		}
 	}
 	m.unsealer = &Unsealer{machine: m}
 	m.initializer = &Initializer{machine: m}
@@ -86,6 +96,7 @@ type machine struct {
 	bootstrap         bool
 	bootstrapKeyStore bootstrapkey.Store
 	keyringChanged    func()
+	renewRecords      func(context.Context) (func(k *barrier.Keys, next *envelope.Key) []store.Op, error)
 	log               *zap.Logger
 	unsealer          *Unsealer
 	initializer       *Initializer

@@ -78,7 +78,7 @@ func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*p
 // nothingStored is a second check: the transaction already demands that the
 // store was never unsealed, so that there can be nothing.
 func (i *Initializer) nothingStored(ctx context.Context) error {
-	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs} {
+	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs, barrier.KeyIAM} {
 		list, err := i.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return fmt.Errorf("list %s: %w", key, err)

@@ -150,7 +150,7 @@ func (r *snapshotReader) readNodes(ctx context.Context) (nodes, error) {
 // its records: initializing that one would make its secrets unreadable forever.
 func (r *snapshotReader) snapshotWithoutConfig(ctx context.Context) (*snapshot, error) {
 	var left []string
-	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs, barrier.KeyIdentity} {
+	for _, key := range []store.Key{barrier.KeySecrets, barrier.KeyDeleted, barrier.KeyBlobs, barrier.KeyIAM, barrier.KeyIdentity} {
 		list, err := r.backend.Children(ctx, key, store.Latest)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", key, err)
@@ -159,10 +159,12 @@ func (r *snapshotReader) snapshotWithoutConfig(ctx context.Context) (*snapshot, 
 			left = append(left, key)
 		}
 	}
-	for _, key := range []store.Key{barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyBootstrap} {
+	for _, key := range []store.Key{barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyIAM, barrier.KeyBootstrap} {
 		_, err := r.backend.Get(ctx, key, store.Latest)
-		if err == nil {
+		if err == nil && !slices.Contains(left, key) {
 			left = append(left, key)
+		} else if err == nil {
+			continue
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return nil, fmt.Errorf("read %s: %w", key, err)
 		}

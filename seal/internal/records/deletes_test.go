@@ -26,6 +26,7 @@ func TestOnlyOneFunctionDeletesSecrets(t *testing.T) {
 		"barrier.RemoveTree":     "blobs and task tokens",
 		"barrier.RemoveRecord":   "a folder without secrets, a blob, a minute of task tokens",
 		"bootstrapkey.Retire":    "the bootstrap key",
+		"identities.build":       "a record of the identities, which the index of its bucket then does not name",
 		"lifecycle.endHandover":  "the handover record",
 		"lifecycle.removeRekey":  "the rekey record, or the proposal of a rekey",
 		"lifecycle.ApproveRekey": "the proposal of a rekey",

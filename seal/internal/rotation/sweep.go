@@ -16,6 +16,7 @@ import (
 	"secretstore/acl"
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/identities"
 	"secretstore/seal/internal/records"
 	"secretstore/store"
 )
@@ -187,10 +188,21 @@ func (s *sweep) count(ctx context.Context) error {
 		}
 		s.total.Add(1 + int64(len(pieces)))
 	}
+	buckets, err := s.children(ctx, barrier.KeyIAM, barrier.IsBucket)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		names, err := s.children(ctx, barrier.KeyIAM+"/"+bucket, func(name string) bool { return identities.IsName(bucket, name) })
+		if err != nil && !skipped.Skip(err) {
+			return err
+		}
+		s.total.Add(int64(len(names)))
+	}
 	return nil
 }
 
-// walk visits secrets, deleted secrets and pieces. Records that are created,
+// walk visits secrets, deleted secrets, pieces and identities. Records that are created,
 // deleted or undeleted while it runs are under the active term from then on.
 func (s *sweep) walk(ctx context.Context) error {
 	workers, ctx := errgroup.WithContext(ctx)
@@ -201,6 +213,9 @@ func (s *sweep) walk(ctx context.Context) error {
 	}
 	if err == nil {
 		err = s.walkBlobs(ctx, workers)
+	}
+	if err == nil {
+		err = s.walkIdentities(ctx, workers)
 	}
 	return errors.Join(workers.Wait(), err)
 }
@@ -319,6 +334,36 @@ func (s *sweep) walkBlob(ctx context.Context, workers *errgroup.Group, key store
 	return nil
 }
 
+// walkIdentities visits the records of the identities. The index of a bucket changes
+// with each change in it, and is never removed.
+func (s *sweep) walkIdentities(ctx context.Context, workers *errgroup.Group) error {
+	buckets, err := s.children(ctx, barrier.KeyIAM, barrier.IsBucket)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		index := barrier.KeyIAM + "/" + bucket
+		var condition []store.Op
+		node, err := s.config.Backend.Get(ctx, index, store.Latest)
+		if err == nil {
+			condition = []store.Op{store.Check(index, node.Version)}
+		} else if err = barrier.ReadError(index, err); !errors.Is(err, store.ErrNotFound) && !s.damage.skip(err) {
+			return err
+		}
+		names, err := s.children(ctx, index, func(name string) bool { return identities.IsName(bucket, name) })
+		if err != nil && !s.damage.skip(err) {
+			return err
+		}
+		for _, name := range names {
+			key := index + "/" + name
+			workers.Go(func() error {
+				return s.visitIf(ctx, key, condition, func(k *barrier.Keys) (envelope.Place, error) { return k.IAMPlace(key), nil })
+			})
+		}
+	}
+	return nil
+}
+
 // folders returns the folders below root, and notes what it has skipped.
 func (s *sweep) folders(ctx context.Context, root store.Key) ([]store.Key, error) {
 	folders, found, err := s.config.Barrier.FolderKeys(ctx, root, store.Latest)
@@ -350,18 +395,18 @@ func (s *sweep) visitSecret(ctx context.Context, key, folder store.Key, place fu
 	if err != nil {
 		return err
 	}
-	return s.visitIf(ctx, key, g, place)
+	return s.visitIf(ctx, key, g.Check(), place)
 }
 
 // visit encrypts one record again if it is under an old term. A write that
 // changes the record meanwhile uses the active term.
 func (s *sweep) visit(ctx context.Context, key store.Key, place func(*barrier.Keys) (envelope.Place, error)) error {
-	return s.visitIf(ctx, key, records.Generation{}, place)
+	return s.visitIf(ctx, key, nil, place)
 }
 
-// visitIf is visit, which writes only if no secret of the bucket was deleted
-// since g was read.
-func (s *sweep) visitIf(ctx context.Context, key store.Key, g records.Generation, place func(*barrier.Keys) (envelope.Place, error)) error {
+// visitIf is visit, which writes only under a condition: that nothing was removed
+// and made again since the record was read.
+func (s *sweep) visitIf(ctx context.Context, key store.Key, condition []store.Op, place func(*barrier.Keys) (envelope.Place, error)) error {
 	node, err := s.config.Backend.Get(ctx, key, store.Latest)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -380,10 +425,10 @@ func (s *sweep) visitIf(ctx context.Context, key store.Key, g records.Generation
 	if err := s.limit.Wait(ctx); err != nil {
 		return err
 	}
-	return s.reseal(ctx, key, g, node, place)
+	return s.reseal(ctx, key, condition, node, place)
 }
 
-func (s *sweep) reseal(ctx context.Context, key store.Key, g records.Generation, node store.Node, place func(*barrier.Keys) (envelope.Place, error)) error {
+func (s *sweep) reseal(ctx context.Context, key store.Key, condition []store.Op, node store.Node, place func(*barrier.Keys) (envelope.Place, error)) error {
 	err := s.config.Barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
 		at, err := place(k)
 		if err != nil {
@@ -395,7 +440,7 @@ func (s *sweep) reseal(ctx context.Context, key store.Key, g records.Generation,
 		}
 		op := store.Set(key, data, node.Version)
 		op.Quiet = true // the value is the same
-		return append(g.Check(), op), nil
+		return append(slices.Clone(condition), op), nil
 	})
 	var refused *store.OpError
 	switch {

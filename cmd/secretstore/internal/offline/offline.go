@@ -32,6 +32,7 @@ const (
 	keyDeleted   store.Key = "stores/default/deleted"
 	keyMarks     store.Key = "stores/default/marks"
 	keyBlobs     store.Key = "stores/default/blobs"
+	keyIAM       store.Key = "stores/default/iam"
 )
 
 // callTime is the time limit of one call of the storage.

@@ -60,7 +60,7 @@ func Freeze(ctx context.Context, b store.Backend) error {
 // number of records so far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	w := &wiper{b: b, removed: removed}
-	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs} {
+	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs, keyIAM} {
 		if err := w.below(ctx, key); err != nil {
 			return err
 		}
