@@ -256,26 +256,37 @@ func onAMember(ctx context.Context, cfg Config, do func(context.Context, *sessio
 
 // withMember makes a session with one member.
 func withMember(ctx context.Context, cfg *Config, server string, do func(context.Context, *session.Session) error) error {
-	address, err := resolve(ctx, server, maxUnanswered)
+	s, end, err := connect(ctx, cfg, server)
 	if err != nil {
 		return err
 	}
-	s, err := session.New(ctx, session.Config{
+	defer end()
+	return do(ctx, s)
+}
+
+// connect makes a session with one member; end ends it.
+func connect(ctx context.Context, cfg *Config, server string) (s *session.Session, end func(), err error) {
+	address, err := resolve(ctx, server, maxUnanswered)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = session.New(ctx, session.Config{
 		Server: server, Address: address, TLS: cfg.tls(), Timeout: cfg.SessionTimeout, Unanswered: maxUnanswered,
 		User: cfg.User, Password: cfg.Password, MaxRequest: batch.MaxPacket, Log: cfg.Log, OnEvent: func(zkc.Event) {}, OnAwake: func() {},
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	var tending sync.WaitGroup
 	tending.Go(func() { s.Tend("/") })
-	defer func() {
+	end = func() {
 		s.Fail(errClosed)
 		tending.Wait()
 		s.Retire()
-	}()
-	if err := s.Admit(ctx, maxUnanswered); err != nil {
-		return err
 	}
-	return do(ctx, s)
+	if err := s.Admit(ctx, maxUnanswered); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return s, end, nil
 }
