@@ -56,7 +56,8 @@ var mayImport = map[string][]string{
 	commands + "/keys":    {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
 	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},
 	commands + "/tasks":   {"acl", "api", "cmd/secretstore/internal/deliver", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/supervise", commands + "/base"},
-	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base"},
+	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/migrate"},
+	commands + "/migrate": {"acl", "api", "internal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/forms", commands + "/base", commands + "/gpg"},
 	"scripts":             {"acl", "api", "seal", "store", "internal"},
 }
 

@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 // runScripts runs the scripts of a folder against the real program. In each,
 // $WORK holds the HS256 key "key", and root.token for the uid root, which
 // $SECRETSTORE_TOKEN_FILE names; servers listen on a free port. $MEMORY is a
-// folder on a tmpfs.
+// folder on a tmpfs, and $ROOT the source tree.
 //
 //	seeded FILE              puts a bootstrapped bbolt store there
 //	boltput FILE KEY TEXT    writes a record into it, or without TEXT an empty value
@@ -89,6 +89,11 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			}
 			env.Defer(func() { os.RemoveAll(memory) })
 			env.Setenv("MEMORY", memory)
+			root, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("ROOT", root)
 			env.Setenv("XDG_RUNTIME_DIR", memory)
 			err = errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "key"), []byte(fixture.Key+"\n"), 0o600),

@@ -54,7 +54,7 @@ var (
 )
 
 // ErrMounts: the token cannot list what is mounted.
-var ErrMounts = errors.New("the token may not list the mounts; it needs a policy with read for sys/mounts")
+var ErrMounts = errors.New("the token is wrong, or may not list the mounts: it needs a policy with read for sys/mounts")
 
 // List finds the secrets of all KV engines. The namespace is the Getter's.
 func List(ctx context.Context, get Getter, o vault.Options) (*vault.Listing, error) {
@@ -225,15 +225,20 @@ func (w *walk) run(ctx context.Context) error {
 			return err
 		})
 		if err == nil {
-			err = each(ctx, secrets, w.secret)
+			err = each(ctx, unique(secrets), w.secret)
 		}
 		if err != nil {
 			return err
 		}
-		slices.Sort(next)
-		level = next
+		level = unique(next)
 	}
 	return nil
+}
+
+// unique sorts names. A server could list one twice.
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func each(ctx context.Context, all []string, do func(ctx context.Context, name string) error) error {

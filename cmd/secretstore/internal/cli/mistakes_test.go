@@ -82,7 +82,7 @@ func TestMistakesAreExplainedInOurWords(t *testing.T) {
 	for args, say := range map[string]string{
 		"rollback a":                   "rollback needs --to N",
 		"token":                        "token needs --secret-file FILE and --uid UID",
-		"import":                       "import needs --from-dir DIR, --from-json FILE or --from-dotenv FILE",
+		"import":                       "import needs --from-dir DIR, --from-json FILE, --from-dotenv FILE, --from-vault-zk zk://HOST:PORT,HOST:PORT/ROOT, --from-vault-znodes FILE",
 		"put a -v x -f y":              "--file and --value exclude each other; give one of them",
 		"rekey --verify --cancel":      "--cancel and --verify exclude each other",
 		"get":                          "name the PATH of the secret, as in: secretstore get PATH",

@@ -8,6 +8,7 @@ package forms
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/url"
 	"unicode/utf8"
@@ -23,12 +24,14 @@ type Item struct {
 	// Description and Labels are nil if the form does not give them.
 	Description *string
 	Labels      *[]string
+	// Earlier are earlier versions, oldest first, with a value and nothing else.
+	Earlier []Item
 }
 
 // Source is an item whose value is read when it is needed.
 type Source struct {
 	Path string
-	Read func() (Item, error)
+	Read func(context.Context) (Item, error)
 }
 
 // isText is the rule for values of which only the bytes are known: valid UTF-8
@@ -59,7 +62,7 @@ func cleanPath(s string) (string, error) {
 
 // have makes a source of an item that is in memory.
 func have(i Item) Source {
-	return Source{i.Path, func() (Item, error) { return i, nil }}
+	return Source{i.Path, func(context.Context) (Item, error) { return i, nil }}
 }
 
 // lineError is a mistake in a document.

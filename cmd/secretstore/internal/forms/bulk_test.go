@@ -2,6 +2,7 @@ package forms
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ func items(t testing.TB, all []Source) []Item {
 	t.Helper()
 	var out []Item
 	for _, s := range all {
-		i, err := s.Read()
+		i, err := s.Read(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

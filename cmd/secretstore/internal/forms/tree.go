@@ -1,6 +1,7 @@
 package forms
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,7 +72,7 @@ func ReadTree(root *os.Root) (all []Source, missing []string, err error) {
 }
 
 func treeSource(root *os.Root, name, secret string, e offline.Entry, known bool) Source {
-	return Source{secret, func() (Item, error) {
+	return Source{secret, func(context.Context) (Item, error) {
 		data, err := root.ReadFile(name)
 		if err != nil {
 			return Item{}, err

@@ -174,6 +174,7 @@ var words = map[string][]string{
 	"ignore-signal": {"HUP", "INT", "PIPE", "QUIT", "USR1", "USR2"},
 	"log-level":     {"debug", "info", "warn", "error"},
 	"log-format":    {"json", "console"},
+	"as":            {"value", "json", "split"},
 	"security-mode": {"disabled", "permissive", "strict"},
 }
 

@@ -165,7 +165,7 @@ func (r *Remote) namedFingerprints(p *Process) ([]string, error) {
 // tls returns the configuration of TLS: whom to trust, and the certificate of this
 // client.
 func (r *Remote) tls(p *Process) (*tls.Config, error) {
-	roots, err := loadRoots(First(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
+	roots, err := LoadRoots(First(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
 	if err != nil {
 		return nil, err
 	}
@@ -247,9 +247,9 @@ func First(values ...string) string {
 	return ""
 }
 
-// loadRoots reads CA certificates. Without a file it returns nil, which means those
+// LoadRoots reads CA certificates. Without a file it returns nil, which means those
 // of the system.
-func loadRoots(file string) (*x509.CertPool, error) {
+func LoadRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}

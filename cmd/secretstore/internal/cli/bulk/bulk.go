@@ -14,6 +14,7 @@ import (
 
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/migrate"
 )
 
 // Commands returns the commands about many secrets.
@@ -58,7 +59,7 @@ func (b *bulkFlags) patiently(ctx context.Context, what func(ctx context.Context
 
 // hopeless reports whether the error of one secret would repeat for all others.
 func hopeless(err error) bool {
-	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || client.Temporary(err)
+	return errors.Is(err, client.ErrSealed) || errors.Is(err, client.ErrUninitialized) || errors.Is(err, client.ErrUnauthorized) || client.Temporary(err) || migrate.Hopeless(err)
 }
 
 // failed is a secret that could not be read or written.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/migrate"
 )
 
 // importReport says what import did or, with --dry-run, would do.
@@ -18,6 +19,14 @@ type importReport struct {
 	Failed    []failed `json:"failed"`
 	// Written has what Created and Updated have, with the versions.
 	Written []base.Result `json:"written"`
+	// Source is what another store holds; nil for files of our own.
+	Source *migrate.Report `json:"source,omitempty"`
+}
+
+func (r *importReport) fail(all []migrate.Failure) {
+	for _, f := range all {
+		r.Failed = append(r.Failed, failed{f.Name, f.Why})
+	}
 }
 
 func (r *importReport) add(path string, got result, err error) {

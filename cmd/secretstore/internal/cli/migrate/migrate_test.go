@@ -1,0 +1,553 @@
+package migrate
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"secretstore/acl"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/forms"
+	"secretstore/internal/vault/vaulttest"
+)
+
+// process has no terminal, and keeps what is said.
+func process() (*base.Process, *strings.Builder) {
+	var errs strings.Builder
+	return &base.Process{Stdin: strings.NewReader(""), Stdout: &strings.Builder{}, Stderr: &errs, Getenv: func(string) string { return "" }}, &errs
+}
+
+func file(t testing.TB, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// flags are as without flags, with a fixed time.
+func flags(change func(*Flags)) *Flags {
+	f := &Flags{valueKey: defaultValueKey, versions: 1, gpg: "gpg", testOnlyNow: func() time.Time { return vaulttest.Now }}
+	change(f)
+	return f
+}
+
+func fromDump(t testing.TB, set vaulttest.Set, change func(*Flags)) *Flags {
+	return flags(func(f *Flags) {
+		f.znodes, f.keyFiles = file(t, string(set.Dump)), []string{file(t, strings.Join(set.Shares, "\n"))}
+		change(f)
+	})
+}
+
+func planOf(t testing.TB, f *Flags) (*Plan, string) {
+	t.Helper()
+	p, errs := process()
+	o, err := f.Open(t.Context(), p, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.Close)
+	plan, err := o.NewPlan(t.Context(), p, acl.Path{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan, errs.String()
+}
+
+// read reads every source of a plan, with its versions, by path.
+func read(t testing.TB, plan *Plan) map[string][]forms.Item {
+	t.Helper()
+	all := map[string][]forms.Item{}
+	for _, s := range plan.Sources {
+		item, err := s.Read(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", s.Path, err)
+			continue
+		}
+		all[s.Path] = append(item.Earlier, item)
+	}
+	return all
+}
+
+// oddNames renames the secrets of the sets whose names cannot be used here.
+const oddNames = `{"secret/names/@secret":"n/1","secret/names/Tilde~Star*":"n/2","secret/names/per%cent":"n/3",
+ "secret/names/plus+colon:semi;eq=comma,":"n/4","secret/names/with space":"n/5","secret/unicode/größe":"n/6","secret/unicode/ключ/鍵":"n/7",
+ "secret/later/names/@secret":"l/1","secret/later/names/Tilde~Star*":"l/2","secret/later/names/per%cent":"l/3",
+ "secret/later/names/plus+colon:semi;eq=comma,":"l/4","secret/later/names/with space":"l/5","secret/later/unicode/größe":"l/6","secret/later/unicode/ключ/鍵":"l/7",
+ "kv/unicode/größe/鍵":"k/1","kv/with space/_x":"k/2","up/größe":"u/1"}`
+
+// renamesFor returns those of oddNames that a set has, as a file.
+func renamesFor(t testing.TB, names map[string][]any) (name string, to renames) {
+	t.Helper()
+	all, err := parseRenames([]byte(oddNames))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to = renames{}
+	var lines []string
+	for odd, path := range all {
+		if names[odd] != nil {
+			to[odd] = path
+			lines = append(lines, fmt.Sprintf("%q:%q", odd, *path))
+		}
+	}
+	return file(t, "{"+strings.Join(lines, ",")+"}"), to
+}
+
+// checkValues compares each secret, as JSON or as its only text, with what must come
+// out.
+func checkValues(t *testing.T, set vaulttest.Set, plan *Plan, versions int, to renames, drop ...string) {
+	t.Helper()
+	if plan.Blocked != nil || len(plan.Failed) > 0 {
+		t.Fatalf("%v, %v", plan.Blocked, plan.Failed)
+	}
+	want := set.Want(versions)
+	for _, name := range drop {
+		delete(want, name)
+	}
+	got := read(t, plan)
+	if len(got) != len(want) {
+		t.Errorf("%d secrets, want %d", len(got), len(want))
+	}
+	for name, data := range want {
+		path := strings.TrimPrefix(name, "secret/")
+		if to[name] != nil {
+			path = *to[name]
+		}
+		items := got[path]
+		if len(items) != len(data) {
+			t.Errorf("%s: %d versions, want %d", path, len(items), len(data))
+			continue
+		}
+		for n, item := range items {
+			if object, ok := data[n].(map[string]any); ok && len(object) == 1 {
+				if text, ok := object["value"].(string); ok {
+					if string(item.Value) != text {
+						t.Errorf("%s is %.60q, want %.60q", path, item.Value, text)
+					}
+					continue
+				}
+			}
+			if diff := cmp.Diff(data[n], vaulttest.Decode(t, item.Value)); diff != "" {
+				t.Errorf("%s: %.500s", path, diff)
+			}
+		}
+	}
+}
+
+func TestDumpsBecomeSecretsValueByValue(t *testing.T) {
+	for _, name := range vaulttest.Names {
+		t.Run(name, func(t *testing.T) {
+			set := vaulttest.Load(t, name)
+			for _, versions := range []int{1, 100} {
+				rename, to := renamesFor(t, set.Want(1))
+				plan, _ := planOf(t, fromDump(t, set, func(f *Flags) { f.as, f.rename, f.versions = asJSON, rename, versions }))
+				checkValues(t, set, plan, versions, to)
+			}
+		})
+	}
+}
+
+func TestRunningServersBecomeSecretsValueByValue(t *testing.T) {
+	for _, name := range vaulttest.Recorded {
+		set := vaulttest.Load(t, name)
+		srv := httptest.NewServer(vaulttest.Server(t, name))
+		defer srv.Close()
+		rename, to := renamesFor(t, set.Want(1))
+		plan, said := planOf(t, flags(func(f *Flags) {
+			f.vault, f.vaultToken, f.as, f.rename, f.versions = srv.URL, file(t, set.Token+"\n"), asJSON, rename, 100
+		}))
+		v2 := set.Want(1)["kv/types"] != nil
+		if v2 != strings.Contains(said, "2^53") {
+			t.Errorf("%s: %q about rounded integers", name, said)
+		}
+		drop := []string{"team1/kv/x/y"}
+		if v2 {
+			drop = append(drop, "kv/types") // see the warning
+			for n, s := range plan.Sources {
+				if s.Path == "kv/types" {
+					plan.Sources = append(plan.Sources[:n], plan.Sources[n+1:]...)
+					break
+				}
+			}
+		}
+		checkValues(t, set, plan, 100, to, drop...)
+		p, _ := process()
+		if changed, err := plan.Changes(t.Context(), p); err != nil || len(changed) > 0 {
+			t.Errorf("%s: changes %v, %v", name, changed, err)
+		}
+	}
+}
+
+func TestNothingIsDecidedWithoutTheUser(t *testing.T) {
+	set := vaulttest.Load(t, "dcos-vault-0.8.3")
+	plan, _ := planOf(t, fromDump(t, set, func(*Flags) {}))
+	if plan.Blocked == nil || !strings.Contains(plan.Blocked.Error(), "--as") || !strings.Contains(plan.Blocked.Error(), "--rename") {
+		t.Fatalf("%v", plan.Blocked)
+	}
+	var out strings.Builder
+	if err := plan.Report.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"secret/", "legacy/nested/", "KV v1", "value", "number", `"secret/names/with space": "names/with-space"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, out.String())
+		}
+	}
+	// No value of any secret is in what is printed.
+	for name, versions := range set.Want(1) {
+		for member, value := range versions[0].(map[string]any) {
+			if text, ok := value.(string); ok && len(text) > 6 && strings.Contains(out.String(), text) {
+				t.Errorf("the table has the value of %s in %s", member, name)
+			}
+		}
+	}
+}
+
+// object runs a mapping over one object.
+func object(t *testing.T, m mapping, text string) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "sys/mounts"):
+			fmt.Fprint(w, `{"data":{"m/":{"type":"kv"}}}`)
+		case r.URL.RawQuery != "":
+			fmt.Fprint(w, `{"data":{"keys":["s"]}}`)
+		default:
+			fmt.Fprintf(w, `{"data":%s}`, text)
+		}
+	}))
+	defer srv.Close()
+	plan, _ := planOf(t, flags(func(f *Flags) {
+		f.vault, f.vaultToken = srv.URL, file(t, "x")
+		f.as, f.valueKey, f.base64Key = m.as, m.valueKey, m.base64Key
+	}))
+	switch {
+	case plan.Blocked != nil:
+		return "blocked"
+	case len(plan.Failed) > 0:
+		return plan.Failed[0].Why
+	}
+	var all []string
+	for path, versions := range read(t, plan) {
+		kind := ""
+		if versions[0].Binary {
+			kind = "bytes "
+		}
+		all = append(all, path+"="+kind+string(versions[0].Value))
+	}
+	if len(all) == 2 && all[0] > all[1] {
+		all[0], all[1] = all[1], all[0]
+	}
+	return strings.Join(all, " ")
+}
+
+func TestWhatAnObjectBecomes(t *testing.T) {
+	for _, tt := range []struct {
+		as, value, base64, object, want string
+	}{
+		{"", "value", "", `{"value":"x"}`, "m/s=x"},
+		{"", "value", "", `{"value":1}`, "blocked"},
+		{"", "value", "", `{"value":"x","y":"z"}`, "blocked"},
+		{"", "value", "", `{}`, "blocked"},
+		{"", "pw", "", `{"pw":"x"}`, "m/s=x"},
+		{"", "pw", "", `{"value":"x"}`, "blocked"},
+		{"", "value", "file", `{"file":"AAE="}`, "m/s=bytes \x00\x01"},
+		{"", "value", "file", `{"file":"AAE"}`, "m/s=bytes \x00\x01"},
+		{"", "value", "file", `{"file":"?"}`, `the member "file" is not base64`},
+		{"value", "value", "", `{"value":"x","y":"z"}`, "m/s=x"},
+		{"value", "value", "", `{"value":12345678901234567890,"y":"z"}`, "m/s=12345678901234567890"},
+		{"value", "value", "", `{"y":"z","x":1}`, `has no member "value"`},
+		{"value", "value", "file", `{"file":"AAE=","y":1}`, "m/s=bytes \x00\x01"},
+		{"value", "value", "file", `{"file":"AAE=","value":"x"}`, `has both members "value" and "file"`},
+		{"json", "value", "", `{"value":"x"}`, "m/s=x"},
+		{"json", "value", "", `{"n": 1e+300, "h":"\u003c"}`, `m/s={"n":1e+300,"h":"<"}`},
+		{"json", "value", "", `{}`, "m/s={}"},
+		{"split", "value", "file", `{"a":"x","file":"AA=="}`, "m/s/a=x m/s/file=bytes \x00"},
+		{"split", "value", "", `{"a":[1,{"b":null}],"c":""}`, `m/s/a=[1,{"b":null}] m/s/c=`},
+		{"split", "value", "", `{}`, "has no members to split it into"},
+		{"split", "value", "", `{"a b":"x","c":"y"}`, "blocked"},
+	} {
+		if got := object(t, mapping{tt.as, tt.value, tt.base64}, tt.object); got != tt.want {
+			t.Errorf("--as %s --value-key %s --base64-key %s, %s: %q, want %q", tt.as, tt.value, tt.base64, tt.object, got, tt.want)
+		}
+	}
+}
+
+func TestMountsAndNamespacesInPaths(t *testing.T) {
+	set := vaulttest.Load(t, "openbao-2.6.2")
+	for _, tt := range []struct {
+		change func(*Flags)
+		path   string
+		n      int
+	}{
+		{func(f *Flags) { f.namespace = "team1" }, "kv/x/y", 1},
+		{func(f *Flags) { f.namespace, f.mounts = "/team1/", []string{"kv"} }, "x/y", 1},
+		{func(f *Flags) { f.mounts = []string{"near"} }, "l/x", 1},
+		{func(f *Flags) { f.mounts = []string{"near", "legacy/nested"} }, "near/l/x", 3},
+	} {
+		plan, _ := planOf(t, fromDump(t, set, func(f *Flags) { f.as = asJSON; tt.change(f) }))
+		got := read(t, plan)
+		if got[tt.path] == nil || len(got) != tt.n {
+			t.Errorf("%s: %v", tt.path, got)
+		}
+	}
+	p, _ := process()
+	o, err := fromDump(t, set, func(f *Flags) { f.mounts = []string{"nosuch"} }).Open(t.Context(), p, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.NewPlan(t.Context(), p, acl.Path{}); err == nil {
+		t.Error("a mount that does not exist is not an error")
+	}
+}
+
+func TestMetadataBecomesLabels(t *testing.T) {
+	set := vaulttest.Load(t, "vault-1.14")
+	rename, _ := renamesFor(t, map[string][]any{"kv/unicode/größe/鍵": {1}, "kv/with space/_x": {1}})
+	plan, _ := planOf(t, fromDump(t, set, func(f *Flags) { f.as, f.mounts, f.rename = asJSON, []string{"kv"}, rename }))
+	item := read(t, plan)["app/meta"][0]
+	if item.Labels == nil || !cmp.Equal(*item.Labels, []string{"owner=team-a", "rotation=2026-12", "Ünïcode=wört"}) {
+		t.Errorf("%v", item.Labels)
+	}
+}
+
+func TestKeysAreRefusedWithAReason(t *testing.T) {
+	set := vaulttest.Load(t, "dcos-vault-0.5.3")
+	for name, tt := range map[string]struct{ keys, want string }{
+		"too few": {strings.Join(set.Shares[:2], " "), "2 of 3"},
+		"rubbish": {"hello", "33 for a share"},
+		"empty":   {"\n", "is empty"},
+		"wrong":   {strings.Repeat(strings.Repeat("01", 32)+"07\n"+strings.Repeat("02", 32)+"08\n"+strings.Repeat("03", 32)+"09\n", 1), "does not open this storage"},
+	} {
+		f := fromDump(t, set, func(f *Flags) { f.keyFiles = []string{file(t, tt.keys)} })
+		p, _ := process()
+		if _, err := f.Open(t.Context(), p, time.Minute); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, form := range []string{`{"keys":["%s","%s","%s"]}`, `{"unseal_keys_hex":["%s","%s","%s"]}`, "%s\n%s\r\n %s\n"} {
+		f := fromDump(t, set, func(f *Flags) {
+			f.keyFiles = []string{file(t, fmt.Sprintf(form, set.Shares[4], set.Shares[1], set.Shares[2]))}
+		})
+		p, _ := process()
+		if o, err := f.Open(t.Context(), p, time.Minute); err != nil {
+			t.Errorf("%s: %v", form, err)
+		} else {
+			o.Close()
+		}
+	}
+}
+
+// TestChangesMeanwhileAreReported: somebody writes while the import runs.
+func TestChangesMeanwhileAreReported(t *testing.T) {
+	secrets := map[string]string{"same": "1", "other": "1", "gone": "1"}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/secrets/v1/secret/default/")
+		switch value, ok := secrets[name]; {
+		case name == "":
+			var names []string
+			for n := range secrets {
+				names = append(names, fmt.Sprintf("%q", n))
+			}
+			fmt.Fprintf(w, `{"array":[%s]}`, strings.Join(names, ","))
+		case !ok:
+			http.NotFound(w, r)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"value":%q}`, value)
+		}
+	}))
+	defer srv.Close()
+	plan, _ := planOf(t, flags(func(f *Flags) { f.dcos = srv.URL }))
+	read(t, plan)
+	delete(secrets, "gone")
+	secrets["other"], secrets["new"] = "2", "1"
+	p, _ := process()
+	changed, err := plan.Changes(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, f := range changed {
+		got[f.Name], _, _ = strings.Cut(f.Why, ";")
+	}
+	want := map[string]string{"other": "has changed in the source", "new": "is new in the source", "gone": "is not in the source any longer, and was imported"}
+	if !cmp.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestHostileSourcesAreGivenUpOn: no answer makes the command follow, wait or allocate
+// without an end.
+func TestHostileSourcesAreGivenUpOn(t *testing.T) {
+	slow := make(chan struct{})
+	defer close(slow)
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request)
+		want   string
+	}{
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://evil.example/", http.StatusTemporaryRedirect)
+		}, "redirect"},
+		"slow": {func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-slow:
+			case <-r.Context().Done():
+			}
+		}, "deadline"},
+		"html":    {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }, "not a list"},
+		"refused": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }, "--from-token-file"},
+		"error":   {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "500"},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(tt.answer))
+		p, _ := process()
+		timeout := time.Minute
+		if name == "slow" {
+			timeout = 300 * time.Millisecond
+		}
+		o, err := flags(func(f *Flags) { f.dcos = srv.URL }).Open(t.Context(), p, timeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = o.NewPlan(t.Context(), p, acl.Path{})
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !Hopeless(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		srv.CloseClientConnections()
+		srv.Close()
+		o.Close()
+	}
+}
+
+func TestNamesOfAServerLeadNowhereElse(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			fmt.Fprint(w, `{"array":["../../store","a//b","","x?y=1","ok"]}`)
+			return
+		}
+		if p := r.URL.EscapedPath(); p != "/secrets/v1/secret/default/ok" && p != "/secrets/v1/secret/default/x%3Fy=1" {
+			t.Errorf("asked for %s", p)
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		fmt.Fprint(w, `{"value":"v"}`)
+	}))
+	defer srv.Close()
+	plan, _ := planOf(t, flags(func(f *Flags) { f.dcos = srv.URL + "/secrets/v1/" }))
+	if plan.Blocked == nil || len(plan.Failed) != 3 || len(plan.Report.Names) != 1 || *plan.Report.Names["x?y=1"] != "x-y-1" {
+		t.Errorf("%v, %v, %v", plan.Blocked, plan.Failed, plan.Report.Names)
+	}
+}
+
+func TestBackupFiles(t *testing.T) {
+	const data = "../../../../../internal/dcosbackup/testdata/"
+	for name, tt := range map[string]struct {
+		change func(*Flags)
+		n      int
+		said   string
+	}{
+		"tar, default key": {func(f *Flags) { f.tar = data + "dcos-secrets-backup-default-key.tar" }, 9, "everybody can decrypt it"},
+		"tar, own key": {func(f *Flags) {
+			f.tar, f.cipherKey = data+"dcos-secrets-backup-own-key.tar", file(t, "0123456789abcdef0123456789abcdef\n")
+		}, 8, "not authenticated"},
+		"dcos-migrate":      {func(f *Flags) { f.migrate = data + "dcos-migrate" }, 8, ""},
+		"dcos-migrate file": {func(f *Flags) { f.migrate = data + "dcos-migrate-script.json" }, 8, ""},
+	} {
+		plan, said := planOf(t, flags(tt.change))
+		for range 2 { // a secret can be read again
+			got := read(t, plan)
+			if plan.Blocked != nil || len(got) != tt.n || !strings.Contains(said, tt.said) {
+				t.Fatalf("%s: %v, %d secrets, %q", name, plan.Blocked, len(got), said)
+			}
+			if v := got["group/db-password"][0]; string(v.Value) != "correct horse" || v.Binary {
+				t.Errorf("%s: %q", name, v.Value)
+			}
+			if v := got["bin/zero"][0]; !bytes.Equal(v.Value, make([]byte, 16)) || !v.Binary {
+				t.Errorf("%s: %q", name, v.Value)
+			}
+			clearAll(got)
+		}
+	}
+	p, _ := process()
+	if _, err := flags(func(f *Flags) { f.tar = data + "dcos-secrets-backup-own-key.tar" }).Open(t.Context(), p, time.Minute); err == nil || !strings.Contains(err.Error(), "--cipher-key-file") {
+		t.Errorf("%v", err)
+	}
+}
+
+func clearAll(all map[string][]forms.Item) {
+	for _, versions := range all {
+		for _, v := range versions {
+			clear(v.Value)
+		}
+	}
+}
+
+func TestConflictsAreNotDecided(t *testing.T) {
+	under, err := acl.ParseFolder("u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, out := "c", (*string)(nil)
+	p := newPlaces(renames{"y": &to, "z": out, "typo": &to}, under)
+	for _, tt := range []struct {
+		t    target
+		path string
+	}{
+		{target{"a", "b"}, "u/b"}, {target{"b", "b"}, ""}, {target{"x", "."}, ""}, {target{"y", "?"}, "u/c"}, {target{"z", "z"}, ""}, {target{"w", "a//b"}, ""}, {target{"v", "/a"}, ""},
+	} {
+		if path, ok := p.place(tt.t); path != tt.path || ok != (path != "") {
+			t.Errorf("%+v: %q, %v", tt.t, path, ok)
+		}
+	}
+	got := map[string]string{}
+	for name, path := range p.proposals() {
+		got[name] = *path
+	}
+	if want := map[string]string{"b": "b-2", "x": "_", "w": "a/b", "v": "a"}; !cmp.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if unused := p.unused(); !cmp.Equal(unused, []string{"typo"}) {
+		t.Errorf("%v", unused)
+	}
+}
+
+// FuzzNames: a proposal is valid, and no path is one that its secret did not have.
+func FuzzNames(f *testing.F) {
+	f.Add("a/b c", "a/b-c")
+	f.Add("../..", "%2e")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		if s := sanitize(first); !valid(s) {
+			t.Errorf("%q becomes %q", first, s)
+		}
+		p := newPlaces(nil, acl.Path{})
+		for n, path := range []string{first, second} {
+			if got, ok := p.place(target{fmt.Sprint(n), path}); ok && got != path {
+				t.Errorf("%q becomes %q", path, got)
+			}
+		}
+		seen := map[string]bool{}
+		for _, to := range p.proposals() {
+			if !valid(*to) || seen[*to] {
+				t.Errorf("%q, %q: %q", first, second, *to)
+			}
+			seen[*to] = true
+		}
+		if r, err := parseRenames([]byte(first)); err == nil {
+			for _, to := range r {
+				if to != nil && !valid(*to) {
+					t.Errorf("%q", *to)
+				}
+			}
+		}
+		_ = quoted(first)
+	})
+}
