@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"api/definition":        {"acl"},
 	"api/wire":              {},
 	"internal":              {},
-	"cmd/secretstore":       {"acl", "api", "seal", "store", "internal"},
+	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "internal"},
 	// The commands import each other downwards only.
 	commands + "/base":    {"acl", "api", "seal/pgp", "internal", "cmd/secretstore/internal/config"},
 	commands + "/gpg":     {commands + "/base"},

@@ -214,7 +214,7 @@ func (a *Authority) ChangePassword(ctx context.Context, uid iam.UID, old, pass [
 	if err := a.verify(ctx, client, c, old); err != nil {
 		return err
 	}
-	hash, err := a.HashPassword(ctx, uid, pass, from)
+	hash, err := a.HashPassword(ctx, string(uid), pass, from)
 	if err != nil {
 		return err
 	}
@@ -226,16 +226,17 @@ func (a *Authority) ChangePassword(ctx context.Context, uid iam.UID, old, pass [
 	})
 }
 
-// HashPassword hashes a new password of uid, in the queue of those who sign in.
+// HashPassword hashes a new password of any account for the user who, in the queue
+// of those who sign in.
 // *Busy, the error of ctx, or one with the code iam.InvalidData.
-func (a *Authority) HashPassword(ctx context.Context, uid iam.UID, pass []byte, from netip.Addr) (string, error) {
+func (a *Authority) HashPassword(ctx context.Context, who string, pass []byte, from netip.Addr) (string, error) {
 	if err := iam.CheckPassword(pass); err != nil {
 		return "", err
 	}
 	if len(pass) > password.MaxBytes {
 		return "", &iam.Error{Code: iam.InvalidData, Text: fmt.Sprintf("Password does not match rules: Must be at most %d bytes long.", password.MaxBytes)}
 	}
-	h, err := a.workers.Hash(ctx, clientOf(string(uid), from), pass)
+	h, err := a.workers.Hash(ctx, clientOf(who, from), pass)
 	if err != nil {
 		return "", busy(err)
 	}

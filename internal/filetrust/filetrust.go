@@ -64,6 +64,18 @@ func CheckFor(self int, path string, info fs.FileInfo) error {
 	return nil
 }
 
+// CheckSecret is Check for a file that only its owner may read. A credential of
+// systemd is one. ErrUntrusted.
+func CheckSecret(path string, info fs.FileInfo) error {
+	if err := Check(path, info); err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 && !Credential(path) {
+		return &Untrusted{path, "other users may read it", "chmod 600 " + shell.Quote(path)}
+	}
+	return nil
+}
+
 // CheckLink refuses a symbolic link at path that belongs to neither root nor the
 // user of this process. Whether there is anything else is not its concern.
 // ErrUntrusted.

@@ -80,3 +80,16 @@ func TestOwnerIsReadFromTheFileSystem(t *testing.T) {
 		t.Errorf("of another user: %v, %v", a, b)
 	}
 }
+
+func TestSecretsAreForTheirOwnerAlone(t *testing.T) {
+	self := uint32(os.Geteuid())
+	for mode, want := range map[fs.FileMode]bool{0o600: true, 0o400: true, 0o640: false, 0o604: false, 0o610: false, 0o644: false} {
+		err := CheckSecret("a file", described{self, mode})
+		if (err == nil) != want || err != nil && !(errors.Is(err, ErrUntrusted) && strings.Contains(err.Error(), "run: chmod 600 'a file'")) {
+			t.Errorf("%o: %v", mode, err)
+		}
+	}
+	if err := CheckSecret("/run/credentials/s.service/f", described{self, 0o440}); err != nil {
+		t.Errorf("a credential: %v", err)
+	}
+}

@@ -1,7 +1,7 @@
 // Package watchfile reports changes of small files: policies, keys,
-// certificates. It refuses those that another user can change. It polls and compares their content. File events would miss
-// files that are replaced through symbolic links (Kubernetes) and files on
-// network mounts.
+// certificates. It refuses those that another user can change. It polls and
+// compares their content. File events would miss files that are replaced through
+// symbolic links (Kubernetes) and files on network mounts.
 package watchfile
 
 import (
@@ -33,8 +33,13 @@ const settle = 100 * time.Millisecond
 // Read returns the content of a regular text file of at most [MaxSize] bytes that no
 // other user can change, without a byte order mark. ErrNotRegular, ErrTooLarge,
 // [filetrust.ErrUntrusted].
-func Read(path string) ([]byte, error) {
-	f, err := open(path)
+func Read(path string) ([]byte, error) { return read(path, filetrust.Check) }
+
+// ReadSecret is Read for a file that no other user may read, either.
+func ReadSecret(path string) ([]byte, error) { return read(path, filetrust.CheckSecret) }
+
+func read(path string, check func(string, os.FileInfo) error) ([]byte, error) {
+	f, err := open(path, check)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func Read(path string) ([]byte, error) {
 	return content, nil
 }
 
-func open(path string) (*os.File, error) {
+func open(path string, check func(string, os.FileInfo) error) (*os.File, error) {
 	if err := filetrust.CheckLink(path); err != nil {
 		return nil, err
 	}
@@ -66,7 +71,7 @@ func open(path string) (*os.File, error) {
 		err = fmt.Errorf("read %s: %w", path, ErrNotRegular)
 	}
 	if err == nil {
-		err = filetrust.Check(path, info)
+		err = check(path, info)
 	}
 	if err != nil {
 		f.Close() // only read

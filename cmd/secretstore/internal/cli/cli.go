@@ -70,7 +70,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupSecrets, bulk.Commands(p)...)
 	add(groupStore, serverCommand(p), doctorCommand(p))
 	add(groupStore, keys.Commands(p)...)
-	add(groupOther, tokenCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
+	add(groupOther, tokenCommand(p), hashPasswordCommand(p), resetSuperuserCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	help := helpCommand()
 	root.SetHelpCommand(help)
 	add(groupOther, help)
