@@ -174,7 +174,7 @@ func (f *Flags) options() vault.Options {
 func folder(name string) string { return strings.Trim(name, "/") + "/" }
 
 // drop reports whether the name of a mount is left out of paths: of the only one that
-// was asked for, and of secret/, where DC/OS has everything.
+// was asked for, and of secret/, which Vault makes by default.
 func (f *Flags) drop(m *vault.Mount) bool {
 	if len(f.mounts) == 1 {
 		return true
