@@ -41,6 +41,8 @@ type Config struct {
 	Audiences               []string // of tokens; none: any
 	Superusers              []string
 	PolicyFile              string
+	IAM                     string // IAMNone or IAMBuiltin
+	SuperuserPasswordFile   string
 
 	TrustedProxies []netip.Prefix
 	RequestRate    int // requests a second of one principal; 0 for any number
@@ -65,6 +67,12 @@ type Config struct {
 	given  map[string]bool // options that have a value from outside
 	failed map[string]bool // options whose value could not be parsed
 }
+
+// The values of Config.IAM.
+const (
+	IAMNone    = "none"
+	IAMBuiltin = "builtin"
+)
 
 // Given reports whether a flag, the environment or the file set the option to a value
 // that is not empty.

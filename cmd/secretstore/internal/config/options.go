@@ -117,6 +117,11 @@ func accessOptions() []Option {
 			set: list(func(c *Config) *[]string { return &c.Audiences }, parseClaim)},
 		{Name: "superuser", Arg: "UID", Repeat: true, Usage: "grant this user every permission",
 			set: list(func(c *Config) *[]string { return &c.Superusers }, parseUID)},
+		{Name: "iam", Arg: "MODE", Default: IAMNone,
+			Usage: "none, or builtin: this server signs people and services in, and keeps their accounts, groups and permissions",
+			set:   one(func(c *Config) *string { return &c.IAM }, parseOneOf(IAMNone, IAMBuiltin))},
+		{Name: "superuser-password-file", Arg: "FILE", Usage: "lines UID:HASH of superusers who sign in with a password, mode 0600, reread when it changes",
+			set: one(func(c *Config) *string { return &c.SuperuserPasswordFile }, parseText)},
 		{Name: "policy-file", Arg: "FILE", Usage: "YAML file with grants, reread on SIGHUP and when it changes",
 			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
 	}

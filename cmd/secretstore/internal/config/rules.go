@@ -19,6 +19,8 @@ func contradictions(c Config) []Problem {
 	}
 	listenRules(c, say)
 	storageRules(c, say)
+	say(c.IAM == IAMNone && !c.Dev && c.Given("superuser-password-file"), "--superuser-password-file",
+		"has no effect without --iam builtin; add that or remove the file")
 	if c.Dev {
 		devRules(c, say)
 	}
@@ -75,7 +77,7 @@ func storageRules(c Config, say sayFunc) {
 
 // devRules keep people from running a service with --dev.
 func devRules(c Config, say sayFunc) {
-	for _, name := range []string{"storage", "auth-secret-file", "auth-secret-znode"} {
+	for _, name := range []string{"storage", "auth-secret-file", "auth-secret-znode", "superuser-password-file"} {
 		say(c.Given(name), "--dev", "brings its own "+name+"; remove --"+name+" or --dev")
 	}
 	for _, name := range []string{"auth-issuer", "auth-audience"} {

@@ -17,6 +17,7 @@ import (
 
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/iam/password"
 	"secretstore/internal/atomicfile"
 	"secretstore/internal/filetrust"
 	"secretstore/internal/shell"
@@ -31,6 +32,9 @@ const (
 	devAuthSecret = "auth-secret"
 	devToken      = "token"
 	devUser       = "dev"
+	devSuperusers = "superusers"
+	devPassword   = "password"
+	devAdmin      = "admin"
 )
 
 // devSetup makes the folder of --dev below dir, or uses the one that exists with its
@@ -55,7 +59,32 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	cfg.Storage = config.Storage{Kind: config.Bolt, Path: filepath.Join(folder, devDatabase)}
 	cfg.AuthSecretFile = secretFile
 	cfg.Superusers = append(cfg.Superusers, devUser)
-	return cfg, nil
+	if !cfg.Given("iam") {
+		cfg.IAM = config.IAMBuiltin
+	}
+	if cfg.IAM == config.IAMBuiltin {
+		cfg.SuperuserPasswordFile, err = devSignIn(folder)
+	}
+	return cfg, err
+}
+
+// devSignIn makes the files with which a person signs in, unless they exist, and
+// returns the one for the server.
+func devSignIn(folder string) (superusers string, err error) {
+	superusers, passwordFile := filepath.Join(folder, devSuperusers), filepath.Join(folder, devPassword)
+	_, err = os.Stat(superusers)
+	if _, other := os.Stat(passwordFile); err == nil && other == nil {
+		return superusers, nil
+	}
+	secret := []byte(rand.Text())
+	if err := devFiles().WriteFile(passwordFile, append(slices.Clone(secret), '\n'), 0o600); err != nil {
+		return "", fmt.Errorf("write the password of --dev: %w", err)
+	}
+	line := devAdmin + ":" + password.New(secret).String() + "\n"
+	if err := devFiles().WriteFile(superusers, []byte(line), 0o600); err != nil {
+		return "", fmt.Errorf("write the superuser of --dev: %w", err)
+	}
+	return superusers, nil
 }
 
 // devFiles are the rules for the folder of --dev and the files in it.

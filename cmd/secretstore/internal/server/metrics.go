@@ -80,6 +80,9 @@ func (m *metrics) add(s *Server, limiter *connections.Limiter) error {
 	if s.zk != nil {
 		m.addZooKeeper(s)
 	}
+	if s.iam != nil {
+		m.addIAM(s.iam)
+	}
 	m.gauge("secretstore_connections", "Connections of clients.", nil, func() float64 { return float64(limiter.Count()) })
 	m.gauge("secretstore_connections_max", "The most connections of clients that there can be.", nil, func() float64 { return float64(connections.Max()) })
 	for _, c := range m.all {

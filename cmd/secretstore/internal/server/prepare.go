@@ -25,7 +25,9 @@ type parts struct {
 	policy   *policyHolder
 	cert     *certificate         // nil if HTTPS is not served
 	clients  *clientcert.Verifier // nil if clients are not asked for certificates
-	// reloaders follow the files of cert, clients and zk.
+	// superusers are those of --superuser-password-file.
+	superusers *superuserFile
+	// reloaders follow the files of superusers, cert, clients and zk.
 	reloaders []*reloader
 	zk        zkAccess
 	audit     *audit.Log // nil if none is configured
@@ -63,6 +65,8 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 			check(f.option, errs[i])
 		}
 	}
+	p.superusers = &superuserFile{path: cfg.SuperuserPasswordFile}
+	load(p.superusers)
 	cert := &certificate{certFile: cfg.TLSCertFile, keyFile: cfg.TLSKeyFile}
 	load(cert)
 	if cfg.TLSListen != "" {

@@ -17,6 +17,7 @@ import (
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/systemd"
+	"secretstore/iam/authority"
 	"secretstore/internal/connections"
 	"secretstore/internal/scrub"
 	"secretstore/seal"
@@ -66,6 +67,8 @@ type Server struct {
 	nodes   *nodes      // likewise
 	metrics *metrics
 	systemd *systemd.Notifier
+	iam     *authority.Authority // nil without one
+	policy  *policy
 }
 
 // New checks everything that it can without listening or opening the storage. The
@@ -131,6 +134,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := unfit(st); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
+	if s.iam, err = s.openIAM(st); err != nil {
+		return errors.Join(fmt.Errorf("open the IAM: %w", err), closeAll(endpoints))
+	}
+	if s.iam != nil {
+		defer s.iam.Close()
+	}
+	s.policy = &policy{file: s.parts.policy, iam: s.iam}
 	limiter := limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
 	if err := s.metrics.add(s, limiter); err != nil {
 		return errors.Join(err, closeAll(endpoints))
@@ -239,8 +249,8 @@ func (s *Server) sealOptions(b store.Backend) seal.Options {
 
 func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Server, error) {
 	cfg := api.Config{
-		Registry: s.metrics.registry, Store: st, HTTPS: site, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.parts.policy.Policy, Audit: s.parts.audit,
-		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.notices.list,
+		Registry: s.metrics.registry, Store: st, HTTPS: site, Driver: driver, Version: s.outside.Version, Development: s.cfg.Dev, Auth: s.parts.verifier, Policy: s.policy.Policy, Audit: s.parts.audit,
+		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.warnings,
 		Host: s.host,
 	}
 	if s.nodes != nil {
@@ -315,6 +325,9 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	for _, w := range watchers {
 		g.Go(func() error { w(); return nil })
 	}
+	if s.iam != nil {
+		g.Go(func() error { return s.checkFirstStart(ctx) })
+	}
 	if s.nodes != nil {
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
 	}
@@ -353,10 +366,10 @@ func (s *Server) watchKeys(option string) token.Watch {
 
 // warn logs settings that an operator may not have intended.
 func (s *Server) warn() {
-	if s.cfg.AuthSecretFile == "" && s.cfg.AuthSecretZnode == "" && s.cfg.AuthJWKS == "" {
+	if s.cfg.AuthSecretFile == "" && s.cfg.AuthSecretZnode == "" && s.cfg.AuthJWKS == "" && s.iam == nil {
 		s.log.Warn("no token key is configured, so every token is refused; use --auth-secret-file, --auth-secret-znode or --auth-jwks")
 	}
-	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" {
+	if len(s.cfg.Superusers) == 0 && s.cfg.PolicyFile == "" && s.iam == nil {
 		s.log.Warn("no user has any permission; use --superuser or --policy-file")
 	}
 }
