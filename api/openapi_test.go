@@ -104,6 +104,8 @@ var permissions = map[acl.Op]string{
 	acl.MintTaskToken:  "`read` on `dcos:secrets:resolve:default:{service}`",
 	acl.ViewStore:      "Permission: any token that is not bound to a service.",
 	acl.Administer:     "Permission: superuser.",
+	acl.UseAccount:     "Permission: superuser, or the account itself.",
+	acl.QueryPolicy:    "Permission: `read` on `dcos:iam:policyquery`.",
 	acl.ViewMode:       "Permission: `full` on `dcos:adminrouter:ops:metadata`.",
 }
 
