@@ -75,7 +75,7 @@ func (d *directory) known() (at uint64, records map[string]string, damaged int) 
 // await waits until a call has made ok true.
 func (d *directory) await(t *testing.T, ok func(d *directory) bool) {
 	t.Helper()
-	limit := time.After(3 * time.Minute)
+	limit := time.After(time.Minute)
 	for {
 		d.mu.Lock()
 		done := ok(d)
