@@ -2,14 +2,17 @@ package migrate
 
 import (
 	"bytes"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -426,6 +429,51 @@ func TestHostileSourcesAreGivenUpOn(t *testing.T) {
 		srv.CloseClientConnections()
 		srv.Close()
 		o.Close()
+	}
+}
+
+func TestSourceThatIsBusyIsAskedAgain(t *testing.T) {
+	var asked atomic.Int64
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case asked.Add(1) <= 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case r.URL.RawQuery != "":
+			fmt.Fprint(w, `{"array":["a"]}`)
+		default:
+			w.Header().Set("Content-Type", "application/octet-stream")
+			fmt.Fprint(w, "bytes")
+		}
+	}))
+	defer srv.Close()
+	ca := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})))
+	plan, _ := planOf(t, flags(func(f *Flags) { f.dcos, f.ca = srv.URL, ca }))
+	if got := read(t, plan); len(got) != 1 || string(got["a"][0].Value) != "bytes" || !got["a"][0].Binary {
+		t.Errorf("%v", got)
+	}
+	p, _ := process()
+	o, err := flags(func(f *Flags) { f.dcos = srv.URL }).Open(t.Context(), p, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if _, err := o.NewPlan(t.Context(), p, acl.Path{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("with an unknown certificate: %v", err)
+	}
+}
+
+func TestNamesOfASourceDoNotDriveTheTerminal(t *testing.T) {
+	r := Report{Names: renames{"a\x1b[2J\u009b2J\u202e\U000e0001": new(string)}, why: map[string]string{"a\x1b\u009b": "why"},
+		Mounts: []*MountReport{{Mount: "m\x1b/", Members: map[string]*MemberReport{"\u009b": {Secrets: 1}}}}}
+	var out strings.Builder
+	if err := r.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }) {
+		t.Errorf("%q", out.String())
+	}
+	if _, err := parseRenames([]byte(graphic([]byte("{\"\u009b\":null,\"\U000e0001\":null}")))); err != nil {
+		t.Error(err)
 	}
 }
 

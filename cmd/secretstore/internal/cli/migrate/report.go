@@ -2,12 +2,15 @@ package migrate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -147,14 +150,34 @@ func (r *Report) printNames(w io.Writer) error {
 		return nil
 	}
 	fmt.Fprintln(w, "\nThese names cannot be used here. A file for --rename (null in place of a path leaves a secret out):")
-	if err := json.MarshalWrite(w, r.Names, jsontext.WithIndent("  "), json.Deterministic(true)); err != nil {
+	text, err := json.Marshal(r.Names, jsontext.WithIndent("  "), json.Deterministic(true))
+	if err != nil {
+		return errors.New("internal error: the proposals cannot be encoded") // strings and null only
+	}
+	if _, err := fmt.Fprintln(w, graphic(text)); err != nil {
 		return err
 	}
-	fmt.Fprintln(w)
 	for _, name := range slices.Sorted(maps.Keys(r.why)) {
 		if why := r.why[name]; why != badName {
 			fmt.Fprintf(w, "%s: %s\n", quoted(name), why)
 		}
 	}
 	return nil
+}
+
+// graphic escapes in JSON what could drive a terminal: JSON itself escapes only some of
+// that.
+func graphic(text []byte) string {
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || unicode.IsGraphic(r):
+			b.WriteRune(r)
+		default:
+			for _, u := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, u)
+			}
+		}
+	}
+	return b.String()
 }
