@@ -36,13 +36,16 @@ const (
 	// QueryPolicy asks what any user may do. It needs read on
 	// dcos:iam:policyquery.
 	QueryPolicy
+	// MakeBackup reads the ciphertext of everything. It needs read on
+	// dcos:secrets:backup:default.
+	MakeBackup
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
 	// Path is the secret, or the folder of ListSecrets and WatchNames; unused
-	// by ViewStore, ViewMode, Administer, QueryPolicy and ResolveSecrets.
+	// by ViewStore, ViewMode, Administer, QueryPolicy, MakeBackup and ResolveSecrets.
 	Path Path
 	// Account is the uid that UseAccount is about.
 	Account string
@@ -247,7 +250,7 @@ func (r Request) valid() bool {
 		return true
 	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
-	case ListSecrets, ViewStore, ViewMode, Administer, UseAccount, QueryPolicy:
+	case ListSecrets, ViewStore, ViewMode, Administer, UseAccount, QueryPolicy, MakeBackup:
 		return !r.HasService
 	case MintTaskToken:
 		return r.HasService
@@ -274,6 +277,8 @@ func (r Request) needs() (Resource, Action) {
 		return SuperuserResource(), Full
 	case QueryPolicy:
 		return PolicyQueryResource(), Read
+	case MakeBackup:
+		return BackupResource(), Read
 	case ViewMode:
 		return MetadataResource(), Full
 	case MintTaskToken, ResolveSecrets:

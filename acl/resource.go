@@ -16,6 +16,8 @@ const (
 	metadataID = "dcos:adminrouter:ops:metadata"
 	// policyQueryID is for services that ask the IAM what users may do.
 	policyQueryID = "dcos:iam:policyquery"
+	// backupID is for those who make backups of the whole store.
+	backupID = "dcos:secrets:backup:default"
 )
 
 // kind is the class of a resource. The zero kind names nothing and is matched
@@ -29,8 +31,9 @@ const (
 	kindSuperuser
 	kindMetadata
 	kindPolicyQuery
+	kindBackup
 
-	lastKind = kindPolicyQuery
+	lastKind = kindBackup
 )
 
 // kindPrefix precedes the path of a resource, up to the last colon.
@@ -73,6 +76,9 @@ func MetadataResource() Resource { return Resource{kind: kindMetadata} }
 // PolicyQueryResource is dcos:iam:policyquery.
 func PolicyQueryResource() Resource { return Resource{kind: kindPolicyQuery} }
 
+// BackupResource is dcos:secrets:backup:default.
+func BackupResource() Resource { return Resource{kind: kindBackup} }
+
 // String returns the canonical id, with the slash after the last colon, and ""
 // for the zero Resource.
 func (r Resource) String() string {
@@ -83,6 +89,8 @@ func (r Resource) String() string {
 		return metadataID
 	case kindPolicyQuery:
 		return policyQueryID
+	case kindBackup:
+		return backupID
 	case kindSecret, kindList, kindResolve:
 		return kindPrefix[r.kind] + "/" + r.rest
 	}
@@ -110,8 +118,9 @@ func (s kindSet) has(k kind) bool { return k != 0 && s&(1<<k) != 0 }
 // path or service id, so that a grant that would silently match nothing is an
 // error. Errors wrap [ErrInvalidResource].
 //
-// dcos:superuser, dcos:adminrouter:ops:metadata and dcos:iam:policyquery are
-// granted by exactly these names, and by no wildcard.
+// dcos:superuser, dcos:adminrouter:ops:metadata, dcos:iam:policyquery and
+// dcos:secrets:backup:default are granted by exactly these names, and by no
+// wildcard.
 func ParsePattern(id string) (Pattern, error) {
 	if len(id) > maxPatternBytes {
 		return Pattern{}, badPattern("is too long")
@@ -123,6 +132,8 @@ func ParsePattern(id string) (Pattern, error) {
 		return Pattern{kinds: 1 << kindMetadata}, nil
 	case policyQueryID:
 		return Pattern{kinds: 1 << kindPolicyQuery}, nil
+	case backupID:
+		return Pattern{kinds: 1 << kindBackup}, nil
 	}
 	s := slashes.Replace(id)
 	s, wild := strings.CutSuffix(s, "*")
@@ -145,7 +156,7 @@ func ParsePattern(id string) (Pattern, error) {
 const maxPatternBytes = 64 + 5*MaxPathBytes
 
 const knownResources = "is none of dcos:secrets:default:/PATH, dcos:secrets:list:default:/PATH, " +
-	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser, " + metadataID + ", " + policyQueryID
+	"dcos:secrets:resolve:default:/SERVICE, dcos:superuser, " + metadataID + ", " + policyQueryID + ", " + backupID
 
 // slashes holds the spellings of / in resource ids: IAM clients write it
 // percent-encoded, once or twice.

@@ -104,14 +104,13 @@ var permissions = map[acl.Op]string{
 	acl.MintTaskToken:  "`read` on `dcos:secrets:resolve:default:{service}`",
 	acl.ViewStore:      "Permission: any token that is not bound to a service.",
 	acl.Administer:     "Permission: superuser.",
-	acl.UseAccount:     "Permission: superuser, or the account itself.",
-	acl.QueryPolicy:    "Permission: `read` on `dcos:iam:policyquery`.",
+	acl.MakeBackup:     "`read` on `dcos:secrets:backup:default`",
 	acl.ViewMode:       "Permission: `full` on `dcos:adminrouter:ops:metadata`.",
 }
 
 var parameterOfForm = map[head.Form]string{
 	head.FormList: "list", head.FormVersion: "version", head.FormVersions: "versions", head.FormPurge: "purge", head.FormWatch: "watch",
-	head.FormDeleted: "deleted",
+	head.FormDeleted: "deleted", head.FormKey: "bootstrap_key",
 }
 
 // checkOperation compares an operation with its rows of the table of endpoints.

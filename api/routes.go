@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"secretstore/acl"
-	"secretstore/api/internal/acs"
 	"secretstore/api/internal/admin"
 	"secretstore/api/internal/head"
 	"secretstore/seal"
@@ -20,16 +19,16 @@ type handlers struct {
 	batches *batches
 	watches *watches
 	tasks   *tasks
+	backups *backups
 	health  *health
 	https   *https
-	acs     *acs.Handlers
 }
 
 // endpoints returns the whole surface of the server. The paths of secrets come
 // first: nearly all requests ask for them, and the router tries the rows in
 // order. A row with a form follows the one without.
 func endpoints(h *handlers) []*endpoint {
-	return append([]*endpoint{
+	return []*endpoint{
 		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.secrets.read},
 		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: head.FormList, op: acl.ListSecrets, unsealed: true, run: h.secrets.list},
 		{name: "secret.list.deleted", method: http.MethodGet, path: "/secret/", form: head.FormDeleted, op: acl.ListSecrets, unsealed: true, run: h.secrets.listDeleted},
@@ -91,6 +90,8 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true,
 			effect: "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation", run: administer(h.change, h.keys.Rotate)},
 		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, run: show(h.store, h.keys.Show)},
+		{name: "backup", method: http.MethodGet, path: "/backup/{store}", op: acl.MakeBackup, unsealed: true, run: h.backups.withoutKey},
+		{name: "backup.key", method: http.MethodGet, path: "/backup/{store}", form: head.FormKey, op: acl.Administer, unsealed: true, run: h.backups.withKey},
 		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, body: document(smallBody),
 			malformed: textBadTask, subject: readTaskRequest, run: h.tasks.mint},
 		{name: "revoke", method: http.MethodPut, path: "/revoke", op: acl.ViewStore, run: noLeases},
@@ -108,5 +109,5 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, plain: true, run: h.health.ready},
 		{name: "metrics", method: http.MethodGet, path: "/metrics", root: true, open: true, run: h.health.metrics},
 		{name: "root", method: http.MethodGet, path: "/", root: true, open: true, run: h.https.root},
-	}, identityEndpoints(h.acs, h.change)...)
+	}
 }

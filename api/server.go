@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,6 @@ import (
 
 	"secretstore/acl"
 	"secretstore/api/audit"
-	"secretstore/api/internal/acs"
 	"secretstore/api/internal/admin"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
@@ -55,8 +55,6 @@ type Config struct {
 	// Policy returns the policy in force; it is called for each request.
 	// Required; a nil policy denies everything.
 	Policy func() *acl.Policy
-	// Identities is the IAM below /acs/api/v1; nil: there is none.
-	Identities *Identities
 	// Audit takes a line for each decision; nil writes none.
 	Audit *audit.Log
 	// Log takes errors, slow requests and, at debug level, all requests; nil
@@ -160,13 +158,8 @@ func New(cfg Config) (*Server, error) {
 	if err := s.measure(cfg, probe); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	h := s.handlers(cfg, probe)
-	var isACL func(string) bool
-	if cfg.Identities != nil {
-		isACL = h.acs.IsACL
-	}
-	s.routes = newRoutes(endpoints(h), isACL)
-	for _, ep := range append(s.routes.all(), s.https.redirected) {
+	s.routes = newRoutes(endpoints(s.handlers(cfg, probe)))
+	for _, ep := range slices.Concat(s.routes.table, []*endpoint{s.https.redirected}) {
 		ep.metrics = s.metrics.Endpoint(ep.name, ep.route())
 	}
 	return s, nil
@@ -205,18 +198,10 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store},
+		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 		https:   &s.https,
-		acs:     identityHandlers(cfg, s.https.only),
 	}
-}
-
-// identityHandlers returns nil for a server without an IAM.
-func identityHandlers(cfg Config, secure bool) *acs.Handlers {
-	if cfg.Identities == nil {
-		return nil
-	}
-	return &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, Policy: cfg.Policy, Secure: secure}
 }
 
 func randomPrefix() string {
@@ -304,7 +289,7 @@ func (s *Server) answer(x *exchange) (answer.Reply, error) {
 	}
 	if t.res != nil && t.res.open {
 		x.req.open = true
-		return s.answerOpen(x, t)
+		return answerOpen(x, t)
 	}
 	if err := s.admit(x, t); err != nil {
 		return answer.Reply{}, err
@@ -392,7 +377,7 @@ func (s *Server) admitAgain(x *exchange) error {
 }
 
 // answerOpen answers a request that needs no token.
-func (s *Server) answerOpen(x *exchange, t target) (answer.Reply, error) {
+func answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if x.req.twoLengths {
 		return answer.Reply{}, problem.BadRequest(textTwoLengths)
 	}
@@ -400,7 +385,7 @@ func (s *Server) answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if ep == nil {
 		return answer.Reply{}, methodNotAllowed(t.res)
 	}
-	x.req.ep, x.req.names = ep, t.names
+	x.req.ep = ep
 	if t.HasStore && t.Store != admin.DefaultStore && t.Store != allStores {
 		return answer.Reply{}, problem.NotFound(problem.StoreNotFound)
 	}
@@ -410,10 +395,6 @@ func (s *Server) answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if x.req.hasService {
 		return answer.Reply{}, problem.BadRequest(textServiceElsewhere)
 	}
-	if err := s.readBody(x); err != nil {
-		return answer.Reply{}, err
-	}
-	defer x.releaseBody()
 	return ep.run(x)
 }
 

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"secretstore/seal/internal/backup"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/feed"
 	"secretstore/seal/internal/lifecycle"
@@ -49,8 +50,14 @@ var (
 	// ErrSealNotRecorded: this server has dropped the keys, but could not record
 	// the intent yet; it keeps retrying.
 	ErrSealNotRecorded = lifecycle.ErrSealNotRecorded
-	ErrNotFound        = records.ErrNotFound
-	ErrExists          = records.ErrExists
+	// ErrKeysChanged: the keys were replaced while a backup was made.
+	ErrKeysChanged = backup.ErrKeysChanged
+	// ErrBadBackup: a file that is not a complete backup.
+	ErrBadBackup = backup.ErrDamaged
+	// ErrNotEmpty: a backup is restored into storage that has records.
+	ErrNotEmpty = backup.ErrNotEmpty
+	ErrNotFound = records.ErrNotFound
+	ErrExists   = records.ErrExists
 	// ErrChanged: the Match of a write refused the present value.
 	ErrChanged  = records.ErrChanged
 	ErrTooLarge = records.ErrTooLarge

@@ -13,6 +13,7 @@ import (
 	"secretstore/acl"
 	"secretstore/iam"
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/backup"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/internal/feed"
@@ -70,6 +71,7 @@ type Store struct {
 	*feed.Feed           // Watch, Stream
 	*rotation.Rotation   // Rotate, RotationStatus
 	*uses.Uses           // TaskTerm, TaskMAC, TaskSpent, SpendTask
+	*backup.Backups      // Backup
 
 	backend    store.Backend
 	barrier    *barrier.Barrier
@@ -153,13 +155,21 @@ func newStore(o Options, offline bool) (*Store, error) {
 		log:        o.Log,
 		cancel:     func() {},
 	}
+	private := bootstrapKeyStore(o)
 	s.Lifecycle = lifecycle.New(lifecycle.Config{
-		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: bootstrapKeyStore(o), Log: o.Log,
+		Backend: o.Backend, Barrier: b, Bootstrap: o.Bootstrap, BootstrapKeyStore: private, Log: o.Log,
 		Self: selfOf(o), Nodes: o.Nodes, Scrub: o.Scrub, Mode: o.Mode, ModeChosen: o.ModeChosen,
 		KeyringChanged: func() { rotation.Wake(s.Rotation) },
 		RenewRecords: func(ctx context.Context) (func(*barrier.Keys, *envelope.Key) []store.Op, error) {
 			return identities.Renew(ctx, s.identities)
 		},
+	})
+	s.Backups = backup.New(o.Backend, b, private, func(ctx context.Context) error {
+		give, err := lifecycle.TakeFreshTurn(ctx, s.Lifecycle)
+		if err == nil {
+			give()
+		}
+		return err
 	})
 	s.Rotation = rotation.New(rotation.Config{
 		Backend: o.Backend, Barrier: b, Folders: folders, Pieces: pieces, Generations: generations, Log: o.Log, ServerID: rand.Text(),

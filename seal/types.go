@@ -1,6 +1,9 @@
 package seal
 
 import (
+	"io"
+
+	"secretstore/seal/internal/backup"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/feed"
 	"secretstore/seal/internal/holders"
@@ -59,6 +62,19 @@ type (
 	// the store remembers.
 	LowerModeError = lifecycle.LowerModeError
 )
+
+// The types of backups.
+type (
+	BackupOptions  = backup.Options
+	BackupManifest = backup.Manifest
+	BackupCounts   = backup.Counts
+	// Backup is a backup that is whole; see OpenBackup.
+	Backup = backup.Backup
+)
+
+// OpenBackup reads a backup of size bytes, and checks that it is whole. Anyone may
+// have written it. ErrBadBackup.
+func OpenBackup(file io.ReaderAt, size int64) (*Backup, error) { return backup.Open(file, size) }
 
 // The states of a store as one server sees it.
 const (

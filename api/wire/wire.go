@@ -39,6 +39,8 @@ const (
 	// secret. Clients compare the whole string, so they have no parameters.
 	TypeJSON   = "application/json"
 	TypeBinary = "application/octet-stream"
+	// TypeBackup is the content type of a backup.
+	TypeBackup = "application/vnd.secretstore.backup"
 	// TypeEvents is the content type of a stream of changes.
 	TypeEvents = "text/event-stream"
 )
@@ -284,8 +286,6 @@ type KeyRequest struct {
 type Error struct {
 	Title       string `json:"title"`       // "404 Not Found"
 	Description string `json:"description"` // what to do next
-	// Code classifies the errors of the IAM: ERR_UNKNOWN_USER_ID and others.
-	Code string `json:"code,omitempty"`
 }
 
 // TaskTokenRequest is the body of POST /task-token.

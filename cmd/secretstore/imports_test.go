@@ -43,7 +43,8 @@ var mayImport = map[string][]string{
 	parts + "/identities":   {"iam", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/identities", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	"api":                   {"acl", "iam", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
+	parts + "/backup":       {parts + "/barrier", parts + "/bootstrapkey", "seal/envelope", "store"},
+	"api":                   {"acl", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
@@ -54,7 +55,9 @@ var mayImport = map[string][]string{
 	commands + "/base":    {"acl", "api", "seal/pgp", "internal", "cmd/secretstore/internal/config"},
 	commands + "/gpg":     {commands + "/base"},
 	commands + "/fleet":   {"api", "internal", "cmd/secretstore/internal/config", commands + "/base"},
-	commands + "/keys":    {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
+	commands + "/storage": {"seal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/gpg"},
+	commands + "/backups": {"acl", "api", "seal", "store/memory", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", commands + "/base", commands + "/gpg", commands + "/storage"},
+	commands + "/keys":    {commands + "/storage", "acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
 	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},
 	commands + "/tasks":   {"acl", "api", "cmd/secretstore/internal/deliver", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/supervise", commands + "/base"},
 	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/migrate"},

@@ -167,7 +167,7 @@ func (f *File) Write(p []byte) (int, error) {
 }
 
 // Content returns a reader of what was written so far. It works until Finish.
-func (f *File) Content() io.Reader { return io.NewSectionReader(f.f, 0, math.MaxInt64) }
+func (f *File) Content() *io.SectionReader { return io.NewSectionReader(f.f, 0, math.MaxInt64) }
 
 // Keep, as a UID or GID, leaves the one that the file has.
 const Keep = -1

@@ -22,11 +22,20 @@ func CheckUnchanged(t testing.TB, b store.Backend) store.Backend {
 			t.Error(err)
 		}
 	})
-	if a, ok := b.(store.Announcer); ok {
+	a, announces := b.(store.Announcer)
+	s, snaps := b.(store.Snapshotter)
+	switch {
+	case announces && snaps:
 		return struct {
 			*recorder
 			store.Announcer
-		}{r, a}
+			store.Snapshotter
+		}{r, a, s}
+	case snaps:
+		return struct {
+			*recorder
+			store.Snapshotter
+		}{r, s}
 	}
 	return r
 }

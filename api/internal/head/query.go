@@ -50,15 +50,16 @@ const (
 	FormPurge                     // purge=true
 	FormWatch                     // watch=ETAG
 	FormDeleted                   // deleted=true
+	FormKey                       // bootstrap_key=true
 )
 
 // booleans are the parameters that are true or false.
-var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted}
+var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted, "bootstrap_key": FormKey}
 
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, limit, after, nonce, service, version, versions, purge, " +
+const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
 	"watch, timeout, prefix) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
@@ -192,8 +193,8 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "list", "deleted", "limit", "after", "version", "versions", "purge", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
+	case "limit", "after", "version", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
 		return true
 	}
-	return false
+	return booleans[key] != 0
 }

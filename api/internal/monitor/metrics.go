@@ -157,6 +157,12 @@ func stateGauges(cfg Config) []prometheus.Collector {
 		gauge("secretstore_bootstrap_key_held", "1 if the storage holds a private key that unseals the store.", func() float64 {
 			return number(cfg.Store.Status().HoldsBootstrapKey)
 		}),
+		gauge("secretstore_last_backup_timestamp_seconds", "When this server began the last backup that it made whole; 0 if it made none since its start.", func() float64 {
+			if last := cfg.Store.LastBackup(); !last.IsZero() {
+				return float64(last.Unix())
+			}
+			return 0
+		}),
 		gauge("secretstore_watches", "Requests that wait for a secret to change, streams included.", func() float64 {
 			return float64(cfg.Watches())
 		}),

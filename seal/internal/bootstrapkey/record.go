@@ -33,12 +33,24 @@ func (k *record) Prepare(ctx context.Context) (*pgp.PrivateKey, []store.Op, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	armored, err := private.Armor()
+	data, err := Encode(private)
 	if err != nil {
 		return nil, nil, err
 	}
-	data := `"` + base64.StdEncoding.EncodeToString(armored) + `"`
-	return private, []store.Op{store.Create(barrier.KeyBootstrap, []byte(data))}, nil
+	return private, []store.Op{store.Create(barrier.KeyBootstrap, data)}, nil
+}
+
+// Encode returns the record of a private key.
+func Encode(private *pgp.PrivateKey) ([]byte, error) {
+	armored, err := private.Armor()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(armored)
+	data := make([]byte, 2+base64.StdEncoding.EncodedLen(len(armored)))
+	data[0], data[len(data)-1] = '"', '"'
+	base64.StdEncoding.Encode(data[1:], armored)
+	return data, nil
 }
 
 func (k *record) Load(ctx context.Context) (*pgp.PrivateKey, error) {

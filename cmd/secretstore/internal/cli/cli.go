@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretstore/cmd/secretstore/internal/cli/backups"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/bulk"
 	"secretstore/cmd/secretstore/internal/cli/keys"
@@ -70,6 +71,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupSecrets, bulk.Commands(p)...)
 	add(groupStore, serverCommand(p), doctorCommand(p))
 	add(groupStore, keys.Commands(p)...)
+	add(groupStore, backups.Commands(p)...)
 	add(groupOther, tokenCommand(p), hashPasswordCommand(p), resetSuperuserCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	help := helpCommand()
 	root.SetHelpCommand(help)

@@ -178,14 +178,19 @@ func (s *Server) openBackend(ctx context.Context) (store.Backend, string, error)
 // OpenStorage opens the storage of a configuration for work without a server. A bbolt
 // file must exist. Problems with the files about ZooKeeper are a config.Error.
 func OpenStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store.Backend, error) {
-	access, problems := loadZKAccess(cfg)
-	if len(problems) > 0 {
-		return nil, config.Error(problems)
-	}
 	if cfg.Storage.Kind == config.Bolt {
 		if _, err := os.Stat(cfg.Storage.Path); err != nil {
 			return nil, fmt.Errorf("open the storage: %w", err)
 		}
+	}
+	return MakeStorage(ctx, cfg, log)
+}
+
+// MakeStorage is OpenStorage, but makes a bbolt file that does not exist.
+func MakeStorage(ctx context.Context, cfg config.Config, log *zap.Logger) (store.Backend, error) {
+	access, problems := loadZKAccess(cfg)
+	if len(problems) > 0 {
+		return nil, config.Error(problems)
 	}
 	b, _, err := openStorage(ctx, cfg, access, nil, log)
 	return b, err

@@ -11,6 +11,7 @@ import (
 	"secretstore/acl"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/gpg"
+	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/offline"
 )
@@ -52,7 +53,7 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("print-shares", "gpg")
 	cmd.MarkFlagsOneRequired("print-shares", "output")
 	flags := config.RegisterStorage(f)
-	cmd.RunE = signaled(func(ctx context.Context, cmd *cobra.Command) (err error) {
+	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, _ []string) (err error) {
 		scope, err := acl.ParseFolder(url.PathEscape(path))
 		if err != nil {
 			return base.Usagef("%s", base.BadPath)
@@ -65,29 +66,29 @@ func recoverCommand(p *base.Process) *cobra.Command {
 		if cmd.Flags().Changed("gpg") {
 			h = &gpg.Holder{P: p, Program: program}
 		}
-		s, err := openStorage(ctx, p, flags)
+		s, err := storage.Open(ctx, p, flags)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 		if printShares {
-			return s.printShares(p)
+			return printWrappedShares(p, s)
 		}
 		return recoverTo(ctx, cmd, p, s, given, h, scope, out)
 	})
 	return cmd
 }
 
-// printShares prints the encrypted shares in the form of GET /init.
-func (s *storage) printShares(p *base.Process) error {
-	if s.info.UUID == "" {
-		return errNoHolders
+// printWrappedShares prints the encrypted shares in the form of GET /init.
+func printWrappedShares(p *base.Process, s *storage.Storage) error {
+	if s.Info.UUID == "" {
+		return storage.ErrNoHolders
 	}
-	return base.PrintJSON(p.Stdout, s.info)
+	return base.PrintJSON(p.Stdout, s.Info)
 }
 
-func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage, given []string, h *gpg.Holder, scope acl.Path, out string) (err error) {
-	st, err := s.open(ctx, given, h)
+func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage.Storage, given []string, h *gpg.Holder, scope acl.Path, out string) (err error) {
+	st, err := s.OpenStore(ctx, given, h)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *stor
 		return base.Usagef("%v", err)
 	}
 	defer dir.Close()
-	index, err := offline.Export(ctx, st, s.info.UUID, scope, dir)
+	index, err := offline.Export(ctx, st, s.Info.UUID, scope, dir)
 	if err != nil {
 		return err
 	}

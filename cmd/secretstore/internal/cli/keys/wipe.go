@@ -17,6 +17,7 @@ import (
 	"secretstore/acl"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/gpg"
+	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/internal/atomicfile"
@@ -30,7 +31,7 @@ import (
 type wiping struct {
 	p       *base.Process
 	flags   *wipeFlags
-	s       *storage
+	s       *storage.Storage
 	holder  gpg.Holder
 	keys    []string // of the new holders
 	to      []*pgp.PublicKey
@@ -70,11 +71,11 @@ func (w *wipeFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process
 	if job.current, err = rekey.current.Read(p, "current unseal key"); err != nil {
 		return err
 	}
-	if job.s, err = openStorage(ctx, p, flags); err != nil {
+	if job.s, err = storage.Open(ctx, p, flags); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, job.s.Close()) }()
-	job.result.OldStore = job.s.info.UUID
+	job.result.OldStore = job.s.Info.UUID
 	if err := job.do(ctx); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (w *wiping) do(ctx context.Context) error {
 	if err := w.confirm(n); err != nil {
 		return err
 	}
-	if w.s.cfg.Storage.Kind == config.ZooKeeper {
+	if w.s.Config.Storage.Kind == config.ZooKeeper {
 		if err := offline.Freeze(ctx, w.s); err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (w *wiping) do(ctx context.Context) error {
 
 // frozen says what was done to a store on ZooKeeper.
 func (w *wiping) frozen() string {
-	if w.s.cfg.Storage.Kind == config.ZooKeeper {
+	if w.s.Config.Storage.Kind == config.ZooKeeper {
 		return "; the store is sealed"
 	}
 	return ""
@@ -119,7 +120,7 @@ const storeName = "default"
 
 // confirm shows what will be lost and asks for the name of the store.
 func (w *wiping) confirm(n int) error {
-	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.name(), storeName, base.First(w.s.info.UUID, "no keys"), n)
+	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.Name(), storeName, base.First(w.s.Info.UUID, "no keys"), n)
 	if w.flags.noBackup && n > 0 {
 		fmt.Fprintln(w.p.Stderr, "Backup:   none; they are lost for good")
 	}
@@ -180,11 +181,11 @@ func (w *wiping) backup(ctx context.Context) error {
 // key.
 func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
 	if len(w.current) > 0 {
-		return w.s.open(ctx, w.current, &w.holder)
+		return w.s.OpenStore(ctx, w.current, &w.holder)
 	}
-	st, err := w.s.open(ctx, nil, nil)
+	st, err := w.s.OpenStore(ctx, nil, nil)
 	if errors.Is(err, offline.ErrNoBootstrapKey) {
-		return w.s.open(ctx, nil, &w.holder)
+		return w.s.OpenStore(ctx, nil, &w.holder)
 	}
 	return st, err
 }
@@ -197,7 +198,7 @@ func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (o
 		return offline.Index{}, nil, err
 	}
 	archive := tar.NewWriter(message)
-	index, err := offline.Export(ctx, st, w.s.info.UUID, acl.Path{}, offline.Tar{Writer: archive})
+	index, err := offline.Export(ctx, st, w.s.Info.UUID, acl.Path{}, offline.Tar{Writer: archive})
 	if err != nil {
 		return index, nil, err
 	}
@@ -216,7 +217,7 @@ func (w *wiping) remove(ctx context.Context) error {
 	if err := offline.Wipe(ctx, w.s, func(n int) { line.Show("%d records removed", n) }); err != nil {
 		return err
 	}
-	if file := w.s.bootstrapFile(); file != "" {
+	if file := w.s.BootstrapFile(); file != "" {
 		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove the bootstrap key: %w", err)
 		}
@@ -231,7 +232,7 @@ func (w *wiping) remove(ctx context.Context) error {
 
 // initialize makes the new store, and has gpg verify that it opens.
 func (w *wiping) initialize(ctx context.Context) error {
-	st, err := seal.Open(ctx, seal.Options{Backend: w.s, BootstrapKeyFile: w.s.bootstrapFile(), Log: zap.NewNop()})
+	st, err := seal.Open(ctx, seal.Options{Backend: w.s, BootstrapKeyFile: w.s.BootstrapFile(), Log: zap.NewNop()})
 	if err != nil {
 		return err
 	}
@@ -244,10 +245,10 @@ func (w *wiping) initialize(ctx context.Context) error {
 	if w.flags.noVerify {
 		return nil
 	}
-	if w.s.info, err = offline.Look(ctx, w.s); err != nil {
+	if w.s.Info, err = offline.Look(ctx, w.s); err != nil {
 		return err
 	}
-	fresh, err := w.s.open(ctx, nil, &w.holder)
+	fresh, err := w.s.OpenStore(ctx, nil, &w.holder)
 	if err != nil {
 		fmt.Fprintf(w.p.Stderr, "secretstore: warning: the new store is not verified yet: %v\n", err)
 		return nil

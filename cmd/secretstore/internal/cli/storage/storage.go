@@ -1,4 +1,6 @@
-package keys
+// Package storage opens a storage without a server, for the commands that need
+// none.
+package storage
 
 import (
 	"context"
@@ -31,27 +33,39 @@ const (
 	contactPause = 100 * time.Millisecond
 )
 
-// storage is the storage of a command that needs no server.
-type storage struct {
+// Storage is the storage of a command that needs no server.
+type Storage struct {
 	store.Backend
-	cfg  config.Config
-	info offline.Info
+	Config config.Config
+	// Info is what the storage says of the holders of the unseal key.
+	Info offline.Info
 }
 
-// bootstrapFile returns where a bootstrap key beside the storage would be.
-func (s *storage) bootstrapFile() string { return server.BootstrapKeyFile(s.cfg.Storage) }
+// BootstrapFile returns where a bootstrap key beside the storage would be.
+func (s *Storage) BootstrapFile() string { return server.BootstrapKeyFile(s.Config.Storage) }
 
-// name describes the storage for people.
-func (s *storage) name() string {
-	if s.cfg.Storage.Kind == config.Bolt {
-		return "bolt:" + s.cfg.Storage.Path
+// Name describes the storage for people.
+func (s *Storage) Name() string {
+	if s.Config.Storage.Kind == config.Bolt {
+		return "bolt:" + s.Config.Storage.Path
 	}
-	return string(s.cfg.Storage.Kind) + "://…" + s.cfg.Storage.Root
+	return string(s.Config.Storage.Kind) + "://…" + s.Config.Storage.Root
 }
 
-// openStorage opens the storage that the flags name; there is no default. While a
+// Open opens the storage that the flags name; there is no default. While a
 // bbolt file is open, its lock keeps out servers.
-func openStorage(ctx context.Context, p *base.Process, flags *config.Flags) (*storage, error) {
+func Open(ctx context.Context, p *base.Process, flags *config.Flags) (*Storage, error) {
+	return open(ctx, p, flags, server.OpenStorage)
+}
+
+// Make is Open, but makes a bbolt file that does not exist.
+func Make(ctx context.Context, p *base.Process, flags *config.Flags) (*Storage, error) {
+	return open(ctx, p, flags, server.MakeStorage)
+}
+
+type opener func(context.Context, config.Config, *zap.Logger) (store.Backend, error)
+
+func open(ctx context.Context, p *base.Process, flags *config.Flags, opening opener) (*Storage, error) {
 	cfg, problems := config.Load(flags, p.Getenv)
 	if len(problems) > 0 {
 		return nil, config.Error(problems)
@@ -61,20 +75,20 @@ func openStorage(ctx context.Context, p *base.Process, flags *config.Flags) (*st
 	}
 	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{MessageKey: "M", LevelKey: "L", EncodeLevel: zapcore.LowercaseLevelEncoder})
 	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(p.Stderr)), zapcore.WarnLevel))
-	backend, err := server.OpenStorage(ctx, cfg, log)
+	backend, err := opening(ctx, cfg, log)
 	if errors.Is(err, bolt.ErrInUse) {
 		return nil, fmt.Errorf("%w; stop the server first", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &storage{Backend: backend, cfg: cfg}
+	s := &Storage{Backend: backend, Config: cfg}
 	contact, cancel := context.WithTimeout(ctx, contactTime)
 	defer cancel()
 	if err := reach(contact, s.Ping); err != nil {
 		return nil, errors.Join(fmt.Errorf("the storage does not answer: %w", err), s.Close())
 	}
-	if s.info, err = offline.Look(ctx, s); err != nil && !errors.Is(err, offline.ErrUnreadable) {
+	if s.Info, err = offline.Look(ctx, s); err != nil && !errors.Is(err, offline.ErrUnreadable) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -99,50 +113,51 @@ func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	}
 }
 
-// open opens the store for reading, with the given shares and those that h
+// OpenStore opens the store for reading, with the given shares and those that h
 // decrypts; with neither, with the bootstrap key in the storage.
-func (s *storage) open(ctx context.Context, given []string, h *gpg.Holder) (*seal.Store, error) {
+func (s *Storage) OpenStore(ctx context.Context, given []string, h *gpg.Holder) (*seal.Store, error) {
 	var failed error
 	switch {
-	case s.info.UUID == "" && len(given) == 0:
-		return nil, errNoHolders
+	case s.Info.UUID == "" && len(given) == 0:
+		return nil, ErrNoHolders
 	case len(given) == 0 && h == nil:
-		share, err := offline.BootstrapShare(ctx, s, s.bootstrapFile(), s.info)
+		share, err := offline.BootstrapShare(ctx, s, s.BootstrapFile(), s.Info)
 		if err != nil {
 			return nil, fmt.Errorf("%w; use --gpg, or decrypted shares with --key-file", err)
 		}
 		given = []string{share}
-	case h != nil && len(given) < s.info.Threshold:
-		_, failed = h.Each(ctx, s.info.Keys, func(_ int, share string) (bool, error) {
+	case h != nil && len(given) < s.Info.Threshold:
+		_, failed = h.Each(ctx, s.Info.Keys, func(_ int, share string) (bool, error) {
 			if !slices.Contains(given, share) {
 				given = append(given, share)
 			}
-			return len(given) >= s.info.Threshold, nil
+			return len(given) >= s.Info.Threshold, nil
 		})
 		if len(given) == 0 || ctx.Err() != nil {
 			return nil, failed
 		}
 	}
 	st, err := seal.Recover(ctx, s, given)
-	if errors.Is(err, seal.ErrBadKey) && len(given) < s.info.Threshold {
-		return nil, errors.Join(fmt.Errorf("there are %d of the %d shares; %s", len(given), s.info.Threshold, howToGiveShares), failed)
+	if errors.Is(err, seal.ErrBadKey) && len(given) < s.Info.Threshold {
+		return nil, errors.Join(fmt.Errorf("there are %d of the %d shares; %s", len(given), s.Info.Threshold, howToGiveShares), failed)
 	}
 	return st, err
 }
 
-var errNoHolders = errors.New("the storage has no record of the holders of its unseal key")
+// ErrNoHolders: the storage is empty, or damaged.
+var ErrNoHolders = errors.New("the storage has no record of the holders of its unseal key")
 
 // howToGiveShares says how other holders contribute without a server.
 const howToGiveShares = `other holders decrypt theirs, for --key-file (which --gpg may accompany):
   secretstore recover --storage URL --print-shares > encrypted
   secretstore unseal --share-from encrypted --print-share > share`
 
-// signaled gives a command without a server a context that ends on Ctrl-C.
-func signaled(body func(ctx context.Context, cmd *cobra.Command) error) func(*cobra.Command, []string) error {
-	return base.Run(func(cmd *cobra.Command, _ []string) error {
+// Signaled gives a command without a server a context that ends on Ctrl-C.
+func Signaled(body func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return base.Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop)
-		return body(ctx, cmd)
+		return body(ctx, cmd, args)
 	})
 }

@@ -1,4 +1,4 @@
-package keys
+package storage
 
 import (
 	"context"

@@ -1,0 +1,123 @@
+package api_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"secretstore/acl"
+	"secretstore/api/wire"
+	"secretstore/seal"
+	"secretstore/store/memory"
+)
+
+const backups = "/secrets/v1/backup/default"
+
+// allowBackups grants alice read on backups, and bob everything that a wildcard
+// can grant.
+func (e *edge) allowBackups() {
+	policy, err := acl.ParsePolicy([]byte(`users: {alice: {"dcos:secrets:backup:default": [read]}, bob: {"dcos:*": [full], "*": [full], "dcos:secrets:*": [full]}, carol: {"dcos:secrets:backup:default": [create, update, delete]}}`))
+	must(e.t, err)
+	e.policy.Store(policy.WithSuperusers("root"))
+}
+
+func openBackup(t *testing.T, body string) *seal.Backup {
+	t.Helper()
+	b, err := seal.OpenBackup(strings.NewReader(body), int64(len(body)))
+	must(t, err)
+	return b
+}
+
+func TestABackupNeedsThePermissionOfThatName(t *testing.T) {
+	e := newEdge(t, edgeOptions{bootstrap: true})
+	e.put("a", "found")
+	e.allowBackups()
+	got := e.want(req{method: "GET", path: backups, uid: "alice", long: true}, 200)
+	if got.header.Get("Content-Type") != wire.TypeBackup || strings.Contains(got.body, "found") {
+		t.Errorf("%v", got.header)
+	}
+	if b := openBackup(t, got.body); b.Contents.Secrets != 1 || b.Storage != "memory" || b.BootstrapKey {
+		t.Errorf("%+v", b.Manifest)
+	}
+	for _, uid := range []string{"bob", "carol", "dave"} {
+		e.want(req{method: "GET", path: backups, uid: uid}, 403, "read on dcos:secrets:backup:default")
+	}
+	e.want(req{method: "GET", path: backups}, 401)
+	e.want(req{method: "GET", path: backups, uid: "root", service: "app"}, 403)
+	e.want(req{method: "HEAD", path: backups, uid: "alice", long: true}, 200)
+
+	e.want(req{method: "GET", path: backups + "?bootstrap_key=true", uid: "alice"}, 403, "dcos:superuser")
+	e.want(req{method: "GET", path: backups + "?bootstrap_key=yes", uid: "root"}, 400, "bootstrap_key must be true or false")
+	if b := openBackup(t, e.want(req{method: "GET", path: backups + "?bootstrap_key=true", uid: "root", long: true}, 200).body); !b.BootstrapKey {
+		t.Errorf("%+v", b.Manifest)
+	}
+	if page := e.want(req{method: "GET", path: "/metrics"}, 200).body; strings.Contains(page, "secretstore_last_backup_timestamp_seconds 0\n") {
+		t.Error("the metric does not show the backup")
+	}
+}
+
+func TestASealedStoreIsNotBackedUp(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.sealStore()
+	e.want(req{method: "GET", path: backups, uid: "root"}, 503, "the secret store is sealed")
+	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_last_backup_timestamp_seconds 0\n")
+}
+
+// TestABackupThatFailsIsNotComplete has something happen once a part was sent: what
+// the client got is not taken for a backup, and the server can make another one.
+func TestABackupThatFailsIsNotComplete(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for n := range 8 {
+		e.put(fmt.Sprint("large", n), strings.Repeat("x", 1<<20))
+	}
+	e.allowBackups()
+	for what, happens := range map[string]func(){
+		"no permission any more": func() { e.policy.Store((*acl.Policy)(nil).WithSuperusers("root")) },
+		"another backup":         func() { e.want(req{method: "GET", path: backups, uid: "alice"}, 409, "another backup") },
+		"sealed":                 e.sealStore,
+	} {
+		t.Run(what, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", e.url+backups, nil)
+			must(t, err)
+			r.Header.Set("Authorization", "token="+tokenOf(t, "alice", ""))
+			answer, err := e.client.Do(r)
+			must(t, err)
+			part := make([]byte, 1000)
+			_, err = io.ReadFull(answer.Body, part)
+			must(t, err)
+			happens()
+			rest, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			whole := append(part, rest...)
+			_, bad := seal.OpenBackup(bytes.NewReader(whole), int64(len(whole)))
+			if complete := what == "another backup"; complete != (err == nil) || complete != (bad == nil) {
+				t.Errorf("%d bytes, %v, %v", len(whole), err, bad)
+			}
+			e.allowBackups()
+			if e.store.Status().State != seal.StateUnsealed {
+				e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", header: http.Header{"Content-Type": {wire.TypeJSON}}, body: fmt.Sprintf(`{"key":%q}`, e.unseal)}, 200)
+			}
+			eventually(t, func() bool { return e.do(req{method: "GET", path: backups, uid: "alice", long: true}).status == 200 })
+		})
+	}
+}
+
+func TestARestoredBackupServesTheSameSecrets(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	e.put("a", "found")
+	b := openBackup(t, e.want(req{method: "GET", path: backups, uid: "root", long: true}, 200).body)
+	to := memory.New()
+	must(t, b.Restore(t.Context(), to, nil))
+	if err := b.Restore(t.Context(), to, nil); !errors.Is(err, seal.ErrNotEmpty) {
+		t.Error(err)
+	}
+	r := newEdge(t, edgeOptions{storage: to, uninitialized: true})
+	e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200, "found")
+	r.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503, "sealed")
+	r.want(req{method: "PUT", path: "/secrets/v1/unseal/default", uid: "root", header: http.Header{"Content-Type": {wire.TypeJSON}}, body: fmt.Sprintf(`{"key":%q}`, e.unseal)}, 200)
+	r.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200, "found")
+}

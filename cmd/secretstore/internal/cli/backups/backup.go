@@ -1,0 +1,221 @@
+// Package backups holds the commands that make, check and restore backups of the
+// whole store.
+package backups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/internal/atomicfile"
+	"secretstore/seal"
+)
+
+// Commands returns the commands of this package.
+func Commands(p *base.Process) []*cobra.Command {
+	return []*cobra.Command{backupCommand(p), restoreCommand(p)}
+}
+
+// backupFlags are the flags of backup.
+type backupFlags struct {
+	out          string
+	keep         int
+	bootstrapKey bool
+}
+
+func backupCommand(p *base.Process) *cobra.Command {
+	var flags backupFlags
+	cmd := &cobra.Command{
+		Use:   "backup -o FILE|DIR|- [--keep N] [--with-bootstrap-key]",
+		Short: "Back up the store while it is in use",
+		Long: "backup has the server write everything that it keeps, as it is at one moment: secrets with their versions,\n" +
+			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
+			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
+			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
+			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output.\n\n" +
+			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
+			"writes the private key with which a server unseals itself: who has such a backup can read all secrets.\n" +
+			"Only superusers can ask for it.\n\n" +
+			"Not in a backup: a rekey that is not finished, and how often task tokens were used.",
+		Example: "  secretstore backup -o store.backup\n" +
+			"  secretstore backup -o /var/backups/secretstore --keep 14\n" +
+			"  secretstore backup -o - | ssh elsewhere 'cat > store.backup'\n" +
+			"  secretstore backup verify store.backup",
+		Args: base.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&flags.out, "output", "o", "", "write to a file, to a new one in a folder, or (-) to standard output")
+	f.IntVar(&flags.keep, "keep", 0, "in a folder, remove all but the newest `N` backups of the same store (0: none)")
+	f.BoolVar(&flags.bootstrapKey, "with-bootstrap-key", false, "include the private key that unseals the store")
+	cmd = base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+		return flags.run(ctx, p, c, cmd)
+	})
+	if err := cmd.MarkFlagRequired("output"); err != nil {
+		panic(err) // unreachable: the flag is defined above
+	}
+	cmd.AddCommand(verifyCommand(p), showCommand(p), drillCommand(p))
+	return cmd
+}
+
+func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client, cmd *cobra.Command) error {
+	if o.keep < 0 {
+		return base.Usagef("--keep must not be negative")
+	}
+	info, err := os.Stat(o.out)
+	isDir := err == nil && info.IsDir()
+	switch {
+	case o.keep > 0 && !isDir:
+		return base.Usagef("--keep needs a folder: -o DIR")
+	case o.out == "-" && base.WantJSON(cmd):
+		return base.Usagef("--json and -o - both write to standard output")
+	case o.out == "-":
+		return c.Backup(ctx, p.Stdout, o.bootstrapKey)
+	case strings.HasSuffix(o.out, "/") && !isDir:
+		return base.Usagef("%s is not a folder; make it first", o.out)
+	}
+	file := o.out
+	if isDir {
+		file = strings.TrimSuffix(o.out, "/") + "/" + nameOf(time.Now())
+	}
+	m, err := o.toFile(ctx, c, file)
+	if err != nil {
+		return err
+	}
+	if o.keep > 0 {
+		if err := removeOld(o.out, m.Store, o.keep); err != nil {
+			return fmt.Errorf("the backup is in %s, but older ones could not be removed: %w", file, err)
+		}
+	}
+	if base.WantJSON(cmd) {
+		return base.PrintJSON(p.Stdout, document{file, m})
+	}
+	_, err = fmt.Fprintf(p.Stdout, "%s: %s\n", file, summary(m))
+	return err
+}
+
+// document is the JSON output about a backup.
+type document struct {
+	File string `json:"file"`
+	seal.BackupManifest
+}
+
+// summary says what is in a backup.
+func summary(m seal.BackupManifest) string {
+	text := fmt.Sprintf("%d secret(s), %d deleted, %d record(s) of large values, %d of identities, as of %s, of the store %s",
+		m.Contents.Secrets, m.Contents.Deleted, m.Contents.Pieces, m.Contents.Identities, m.Made.Format(time.RFC3339), m.Store)
+	if m.BootstrapKey {
+		text += "; with the private key that opens it"
+	}
+	return text
+}
+
+// toFile makes a file of mode 0600 that is complete and was read again, or none.
+func (o *backupFlags) toFile(ctx context.Context, c *client.Client, name string) (seal.BackupManifest, error) {
+	f, err := atomicfile.Create(name)
+	if err != nil {
+		return seal.BackupManifest{}, base.UsageIfRefused(err)
+	}
+	defer f.Discard() // does nothing after Commit
+	size := counter{w: f}
+	if err := c.Backup(ctx, &size, o.bootstrapKey); err != nil {
+		return seal.BackupManifest{}, err
+	}
+	b, err := seal.OpenBackup(f.Content(), size.n)
+	if err != nil {
+		return seal.BackupManifest{}, fmt.Errorf("what the server has sent is %w", err)
+	}
+	return b.Manifest, f.Commit(0o600)
+}
+
+// counter counts the bytes that are written to w.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// The name of a backup in a folder: secretstore-20261129T053000Z.backup.
+const (
+	namePrefix = "secretstore-"
+	nameTime   = "20060102T150405Z"
+	nameSuffix = ".backup"
+)
+
+func nameOf(now time.Time) string { return namePrefix + now.UTC().Format(nameTime) + nameSuffix }
+
+// isName reports whether nameOf makes such names. They sort by time.
+func isName(name string) bool {
+	middle, ok := strings.CutPrefix(name, namePrefix)
+	middle, is := strings.CutSuffix(middle, nameSuffix)
+	_, err := time.Parse(nameTime, middle)
+	return ok && is && err == nil
+}
+
+// removeOld removes all but the newest backups of a store from a folder. Others, and
+// files that are not complete backups, stay.
+func removeOld(dir, store string, keep int) error {
+	folder, err := atomicfile.Rules{}.OpenFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	names, err := folder.Names()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	var failed []error
+	for _, name := range slices.Backward(names) {
+		if !isName(name) {
+			continue
+		}
+		switch of, err := storeOf(folder, name); {
+		case err != nil || of != store:
+		case keep > 0:
+			keep--
+		default:
+			failed = append(failed, folder.Remove(name))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// storeOf returns the store of a backup.
+func storeOf(folder *atomicfile.Folder, name string) (string, error) {
+	f, err := folder.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := openBackup(f)
+	if err != nil {
+		return "", err
+	}
+	return b.Store, nil
+}
+
+// openBackup checks a file.
+func openBackup(f *os.File) (*seal.Backup, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a regular file", seal.ErrBadBackup)
+	}
+	return seal.OpenBackup(f, info.Size())
+}

@@ -1,0 +1,209 @@
+package backups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/acl"
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/gpg"
+	"secretstore/cmd/secretstore/internal/cli/storage"
+	"secretstore/cmd/secretstore/internal/offline"
+	"secretstore/seal"
+	"secretstore/store/memory"
+)
+
+func verifyCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Check that a backup is complete, without a key",
+		Long: "verify reads all of a backup and compares it with its hash and its counts. It needs no key, and so does not\n" +
+			"show who made the backup, nor that its records open: backup drill does.",
+		Example: "  secretstore backup verify store.backup",
+		Args:    base.ExactArgs(1, "name the file with the backup"),
+	}
+	cmd.Flags().BoolP("json", "j", false, "print the manifest as JSON")
+	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
+		return withBackup(args[0], func(b *seal.Backup) error {
+			if base.WantJSON(cmd) {
+				return base.PrintJSON(p.Stdout, document{args[0], b.Manifest})
+			}
+			_, err := fmt.Fprintf(p.Stdout, "%s is complete: %s\n", args[0], summary(b.Manifest))
+			return err
+		})
+	})
+	return cmd
+}
+
+func withBackup(name string, do func(*seal.Backup) error) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return base.Usagef("%v", err)
+	}
+	defer f.Close()
+	b, err := openBackup(f)
+	if err != nil {
+		return fmt.Errorf("%s is %w", name, err)
+	}
+	return do(b)
+}
+
+// keyFlags say where the unseal key of a backup comes from.
+type keyFlags struct {
+	files   []string
+	program string
+}
+
+func (k *keyFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&k.files, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one per line (- is standard input; repeatable)")
+	f.StringVar(&k.program, "gpg", "", "have gpg decrypt the shares; --gpg=`PROGRAM` names another program")
+	f.Lookup("gpg").NoOptDefVal = "gpg"
+}
+
+const keyHelp = "The shares of the unseal key come from --key-file, or with --gpg from the gpg on this machine, or from both.\n" +
+	"Without either, the backup must contain the bootstrap key. The backup is unsealed in the memory of this\n" +
+	"process alone; nothing decrypted is written."
+
+// open restores a backup into memory and opens the store there for reading.
+func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command, b *seal.Backup) (st *seal.Store, closeAll func() error, err error) {
+	given, err := (&gpg.ShareFlags{KeyFiles: k.files}).Read(p, "unseal key")
+	if err != nil {
+		return nil, nil, err
+	}
+	var h *gpg.Holder
+	if cmd.Flags().Changed("gpg") {
+		h = &gpg.Holder{P: p, Program: k.program}
+	}
+	s := &storage.Storage{Backend: memory.New()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := b.Restore(ctx, s.Backend, nil); err != nil {
+		return nil, nil, err
+	}
+	if s.Info, err = offline.Look(ctx, s); err != nil {
+		return nil, nil, err
+	}
+	if len(given) == 0 && h == nil && !b.BootstrapKey {
+		return nil, nil, base.Usagef("the backup does not contain a key that opens it; use --gpg, or decrypted shares with --key-file")
+	}
+	if st, err = s.OpenStore(ctx, given, h); err != nil {
+		return nil, nil, err
+	}
+	closeAll = func() error { return errors.Join(st.Close(), s.Close()) }
+	if !st.Made(b) {
+		return nil, nil, errors.Join(fmt.Errorf("%w: its MAC is wrong, so no server of this store has made it", seal.ErrBadBackup), closeAll())
+	}
+	return st, closeAll, nil
+}
+
+func drillCommand(p *base.Process) *cobra.Command {
+	var keys keyFlags
+	cmd := &cobra.Command{
+		Use:   "drill FILE [--key-file FILE...] [--gpg]",
+		Short: "Restore a backup into memory and read every secret",
+		Long: "drill shows that a backup can be restored, without a server and without changing anything. It checks who\n" +
+			"made it, unseals it, reads every secret, and prints how many there are and how long that took. The exit\n" +
+			"status is 1 if any secret or record is damaged. It needs about as much memory as the backup is long.\n\n" + keyHelp,
+		Example: "  secretstore backup drill store.backup --gpg",
+		Args:    base.ExactArgs(1, "name the file with the backup"),
+	}
+	keys.register(cmd)
+	cmd.Flags().BoolP("json", "j", false, "print the result as JSON")
+	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+		began := time.Now()
+		return withBackup(args[0], func(b *seal.Backup) (err error) {
+			st, done, err := keys.open(ctx, p, cmd, b)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
+			if err != nil {
+				return err
+			}
+			return report(p, cmd, b, index, time.Since(began))
+		})
+	})
+	return cmd
+}
+
+// nowhere reads values and drops them.
+type nowhere struct{}
+
+func (nowhere) Put(string, []byte) error { return nil }
+
+// drillDocument is the JSON output of drill.
+type drillDocument struct {
+	seal.BackupManifest
+	Read       int     `json:"secrets_read"`
+	Failed     int     `json:"secrets_damaged"`
+	Incomplete bool    `json:"incomplete"`
+	Seconds    float64 `json:"seconds"`
+}
+
+func report(p *base.Process, cmd *cobra.Command, b *seal.Backup, index offline.Index, took time.Duration) error {
+	read := len(index.Secrets) - index.Failed
+	var err error
+	if base.WantJSON(cmd) {
+		err = base.PrintJSON(p.Stdout, drillDocument{b.Manifest, read, index.Failed, index.Incomplete, took.Seconds()})
+	} else {
+		_, err = fmt.Fprintf(p.Stdout, "%d secret(s) were read in %v, from a backup of %s.\n", read, took.Round(time.Millisecond), b.Made.Format(time.RFC3339))
+	}
+	switch {
+	case err != nil:
+		return err
+	case index.Failed > 0:
+		return fmt.Errorf("%d secret(s) are damaged and could not be read", index.Failed)
+	case index.Incomplete:
+		return errors.New("secrets may be missing: damaged records were skipped")
+	case read != b.Contents.Secrets:
+		return fmt.Errorf("the backup has %d secret(s), of which %d can be found", b.Contents.Secrets, read)
+	}
+	return nil
+}
+
+func showCommand(p *base.Process) *cobra.Command {
+	var keys keyFlags
+	cmd := &cobra.Command{
+		Use:   "show FILE [--key-file FILE...] [--gpg]",
+		Short: "List the secrets in a backup",
+		Long:  "show prints the paths of the secrets in a backup, with their versions and when they were created.\n\n" + keyHelp,
+		Example: "  secretstore backup show store.backup --gpg\n" +
+			"  secretstore backup show store.backup --gpg --json | jq -r '.secrets[].path'",
+		Args: base.ExactArgs(1, "name the file with the backup"),
+	}
+	keys.register(cmd)
+	cmd.Flags().BoolP("json", "j", false, "print the index as JSON")
+	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+		return withBackup(args[0], func(b *seal.Backup) (err error) {
+			st, done, err := keys.open(ctx, p, cmd, b)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
+			if err != nil {
+				return err
+			}
+			if base.WantJSON(cmd) {
+				return base.PrintJSON(p.Stdout, index)
+			}
+			for _, e := range index.Secrets {
+				if _, err := fmt.Fprintf(p.Stdout, "%s\tversion %d\t%s\n", e.Path, e.Version, base.First(e.Error, e.Created)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	return cmd
+}

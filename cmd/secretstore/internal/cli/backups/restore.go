@@ -1,0 +1,52 @@
+package backups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/storage"
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/seal"
+)
+
+func restoreCommand(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restore FILE --storage URL",
+		Short: "Restore a backup into empty storage",
+		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
+			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
+			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n\n" +
+			"Everything is as it was then: versions, deleted secrets, and who could unseal. Task tokens from before the\n" +
+			"backup are valid until they expire; rotate the data key (secretstore rotate) to end them.",
+		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +
+			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth",
+		Args: base.ExactArgs(1, "name the file with the backup"),
+	}
+	flags := config.RegisterStorage(cmd.Flags())
+	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+		return withBackup(args[0], func(b *seal.Backup) (err error) {
+			s, err := storage.Make(ctx, p, flags)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			line := base.NewProgress(p)
+			total := b.Contents.Secrets + b.Contents.Deleted + b.Contents.Pieces + b.Contents.Identities + b.Contents.Others
+			err = b.Restore(ctx, s.Backend, func(records int) { line.Bar(records, total) })
+			line.End()
+			if errors.Is(err, seal.ErrNotEmpty) {
+				return fmt.Errorf("%s: %w; restore into empty storage", s.Name(), err)
+			}
+			if err != nil {
+				return fmt.Errorf("%w\nRun the same command again to continue", err)
+			}
+			_, err = fmt.Fprintf(p.Stdout, "%s has %s. The store is sealed: start a server, and unseal it.\n", s.Name(), summary(b.Manifest))
+			return err
+		})
+	})
+	return cmd
+}

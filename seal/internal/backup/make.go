@@ -1,0 +1,155 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/store"
+)
+
+// ErrKeysChanged: the keys were replaced, or handed over, while the backup was made.
+var ErrKeysChanged = errors.New("the keys changed while the backup was made; try again")
+
+var errUnsuitable = errors.New("internal error: this storage has no snapshots")
+
+// Backups makes backups of an unsealed store.
+type Backups struct {
+	backend store.Backend
+	barrier *barrier.Barrier
+	private bootstrapkey.Store
+	// refresh reads what the storage says of the keys.
+	refresh func(context.Context) error
+	last    atomic.Pointer[time.Time]
+}
+
+// New returns the Backups of a backend. refresh reads a fresh snapshot of the life
+// cycle.
+func New(backend store.Backend, b *barrier.Barrier, private bootstrapkey.Store, refresh func(context.Context) error) *Backups {
+	return &Backups{backend: backend, barrier: b, private: private, refresh: refresh}
+}
+
+// Options is what a backup is made of.
+type Options struct {
+	Release, Storage string // as in Manifest
+	// Rate is how many records are read per second; 0 is any number.
+	Rate int
+	// BootstrapKey has the private key written, if the store has one. Whoever reads
+	// such a backup can open it.
+	BootstrapKey bool
+}
+
+// leftOut are the records that a backup does not have: what servers are doing just
+// now, and how often task tokens were used.
+var leftOut = []store.Key{
+	barrier.KeyProposal, barrier.KeyRekey, barrier.KeyRotation, barrier.KeyTasks, barrier.KeyRestoring,
+}
+
+// inBackup reports whether a backup can have a record under key.
+func inBackup(key store.Key) bool {
+	ask := store.Snapshot{Below: []store.Key{prefix, barrier.KeyBootstrap}, Except: append(leftOut, barrier.KeyHandover)}
+	return store.ValidKey(key) == nil && ask.Covers(key)
+}
+
+// Backup writes a backup to w. Everything in it is the state of one moment during
+// the call. A backup that ends with an error is not complete, and no reader takes it
+// for one. ErrSealed, ErrKeysChanged, store.ErrTooManyWrites, store.ErrUnavailable,
+// and the errors of w.
+func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest, error) {
+	source, ok := b.backend.(store.Snapshotter)
+	if !ok {
+		return Manifest{}, errUnsuitable
+	}
+	if err := b.refresh(ctx); err != nil {
+		return Manifest{}, err
+	}
+	out, err := NewWriter(w)
+	if err != nil {
+		return Manifest{}, err
+	}
+	began := time.Now()
+	var keyring []byte
+	handover := false
+	err = source.Snapshot(ctx, store.Snapshot{Below: []store.Key{prefix}, Except: leftOut, Rate: o.Rate}, func(key store.Key, data []byte) error {
+		switch key {
+		case barrier.KeyHandover:
+			handover = len(data) > 0
+			return nil
+		case barrier.KeyKeyring:
+			keyring = append([]byte(nil), data...)
+		}
+		return out.Put(key, data)
+	})
+	if err != nil {
+		return Manifest{}, fmt.Errorf("back up: %w", err)
+	}
+	if handover {
+		return Manifest{}, ErrKeysChanged
+	}
+	m := Manifest{Made: began.UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
+	if o.BootstrapKey {
+		if m.BootstrapKey, err = b.addBootstrapKey(ctx, out); err != nil {
+			return Manifest{}, err
+		}
+	}
+	err = b.barrier.Use(func(k *barrier.Keys) error {
+		ring, err := barrier.OpenKeyring(k.UUID, k.Root, keyring)
+		if err != nil {
+			return ErrKeysChanged
+		}
+		ring.Clear()
+		m.Store = k.UUID
+		return nil
+	})
+	if err != nil {
+		return Manifest{}, err
+	}
+	m, err = out.Close(m, func(sum []byte) (mac []byte, err error) {
+		err = b.barrier.Use(func(k *barrier.Keys) error { mac = macOf(sum, k.Root); return nil })
+		return mac, err
+	})
+	if err == nil {
+		b.last.Store(&began)
+	}
+	return m, err
+}
+
+// Made reports whether a server of this store has made a backup, with the root key
+// that is in memory.
+func (b *Backups) Made(of *Backup) bool {
+	made := false
+	_ = b.barrier.Use(func(k *barrier.Keys) error { made = of.Authentic(k.Root); return nil }) // sealed: false
+	return made
+}
+
+// LastBackup returns when the last backup began that this server has made whole,
+// zero if there is none since its start.
+func (b *Backups) LastBackup() time.Time {
+	if last := b.last.Load(); last != nil {
+		return *last
+	}
+	return time.Time{}
+}
+
+// addBootstrapKey writes the private key in the form that it has in the storage,
+// and reports whether there is one.
+func (b *Backups) addBootstrapKey(ctx context.Context, out *Writer) (bool, error) {
+	private, err := b.private.Load(ctx)
+	if errors.Is(err, bootstrapkey.ErrNone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	data, err := bootstrapkey.Encode(private)
+	if err != nil {
+		return false, err
+	}
+	defer clear(data)
+	return true, out.Put(barrier.KeyBootstrap, data)
+}

@@ -1,0 +1,154 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// ErrNotEmpty: the storage has records already, so nothing is restored into it.
+var ErrNotEmpty = errors.New("the storage is not empty")
+
+// atOnce are the records that make a storage a store, and are written last, in one
+// transaction: until then no server takes it for one, or for empty.
+var atOnce = []store.Key{
+	barrier.KeyConfig, barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyIdentity, barrier.KeyMode, barrier.KeyBootstrap,
+}
+
+// restoreTime bounds one call of the storage.
+const restoreTime = 30 * time.Second
+
+// Restore writes a backup into empty storage, in which the store is then sealed. A
+// restore that was interrupted is continued by another one of the same backup.
+// progress is called with how many records have been written. It needs no key: the
+// records authenticate themselves once the store is unsealed. ErrNotEmpty,
+// ErrDamaged, store.ErrUnavailable.
+func (b *Backup) Restore(ctx context.Context, to store.Backend, progress func(records int)) error {
+	// The marker names the backup, so that only the same one is continued, and
+	// keeps servers from taking the storage for empty.
+	marker, err := b.begin(ctx, to)
+	if err != nil {
+		return err
+	}
+	r := &restore{ctx: ctx, to: to, progress: progress}
+	var last []store.Op
+	err = b.Each(func(key store.Key, data []byte) error {
+		op := store.Create(key, bytes.Clone(data))
+		if (&store.Snapshot{Below: atOnce}).Covers(key) {
+			if key != barrier.KeyIntent { // without one the store is sealed
+				last = append(last, op)
+			}
+			return nil
+		}
+		return r.add(op)
+	})
+	if err == nil {
+		err = r.flush()
+	}
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(last, func(op store.Op) bool { return op.Key == barrier.KeyConfig }) {
+		return damaged("it has no record of the holders")
+	}
+	return r.apply(append(last, store.Delete(barrier.KeyRestoring, marker))...)
+}
+
+// begin makes the marker, or finds that of the same backup, and returns its version.
+func (b *Backup) begin(ctx context.Context, to store.Backend) (store.Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, restoreTime)
+	defer cancel()
+	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
+	switch {
+	case err == nil && bytes.Equal(node.Data, b.sum):
+		return node.Version, nil
+	case err == nil:
+		return 0, fmt.Errorf("%w: the restore of another backup was interrupted in it", ErrNotEmpty)
+	case !errors.Is(err, store.ErrNotFound):
+		return 0, err
+	}
+	reader, ok := to.(store.Snapshotter)
+	if !ok {
+		return 0, errUnsuitable
+	}
+	err = reader.Snapshot(ctx, store.Snapshot{Below: []store.Key{"stores", "keys"}}, func(key store.Key, _ []byte) error {
+		return fmt.Errorf("%w: it has the record %s", ErrNotEmpty, key)
+	})
+	if err != nil {
+		return 0, err
+	}
+	versions, err := to.Apply(ctx, store.Create(barrier.KeyRestoring, b.sum))
+	if err != nil {
+		return 0, err
+	}
+	return versions[0], nil
+}
+
+// restore collects operations for transactions.
+type restore struct {
+	ctx      context.Context
+	to       store.Backend
+	progress func(int)
+	ops      []store.Op
+	size     int
+	written  int
+}
+
+// A transaction is far below what ZooKeeper takes, path and ACL of each record
+// included.
+const (
+	maxOps  = 200
+	maxSize = store.MaxTransaction / 2
+)
+
+func (r *restore) add(op store.Op) error {
+	if len(r.ops) == maxOps || len(r.ops) > 0 && r.size+len(op.Data) > maxSize {
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+	r.ops, r.size = append(r.ops, op), r.size+len(op.Data)
+	return nil
+}
+
+// flush writes what was collected. What is there already was written before an
+// interruption.
+func (r *restore) flush() error {
+	if len(r.ops) == 0 {
+		return nil
+	}
+	ops := r.ops
+	r.ops, r.size = nil, 0
+	err := r.apply(ops...)
+	for ; errors.Is(err, store.ErrExists) && len(ops) > 0; err = r.apply(ops...) {
+		var refused *store.OpError
+		if !errors.As(err, &refused) || refused.Index >= len(ops) {
+			return err
+		}
+		ops = slices.Delete(ops, refused.Index, refused.Index+1)
+	}
+	if err != nil {
+		return err
+	}
+	r.written += len(ops)
+	if r.progress != nil {
+		r.progress(r.written)
+	}
+	return nil
+}
+
+func (r *restore) apply(ops ...store.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, restoreTime)
+	defer cancel()
+	_, err := r.to.Apply(ctx, ops...)
+	return err
+}
