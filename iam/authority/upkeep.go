@@ -32,9 +32,9 @@ type rehash struct{ old, hash string }
 
 // rehash makes a new hash of a password that was verified, if the one of the
 // account is weaker than those made now. It does not keep the caller waiting, and
-// leaves it if the processors are busy: there will be another sign-in.
+// leaves it if others wait to sign in: there will be another time.
 func (a *Authority) rehash(c credentials, pass []byte) {
-	if c.text == "" || c.hash.Rounds() >= password.Rounds {
+	if c.text == "" || c.hash.Rounds() >= password.Rounds || a.workers.Waiting() > 0 {
 		return
 	}
 	own := append([]byte(nil), pass...)

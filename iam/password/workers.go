@@ -73,6 +73,13 @@ func (w *Workers) Close() {
 	w.running.Wait()
 }
 
+// Waiting returns how many wait for a worker.
+func (w *Workers) Waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting)
+}
+
 // Verify reports whether h is the hash of password. If not, it does as much work as
 // a verification of so many rounds. ErrBusy, or the error of ctx.
 // password must not change before Verify returns, and may be used afterwards only
