@@ -17,6 +17,9 @@ type Principal struct {
 	// never expires. Decisions have no clock: code that keeps a Principal
 	// longer than one request checks this itself.
 	Expires time.Time
+	// Emergency says that it signed in while the store was sealed. Decisions do not
+	// look at it: only what is needed to unseal the store is open to it.
+	Emergency bool
 }
 
 // Binding binds a principal to a service. It is comparable; the zero value

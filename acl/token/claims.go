@@ -40,6 +40,7 @@ type claims struct {
 	service json.RawMessage
 	iss     json.RawMessage
 	aud     json.RawMessage
+	gen     json.RawMessage
 }
 
 // UnmarshalJSON is stricter than a struct would be: encoding/json matches names
@@ -52,7 +53,7 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	}
 	*c = claims{
 		uid: fields["uid"], exp: fields["exp"], nbf: fields["nbf"], service: fields["service"],
-		iss: fields["iss"], aud: fields["aud"],
+		iss: fields["iss"], aud: fields["aud"], gen: fields["gen"],
 	}
 	return nil
 }
@@ -90,6 +91,7 @@ func (c *claims) principal(serviceCounts bool) (verified, error) {
 		return verified{}, errUID
 	}
 	v := verified{principal: acl.Principal{UID: uid}}
+	v.generation, _ = c.generation()
 	exp, hasExp, err := numericDate(c.exp)
 	if err != nil {
 		return verified{}, err
@@ -117,6 +119,15 @@ func (c *claims) principal(serviceCounts bool) (verified, error) {
 	}
 	v.principal.Service = acl.BindTo(service)
 	return v, nil
+}
+
+// generation returns the claim gen, if it is that of an account token.
+func (c *claims) generation() (string, bool) {
+	gen, ok := jsonString(c.gen)
+	if !ok || !isHex(gen, generationDigits) {
+		return "", false
+	}
+	return gen, true
 }
 
 // demands are the issuers and audiences that a token can name. Where there are

@@ -172,7 +172,7 @@ func readTask(part string, now time.Time) (Task, error) {
 }
 
 func (t Task) valid() bool {
-	if len(t.ID) != 32 || strings.Trim(t.ID, "0123456789abcdef") != "" {
+	if !isHex(t.ID, 32) {
 		return false
 	}
 	return acl.ValidUID(t.UID) && t.Uses >= 0 && t.Uses <= MaxTaskUses && t.Expires.Unix() > 0 && t.Expires.Unix() <= maxNumericDate

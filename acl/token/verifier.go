@@ -33,6 +33,10 @@ var (
 	// ErrNoKeys means that there is no key to verify tokens with, so all are
 	// refused.
 	ErrNoKeys = errors.New("no token verification key is configured")
+	// ErrUnchecked means that the token may be good, but cannot be checked now. It
+	// is wrapped with the reason. Verifier does not return it; what verifies tokens
+	// with the help of the storage does.
+	ErrUnchecked = errors.New("the authentication token cannot be checked now")
 )
 
 // Config is what a [Verifier] starts with. Keys may be missing: they can arrive
@@ -81,8 +85,9 @@ type state struct {
 
 // verified is what is remembered of a token.
 type verified struct {
-	principal acl.Principal
-	notBefore time.Time // zero: no limit
+	principal  acl.Principal
+	notBefore  time.Time // zero: no limit
+	generation string    // "" if it has none; see Account
 }
 
 // New returns a verifier, or every problem of c at once.
@@ -180,33 +185,38 @@ func (v *Verifier) newState(hmac []byte, jwks []publicKey) *state {
 // Verify returns the principal that raw names. The error is [ErrNoKeys], or
 // wraps [ErrInvalid]; it never holds any part of the token.
 func (v *Verifier) Verify(raw string) (acl.Principal, error) {
+	known, err := v.verify(raw)
+	return known.principal, err
+}
+
+func (v *Verifier) verify(raw string) (verified, error) {
 	// First of all: headers full of dots made parsers that split first allocate
 	// without end (CVE-2025-30204).
 	if len(raw) > MaxTokenBytes {
-		return acl.Principal{}, invalid(errTooLong)
+		return verified{}, invalid(errTooLong)
 	}
 	if strings.Count(raw, ".") != 2 {
-		return acl.Principal{}, invalid(errMalformed)
+		return verified{}, invalid(errMalformed)
 	}
 	st := v.state.Load()
 	if st.hmac == nil && len(st.jwks) == 0 {
-		return acl.Principal{}, ErrNoKeys
+		return verified{}, ErrNoKeys
 	}
 	sum := sha256.Sum256([]byte(raw))
 	known, cached := st.cache.GetIfPresent(sum)
 	if !cached {
 		var err error
 		if known, err = st.verify(raw, v.jwksServiceClaim, v.demands); err != nil {
-			return acl.Principal{}, invalid(err)
+			return verified{}, invalid(err)
 		}
 	}
 	if err := known.at(v.now()); err != nil {
-		return acl.Principal{}, invalid(err)
+		return verified{}, invalid(err)
 	}
 	if !cached {
 		st.cache.Set(sum, known)
 	}
-	return known.principal, nil
+	return known, nil
 }
 
 // Stats are the lookups in the cache of verified tokens.

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"iam":           {"acl"},
 	"iam/iamtest":   {"iam", "store"},
 	"iam/authority": {"acl", "iam", "internal/clientnet", "internal/watchfile"},
+	"iam/tokens":    {"acl", "iam"},
 	"iam/oidc":      {"iam"},
 	"store":         {},
 	"seal":          {"acl", "iam", "store"}, // of acl its Path, of iam what it needs of a storage

@@ -1,0 +1,182 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"secretstore/acl/token"
+	"secretstore/iam"
+)
+
+// maxKeys bounds the keys at one time.
+const maxKeys = 16
+
+// ErrTooManyKeys refuses to make another key.
+var ErrTooManyKeys = errors.New("too many keys still have tokens: wait until some have ended")
+
+// Issue makes a token for who has just signed in. It ends after the configured
+// lifetime, or at until, if that is not zero and comes first. ErrStale, the errors
+// of Directory, and one that wraps iam.ErrNotLoaded if ctx ends before the store
+// has its first key.
+//
+// While the store is sealed, it makes a token of this process for a superuser of
+// the file: it is only good to unseal the store, for ten minutes at most.
+func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (raw string, expires time.Time, err error) {
+	for {
+		d, err := t.authority.Directory()
+		if err != nil {
+			if t.sealed() {
+				return t.issueEmergency(who, until)
+			}
+			return "", time.Time{}, err
+		}
+		if now, ok := d.Identity(who.UID); !ok || now != who {
+			return "", time.Time{}, ErrStale
+		}
+		r := t.current()
+		if k := r.signer(t.now()); k != nil {
+			return t.sign(k, who, until, t.lifetime)
+		}
+		select {
+		case <-r.stale:
+		case <-ctx.Done():
+			return "", time.Time{}, fmt.Errorf("%w: there is no key to sign tokens with", iam.ErrNotLoaded)
+		}
+	}
+}
+
+func (t *Tokens) sign(k *key, who iam.Identity, until time.Time, lifetime time.Duration) (string, time.Time, error) {
+	now := t.now()
+	expires := now.Add(lifetime)
+	if !until.IsZero() && until.Before(expires) {
+		expires = until
+	}
+	expires = expires.UTC().Truncate(time.Second)
+	raw, err := token.SignAccount(token.Account{UID: string(who.UID), Generation: textOf(who.Generation), Issued: now, Expires: expires}, k.id, k.private)
+	return raw, expires, err
+}
+
+func (t *Tokens) issueEmergency(who iam.Identity, until time.Time) (string, time.Time, error) {
+	if now, ok := t.authority.Known().Identity(who.UID); !ok || now != who {
+		return "", time.Time{}, ErrStale
+	}
+	e, err := t.emergencyKey()
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return t.sign(e.key, who, until, EmergencyLifetime)
+}
+
+// emergencyKey returns the key of this process, which it makes when it is needed
+// for the first time. A change of the identities ends it: the store was unsealed, or
+// the file of superusers has changed.
+func (t *Tokens) emergencyKey() (*emergencyKey, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.emergency.Load(); e != nil && !closed(e.ended) {
+		return e, nil
+	}
+	ended := t.authority.Changed()
+	k, err := newKey(t.now())
+	if err != nil {
+		return nil, err
+	}
+	e := &emergencyKey{k, newVerifier([]*key{k}, t.now), ended}
+	t.emergency.Store(e)
+	return e, nil
+}
+
+// RotateKey makes a new key. It is announced at once and signs a minute later. The
+// older ones verify until their last token has ended. ErrTooManyKeys, and the errors
+// of changes to the identities.
+func (t *Tokens) RotateKey(ctx context.Context) error {
+	k, err := newKey(t.now())
+	if err != nil {
+		return err
+	}
+	return t.add(ctx, k, func(keys []*key) error {
+		if len(keys) >= maxKeys {
+			return ErrTooManyKeys
+		}
+		return nil
+	})
+}
+
+// errHaveKey: the first key is there already.
+var errHaveKey = errors.New("there is a key already")
+
+// makeFirst makes the first key of a store, or another one if the newest was lost.
+func (t *Tokens) makeFirst(ctx context.Context) error {
+	k, err := newKey(t.now())
+	if err != nil {
+		return err
+	}
+	err = t.add(ctx, k, func(keys []*key) error {
+		if hasNext(keys) {
+			return errHaveKey // another server was first
+		}
+		return nil
+	})
+	if errors.Is(err, errHaveKey) {
+		return nil
+	}
+	return err
+}
+
+// add stores a new key, if check agrees to it in view of those whose tokens are
+// good, and removes the others.
+func (t *Tokens) add(ctx context.Context, k *key, check func([]*key) error) error {
+	return t.authority.UpdateRecords(ctx, recordPrefix, func(records map[string][]byte) (put []iam.Record, remove []string, err error) {
+		record, err := k.record()
+		if err != nil {
+			return nil, nil, err
+		}
+		now := newRing(records, t.now, nil)
+		live := now.live(t.now())
+		if err := check(live); err != nil {
+			return nil, nil, err
+		}
+		put = append(put, record)
+		for _, old := range now.keys {
+			switch {
+			case old.retired(t.now()):
+				remove = append(remove, old.recordName())
+			case old.retire.IsZero():
+				replaced := *old
+				replaced.retire = k.made.Add(announced + t.lifetime + margin)
+				record, err := replaced.record()
+				if err != nil {
+					return nil, nil, err
+				}
+				put = append(put, record)
+			}
+		}
+		return put, remove, nil
+	})
+}
+
+// retryPause is how long Run waits after it could not store the first key.
+const retryPause = 5 * time.Second
+
+// Run makes the first key of the store, and lets go of all keys as soon as the
+// store is sealed. It returns when ctx is done.
+func (t *Tokens) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed := t.authority.Changed()
+		r := t.current()
+		var retry <-chan time.Time
+		if _, err := t.authority.Directory(); err == nil && !hasNext(r.keys) {
+			if err := t.makeFirst(ctx); err != nil && ctx.Err() == nil {
+				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", "error", err)
+				retry = time.After(retryPause)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-retry:
+		}
+	}
+}
