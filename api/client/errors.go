@@ -40,6 +40,7 @@ type Error struct {
 	Status      int    // HTTP status code
 	Title       string // "404 Not Found"
 	Description string // what to do next, in the server's words
+	Code        string // of the identities: ERR_UNKNOWN_USER_ID and others
 	// RetryAfter is how long the server asks the client to wait; 0 if it does
 	// not.
 	RetryAfter time.Duration
@@ -112,7 +113,7 @@ func readError(res *http.Response) *Error {
 	var doc wire.Error
 	if json.Unmarshal(body, &doc) == nil && doc.Title != "" {
 		e.own = true
-		e.Title, e.Description = printable(doc.Title), printable(doc.Description)
+		e.Title, e.Description, e.Code = printable(doc.Title), printable(doc.Description), printable(doc.Code)
 		return e
 	}
 	// Not from the secret store but from a proxy before it, or from another

@@ -286,6 +286,8 @@ type KeyRequest struct {
 type Error struct {
 	Title       string `json:"title"`       // "404 Not Found"
 	Description string `json:"description"` // what to do next
+	// Code classifies the errors of the IAM: ERR_UNKNOWN_USER_ID and others.
+	Code string `json:"code,omitempty"`
 }
 
 // TaskTokenRequest is the body of POST /task-token.

@@ -12,6 +12,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/bulk"
 	"secretstore/cmd/secretstore/internal/cli/keys"
+	"secretstore/cmd/secretstore/internal/cli/people"
 	"secretstore/cmd/secretstore/internal/cli/secrets"
 	"secretstore/cmd/secretstore/internal/cli/tasks"
 )
@@ -57,6 +58,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupSecrets, Title: "Secrets:"},
 		&cobra.Group{ID: groupStore, Title: "The store:"},
+		&cobra.Group{ID: groupPeople, Title: "People and services:"},
 		&cobra.Group{ID: groupOther, Title: "Other:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
@@ -72,6 +74,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupStore, serverCommand(p), doctorCommand(p))
 	add(groupStore, keys.Commands(p)...)
 	add(groupStore, backups.Commands(p)...)
+	add(groupPeople, people.SignIn(p)...)
 	add(groupOther, tokenCommand(p), hashPasswordCommand(p), resetSuperuserCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	help := helpCommand()
 	root.SetHelpCommand(help)
@@ -129,5 +132,6 @@ func noCommand(root *cobra.Command, word string) error {
 const (
 	groupSecrets = "secrets"
 	groupStore   = "store"
+	groupPeople  = "people"
 	groupOther   = "other"
 )

@@ -115,6 +115,7 @@ func serversToAsk(p *base.Process, cfg config.Config, remote *base.Remote, f *do
 	if err != nil {
 		return nil, err
 	}
+	remote.Servers = urls // their token counts, if login got one
 	common, err := remote.ClientConfig(p)
 	if err != nil {
 		return nil, err

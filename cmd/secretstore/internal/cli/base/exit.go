@@ -21,8 +21,8 @@ const (
 	ExitOK       = 0
 	ExitFailure  = 1
 	exitUsage    = 2
-	exitNotFound = 3
-	exitDenied   = 4
+	ExitNotFound = 3
+	ExitDenied   = 4
 	ExitSealed   = 5
 	// ExitUnhealthy is of status alone.
 	ExitUnhealthy = 6
@@ -40,9 +40,9 @@ var outcomes = []struct {
 	text   string // "" keeps the server's words
 	hint   string
 }{
-	{client.ErrNotFound, exitNotFound, "", "See what exists with: secretstore list. A deleted secret, and earlier versions: secretstore history PATH"},
-	{client.ErrUnauthorized, exitDenied, "", "Give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
-	{client.ErrDenied, exitDenied, "", ""},
+	{client.ErrNotFound, ExitNotFound, "", "See what exists with: secretstore list. A deleted secret, and earlier versions: secretstore history PATH"},
+	{client.ErrUnauthorized, ExitDenied, "", "Sign in with: secretstore login UID, or give a valid token with --token-file FILE, or in SECRETSTORE_TOKEN_FILE or SECRETSTORE_TOKEN."},
+	{client.ErrDenied, ExitDenied, "", ""},
 	{client.ErrSealed, ExitSealed, "the secret store is sealed", "Unseal it with: secretstore unseal (with your GPG key), or secretstore auto-unseal (if the server keeps a bootstrap key)"},
 	{client.ErrCreatingKey, ExitFailure, "the server is creating the key of a new store", "That takes seconds, or minutes on a slow machine; see: secretstore status"},
 	{client.ErrUninitialized, ExitFailure, "the secret store is not initialized", "Initialize it with: secretstore init --pgp-key FILE"},

@@ -14,6 +14,9 @@ import (
 // question with Ctrl-C or Ctrl-D.
 var ErrCanceled = errors.New("canceled; nothing was stored or sent")
 
+// ErrNothingTyped is returned by Prompt and PromptTwice for an empty line.
+var ErrNothingTyped = Usagef("nothing was typed; say -v '' for an empty value")
+
 // maxLine is the longest line that a prompt accepts, in bytes. The terminal
 // library drops what is beyond it.
 const maxLine = 4095
@@ -95,7 +98,7 @@ func askOne(ctx context.Context, terminal *term.Terminal, question string) ([]by
 		case len(got.line) > maxLine:
 			return nil, Usagef("the line is longer than %d bytes; give the value in a file", maxLine)
 		case got.line == "":
-			return nil, Usagef("nothing was typed; say -v '' for an empty value")
+			return nil, ErrNothingTyped
 		}
 		return []byte(got.line), nil
 	}

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/spf13/cobra"
 
 	"secretstore/api/client"
@@ -43,7 +42,7 @@ type Remote struct {
 func (r *Remote) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.Servers, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
-	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (else SECRETSTORE_TOKEN_FILE, or the token itself in SECRETSTORE_TOKEN; not both)")
+	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (else SECRETSTORE_TOKEN_FILE, or the token itself in SECRETSTORE_TOKEN; not both; else that of login)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
 	f.StringArrayVar(&r.fingerprints, "server-fingerprint", nil, "`SHA256` fingerprint of a server's certificate, in place of --ca-cert; repeatable (SECRETSTORE_SERVER_FINGERPRINT)")
@@ -57,37 +56,48 @@ func (r *Remote) Register(cmd *cobra.Command) {
 // for the servers that the flags or the environment name, and a context that ends
 // on Ctrl-C or after --timeout.
 func RemoteCommand(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
-	var flags Remote
-	flags.Register(cmd)
-	flags.CompleteArguments(p, cmd)
+	return new(Remote).Command(p, cmd, body)
+}
+
+// Command is RemoteCommand with flags that body can see.
+func (r *Remote) Command(p *Process, cmd *cobra.Command, body func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error) *cobra.Command {
+	r.Register(cmd)
+	r.CompleteArguments(p, cmd)
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop)
-		ctx, cancel := context.WithTimeout(ctx, flags.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
-		c, err := flags.Connect(p)
+		c, err := r.Connect(p)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		err = body(ctx, c, cmd, args)
 		if errors.Is(err, client.ErrUnauthorized) {
-			return flags.unauthorized(p, err)
+			return r.unauthorized(p, err)
 		}
 		return err
 	})
 	return cmd
 }
 
-// unauthorized says what is wrong with the token, if it is its age.
+// unauthorized says what is wrong with the token, and how to get another.
 func (r *Remote) unauthorized(p *Process, err error) error {
-	raw, _ := r.Token(p) // it could be read before
-	claims := jwt.RegisteredClaims{}
-	if _, _, parsed := jwt.NewParser().ParseUnverified(raw, &claims); parsed != nil || claims.ExpiresAt == nil || time.Now().Before(claims.ExpiresAt.Time) {
-		return err
+	t, _ := r.TokenInUse(p) // it could be read before
+	switch {
+	case t.Saved && t.Over():
+		err = fmt.Errorf("your login ended at %s: %w", t.Until.Format(time.RFC3339), err)
+	case t.Over():
+		err = fmt.Errorf("the token expired at %s: %w", t.Until.Format(time.RFC3339), err)
+	case t.Saved:
+		err = fmt.Errorf("the server does not accept the token of your login: it was revoked, or is from another server: %w", err)
 	}
-	return fmt.Errorf("the token expired at %s: %w", claims.ExpiresAt.Format(time.RFC3339), err)
+	if t.Saved {
+		return &Hinted{err, "Sign in again with: secretstore login"}
+	}
+	return err
 }
 
 // Connect returns a client for the servers. It sends nothing.
@@ -197,33 +207,48 @@ func ParseServer(s string) (*url.URL, error) {
 }
 
 // Token returns the token, or "". Some requests need none; for others the server
-// says what is missing. The flag beats the environment. Two variables are refused:
-// the user may mean either.
+// says what is missing. The flag beats the environment, and that the token of the last
+// login. Two variables are refused: the user may mean either.
 func (r *Remote) Token(p *Process) (string, error) {
+	token, _, _, err := r.findToken(p)
+	return token, err
+}
+
+// findToken returns the token and where it is from. A certificate that the user names
+// beats the token of the last login.
+func (r *Remote) findToken(p *Process) (token, from string, saved bool, err error) {
 	name, from := r.tokenFile, "--token-file"
-	token := strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN"))
+	token = strings.TrimSpace(p.Getenv("SECRETSTORE_TOKEN"))
 	if name == "" {
 		name, from = p.Getenv("SECRETSTORE_TOKEN_FILE"), "SECRETSTORE_TOKEN_FILE"
 		if name != "" && token != "" {
-			return "", Usagef("SECRETSTORE_TOKEN and SECRETSTORE_TOKEN_FILE are both set; unset one of them, or name the file with --token-file")
+			return "", "", false, Usagef("SECRETSTORE_TOKEN and SECRETSTORE_TOKEN_FILE are both set; unset one of them, or name the file with --token-file")
 		}
 	}
 	if name != "" {
 		token, err := ReadKey(p, name, "token")
 		switch {
 		case err != nil:
-			return "", Usagef("%s: %v", from, err)
+			return "", "", false, Usagef("%s: %v", from, err)
 		case strings.ContainsFunc(token, notInTokens):
-			return "", Usagef("%s: %s does not contain a token, %s", from, name, formOfTokens)
+			return "", "", false, Usagef("%s: %s does not contain a token, %s", from, name, formOfTokens)
 		case strings.Count(token, ".") != 2:
-			return "", Usagef("%s: %s does not contain a token, which has three parts with dots between them", from, name)
+			return "", "", false, Usagef("%s: %s does not contain a token, which has three parts with dots between them", from, name)
 		}
-		return token, nil
+		return token, from, false, nil
 	}
 	if strings.ContainsFunc(token, notInTokens) {
-		return "", Usagef("SECRETSTORE_TOKEN does not contain a token, %s", formOfTokens)
+		return "", "", false, Usagef("SECRETSTORE_TOKEN does not contain a token, %s", formOfTokens)
 	}
-	return token, nil
+	if token != "" || First(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")) != "" {
+		return token, "SECRETSTORE_TOKEN", false, nil
+	}
+	servers, err := NamedServers(p, r.Servers)
+	if err != nil {
+		return "", "", false, nil // Connect says it
+	}
+	token, from, err = savedToken(p, servers)
+	return token, from, true, err
 }
 
 // formOfTokens completes the sentence "FILE does not contain a token, ".

@@ -1,0 +1,356 @@
+package people
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// login is the command that gets a token and keeps it.
+type login struct {
+	base.Remote
+	p            *base.Process
+	passwordFile string
+	service      string
+	keyFile      string
+	oidc         bool
+	provider     string
+}
+
+func loginCommand(p *base.Process) *cobra.Command {
+	l := &login{p: p}
+	cmd := &cobra.Command{
+		Use:   "login [UID]",
+		Short: "Sign in to a server and keep the token",
+		Long: "login signs in as UID with a password, as a service with its private key, or in a browser. The token is\n" +
+			"kept in a file that only you can read, one for each server, and the other commands use it unless a flag or\n" +
+			"the environment names another token. logout deletes the file.\n\n" +
+			"login asks for the password. Without a terminal it reads it from standard input, or from --password-file.\n" +
+			"--key-file is the private key of a service account (PEM), or the JSON of its secret in DC/OS.\n\n" +
+			"With --oidc you sign in at an identity provider. login prints an address and opens it in a browser; the\n" +
+			"page at the end shows a token, which login asks for.",
+		Example: "  secretstore login alice\n" +
+			"  secretstore login alice --password-file password\n" +
+			"  secretstore login --service-account app-principal --key-file app.pem\n" +
+			"  secretstore login --oidc",
+		Args: base.MaxArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&l.passwordFile, "password-file", "", "`FILE` with the password; - is standard input")
+	f.StringVar(&l.service, "service-account", "", "sign in as the service `UID`, with --key-file")
+	f.StringVar(&l.keyFile, "key-file", "", "`FILE` with the private key of the service; - is standard input")
+	f.BoolVar(&l.oidc, "oidc", false, "sign in at an identity provider, in a browser")
+	f.StringVar(&l.provider, "provider", "", "`NAME` of the identity provider, if there are several")
+	cmd.MarkFlagsMutuallyExclusive("service-account", "oidc", "password-file")
+	return l.Command(p, cmd, l.run)
+}
+
+// run signs in, and keeps the token.
+func (l *login) run(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+	servers, err := base.NamedServers(l.p, l.Servers)
+	if err != nil {
+		return err
+	}
+	token, err := l.token(ctx, c, servers[0], args)
+	if err != nil {
+		return refused(err)
+	}
+	files, err := base.SaveToken(l.p, servers, token)
+	if err != nil {
+		return err
+	}
+	now, err := l.TokenInUse(l.p)
+	if err != nil {
+		return err
+	}
+	if now.Token != token {
+		fmt.Fprintf(l.p.Stderr, "secretstore: warning: the token of %s is used, not this one; leave it out\n", cmp.Or(now.From, "the client certificate"))
+	}
+	mine := base.Described(token)
+	return done(l.p, cmd, signedIn{mine.UID, servers, mine.Expires(), files}, "signed in as %s at %s%s",
+		base.OneLine(mine.UID), strings.Join(servers, ", "), untilText(mine.Until))
+}
+
+// signedIn is what login and whoami print.
+type signedIn struct {
+	UID     string     `json:"uid"`
+	Servers []string   `json:"servers"`
+	Expires *time.Time `json:"expires,omitempty"`
+	Files   []string   `json:"files,omitempty"`
+}
+
+func untilText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", until " + t.Format(time.RFC3339)
+}
+
+// refused explains why a sign-in failed. The general hints are about tokens.
+func refused(err error) error {
+	e, ok := errors.AsType[*client.Error](err)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(e, client.ErrUnauthorized):
+		return &base.WithStatus{Status: base.ExitDenied, Err: &base.Hinted{Err: err, Hint: "The server does not say whether the UID, the password or the key is wrong."}}
+	case errors.Is(e, client.ErrNotFound):
+		return &base.Hinted{Err: err, Hint: hasNone + " Give a token with --token-file FILE."}
+	}
+	return err
+}
+
+// token signs in.
+func (l *login) token(ctx context.Context, c *client.Client, server string, args []string) (string, error) {
+	switch {
+	case l.service != "" && len(args) > 0, l.oidc && len(args) > 0:
+		return "", base.Usagef("unexpected argument %q: with --service-account and --oidc there is no UID", args[0])
+	case (l.service == "") != (l.keyFile == ""):
+		return "", base.Usagef("a service signs in with --service-account UID and --key-file FILE")
+	case l.provider != "" && !l.oidc:
+		return "", base.Usagef("--provider is for --oidc")
+	case l.oidc:
+		return l.inBrowser(ctx, c, server)
+	case l.service != "":
+		return l.asService(ctx, c)
+	case len(args) == 0 || args[0] == "":
+		return "", base.Usagef("name the UID to sign in as, as in: secretstore login alice")
+	}
+	uid := args[0]
+	password, err := passwordFrom(ctx, l.p, l.passwordFile, fmt.Sprintf("Password of %s (not shown): ", base.OneLine(uid)), "")
+	if err != nil {
+		return "", err
+	}
+	defer clear(password)
+	return c.Identities().SignIn(ctx, wire.Login{UID: &uid, Password: password})
+}
+
+// loginTokenLife is how long the token that a service signs for its login lives.
+const loginTokenLife = 5 * time.Minute
+
+// asService signs in with the key of a service.
+func (l *login) asService(ctx context.Context, c *client.Client) (string, error) {
+	pem, err := l.readKey()
+	if err != nil {
+		return "", err
+	}
+	defer clear(pem)
+	key, err := jwt.ParseRSAPrivateKeyFromPEM(pem)
+	if err != nil {
+		return "", base.Usagef("%s is not an RSA private key in PEM form, nor the secret of a service account", l.keyFile)
+	}
+	claims := jwt.MapClaims{"uid": l.service, "exp": time.Now().Add(loginTokenLife).Unix()}
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key)
+	if err != nil {
+		return "", fmt.Errorf("sign the login: %w", err)
+	}
+	return c.Identities().SignIn(ctx, wire.Login{UID: &l.service, Token: wire.Password(signed)})
+}
+
+// readKey reads the private key, which may be in the JSON of a secret of DC/OS.
+func (l *login) readKey() ([]byte, error) {
+	data, err := base.ReadText(l.p, l.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	var secret struct {
+		PrivateKey string `json:"private_key"`
+	}
+	if json.Unmarshal(data, &secret) == nil && secret.PrivateKey != "" {
+		clear(data)
+		return []byte(secret.PrivateKey), nil
+	}
+	return data, nil
+}
+
+// inBrowser signs in at an identity provider. The page at the end shows the token.
+func (l *login) inBrowser(ctx context.Context, c *client.Client, server string) (string, error) {
+	providers, err := c.Identities().Providers(ctx)
+	if err != nil {
+		return "", err
+	}
+	start, err := startOf(providers, l.provider)
+	if err != nil {
+		return "", err
+	}
+	address, err := flowAddress(server, start)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(l.p.Stderr, "Sign in at this address; the page at the end shows a token:\n\n  %s\n\n", address)
+	openBrowser(address)
+	token, err := base.ReadKey(l.p, "-", "token")
+	if err != nil {
+		return "", err
+	}
+	return token, l.check(ctx, server, token)
+}
+
+// browserMethod is the client-method of providers that need a browser and end with
+// a token.
+const browserMethod = "browser-prompt-authtoken"
+
+// startOf returns where the flow of a provider starts; "" is the only one there is.
+func startOf(all map[string]wire.LoginProvider, name string) (string, error) {
+	var names []string
+	for id, p := range all {
+		if p.ClientMethod == browserMethod {
+			names = append(names, base.OneLine(id))
+		}
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+		return "", errors.New("the server has no identity provider for a login in a browser")
+	case name == "" && len(names) > 1:
+		return "", base.Usagef("there are several identity providers; add --provider and one of: %s", strings.Join(names, ", "))
+	case name == "":
+		name = names[0]
+	case !slices.Contains(names, name):
+		return "", base.Usagef("the server has no identity provider %q; it has: %s", name, strings.Join(names, ", "))
+	}
+	return all[name].Config["start_flow_url"], nil
+}
+
+// flowAddress returns the address where a login starts. The server cannot send the
+// user elsewhere.
+func flowAddress(server, start string) (string, error) {
+	home, err := base.ParseServer(server)
+	if err != nil {
+		return "", err
+	}
+	at, err := url.Parse(start)
+	if err != nil || at.Scheme != "" || at.Host != "" || !strings.HasPrefix(at.Path, "/") {
+		return "", errors.New("the server names no place of its own where the login starts")
+	}
+	return home.ResolveReference(at).String(), nil
+}
+
+// openBrowser opens an address, if there is a browser. The address is on the screen,
+// too.
+func openBrowser(address string) {
+	program := "xdg-open"
+	if runtime.GOOS == "darwin" {
+		program = "open"
+	}
+	cmd := exec.Command(program, address)
+	if cmd.Start() == nil {
+		_ = cmd.Process.Release() // it lives on
+	}
+}
+
+// check asks the server about a token that the user has pasted.
+func (l *login) check(ctx context.Context, server, token string) error {
+	cfg, err := l.ClientConfig(l.p)
+	if err != nil {
+		return err
+	}
+	cfg.Server, cfg.Token = server, func(context.Context) (string, error) { return token, nil }
+	c, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Identities().Check(ctx); err != nil && !errors.Is(err, client.ErrDenied) {
+		return err
+	}
+	return nil
+}
+
+func logoutCommand(p *base.Process) *cobra.Command {
+	var servers []string
+	cmd := &cobra.Command{
+		Use:   "logout",
+		Short: "Delete the token of the last login",
+		Long: "logout deletes the token that login has kept for the server. The token itself stays good until it expires:\n" +
+			"to end all tokens of an account, a superuser runs users revoke-tokens UID, or the user changes the password.",
+		Example: "  secretstore logout\n  secretstore logout --server https://secrets.example.com",
+		Args:    base.NoArgs,
+	}
+	cmd.Flags().StringArrayVar(&servers, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER)")
+	cmd.Flags().BoolP("json", "j", false, "print JSON")
+	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
+		all, err := base.NamedServers(p, servers)
+		if err != nil {
+			return err
+		}
+		found, err := base.DropToken(p, all)
+		if err != nil {
+			return err
+		}
+		text := "you were not signed in at %s"
+		if found {
+			text = "signed out of %s"
+		}
+		return done(p, cmd, map[string]any{"servers": all, "signed_out": found}, text, strings.Join(all, ", "))
+	})
+	return cmd
+}
+
+// identity is what whoami prints.
+type identity struct {
+	UID     string     `json:"uid"`
+	Expires *time.Time `json:"expires,omitempty"`
+	From    string     `json:"token_from"`
+	// Groups are those of an account of the server; absent for others.
+	Groups []string `json:"groups,omitempty"`
+}
+
+func whoamiCommand(p *base.Process) *cobra.Command {
+	var flags base.Remote
+	cmd := &cobra.Command{
+		Use:   "whoami",
+		Short: "Show who you are to the server, and until when",
+		Long: "whoami prints the UID in the token that the other commands use, once the server has accepted it, and the\n" +
+			"groups of the account. It says where the token is from, and when it ends.",
+		Example: "  secretstore whoami\n  secretstore whoami --json",
+		Args:    base.NoArgs,
+	}
+	return flags.Command(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+		t, err := flags.TokenInUse(p)
+		if err != nil {
+			return err
+		}
+		if t.Token == "" {
+			return &base.WithStatus{Status: base.ExitDenied, Err: errors.New("you are not signed in; sign in with: secretstore login UID")}
+		}
+		// 404: the server has no accounts; what lists the secrets checks the token, too.
+		err = c.Identities().Check(ctx)
+		if errors.Is(err, client.ErrNotFound) {
+			_, err = c.List(ctx, "/")
+		}
+		if err != nil && !errors.Is(err, client.ErrDenied) && !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrIncomplete) {
+			return err
+		}
+		me := identity{UID: t.UID, Expires: t.Expires(), From: t.From}
+		if groups, err := c.Identities().GroupsOf(ctx, t.UID); err == nil {
+			for _, g := range groups {
+				me.Groups = append(me.Groups, base.OneLine(g.Group.GID))
+			}
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, me)
+		}
+		fmt.Fprintln(p.Stdout, base.OneLine(me.UID))
+		fmt.Fprintf(p.Stderr, "The token is from %s%s.\n", me.From, untilText(t.Until))
+		if len(me.Groups) > 0 {
+			fmt.Fprintf(p.Stderr, "Groups: %s\n", strings.Join(me.Groups, ", "))
+		}
+		return nil
+	})
+}
