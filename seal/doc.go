@@ -28,7 +28,7 @@
 //	internal/rotation       encrypting all records again under a new data key
 //	internal/uses           how often a task token was used
 //
-// # Where a second kind of data goes
+// # Where another kind of data goes
 //
 // A second kind of data behind the barrier is another package beside
 // internal/records, over internal/barrier: it gets a root key of its own in
