@@ -87,6 +87,13 @@ func (n *NewAccount) checkProviderID(p *Provider) error {
 	return nil
 }
 
+// ParseProviderType returns the provider type s. The error has the code
+// [InvalidData].
+func ParseProviderType(s string) (ProviderType, error) {
+	t := ProviderType(s)
+	return t, t.check()
+}
+
 func (t ProviderType) check() error {
 	switch t {
 	case Internal, LDAP, OIDC, SAML:

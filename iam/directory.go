@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"secretstore/acl"
@@ -242,6 +243,9 @@ func (d *Directory) IsSuperuser(uid UID) bool {
 	return super
 }
 
+// secretsPrefix begins the resources of the secret store.
+const secretsPrefix = "dcos:secrets:"
+
 // Allows reports whether uid may do a on a resource that is not of the secret
 // store: by an exact grant or one with a trailing *. Resources of the secret store
 // are for package acl to decide, with [Directory.SecretGrants].
@@ -252,7 +256,7 @@ func (d *Directory) Allows(uid UID, rid RID, a acl.Action) bool {
 	if d.IsSuperuser(uid) {
 		return true
 	}
-	if rid.secret {
+	if strings.HasPrefix(rid.canonical, secretsPrefix) {
 		return false
 	}
 	allowed := false

@@ -92,13 +92,15 @@ func (d *Directory) Revoke(rid RID, h Holder, a acl.Action) (Change, error) {
 // UnknownUserID, UnknownGroupID, UserNotInACL, GroupNotInACL, IsSuperuserGroup,
 // NoMoreSuperusers.
 func (d *Directory) RevokeAll(rid RID, h Holder) (Change, error) {
-	return d.revoke(rid, h, func(Grant) bool { return true }, func(name string) *Error {
-		code := UserNotInACL
-		if h.kind == KindGroup {
-			code = GroupNotInACL
-		}
-		return refuse(code, "%s is not part of ACL for resource `%s`", h, name)
-	})
+	return d.revoke(rid, h, func(Grant) bool { return true }, func(name string) *Error { return notInACL(h, name) })
+}
+
+func notInACL(h Holder, name string) *Error {
+	code := UserNotInACL
+	if h.kind == KindGroup {
+		code = GroupNotInACL
+	}
+	return refuse(code, "%s is not part of ACL for resource `%s`", h, name)
 }
 
 func (d *Directory) revoke(rid RID, h Holder, which func(Grant) bool, none func(name string) *Error) (Change, error) {

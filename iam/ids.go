@@ -98,6 +98,10 @@ func ParseRID(s string) (RID, error) {
 	return RID{canonical: slashes.Replace(s), secret: err == nil}, nil
 }
 
+// SpellRID returns the rid s with each slash as such, for people: clients send it
+// percent-encoded.
+func SpellRID(s string) string { return slashes.Replace(s) }
+
 // String returns the canonical spelling.
 func (r RID) String() string { return r.canonical }
 
