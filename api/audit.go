@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -53,7 +54,7 @@ func (a *auditor) fault() error {
 // reads of a batch. Open endpoints have none, not even for a 405: anybody may
 // call them, and they answer while the audit log cannot be written.
 func (a *auditor) write(x *exchange, rep *answer.Reply) error {
-	if a.log == nil || x.req.open {
+	if a.log == nil || x.req.unaudited() {
 		return nil
 	}
 	e := entryOf(x, rep)
@@ -101,6 +102,7 @@ func entryOf(x *exchange, rep *answer.Reply) audit.Entry {
 		Time: x.req.start.Add(x.out.waited), RequestID: x.req.id, Traceparent: x.req.trace, UID: x.who.principal.UID,
 		Action: x.who.decision.Action, Resource: x.who.decision.Resource, Endpoint: x.req.endpointName(),
 		Outcome: outcomeOf(x, rep), Status: rep.Status, Reason: x.who.decision.Reason, Remote: x.req.remote,
+		Object: cmp.Or(x.out.about, x.req.names.Name()),
 	}
 	if e.Reason == "" && rep.Problem != nil {
 		e.Reason = rep.Problem.Text // refused before there was a decision; a constant

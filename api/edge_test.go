@@ -87,6 +87,7 @@ type edgeOptions struct {
 	timeouts      time.Duration // of the http.Server
 	readTimeout   time.Duration // likewise, for reading alone
 	storage       store.Backend // instead of a faulty one in memory
+	identities    *fakeIAM      // nil: none
 	// pipes: connections are pipes in memory, so that the server can run in a
 	// bubble of synctest.
 	pipes bool
@@ -117,6 +118,9 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		Store: st, Driver: "memory", Auth: verifier, Policy: e.policy.Load, Audit: e.trail,
 		Log: log, TrustedProxies: o.trusted, Warnings: o.warnings, RequestRate: o.requestRate, HTTPS: o.https,
 		Certificates: o.certificates,
+	}
+	if o.identities != nil {
+		cfg.Identities = &api.Identities{Accounts: o.identities, Tokens: o.identities}
 	}
 	if o.auth != nil {
 		cfg.Auth = o.auth

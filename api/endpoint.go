@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"secretstore/acl"
+	"secretstore/api/internal/acs"
 	"secretstore/api/internal/admin"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
@@ -27,8 +28,12 @@ type endpoint struct {
 	// the store and a secret follow.
 	path string
 	root bool
-	// open endpoints take no token, and are neither decided about nor audited.
-	open bool
+	// open endpoints take no token, and are neither decided about nor audited,
+	// unless they are audited: by those people sign in.
+	open    bool
+	audited bool
+	// identities: it belongs to the IAM. Package acs finds its path.
+	identities bool
 	// plain: in strict mode it is still answered on plain HTTP, to this machine.
 	plain bool
 	// op is what the policy is asked for.
@@ -86,6 +91,8 @@ type resource struct {
 	methods map[string]*endpoint
 	allow   string // the Allow header of a 405
 	open    bool   // as its endpoints
+	// otherwise is for methods that are not in methods; nil: 405.
+	otherwise *endpoint
 }
 
 // routes finds the resource of a path.
@@ -93,10 +100,16 @@ type routes struct {
 	table     []*endpoint
 	router    *router.Router
 	resources map[string]*resource // by pattern
+	// isACL reports whether the IAM has an ACL of that rid; nil: there is no IAM.
+	isACL func(rid string) bool
 }
 
-func newRoutes(table []*endpoint) *routes {
-	rt := &routes{table: table, router: router.New(), resources: make(map[string]*resource)}
+// newRoutes leaves the IAM out if isACL is nil.
+func newRoutes(table []*endpoint, isACL func(string) bool) *routes {
+	if isACL == nil {
+		table = slices.DeleteFunc(slices.Clone(table), func(ep *endpoint) bool { return ep.identities })
+	}
+	rt := &routes{table: table, router: router.New(), resources: make(map[string]*resource), isACL: isACL}
 	for _, ep := range table {
 		pattern := ep.path
 		if !ep.root {
@@ -106,7 +119,11 @@ func newRoutes(table []*endpoint) *routes {
 		if res == nil {
 			res = &resource{methods: make(map[string]*endpoint), open: ep.open}
 			rt.resources[pattern] = res
-			rt.router.Add(pattern)
+			if acs.Covers(pattern) {
+				res.otherwise = otherMethod(res, pattern)
+			} else {
+				rt.router.Add(pattern)
+			}
 		}
 		if ep.form != 0 {
 			res.methods[ep.method].variants = append(res.methods[ep.method].variants, ep)
@@ -128,15 +145,31 @@ func newRoutes(table []*endpoint) *routes {
 	return rt
 }
 
+// all returns the endpoints of the table, and those for other methods.
+func (rt *routes) all() []*endpoint {
+	all := slices.Clone(rt.table)
+	for _, res := range rt.resources {
+		if res.otherwise != nil {
+			all = append(all, res.otherwise)
+		}
+	}
+	return all
+}
+
 // target is what the path of a request names.
 type target struct {
 	router.Target
-	res *resource // nil: nothing
+	names acs.Target
+	res   *resource // nil: nothing
 }
 
 func (rt *routes) find(r *http.Request) target {
+	if path := r.URL.EscapedPath(); rt.isACL != nil && acs.Covers(path) {
+		names := acs.Find(path, rt.isACL)
+		return target{names: names, res: rt.resources[names.Template]}
+	}
 	t := rt.router.Find(r)
-	return target{t, rt.resources[t.Pattern]}
+	return target{Target: t, res: rt.resources[t.Pattern]}
 }
 
 // allStores is a name of the store in a ping.
@@ -166,7 +199,11 @@ func (r *request) resolve(t target) (err error) {
 	if t.res == nil {
 		return problem.NotFound("no such endpoint: the API is below /secrets/v1, see its documentation")
 	}
+	r.names = t.names
 	ep := t.res.methods[r.Method]
+	if ep == nil {
+		ep = t.res.otherwise
+	}
 	if ep == nil {
 		return methodNotAllowed(t.res)
 	}

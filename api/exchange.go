@@ -9,6 +9,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/acl/token"
+	"secretstore/api/internal/acs"
 	"secretstore/api/internal/batch"
 	"secretstore/api/internal/body"
 	"secretstore/api/internal/head"
@@ -59,7 +60,8 @@ type request struct {
 	open  bool      // the path is one of the open endpoints, whatever the method
 	ep    *endpoint // nil: there is no such endpoint
 	query head.Query
-	path  acl.Path // of the secret, or of the folder
+	path  acl.Path   // of the secret, or of the folder
+	names acs.Target // what is named of the IAM
 	// service is the service on whose behalf the caller asks, or the one that a
 	// task token is for, if hasService.
 	service    acl.Service
@@ -85,6 +87,9 @@ type outcome struct {
 	// effect says what was done to the store, for a client that does not get
 	// the usual answer; "" is nothing.
 	effect string
+	// about is what the audit log calls the object of the request, if its path
+	// does not say it.
+	about string
 	// reads are the decisions about single secrets; each has an audit line.
 	reads []*batch.Read
 	// waited is how long the request waited for a change.
@@ -100,6 +105,9 @@ func (r *request) readOnly() bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.ep != nil && r.ep.reads
 }
 
+// unaudited reports whether the request is answered without an audit line.
+func (r *request) unaudited() bool { return r.open && (r.ep == nil || !r.ep.audited) }
+
 func (r *request) endpointName() string {
 	if r.ep == nil {
 		return monitor.NoEndpoint
@@ -109,7 +117,7 @@ func (r *request) endpointName() string {
 
 // question is what the policy is asked about the request.
 func (r *request) question() acl.Request {
-	q := acl.Request{Path: r.path, Service: r.service, HasService: r.hasService}
+	q := acl.Request{Path: r.path, Service: r.service, HasService: r.hasService, Account: r.names.UID}
 	if r.ep != nil {
 		q.Op = r.ep.op
 	}

@@ -67,7 +67,7 @@ type Change struct {
 // method says.
 func Changes() (all []Change) {
 	for _, ep := range endpoints(&handlers{}) {
-		if ep.method != http.MethodGet && !ep.reads {
+		if ep.method != http.MethodGet && !ep.reads && !ep.identities {
 			all = append(all, Change{ep.name, ep.method, wire.BasePath + ep.path, ep.effect, ep.brake, ep.shares})
 		}
 	}

@@ -105,6 +105,8 @@ var permissions = map[acl.Op]string{
 	acl.ViewStore:      "Permission: any token that is not bound to a service.",
 	acl.Administer:     "Permission: superuser.",
 	acl.MakeBackup:     "`read` on `dcos:secrets:backup:default`",
+	acl.UseAccount:     "Permission: superuser, or the account itself.",
+	acl.QueryPolicy:    "Permission: `read` on `dcos:iam:policyquery`.",
 	acl.ViewMode:       "Permission: `full` on `dcos:adminrouter:ops:metadata`.",
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"secretstore/acl"
+	"secretstore/api/internal/acs"
 	"secretstore/api/internal/admin"
 	"secretstore/api/internal/head"
 	"secretstore/seal"
@@ -22,13 +23,14 @@ type handlers struct {
 	backups *backups
 	health  *health
 	https   *https
+	acs     *acs.Handlers
 }
 
 // endpoints returns the whole surface of the server. The paths of secrets come
 // first: nearly all requests ask for them, and the router tries the rows in
 // order. A row with a form follows the one without.
 func endpoints(h *handlers) []*endpoint {
-	return []*endpoint{
+	return append([]*endpoint{
 		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.secrets.read},
 		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: head.FormList, op: acl.ListSecrets, unsealed: true, run: h.secrets.list},
 		{name: "secret.list.deleted", method: http.MethodGet, path: "/secret/", form: head.FormDeleted, op: acl.ListSecrets, unsealed: true, run: h.secrets.listDeleted},
@@ -109,5 +111,5 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "ready", method: http.MethodGet, path: "/ready", root: true, open: true, plain: true, run: h.health.ready},
 		{name: "metrics", method: http.MethodGet, path: "/metrics", root: true, open: true, run: h.health.metrics},
 		{name: "root", method: http.MethodGet, path: "/", root: true, open: true, run: h.https.root},
-	}
+	}, identityEndpoints(h.acs, h.change)...)
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"secretstore/acl"
 	"secretstore/api/audit"
+	"secretstore/api/internal/acs"
 	"secretstore/api/internal/admin"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
@@ -55,6 +55,8 @@ type Config struct {
 	// Policy returns the policy in force; it is called for each request.
 	// Required; a nil policy denies everything.
 	Policy func() *acl.Policy
+	// Identities is the IAM below /acs/api/v1; nil: there is none.
+	Identities *Identities
 	// Audit takes a line for each decision; nil writes none.
 	Audit *audit.Log
 	// Log takes errors, slow requests and, at debug level, all requests; nil
@@ -158,8 +160,13 @@ func New(cfg Config) (*Server, error) {
 	if err := s.measure(cfg, probe); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	s.routes = newRoutes(endpoints(s.handlers(cfg, probe)))
-	for _, ep := range slices.Concat(s.routes.table, []*endpoint{s.https.redirected}) {
+	h := s.handlers(cfg, probe)
+	var isACL func(string) bool
+	if cfg.Identities != nil {
+		isACL = h.acs.IsACL
+	}
+	s.routes = newRoutes(endpoints(h), isACL)
+	for _, ep := range append(s.routes.all(), s.https.redirected) {
 		ep.metrics = s.metrics.Endpoint(ep.name, ep.route())
 	}
 	return s, nil
@@ -201,7 +208,16 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 		https:   &s.https,
+		acs:     identityHandlers(cfg, s.https.only),
 	}
+}
+
+// identityHandlers returns nil for a server without an IAM.
+func identityHandlers(cfg Config, secure bool) *acs.Handlers {
+	if cfg.Identities == nil {
+		return nil
+	}
+	return &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, Policy: cfg.Policy, Secure: secure}
 }
 
 func randomPrefix() string {
@@ -289,7 +305,7 @@ func (s *Server) answer(x *exchange) (answer.Reply, error) {
 	}
 	if t.res != nil && t.res.open {
 		x.req.open = true
-		return answerOpen(x, t)
+		return s.answerOpen(x, t)
 	}
 	if err := s.admit(x, t); err != nil {
 		return answer.Reply{}, err
@@ -377,7 +393,7 @@ func (s *Server) admitAgain(x *exchange) error {
 }
 
 // answerOpen answers a request that needs no token.
-func answerOpen(x *exchange, t target) (answer.Reply, error) {
+func (s *Server) answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if x.req.twoLengths {
 		return answer.Reply{}, problem.BadRequest(textTwoLengths)
 	}
@@ -385,7 +401,7 @@ func answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if ep == nil {
 		return answer.Reply{}, methodNotAllowed(t.res)
 	}
-	x.req.ep = ep
+	x.req.ep, x.req.names = ep, t.names
 	if t.HasStore && t.Store != admin.DefaultStore && t.Store != allStores {
 		return answer.Reply{}, problem.NotFound(problem.StoreNotFound)
 	}
@@ -395,6 +411,10 @@ func answerOpen(x *exchange, t target) (answer.Reply, error) {
 	if x.req.hasService {
 		return answer.Reply{}, problem.BadRequest(textServiceElsewhere)
 	}
+	if err := s.readBody(x); err != nil {
+		return answer.Reply{}, err
+	}
+	defer x.releaseBody()
 	return ep.run(x)
 }
 

@@ -35,6 +35,8 @@ type Entry struct {
 	Service  string
 	Action   string // of the permission: create, read, update, delete, full; or the endpoint's name
 	Resource string // of the permission: dcos:secrets:default:/a/b; "" if the request concerns none
+	// Object is what of the IAM the request was about: users/alice; "" if nothing.
+	Object   string
 	Endpoint string // the name of the route, such as secret.read
 	Outcome  Outcome
 	Status   int // of the HTTP answer
@@ -56,6 +58,7 @@ const maxStranger = 64
 // shorten cuts what a stranger has chosen.
 func (e *Entry) shorten() {
 	e.Resource = e.Resource[:min(len(e.Resource), maxStranger)]
+	e.Object = e.Object[:min(len(e.Object), maxStranger)]
 	e.Service = e.Service[:min(len(e.Service), maxStranger)]
 }
 
@@ -69,6 +72,9 @@ func (e *Entry) appendTo(b []byte) []byte {
 	b = appendField(b, "service", e.Service)
 	b = appendField(b, "action", e.Action)
 	b = appendField(b, "resource", e.Resource)
+	if e.Object != "" {
+		b = appendField(b, "object", e.Object)
+	}
 	b = appendField(b, "endpoint", e.Endpoint)
 	b = appendField(b, "outcome", string(e.Outcome))
 	b = append(b, `,"status":`...)

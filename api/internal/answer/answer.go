@@ -5,6 +5,7 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -23,8 +24,9 @@ import (
 type Reply struct {
 	Status      int
 	ContentType string
-	ETag        string // with its quotes; "" is none
-	Version     uint64 // of the value that was written; 0 is none
+	ETag        string   // with its quotes; "" is none
+	Cookies     []string // values of Set-Cookie
+	Version     uint64   // of the value that was written; 0 is none
 	Body        []byte
 	// Values: the body holds values of secrets. It belongs to this answer, and is
 	// cleared when that has been sent.
@@ -78,7 +80,7 @@ func Plain(text string) (Reply, error) {
 
 // Of is the answer for a problem.
 func Of(p *problem.Problem) Reply {
-	doc := wire.Error{Title: Title(p.Status), Description: p.Text}
+	doc := wire.Error{Title: Title(p.Status), Description: p.Text, Code: p.Code}
 	body, err := json.Marshal(doc)
 	if err != nil {
 		body = []byte(`{"title":"500 Internal Server Error","description":"internal error"}`) // unreachable: constant texts
@@ -127,6 +129,9 @@ func setHeader(h http.Header, id string, rep *Reply) {
 	if rep.ContentType != "" {
 		h.Set("Content-Type", rep.ContentType)
 	}
+	if len(rep.Cookies) > 0 {
+		h["Set-Cookie"] = rep.Cookies
+	}
 	if rep.ETag != "" {
 		h.Set("ETag", rep.ETag)
 	}
@@ -140,14 +145,14 @@ func setHeader(h http.Header, id string, rep *Reply) {
 		h.Set("Content-Length", strconv.Itoa(len(rep.Body)))
 	}
 	if rep.Age > 0 {
-		h.Set("Age", strconv.FormatInt(int64((rep.Age+time.Second-1)/time.Second), 10))
+		h.Set("Age", seconds(rep.Age))
 	}
 	if p := rep.Problem; p != nil {
 		if p.Status == http.StatusUnauthorized {
 			h.Set("WWW-Authenticate", "acsjwt")
 		}
 		if p.Retry {
-			h.Set("Retry-After", "2")
+			h.Set("Retry-After", seconds(cmp.Or(p.RetryAfter, retryAfter)))
 		}
 		if p.Allow != "" {
 			h.Set("Allow", p.Allow)
@@ -156,6 +161,14 @@ func setHeader(h http.Header, id string, rep *Reply) {
 			h.Set("Location", p.Location)
 		}
 	}
+}
+
+// retryAfter is how soon a client may try again, if nothing better is known.
+const retryAfter = 2 * time.Second
+
+// seconds is d in whole seconds, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // sendLarge sends an answer under a deadline: one that the kernel's buffers do

@@ -93,3 +93,20 @@ func quality(params string) float64 {
 	}
 	return 1
 }
+
+// AcceptsJSON reports whether the client takes a JSON document. Unlike Negotiate, it
+// counts media types that a client names and this server does not have.
+func AcceptsJSON(h http.Header) bool {
+	accept := h["Accept"]
+	if len(accept) == 0 || len(accept) == 1 && accept[0] == "" {
+		return true
+	}
+	var w preferences
+	for _, header := range accept {
+		for item := range strings.SplitSeq(header, ",") {
+			w.add(item)
+		}
+	}
+	q, known := w.json.quality()
+	return known && q > 0
+}

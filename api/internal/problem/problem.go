@@ -14,8 +14,10 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"secretstore/acl"
+	"secretstore/iam"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
 	"secretstore/store"
@@ -27,8 +29,12 @@ type Problem struct {
 	Status int
 	// Text is for the client.
 	Text string
-	// Retry asks for a Retry-After header: the same request may succeed soon.
-	Retry bool
+	// Code is for programs; "" is none.
+	Code string
+	// Retry asks for a Retry-After header: the same request may succeed soon, or
+	// after RetryAfter, if that is not zero.
+	Retry      bool
+	RetryAfter time.Duration
 	// Failed means that the server or its storage is at fault; such answers are
 	// logged as errors.
 	Failed bool
@@ -144,6 +150,10 @@ func Of(err error) *Problem {
 	if errors.As(err, &own) {
 		return own
 	}
+	var refused *iam.Error
+	if errors.As(err, &refused) {
+		return &Problem{Status: statusOf(refused.Code), Code: string(refused.Code), Text: refused.Text}
+	}
 	var key *pgp.KeyError
 	if errors.As(err, &key) {
 		return BadRequest(key.Error())
@@ -175,6 +185,15 @@ func Of(err error) *Problem {
 		}
 	}
 	return Internal(err)
+}
+
+// statusOf returns the status that DC/OS has for a code.
+func statusOf(code iam.Code) int {
+	switch code {
+	case iam.UserExists, iam.GroupExists, iam.ACLExists, iam.PermissionExists, iam.UserAlreadyInGroup:
+		return http.StatusConflict
+	}
+	return http.StatusBadRequest
 }
 
 // maxNamed is how many servers a text names.
@@ -217,6 +236,8 @@ var answers = []struct {
 	{seal.ErrExists, conflict("the secret already exists: replace its value with PATCH")},
 	{seal.ErrSealed, waits("the secret store is sealed: a superuser can unseal it with PUT /secrets/v1/unseal/default or /secrets/v1/auto-unseal/default")},
 	{seal.ErrCreatingKey, waits("the secret store is not initialized yet: the server is creating the bootstrap key, which takes minutes on a slow machine")},
+	{iam.ErrNotLoaded, *Busy("the users and grants are still being loaded: try again")},
+	{iam.ErrConflict, *Busy("others are changing users and grants: try again")},
 	{seal.ErrUninitialized, waits("the secret store is not initialized: a superuser can do it with PUT /secrets/v1/init/default")},
 	{seal.ErrOtherRoot, broken(textOtherRoot)},
 	{seal.ErrDamaged, broken("the storage of the secret store is damaged: see the server's log and `secretstore status`; nothing is served and nothing overwritten")},
