@@ -71,7 +71,7 @@ func (f *fakeIAM) Change(_ context.Context, change func(*iam.Directory) (iam.Cha
 	return err
 }
 
-func (f *fakeIAM) HashPassword(_ context.Context, _ iam.UID, password []byte, _ netip.Addr) (string, error) {
+func (f *fakeIAM) HashPassword(_ context.Context, _ string, password []byte, _ netip.Addr) (string, error) {
 	return string(password), f.signIn
 }
 

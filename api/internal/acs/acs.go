@@ -32,7 +32,7 @@ type Accounts interface {
 	// Change writes what f makes of the directory. It may call f several times.
 	Change(ctx context.Context, f func(*iam.Directory) (iam.Change, error)) error
 	// HashPassword returns the hash of a new password, in the turn of who.
-	HashPassword(ctx context.Context, who iam.UID, password []byte, from netip.Addr) (string, error)
+	HashPassword(ctx context.Context, who string, password []byte, from netip.Addr) (string, error)
 	// SignIn returns the account that a uid and a password are for.
 	SignIn(ctx context.Context, uid string, password []byte, from netip.Addr) (iam.Identity, error)
 	// SignInService returns the service account that has signed token.
@@ -51,7 +51,7 @@ type Tokens interface {
 // Handlers answer the requests.
 type Handlers struct {
 	Accounts Accounts
-	Tokens   Tokens
+	Tokens   Tokens // nil: nobody can sign in
 	Policy   func() *acl.Policy
 	// Secure: browsers send the cookies over HTTPS alone.
 	Secure bool
@@ -127,6 +127,9 @@ func each[T, U any](all []T, convert func(T) U) []U {
 	return out
 }
 
+// errNoTokens is the answer of a server that makes none.
+var errNoTokens = &problem.Problem{Status: http.StatusServiceUnavailable, Text: textNoTokens}
+
 // signInProblem is the answer for an error of a sign-in.
 func signInProblem(err error) error {
 	var many *authority.TooMany
@@ -146,5 +149,6 @@ const (
 	codeCredentials = "ERR_INVALID_CREDENTIALS"
 	textCredentials = "Invalid credentials."
 	textAttempts    = "too many failed sign-ins of this account or from this address: wait as long as Retry-After says"
+	textNoTokens    = "this server makes no tokens"
 	textBusy        = "too many sign-ins at once: try again as Retry-After says"
 )

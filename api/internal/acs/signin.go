@@ -52,6 +52,9 @@ func (h *Handlers) SignIn(ctx context.Context, c *Call) (answer.Reply, error) {
 	if err := checkLogin(&doc); err != nil {
 		return answer.Reply{}, err
 	}
+	if h.Tokens == nil {
+		return answer.Reply{}, errNoTokens
+	}
 	known := h.known()
 	u, unknown := known.User(iam.UID(*doc.UID))
 	if unknown == nil {
@@ -175,6 +178,9 @@ func (h *Handlers) StartFlow(context.Context, *Call) (answer.Reply, error) {
 
 // ShowJWKS answers with the public keys of the tokens.
 func (h *Handlers) ShowJWKS(context.Context, *Call) (answer.Reply, error) {
+	if h.Tokens == nil {
+		return answer.Reply{}, errNoTokens
+	}
 	keys, err := h.Tokens.JWKS()
 	if err != nil {
 		return answer.Reply{}, err

@@ -100,7 +100,7 @@ func (h *Handlers) hashNew(ctx context.Context, c *Call, u iam.User, password []
 
 // hash hashes a password in the turn of the caller.
 func (h *Handlers) hash(ctx context.Context, c *Call, password []byte) (string, error) {
-	hash, err := h.Accounts.HashPassword(ctx, iam.UID(c.Principal.UID), password, c.Remote)
+	hash, err := h.Accounts.HashPassword(ctx, c.Principal.UID, password, c.Remote)
 	return hash, signInProblem(err)
 }
 

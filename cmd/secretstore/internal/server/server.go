@@ -258,6 +258,9 @@ func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Serv
 		Log: s.log.Named("api"), TrustedProxies: s.cfg.TrustedProxies, RequestRate: s.cfg.RequestRate, Warnings: s.warnings,
 		Host: s.host,
 	}
+	if s.iam != nil {
+		cfg.Identities = &api.Identities{Accounts: s.iam}
+	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list
 	}
