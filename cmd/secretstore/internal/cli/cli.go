@@ -75,6 +75,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupStore, keys.Commands(p)...)
 	add(groupStore, backups.Commands(p)...)
 	add(groupPeople, people.SignIn(p)...)
+	add(groupPeople, people.Manage(p)...)
 	add(groupOther, tokenCommand(p), hashPasswordCommand(p), resetSuperuserCommand(p), tasks.TokenCommand(p), versionCommand(p), completionCommand(p))
 	help := helpCommand()
 	root.SetHelpCommand(help)

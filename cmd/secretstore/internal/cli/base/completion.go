@@ -76,6 +76,36 @@ func (r *Remote) versionsOf(p *Process, secret string) (found []string) {
 	return found
 }
 
+// identitiesOf returns the ids of people or service accounts (UID), of groups (GID) or
+// of resources (RID). Those that could drive the terminal are left out.
+func (r *Remote) identitiesOf(p *Process, kind string, services bool) (found []string) {
+	keep := func(id string) {
+		if OneLine(id) == id {
+			found = append(found, id)
+		}
+	}
+	r.askQuietly(p, func(ctx context.Context, c *client.Client) {
+		switch kind { // without an answer there is nothing to offer
+		case "UID":
+			all, _ := c.Identities().Users(ctx, services)
+			for _, u := range all {
+				keep(u.UID)
+			}
+		case "GID":
+			all, _ := c.Identities().Groups(ctx)
+			for _, g := range all {
+				keep(g.GID)
+			}
+		case "RID":
+			all, _ := c.Grants().Resources(ctx)
+			for _, a := range all {
+				keep(a.RID)
+			}
+		}
+	})
+	return found
+}
+
 // askQuietly asks the server for a completion.
 func (r *Remote) askQuietly(p *Process, ask func(context.Context, *client.Client)) {
 	quiet := *p
@@ -119,6 +149,12 @@ func (r *Remote) CompleteArguments(p *Process, cmd *cobra.Command) {
 				found[i] = secret + "@" + n
 			}
 			return found, none | cobra.ShellCompDirectiveKeepOrder
+		case cmd.Name() == "create" && (name == "UID" || name == "GID"): // of what does not exist yet
+		case name == "UID", name == "GID", name == "RID":
+			services := cmd.HasParent() && cmd.Parent().Name() == "sa"
+			return r.identitiesOf(p, name, services), none
+		case name == "ACTION":
+			return []string{"create", "read", "update", "delete", "full"}, none | cobra.ShellCompDirectiveKeepOrder
 		case strings.HasPrefix(name, "PATH"), name == "SOURCE", name == "TARGET":
 			return r.completePaths(p, word, list)
 		}

@@ -59,6 +59,12 @@ func explained(err error) error {
 	return err
 }
 
+// hasCode reports that the server refused with this code.
+func hasCode(err error, code string) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Code == code
+}
+
 func isUnknown(e *client.Error) bool {
 	for _, beginning := range unknown {
 		if strings.HasPrefix(e.Code, beginning) {

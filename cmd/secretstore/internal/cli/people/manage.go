@@ -1,0 +1,407 @@
+package people
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+	"secretstore/cmd/secretstore/internal/cli/base"
+)
+
+// Manage returns the commands that manage accounts, groups and grants.
+func Manage(p *base.Process) []*cobra.Command {
+	return []*cobra.Command{
+		family("users", "Manage the accounts of people", "  secretstore users list\n  secretstore users create alice --description 'Alice A.'",
+			listUsers(p, false), showUser(p), createUser(p), changePassword(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
+		family("sa", "Manage the accounts of services", "  secretstore sa list\n  secretstore sa create app --public-key app.pub.pem",
+			listUsers(p, true), showUser(p), createService(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
+		family("groups", "Manage groups", "  secretstore groups list\n  secretstore groups add-user admins alice",
+			listGroups(p), showGroup(p), createGroup(p), deleteGroup(p), member(p, true), member(p, false), grant(p, "GID"), revoke(p, "GID")),
+		family("grants", "Show who may do what with a resource", "  secretstore grants list\n  secretstore grants list dcos:secrets:default:/team/*",
+			listGrants(p)),
+	}
+}
+
+// family is a command with others below it.
+func family(name, short, example string, below ...*cobra.Command) *cobra.Command {
+	var names []string
+	for _, c := range below {
+		c.DisableFlagsInUseLine = true
+		names = append(names, c.Name())
+	}
+	cmd := &cobra.Command{
+		Use: name + " COMMAND", Short: short, Example: example,
+		Args: cobra.ArbitraryArgs, // RunE has a better message
+		RunE: base.Run(func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return base.Usagef("%s has no command %q; it has: %s", name, args[0], strings.Join(names, ", "))
+			}
+			return base.Usagef("%s needs a command: %s", name, strings.Join(names, ", "))
+		}),
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// changed is what the commands print with --json that change something.
+type changed struct {
+	Action string `json:"action"`
+	ID     string `json:"id"`
+}
+
+// change makes a command about one id that only says what it did.
+func change(p *base.Process, cmd *cobra.Command, action string, do func(ctx context.Context, c *client.Client, args []string) error) *cobra.Command {
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		if err := do(ctx, c, args); err != nil {
+			return err
+		}
+		return done(p, cmd, changed{action, args[0]}, "%s %s", action, base.OneLine(args[0]))
+	})
+}
+
+func listUsers(p *base.Process, services bool) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the accounts", Args: base.NoArgs,
+		Example: "  secretstore users list\n  secretstore sa list --json"}
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+		all, err := c.Identities().Users(ctx, services)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, all)
+		}
+		var rows [][]string
+		for _, u := range all {
+			rows = append(rows, []string{u.UID, u.ProviderType, u.Description})
+		}
+		return table(p, "UID PROVIDER DESCRIPTION", rows)
+	})
+}
+
+// account is what show prints.
+type account struct {
+	wire.User
+	Groups      []string             `json:"groups"`
+	Permissions wire.UserPermissions `json:"permissions"`
+}
+
+func showUser(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "show UID", Short: "Show an account with its groups and grants",
+		Example: "  secretstore users show alice\n  secretstore sa show app --json", Args: base.ExactArgs(1, "name the UID")}
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		ids := c.Identities()
+		u, err := ids.User(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		groups, err := ids.GroupsOf(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		permissions, err := ids.Permissions(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		a := account{User: u, Groups: []string{}, Permissions: permissions}
+		for _, g := range groups {
+			a.Groups = append(a.Groups, g.Group.GID)
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, a)
+		}
+		fmt.Fprintf(p.Stdout, "%s: %s\nprovider: %s\ngroups: %s\n", base.OneLine(u.UID), base.OneLine(u.Description),
+			base.OneLine(u.ProviderType), base.OneLine(strings.Join(a.Groups, ", ")))
+		var rows [][]string
+		for _, d := range permissions.Direct {
+			rows = append(rows, grantRows("-", d.RID, d.Actions)...)
+		}
+		for _, g := range permissions.Groups {
+			rows = append(rows, grantRows(g.GID, g.RID, g.Actions)...)
+		}
+		return table(p, "GROUP RESOURCE ACTION UNTIL", rows)
+	})
+}
+
+// grantRows returns a row for each action.
+func grantRows(holder, rid string, actions []wire.Action) (rows [][]string) {
+	for _, a := range actions {
+		until := ""
+		if !a.Until.IsZero() {
+			until = a.Until.Format(time.RFC3339)
+		}
+		rows = append(rows, []string{holder, rid, a.Name, until})
+	}
+	return rows
+}
+
+func createUser(p *base.Process) *cobra.Command {
+	var description, file string
+	cmd := &cobra.Command{Use: "create UID", Short: "Create an account with a password",
+		Long:    "create asks for the password twice. Without a terminal it reads standard input, or --password-file.",
+		Example: "  secretstore users create alice --description 'Alice A.'", Args: base.ExactArgs(1, "name the UID")}
+	cmd.Flags().StringVar(&description, "description", "", "`TEXT` that is shown with the account")
+	cmd.Flags().StringVar(&file, "password-file", "", "`FILE` with the password; - is standard input")
+	return change(p, cmd, "created", func(ctx context.Context, c *client.Client, args []string) error {
+		password, err := passwordFrom(ctx, p, file, "Password (not shown): ", "The same again: ")
+		if err != nil {
+			return err
+		}
+		defer clear(password)
+		return c.Identities().CreateUser(ctx, args[0], wire.UserCreate{Description: description, Password: password})
+	})
+}
+
+func changePassword(p *base.Process) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{Use: "password UID", Short: "Give another user a new password",
+		Long:    "password asks for the new password twice. It ends all tokens of the account. It is for superusers.",
+		Example: "  secretstore users password alice", Args: base.ExactArgs(1, "name the UID")}
+	cmd.Flags().StringVar(&file, "password-file", "", "`FILE` with the password; - is standard input")
+	return change(p, cmd, "changed", func(ctx context.Context, c *client.Client, args []string) error {
+		password, err := passwordFrom(ctx, p, file, "New password (not shown): ", "The same again: ")
+		if err != nil {
+			return err
+		}
+		defer clear(password)
+		return c.Identities().UpdateUser(ctx, args[0], wire.UserUpdate{Password: password})
+	})
+}
+
+func createService(p *base.Process) *cobra.Command {
+	var description, file string
+	cmd := &cobra.Command{Use: "create UID", Short: "Create the account of a service with its public key",
+		Example: "  openssl rsa -in app.pem -pubout -out app.pub.pem\n  secretstore sa create app --public-key app.pub.pem",
+		Args:    base.ExactArgs(1, "name the UID")}
+	cmd.Flags().StringVar(&description, "description", "", "`TEXT` that is shown with the account")
+	cmd.Flags().StringVar(&file, "public-key", "", "`FILE` with the public key (RSA, PEM); - is standard input")
+	base.Required(cmd, "public-key")
+	return change(p, cmd, "created", func(ctx context.Context, c *client.Client, args []string) error {
+		pem, err := base.ReadText(p, file)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(pem), "PRIVATE KEY") {
+			return base.Usagef("%s is a private key, which the server must not have; give the public one", file)
+		}
+		key := string(pem)
+		return c.Identities().CreateUser(ctx, args[0], wire.UserCreate{Description: description, PublicKey: &key})
+	})
+}
+
+func deleteUser(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "delete UID", Short: "Delete an account with its grants, and end its tokens",
+		Example: "  secretstore users delete alice", Args: base.ExactArgs(1, "name the UID")}
+	return change(p, cmd, "deleted", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().DeleteUser(ctx, args[0])
+	})
+}
+
+func revokeTokens(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke-tokens UID", Short: "End all tokens of an account",
+		Example: "  secretstore users revoke-tokens alice", Args: base.ExactArgs(1, "name the UID")}
+	return change(p, cmd, "ended all tokens of", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().RevokeTokens(ctx, args[0])
+	})
+}
+
+// actions are what can be granted.
+var actions = []string{"create", "read", "update", "delete", "full"}
+
+// holder returns whom a grant is for.
+func holder(kind, id string) client.Holder {
+	if kind == "GID" {
+		return client.Holder{GID: id}
+	}
+	return client.Holder{UID: id}
+}
+
+// checkGrant refuses what the server would, in the words of this program.
+func checkGrant(args []string) error {
+	if !slices.Contains(actions, args[2]) {
+		return base.Usagef("%q is not an action; the actions are: %s", args[2], strings.Join(actions, ", "))
+	}
+	return nil
+}
+
+func grant(p *base.Process, kind string) *cobra.Command {
+	var until string
+	cmd := &cobra.Command{Use: "grant " + kind + " RID ACTION", Short: "Grant an action on a resource",
+		Long: "grant allows ACTION (create, read, update, delete or full) on the resource RID. A resource that the server\n" +
+			"does not know yet is created. A grant that exists stays as it is, with its end.",
+		Example: "  secretstore users grant alice 'dcos:secrets:default:/team/*' read --until 2030-01-31T18:00:00Z",
+		Args:    base.ExactArgs(3, "name the "+kind+", the resource and the action")}
+	cmd.Flags().StringVar(&until, "until", "", "`TIME` when the grant ends, as in 2030-01-31T18:00:00Z")
+	return change(p, cmd, "granted to", func(ctx context.Context, c *client.Client, args []string) error {
+		if err := checkGrant(args); err != nil {
+			return err
+		}
+		var end time.Time
+		if until != "" {
+			var err error
+			if end, err = time.Parse(time.RFC3339, until); err != nil {
+				return base.Usagef("--until needs a time such as 2030-01-31T18:00:00Z, not %q", until)
+			}
+		}
+		return grantOn(ctx, c.Grants(), holder(kind, args[0]), args[2], args[1], end)
+	})
+}
+
+// grantOn makes a grant, and the resource if it is missing.
+func grantOn(ctx context.Context, g client.Grants, h client.Holder, action, rid string, until time.Time) error {
+	err := g.Grant(ctx, h, action, rid, until)
+	if !hasCode(err, "ERR_UNKNOWN_RESOURCE_ID") {
+		return err
+	}
+	if err := g.CreateResource(ctx, rid, "Created with the security CLI"); err != nil && !hasCode(err, "ERR_ACL_EXISTS") {
+		return err
+	}
+	return g.Grant(ctx, h, action, rid, until)
+}
+
+func revoke(p *base.Process, kind string) *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke " + kind + " RID ACTION", Short: "Take a granted action away",
+		Example: "  secretstore users revoke alice 'dcos:secrets:default:/team/*' read",
+		Args:    base.ExactArgs(3, "name the "+kind+", the resource and the action")}
+	return change(p, cmd, "revoked from", func(ctx context.Context, c *client.Client, args []string) error {
+		if err := checkGrant(args); err != nil {
+			return err
+		}
+		return c.Grants().Revoke(ctx, holder(kind, args[0]), args[2], args[1])
+	})
+}
+
+func listGroups(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the groups", Example: "  secretstore groups list", Args: base.NoArgs}
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+		all, err := c.Identities().Groups(ctx)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, all)
+		}
+		var rows [][]string
+		for _, g := range all {
+			rows = append(rows, []string{g.GID, g.Description})
+		}
+		return table(p, "GID DESCRIPTION", rows)
+	})
+}
+
+// team is what groups show prints.
+type team struct {
+	wire.Group
+	Users       []string          `json:"users"`
+	Permissions []wire.Permission `json:"permissions"`
+}
+
+func showGroup(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "show GID", Short: "Show a group with its members and grants",
+		Example: "  secretstore groups show admins", Args: base.ExactArgs(1, "name the GID")}
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		g, err := c.Identities().Group(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		t := team{Group: g, Users: []string{}}
+		for _, services := range []bool{false, true} {
+			members, err := c.Identities().Members(ctx, args[0], services)
+			if err != nil {
+				return err
+			}
+			for _, m := range members {
+				t.Users = append(t.Users, m.User.UID)
+			}
+		}
+		if t.Permissions, err = c.Grants().OfGroup(ctx, args[0]); err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, t)
+		}
+		fmt.Fprintf(p.Stdout, "%s: %s\nmembers: %s\n", base.OneLine(g.GID), base.OneLine(g.Description), base.OneLine(strings.Join(t.Users, ", ")))
+		var rows [][]string
+		for _, d := range t.Permissions {
+			rows = append(rows, grantRows(g.GID, d.RID, d.Actions)...)
+		}
+		return table(p, "GROUP RESOURCE ACTION UNTIL", rows)
+	})
+}
+
+func createGroup(p *base.Process) *cobra.Command {
+	var description string
+	cmd := &cobra.Command{Use: "create GID", Short: "Create a group", Example: "  secretstore groups create admins", Args: base.ExactArgs(1, "name the GID")}
+	cmd.Flags().StringVar(&description, "description", "", "`TEXT` that is shown with the group")
+	return change(p, cmd, "created", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().CreateGroup(ctx, args[0], wire.GroupCreate{Description: description})
+	})
+}
+
+func deleteGroup(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "delete GID", Short: "Delete a group with its grants",
+		Example: "  secretstore groups delete admins", Args: base.ExactArgs(1, "name the GID")}
+	return change(p, cmd, "deleted", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().DeleteGroup(ctx, args[0])
+	})
+}
+
+func member(p *base.Process, add bool) *cobra.Command {
+	name, short, action := "remove-user", "Take an account out of a group", "removed a member of"
+	if add {
+		name, short, action = "add-user", "Put an account into a group", "added a member to"
+	}
+	cmd := &cobra.Command{Use: name + " GID UID", Short: short, Example: "  secretstore groups " + name + " admins alice",
+		Args: base.ExactArgs(2, "name the GID and the UID")}
+	return change(p, cmd, action, func(ctx context.Context, c *client.Client, args []string) error {
+		if add {
+			return c.Identities().AddMember(ctx, args[0], args[1])
+		}
+		return c.Identities().RemoveMember(ctx, args[0], args[1])
+	})
+}
+
+func listGrants(p *base.Process) *cobra.Command {
+	cmd := &cobra.Command{Use: "list [RID]", Short: "List the resources, or the grants on one",
+		Example: "  secretstore grants list\n  secretstore grants list 'dcos:secrets:default:/team/*'", Args: base.MaxArgs(1)}
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return grantsOn(ctx, p, c, cmd, args[0])
+		}
+		all, err := c.Grants().Resources(ctx)
+		if err != nil {
+			return err
+		}
+		if base.WantJSON(cmd) {
+			return base.PrintJSON(p.Stdout, all)
+		}
+		var rows [][]string
+		for _, a := range all {
+			rows = append(rows, []string{a.RID, a.Description})
+		}
+		return table(p, "RESOURCE DESCRIPTION", rows)
+	})
+}
+
+func grantsOn(ctx context.Context, p *base.Process, c *client.Client, cmd *cobra.Command, rid string) error {
+	on, err := c.Grants().On(ctx, rid)
+	if err != nil {
+		return err
+	}
+	if base.WantJSON(cmd) {
+		return base.PrintJSON(p.Stdout, on)
+	}
+	var rows [][]string
+	for _, u := range on.Users {
+		rows = append(rows, grantRows("user "+u.UID, rid, u.Actions)...)
+	}
+	for _, g := range on.Groups {
+		rows = append(rows, grantRows("group "+g.GID, rid, g.Actions)...)
+	}
+	return table(p, "HOLDER RESOURCE ACTION UNTIL", rows)
+}
