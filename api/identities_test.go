@@ -301,19 +301,23 @@ func providerRule(password, key, provider, id *string) (status int, words []stri
 	}
 	named := kind == "oidc" || kind == "saml"
 	switch {
-	case password != nil && *password == "", key != nil && *key == "":
-		return 400, []string{"must not be empty when provided"}
+	case password != nil && *password == "":
+		return 400, []string{"`password` must not be empty when provided"}
+	case key != nil && *key == "":
+		return 400, []string{"`public_key` must not be empty when provided"}
 	case !slices.Contains([]string{"internal", "ldap", "oidc", "saml"}, kind):
 		return 400, []string{"Invalid provider_type: " + kind}
-	case kind != "internal" && (given(password) || given(key)):
-		return 400, []string{"is unexpected"}
+	case kind != "internal" && given(password):
+		return 400, []string{"external provider: `password` is unexpected"}
+	case kind != "internal" && given(key):
+		return 400, []string{"external provider: `public_key` is unexpected"}
 	case kind == "internal" && given(password) == given(key):
 		return 400, []string{"One of `password` or `public_key` must be provided"}
 	case given(password) && len(*password) < 5:
 		return 400, []string{"Password does not match rules: Must be at least 5 characters long."}
 	case named && !given(id):
 		return 400, []string{"Invalid provider_id: provider_id must be provided if provider_type is saml or oidc"}
-	case !named && id != nil:
+	case !named && given(id):
 		return 400, []string{"Invalid provider_id: provider_id must not be provided unless provider_type is saml or oidc"}
 	}
 	return 201, nil

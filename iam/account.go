@@ -37,8 +37,11 @@ func (n *NewAccount) Check(uid UID) (User, error) {
 	if err := CheckDescription(n.Description); err != nil {
 		return User{}, err
 	}
-	if n.Password != nil && len(n.Password) == 0 || n.PublicKey != nil && *n.PublicKey == "" {
+	if n.Password != nil && len(n.Password) == 0 {
 		return User{}, refuse(InvalidData, "`password` must not be empty when provided")
+	}
+	if n.PublicKey != nil && *n.PublicKey == "" {
+		return User{}, refuse(InvalidData, "`public_key` must not be empty when provided")
 	}
 	if n.ProviderType != nil {
 		u.Provider.Type = ProviderType(*n.ProviderType)
@@ -47,8 +50,11 @@ func (n *NewAccount) Check(uid UID) (User, error) {
 		return User{}, err
 	}
 	if u.IsRemote() {
-		if n.Password != nil || n.PublicKey != nil {
+		if n.Password != nil {
 			return User{}, refuse(InvalidData, "external provider: `password` is unexpected")
+		}
+		if n.PublicKey != nil {
+			return User{}, refuse(InvalidData, "external provider: `public_key` is unexpected")
 		}
 	} else if (n.Password == nil) == (n.PublicKey == nil) {
 		return User{}, refuse(InvalidData, "One of `password` or `public_key` must be provided")
@@ -77,7 +83,7 @@ func (n *NewAccount) checkProviderID(p *Provider) error {
 	switch {
 	case named && (n.ProviderID == nil || *n.ProviderID == ""):
 		return refuse(InvalidData, "Invalid provider_id: provider_id must be provided if provider_type is saml or oidc")
-	case !named && n.ProviderID != nil:
+	case !named && n.ProviderID != nil && *n.ProviderID != "":
 		return refuse(InvalidData, "Invalid provider_id: provider_id must not be provided unless provider_type is saml or oidc")
 	case named && len(*n.ProviderID) > maxProviderIDBytes:
 		return refuse(InvalidData, "Invalid provider_id: it is longer than %d bytes", maxProviderIDBytes)

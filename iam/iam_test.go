@@ -495,7 +495,7 @@ func TestNewAccountsFollowTheRulesOfDCOS(t *testing.T) {
 		{"password", iam.NewAccount{Password: []byte("12345")}, ""},
 		{"short", iam.NewAccount{Password: []byte("1234")}, "Password does not match rules: Must be at least 5 characters long."},
 		{"empty", iam.NewAccount{Password: []byte{}}, "`password` must not be empty when provided"},
-		{"empty key", iam.NewAccount{PublicKey: str("")}, "`password` must not be empty when provided"},
+		{"empty key", iam.NewAccount{PublicKey: str("")}, "`public_key` must not be empty when provided"},
 		{"neither", iam.NewAccount{}, "One of `password` or `public_key` must be provided"},
 		{"both", iam.NewAccount{Password: []byte("12345"), PublicKey: str("x")}, "One of `password` or `public_key` must be provided"},
 		{"no such type", iam.NewAccount{ProviderType: str("x")}, "Invalid provider_type: x"},
