@@ -22,8 +22,9 @@ type Directory struct {
 	acls   map[RID]*ACL
 	// bootstrap are the superusers that a file names; see WithBootstrap.
 	bootstrap map[UID]Generation
-	now       time.Time // grants that have ended by then do not count
-	nextEnd   time.Time // when the first of the others ends; zero if none does
+	lost      func(UID) bool // see WithLost; nil: none are
+	now       time.Time      // grants that have ended by then do not count
+	nextEnd   time.Time      // when the first of the others ends; zero if none does
 }
 
 // account is a user with what its own grants allow.
@@ -111,6 +112,14 @@ func (d *Directory) WithBootstrap(superusers ...Identity) *Directory {
 		n.bootstrap[s.UID] = s.Generation
 	}
 	return n
+}
+
+// WithLost returns the directory that knows of accounts whose records are lost:
+// lost reports whether there may have been one. It must be safe for concurrent use.
+func (d *Directory) WithLost(lost func(UID) bool) *Directory {
+	n := *d
+	n.lost = lost
+	return &n
 }
 
 // OfFile reports whether a file names uid as a superuser.
@@ -276,9 +285,11 @@ func (d *Directory) User(uid UID) (*User, error) {
 	return nil, unknownUser(uid)
 }
 
-// Known reports whether uid has or had an account, or is named by the file:
+// Known reports whether uid has or may have had an account, or is named by the file:
 // tokens of other issuers do not stand for it.
-func (d *Directory) Known(uid UID) bool { return d.users[uid] != nil || d.OfFile(uid) }
+func (d *Directory) Known(uid UID) bool {
+	return d.users[uid] != nil || d.OfFile(uid) || d.lost != nil && d.lost(uid)
+}
 
 // Identity returns who uid is now. ok says that the file names it, or that the
 // account exists. For a uid with both the file counts.

@@ -296,3 +296,17 @@ func TestRecordsOfOtherKinds(t *testing.T) {
 		}
 	}
 }
+
+func TestAccountsWhoseRecordsAreLostStayKnown(t *testing.T) {
+	s := newCluster().server()
+	s.lost = "user/alice"
+	a := unsealed(t, s, "")
+	addUser(t, a, iam.User{UID: "bob"})
+	d, err := a.Directory()
+	if err != nil || !d.Known("alice") || !d.Known("bob") || d.Known("carol") || d.IsSuperuser("alice") {
+		t.Errorf("%v", err)
+	}
+	if _, err := d.User("alice"); err == nil {
+		t.Error("a lost account exists")
+	}
+}

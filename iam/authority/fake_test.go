@@ -26,6 +26,7 @@ type server struct {
 	listener iam.Listener
 	err      error // of Check
 	away     error // of Apply
+	lost     string
 }
 
 func newCluster() *cluster { return &cluster{records: make(map[string][]byte)} }
@@ -43,6 +44,8 @@ func (s *server) Check() error {
 	defer s.mu.Unlock()
 	return s.err
 }
+
+func (s *server) Lost(name string) bool { return name == s.lost }
 
 // unseal loads what there is.
 func (s *server) unseal(damaged int) {
