@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"crypto"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +14,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"secretstore/api/wire"
 )
 
 // identityServer notes the requests that change something, and knows no resource until
@@ -18,6 +25,8 @@ type identityServer struct {
 	*httptest.Server
 	requests []string
 	resource bool
+	secret   string // the value of the secret app/sa
+	changed  bool   // somebody else is faster to write it
 }
 
 func newIdentityServer(t *testing.T) *identityServer {
@@ -30,6 +39,13 @@ func newIdentityServer(t *testing.T) *identityServer {
 
 func (s *identityServer) answer(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/acs/api/v1")
+	if strings.HasPrefix(path, "/secrets/") && r.Method == http.MethodGet {
+		w.Header().Set("Content-Type", wire.TypeJSON)
+		w.Header().Set("ETag", `"7"`)
+		text, _ := json.Marshal(s.secret) // a string
+		fmt.Fprintf(w, `{"value":%s}`, text)
+		return
+	}
 	if r.Method == http.MethodGet {
 		body, ok := map[string]string{
 			"/users":                   `{"array":[{"uid":"alice","description":"A\u001b[31m"}]}`,
@@ -51,6 +67,13 @@ func (s *identityServer) answer(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a part would not be what is wanted
 	s.requests = append(s.requests, strings.TrimSpace(r.Method+" "+path+" "+string(body)))
 	switch {
+	case strings.HasPrefix(path, "/secrets/"):
+		var doc wire.SecretWrite
+		if s.changed || r.Header.Get("If-Match") != `"7"` || json.Unmarshal(body, &doc) != nil {
+			refuse(w, 412, "somebody else has changed it", "")
+			return
+		}
+		s.secret = doc.Value
 	case strings.HasSuffix(path, "/read") && !s.resource:
 		refuse(w, 400, "Protected resource with rid `r` not known.", "ERR_UNKNOWN_RESOURCE_ID")
 	case strings.HasPrefix(path, "/acls/") && !strings.Contains(path, "/users/"):
@@ -76,6 +99,7 @@ func TestAccountsGroupsAndGrantsAreManaged(t *testing.T) {
 		"users revoke-tokens bob":                        {"POST /users/bob/revoke"},
 		"sa create app --public-key " + key:              {`PUT /users/app {"public_key":"public"}`},
 		"groups create g --description d":                {`PUT /groups/g {"description":"d"}`},
+		"iam rotate-key":                                 {"POST /auth/jwks/rotate"},
 		"groups delete g":                                {"DELETE /groups/g"},
 		"groups add-user g bob":                          {"PUT /groups/g/users/bob"},
 		"groups remove-user g bob":                       {"DELETE /groups/g/users/bob"},
@@ -119,5 +143,87 @@ func TestRefusalsAboutAccountsHaveTheirStatus(t *testing.T) {
 		if got.status != status || strings.Contains(got.stderr, "secretstore update") {
 			t.Errorf("%s: %+v", command, got)
 		}
+	}
+}
+
+// TestServiceKeyIsRotatedInItsSecret looks at both forms of the secret.
+func TestServiceKeyIsRotatedInItsSecret(t *testing.T) {
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "app.pem"), filepath.Join(dir, "app.pub.pem")
+	if got := call(nil, "", "sa", "keypair", private, public); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	if got := call(nil, "", "sa", "keypair", private, public); got.status != 2 {
+		t.Errorf("over an existing key: %+v", got)
+	}
+	old, err := os.ReadFile(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := json.Marshal(map[string]string{"uid": "app", "private_key": string(old), "scheme": "RS256"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{string(old), string(document)} {
+		s := newIdentityServer(t)
+		s.secret = secret
+		env := map[string]string{"SECRETSTORE_SERVER": s.URL}
+		got := call(env, "", "sa", "rotate-key", "app", "--secret", "app/sa", "--retire-after", "1h")
+		if got.status != 0 || len(s.requests) != 2 || strings.Contains(got.stdout+got.stderr, "PRIVATE") {
+			t.Fatalf("%+v, requests %q", got, s.requests)
+		}
+		var add wire.AccountKeyAdd
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(s.requests[0], "PUT /users/app/keys ")), &add); err != nil || add.RetireAfter == nil {
+			t.Fatalf("%v in %q", err, s.requests[0])
+		}
+		if left := time.Until(*add.RetireAfter); left > time.Hour || left < 30*time.Minute {
+			t.Errorf("the old keys end in %s", left)
+		}
+		text := s.secret
+		if secret != string(old) {
+			var now map[string]string
+			if err := json.Unmarshal([]byte(s.secret), &now); err != nil || now["uid"] != "app" || now["scheme"] != "RS256" {
+				t.Errorf("%v in %q", err, now["uid"])
+			}
+			text = now["private_key"]
+		}
+		if text == string(old) || publicOf(t, text) != add.PublicKey {
+			t.Error("the secret does not have the private key of the public one")
+		}
+	}
+}
+
+// publicOf returns the public key of a private one.
+func publicOf(t *testing.T, private string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(private))
+	if block == nil {
+		t.Fatal("it is not PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.(crypto.Signer).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+func TestServiceKeyIsNotRotatedIntoTheWrongSecret(t *testing.T) {
+	for _, secret := range []string{"hunter2", `{"uid":"other","private_key":"x"}`, `{"uid":"app"}`} {
+		s := newIdentityServer(t)
+		s.secret = secret
+		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "sa", "rotate-key", "app", "--secret", "app/sa")
+		if got.status != 1 || len(s.requests) != 0 || strings.Contains(got.stderr, "hunter2") {
+			t.Errorf("%s: %+v, requests %q", secret, got, s.requests)
+		}
+	}
+	s := newIdentityServer(t)
+	s.secret, s.changed = `{"uid":"app","private_key":"x"}`, true
+	got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "sa", "rotate-key", "app", "--secret", "app/sa")
+	if got.status != 1 || !strings.Contains(got.stderr, "run this again") {
+		t.Errorf("somebody else was faster: %+v", got)
 	}
 }

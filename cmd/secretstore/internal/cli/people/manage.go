@@ -20,11 +20,12 @@ func Manage(p *base.Process) []*cobra.Command {
 		family("users", "Manage the accounts of people", "  secretstore users list\n  secretstore users create alice --description 'Alice A.'",
 			listUsers(p, false), showUser(p), createUser(p), changePassword(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
 		family("sa", "Manage the accounts of services", "  secretstore sa list\n  secretstore sa create app --public-key app.pub.pem",
-			listUsers(p, true), showUser(p), createService(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
+			listUsers(p, true), showUser(p), createService(p), keypairCommand(p), rotateServiceKey(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
 		family("groups", "Manage groups", "  secretstore groups list\n  secretstore groups add-user admins alice",
 			listGroups(p), showGroup(p), createGroup(p), deleteGroup(p), member(p, true), member(p, false), grant(p, "GID"), revoke(p, "GID")),
 		family("grants", "Show who may do what with a resource", "  secretstore grants list\n  secretstore grants list dcos:secrets:default:/team/*",
 			listGrants(p)),
+		iamCommand(p),
 	}
 }
 
