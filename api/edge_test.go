@@ -81,6 +81,7 @@ type edgeOptions struct {
 	requestRate   int
 	auth          api.Authenticator
 	certificates  api.CertificateAuthenticator
+	accounts      *accounts // filled in; nil: there are none
 	mode          seal.Mode // disabled by default
 	https         redirect.Site
 	level         zapcore.Level
@@ -124,6 +125,10 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 	}
 	if o.auth != nil {
 		cfg.Auth = o.auth
+	}
+	if o.accounts != nil {
+		o.accounts.open(t, st, verifier)
+		cfg.Auth, cfg.Credentials = o.accounts.tokens, o.accounts.tokens
 	}
 	e.server, err = api.New(cfg)
 	must(t, err)

@@ -67,6 +67,8 @@ type endpoint struct {
 	spends bool
 	// shares: its body holds shares of an unseal key; see answer.SendLast.
 	shares bool
+	// emergency: a superuser who signed in while the store was sealed may use it.
+	emergency bool
 	// reads: it changes nothing, though its method is not GET.
 	reads bool
 	run   func(*exchange) (answer.Reply, error)

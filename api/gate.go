@@ -18,6 +18,8 @@ import (
 
 const (
 	textMinterGone   = "the task token is void: the permission to have it made was withdrawn"
+	textForeignCert  = "the client certificate is not accepted: its user has or had an account here, and must sign in (see --foreign-tokens-for-accounts of the server)"
+	textEmergency    = "the token of a sign-in while the store is sealed is only good to unseal it: sign in again afterwards"
 	textBadCert      = "the client certificate is not accepted: it is not valid now, or not from an authority that this server trusts (--tls-client-ca)"
 	textNamelessCert = "the client certificate is not accepted: it needs exactly one name that matches --tls-client-uid of this server"
 )
@@ -26,6 +28,7 @@ const (
 type gate struct {
 	auth         Authenticator
 	certificates CertificateAuthenticator // nil: none count
+	credentials  Credentials              // nil: there are no accounts
 	trusted      []netip.Prefix           // proxies
 	policy       func() *acl.Policy
 	store        *seal.Store
@@ -45,6 +48,9 @@ func (g *gate) authenticate(x *exchange) error {
 		return g.authenticateTask(x, raw)
 	}
 	who, err := g.auth.Verify(raw)
+	if errors.Is(err, token.ErrUnchecked) {
+		return err // a 503: a 401 would make the client throw away a good token
+	}
 	if err != nil {
 		return &problem.Problem{Status: http.StatusUnauthorized, Text: problem.NoToken, Cause: err}
 	}
@@ -64,6 +70,9 @@ func (g *gate) authenticateCertificate(x *exchange) error {
 	}
 	who, err := g.certificates.Verify(chain)
 	if err == nil && who.UID != "" {
+		if err := g.checkForeign(who.UID); err != nil {
+			return err
+		}
 		x.who.principal = who
 		return nil
 	}
@@ -72,6 +81,31 @@ func (g *gate) authenticateCertificate(x *exchange) error {
 		text = textNamelessCert
 	}
 	return &problem.Problem{Status: http.StatusUnauthorized, Text: text, Cause: err}
+}
+
+// checkForeign refuses a certificate for a user who must sign in.
+func (g *gate) checkForeign(uid string) error {
+	if g.credentials == nil {
+		return nil
+	}
+	err := g.credentials.CheckForeign(uid)
+	if errors.Is(err, token.ErrInvalid) {
+		return &problem.Problem{Status: http.StatusUnauthorized, Text: textForeignCert, Cause: err}
+	}
+	return err
+}
+
+// checkMinter refuses a task token whose minter is not the account any more that
+// had it made.
+func (g *gate) checkMinter(task *token.Task) error {
+	if g.credentials == nil {
+		return nil
+	}
+	err := g.credentials.CheckMinter(task.UID, task.Generation)
+	if errors.Is(err, token.ErrInvalid) {
+		return &problem.Problem{Status: http.StatusUnauthorized, Text: textMinterGone, Cause: err}
+	}
+	return err
 }
 
 // authenticateTask checks a task token. If the store cannot check it, because
@@ -86,7 +120,11 @@ func (g *gate) authenticateTask(x *exchange, raw string) error {
 		return err
 	}
 	x.who.principal, x.who.task = task.Principal(), &task
-	// Check the minter again: its tokens must not outlive its permission.
+	// Check the minter again: its tokens must outlive neither its account nor its
+	// permission.
+	if err := g.checkMinter(&task); err != nil {
+		return err
+	}
 	minter, minting := acl.Principal{UID: task.UID}, acl.Request{Op: acl.MintTaskToken, Service: task.Service, HasService: true}
 	if !g.policy().Decide(minter, minting).Allowed {
 		return problem.Unauthorized(textMinterGone)
@@ -103,6 +141,9 @@ func (g *gate) authenticateTask(x *exchange, raw string) error {
 func (g *gate) authorize(x *exchange) error {
 	x.who.asked = x.req.question()
 	x.who.decision = g.policy().Decide(x.who.principal, x.who.asked)
+	if x.who.decision.Allowed && x.who.principal.Emergency && !x.req.ep.emergency {
+		x.who.decision.Allowed, x.who.decision.Reason = false, textEmergency
+	}
 	if x.who.decision.Allowed {
 		return nil
 	}

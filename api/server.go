@@ -52,6 +52,9 @@ type Config struct {
 	// Certificates verifies client certificates, which name the principal of a
 	// request without a token; nil: they do not count.
 	Certificates CertificateAuthenticator
+	// Credentials says whether users whom other credentials name may act, on a server
+	// with accounts; nil: there are none.
+	Credentials Credentials
 	// Policy returns the policy in force; it is called for each request.
 	// Required; a nil policy denies everything.
 	Policy func() *acl.Policy
@@ -86,9 +89,21 @@ type Config struct {
 }
 
 // Authenticator verifies tokens and returns their principals. Its errors are
-// logged, never sent, and hold no part of the token.
+// logged, never sent, and hold no part of the token. One that wraps
+// token.ErrUnchecked is answered as the error in it, such as seal.ErrSealed.
 type Authenticator interface {
 	Verify(raw string) (acl.Principal, error)
+}
+
+// Credentials relates credentials that name a user to the accounts of the IAM. Its
+// errors wrap token.ErrInvalid, or say why it cannot be known now.
+type Credentials interface {
+	// CheckForeign returns nil if a user whom a client certificate names may act.
+	CheckForeign(uid string) error
+	// MinterGeneration returns what a task token says of the account of its minter.
+	MinterGeneration(uid string) (string, error)
+	// CheckMinter returns nil while that is so.
+	CheckMinter(uid, generation string) error
 }
 
 // CertificateAuthenticator verifies the certificates that a client has shown in
@@ -146,7 +161,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
 		https:    newHTTPS(cfg.HTTPS, cfg.Store.SecurityMode()),
-		gate:     &gate{auth: cfg.Auth, certificates: cfg.Certificates, trusted: cfg.TrustedProxies, policy: cfg.Policy, store: cfg.Store},
+		gate:     &gate{auth: cfg.Auth, certificates: cfg.Certificates, credentials: cfg.Credentials, trusted: cfg.TrustedProxies, policy: cfg.Policy, store: cfg.Store},
 		budget:   body.NewBudget(largestAnswer(cfg.Store)),
 		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),
@@ -204,7 +219,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		keys:    &admin.Keys{Store: cfg.Store},
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
-		tasks:   &tasks{store: cfg.Store},
+		tasks:   &tasks{store: cfg.Store, credentials: cfg.Credentials},
 		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 		https:   &s.https,

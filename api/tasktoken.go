@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"time"
 
@@ -64,7 +65,10 @@ func parseTaskRequest(doc wire.TaskTokenRequest) (taskRequest, error) {
 }
 
 // tasks makes task tokens.
-type tasks struct{ store *seal.Store }
+type tasks struct {
+	store       *seal.Store
+	credentials Credentials // nil: there are no accounts
+}
 
 // mint signs a task token. It stores nothing: only a use is stored.
 func (h *tasks) mint(x *exchange) (answer.Reply, error) {
@@ -74,7 +78,15 @@ func (h *tasks) mint(x *exchange) (answer.Reply, error) {
 	}
 	// Whole seconds, rounded up: no token lives shorter than was asked for.
 	expires := time.Now().Add(x.req.task.ttl + time.Second - 1).UTC().Truncate(time.Second)
-	task := token.Task{ID: newTaskID(), UID: x.who.principal.UID, Service: x.req.service, Expires: expires, Uses: x.req.task.uses}
+	generation := ""
+	if h.credentials != nil {
+		if generation, err = h.credentials.MinterGeneration(x.who.principal.UID); errors.Is(err, token.ErrInvalid) {
+			return answer.Reply{}, problem.Unauthorized(problem.NoToken)
+		} else if err != nil {
+			return answer.Reply{}, err
+		}
+	}
+	task := token.Task{ID: newTaskID(), UID: x.who.principal.UID, Generation: generation, Service: x.req.service, Expires: expires, Uses: x.req.task.uses}
 	raw, err := token.SignTask(task, term, h.store.TaskMAC)
 	if err != nil {
 		return answer.Reply{}, err

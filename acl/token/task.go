@@ -32,6 +32,9 @@ type Task struct {
 	// log, and to check that the minter still has its permission. The token
 	// gives none of the rights of that user.
 	UID string
+	// Generation is that of the account of the minter, 32 lower-case hex digits; "" if
+	// the minter has no account in the IAM. When it changes, the token is void.
+	Generation string
 	// Service is the service that the token is bound to.
 	Service acl.Service
 	// Expires is when the token is first refused, without leeway: the Secret
@@ -76,6 +79,8 @@ type taskClaims struct {
 	Expires int64  `json:"exp"`
 	ID      string `json:"jti"`
 	Uses    int    `json:"uses"`
+	// Generation came later; servers that do not know it ignore it.
+	Generation string `json:"gen,omitempty"`
 }
 
 // SignTask makes the token, under the key of a term.
@@ -83,9 +88,13 @@ func SignTask(t Task, term uint32, mac TaskMAC) (string, error) {
 	if !t.valid() {
 		return "", errors.New("internal error: a task token that would not verify")
 	}
-	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+	claims := jwt.MapClaims{
 		"uid": t.UID, "service": t.Service.String(), "exp": t.Expires.Unix(), "jti": t.ID, "uses": t.Uses,
-	})
+	}
+	if t.Generation != "" {
+		claims["gen"] = t.Generation
+	}
+	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
 	unsigned.Header["kid"] = taskKid + strconv.FormatUint(uint64(term), 10)
 	message, err := unsigned.SigningString()
 	if err != nil {
@@ -161,7 +170,7 @@ func readTask(part string, now time.Time) (Task, error) {
 	if err != nil {
 		return Task{}, invalid(errService)
 	}
-	t := Task{ID: c.ID, UID: c.UID, Service: service, Expires: time.Unix(c.Expires, 0), Uses: c.Uses}
+	t := Task{ID: c.ID, UID: c.UID, Service: service, Expires: time.Unix(c.Expires, 0), Uses: c.Uses, Generation: c.Generation}
 	if !t.valid() {
 		return Task{}, invalid(errClaims)
 	}
@@ -172,7 +181,7 @@ func readTask(part string, now time.Time) (Task, error) {
 }
 
 func (t Task) valid() bool {
-	if !isHex(t.ID, 32) {
+	if !isHex(t.ID, 32) || t.Generation != "" && !isHex(t.Generation, generationDigits) {
 		return false
 	}
 	return acl.ValidUID(t.UID) && t.Uses >= 0 && t.Uses <= MaxTaskUses && t.Expires.Unix() > 0 && t.Expires.Unix() <= maxNumericDate

@@ -163,6 +163,8 @@ func (s *server) Known() *iam.Directory {
 	return s.file
 }
 
+func (s *server) Used(iam.UID) {}
+
 func (s *server) Changed() <-chan struct{} {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"secretstore/acl/token"
 	"secretstore/iam"
 )
@@ -51,7 +53,7 @@ func (t *Tokens) sign(k *key, who iam.Identity, until time.Time, lifetime time.D
 	now := t.now()
 	expires := now.Add(lifetime)
 	if !until.IsZero() && until.Before(expires) {
-		expires = until
+		expires = time.Unix(max(0, until.Unix()), 0)
 	}
 	expires = expires.UTC().Truncate(time.Second)
 	raw, err := token.SignAccount(token.Account{UID: string(who.UID), Generation: textOf(who.Generation), Issued: now, Expires: expires}, k.id, k.private)
@@ -169,7 +171,7 @@ func (t *Tokens) Run(ctx context.Context) {
 		var retry <-chan time.Time
 		if _, err := t.authority.Directory(); err == nil && !hasNext(r.keys) {
 			if err := t.makeFirst(ctx); err != nil && ctx.Err() == nil {
-				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", "error", err)
+				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", zap.Error(err))
 				retry = time.After(retryPause)
 			}
 		}

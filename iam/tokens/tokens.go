@@ -5,10 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"secretstore/acl"
 	"secretstore/acl/token"
@@ -25,7 +26,7 @@ const EmergencyLifetime = 10 * time.Minute
 
 // ErrStale means that the account was deleted, or its tokens were revoked, since
 // it signed in.
-var ErrStale = errors.New("the account has changed since the sign-in")
+var ErrStale = fmt.Errorf("%w: the account has changed since the sign-in", token.ErrInvalid)
 
 // Reasons for refusing a token with a good signature. They are for the log.
 var (
@@ -47,6 +48,8 @@ type Authority interface {
 	Changed() <-chan struct{}
 	// Records returns the records whose names begin with prefix.
 	Records(prefix string) map[string][]byte
+	// Used notes that the account was used.
+	Used(uid iam.UID)
 	// UpdateRecords writes what f makes of these records, all or nothing. It calls f
 	// again if another change came first.
 	UpdateRecords(ctx context.Context, prefix string, f func(map[string][]byte) (put []iam.Record, remove []string, err error)) error
@@ -71,7 +74,7 @@ type Config struct {
 	ForeignForAccounts bool
 	// Lifetime is how long tokens live; 0 means [DefaultLifetime].
 	Lifetime time.Duration
-	Log      *slog.Logger
+	Log      *zap.Logger // nil drops everything
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -83,7 +86,7 @@ type Tokens struct {
 	foreign            ForeignVerifier
 	foreignForAccounts bool
 	lifetime           time.Duration
-	log                *slog.Logger
+	log                *zap.Logger
 	now                func() time.Time
 
 	ring atomic.Pointer[ring]
@@ -110,7 +113,7 @@ func New(c Config) *Tokens {
 		t.lifetime = DefaultLifetime
 	}
 	if t.log == nil {
-		t.log = slog.New(slog.DiscardHandler)
+		t.log = zap.NewNop()
 	}
 	if t.now == nil {
 		t.now = time.Now
@@ -166,7 +169,7 @@ func (t *Tokens) read(old *ring) *ring {
 	}
 	next := newRing(records, t.now, changed)
 	if next.bad > 0 {
-		t.log.Error("signing keys of tokens could not be read: their tokens are refused", "keys", next.bad)
+		t.log.Error("signing keys of tokens could not be read: their tokens are refused", zap.Int("keys", next.bad))
 	}
 	return next
 }
@@ -211,6 +214,7 @@ func (t *Tokens) verifyAccount(raw string, r *ring) (acl.Principal, error) {
 	if !isNow(d, who.UID, generation) {
 		return acl.Principal{}, invalid(errRevoked)
 	}
+	t.authority.Used(iam.UID(who.UID))
 	return who, nil
 }
 

@@ -43,6 +43,8 @@ type Config struct {
 	PolicyFile              string
 	IAM                     string // IAMNone or IAMBuiltin
 	SuperuserPasswordFile   string
+	TokenLifetime           time.Duration
+	ForeignTokens           bool // for users with an account
 
 	TrustedProxies []netip.Prefix
 	RequestRate    int // requests a second of one principal; 0 for any number

@@ -57,6 +57,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		MaxSecretSize:    1 << 20,
 		KeepVersions:     10,
 		IAM:              IAMNone,
+		TokenLifetime:    120 * time.Hour,
 		LogLevel:         zapcore.InfoLevel,
 		LogFormat:        "json",
 	}

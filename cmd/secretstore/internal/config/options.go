@@ -122,6 +122,11 @@ func accessOptions() []Option {
 			set:   one(func(c *Config) *string { return &c.IAM }, parseOneOf(IAMNone, IAMBuiltin))},
 		{Name: "superuser-password-file", Arg: "FILE", Usage: "lines UID:HASH of superusers who sign in with a password, mode 0600, reread when it changes",
 			set: one(func(c *Config) *string { return &c.SuperuserPasswordFile }, parseText)},
+		{Name: "token-lifetime", Arg: "DURATION", Default: "120h", Usage: "how long the tokens of --iam builtin live; the same on all servers",
+			set: oneDuration(func(c *Config) durationRange { return durationRange{&c.TokenLifetime, minLifetime, maxLifetime} })},
+		{Name: "foreign-tokens-for-accounts", Default: "false", Switch: true,
+			Usage: "accept tokens of other issuers, and client certificates, for users who have or had an account in the IAM",
+			set:   one(func(c *Config) *bool { return &c.ForeignTokens }, parseBool)},
 		{Name: "policy-file", Arg: "FILE", Usage: "YAML file with grants, reread on SIGHUP and when it changes",
 			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
 	}

@@ -27,6 +27,9 @@ const (
 	minSession = time.Second
 	maxSession = time.Minute
 	maxStale   = 30 * 24 * time.Hour
+	// The bounds of the life of a token.
+	minLifetime = time.Minute
+	maxLifetime = 90 * 24 * time.Hour
 )
 
 // one returns a setter for an option with a single value.

@@ -14,6 +14,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/iam"
 	"secretstore/iam/authority"
+	"secretstore/iam/tokens"
 	"secretstore/internal/watchfile"
 	"secretstore/seal"
 )
@@ -73,6 +74,16 @@ func (s *Server) openIAM(st *seal.Store) (*authority.Authority, error) {
 		s.parts.superusers.give(a)
 	}
 	return a, err
+}
+
+// newTokens makes and verifies the tokens of the accounts, and has those of other
+// issuers verified.
+func (s *Server) newTokens(st *seal.Store) *tokens.Tokens {
+	return tokens.New(tokens.Config{
+		Authority: s.iam, Sealed: func() bool { return st.Status().Sealed() },
+		Foreign: s.parts.verifier, ForeignForAccounts: s.cfg.ForeignTokens,
+		Lifetime: s.cfg.TokenLifetime, Log: s.log.Named("tokens"),
+	})
 }
 
 // policy is the policy in force: what the policy file says, and what the IAM

@@ -18,6 +18,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/systemd"
 	"secretstore/iam/authority"
+	"secretstore/iam/tokens"
 	"secretstore/internal/connections"
 	"secretstore/internal/scrub"
 	"secretstore/seal"
@@ -68,6 +69,7 @@ type Server struct {
 	metrics *metrics
 	systemd *systemd.Notifier
 	iam     *authority.Authority // nil without one
+	tokens  *tokens.Tokens       // nil without an IAM
 	policy  *policy
 }
 
@@ -139,6 +141,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	if s.iam != nil {
 		defer s.iam.Close()
+		s.tokens = s.newTokens(st)
 	}
 	s.policy = &policy{file: s.parts.policy, iam: s.iam}
 	limiter := limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
@@ -259,7 +262,8 @@ func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Serv
 		Host: s.host,
 	}
 	if s.iam != nil {
-		cfg.Identities = &api.Identities{Accounts: s.iam}
+		cfg.Identities = &api.Identities{Accounts: s.iam, Tokens: s.tokens}
+		cfg.Auth, cfg.Credentials = s.tokens, s.tokens
 	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list
@@ -335,6 +339,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	}
 	if s.iam != nil {
 		g.Go(func() error { return s.checkFirstStart(ctx) })
+		g.Go(func() error { s.tokens.Run(ctx); return nil })
 	}
 	if s.nodes != nil {
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
