@@ -18,6 +18,11 @@ var questions = map[string]Op{
 	"list": ListSecrets, "watch": WatchNames, "resolve": ResolveSecrets, "administer": Administer,
 }
 
+// QuestionActions returns the actions that [ParseQuestion] knows.
+func QuestionActions() []string {
+	return []string{"create", "read", "update", "delete", "list", "watch", "resolve", "administer"}
+}
+
 // ParseQuestion returns the request that somebody asks about. The path is not
 // escaped; it is that of a secret, for list and watch of a folder, and empty for
 // other actions. A service that counts only if hasService.

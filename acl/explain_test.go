@@ -208,6 +208,14 @@ func question(req acl.Request) (action, path string, ok bool) {
 
 func TestQuestions(t *testing.T) {
 	svc := mustService(t, "/a")
+	for _, action := range acl.QuestionActions() {
+		if _, err := acl.ParseQuestion(action, "a", svc, false); err == acl.ErrUnknownQuestion {
+			t.Errorf("%s is not an action", action)
+		}
+		if !strings.Contains(acl.ErrUnknownQuestion.Error(), action) {
+			t.Errorf("the error does not name %s", action)
+		}
+	}
 	for _, row := range []struct {
 		action, path string
 		service      bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -75,6 +76,9 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "GET", path: "/secrets/v1/resolve/default", bound: 405, root: 405, sealed: 405, uninitiated: 405, viewer: true},
 		{method: "POST", path: "/secrets/v1/check/default", body: `{"service":"/group","secrets":{"s":{"source":"group/s"}}}`, bound: 200, root: 200, sealed: 503, uninitiated: 503},
 		{method: "POST", path: "/secrets/v1/check/default", body: `{"service":"/a"}`, bound: 403, byBody: true, root: 200, sealed: 503, uninitiated: 503},
+		{method: "GET", path: explainPath + "?action=read&path=group/s", bound: 403, root: 200, sealed: 503, uninitiated: 503, viewer: true},
+		{method: "GET", path: explainPath + "?action=read&path=group/s&uid=alice", bound: 403, root: 200, sealed: 503, uninitiated: 503},
+		{method: "GET", path: "/secrets/v1/who-can?action=read&path=group/s", bound: 403, root: 200, sealed: 503, uninitiated: 503},
 		{method: "PUT", path: "/secrets/v1/revoke/default/a", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/revoke", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/renew", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
@@ -93,7 +97,9 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "GET", path: "/ready", open: true, bound: 200, root: 200, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/metrics", open: true, bound: 200, root: 200, sealed: 200, uninitiated: 200},
 	}
-	unsealed, sealed, fresh := newEdge(t, edgeOptions{}), newEdge(t, edgeOptions{}), newEdge(t, edgeOptions{uninitialized: true})
+	// Bad tokens come from another address, so that neither has too many failures.
+	proxy := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	unsealed, sealed, fresh := newEdge(t, edgeOptions{trusted: proxy}), newEdge(t, edgeOptions{trusted: proxy}), newEdge(t, edgeOptions{trusted: proxy, uninitialized: true})
 	unsealed.put("group/s", "v")
 	sealed.put("group/s", "v")
 	sealed.sealStore()
@@ -101,7 +107,7 @@ func TestOrderOfChecks(t *testing.T) {
 		name string
 		e    *edge
 	}{{"unsealed", unsealed}, {"sealed", sealed}, {"uninitialized", fresh}}
-	badToken := http.Header{"Authorization": {"token=" + tokenOf(t, "root", "") + "x"}}
+	badToken := http.Header{"Authorization": {"token=" + tokenOf(t, "root", "") + "x"}, "X-Forwarded-For": {"192.0.2.1"}}
 	for _, row := range routes {
 		for i, st := range states {
 			t.Run(fmt.Sprint(row.method, row.path, row.body, st.name), func(t *testing.T) {

@@ -48,6 +48,9 @@ type endpoint struct {
 	unsealed bool
 	// behalf: the caller may name a service on whose behalf it asks.
 	behalf bool
+	// about: the parameter uid says which account it is about; without it, that of
+	// the caller.
+	about bool
 	// body returns the largest body, after it has checked what the head says
 	// about it. Nil: the endpoint takes no body.
 	body func(*request) (body.Limit, error)

@@ -139,7 +139,7 @@ func (g *gate) authenticateTask(x *exchange, raw string) error {
 
 // authorize asks the policy.
 func (g *gate) authorize(x *exchange) error {
-	x.who.asked = x.req.question()
+	x.who.asked = x.question()
 	x.who.decision = g.policy().Decide(x.who.principal, x.who.asked)
 	if x.who.decision.Allowed && x.who.principal.Emergency && !x.req.ep.emergency {
 		x.who.decision.Allowed, x.who.decision.Reason = false, textEmergency
@@ -179,9 +179,10 @@ func (g *gate) spend(x *exchange, rep *answer.Reply) error {
 
 // forbidden is the 403 of a denied decision. It names the missing permission.
 func forbidden(d acl.Decision) error {
-	text := d.Reason
+	text, lacks := d.Reason, ""
 	if d.Reason == acl.ReasonNoPermission && d.Resource != "" {
+		lacks = d.Resource + " " + d.Action
 		text += ": ask an administrator for " + d.Action + " on " + d.Resource
 	}
-	return &problem.Problem{Status: http.StatusForbidden, Text: text}
+	return &problem.Problem{Status: http.StatusForbidden, Text: text, Lacks: lacks}
 }

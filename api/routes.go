@@ -21,6 +21,7 @@ type handlers struct {
 	watches *watches
 	tasks   *tasks
 	backups *backups
+	access  *access
 	health  *health
 	https   *https
 	acs     *acs.Handlers
@@ -55,6 +56,9 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "secret.check", method: http.MethodPost, path: "/check/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true,
 			body: bodyOfDefinitions, run: h.batches.check},
 		{name: "watch", method: http.MethodGet, path: "/watch/{store}", op: acl.WatchNames, unsealed: true, behalf: true, run: h.watches.stream},
+
+		{name: "explain", method: http.MethodGet, path: "/explain", op: acl.UseAccount, about: true, unsealed: true, behalf: true, run: h.access.explain},
+		{name: "who-can", method: http.MethodGet, path: "/who-can", op: acl.Administer, unsealed: true, run: h.access.whoCan},
 
 		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: show(h.store, h.stores.List)},
 		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: show(h.store, h.stores.Show)},

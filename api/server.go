@@ -221,6 +221,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store, credentials: cfg.Credentials},
 		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
+		access:  &access{policy: cfg.Policy},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 		https:   &s.https,
 		acs:     identityHandlers(cfg, s.https.only),
@@ -361,7 +362,7 @@ func (s *Server) admit(x *exchange, t target) error {
 	if err == nil && x.req.hasService && !x.req.ep.behalf {
 		err = problem.BadRequest(textServiceElsewhere)
 	}
-	x.who.asked = x.req.question()
+	x.who.asked = x.question()
 	if known == nil {
 		x.who.decision = acl.Undecided(x.who.asked)
 	}

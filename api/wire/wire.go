@@ -21,12 +21,21 @@ const (
 	WatchParam   = "watch"
 	TimeoutParam = "timeout"
 	PrefixParam  = "prefix"
+	// UIDParam, ActionParam and PathParam say what an explanation is about, with
+	// ServiceParam. BoundParam is the service to which the token is bound.
+	UIDParam    = "uid"
+	ActionParam = "action"
+	PathParam   = "path"
+	BoundParam  = "bound"
 	// TokenCookie carries the token of a browser; it counts only without an
 	// Authorization header.
 	TokenCookie = "dcos-acs-auth-cookie"
 	// VersionHeader is on the answer to a write: the version of the value that
 	// was written or restored. Servers of older releases do not send it.
 	VersionHeader = "Secretstore-Version"
+	// RequiredPermissionHeader is on a 403 the permission that is missing: a
+	// resource id, a space, and an action.
+	RequiredPermissionHeader = "X-Required-Permission"
 	// RequestIDHeader is on every answer; audit lines and log events carry
 	// the same id.
 	RequestIDHeader = "X-Request-Id"

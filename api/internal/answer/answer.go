@@ -154,6 +154,9 @@ func setHeader(h http.Header, id string, rep *Reply) {
 		if p.Retry {
 			h.Set("Retry-After", seconds(cmp.Or(p.RetryAfter, retryAfter)))
 		}
+		if p.Lacks != "" {
+			h.Set(wire.RequiredPermissionHeader, p.Lacks)
+		}
 		if p.Allow != "" {
 			h.Set("Allow", p.Allow)
 		}

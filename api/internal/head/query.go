@@ -23,6 +23,10 @@ type Query struct {
 	Watch   Param
 	Timeout Param
 	Prefix  Param
+	UID     Param
+	Action  Param
+	Path    Param
+	Bound   Param
 	version Param
 	limit   Param
 	after   Param
@@ -60,7 +64,7 @@ var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purg
 const nonceParam = "nonce"
 
 const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
-	"watch, timeout, prefix) and separate them with &"
+	"watch, timeout, prefix, uid, action, path, bound) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
 // not know, however malformed; a known one that does not decode is an error.
@@ -101,6 +105,14 @@ func (q *Query) param(key string) *Param {
 		return &q.Timeout
 	case wire.PrefixParam:
 		return &q.Prefix
+	case wire.UIDParam:
+		return &q.UID
+	case wire.ActionParam:
+		return &q.Action
+	case wire.PathParam:
+		return &q.Path
+	case wire.BoundParam:
+		return &q.Bound
 	case "version":
 		return &q.version
 	case "limit":
@@ -193,7 +205,8 @@ func splitPair(pair string) (key, value string, err error) {
 
 func known(key string) bool {
 	switch key {
-	case "limit", "after", "version", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam:
+	case "limit", "after", "version", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam,
+		wire.UIDParam, wire.ActionParam, wire.PathParam, wire.BoundParam:
 		return true
 	}
 	return booleans[key] != 0

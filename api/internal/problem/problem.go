@@ -42,6 +42,9 @@ type Problem struct {
 	Cause error
 	// Allow is the Allow header of a 405.
 	Allow string
+	// Lacks is the permission that the caller of a 403 lacks: a resource, a space
+	// and an action.
+	Lacks string
 	// Location is that of a redirect.
 	Location string
 }

@@ -13,6 +13,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/bulk"
 	"secretstore/cmd/secretstore/internal/cli/keys"
 	"secretstore/cmd/secretstore/internal/cli/people"
+	"secretstore/cmd/secretstore/internal/cli/permissions"
 	"secretstore/cmd/secretstore/internal/cli/secrets"
 	"secretstore/cmd/secretstore/internal/cli/tasks"
 )
@@ -71,6 +72,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	add(groupSecrets, secrets.Commands(p)...)
 	add(groupSecrets, tasks.Commands(p)...)
 	add(groupSecrets, bulk.Commands(p)...)
+	add(groupSecrets, permissions.Commands(p)...)
 	add(groupStore, serverCommand(p), doctorCommand(p))
 	add(groupStore, keys.Commands(p)...)
 	add(groupStore, backups.Commands(p)...)

@@ -153,6 +153,8 @@ func (r *Remote) CompleteArguments(p *Process, cmd *cobra.Command) {
 		case name == "UID", name == "GID", name == "RID":
 			services := cmd.HasParent() && cmd.Parent().Name() == "sa"
 			return r.identitiesOf(p, name, services), none
+		case name == "ACTION" && (cmd.Name() == "explain" || cmd.Name() == "who-can"):
+			return acl.QuestionActions(), none | cobra.ShellCompDirectiveKeepOrder
 		case name == "ACTION":
 			return []string{"create", "read", "update", "delete", "full"}, none | cobra.ShellCompDirectiveKeepOrder
 		case strings.HasPrefix(name, "PATH"), name == "SOURCE", name == "TARGET":
