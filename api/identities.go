@@ -15,6 +15,7 @@ import (
 type Identities struct {
 	Accounts acs.Accounts
 	Tokens   acs.Tokens
+	OIDC     acs.OIDC // nil: there are no OpenID Connect providers
 }
 
 // identityEndpoints are those of the IAM. A server without one does not have them.
@@ -50,11 +51,18 @@ func identityEndpoints(h *acs.Handlers, c *changer) []*endpoint {
 		edit("acls.delete", http.MethodDelete, acs.ACL, h.DeleteACL).does("the ACL was deleted"),
 		look("acls.permissions", http.MethodGet, acs.ACLPermissions, h.ShowACLPermissions),
 
+		look("oidc.list", http.MethodGet, acs.OIDCProviders, h.ListOIDC),
+		look("oidc.show", http.MethodGet, acs.OIDCProvider, h.ShowOIDC),
+		edit("oidc.create", http.MethodPut, acs.OIDCProvider, h.CreateOIDC).takes(oidcBody).does("the provider was created"),
+		edit("oidc.update", http.MethodPatch, acs.OIDCProvider, h.UpdateOIDC).takes(oidcBody).does("the provider was changed"),
+		edit("oidc.delete", http.MethodDelete, acs.OIDCProvider, h.DeleteOIDC).does("the provider was deleted"),
+
 		look("policyquery", http.MethodGet, acs.PolicyQuery, h.QueryPolicy).asks(acl.QueryPolicy),
 		look("build-info", http.MethodGet, acs.BuildInfo, h.ShowBuildInfo).asks(acl.ViewStore),
 
 		look("sign-in", http.MethodPost, acs.Login, h.SignIn).takes(identityBody).opened(true),
 		look("sign-in.start", http.MethodGet, acs.Login, h.StartFlow).opened(false),
+		look("sign-in.finish", http.MethodGet, acs.OIDCCallback, h.FinishFlow).opened(true),
 		look("sign-out", http.MethodGet, acs.Logout, h.SignOut).opened(false),
 		look("jwks", http.MethodGet, acs.JWKS, h.ShowJWKS).opened(false),
 		look("providers", http.MethodGet, acs.Providers, h.ListProviders).opened(false),
@@ -123,6 +131,7 @@ func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, e
 		c := &acs.Call{
 			Target: x.req.names, Principal: x.who.principal, Own: x.who.decision.Reason == acl.ReasonOwnAccount,
 			Query: x.req.URL.Query(), Limit: x.req.query.Limit, After: x.req.query.After, Body: x.content, Remote: remote,
+			State:  stateCookie(x.req.Request),
 			Change: func(change func(context.Context) error) error { return changes.do(x, 0, change) },
 		}
 		rep, err := do(x.req.Context(), c)
@@ -135,10 +144,25 @@ func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, e
 	}
 }
 
+// stateCookie returns the cookie of a flow; "" if there is none, or are several.
+func stateCookie(r *http.Request) string {
+	if all := r.CookiesNamed(acs.StateCookie); len(all) == 1 {
+		return all[0].Value
+	}
+	return ""
+}
+
 const reasonSignedIn = "signed in"
 
 // identityBody is that of all documents of the IAM.
 func identityBody(r *request) (body.Limit, error) { return checkIdentityBody(r, false) }
+
+// oidcBody is that of a provider, which holds certificates.
+func oidcBody(r *request) (body.Limit, error) {
+	limit, err := checkIdentityBody(r, false)
+	limit.Bytes = acs.MaxProviderBody
+	return limit, err
+}
 
 // optionalIdentityBody may be missing.
 func optionalIdentityBody(r *request) (body.Limit, error) { return checkIdentityBody(r, true) }

@@ -233,7 +233,7 @@ func identityHandlers(cfg Config, secure bool) *acs.Handlers {
 	if cfg.Identities == nil {
 		return nil
 	}
-	return &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, Policy: cfg.Policy, Secure: secure}
+	return &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, OIDC: cfg.Identities.OIDC, Policy: cfg.Policy, Secure: secure}
 }
 
 func randomPrefix() string {

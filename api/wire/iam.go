@@ -242,6 +242,19 @@ type LoginProvider struct {
 	Description        string            `json:"description"`
 }
 
+// OIDCProvider is an OpenID Connect provider.
+type OIDCProvider struct {
+	Description  string            `json:"description,omitempty"`
+	Issuer       string            `json:"issuer,omitempty"`
+	BaseURL      string            `json:"base_url,omitempty"`
+	ClientID     string            `json:"client_id,omitempty"`
+	ClientSecret string            `json:"client_secret,omitempty"` // in answers ********
+	VerifyServer bool              `json:"verify_server_certificate,omitzero"`
+	CACerts      string            `json:"ca_certs,omitempty"`
+	GroupsClaim  []string          `json:"groups_claim,omitempty"` // the names on the way to the claim
+	Groups       map[string]string `json:"groups,omitempty"`       // value of the claim to group
+}
+
 // Password is a password or another credential. In JSON it is a string. It is a
 // byte slice so that its holder can clear it; nil is none.
 type Password []byte

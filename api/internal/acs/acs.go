@@ -53,6 +53,7 @@ type Handlers struct {
 	Accounts Accounts
 	Tokens   Tokens // nil: nobody can sign in
 	Policy   func() *acl.Policy
+	OIDC     OIDC // nil: there are no providers
 	// Secure: browsers send the cookies over HTTPS alone.
 	Secure bool
 }
@@ -67,6 +68,7 @@ type Call struct {
 	Limit  int // of a page; 0: all
 	After  string
 	Body   []byte
+	State  string // the cookie of a flow, see StateCookie
 	Remote netip.Addr
 	// Change makes a change to the IAM: it bounds its time and notes its effect.
 	Change func(func(context.Context) error) error

@@ -16,7 +16,6 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/iam"
-	"secretstore/iam/authority"
 )
 
 const (
@@ -35,8 +34,6 @@ func checkLogin(doc *wire.Login) error {
 		return problem.BadRequest(textNoUID)
 	case doc.Password != nil && len(doc.Password) == 0, doc.UID != nil && *doc.UID == "":
 		return problem.BadRequest(textEmpty)
-	case doc.UID == nil: // the token of an identity provider
-		return signInProblem(authority.ErrCredentials)
 	}
 	return nil
 }
@@ -54,6 +51,9 @@ func (h *Handlers) SignIn(ctx context.Context, c *Call) (answer.Reply, error) {
 	}
 	if h.Tokens == nil {
 		return answer.Reply{}, errNoTokens
+	}
+	if doc.UID == nil {
+		return h.signInWithIDToken(ctx, c, doc.Token)
 	}
 	known := h.known()
 	u, unknown := known.User(iam.UID(*doc.UID))
@@ -74,6 +74,11 @@ func (h *Handlers) SignIn(ctx context.Context, c *Call) (answer.Reply, error) {
 	if err != nil {
 		return answer.Reply{}, signInProblem(err)
 	}
+	return h.signedIn(ctx, c, who, until, known)
+}
+
+// signedIn answers with a token for who.
+func (h *Handlers) signedIn(ctx context.Context, c *Call, who iam.Identity, until time.Time, known *iam.Directory) (answer.Reply, error) {
 	raw, expires, err := h.Tokens.Issue(ctx, who, until)
 	if err != nil {
 		return answer.Reply{}, err
@@ -171,11 +176,6 @@ func (h *Handlers) SignOut(context.Context, *Call) (answer.Reply, error) {
 	return answer.Reply{Status: http.StatusOK, Cookies: []string{cookie}}, nil
 }
 
-// StartFlow answers a browser that wants to sign in with a provider.
-func (h *Handlers) StartFlow(context.Context, *Call) (answer.Reply, error) {
-	return answer.Reply{}, &problem.Problem{Status: http.StatusBadRequest, Code: codeQuery, Text: textProvider}
-}
-
 // ShowJWKS answers with the public keys of the tokens.
 func (h *Handlers) ShowJWKS(context.Context, *Call) (answer.Reply, error) {
 	if h.Tokens == nil {
@@ -192,12 +192,14 @@ func (h *Handlers) ShowJWKS(context.Context, *Call) (answer.Reply, error) {
 func (h *Handlers) ListProviders(context.Context, *Call) (answer.Reply, error) {
 	const description = "Default DC/OS login provider"
 	flow := map[string]string{"start_flow_url": Login}
-	return document(map[string]wire.LoginProvider{
+	all := map[string]wire.LoginProvider{
 		"dcos-users": {AuthenticationType: "dcos-uid-password", ClientMethod: "dcos-usercredential-post-receive-authtoken",
 			Config: flow, Description: description},
 		"dcos-services": {AuthenticationType: "dcos-uid-servicekey", ClientMethod: "dcos-servicecredential-post-receive-authtoken",
 			Config: flow, Description: description},
-	})
+	}
+	h.addProviders(all)
+	return document(all)
 }
 
 // ShowBuildInfo answers the question of a command line whether it is signed in. This

@@ -41,13 +41,17 @@ const (
 	JWKS      = wire.IAMBasePath + "/auth/jwks"
 	Providers = wire.IAMBasePath + "/auth/providers"
 
+	OIDCProviders = wire.IAMBasePath + "/auth/oidc/providers"
+	OIDCProvider  = OIDCProviders + "/{provider}"
+	OIDCCallback  = wire.IAMBasePath + "/auth/oidc/callback"
+
 	// BuildInfo is where the command line of DC/OS asks whether a cluster wants a
 	// sign-in, and of which kind.
 	BuildInfo = "/pkgpanda/active.buildinfo.full.json"
 )
 
 // fixed are the templates without parameters.
-var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, Providers}
+var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, Providers, OIDCProviders, OIDCCallback}
 
 // Target is what a path names. Its ids are not checked.
 type Target struct {
@@ -57,6 +61,7 @@ type Target struct {
 	RID      string
 	Action   string
 	Key      string // of a service account
+	Provider string // of OpenID Connect
 }
 
 // Covers reports whether a path, escaped as it was sent, is for [Find].
@@ -80,6 +85,12 @@ func Find(escaped string, isACL func(rid string) bool) Target {
 	}
 	if rest, ok := strings.CutPrefix(escaped, Users+"/"); ok {
 		return findUser(segments(rest))
+	}
+	if rest, ok := strings.CutPrefix(escaped, OIDCProviders+"/"); ok {
+		if s := segments(rest); len(s) == 1 {
+			return Target{Template: OIDCProvider, Provider: plain(s[0])}
+		}
+		return Target{}
 	}
 	if rest, ok := strings.CutPrefix(escaped, Groups+"/"); ok {
 		return findGroup(segments(rest))
@@ -173,5 +184,5 @@ func plain(escaped string) string {
 // decoded.
 func (t *Target) Name() string {
 	below := strings.TrimPrefix(t.Template, wire.IAMBasePath+"/")
-	return strings.NewReplacer("{uid}", t.UID, "{gid}", t.GID, "{rid}", iam.SpellRID(t.RID), "{action}", t.Action, "{key}", t.Key).Replace(below)
+	return strings.NewReplacer("{uid}", t.UID, "{gid}", t.GID, "{rid}", iam.SpellRID(t.RID), "{action}", t.Action, "{key}", t.Key, "{provider}", t.Provider).Replace(below)
 }

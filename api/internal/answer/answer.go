@@ -26,6 +26,8 @@ type Reply struct {
 	ContentType string
 	ETag        string   // with its quotes; "" is none
 	Cookies     []string // values of Set-Cookie
+	Location    string   // of a 303
+	Policy      string   // the Content-Security-Policy of a page; "" is none
 	Version     uint64   // of the value that was written; 0 is none
 	Body        []byte
 	// Values: the body holds values of secrets. It belongs to this answer, and is
@@ -125,6 +127,13 @@ func Send(w http.ResponseWriter, r *http.Request, id string, noDeadline bool, re
 func setHeader(h http.Header, id string, rep *Reply) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if rep.Policy != "" {
+		h.Set("Content-Security-Policy", rep.Policy)
+		h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	}
+	if rep.Location != "" {
+		h.Set("Location", rep.Location)
+	}
 	h.Set(wire.RequestIDHeader, id)
 	if rep.ContentType != "" {
 		h.Set("Content-Type", rep.ContentType)

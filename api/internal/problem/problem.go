@@ -193,7 +193,7 @@ func Of(err error) *Problem {
 // statusOf returns the status that DC/OS has for a code.
 func statusOf(code iam.Code) int {
 	switch code {
-	case iam.UserExists, iam.GroupExists, iam.ACLExists, iam.PermissionExists, iam.UserAlreadyInGroup:
+	case iam.UserExists, iam.GroupExists, iam.ACLExists, iam.PermissionExists, iam.UserAlreadyInGroup, iam.ProviderExists:
 		return http.StatusConflict
 	}
 	return http.StatusBadRequest

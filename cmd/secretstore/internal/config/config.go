@@ -45,6 +45,8 @@ type Config struct {
 	SuperuserPasswordFile   string
 	TokenLifetime           time.Duration
 	ForeignTokens           bool // for users with an account
+	OIDCCreateUsers         bool
+	OIDCFirstUser           bool
 
 	TrustedProxies []netip.Prefix
 	RequestRate    int // requests a second of one principal; 0 for any number

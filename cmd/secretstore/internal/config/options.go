@@ -127,6 +127,10 @@ func accessOptions() []Option {
 		{Name: "foreign-tokens-for-accounts", Default: "false", Switch: true,
 			Usage: "accept tokens of other issuers, and client certificates, for users who have or had an account in the IAM",
 			set:   one(func(c *Config) *bool { return &c.ForeignTokens }, parseBool)},
+		{Name: "oidc-create-users", Default: "false", Switch: true, Usage: "make an account for everybody whom an OpenID Connect provider vouches for",
+			set: one(func(c *Config) *bool { return &c.OIDCCreateUsers }, parseBool)},
+		{Name: "oidc-first-user", Default: "false", Switch: true, Usage: "make an account for the first person who signs in with OpenID Connect, as open DC/OS does",
+			set: one(func(c *Config) *bool { return &c.OIDCFirstUser }, parseBool)},
 		{Name: "policy-file", Arg: "FILE", Usage: "YAML file with grants, reread on SIGHUP and when it changes",
 			set: one(func(c *Config) *string { return &c.PolicyFile }, parseText)},
 	}

@@ -19,6 +19,9 @@ func contradictions(c Config) []Problem {
 	}
 	listenRules(c, say)
 	storageRules(c, say)
+	for _, name := range []string{"oidc-create-users", "oidc-first-user"} {
+		say(c.IAM == IAMNone && !c.Dev && c.Given(name), "--"+name, "has no effect without --iam builtin; add that or remove the option")
+	}
 	say(c.IAM == IAMNone && !c.Dev && c.Given("superuser-password-file"), "--superuser-password-file",
 		"has no effect without --iam builtin; add that or remove the file")
 	if c.Dev {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +15,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/iam"
 	"secretstore/iam/authority"
+	"secretstore/iam/oidc"
 	"secretstore/iam/tokens"
 	"secretstore/internal/watchfile"
 	"secretstore/seal"
@@ -84,6 +86,29 @@ func (s *Server) newTokens(st *seal.Store) *tokens.Tokens {
 		Foreign: s.parts.verifier, ForeignForAccounts: s.cfg.ForeignTokens,
 		Lifetime: s.cfg.TokenLifetime, Log: s.log.Named("tokens"),
 	})
+}
+
+// openOIDC returns what signs people in with OpenID Connect providers; nil without an
+// IAM. No provider stands for a uid that the configuration names.
+func (s *Server) openOIDC() *oidc.Service {
+	if s.iam == nil {
+		return nil
+	}
+	named := func(uid iam.UID) bool {
+		return slices.Contains(s.cfg.Superusers, string(uid)) || s.parts.policy.Policy().Names(string(uid))
+	}
+	rules := oidc.Rules{CreateUsers: s.cfg.OIDCCreateUsers, FirstUser: s.cfg.OIDCFirstUser, Reserved: named}
+	return oidc.New(oidc.Config{Accounts: s.iam, Rules: rules, Log: s.log.Named("oidc")})
+}
+
+// addOIDC adds the metrics of OpenID Connect.
+func (m *metrics) addOIDC(o *oidc.Service) {
+	add := func(result string, count func() uint64) {
+		m.counter("secretstore_oidc_sign_ins_total", "Sign-ins with OpenID Connect providers.", prometheus.Labels{"result": result}, count)
+	}
+	add("signed_in", func() uint64 { n, _, _ := o.Counts(); return n })
+	add("refused", func() uint64 { _, n, _ := o.Counts(); return n })
+	add("unavailable", func() uint64 { _, _, n := o.Counts(); return n })
 }
 
 // policy is the policy in force: what the policy file says, and what the IAM

@@ -82,6 +82,7 @@ func (m *metrics) add(s *Server, limiter *connections.Limiter) error {
 	}
 	if s.iam != nil {
 		m.addIAM(s.iam)
+		m.addOIDC(s.oidc)
 	}
 	m.gauge("secretstore_connections", "Connections of clients.", nil, func() float64 { return float64(limiter.Count()) })
 	m.gauge("secretstore_connections_max", "The most connections of clients that there can be.", nil, func() float64 { return float64(connections.Max()) })

@@ -18,6 +18,7 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/systemd"
 	"secretstore/iam/authority"
+	"secretstore/iam/oidc"
 	"secretstore/iam/tokens"
 	"secretstore/internal/connections"
 	"secretstore/internal/scrub"
@@ -69,6 +70,7 @@ type Server struct {
 	metrics *metrics
 	systemd *systemd.Notifier
 	iam     *authority.Authority // nil without one
+	oidc    *oidc.Service        // nil without an IAM
 	tokens  *tokens.Tokens       // nil without an IAM
 	policy  *policy
 }
@@ -141,6 +143,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	if s.iam != nil {
 		defer s.iam.Close()
+		s.oidc = s.openOIDC()
+		defer s.oidc.Close()
 		s.tokens = s.newTokens(st)
 	}
 	s.policy = &policy{file: s.parts.policy, iam: s.iam}
@@ -262,7 +266,7 @@ func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Serv
 		Host: s.host,
 	}
 	if s.iam != nil {
-		cfg.Identities = &api.Identities{Accounts: s.iam, Tokens: s.tokens}
+		cfg.Identities = &api.Identities{Accounts: s.iam, Tokens: s.tokens, OIDC: s.oidc}
 		cfg.Auth, cfg.Credentials = s.tokens, s.tokens
 	}
 	if s.nodes != nil {

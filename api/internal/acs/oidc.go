@@ -1,0 +1,267 @@
+package acs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"secretstore/api/internal/answer"
+	"secretstore/api/internal/problem"
+	"secretstore/api/wire"
+	"secretstore/iam"
+	"secretstore/iam/authority"
+	"secretstore/iam/oidc"
+)
+
+// OIDC signs people in with OpenID Connect providers. Its errors are those of
+// package oidc.
+type OIDC interface {
+	// Providers returns the providers, ordered by id.
+	Providers() ([]*oidc.Provider, error)
+	Provider(id string) (*oidc.Provider, error)
+	Create(ctx context.Context, id string, c *oidc.Change, by iam.Origin) error
+	Update(ctx context.Context, id string, c *oidc.Change) error
+	Delete(ctx context.Context, id string) error
+	// Start begins a sign-in: the browser goes to where, and keeps cookie.
+	Start(ctx context.Context, id, target string) (where, cookie string, err error)
+	// Finish ends a sign-in: the browser goes to target.
+	Finish(ctx context.Context, cookie string, a oidc.Answer) (who iam.Identity, target string, err error)
+	// SignIn signs somebody in with an ID token.
+	SignIn(ctx context.Context, raw string) (iam.Identity, error)
+}
+
+const (
+	// StateCookie is the name of the cookie that a browser keeps while it signs in.
+	StateCookie = "secretstore-oidc-state"
+	// MaxProviderBody bounds the body of a provider, in bytes.
+	MaxProviderBody = 256 << 10
+
+	stateAge = 10 * time.Minute
+
+	textNoProviders = "this server has no OpenID Connect providers"
+)
+
+var errNoProviders = &problem.Problem{Status: http.StatusBadRequest, Code: string(iam.InvalidProvider), Text: textNoProviders}
+
+// oidcProblem is the answer for an error of package oidc.
+func oidcProblem(err error) error {
+	var refused *oidc.Refused
+	var away *oidc.Unavailable
+	switch {
+	case errors.As(err, &refused):
+		return problem.Unauthorized(refused.Text)
+	case errors.As(err, &away):
+		return &problem.Problem{Status: http.StatusServiceUnavailable, Text: away.Error(), Retry: true}
+	case errors.Is(err, oidc.ErrTarget):
+		return problem.BadRequest(oidc.ErrTarget.Error())
+	}
+	return err
+}
+
+// ListOIDC answers with the descriptions of the providers, by id.
+func (h *Handlers) ListOIDC(context.Context, *Call) (answer.Reply, error) {
+	names := make(map[string]string)
+	if h.OIDC != nil {
+		all, err := h.OIDC.Providers()
+		if err != nil {
+			return answer.Reply{}, err
+		}
+		for _, p := range all {
+			names[p.ID] = p.Description
+		}
+	}
+	return document(names)
+}
+
+// ShowOIDC answers with a provider. Its client secret is not shown.
+func (h *Handlers) ShowOIDC(_ context.Context, c *Call) (answer.Reply, error) {
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	p, err := h.OIDC.Provider(c.Provider)
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	doc := wire.OIDCProvider{
+		Description: p.Description, Issuer: p.Issuer, BaseURL: p.BaseURL, ClientID: p.ClientID, ClientSecret: oidc.Hidden,
+		VerifyServer: true, CACerts: p.CACerts, GroupsClaim: p.GroupsClaim,
+	}
+	if len(p.Groups) > 0 {
+		doc.Groups = make(map[string]string, len(p.Groups))
+		for value, gid := range p.Groups {
+			doc.Groups[value] = string(gid)
+		}
+	}
+	return document(doc)
+}
+
+func decodeProvider(body []byte) (*oidc.Change, error) {
+	var c oidc.Change
+	var secret wire.Password
+	err := decode(body, false, optionalText("description", &c.Description), optionalText("issuer", &c.Issuer), optionalText("base_url", &c.BaseURL),
+		optionalText("client_id", &c.ClientID), credential("client_secret", &secret), optional("verify_server_certificate", "of type 'boolean'", &c.VerifyServer),
+		optionalText("ca_certs", &c.CACerts), optional("groups_claim", "a list of strings", &c.GroupsClaim), optional("groups", "an object of strings", &c.Groups))
+	c.ClientSecret = secret
+	return &c, err
+}
+
+// CreateOIDC makes a provider.
+func (h *Handlers) CreateOIDC(_ context.Context, c *Call) (answer.Reply, error) {
+	return h.changeOIDC(c, http.StatusCreated, func(ctx context.Context, change *oidc.Change) error {
+		return h.OIDC.Create(ctx, c.Provider, change, c.origin())
+	})
+}
+
+// UpdateOIDC changes the members of a provider that are given.
+func (h *Handlers) UpdateOIDC(_ context.Context, c *Call) (answer.Reply, error) {
+	return h.changeOIDC(c, http.StatusNoContent, func(ctx context.Context, change *oidc.Change) error {
+		return h.OIDC.Update(ctx, c.Provider, change)
+	})
+}
+
+func (h *Handlers) changeOIDC(c *Call, status int, write func(context.Context, *oidc.Change) error) (answer.Reply, error) {
+	change, err := decodeProvider(c.Body)
+	defer clear(change.ClientSecret)
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	if err := c.Change(func(ctx context.Context) error { return write(ctx, change) }); err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Empty(status)
+}
+
+// DeleteOIDC deletes a provider.
+func (h *Handlers) DeleteOIDC(_ context.Context, c *Call) (answer.Reply, error) {
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	if err := c.Change(func(ctx context.Context) error { return h.OIDC.Delete(ctx, c.Provider) }); err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Empty(http.StatusNoContent)
+}
+
+// addProviders adds the ways to sign in with a provider. There are none while the
+// store is sealed.
+func (h *Handlers) addProviders(to map[string]wire.LoginProvider) {
+	if h.OIDC == nil {
+		return
+	}
+	all, err := h.OIDC.Providers()
+	if err != nil {
+		return
+	}
+	for _, p := range all {
+		if _, taken := to[p.ID]; taken {
+			continue
+		}
+		start := Login + "?oidc-provider=" + p.ID + "&target=" + oidc.ShowToken
+		to[p.ID] = wire.LoginProvider{AuthenticationType: "oidc-authorization-code-flow", ClientMethod: "browser-prompt-authtoken",
+			Config: map[string]string{"start_flow_url": start}, Description: p.Description}
+	}
+}
+
+// signInWithIDToken answers with a token for whom an ID token is for.
+func (h *Handlers) signInWithIDToken(ctx context.Context, c *Call, raw []byte) (answer.Reply, error) {
+	if h.OIDC == nil {
+		return answer.Reply{}, signInProblem(authority.ErrCredentials)
+	}
+	var who iam.Identity
+	err := c.Change(func(ctx context.Context) (err error) {
+		who, err = h.OIDC.SignIn(ctx, string(raw))
+		return err
+	})
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	return h.signedIn(ctx, c, who, time.Time{}, h.known())
+}
+
+// one is a query parameter that is given once; else "".
+func one(q url.Values, name string) string {
+	if len(q[name]) != 1 {
+		return ""
+	}
+	return q[name][0]
+}
+
+// StartFlow sends a browser to a provider to sign in there.
+func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error) {
+	id := one(c.Query, "oidc-provider")
+	if id == "" {
+		return answer.Reply{}, &problem.Problem{Status: http.StatusBadRequest, Code: codeQuery, Text: textProvider}
+	}
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	where, cookie, err := h.OIDC.Start(ctx, id, one(c.Query, "target"))
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	return answer.Reply{Status: http.StatusSeeOther, Location: where, Cookies: []string{h.stateCookie(cookie, stateAge)}}, nil
+}
+
+// stateCookie is Lax: the provider sends the browser here with a link.
+func (h *Handlers) stateCookie(value string, age time.Duration) string {
+	c := http.Cookie{Name: StateCookie, Value: value, Path: OIDCCallback, MaxAge: int(age.Seconds()), HttpOnly: true, Secure: h.Secure, SameSite: http.SameSiteLaxMode}
+	if age == 0 {
+		c.MaxAge = -1
+	}
+	return c.String()
+}
+
+// FinishFlow ends a sign-in in a browser: with cookies, or with a page that shows the
+// token.
+func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error) {
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	if h.Tokens == nil {
+		return answer.Reply{}, errNoTokens
+	}
+	var who iam.Identity
+	var target string
+	err := c.Change(func(ctx context.Context) (err error) {
+		who, target, err = h.OIDC.Finish(ctx, c.State, oidc.ReadAnswer(c.Query))
+		return err
+	})
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	raw, expires, err := h.Tokens.Issue(ctx, who, time.Time{})
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	c.SignedIn = who.UID
+	done := h.stateCookie("", 0)
+	if target == oidc.ShowToken {
+		var page bytes.Buffer
+		if err := tokenPage.Execute(&page, raw); err != nil {
+			return answer.Reply{}, err
+		}
+		return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{done}, Body: page.Bytes(), Values: true}, nil
+	}
+	cookies, err := h.cookies(token{who.UID, raw, expires}, h.known())
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Reply{Status: http.StatusSeeOther, Location: target, Cookies: append(cookies, done)}, nil
+}
+
+// pagePolicy lets a page load nothing, run nothing and be framed by nobody.
+const pagePolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+var tokenPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Signed in</title></head>
+<body><p>You have signed in. Copy this token and paste it into the command line:</p>
+<pre>{{.}}</pre>
+<p>It is as good as your password. Close this page then.</p></body></html>
+`))

@@ -1,0 +1,93 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/oauth2-proxy/mockoidc"
+	"secretstore/iam"
+	"secretstore/iam/oidc"
+)
+
+// withRecords is a fake IAM that also keeps providers.
+type withRecords struct {
+	*fakeIAM
+	records map[string][]byte
+}
+
+func (w *withRecords) Records(prefix string) map[string][]byte {
+	found := make(map[string][]byte)
+	for name, data := range w.records {
+		if strings.HasPrefix(name, prefix) {
+			found[name] = data
+		}
+	}
+	return found
+}
+
+func (w *withRecords) UpdateRecords(_ context.Context, prefix string, f func(map[string][]byte) ([]iam.Record, []string, error)) error {
+	put, remove, err := f(w.Records(prefix))
+	if err != nil {
+		return err
+	}
+	for _, r := range put {
+		w.records[r.Name] = r.Data
+	}
+	for _, name := range remove {
+		delete(w.records, name)
+	}
+	return nil
+}
+
+func TestSignInWithAnOpenIDConnectProvider(t *testing.T) {
+	m, err := mockoidc.Run()
+	must(t, err)
+	t.Cleanup(func() { m.Shutdown() })
+	d := newDirectoryWith(t, edgeOptions{providers: true})
+	body := `{"description":"Corp","issuer":"` + m.Issuer() + `","base_url":"https://cluster.example","client_id":"` + m.ClientID + `","client_secret":"` + m.ClientSecret + `"}`
+	d.call("PUT", "/auth/oidc/providers/corp", body, 201)
+	d.call("PUT", "/auth/oidc/providers/corp", body, 409)
+	d.call("PUT", "/auth/oidc/providers/Bad", body, 400, "ERR_OIDC_PROVIDER_CONFIG_INVALID")
+	d.call("PATCH", "/auth/oidc/providers/corp", `{"client_secret":"********"}`, 204)
+	d.as("alice", "GET", "/auth/oidc/providers/corp", "", 403)
+	if got := d.call("GET", "/auth/oidc/providers/corp", "", 200, `"client_secret": "********"`); strings.Contains(got.body, m.ClientSecret) {
+		t.Error("the client secret is shown")
+	}
+	d.call("GET", "/auth/oidc/providers", "", 200, `"corp": "Corp"`)
+	d.want(req{method: "GET", path: iamBase + "/auth/providers"}, 200, "oidc-provider=corp&target=dcos:authenticationresponse:html", "browser-prompt-authtoken")
+	d.want(req{method: "GET", path: iamBase + "/auth/login?oidc-provider=corp&target=//evil.example"}, 400, "the target must be")
+	for _, target := range []string{"/ui", oidc.ShowToken} {
+		start := d.want(req{method: "GET", path: iamBase + "/auth/login?oidc-provider=corp&target=" + url.QueryEscape(target)}, 303)
+		state := start.header.Get("Set-Cookie")
+		if !strings.Contains(state, "HttpOnly") || !strings.Contains(state, "SameSite=Lax") {
+			t.Errorf("state: %s", state)
+		}
+		browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		at, err := browser.Get(start.header.Get("Location"))
+		must(t, err)
+		at.Body.Close()
+		back, err := at.Location()
+		must(t, err)
+		path := back.RequestURI()
+		d.want(req{method: "GET", path: path}, 401, "this browser did not begin")
+		cookie, _, _ := strings.Cut(state, ";")
+		if target == "/ui" {
+			got := d.want(req{method: "GET", path: path, header: http.Header{"Cookie": {cookie}}}, 303)
+			if got.header.Get("Location") != "/ui" || len(got.header["Set-Cookie"]) != 3 {
+				t.Errorf("%+v", got)
+			}
+			continue
+		}
+		got := d.want(req{method: "GET", path: path, header: http.Header{"Cookie": {cookie}}}, 200, "<pre>eyJ")
+		if len(got.header["Set-Cookie"]) != 1 || got.header.Get("Cache-Control") != "no-cache, no-store, must-revalidate" || !strings.HasPrefix(got.header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%+v", got.header)
+		}
+	}
+	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"token":"x"}`}, 401, "OpenID Connect ID Token login failed: bad token")
+	m.Shutdown()
+	d.call("DELETE", "/auth/oidc/providers/corp", "", 204)
+	d.call("GET", "/auth/oidc/providers/corp", "", 400, "not known")
+}
