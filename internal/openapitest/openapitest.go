@@ -44,6 +44,9 @@ type template struct {
 	item    *openapi3.PathItem
 }
 
+// init has pages compared with the description as plain text.
+func init() { openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder) }
+
 // Load reads the description from a file.
 func Load(file string) (*Description, error) {
 	raw, err := os.ReadFile(file)
