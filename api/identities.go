@@ -65,6 +65,7 @@ func identityEndpoints(h *acs.Handlers, c *changer) []*endpoint {
 		look("sign-in.finish", http.MethodGet, acs.OIDCCallback, h.FinishFlow).opened(true),
 		look("sign-out", http.MethodGet, acs.Logout, h.SignOut).opened(false),
 		look("jwks", http.MethodGet, acs.JWKS, h.ShowJWKS).opened(false),
+		edit("jwks.rotate", http.MethodPost, acs.RotateKey, h.RotateKey).does("a new key for tokens was made"),
 		look("providers", http.MethodGet, acs.Providers, h.ListProviders).opened(false),
 		look("openapi.yaml", http.MethodGet, acs.Description, describeAsYAML).opened(false),
 	}

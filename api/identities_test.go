@@ -30,16 +30,18 @@ import (
 	"secretstore/api/wire"
 	"secretstore/iam"
 	"secretstore/iam/authority"
+	"secretstore/iam/tokens"
 	"secretstore/seal"
 )
 
 // fakeIAM is an IAM in memory, whose hashes are the passwords. A service signs in
 // with its own uid as its token.
 type fakeIAM struct {
-	mu     sync.Mutex
-	dir    *iam.Directory // guarded by mu
-	err    error          // of Directory and Change
-	signIn error          // of sign-ins
+	mu      sync.Mutex
+	dir     *iam.Directory // guarded by mu
+	err     error          // of Directory and Change
+	signIn  error          // of sign-ins
+	rotated int            // how often RotateKey was called
 }
 
 func newFakeIAM() *fakeIAM {
@@ -114,6 +116,26 @@ func (f *fakeIAM) Issue(_ context.Context, who iam.Identity, until time.Time) (s
 }
 
 func (f *fakeIAM) JWKS() ([]byte, error) { return []byte(`{"keys":[]}`), nil }
+
+func (f *fakeIAM) RotateKey(context.Context) error {
+	if f.rotated++; f.rotated > 1 {
+		return tokens.ErrTooManyKeys
+	}
+	return nil
+}
+
+func TestSuperusersRotateTheKeyOfTokens(t *testing.T) {
+	f := newFakeIAM()
+	e := newEdge(t, edgeOptions{identities: f})
+	rotate := func(uid string) req { return req{method: "POST", path: iamBase + "/auth/jwks/rotate", uid: uid} }
+	e.want(rotate(""), 401)
+	e.want(rotate("alice"), 403)
+	if f.rotated != 0 {
+		t.Error("the key was rotated")
+	}
+	e.want(rotate("root"), 204)
+	e.want(rotate("root"), 409, "too many keys")
+}
 
 const iamBase = wire.IAMBasePath
 

@@ -46,6 +46,8 @@ type Tokens interface {
 	Issue(ctx context.Context, who iam.Identity, until time.Time) (raw string, expires time.Time, err error)
 	// JWKS returns the public keys of the tokens, as a JSON document.
 	JWKS() ([]byte, error)
+	// RotateKey makes a new key that signs tokens. tokens.ErrTooManyKeys.
+	RotateKey(ctx context.Context) error
 }
 
 // Handlers answer the requests.

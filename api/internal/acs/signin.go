@@ -3,6 +3,7 @@ package acs
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,6 +17,8 @@ import (
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/iam"
+	"secretstore/iam/authority"
+	"secretstore/iam/tokens"
 )
 
 const (
@@ -80,6 +83,9 @@ func (h *Handlers) SignIn(ctx context.Context, c *Call) (answer.Reply, error) {
 // signedIn answers with a token for who.
 func (h *Handlers) signedIn(ctx context.Context, c *Call, who iam.Identity, until time.Time, known *iam.Directory) (answer.Reply, error) {
 	raw, expires, err := h.Tokens.Issue(ctx, who, until)
+	if errors.Is(err, tokens.ErrStale) {
+		err = signInProblem(authority.ErrCredentials)
+	}
 	if err != nil {
 		return answer.Reply{}, err
 	}
@@ -174,6 +180,21 @@ func (h *Handlers) SignOut(context.Context, *Call) (answer.Reply, error) {
 	// Clients compare the date, and the name of the attribute in lower case.
 	cookie := wire.TokenCookie + "=; expires=Sat, 01 Jan 2000 00:00:00 GMT; HttpOnly; Path=/" + h.cookieEnd()
 	return answer.Reply{Status: http.StatusOK, Cookies: []string{cookie}}, nil
+}
+
+// RotateKey makes a new key that signs tokens.
+func (h *Handlers) RotateKey(_ context.Context, c *Call) (answer.Reply, error) {
+	if h.Tokens == nil {
+		return answer.Reply{}, errNoTokens
+	}
+	err := c.Change(h.Tokens.RotateKey)
+	if errors.Is(err, tokens.ErrTooManyKeys) {
+		err = &problem.Problem{Status: http.StatusConflict, Text: tokens.ErrTooManyKeys.Error()}
+	}
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Empty(http.StatusNoContent)
 }
 
 // ShowJWKS answers with the public keys of the tokens.

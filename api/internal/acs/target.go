@@ -39,6 +39,7 @@ const (
 	Login     = wire.IAMBasePath + "/auth/login"
 	Logout    = wire.IAMBasePath + "/auth/logout"
 	JWKS      = wire.IAMBasePath + "/auth/jwks"
+	RotateKey = wire.IAMBasePath + "/auth/jwks/rotate"
 	Providers = wire.IAMBasePath + "/auth/providers"
 
 	OIDCProviders = wire.IAMBasePath + "/auth/oidc/providers"
@@ -51,7 +52,7 @@ const (
 )
 
 // fixed are the templates without parameters.
-var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, Providers, OIDCProviders, OIDCCallback}
+var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, RotateKey, Providers, OIDCProviders, OIDCCallback}
 
 // Target is what a path names. Its ids are not checked.
 type Target struct {
