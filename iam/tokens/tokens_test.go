@@ -118,11 +118,12 @@ func TestAccountThatChangesEndsItsTokensOnEveryServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			a, b := c.server(false), c.server(false)
-			alice, bob := c.user("alice"), c.user("bob")
+			c.user("alice")
+			bob := c.user("bob")
 			c.change(func(d *iam.Directory) (iam.Change, error) {
 				return d.UpdateUser("alice", iam.UserUpdate{Hash: &hash})
 			})
-			alice, _ = c.dir.Identity("alice")
+			alice, _ := c.dir.Identity("alice")
 			raw, other := a.issue(alice), a.issue(bob)
 			a.good("on A", raw, alice)
 			b.good("on B", raw, alice)
