@@ -24,6 +24,7 @@ func TestOnlyOneFunctionDeletesSecrets(t *testing.T) {
 		"records.purgeOps":       "a tombstone",
 		"records.expireRecord":   "a tombstone",
 		"barrier.RemoveTree":     "blobs and task tokens",
+		"backup.Restore":         "the marker of the restore",
 		"barrier.RemoveRecord":   "a folder without secrets, a blob, a minute of task tokens",
 		"bootstrapkey.Retire":    "the bootstrap key",
 		"identities.build":       "a record of the identities, which the index of its bucket then does not name",
