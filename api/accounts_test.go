@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"secretstore/acl"
 	"secretstore/acl/token"
 	"secretstore/iam"
@@ -32,7 +34,7 @@ func (a *accounts) open(t testing.TB, st *seal.Store, foreign *token.Verifier) {
 	superusers, err := authority.ParseSuperusers([]byte("root:" + adminHash + "\n"))
 	must(t, err)
 	a.t = t
-	a.authority, err = authority.New(authority.Config{Storage: st.Identities(), Superusers: superusers})
+	a.authority, err = authority.New(authority.Config{Storage: st.Identities(), Superusers: superusers, Log: zap.NewNop()})
 	must(t, err)
 	a.tokens = tokens.New(tokens.Config{Authority: a.authority, Foreign: foreign, Sealed: func() bool { return st.Status().Sealed() }})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -129,6 +131,7 @@ func TestEmergencyTokenIsOnlyGoodToUnseal(t *testing.T) {
 func TestTaskTokenIsVoidWithoutTheAccountOfItsMinter(t *testing.T) {
 	a := &accounts{}
 	e := newEdge(t, edgeOptions{accounts: a})
+	eventually(t, func() bool { _, err := a.authority.Directory(); return err == nil })
 	e.put("top", "v")
 	foreign := e.taskToken("/x", 0)
 	e.want(req{method: "GET", path: base + "/top", header: with(foreign)}, 200)

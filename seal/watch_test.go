@@ -295,13 +295,13 @@ func TestSlowStreamReaderGetsResync(t *testing.T) {
 type gappy struct {
 	*memory.Backend
 	mu     sync.Mutex
-	notify func(store.Changes) // guarded by mu
-	deaf   bool                // changes are dropped; guarded by mu
+	notify []func(store.Changes) // guarded by mu
+	deaf   bool                  // changes are dropped; guarded by mu
 }
 
 func (g *gappy) Changes(ctx context.Context, notify func(store.Changes)) {
 	g.mu.Lock()
-	g.notify = notify
+	g.notify = append(g.notify, notify)
 	g.mu.Unlock()
 	g.Backend.Changes(ctx, func(c store.Changes) {
 		g.mu.Lock()
@@ -317,7 +317,9 @@ func (g *gappy) setDeaf(deaf bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.deaf = deaf; !deaf {
-		g.notify(store.Changes{Missed: true})
+		for _, notify := range g.notify {
+			notify(store.Changes{Missed: true})
+		}
 	}
 }
 

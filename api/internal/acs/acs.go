@@ -1,7 +1,6 @@
 package acs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -110,7 +110,7 @@ func document(v any) (answer.Reply, error) {
 // there are more.
 func page[T any](c *Call, all []T, id func(T) string) (some []T, next string) {
 	if c.After != "" {
-		start, found := slices.BinarySearchFunc(all, c.After, func(v T, after string) int { return bytes.Compare([]byte(id(v)), []byte(after)) })
+		start, found := slices.BinarySearchFunc(all, c.After, func(v T, after string) int { return strings.Compare(id(v), after) })
 		if found {
 			start++
 		}

@@ -46,7 +46,7 @@ func Open(file io.ReaderAt, size int64) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(hash.Sum(nil), b.sum) {
+	if !hmac.Equal(hash.Sum(nil), b.sum) {
 		return nil, damaged("its hash is wrong")
 	}
 	if err := json.Unmarshal(manifest, &b.Manifest); err != nil || b.Format < 1 {

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,7 +67,7 @@ func (b *Backup) begin(ctx context.Context, to store.Backend) (store.Version, er
 	defer cancel()
 	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
 	switch {
-	case err == nil && bytes.Equal(node.Data, b.sum):
+	case err == nil && hmac.Equal(node.Data, b.sum):
 		return node.Version, nil
 	case err == nil:
 		return 0, fmt.Errorf("%w: the restore of another backup was interrupted in it", ErrNotEmpty)

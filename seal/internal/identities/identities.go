@@ -1,7 +1,6 @@
 package identities
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -422,5 +421,5 @@ func (st *state) finding() (f barrier.Finding) {
 }
 
 func sortedNames[V any](of map[barrier.IAMName]V) []barrier.IAMName {
-	return slices.SortedFunc(maps.Keys(of), func(a, b barrier.IAMName) int { return bytes.Compare(a[:], b[:]) })
+	return slices.SortedFunc(maps.Keys(of), func(a, b barrier.IAMName) int { return slices.Compare(a[:], b[:]) })
 }
