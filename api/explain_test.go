@@ -180,7 +180,7 @@ func TestReadsAndExplanationsAgree(t *testing.T) {
 }
 
 // FuzzExplain: no question makes the server fail, and a user who is not a
-// superuser learns of nobody else.
+// superuser learns about others.
 func FuzzExplain(f *testing.F) {
 	for _, s := range []string{"action=read&path=a", "action=list&path=", "uid=root&action=read&path=a", "action=resolve&service=/a", "bound=%2F&action=read&path=a/b", "action=%zz", "uid=reader&uid=root", "path=a;uid=root"} {
 		f.Add(s)

@@ -95,7 +95,7 @@ func (g *gate) checkForeign(uid string) error {
 	return err
 }
 
-// checkMinter refuses a task token whose minter is not the account any more that
+// checkMinter refuses a task token whose minter is no longer the account that
 // had it made.
 func (g *gate) checkMinter(task *token.Task) error {
 	if g.credentials == nil {

@@ -828,7 +828,7 @@ func TestNoPasswordIsInLogsOrErrors(t *testing.T) {
 		{"PUT", "/users/eve", `{"password":["CANARY-3"]}`},
 		{"PUT", "/users/eve", `{"password":"CANARY-4"`},
 		{"PUT", "/users/eve", `{"password":"CANARY\ud800"}`},
-		{"PUT", "/users/eve", `{"CANARY 5 is no name":"x"}`},
+		{"PUT", "/users/eve", `{"CANARY 5 is not a member":"x"}`},
 		{"PUT", "/users/eve", `{"public_key":"CANARY-6"}`},
 		{"PUT", "/users/eve", `CANARY-7`},
 		{"PATCH", "/users/bob", `{"password":"CANARY-8","old_password":"CANARY-9"}`},

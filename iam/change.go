@@ -93,7 +93,7 @@ func (d *Directory) UpdateUser(uid UID, up UserUpdate) (Change, error) {
 }
 
 // Rehash replaces the hash of the same password: tokens stay good. It does nothing
-// if the hash is not old any more. UnknownUserID.
+// if the hash has changed meanwhile. UnknownUserID.
 func (d *Directory) Rehash(uid UID, old, hash string) (Change, error) {
 	return d.editUser(uid, func(u *User) error {
 		if u.Hash == old {

@@ -35,7 +35,8 @@ type Entry struct {
 	Service  string
 	Action   string // of the permission: create, read, update, delete, full; or the endpoint's name
 	Resource string // of the permission: dcos:secrets:default:/a/b; "" if the request concerns none
-	// Object is what of the IAM the request was about: users/alice; "" if nothing.
+	// Object is the part of the IAM that the request was about, as users/alice; "" if
+	// it was not about the IAM.
 	Object   string
 	Endpoint string // the name of the route, such as secret.read
 	Outcome  Outcome

@@ -1,6 +1,6 @@
 // Package attempts limits how often somebody may try to sign in, by account and
-// by network. It is for one server, in memory, and bounded: whoever attacks from
-// more networks than it remembers is slowed down less.
+// by network. It is for one server, in memory, and bounded: attackers with
+// more networks than it remembers are slowed down less.
 package attempts
 
 import (

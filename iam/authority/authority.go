@@ -72,7 +72,7 @@ func New(c Config) (*Authority, error) {
 	return a, nil
 }
 
-// Close ends what New started. The storage must not call the listener any more.
+// Close ends what New started. The storage must no longer call the listener.
 func (a *Authority) Close() {
 	a.stop()
 	a.workers.Close()

@@ -265,7 +265,7 @@ func TestGrantsEndByTheClock(t *testing.T) {
 		select {
 		case <-changed:
 		default:
-			t.Error("nobody hears of the end")
+			t.Error("the end is not reported")
 		}
 		if allowed() {
 			t.Error("allowed after the end")

@@ -220,7 +220,7 @@ func (a *Authority) ChangePassword(ctx context.Context, uid iam.UID, old, pass [
 	}
 	return a.Change(ctx, func(d *iam.Directory) (iam.Change, error) {
 		if now, ok := d.Identity(uid); !ok || now != c.who {
-			return iam.Change{}, ErrCredentials // the old password is not that any more
+			return iam.Change{}, ErrCredentials // the old password has changed meanwhile
 		}
 		return d.UpdateUser(uid, iam.UserUpdate{Hash: &hash})
 	})

@@ -18,7 +18,7 @@ type Claims struct {
 	Values []string
 }
 
-// Rules are the settings of all providers. The zero value lets nobody in.
+// Rules are the settings of all providers. With the zero value, no one can sign in.
 type Rules struct {
 	// CreateUsers makes an account for everybody whom a provider vouches for.
 	CreateUsers bool

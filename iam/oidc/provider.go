@@ -287,7 +287,7 @@ func (p *Provider) encode() ([]byte, error) {
 }
 
 // decode reads the record of the provider id. Whatever breaks a rule of this
-// package makes it invalid: nobody signs in with it.
+// package makes it invalid: it signs no one in.
 func decode(id string, record []byte) (*Provider, error) {
 	if len(record) == 0 || record[0] != recordFormat {
 		return nil, errBadRecord

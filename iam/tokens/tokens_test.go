@@ -295,8 +295,8 @@ func TestForeignTokensDoNotStandForAccounts(t *testing.T) {
 	c := newCluster(t)
 	s := c.server(false)
 	lax := c.server(false, func(cfg *tokens.Config) { cfg.ForeignForAccounts = true })
-	nobody := iam.Identity{UID: "nobody"}
-	s.good("a uid without an account", "for nobody", nobody)
+	carol := iam.Identity{UID: "carol"}
+	s.good("a uid without an account", "for carol", carol)
 	alice := c.user("alice")
 	s.refused("a uid with an account", "for alice")
 	lax.good("allowed", "for alice", alice)
@@ -307,12 +307,12 @@ func TestForeignTokensDoNotStandForAccounts(t *testing.T) {
 	admin := iam.FileIdentity("admin", "hash")
 	s.set(func(s *server) { s.file = s.file.WithBootstrap(admin) })
 	s.seal()
-	s.good("sealed", "for nobody", nobody)
+	s.good("sealed", "for carol", carol)
 	s.refused("sealed, for a superuser of the file", "for admin")
 	for _, err := range []error{iam.ErrNotLoaded, errors.New("away")} {
 		s.set(func(s *server) { s.sealed, s.away = false, err })
-		s.unchecked(err.Error(), "for nobody", err)
-		if err2 := s.CheckForeign("nobody"); !errors.Is(err2, err) {
+		s.unchecked(err.Error(), "for carol", err)
+		if err2 := s.CheckForeign("carol"); !errors.Is(err2, err) {
 			t.Errorf("a certificate: %v", err2)
 		}
 	}

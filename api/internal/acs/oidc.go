@@ -256,7 +256,7 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 	return answer.Reply{Status: http.StatusSeeOther, Location: target, Cookies: append(cookies, done)}, nil
 }
 
-// pagePolicy lets a page load nothing, run nothing and be framed by nobody.
+// pagePolicy lets a page load and run nothing, and keeps it out of frames.
 const pagePolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 var tokenPage = template.Must(template.New("").Parse(`<!DOCTYPE html>

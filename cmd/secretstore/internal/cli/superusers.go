@@ -96,7 +96,7 @@ const resetSteps = `To sign in again when no superuser can, on one host, as the 
 
 4. Remove the line. That ends the tokens of rescue.
 
-The command changes nothing. Whoever can write that file is a superuser.
+The command changes nothing. Anyone who can write that file is a superuser.
 `
 
 func resetSuperuserCommand(p *base.Process) *cobra.Command {

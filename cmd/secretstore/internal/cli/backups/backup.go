@@ -43,7 +43,7 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
 			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output.\n\n" +
 			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
-			"writes the private key with which a server unseals itself: who has such a backup can read all secrets.\n" +
+			"writes the private key with which a server unseals itself: anyone who has such a backup can read all secrets.\n" +
 			"Only superusers can ask for it.\n\n" +
 			"Not in a backup: a rekey that is not finished, and how often task tokens were used.",
 		Example: "  secretstore backup -o store.backup\n" +
