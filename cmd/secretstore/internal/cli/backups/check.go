@@ -105,6 +105,22 @@ func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command
 	return st, closeAll, nil
 }
 
+// read opens a backup and reads every secret, whose values it drops.
+func (k *keyFlags) read(ctx context.Context, p *base.Process, cmd *cobra.Command, file string, show func(*seal.Backup, offline.Index) error) error {
+	return withBackup(file, func(b *seal.Backup) (err error) {
+		st, done, err := k.open(ctx, p, cmd, b)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+		index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
+		if err != nil {
+			return err
+		}
+		return show(b, index)
+	})
+}
+
 func drillCommand(p *base.Process) *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
@@ -120,16 +136,7 @@ func drillCommand(p *base.Process) *cobra.Command {
 	cmd.Flags().BoolP("json", "j", false, "print the result as JSON")
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 		began := time.Now()
-		return withBackup(args[0], func(b *seal.Backup) (err error) {
-			st, done, err := keys.open(ctx, p, cmd, b)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, done()) }()
-			index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
-			if err != nil {
-				return err
-			}
+		return keys.read(ctx, p, cmd, args[0], func(b *seal.Backup, index offline.Index) error {
 			return report(p, cmd, b, index, time.Since(began))
 		})
 	})
@@ -184,16 +191,7 @@ func showCommand(p *base.Process) *cobra.Command {
 	keys.register(cmd)
 	cmd.Flags().BoolP("json", "j", false, "print the index as JSON")
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-		return withBackup(args[0], func(b *seal.Backup) (err error) {
-			st, done, err := keys.open(ctx, p, cmd, b)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, done()) }()
-			index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
-			if err != nil {
-				return err
-			}
+		return keys.read(ctx, p, cmd, args[0], func(_ *seal.Backup, index offline.Index) error {
 			if base.WantJSON(cmd) {
 				return base.PrintJSON(p.Stdout, index)
 			}
