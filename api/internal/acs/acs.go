@@ -50,7 +50,8 @@ type Tokens interface {
 	RotateKey(ctx context.Context) error
 }
 
-// Handlers answer the requests.
+// Handlers answer the requests. The methods are many because each endpoint of DC/OS
+// has one; they share no state, and are in files by subject.
 type Handlers struct {
 	Accounts Accounts
 	Tokens   Tokens // nil: nobody can sign in
