@@ -45,20 +45,6 @@ func TestLargeReadsTakePartOfTheBudget(t *testing.T) {
 	})
 }
 
-// TestTheLargestAnswerFitsIntoAShare: one with a value and its longest spelling in
-// JSON.
-func TestTheLargestAnswerFitsIntoAShare(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const size = 6 << 20
-		e := newEdge(t, edgeOptions{pipes: true, maxSize: size})
-		e.want(req{method: "PUT", path: base + "/a", uid: "alice", body: `{"value":"` + strings.Repeat(`\u0001`, size) + `"}`}, 201)
-		got := e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 200)
-		if len(got.body) < 6*size {
-			t.Errorf("%d bytes", len(got.body))
-		}
-	})
-}
-
 // TestAClientThatDoesNotReadHoldsAShareOnly asks for a large value again and
 // again, and reads no answer. Others are served.
 func TestAClientThatDoesNotReadHoldsAShareOnly(t *testing.T) {
