@@ -34,6 +34,8 @@ type endpoint struct {
 	audited bool
 	// identities: it belongs to the IAM. Package acs finds its path.
 	identities bool
+	// browsers: it also answers clients that take HTML alone.
+	browsers bool
 	// plain: in strict mode it is still answered on plain HTTP, to this machine.
 	plain bool
 	// op is what the policy is asked for.

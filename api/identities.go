@@ -9,6 +9,7 @@ import (
 	"secretstore/api/internal/acs"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/body"
+	"secretstore/api/internal/head"
 )
 
 // Identities is the IAM of a server.
@@ -61,8 +62,8 @@ func identityEndpoints(h *acs.Handlers, c *changer) []*endpoint {
 		look("build-info", http.MethodGet, acs.BuildInfo, h.ShowBuildInfo).asks(acl.ViewStore),
 
 		look("sign-in", http.MethodPost, acs.Login, h.SignIn).takes(identityBody).opened(true),
-		look("sign-in.start", http.MethodGet, acs.Login, h.StartFlow).opened(false),
-		look("sign-in.finish", http.MethodGet, acs.OIDCCallback, h.FinishFlow).opened(true),
+		look("sign-in.start", http.MethodGet, acs.Login, h.StartFlow).opened(false).forBrowsers(),
+		look("sign-in.finish", http.MethodGet, acs.OIDCCallback, h.FinishFlow).opened(true).forBrowsers(),
 		look("sign-out", http.MethodGet, acs.Logout, h.SignOut).opened(false),
 		look("jwks", http.MethodGet, acs.JWKS, h.ShowJWKS).opened(false),
 		edit("jwks.rotate", http.MethodPost, acs.RotateKey, h.RotateKey).does("a new key for tokens was made"),
@@ -119,10 +120,17 @@ func (ep *endpoint) opened(audited bool) *endpoint {
 	return ep
 }
 
+// forBrowsers makes the endpoint one that also answers clients which take HTML alone.
+func (ep *endpoint) forBrowsers() *endpoint {
+	ep.browsers = true
+	return ep
+}
+
 // runIdentity has a request to the IAM answered. Changes go through changes.
 func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, error) {
 	return func(x *exchange) (answer.Reply, error) {
-		if err := acs.CheckAccept(x.req.Header); err != nil {
+		browser := x.req.ep.browsers && head.AcceptsHTML(x.req.Header)
+		if err := acs.CheckAccept(x.req.Header); err != nil && !browser {
 			return answer.Reply{}, err
 		}
 		if x.req.query.Paging != nil {
@@ -132,7 +140,7 @@ func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, e
 		c := &acs.Call{
 			Target: x.req.names, Principal: x.who.principal, Own: x.who.decision.Reason == acl.ReasonOwnAccount,
 			Query: x.req.URL.Query(), Limit: x.req.query.Limit, After: x.req.query.After, Body: x.content, Remote: remote,
-			State:  stateCookie(x.req.Request),
+			State: stateCookie(x.req.Request), Browser: browser,
 			Change: func(change func(context.Context) error) error { return changes.do(x, 0, change) },
 		}
 		rep, err := do(x.req.Context(), c)

@@ -2,13 +2,18 @@ package api_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oauth2-proxy/mockoidc"
 	"secretstore/iam"
+	"secretstore/iam/authority"
 	"secretstore/iam/oidc"
 )
 
@@ -40,6 +45,14 @@ func (w *withRecords) UpdateRecords(_ context.Context, prefix string, f func(map
 		delete(w.records, name)
 	}
 	return nil
+}
+
+// Attempt limits nobody, until signIn says so.
+func (w *withRecords) Attempt(_ string, _ netip.Addr, try func() error, _ func(error) bool) error {
+	if w.signIn != nil {
+		return w.signIn
+	}
+	return try()
 }
 
 func TestSignInWithAnOpenIDConnectProvider(t *testing.T) {
@@ -87,7 +100,53 @@ func TestSignInWithAnOpenIDConnectProvider(t *testing.T) {
 		}
 	}
 	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"token":"x"}`}, 401, "OpenID Connect ID Token login failed: bad token")
+	d.iam.signIn = &authority.TooMany{RetryAfter: time.Second}
+	got := d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"token":"x"}`}, 429, "too many failed sign-ins")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	d.iam.signIn = nil
 	m.Shutdown()
 	d.call("DELETE", "/auth/oidc/providers/corp", "", 204)
 	d.call("GET", "/auth/oidc/providers/corp", "", 400, "not known")
+}
+
+func TestBrowserIsSentHomeIfItsProviderIsUnknown(t *testing.T) {
+	d := newDirectoryWith(t, edgeOptions{providers: true})
+	start := iamBase + "/auth/login?oidc-provider="
+	for _, accept := range []string{"text/html", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"} {
+		for id, text := range map[string]string{"gone": "provider with id `gone` not known.", "../%0d%0aX:": "provider with id `…` not known."} {
+			got := d.want(req{method: "GET", path: start + id, header: http.Header{"Accept": {accept}}}, 303)
+			at, err := url.Parse(got.header.Get("Location"))
+			if err != nil || at.Host != "" || at.Path != "/" || at.Query().Get("iam-error") != "Invalid OIDC provider: "+text {
+				t.Errorf("%s: %v, %v", id, at, err)
+			}
+			if got.header["Set-Cookie"] != nil {
+				t.Errorf("cookies: %v", got.header["Set-Cookie"])
+			}
+		}
+	}
+	d.want(req{method: "GET", path: start + "gone"}, 400, "ERR_OIDC_PROVIDER_CONFIG_INVALID")
+	d.want(req{method: "GET", path: start + "gone", header: http.Header{"Accept": {"text/css"}}}, 406)
+	d.want(req{method: "GET", path: iamBase + "/auth/providers", header: http.Header{"Accept": {"text/html"}}}, 406)
+}
+
+func TestLocalAccountsSignInWhileAProviderIsDown(t *testing.T) {
+	m, err := mockoidc.Run()
+	must(t, err)
+	d := newDirectoryWith(t, edgeOptions{providers: true})
+	d.person("alice")
+	d.call("PUT", "/auth/oidc/providers/corp", `{"description":"Corp","issuer":"`+m.Issuer()+`","base_url":"https://cluster.example","client_id":"me","client_secret":"s"}`, 201)
+	claims := base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf(`{"iss":%q,"sub":"1","aud":"me","exp":%d,"email":"a@example.com"}`, m.Issuer(), time.Now().Add(time.Hour).Unix())))
+	must(t, m.Shutdown())
+	const text = "the OpenID Connect provider `corp` is not available: try again later, or sign in with a local account"
+	for _, accept := range []string{"", "text/html,*/*;q=0.8"} {
+		got := d.want(req{method: "GET", path: iamBase + "/auth/login?oidc-provider=corp", header: http.Header{"Accept": {accept}}}, 503, text)
+		if got.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`)) + "." + claims + ".c2ln"
+	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"token":"` + token + `"}`}, 503, text)
+	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"uid":"alice","password":"password of alice"}`}, 200, "eyJ")
 }

@@ -110,6 +110,25 @@ func (a *Authority) verify(ctx context.Context, client iam.Client, c credentials
 	return nil
 }
 
+// Attempt runs try, with which somebody at from signs in in another way, within the
+// limits of attempts. uid is what failures are counted for, and need not be an
+// account. A failure is an error that refusal accepts: others say nothing about the
+// client. *TooMany, and the error of try.
+func (a *Authority) Attempt(uid string, from netip.Addr, try func() error, refusal func(error) bool) error {
+	attempt, err := a.begin(clientOf(uid, from))
+	if err != nil {
+		return err
+	}
+	err = try()
+	switch {
+	case err == nil:
+		attempt.Succeeded(a.now())
+	case !refusal(err):
+		attempt.Withdraw()
+	}
+	return err
+}
+
 func (a *Authority) begin(client iam.Client) (attempts.Attempt, error) {
 	attempt, wait := a.limits.Begin(client, a.now())
 	if wait > 0 {

@@ -113,7 +113,7 @@ func TestFlowBegunAtOneServerEndsAtAnother(t *testing.T) {
 		t.Errorf("where: %s", where)
 	}
 	back := visit(t, where)
-	who, target, err := b.Finish(t.Context(), cookie, back)
+	who, target, err := b.Finish(t.Context(), cookie, back, elsewhere())
 	if err != nil || who.UID != "jane.doe@example.com" || target != "/ui?x=1" {
 		t.Fatal(who, target, err)
 	}
@@ -127,7 +127,7 @@ func TestFlowBegunAtOneServerEndsAtAnother(t *testing.T) {
 	if members := d.Members("dev"); len(members) != 1 || members[0].UID != who.UID {
 		t.Errorf("members: %v", members)
 	}
-	if _, _, err := a.Finish(t.Context(), cookie, back); err == nil {
+	if _, _, err := a.Finish(t.Context(), cookie, back, elsewhere()); err == nil {
 		t.Error("a code is good twice")
 	}
 }
@@ -148,23 +148,23 @@ func TestBrowserThatDidNotBeginASignInDoesNotEndOne(t *testing.T) {
 	}
 	back := visit(t, where)
 	for name, try := range map[string]string{"no cookie": "", "the cookie of another browser": other, "a changed cookie": cookie[:len(cookie)-2] + "AA", "not base64": "!!", "a long cookie": cookie + string(make([]byte, 5000))} {
-		_, _, err := s.Finish(t.Context(), try, back)
+		_, _, err := s.Finish(t.Context(), try, back, elsewhere())
 		refused(t, name, err)
 	}
 	wrong := back
 	wrong.State = ""
-	_, _, err = s.Finish(t.Context(), cookie, wrong)
+	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "no state", err)
 	wrong = back
 	wrong.Issuer = "https://evil.example"
-	_, _, err = s.Finish(t.Context(), cookie, wrong)
+	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "the answer of another issuer", err)
 	wrong = back
 	wrong.Code, wrong.Error = "", "access_denied"
-	_, _, err = s.Finish(t.Context(), cookie, wrong)
+	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "no consent", err)
 	clock.add(oidc.StateLife)
-	_, _, err = s.Finish(t.Context(), cookie, back)
+	_, _, err = s.Finish(t.Context(), cookie, back, elsewhere())
 	refused(t, "after ten minutes", err)
 }
 
@@ -184,7 +184,7 @@ func TestCodeOfOneBrowserIsNotGoodInAnother(t *testing.T) {
 	}
 	injected := visit(t, where)
 	injected.Code = stolen.Code
-	if who, _, err := s.Finish(t.Context(), cookie, injected); err == nil {
+	if who, _, err := s.Finish(t.Context(), cookie, injected, elsewhere()); err == nil {
 		t.Errorf("%v got in with the code of another browser", who)
 	}
 }
@@ -200,8 +200,8 @@ func TestAProviderThatIsDownIsUnavailableAndNotAsked(t *testing.T) {
 	if _, _, err := s.Start(t.Context(), "corp", ""); !errors.As(err, &away) || away.Provider != "corp" {
 		t.Fatal(err)
 	}
-	if _, _, count := s.Counts(); count != 1 {
-		t.Errorf("%d sign-ins with a provider that is down", count)
+	if n := s.Counts(); n.Unavailable != 1 {
+		t.Errorf("counted: %+v", n)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // nothing is fetched now
@@ -234,7 +234,7 @@ func TestProvidersAreKeptAndTheirSecretsStay(t *testing.T) {
 	if err := b.Update(t.Context(), "corp", &oidc.Change{ClientID: ptr("other")}); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = a.Finish(t.Context(), cookie, back)
+	_, _, err = a.Finish(t.Context(), cookie, back, elsewhere())
 	refused(t, "a provider that was changed meanwhile", err)
 	if err := b.Delete(t.Context(), "corp"); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"secretstore/iam"
+	"secretstore/iam/authority"
 	"secretstore/iam/iamtest"
 	"secretstore/iam/oidc"
 )
@@ -45,6 +47,14 @@ func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
+}
+
+var addresses atomic.Uint32
+
+// elsewhere returns the address of a client that has not been seen yet.
+func elsewhere() netip.Addr {
+	n := addresses.Add(1)
+	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
 var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -130,7 +140,7 @@ func TestOnlyAnIDTokenOfTheProviderForThisClientSignsIn(t *testing.T) {
 		delete(c, name)
 		return sign(t, jwt.SigningMethodRS256, signingKey(), c)
 	}
-	if who, err := s.SignIn(t.Context(), rs(nil)); err != nil || who.UID != "ann@example.com" {
+	if who, err := s.SignIn(t.Context(), rs(nil), elsewhere()); err != nil || who.UID != "ann@example.com" {
 		t.Fatal(who, err)
 	}
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -160,7 +170,7 @@ func TestOnlyAnIDTokenOfTheProviderForThisClientSignsIn(t *testing.T) {
 		"empty":                   {"", "bad token"},
 		"dots":                    {"..", "bad token"},
 	} {
-		_, err := s.SignIn(t.Context(), try.raw)
+		_, err := s.SignIn(t.Context(), try.raw, elsewhere())
 		var refusal *oidc.Refused
 		if !errors.As(err, &refusal) || refusal.Text != failed+try.want {
 			t.Errorf("%s: %v, not %s", name, err, try.want)
@@ -185,7 +195,7 @@ func TestNewKeysOfAProviderAreFoundAfterAPause(t *testing.T) {
 	}
 	raw := sign(t, jwt.SigningMethodRS256, next, p.claims(nil))
 	for range 20 {
-		_, err = s.SignIn(t.Context(), raw)
+		_, err = s.SignIn(t.Context(), raw, elsewhere())
 		refused(t, "a key that is not announced", err)
 	}
 	if n := p.keyRequests.Load(); n != 1 {
@@ -193,16 +203,16 @@ func TestNewKeysOfAProviderAreFoundAfterAPause(t *testing.T) {
 	}
 	p.keys = func(w http.ResponseWriter) { send(w, map[string]any{"keys": []any{jwk(&next.PublicKey)}}) }
 	clock.add(oidc.KeysPause + time.Second)
-	if who, err := s.SignIn(t.Context(), raw); err != nil || who.UID != "ann@example.com" {
+	if who, err := s.SignIn(t.Context(), raw, elsewhere()); err != nil || who.UID != "ann@example.com" {
 		t.Error(who, err)
 	}
-	_, err = s.SignIn(t.Context(), sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil)))
+	_, err = s.SignIn(t.Context(), sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil)), elsewhere())
 	refused(t, "a key that is withdrawn", err)
 }
 
 func TestHostileProviderIsUnavailableAndCostsLittle(t *testing.T) {
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { t.Error("a redirection was followed") }))
-	t.Cleanup(elsewhere.Close)
+	trap := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { t.Error("a redirection was followed") }))
+	t.Cleanup(trap.Close)
 	many := func(n int) []any {
 		all := make([]any, n)
 		for i := range all {
@@ -230,10 +240,10 @@ func TestHostileProviderIsUnavailableAndCostsLittle(t *testing.T) {
 			p.discovery = func(w http.ResponseWriter) { send(w, p.document(map[string]any{"jwks_uri": ""})) }
 		},
 		"redirected": func(p *provider) {
-			p.discovery = func(w http.ResponseWriter) { w.Header().Set("Location", elsewhere.URL); w.WriteHeader(302) }
+			p.discovery = func(w http.ResponseWriter) { w.Header().Set("Location", trap.URL); w.WriteHeader(302) }
 		},
 		"redirected keys": func(p *provider) {
-			p.keys = func(w http.ResponseWriter) { w.Header().Set("Location", elsewhere.URL); w.WriteHeader(307) }
+			p.keys = func(w http.ResponseWriter) { w.Header().Set("Location", trap.URL); w.WriteHeader(307) }
 		},
 		"huge keys": func(p *provider) {
 			p.keys = func(w http.ResponseWriter) { send(w, map[string]any{"keys": many(4000)}) }
@@ -257,7 +267,7 @@ func TestHostileProviderIsUnavailableAndCostsLittle(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 5 {
-				_, err := s.SignIn(t.Context(), sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil)))
+				_, err := s.SignIn(t.Context(), sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil)), elsewhere())
 				var away *oidc.Unavailable
 				if !errors.As(err, &away) || strings.Contains(err.Error(), "xxxx") {
 					t.Fatal(err)
@@ -325,7 +335,7 @@ func TestProviderDoesNotSignInForAnother(t *testing.T) {
 		"a token of the other":            sign(t, jwt.SigningMethodRS256, own, honest.claims(nil)),
 		"the other's key, its own issuer": sign(t, jwt.SigningMethodRS256, signingKey(), hostile.claims(nil)),
 	} {
-		_, err := s.SignIn(t.Context(), raw)
+		_, err := s.SignIn(t.Context(), raw, elsewhere())
 		refused(t, name, err)
 	}
 
@@ -342,7 +352,7 @@ func TestProviderDoesNotSignInForAnother(t *testing.T) {
 		send(w, map[string]any{"access_token": "x", "token_type": "bearer", "id_token": sign(t, jwt.SigningMethodRS256, signingKey(), honest.claims(nil))})
 	}
 	state := where[strings.Index(where, "state=")+6:]
-	_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: state})
+	_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: state}, elsewhere())
 	refused(t, "the state of another flow", err)
 	if hostile.tokenRequests.Load() != 0 {
 		t.Error("a code was sent for a browser that did not begin the flow")
@@ -372,7 +382,7 @@ func TestIDTokenWithoutTheNonceOfTheFlowIsRefused(t *testing.T) {
 		p.token = func(w http.ResponseWriter) {
 			send(w, map[string]any{"access_token": "x", "token_type": "bearer", "id_token": sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(more))})
 		}
-		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: q.Get("state")})
+		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: q.Get("state")}, elsewhere())
 		if good != (err == nil) {
 			t.Errorf("nonce %q: %v", nonce, err)
 		}
@@ -380,7 +390,7 @@ func TestIDTokenWithoutTheNonceOfTheFlowIsRefused(t *testing.T) {
 	// Answers of the token endpoint that hold anything stay out of errors.
 	where, cookie, _ := s.Start(t.Context(), "corp", "")
 	p.token = func(w http.ResponseWriter) { w.WriteHeader(500); fmt.Fprint(w, "canary-secret") }
-	_, _, err := s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state")})
+	_, _, err := s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state")}, elsewhere())
 	var away *oidc.Unavailable
 	if !errors.As(err, &away) || strings.Contains(away.Cause.Error(), "canary") {
 		t.Error(err)
@@ -402,10 +412,123 @@ func TestProviderThatNamesItselfHasToDoSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, issuer := range []string{"", "https://honest.example"} {
-		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state"), Issuer: issuer})
+		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state"), Issuer: issuer}, elsewhere())
 		refused(t, "an answer that names "+issuer, err)
 	}
 	if p.tokenRequests.Load() != 0 {
 		t.Error("the code was sent")
+	}
+}
+
+func TestFailedSignInsWithIDTokensAreLimited(t *testing.T) {
+	p := newProvider(t)
+	clock := newClock()
+	var cluster iamtest.Cluster
+	s := newServer(t, &cluster, anyone, clock)
+	if err := s.Create(t.Context(), "corp", p.change(), admin); err != nil {
+		t.Fatal(err)
+	}
+	good := sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil))
+	attacker, colleague := elsewhere(), elsewhere()
+	if _, err := s.SignIn(t.Context(), good, colleague); err != nil {
+		t.Fatal(err)
+	}
+	asked := p.keyRequests.Load()
+	var many *authority.TooMany
+	garbage := sign(t, jwt.SigningMethodHS256, []byte("x"), p.claims(nil))
+	var err error
+	for n := 0; !errors.As(err, &many); n++ {
+		if n > 20 {
+			t.Fatalf("%d failures are not too many", n)
+		}
+		_, err = s.SignIn(t.Context(), garbage, attacker)
+	}
+	if _, err := s.SignIn(t.Context(), good, attacker); !errors.As(err, &many) {
+		t.Errorf("the next one from there: %v", err)
+	}
+	if _, err := s.SignIn(t.Context(), good, colleague); err != nil {
+		t.Errorf("from elsewhere: %v", err)
+	}
+	if n := s.Counts(); n.Limited != 2 || n.SignedIn != 2 {
+		t.Errorf("counted: %+v", n)
+	}
+	// Each for another address: the network is limited.
+	err = nil
+	for n := 0; !errors.As(err, &many); n++ {
+		if n > 200 {
+			t.Fatalf("%d failures of a network are not too many", n)
+		}
+		_, err = s.SignIn(t.Context(), sign(t, jwt.SigningMethodHS256, []byte("x"), p.claims(jwt.MapClaims{"email": fmt.Sprint(n)})), attacker)
+	}
+	for _, raw := range []string{"", "..", "x.eyJpc3MiOiJodHRwczovL2V2aWwuZXhhbXBsZSJ9.x", garbage} {
+		_, err := s.SignIn(t.Context(), raw, elsewhere())
+		refused(t, "garbage", err)
+	}
+	if n := p.keyRequests.Load(); n != asked {
+		t.Errorf("garbage caused %d requests to the provider", n-asked)
+	}
+}
+
+func TestFlowEndsWithoutAskingTheProviderAfterManyFailures(t *testing.T) {
+	p := newProvider(t)
+	p.token = func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"error":"invalid_grant"}`)
+	}
+	var cluster iamtest.Cluster
+	s := newServer(t, &cluster, anyone, nil)
+	if err := s.Create(t.Context(), "corp", p.change(), admin); err != nil {
+		t.Fatal(err)
+	}
+	where, cookie, err := s.Start(t.Context(), "corp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var many *authority.TooMany
+	from := elsewhere()
+	for n := 0; !errors.As(err, &many); n++ {
+		if n > 20 {
+			t.Fatalf("%d failures are not too many", n)
+		}
+		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from)
+	}
+	asked := p.tokenRequests.Load()
+	if _, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from); !errors.As(err, &many) || p.tokenRequests.Load() != asked {
+		t.Error(err)
+	}
+}
+
+func TestCertificateOfAProviderIsAlwaysVerified(t *testing.T) {
+	p := newProvider(t)
+	secure := httptest.NewTLSServer(p.Config.Handler)
+	t.Cleanup(secure.Close)
+	p.Close()
+	p.URL = secure.URL
+	var cluster iamtest.Cluster
+	s := newServer(t, &cluster, anyone, nil)
+	off := p.change()
+	off.VerifyServer = ptr(false)
+	var refusal *iam.Error
+	if err := s.Create(t.Context(), "corp", off, admin); !errors.As(err, &refusal) || refusal.Code != iam.InvalidProvider {
+		t.Errorf("verification is switched off: %v", err)
+	}
+	if err := s.Create(t.Context(), "corp", p.change(), admin); err != nil {
+		t.Fatal(err)
+	}
+	raw := sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(nil))
+	var away *oidc.Unavailable
+	if _, err := s.SignIn(t.Context(), raw, elsewhere()); !errors.As(err, &away) {
+		t.Errorf("an authority that nobody named: %v", err)
+	}
+	if err := s.Update(t.Context(), "corp", &oidc.Change{VerifyServer: ptr(false)}); !errors.As(err, &refusal) {
+		t.Errorf("verification is switched off later: %v", err)
+	}
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
+	if err := s.Update(t.Context(), "corp", &oidc.Change{CACerts: &authority, VerifyServer: ptr(true)}); err != nil {
+		t.Fatal(err)
+	}
+	if who, err := s.SignIn(t.Context(), raw, elsewhere()); err != nil || who.UID != "ann@example.com" {
+		t.Error(who, err)
 	}
 }

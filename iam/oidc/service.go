@@ -6,7 +6,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,13 +34,15 @@ const (
 	textIssuer  = "OpenID Connect login failed: the answer is not of the provider that was asked"
 )
 
-// Accounts are the directory, and the records of the providers. Its errors are
-// those of package authority.
+// Accounts are the directory, the records of the providers, and the limits of
+// attempts. Its errors are those of package authority.
 type Accounts interface {
 	Directory() (*iam.Directory, error)
 	Change(ctx context.Context, f func(*iam.Directory) (iam.Change, error)) error
 	Records(prefix string) map[string][]byte
 	UpdateRecords(ctx context.Context, prefix string, f func(map[string][]byte) (put []iam.Record, remove []string, err error)) error
+	// Attempt runs try within the limits of attempts to sign in.
+	Attempt(uid string, from netip.Addr, try func() error, refusal func(error) bool) error
 }
 
 // Config is what a [Service] needs.
@@ -57,7 +61,7 @@ type Service struct {
 	log      *zap.Logger
 	now      func() time.Time
 
-	signedIn, refused, unavailable atomic.Uint64
+	signedIn, refused, limited, unavailable atomic.Uint64
 
 	mu      sync.Mutex
 	remotes map[string]*remote // by id, guarded by mu
@@ -257,69 +261,100 @@ func ReadAnswer(q url.Values) Answer {
 	return Answer{Code: one("code"), State: one("state"), Error: one("error"), Issuer: one("iss")}
 }
 
-// Finish ends a sign-in in a browser, which goes to target then. *Refused,
-// *Unavailable, and the errors of [Service.Provider] and of Change.
-func (s *Service) Finish(ctx context.Context, cookie string, a Answer) (who iam.Identity, target string, err error) {
-	who, target, err = s.finish(ctx, cookie, a)
-	return who, target, s.count(err)
+// Finish ends a sign-in in a browser at from, which goes to target then. *Refused,
+// *Unavailable, and the errors of [Service.Provider], of Attempt and of Change.
+func (s *Service) Finish(ctx context.Context, cookie string, a Answer, from netip.Addr) (who iam.Identity, target string, err error) {
+	st, err := s.openState(cookie, a)
+	if err != nil {
+		return iam.Identity{}, "", s.count(err)
+	}
+	// One flow ends once. A client that tries codes has to begin flows, and is then
+	// limited by its network.
+	err = s.attempt("oidc flow "+st.State, from, func() error {
+		who, err = s.finish(ctx, st, a)
+		return err
+	})
+	return who, st.Target, err
 }
 
-func (s *Service) finish(ctx context.Context, cookie string, a Answer) (who iam.Identity, target string, err error) {
+// openState returns the state that a browser has kept. It costs nothing but one
+// decryption, and is not limited.
+func (s *Service) openState(cookie string, a Answer) (*state, error) {
 	if _, err := s.accounts.Directory(); err != nil {
-		return iam.Identity{}, "", err
+		return nil, err
 	}
 	st, err := openState(s.accounts.Records(stateRecord)[stateRecord], cookie, a.State, s.now())
 	if err != nil {
-		return iam.Identity{}, "", &Refused{textState}
+		return nil, &Refused{textState}
 	}
+	return st, nil
+}
+
+func (s *Service) finish(ctx context.Context, st *state, a Answer) (iam.Identity, error) {
 	r, err := s.remote(st.Provider)
 	if err != nil {
-		return iam.Identity{}, "", err
+		return iam.Identity{}, err
 	}
 	if r.p.Issuer != st.Issuer || r.p.ClientID != st.ClientID {
-		return iam.Identity{}, "", &Refused{textState}
+		return iam.Identity{}, &Refused{textState}
 	}
 	m, err := r.discover(ctx)
 	switch {
 	case err != nil:
-		return iam.Identity{}, "", err
+		return iam.Identity{}, err
 	case a.Issuer != "" && a.Issuer != r.p.Issuer, a.Issuer == "" && m.namesSelf:
-		return iam.Identity{}, "", &Refused{textIssuer} // two providers were mixed up
+		return iam.Identity{}, &Refused{textIssuer} // two providers were mixed up
 	case a.Error != "" || a.Code == "":
-		return iam.Identity{}, "", &Refused{textRefused}
+		return iam.Identity{}, &Refused{textRefused}
 	}
 	raw, err := r.exchange(ctx, m, a.Code, st.Verifier)
 	if err != nil {
-		return iam.Identity{}, "", err
+		return iam.Identity{}, err
 	}
 	c, nonce, err := r.verify(ctx, raw)
 	if err == nil && subtle.ConstantTimeCompare([]byte(nonce), []byte(st.Nonce)) != 1 {
 		err = &Refused{textBadToken}
 	}
 	if err != nil {
-		return iam.Identity{}, "", err
+		return iam.Identity{}, err
 	}
-	who, err = s.decide(ctx, r.p, c)
-	return who, st.Target, err
+	return s.decide(ctx, r.p, c)
 }
 
-// SignIn signs somebody in with an ID token, as in open DC/OS. *Refused,
-// *Unavailable, and the errors of Change.
-func (s *Service) SignIn(ctx context.Context, raw string) (iam.Identity, error) {
-	who, err := s.signIn(ctx, raw)
-	return who, s.count(err)
+// attempt runs try within the limits of attempts, and counts its result.
+func (s *Service) attempt(what string, from netip.Addr, try func() error) error {
+	tried := false
+	err := s.accounts.Attempt(what, from, func() error {
+		tried = true
+		return try()
+	}, func(err error) bool { return errors.As(err, new(*Refused)) })
+	if !tried {
+		s.limited.Add(1)
+		return err
+	}
+	return s.count(err)
 }
 
-func (s *Service) signIn(ctx context.Context, raw string) (iam.Identity, error) {
+// SignIn signs somebody at from in with an ID token, as in open DC/OS. *Refused,
+// *Unavailable, and the errors of Attempt and of Change.
+func (s *Service) SignIn(ctx context.Context, raw string, from netip.Addr) (who iam.Identity, err error) {
 	all, err := s.Providers()
 	if err != nil {
 		return iam.Identity{}, err
 	}
-	issuer := issuerOf(raw)
-	err = &Refused{textBadToken}
+	claimed := claimedBy(raw)
+	err = s.attempt("oidc "+claimed.Email, from, func() error {
+		who, err = s.signIn(ctx, all, raw, claimed.Issuer)
+		return err
+	})
+	return who, err
+}
+
+func (s *Service) signIn(ctx context.Context, all []*Provider, raw, issuer string) (iam.Identity, error) {
+	var err error = &Refused{textBadToken}
 	for _, p := range all {
 		if p.Issuer != issuer {
-			continue
+			continue // only its own tokens make this server ask a provider
 		}
 		r, problem := s.remote(p.ID)
 		if problem != nil {
@@ -335,23 +370,27 @@ func (s *Service) signIn(ctx context.Context, raw string) (iam.Identity, error) 
 	return iam.Identity{}, err
 }
 
-// issuerOf returns what a token says of its issuer, unverified.
-func issuerOf(raw string) string {
+// claimed is what a token says, unverified.
+type claimed struct {
+	Issuer string `json:"iss"`
+	Email  string `json:"email"`
+}
+
+// claimedBy returns what a token says of itself, or nothing if it is malformed.
+func claimedBy(raw string) claimed {
 	parts := strings.Split(raw, ".")
 	if len(raw) > maxToken || len(parts) != 3 {
-		return ""
+		return claimed{}
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return ""
+		return claimed{}
 	}
-	var c struct {
-		Issuer string `json:"iss"`
-	}
+	var c claimed
 	if json.Unmarshal(payload, &c) != nil {
-		return ""
+		return claimed{}
 	}
-	return c.Issuer
+	return c
 }
 
 // decide writes what follows from a sign-in.

@@ -28,8 +28,15 @@ func (s *Service) count(err error) error {
 	return err
 }
 
-// Counts returns how many sign-ins have ended in which way. Others have failed in
-// this server or in its storage.
-func (s *Service) Counts() (signedIn, refused, unavailable uint64) {
-	return s.signedIn.Load(), s.refused.Load(), s.unavailable.Load()
+// Counts are how many sign-ins have ended in which way. Others have failed in this
+// server or in its storage.
+type Counts struct {
+	SignedIn, Refused uint64
+	Limited           uint64 // too many have failed
+	Unavailable       uint64 // the provider
+}
+
+// Counts returns the numbers since the start.
+func (s *Service) Counts() Counts {
+	return Counts{s.signedIn.Load(), s.refused.Load(), s.limited.Load(), s.unavailable.Load()}
 }

@@ -66,13 +66,14 @@ type Call struct {
 	Target
 	Principal acl.Principal
 	// Own: the caller may do this with its own account, and is not a superuser.
-	Own    bool
-	Query  url.Values
-	Limit  int // of a page; 0: all
-	After  string
-	Body   []byte
-	State  string // the cookie of a flow, see StateCookie
-	Remote netip.Addr
+	Own     bool
+	Query   url.Values
+	Limit   int // of a page; 0: all
+	After   string
+	Body    []byte
+	State   string // the cookie of a flow, see StateCookie
+	Browser bool   // the client takes HTML
+	Remote  netip.Addr
 	// Change makes a change to the IAM: it bounds its time and notes its effect.
 	Change func(func(context.Context) error) error
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -29,9 +30,9 @@ type OIDC interface {
 	// Start begins a sign-in: the browser goes to where, and keeps cookie.
 	Start(ctx context.Context, id, target string) (where, cookie string, err error)
 	// Finish ends a sign-in: the browser goes to target.
-	Finish(ctx context.Context, cookie string, a oidc.Answer) (who iam.Identity, target string, err error)
+	Finish(ctx context.Context, cookie string, a oidc.Answer, from netip.Addr) (who iam.Identity, target string, err error)
 	// SignIn signs somebody in with an ID token.
-	SignIn(ctx context.Context, raw string) (iam.Identity, error)
+	SignIn(ctx context.Context, raw string, from netip.Addr) (iam.Identity, error)
 }
 
 const (
@@ -59,7 +60,7 @@ func oidcProblem(err error) error {
 	case errors.Is(err, oidc.ErrTarget):
 		return problem.BadRequest(oidc.ErrTarget.Error())
 	}
-	return err
+	return signInProblem(err)
 }
 
 // ListOIDC answers with the descriptions of the providers, by id.
@@ -176,7 +177,7 @@ func (h *Handlers) signInWithIDToken(ctx context.Context, c *Call, raw []byte) (
 	}
 	var who iam.Identity
 	err := c.Change(func(ctx context.Context) (err error) {
-		who, err = h.OIDC.SignIn(ctx, string(raw))
+		who, err = h.OIDC.SignIn(ctx, string(raw), c.Remote)
 		return err
 	})
 	if err != nil {
@@ -193,6 +194,9 @@ func one(q url.Values, name string) string {
 	return q[name][0]
 }
 
+// startFailed is where the pages of a cluster show why a sign-in did not begin.
+const startFailed = "/?iam-error="
+
 // StartFlow sends a browser to a provider to sign in there.
 func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error) {
 	id := one(c.Query, "oidc-provider")
@@ -203,6 +207,9 @@ func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error)
 		return answer.Reply{}, errNoProviders
 	}
 	where, cookie, err := h.OIDC.Start(ctx, id, one(c.Query, "target"))
+	if unknown := (*iam.Error)(nil); errors.As(err, &unknown) && c.Browser {
+		return answer.Reply{Status: http.StatusSeeOther, Location: startFailed + url.QueryEscape(unknown.Text)}, nil
+	}
 	if err != nil {
 		return answer.Reply{}, oidcProblem(err)
 	}
@@ -230,7 +237,7 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 	var who iam.Identity
 	var target string
 	err := c.Change(func(ctx context.Context) (err error) {
-		who, target, err = h.OIDC.Finish(ctx, c.State, oidc.ReadAnswer(c.Query))
+		who, target, err = h.OIDC.Finish(ctx, c.State, oidc.ReadAnswer(c.Query), c.Remote)
 		return err
 	})
 	if err != nil {

@@ -110,3 +110,16 @@ func AcceptsJSON(h http.Header) bool {
 	q, known := w.json.quality()
 	return known && q > 0
 }
+
+// AcceptsHTML reports whether the client names HTML: browsers do.
+func AcceptsHTML(h http.Header) bool {
+	for _, header := range h["Accept"] {
+		for item := range strings.SplitSeq(header, ",") {
+			name, _, _ := strings.Cut(item, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "text/html") {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -106,9 +106,10 @@ func (m *metrics) addOIDC(o *oidc.Service) {
 	add := func(result string, count func() uint64) {
 		m.counter("secretstore_oidc_sign_ins_total", "Sign-ins with OpenID Connect providers.", prometheus.Labels{"result": result}, count)
 	}
-	add("signed_in", func() uint64 { n, _, _ := o.Counts(); return n })
-	add("refused", func() uint64 { _, n, _ := o.Counts(); return n })
-	add("unavailable", func() uint64 { _, _, n := o.Counts(); return n })
+	add("signed_in", func() uint64 { return o.Counts().SignedIn })
+	add("refused", func() uint64 { return o.Counts().Refused })
+	add("limited", func() uint64 { return o.Counts().Limited })
+	add("unavailable", func() uint64 { return o.Counts().Unavailable })
 }
 
 // policy is the policy in force: what the policy file says, and what the IAM
