@@ -57,7 +57,7 @@ var mayImport = map[string][]string{
 	commands + "/gpg":     {commands + "/base"},
 	commands + "/fleet":   {"api", "internal", "cmd/secretstore/internal/config", commands + "/base"},
 	commands + "/storage": {"seal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/gpg"},
-	commands + "/backups": {"acl", "api", "seal", "store/memory", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", commands + "/base", commands + "/gpg", commands + "/storage"},
+	commands + "/backups": {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/bulk", commands + "/gpg", commands + "/storage"},
 	commands + "/keys":    {commands + "/storage", "acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
 	commands + "/people":  {"acl", "api", commands + "/base"},
 	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},

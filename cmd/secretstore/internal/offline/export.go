@@ -72,7 +72,7 @@ type DamagedRecord struct {
 // folder gets "@secret" after its name. A damaged record affects only that secret.
 func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, sink Sink) (Index, error) {
 	out := Index{Store: uuid, Secrets: []Entry{}}
-	paths, incomplete, err := list(ctx, st, scope)
+	paths, incomplete, err := Paths(ctx, st, scope)
 	if err != nil {
 		return out, err
 	}
@@ -100,8 +100,9 @@ func Export(ctx context.Context, st *seal.Store, uuid string, scope acl.Path, si
 	return out, sink.Put(out.File, append(data, '\n'))
 }
 
-// list returns the full paths of the secrets at and below scope, sorted.
-func list(ctx context.Context, st *seal.Store, scope acl.Path) (all []string, incomplete bool, err error) {
+// Paths returns the full paths of the secrets at and below scope, sorted. It is
+// incomplete if damaged records were skipped.
+func Paths(ctx context.Context, st *seal.Store, scope acl.Path) (all []string, incomplete bool, err error) {
 	names, err := st.List(ctx, scope, seal.Page{}, store.Latest)
 	if err != nil {
 		return nil, false, fmt.Errorf("list the secrets: %w", err)

@@ -14,20 +14,31 @@ import (
 )
 
 func restoreCommand(p *base.Process) *cobra.Command {
+	var part partFlags
 	cmd := &cobra.Command{
-		Use:   "restore FILE --storage URL",
-		Short: "Restore a backup into empty storage",
+		Use:   "restore FILE (--storage URL | --path PATH [--as PATH] [--version N] [--dry-run])",
+		Short: "Restore a backup into empty storage, or secrets of it into the running store",
 		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
 			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
 			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n\n" +
 			"Everything is as it was then: versions, deleted secrets, and who could unseal. Task tokens from before the\n" +
-			"backup are valid until they expire; rotate the data key (secretstore rotate) to end them.",
+			"backup are valid until they expire; rotate the data key (secretstore rotate) to end them.\n\n" +
+			partHelp + "\n\n" + keyHelp,
 		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +
-			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth",
+			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
+			"  secretstore restore store.backup --path team/db --gpg\n" +
+			"  secretstore restore store.backup --path team --as team-as-of-monday --gpg --dry-run",
 		Args: base.ExactArgs(1, "name the file with the backup"),
 	}
 	flags := config.RegisterStorage(cmd.Flags())
+	part.register(p, cmd)
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("path") {
+			return part.run(ctx, p, cmd, args[0])
+		}
+		if err := part.unused(cmd); err != nil {
+			return err
+		}
 		return withBackup(args[0], func(b *seal.Backup) (err error) {
 			s, err := storage.Make(ctx, p, flags)
 			if err != nil {

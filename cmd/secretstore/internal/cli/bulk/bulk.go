@@ -1,4 +1,5 @@
-// Package bulk holds the commands about many secrets at once, import and export.
+// Package bulk holds the commands about many secrets at once, import and export,
+// and writes the secrets of a backup for restore.
 package bulk
 
 import (

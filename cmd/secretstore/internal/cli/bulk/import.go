@@ -109,7 +109,7 @@ func (i *importFlags) run(ctx context.Context, p *base.Process, c *client.Client
 }
 
 func newImporting(i *importFlags, c *client.Client) *importing {
-	return &importing{flags: i, c: c, report: importReport{DryRun: i.dryRun, Failed: []failed{}, Written: []base.Result{}}}
+	return &importing{flags: i, c: c, verb: "imported", report: importReport{DryRun: i.dryRun, Failed: []failed{}, Written: []base.Result{}}}
 }
 
 // finish prints the report. err is why the import has stopped, nil if it has not.
@@ -119,9 +119,9 @@ func (im *importing) finish(p *base.Process, asJSON bool, err error) error {
 		err = e
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nThe rest was not imported; run the same command again to continue", err)
+		return fmt.Errorf("%w\nThe rest was not %s; run the same command again to continue", err, im.verb)
 	}
-	return printFailed(p, im.report.Failed, "imported")
+	return printFailed(p, im.report.Failed, im.verb)
 }
 
 // migrate imports from another store: it decides about all secrets before it writes
@@ -169,7 +169,7 @@ func (im *importing) blocked(p *base.Process, asJSON bool, why error) error {
 			return err
 		}
 	}
-	_ = printFailed(p, im.report.Failed, "imported") // it is an error in any case
+	_ = printFailed(p, im.report.Failed, im.verb) // it is an error in any case
 	return fmt.Errorf("%w\nNothing was changed", why)
 }
 
@@ -227,6 +227,7 @@ func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
 type importing struct {
 	flags  *importFlags
 	c      *client.Client
+	verb   string // "imported" or "restored"
 	mu     sync.Mutex
 	report importReport // guarded by mu
 }

@@ -21,6 +21,8 @@ type importReport struct {
 	Written []base.Result `json:"written"`
 	// Source is what another store holds; nil for files of our own.
 	Source *migrate.Report `json:"source,omitempty"`
+	// listUnchanged has print name the secrets that are Unchanged.
+	listUnchanged bool
 }
 
 func (r *importReport) fail(all []migrate.Failure) {
@@ -70,6 +72,11 @@ func (r *importReport) print(p *base.Process, asJSON bool) error {
 			for _, path := range part.paths {
 				fmt.Fprintf(p.Stdout, "%s %s\n", part.verb, path)
 			}
+		}
+	}
+	if r.listUnchanged {
+		for _, path := range r.Unchanged {
+			fmt.Fprintf(p.Stderr, "unchanged %s\n", path)
 		}
 	}
 	for _, done := range r.Written {
