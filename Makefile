@@ -27,7 +27,7 @@ build:
 # tests that hang.
 test:
 	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg with pinentry-curses, sq, rnp,"
-	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
+	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
 	@echo "   On Debian, as root, it installs what is missing. No test is skipped."
 	@echo "== It takes up to 10 minutes to check and compile the first time, less than one later; then"
 	@echo "   6 minutes to run, on two free processors. Packages are shown as they end."

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/problem"
@@ -20,10 +21,13 @@ type https struct {
 	// redirected is what the log and the metrics call requests that were answered
 	// with a redirect because of the mode, whatever they asked for.
 	redirected *endpoint
+	// pages reports whether a browser that asks for the root is sent to the pages;
+	// may be nil.
+	pages func(*http.Request) bool
 }
 
-func newHTTPS(site redirect.Site, mode seal.Mode) https {
-	return https{site, mode == seal.ModeStrict, &endpoint{name: "redirect", path: "redirect", root: true, open: true}}
+func newHTTPS(site redirect.Site, mode seal.Mode, pages func(*http.Request) bool) https {
+	return https{site, mode == seal.ModeStrict, &endpoint{name: "redirect", path: "redirect", root: true, open: true}, pages}
 }
 
 // demanded reports whether a request to t came by plain HTTP and must not be
@@ -53,12 +57,26 @@ func (h *https) redirectAll(x *exchange) error {
 	return h.to(x, http.StatusTemporaryRedirect)
 }
 
-// root answers GET /. A browser that came by plain HTTP is sent to HTTPS.
+// root answers GET /. A browser that came by plain HTTP is sent to HTTPS, and then to
+// the pages. Their address is relative: a proxy may have stripped a prefix.
 func (h *https) root(x *exchange) (answer.Reply, error) {
 	if x.req.TLS == nil && h.site.Exists() {
 		return answer.Reply{}, h.to(x, http.StatusMovedPermanently)
 	}
+	if h.pages != nil && h.pages(x.req.Request) && acceptsHTML(x.req.Request) {
+		return answer.Reply{Status: http.StatusSeeOther, Location: "ui/"}, nil
+	}
 	return answer.Reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
+}
+
+// acceptsHTML reports whether a browser asks for a page.
+func acceptsHTML(r *http.Request) bool {
+	for _, accept := range r.Header["Accept"] {
+		if strings.Contains(strings.ToLower(accept), "text/html") {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *https) to(x *exchange, status int) error {

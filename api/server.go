@@ -83,6 +83,9 @@ type Config struct {
 	// CertificateExpiry returns when the TLS certificate expires, for superusers;
 	// nil or a zero time if there is none.
 	CertificateExpiry func() time.Time
+	// Pages reports whether a browser that asks for the root is sent to the pages of
+	// package web; nil: there are none.
+	Pages func(*http.Request) bool
 	// Host returns what superusers may know about the process and its machine;
 	// nil, or a nil result, is nothing.
 	Host func() *wire.HostReport
@@ -160,7 +163,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, log: cfg.Log, failures: monitor.NewFailureLog(cfg.Log), trusted: cfg.TrustedProxies,
-		https:    newHTTPS(cfg.HTTPS, cfg.Store.SecurityMode()),
+		https:    newHTTPS(cfg.HTTPS, cfg.Store.SecurityMode(), cfg.Pages),
 		gate:     &gate{auth: cfg.Auth, certificates: cfg.Certificates, credentials: cfg.Credentials, trusted: cfg.TrustedProxies, policy: cfg.Policy, store: cfg.Store},
 		budget:   body.NewBudget(largestAnswer(cfg.Store)),
 		watches:  watch.NewLimits(),
@@ -241,6 +244,10 @@ func randomPrefix() string {
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:]) + "-"
 }
+
+// DemandsHTTPS reports whether the security mode has the server send the client of r
+// to HTTPS, whatever it asks for. ServeHTTP does so.
+func (s *Server) DemandsHTTPS(r *http.Request) bool { return s.https.only && r.TLS == nil }
 
 // EndWatches answers all requests that wait for a change, and later ones at
 // once. Register it with http.Server.RegisterOnShutdown: Shutdown waits for

@@ -76,6 +76,9 @@ type Config struct {
 	// whose answer is lost fails at once too: it may have consumed the only use
 	// of a task token, and a second one would be ErrUnauthorized.
 	Retries int
+	// Transport, if not nil, makes the requests in place of connections; TLS,
+	// Fingerprints and SingleUse have no effect then.
+	Transport http.RoundTripper
 	// MaxAnswer is the largest answer in bytes; 0 is DefaultMaxAnswer.
 	MaxAnswer int64
 }
@@ -93,7 +96,7 @@ type Client struct {
 	maxAnswer int64
 	retries   int
 	http      *http.Client
-	transport *http.Transport
+	transport *http.Transport // nil if it is not of this package
 }
 
 // New returns a client, or an error for an invalid configuration. It does not
@@ -116,6 +119,10 @@ func New(cfg Config) (*Client, error) {
 	}
 	if c.maxAnswer <= 0 {
 		c.maxAnswer = DefaultMaxAnswer
+	}
+	if cfg.Transport != nil {
+		c.http = &http.Client{Transport: cfg.Transport, CheckRedirect: checkRedirect}
+		return c, nil
 	}
 	secure := cfg.TLS.Clone()
 	if len(cfg.Fingerprints) > 0 {
@@ -156,7 +163,11 @@ func parseServer(address string) (*url.URL, error) {
 }
 
 // Close closes the idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
+	}
+}
 
 // checkRedirect follows a redirect of a GET on the same host, such as one from
 // http to https. It follows none that would turn a write into a GET, send the

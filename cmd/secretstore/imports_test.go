@@ -50,8 +50,9 @@ var mayImport = map[string][]string{
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},
+	"web":                   {"acl", "api", "internal/clientnet", "internal/framing"},
 	"internal":              {},
-	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "internal"},
+	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "web", "internal"},
 	// The commands import each other downwards only.
 	commands + "/base":    {"acl", "api", "seal/pgp", "internal", "cmd/secretstore/internal/config"},
 	commands + "/gpg":     {commands + "/base"},

@@ -136,6 +136,12 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// Without returns a context for requests that a handler makes itself, and that did
+// not come on the connection of ctx. Begin returns false for them.
+func Without(ctx context.Context) context.Context {
+	return context.WithValue(ctx, contextKey{}, nil)
+}
+
 // Begin says whether a request has both Transfer-Encoding and Content-Length. Call
 // it once for each request, before its body is read. It returns false for requests
 // whose connections are not of this package, such as those of HTTP/2.

@@ -49,7 +49,8 @@ type Config struct {
 	OIDCFirstUser           bool
 
 	TrustedProxies []netip.Prefix
-	RequestRate    int // requests a second of one principal; 0 for any number
+	Web            string // WebAuto, WebOn or WebOff
+	RequestRate    int    // requests a second of one principal; 0 for any number
 	TLSCertFile    string
 	TLSKeyFile     string
 	PublicHost     string // of --public-url: host, or host:port; "" if it is not given
@@ -76,6 +77,13 @@ type Config struct {
 const (
 	IAMNone    = "none"
 	IAMBuiltin = "builtin"
+)
+
+// The values of Config.Web.
+const (
+	WebAuto = "auto"
+	WebOn   = "on"
+	WebOff  = "off"
 )
 
 // Given reports whether a flag, the environment or the file set the option to a value

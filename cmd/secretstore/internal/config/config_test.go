@@ -56,6 +56,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		SecurityMode:     seal.ModePermissive,
 		MaxSecretSize:    1 << 20,
 		KeepVersions:     10,
+		Web:              WebAuto,
 		IAM:              IAMNone,
 		TokenLifetime:    120 * time.Hour,
 		LogLevel:         zapcore.InfoLevel,

@@ -28,6 +28,7 @@ import (
 	"secretstore/store/bolt"
 	"secretstore/store/memory"
 	"secretstore/store/zk"
+	"secretstore/web"
 )
 
 // Outside is the process around a server.
@@ -73,6 +74,7 @@ type Server struct {
 	oidc    *oidc.Service        // nil without an IAM
 	tokens  *tokens.Tokens       // nil without an IAM
 	policy  *policy
+	pages   *web.Server // nil without them
 }
 
 // New checks everything that it can without listening or opening the storage. The
@@ -157,7 +159,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	for _, e := range endpoints {
-		e.prepare(handler, jsonFactor*st.MaxSecretSize(), s.log)
+		e.prepare(s.withPages(handler), jsonFactor*st.MaxSecretSize(), s.log)
 		e.server.RegisterOnShutdown(handler.EndWatches)
 	}
 	s.warn()
@@ -268,6 +270,10 @@ func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Serv
 	if s.iam != nil {
 		cfg.Identities = &api.Identities{Accounts: s.iam, Tokens: s.tokens, OIDC: s.oidc}
 		cfg.Auth, cfg.Credentials = s.tokens, s.tokens
+	}
+	if s.cfg.Web != config.WebOff {
+		s.pages = s.newPages(st, cfg.Auth)
+		cfg.Pages = s.pages.Serves
 	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list

@@ -1,0 +1,200 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"mime"
+	"slices"
+)
+
+// form is the body of a request, taken apart. Its values are parts of the body: it
+// is overwritten as a whole, and secrets in it never become strings.
+type form struct {
+	body   []byte
+	fields []field
+}
+
+type field struct {
+	name  string
+	value []byte // a part of the body
+}
+
+// maxFields bounds the fields of a form.
+const maxFields = 2000
+
+var (
+	errForm       = errors.New("the form is malformed")
+	errFormFields = errors.New("the form has too many fields")
+)
+
+// parseForm takes the body of a form apart, in place. It understands what browsers
+// send: application/x-www-form-urlencoded, and multipart/form-data for files.
+func parseForm(contentType string, body []byte) (*form, error) {
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return nil, errForm
+	}
+	f := &form{body: body}
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		err = f.parsePairs()
+	case "multipart/form-data":
+		err = f.parseParts(params["boundary"])
+	default:
+		err = errForm
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *form) add(name, value []byte) error {
+	if len(f.fields) == maxFields {
+		return errFormFields
+	}
+	f.fields = append(f.fields, field{string(name), value})
+	return nil
+}
+
+func (f *form) parsePairs() error {
+	for rest, more := f.body, len(f.body) > 0; more; {
+		var pair []byte
+		pair, rest, more = bytes.Cut(rest, []byte{'&'})
+		name, value, _ := bytes.Cut(pair, []byte{'='})
+		name, ok := unescape(name)
+		if !ok {
+			return errForm
+		}
+		if value, ok = unescape(value); !ok {
+			return errForm
+		}
+		if err := f.add(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unescape decodes + and %XX in place.
+func unescape(s []byte) ([]byte, bool) {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch c {
+		case '+':
+			c = ' '
+		case '%':
+			if i+2 >= len(s) {
+				return nil, false
+			}
+			high, ok1 := fromHex(s[i+1])
+			low, ok2 := fromHex(s[i+2])
+			if !ok1 || !ok2 {
+				return nil, false
+			}
+			c, i = high<<4|low, i+2
+		}
+		s[n] = c
+		n++
+	}
+	clear(s[n:])
+	return s[:n:n], true
+}
+
+func fromHex(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+// parseParts reads parts between boundaries, each with a head of its own.
+func (f *form) parseParts(boundary string) error {
+	if boundary == "" || len(boundary) > 70 {
+		return errForm
+	}
+	line := []byte("\r\n--" + boundary)
+	rest, ok := bytes.CutPrefix(f.body, line[2:])
+	for ok {
+		if bytes.HasPrefix(rest, []byte("--")) {
+			return nil
+		}
+		if rest, ok = bytes.CutPrefix(rest, []byte("\r\n")); !ok {
+			break
+		}
+		var part, head, value []byte
+		if part, rest, ok = bytes.Cut(rest, line); !ok {
+			break
+		}
+		if head, value, ok = bytes.Cut(part, []byte("\r\n\r\n")); !ok {
+			break
+		}
+		name, found := partName(head)
+		if !found {
+			break
+		}
+		if err := f.add([]byte(name), value); err != nil {
+			return err
+		}
+	}
+	return errForm
+}
+
+// partName returns the name of the field in the head of a part.
+func partName(head []byte) (string, bool) {
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte{':'})
+		if !bytes.EqualFold(name, []byte("Content-Disposition")) {
+			continue
+		}
+		kind, params, err := mime.ParseMediaType(string(bytes.TrimSpace(value)))
+		if err != nil || kind != "form-data" || params["name"] == "" {
+			return "", false
+		}
+		return params["name"], true
+	}
+	return "", false
+}
+
+// secret returns the bytes of a field; nil if there is none, or are several. They
+// are overwritten at the end of the request.
+func (f *form) secret(name string) []byte {
+	var found []byte
+	for _, x := range f.fields {
+		if x.name == name {
+			if found != nil {
+				return nil
+			}
+			found = x.value
+		}
+	}
+	return found
+}
+
+// text returns a field that is not secret; "" if there is none, or are several.
+func (f *form) text(name string) string { return string(f.secret(name)) }
+
+// has reports whether there is a field.
+func (f *form) has(name string) bool {
+	return slices.ContainsFunc(f.fields, func(x field) bool { return x.name == name })
+}
+
+// all returns all fields of a name, such as the boxes that are checked.
+func (f *form) all(name string) []string {
+	var all []string
+	for _, x := range f.fields {
+		if x.name == name {
+			all = append(all, string(x.value))
+		}
+	}
+	return all
+}
+
+// clear overwrites the form.
+func (f *form) clear() { clear(f.body) }

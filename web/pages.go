@@ -1,0 +1,33 @@
+package web
+
+// page is one page: what a browser gets at /ui/NAME.
+type page struct {
+	name  string
+	title string
+	// open: it takes no session.
+	open bool
+	// nav is the text of its link in the navigation; "" is none.
+	nav string
+	// get shows the page, and post does what a form of it asks for; nil: it cannot.
+	get, post func(*visit) error
+	// upload: its forms hold a value of a secret, and may be as large.
+	upload bool
+}
+
+// table has all pages, in the order of the navigation.
+func table() []*page {
+	return []*page{
+		{name: "", title: "Overview", nav: "Overview", get: showOverview},
+		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
+		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
+		{name: barPage, open: true, get: showBar},
+	}
+}
+
+func pages() map[string]*page {
+	all := make(map[string]*page)
+	for _, p := range table() {
+		all[p.name] = p
+	}
+	return all
+}

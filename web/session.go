@@ -1,0 +1,233 @@
+package web
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"secretstore/acl"
+)
+
+const (
+	// Cookie is the name of the cookie of a session.
+	Cookie = "secretstore-session"
+	// maxIdle is how long a session lasts without use.
+	maxIdle = 15 * time.Minute
+	// maxToken is the length of the longest token that fits into a cookie with the
+	// rest, in bytes: browsers drop cookies above 4 KiB.
+	maxToken = 2800
+)
+
+// Keys gives the keys that encrypt sessions.
+type Keys interface {
+	// SessionKey returns the key of a term, and its term; 0 asks for the newest. All
+	// servers of a store have the same keys. It fails while the store is sealed.
+	SessionKey(term uint32) (key [32]byte, of uint32, err error)
+}
+
+// Ended remembers on all servers which sessions were ended.
+type Ended interface {
+	// End remembers an id until a time.
+	End(ctx context.Context, id string, until time.Time) error
+	// Has reports whether the id is remembered. An error means that this is not
+	// known now.
+	Has(id string) (bool, error)
+}
+
+// session is what the cookie holds.
+type session struct {
+	ID    string    `json:"id"`
+	Token string    `json:"token"`
+	Form  string    `json:"form"` // what forms must show
+	Used  time.Time `json:"used"`
+
+	who acl.Principal
+}
+
+var (
+	// errNoSession: nobody has signed in, or the session has ended.
+	errNoSession = errors.New("not signed in")
+	// errNotKnown: it cannot be known now whether a session was ended.
+	errNotKnown = errors.New("it is not known yet which sessions were ended")
+)
+
+// sessions opens and makes cookies.
+type sessions struct {
+	keys   Keys
+	ended  Ended
+	verify func(string) (acl.Principal, error)
+	now    func() time.Time
+	own    [32]byte // the key of this process, for a store that is sealed
+
+	mu    sync.Mutex
+	local map[string]time.Time // ids of sessions under own that were ended; guarded by mu
+}
+
+func newSessions(k Keys, e Ended, verify func(string) (acl.Principal, error), now func() time.Time) *sessions {
+	s := &sessions{keys: k, ended: e, verify: verify, now: now, local: make(map[string]time.Time)}
+	rand.Read(s.own[:]) // never fails
+	return s
+}
+
+// start returns a new session for a token that the API has accepted.
+func (s *sessions) start(token string) (*session, error) {
+	who, err := s.verify(token)
+	if err != nil {
+		return nil, err
+	}
+	return &session{ID: rand.Text(), Token: token, Form: rand.Text(), who: who}, nil
+}
+
+// of returns the session of a request: errNoSession, errNotKnown.
+func (s *sessions) of(r *http.Request) (*session, error) {
+	cookies := r.CookiesNamed(Cookie)
+	if len(cookies) != 1 {
+		return nil, errNoSession // a neighbouring host can plant a second one
+	}
+	x, err := s.open(cookies[0].Value)
+	if err != nil {
+		return nil, err
+	}
+	if s.now().Sub(x.Used) > maxIdle {
+		return nil, errNoSession
+	}
+	if ended, err := s.isEnded(x.ID); err != nil {
+		return nil, errNotKnown
+	} else if ended {
+		return nil, errNoSession
+	}
+	x.who, err = s.verify(x.Token)
+	if err != nil {
+		return nil, errNoSession
+	}
+	return x, nil
+}
+
+func (s *sessions) isEnded(id string) (bool, error) {
+	s.mu.Lock()
+	_, local := s.local[id]
+	s.mu.Unlock()
+	if local {
+		return true, nil
+	}
+	if _, _, err := s.keys.SessionKey(0); err != nil {
+		return false, nil // sealed: only this process can have made the session
+	}
+	return s.ended.Has(id)
+}
+
+// end ends a session.
+func (s *sessions) end(ctx context.Context, x *session) error {
+	until := x.who.Expires
+	if until.IsZero() {
+		until = s.now().Add(2 * maxIdle) // no copy of the cookie lasts longer
+	}
+	s.mu.Lock()
+	for id, end := range s.local {
+		if s.now().After(end) {
+			delete(s.local, id)
+		}
+	}
+	s.local[x.ID] = until
+	s.mu.Unlock()
+	if _, _, err := s.keys.SessionKey(0); err != nil {
+		return nil
+	}
+	return s.ended.End(ctx, x.ID, until)
+}
+
+// cookieContext separates the cookies from whatever else the keys may encrypt.
+const cookieContext = "secretstore web session 1"
+
+// headSize is that of what precedes the encrypted part: the term, or 0 for the key
+// of this process.
+const headSize = 4
+
+var encoding = base64.RawURLEncoding
+
+// seal returns the value of the cookie.
+func (s *sessions) seal(x *session) (string, error) {
+	x.Used = s.now().UTC().Truncate(time.Second)
+	key, term, err := s.keys.SessionKey(0)
+	if err != nil {
+		key, term = s.own, 0
+	}
+	defer clear(key[:])
+	plain, err := json.Marshal(x)
+	if err != nil {
+		return "", err
+	}
+	defer clear(plain)
+	aead, err := newAEAD(key)
+	if err != nil {
+		return "", err
+	}
+	head := binary.BigEndian.AppendUint32(nil, term)
+	return encoding.EncodeToString(aead.Seal(head, nil, plain, additional(head))), nil
+}
+
+// open reads the value of a cookie. errNoSession.
+func (s *sessions) open(value string) (*session, error) {
+	raw, err := encoding.DecodeString(value)
+	if err != nil || len(raw) < headSize {
+		return nil, errNoSession
+	}
+	key, term := s.own, binary.BigEndian.Uint32(raw)
+	if term != 0 {
+		if key, _, err = s.keys.SessionKey(term); err != nil {
+			return nil, errNoSession
+		}
+	}
+	defer clear(key[:])
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, nil, raw[headSize:], additional(raw[:headSize]))
+	if err != nil {
+		return nil, errNoSession
+	}
+	defer clear(plain)
+	x := new(session)
+	if err := json.Unmarshal(plain, x); err != nil || x.ID == "" || x.Token == "" || x.Form == "" {
+		return nil, errNoSession
+	}
+	return x, nil
+}
+
+func additional(head []byte) []byte {
+	return append([]byte(cookieContext+" "), hex.EncodeToString(head)...)
+}
+
+func newAEAD(key [32]byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// setCookie hands the session to the browser.
+func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, x *session) error {
+	value, err := s.sessions.seal(x)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", HttpOnly: true, Secure: s.isSecure(r), SameSite: http.SameSiteStrictMode})
+	return nil
+}
+
+// dropCookie has the browser forget a cookie.
+func (s *Server) dropCookie(w http.ResponseWriter, r *http.Request, name string) {
+	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.isSecure(r), SameSite: http.SameSiteStrictMode})
+}
