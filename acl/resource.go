@@ -225,6 +225,24 @@ func (p Pattern) Matches(r Resource) bool {
 	return r.rest == p.rest
 }
 
+// Covers reports whether a grant on p allows all that the same grant on q does. A
+// list also covers the folders below it.
+func (p Pattern) Covers(q Pattern) bool {
+	if q.kinds == 0 || q.kinds&^p.kinds != 0 {
+		return false
+	}
+	switch below, isBelow := strings.CutPrefix(q.rest, p.rest); {
+	case p == q:
+		return true
+	case p.wild:
+		return isBelow
+	case p.kinds != 1<<kindList || !isBelow:
+		return false
+	default: // below is "" if q ends in a * right after p
+		return p.rest == "" || strings.HasPrefix(below, "/")
+	}
+}
+
 // resource returns the resource that the pattern names, if that is a single one.
 func (p Pattern) resource() (Resource, bool) {
 	for k := kindSecret; k <= lastKind; k++ {

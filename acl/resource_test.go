@@ -178,3 +178,58 @@ func FuzzParsePattern(f *testing.F) {
 		}
 	})
 }
+
+// TestCoveringGrantAllowsAllThatTheOtherDoes compares with what single resources match.
+func TestCoveringGrantAllowsAllThatTheOtherDoes(t *testing.T) {
+	matches := func(p acl.Pattern, folder string) bool { // also the parents of a folder
+		for {
+			if p.Matches(list(t, folder)) {
+				return true
+			}
+			if folder == "" {
+				return false
+			}
+			folder = folder[:max(0, strings.LastIndexByte(folder, '/'))]
+		}
+	}
+	patterns := rapid.Custom(func(t *rapid.T) acl.Pattern {
+		id := rapid.SampledFrom([]string{"dcos:secrets:default:", "dcos:secrets:list:default:", "dcos:secrets:resolve:default:"}).Draw(t, "kind") +
+			rapid.StringMatching(`/(a|b|ab)?(/a|/b|/ab)?/?\*?`).Draw(t, "rest")
+		if rapid.Bool().Draw(t, "other") {
+			id = rapid.SampledFrom([]string{"dcos:secrets:*", "dcos:secrets:list:*", "dcos:*", "dcos:superuser", "dcos:iam:policyquery"}).Draw(t, "id")
+		}
+		p, err := acl.ParsePattern(id)
+		if err != nil {
+			t.Skip(err)
+		}
+		return p
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		p, q := patterns.Draw(t, "p"), patterns.Draw(t, "q")
+		path := rapid.StringMatching(`(a|b|ab)(/a|/b|/ab)?(/a|/b|/ab)?`).Draw(t, "path")
+		covers := p.Covers(q)
+		switch {
+		case !covers:
+		case q.Matches(secret(t, path)) && !p.Matches(secret(t, path)), q.Matches(resolve(t, "/"+path)) && !p.Matches(resolve(t, "/"+path)), matches(q, path) && !matches(p, path):
+			t.Fatalf("%s does not cover %s: %s", p, q, path)
+		}
+	})
+	for _, row := range []struct {
+		p, q string
+		want bool
+	}{
+		{"dcos:secrets:default:/a*", "dcos:secrets:default:/ab", true},
+		{"dcos:secrets:default:/a/*", "dcos:secrets:default:/a", false},
+		{"dcos:secrets:*", "dcos:secrets:list:default:/a", true},
+		{"dcos:secrets:*", "dcos:superuser", false},
+		{"dcos:secrets:list:default:/a", "dcos:secrets:list:default:/a/b", true},
+		{"dcos:secrets:list:default:/a", "dcos:secrets:list:default:/a/*", true},
+		{"dcos:secrets:list:default:/a", "dcos:secrets:list:default:/a*", false},
+		{"dcos:secrets:list:default:/", "dcos:secrets:list:default:/*", true},
+		{"dcos:secrets:default:/a", "dcos:secrets:default:/a/b", false},
+	} {
+		if got := mustPattern(t, row.p).Covers(mustPattern(t, row.q)); got != row.want {
+			t.Errorf("%s covers %s: %v", row.p, row.q, got)
+		}
+	}
+}

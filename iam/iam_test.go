@@ -139,6 +139,31 @@ func FuzzRID(f *testing.F) {
 	})
 }
 
+func TestResourcesThatCoverOthers(t *testing.T) {
+	for _, row := range []struct {
+		rid, other string
+		want       bool
+	}{
+		{"dcos:superuser", "dcos:mesos:x", true},
+		{"dcos:superuser", "dcos:secrets:default:/a", true},
+		{"dcos:*", "dcos:superuser", false},
+		{"dcos:*", "dcos:mesos:x", true},
+		{"dcos:*", "dcos:secrets:*", true},
+		{"dcos:secrets:*", "dcos:*", false},
+		{"dcos:mesos:*", "dcos:mesos:a:*", true},
+		{"dcos:mesos:a:*", "dcos:mesos:*", false},
+		{"dcos:adminrouter:*", "dcos:adminrouter:ops:metadata", false},
+		{"dcos:secrets:default:/a/*", "dcos:secrets:default:%252Fa%252Fb", true},
+	} {
+		if got := ridOf(t, row.rid).Covers(ridOf(t, row.other)); got != row.want {
+			t.Errorf("%s covers %s: %v", row.rid, row.other, got)
+		}
+	}
+	if (iam.RID{}).Covers(iam.Superuser) || iam.Superuser.Covers(iam.RID{}) {
+		t.Error("the zero resource covers something")
+	}
+}
+
 func TestDecisions(t *testing.T) {
 	w := newWorld(t)
 	for _, uid := range []iam.UID{"exact", "wild", "full", "member", "super", "star"} {

@@ -115,6 +115,22 @@ func (r RID) Pattern() (p acl.Pattern, ok bool) {
 	return p, err == nil
 }
 
+// Covers reports whether a grant on r allows all that the same grant on other does.
+func (r RID) Covers(other RID) bool {
+	if r == other || r == Superuser {
+		return r.canonical != "" && other.canonical != ""
+	}
+	p, ours := r.Pattern()
+	q, others := other.Pattern()
+	switch {
+	case ours && others && q.String() == allSecrets: // other covers more than secrets
+		return p.Covers(q) && r.covers(other)
+	case ours && others:
+		return p.Covers(q)
+	}
+	return !others && r.covers(other)
+}
+
 // wild reports whether r ends in *.
 func (r RID) wild() bool { return strings.HasSuffix(r.canonical, "*") }
 
