@@ -82,6 +82,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error, mor
 			// Under -race each program would sleep for a second at its end.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 			env.Setenv("SECRETSTORE_TOKEN_FILE", filepath.Join(env.WorkDir, "root.token"))
 			memory, err := os.MkdirTemp("/dev/shm", "secretstore-script")
 			if err != nil {

@@ -23,8 +23,8 @@ func Manage(p *base.Process) []*cobra.Command {
 			listUsers(p, true), showUser(p), createService(p), keypairCommand(p), rotateServiceKey(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
 		family("groups", "Manage groups", "  secretstore groups list\n  secretstore groups add-user admins alice",
 			listGroups(p), showGroup(p), createGroup(p), deleteGroup(p), member(p, true), member(p, false), grant(p, "GID"), revoke(p, "GID")),
-		family("grants", "Show who may do what with a resource", "  secretstore grants list\n  secretstore grants list dcos:secrets:default:/team/*",
-			listGrants(p)),
+		family("grants", "Manage who may do what, as a whole", "  secretstore grants list\n  secretstore grants apply grants.json --dry-run",
+			listGrants(p), listResources(p), applyGrants(p), checkGrants(p)),
 		iamCommand(p),
 	}
 }
@@ -132,11 +132,7 @@ func showUser(p *base.Process) *cobra.Command {
 // grantRows returns a row for each action.
 func grantRows(holder, rid string, actions []wire.Action) (rows [][]string) {
 	for _, a := range actions {
-		until := ""
-		if !a.Until.IsZero() {
-			until = a.Until.Format(time.RFC3339)
-		}
-		rows = append(rows, []string{holder, rid, a.Name, until})
+		rows = append(rows, []string{holder, rid, a.Name, timeText(a.Until)})
 	}
 	return rows
 }
@@ -310,15 +306,9 @@ func showGroup(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := team{Group: g, Users: []string{}}
-		for _, services := range []bool{false, true} {
-			members, err := c.Identities().Members(ctx, args[0], services)
-			if err != nil {
-				return err
-			}
-			for _, m := range members {
-				t.Users = append(t.Users, m.User.UID)
-			}
+		t := team{Group: g}
+		if t.Users, err = membersOf(ctx, c, args[0]); err != nil {
+			return err
 		}
 		if t.Permissions, err = c.Grants().OfGroup(ctx, args[0]); err != nil {
 			return err
@@ -365,44 +355,4 @@ func member(p *base.Process, add bool) *cobra.Command {
 		}
 		return c.Identities().RemoveMember(ctx, args[0], args[1])
 	})
-}
-
-func listGrants(p *base.Process) *cobra.Command {
-	cmd := &cobra.Command{Use: "list [RID]", Short: "List the resources, or the grants on one",
-		Example: "  secretstore grants list\n  secretstore grants list 'dcos:secrets:default:/team/*'", Args: base.MaxArgs(1)}
-	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-		if len(args) == 1 {
-			return grantsOn(ctx, p, c, cmd, args[0])
-		}
-		all, err := c.Grants().Resources(ctx)
-		if err != nil {
-			return err
-		}
-		if base.WantJSON(cmd) {
-			return base.PrintJSON(p.Stdout, all)
-		}
-		var rows [][]string
-		for _, a := range all {
-			rows = append(rows, []string{a.RID, a.Description})
-		}
-		return table(p, "RESOURCE DESCRIPTION", rows)
-	})
-}
-
-func grantsOn(ctx context.Context, p *base.Process, c *client.Client, cmd *cobra.Command, rid string) error {
-	on, err := c.Grants().On(ctx, rid)
-	if err != nil {
-		return err
-	}
-	if base.WantJSON(cmd) {
-		return base.PrintJSON(p.Stdout, on)
-	}
-	var rows [][]string
-	for _, u := range on.Users {
-		rows = append(rows, grantRows("user "+u.UID, rid, u.Actions)...)
-	}
-	for _, g := range on.Groups {
-		rows = append(rows, grantRows("group "+g.GID, rid, g.Actions)...)
-	}
-	return table(p, "HOLDER RESOURCE ACTION UNTIL", rows)
 }
