@@ -50,14 +50,20 @@ type Grants struct {
 	holder    Holder
 	list      []Grant
 	superuser bool
-	exact     map[Resource]actionSet
-	wild      [lastKind + 1]prefixes
+	on        [lastKind + 1]grantsOn // by kind
+}
+
+// grantsOn are grants on one kind of resource.
+type grantsOn struct {
+	common string // what all of them begin with; "" if there are none
+	exact  map[string]actionSet
+	wild   prefixes
 }
 
 // NewGrants returns the grants in list, which it keeps. Those that are not valid
 // allow nothing.
 func NewGrants(of Holder, list ...Grant) *Grants {
-	g := &Grants{holder: of, list: list, exact: make(map[Resource]actionSet, len(list))}
+	g := &Grants{holder: of, list: list}
 	for i := range list {
 		p, a := &list[i].Pattern, actionSet(0).with(list[i].Action)
 		switch {
@@ -69,18 +75,40 @@ func NewGrants(of Holder, list ...Grant) *Grants {
 				if !p.kinds.has(k) {
 					continue
 				}
-				if p.wild {
-					g.wild[k] = append(g.wild[k], prefix{rest: p.rest, actions: a})
-				} else {
-					g.exact[Resource{k, p.rest}] |= a
-				}
+				g.on[k].add(p, a)
 			}
 		}
 	}
-	for k := range g.wild {
-		g.wild[k] = g.wild[k].ready()
+	for k := range g.on {
+		g.on[k].wild = g.on[k].wild.ready()
 	}
 	return g
+}
+
+func (o *grantsOn) add(p *Pattern, a actionSet) {
+	if len(o.exact)+len(o.wild) == 0 {
+		o.common = p.rest
+	}
+	for !strings.HasPrefix(p.rest, o.common) {
+		o.common = o.common[:len(o.common)-1]
+	}
+	switch {
+	case p.wild:
+		o.wild = append(o.wild, prefix{rest: p.rest, actions: a})
+	case o.exact == nil:
+		o.exact = map[string]actionSet{p.rest: a}
+	default:
+		o.exact[p.rest] |= a
+	}
+}
+
+// of returns what is allowed on the resource rest. Most groups have grants below one
+// folder, so those of the other groups of a user cost one comparison.
+func (o *grantsOn) of(rest string) actionSet {
+	if !strings.HasPrefix(rest, o.common) {
+		return 0
+	}
+	return o.exact[rest] | o.wild.of(rest)
 }
 
 // Holder returns who has the grants.
@@ -94,9 +122,7 @@ func (g *Grants) allows(w way) bool {
 	case w.res.kind == kindSuperuser:
 		return g.superuser
 	}
-	return w.res.folders(func(res Resource) bool {
-		return g.exact[res].allows(w.action) || g.wild[res.kind].of(res.rest).allows(w.action)
-	})
+	return w.res.folders(func(res Resource) bool { return g.on[res.kind].of(res.rest).allows(w.action) })
 }
 
 // satisfies reports whether this one grant satisfies w.

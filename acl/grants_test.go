@@ -158,18 +158,20 @@ func TestSpellingsOfAResourceDoNotMatter(t *testing.T) {
 	})
 }
 
-// TestWildcardsAreFoundAmongMany compares the lookup with asking each pattern.
-func TestWildcardsAreFoundAmongMany(t *testing.T) {
+// TestGrantsAreFoundAmongMany compares the lookup with asking each pattern.
+func TestGrantsAreFoundAmongMany(t *testing.T) {
 	text := rapid.StringOfN(rapid.SampledFrom([]rune("ab/")), 0, 8, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		var grants []acl.Grant
-		for _, rest := range rapid.SliceOfN(text, 0, 30).Draw(t, "prefixes") {
-			if p, err := acl.ParsePattern("dcos:secrets:default:" + rest + "*"); err == nil {
+		common := text.Draw(t, "common")
+		for _, rest := range rapid.SliceOfN(text, 0, 30).Draw(t, "rests") {
+			end := rapid.SampledFrom([]string{"", "*"}).Draw(t, "end")
+			if p, err := acl.ParsePattern("dcos:secrets:default:" + common + rest + end); err == nil {
 				grants = append(grants, acl.Grant{Pattern: p, Action: rapid.SampledFrom(someActions).Draw(t, "action")})
 			}
 		}
-		path, err := acl.ParsePath(text.Draw(t, "path"))
-		if err != nil {
+		path, err := acl.ParsePath(rapid.SampledFrom([]string{"", common}).Draw(t, "below") + text.Draw(t, "path"))
+		if err != nil || path.IsRoot() {
 			return
 		}
 		for op, action := range map[acl.Op]acl.Action{acl.CreateSecret: acl.Create, acl.ReadSecret: acl.Read, acl.UpdateSecret: acl.Update, acl.DeleteSecret: acl.Delete} {
