@@ -12,12 +12,12 @@ import (
 
 func TestEveryEndpointAsksThePolicyOrIsOpen(t *testing.T) {
 	open := []string{"ping", "openapi", "live", "ready", "metrics", "root",
-		"iam.sign-in", "iam.sign-in.start", "iam.sign-in.finish", "iam.sign-out", "iam.jwks", "iam.providers", "iam.openapi.yaml"}
+		"iam.sign-in", "iam.sign-in.start", "iam.sign-in.finish", "iam.sign-in.exchange", "iam.sign-out", "iam.jwks", "iam.providers", "iam.openapi.yaml"}
 	for _, ep := range endpoints(&handlers{}) {
 		if ep.open != slices.Contains(open, ep.name) {
 			t.Errorf("%s: open is %v", ep.name, ep.open)
 		}
-		if ep.audited != slices.Contains([]string{"iam.sign-in", "iam.sign-in.finish"}, ep.name) {
+		if ep.audited != slices.Contains([]string{"iam.sign-in", "iam.sign-in.finish", "iam.sign-in.exchange"}, ep.name) {
 			t.Errorf("%s: audited is %v", ep.name, ep.audited)
 		}
 		if !ep.open && ep.op == 0 {

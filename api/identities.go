@@ -16,7 +16,7 @@ import (
 type Identities struct {
 	Accounts acs.Accounts
 	Tokens   acs.Tokens
-	OIDC     acs.OIDC // nil: there are no OpenID Connect providers
+	OIDC     acs.OIDC // nil without OpenID Connect providers
 }
 
 // identityEndpoints are those of the IAM. A server without one does not have them.
@@ -64,6 +64,7 @@ func identityEndpoints(h *acs.Handlers, c *changer) []*endpoint {
 		look("sign-in", http.MethodPost, acs.Login, h.SignIn).takes(identityBody).opened(true),
 		look("sign-in.start", http.MethodGet, acs.Login, h.StartFlow).opened(false).forBrowsers(),
 		look("sign-in.finish", http.MethodGet, acs.OIDCCallback, h.FinishFlow).opened(true).forBrowsers(),
+		look("sign-in.exchange", http.MethodPost, acs.OIDCExchange, h.Exchange).takes(identityBody).opened(true),
 		look("sign-out", http.MethodGet, acs.Logout, h.SignOut).opened(false),
 		look("jwks", http.MethodGet, acs.JWKS, h.ShowJWKS).opened(false),
 		edit("jwks.rotate", http.MethodPost, acs.RotateKey, h.RotateKey).does("a new key for tokens was made"),

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/oauth2-proxy/mockoidc"
+	"golang.org/x/oauth2"
+
 	"secretstore/iam"
 	"secretstore/iam/authority"
 	"secretstore/iam/oidc"
@@ -149,4 +151,54 @@ func TestLocalAccountsSignInWhileAProviderIsDown(t *testing.T) {
 	token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`)) + "." + claims + ".c2ln"
 	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"token":"` + token + `"}`}, 503, text)
 	d.want(req{method: "POST", path: iamBase + "/auth/login", header: asJSON, body: `{"uid":"alice","password":"password of alice"}`}, 200, "eyJ")
+}
+
+func TestProgramExchangesTheCodeOfABrowserForAToken(t *testing.T) {
+	m, err := mockoidc.Run()
+	must(t, err)
+	t.Cleanup(func() { m.Shutdown() })
+	d := newDirectoryWith(t, edgeOptions{providers: true})
+	d.call("PUT", "/auth/oidc/providers/corp", `{"description":"Corp","issuer":"`+m.Issuer()+`","base_url":"https://cluster.example","client_id":"`+m.ClientID+`","client_secret":"`+m.ClientSecret+`"}`, 201)
+	d.want(req{method: "GET", path: iamBase + "/auth/providers"}, 200, `"loopback_flow_url": "/acs/api/v1/auth/login?oidc-provider=corp"`)
+	verifier := oauth2.GenerateVerifier()
+	begin := iamBase + "/auth/login?oidc-provider=corp&target=" + url.QueryEscape("http://127.0.0.1:8000/x")
+	d.want(req{method: "GET", path: begin}, 400, "the target must be")
+	d.want(req{method: "GET", path: begin + "&code_challenge=x"}, 400, "the target must be")
+	challenge := "&code_challenge=" + oauth2.S256ChallengeFromVerifier(verifier)
+	d.want(req{method: "GET", path: begin + challenge + challenge}, 400, "the target must be")
+	start := d.want(req{method: "GET", path: begin + challenge}, 303)
+	cookie, _, _ := strings.Cut(start.header.Get("Set-Cookie"), ";")
+	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	at, err := browser.Get(start.header.Get("Location"))
+	must(t, err)
+	at.Body.Close()
+	back, err := at.Location()
+	must(t, err)
+	got := d.want(req{method: "GET", path: back.RequestURI(), header: http.Header{"Cookie": {cookie}}}, 200, "wants to sign in as <b>jane.doe@example.com</b>")
+	if strings.Contains(got.body, "eyJ") || len(got.header["Set-Cookie"]) != 1 || !strings.HasPrefix(got.header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("%+v", got)
+	}
+	_, code, ok := strings.Cut(got.body, `href="http://127.0.0.1:8000/x?code=`)
+	if code, _, _ = strings.Cut(code, `"`); !ok {
+		t.Fatal(got.body)
+	}
+	exchange := func(code, verifier string, status int, words ...string) res {
+		return d.want(req{method: "POST", path: iamBase + "/auth/oidc/exchange", header: asJSON, body: fmt.Sprintf(`{"code":%q,"code_verifier":%q}`, code, verifier)}, status, words...)
+	}
+	exchange(code, oauth2.GenerateVerifier(), 401, "the code of the sign-in is invalid")
+	exchange("", "", 401)
+	if got := exchange(code, verifier, 200, `"token": "eyJ`); got.header["Set-Cookie"] != nil {
+		t.Errorf("cookies: %v", got.header["Set-Cookie"])
+	}
+	if line := d.lineOf("iam.sign-in.exchange"); line["uid"] != "jane.doe@example.com" || line["outcome"] != "allowed" {
+		t.Errorf("%v", line)
+	}
+	exchange(code, verifier, 401, "was used")
+	for _, text := range d.auditLines() {
+		if line := fmt.Sprint(text); strings.Contains(line, code) || strings.Contains(line, verifier) {
+			t.Errorf("audited: %s", line)
+		}
+	}
+	d.want(req{method: "GET", path: iamBase + "/auth/oidc/exchange", uid: "root"}, 405)
+	d.want(req{method: "POST", path: iamBase + "/auth/oidc/exchange", header: asJSON, body: `{"code":"x"}`}, 400, "'code_verifier' is a required property")
 }

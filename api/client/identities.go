@@ -68,6 +68,20 @@ func (i Identities) SignIn(ctx context.Context, login wire.Login) (string, error
 	return got.Token, err
 }
 
+// Exchange returns the token for the code of a sign-in in a browser. ErrUnauthorized.
+func (i Identities) Exchange(ctx context.Context, e wire.CodeExchange) (string, error) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return "", ErrNotText
+	}
+	defer clear(body)
+	// Any server can do it. One that has taken the code refuses it when it is repeated.
+	k := call{method: http.MethodPost, root: true, path: identityPath("auth", "oidc", "exchange"), body: body,
+		header: http.Header{"Content-Type": {wire.TypeJSON}}, reads: true}
+	got, err := doJSON[wire.AuthToken](ctx, i.c, k, nil)
+	return got.Token, err
+}
+
 // Providers returns the ways to sign in, by name.
 func (i Identities) Providers(ctx context.Context) (map[string]wire.LoginProvider, error) {
 	return read[map[string]wire.LoginProvider](ctx, i.c, nil, "auth", "providers")

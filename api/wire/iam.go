@@ -229,7 +229,15 @@ type Login struct {
 	Exp *int64 `json:"exp,omitempty"`
 }
 
-// AuthToken is the answer to POST /auth/login.
+// CodeExchange is the body of POST /auth/oidc/exchange, with which a program gets the
+// token of a sign-in in a browser.
+type CodeExchange struct {
+	Code string `json:"code"`
+	// Verifier is what the challenge of the sign-in was made from.
+	Verifier Password `json:"code_verifier"`
+}
+
+// AuthToken is the answer to POST /auth/login and /auth/oidc/exchange.
 type AuthToken struct {
 	Token string `json:"token"`
 }

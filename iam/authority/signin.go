@@ -144,7 +144,7 @@ func busy(err error) error {
 	return err
 }
 
-// clientOf returns who signs in. A uid that is too long is nobody's: of it only the
+// clientOf returns who signs in. Of a uid that is too long for an account, only the
 // beginning counts.
 func clientOf(uid string, from netip.Addr) iam.Client {
 	return iam.Client{UID: iam.UID(uid[:min(len(uid), iam.MaxUIDBytes+1)]), Network: clientnet.Of(from)}

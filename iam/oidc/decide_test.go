@@ -3,9 +3,12 @@ package oidc_test
 import (
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/oauth2"
 
 	"secretstore/iam"
 	"secretstore/iam/oidc"
@@ -304,38 +307,68 @@ func FuzzProviderRecord(f *testing.F) {
 	})
 }
 
-func TestTargetIsAPathOfThisServer(t *testing.T) {
+func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing.T) {
 	for s, want := range map[string]string{"": "/", "/": "/", "/a?b=c#d": "/a?b=c#d", oidc.ShowToken: oidc.ShowToken, "/./x": "/./x"} {
-		if got, err := oidc.ParseTarget(s); err != nil || got != want {
+		if got, err := oidc.ParseTarget(s, ""); err != nil || got.Place != want || got.Challenge != "" {
 			t.Errorf("%q: %q, %v", s, got, err)
 		}
 	}
 	for _, s := range []string{
 		"//evil.example", `/\evil.example`, `\\evil.example`, "https://evil.example", "javascript:alert(1)", "evil", "/a\n/b", "/\t/evil.example", "/ é", "/a b",
-		"dcos:authenticationresponse:html2", " /", "///x", "/" + string(make([]byte, 10)), "http:/x",
+		"dcos:authenticationresponse:html2", " /", "///x", "/" + string(make([]byte, 10)), "http:/x", "http://127.0.0.1:80/x",
 	} {
-		if got, err := oidc.ParseTarget(s); err == nil {
+		if got, err := oidc.ParseTarget(s, ""); err == nil {
 			t.Errorf("%q: %q", s, got)
+		}
+	}
+	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
+	for _, s := range []string{"http://127.0.0.1:80/x", "http://127.0.0.1:65535/", "http://[::1]:8000/a/b"} {
+		if got, err := oidc.ParseTarget(s, challenge); err != nil || got.Place != s || got.Challenge != challenge {
+			t.Errorf("%q: %q, %v", s, got, err)
+		}
+		for _, bad := range []string{"x", challenge[:42], challenge + "A", challenge[:42] + "=", "."} {
+			if got, err := oidc.ParseTarget(s, bad); err == nil {
+				t.Errorf("%q with the challenge %q: %q", s, bad, got)
+			}
+		}
+	}
+	for _, s := range []string{
+		"", "/", oidc.ShowToken, "http://localhost:80/x", "http://127.0.0.1/x", "http://127.0.0.1:80", "http://127.0.0.1:0/x", "http://127.0.0.1:65536/x", "http://127.0.0.1:080/x",
+		"https://127.0.0.1:80/x", "http://127.0.0.2:80/x", "http://127.1:80/x", "http://0.0.0.0:80/x", "http://[::]:80/x", "http://[0::1]:80/x", "http://[::1%25lo]:80/x",
+		"http://[::ffff:127.0.0.1]:80/x", "http://evil.example:80/x", "http://127.0.0.1:80@evil.example:80/x", "http://127.0.0.1.evil.example:80/x", "http://a:b@127.0.0.1:80/x",
+		"http://127.0.0.1:80/x?y", "http://127.0.0.1:80/x#y", "http://127.0.0.1:80/%0d", `http://127.0.0.1:80\@evil.example/`, "HTTP://127.0.0.1:80/x", " http://127.0.0.1:80/x",
+	} {
+		if got, err := oidc.ParseTarget(s, challenge); err == nil {
+			t.Errorf("%q with a challenge: %q", s, got)
 		}
 	}
 }
 
 func FuzzTarget(f *testing.F) {
-	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", oidc.ShowToken} {
-		f.Add(s)
+	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
+	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", oidc.ShowToken, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
+		f.Add(s, "")
+		f.Add(s, challenge)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		got, err := oidc.ParseTarget(s)
-		if err != nil || got == oidc.ShowToken {
+	f.Fuzz(func(t *testing.T, s, challenge string) {
+		got, err := oidc.ParseTarget(s, challenge)
+		if err != nil || got.Place == oidc.ShowToken {
 			return
 		}
-		if got[0] != '/' || len(got) > 1 && (got[1] == '/' || got[1] == '\\') {
-			t.Fatalf("%q leads elsewhere", got)
-		}
-		for _, c := range []byte(got) {
+		for _, c := range []byte(got.Place) {
 			if c <= ' ' || c > '~' || c == '\\' {
 				t.Fatalf("%q has a character that browsers change", got)
 			}
+		}
+		if got.Challenge != "" {
+			u, err := url.Parse(got.Place)
+			if err != nil || u.Scheme != "http" || u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" || u.Port() == "" || u.RawQuery != "" || len(got.Challenge) != 43 {
+				t.Fatalf("%q leads elsewhere", got)
+			}
+			return
+		}
+		if p := got.Place; p[0] != '/' || len(p) > 1 && (p[1] == '/' || p[1] == '\\') {
+			t.Fatalf("%q leads elsewhere", got)
 		}
 	})
 }

@@ -104,7 +104,7 @@ func TestFlowBegunAtOneServerEndsAtAnother(t *testing.T) {
 	a, b := newServer(t, &cluster, anyone, nil), newServer(t, &cluster, anyone, nil)
 	a.add(t, "corp", m)
 	a.group(t, "dev")
-	where, cookie, err := a.Start(t.Context(), "corp", "/ui?x=1")
+	where, cookie, err := a.Start(t.Context(), "corp", oidc.Target{Place: "/ui?x=1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +113,10 @@ func TestFlowBegunAtOneServerEndsAtAnother(t *testing.T) {
 		t.Errorf("where: %s", where)
 	}
 	back := visit(t, where)
-	who, target, err := b.Finish(t.Context(), cookie, back, elsewhere())
-	if err != nil || who.UID != "jane.doe@example.com" || target != "/ui?x=1" {
-		t.Fatal(who, target, err)
+	done, err := b.Finish(t.Context(), cookie, back, elsewhere())
+	who := done.Who
+	if err != nil || who.UID != "jane.doe@example.com" || done.Target.Place != "/ui?x=1" || done.Code != "" {
+		t.Fatal(done, err)
 	}
 	d, err := a.accounts.Directory()
 	if err != nil {
@@ -127,7 +128,7 @@ func TestFlowBegunAtOneServerEndsAtAnother(t *testing.T) {
 	if members := d.Members("dev"); len(members) != 1 || members[0].UID != who.UID {
 		t.Errorf("members: %v", members)
 	}
-	if _, _, err := a.Finish(t.Context(), cookie, back, elsewhere()); err == nil {
+	if _, err := a.Finish(t.Context(), cookie, back, elsewhere()); err == nil {
 		t.Error("a code is good twice")
 	}
 }
@@ -138,33 +139,33 @@ func TestBrowserThatDidNotBeginASignInDoesNotEndOne(t *testing.T) {
 	var cluster iamtest.Cluster
 	s := newServer(t, &cluster, anyone, clock)
 	s.add(t, "corp", m)
-	where, cookie, err := s.Start(t.Context(), "corp", "")
+	where, cookie, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, other, err := s.Start(t.Context(), "corp", "")
+	_, other, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	back := visit(t, where)
 	for name, try := range map[string]string{"no cookie": "", "the cookie of another browser": other, "a changed cookie": cookie[:len(cookie)-2] + "AA", "not base64": "!!", "a long cookie": cookie + string(make([]byte, 5000))} {
-		_, _, err := s.Finish(t.Context(), try, back, elsewhere())
+		_, err := s.Finish(t.Context(), try, back, elsewhere())
 		refused(t, name, err)
 	}
 	wrong := back
 	wrong.State = ""
-	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
+	_, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "no state", err)
 	wrong = back
 	wrong.Issuer = "https://evil.example"
-	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
+	_, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "the answer of another issuer", err)
 	wrong = back
 	wrong.Code, wrong.Error = "", "access_denied"
-	_, _, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
+	_, err = s.Finish(t.Context(), cookie, wrong, elsewhere())
 	refused(t, "no consent", err)
 	clock.add(oidc.StateLife)
-	_, _, err = s.Finish(t.Context(), cookie, back, elsewhere())
+	_, err = s.Finish(t.Context(), cookie, back, elsewhere())
 	refused(t, "after ten minutes", err)
 }
 
@@ -173,18 +174,18 @@ func TestCodeOfOneBrowserIsNotGoodInAnother(t *testing.T) {
 	var cluster iamtest.Cluster
 	s := newServer(t, &cluster, anyone, nil)
 	s.add(t, "corp", m)
-	victim, _, err := s.Start(t.Context(), "corp", "")
+	victim, _, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	stolen := visit(t, victim)
-	where, cookie, err := s.Start(t.Context(), "corp", "")
+	where, cookie, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	injected := visit(t, where)
 	injected.Code = stolen.Code
-	if who, _, err := s.Finish(t.Context(), cookie, injected, elsewhere()); err == nil {
+	if who, err := s.Finish(t.Context(), cookie, injected, elsewhere()); err == nil {
 		t.Errorf("%v got in with the code of another browser", who)
 	}
 }
@@ -197,7 +198,7 @@ func TestAProviderThatIsDownIsUnavailableAndNotAsked(t *testing.T) {
 	s.add(t, "corp", m)
 	m.Shutdown()
 	var away *oidc.Unavailable
-	if _, _, err := s.Start(t.Context(), "corp", ""); !errors.As(err, &away) || away.Provider != "corp" {
+	if _, _, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"}); !errors.As(err, &away) || away.Provider != "corp" {
 		t.Fatal(err)
 	}
 	if n := s.Counts(); n.Unavailable != 1 {
@@ -205,7 +206,7 @@ func TestAProviderThatIsDownIsUnavailableAndNotAsked(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // nothing is fetched now
-	if _, _, err := s.Start(ctx, "corp", ""); !errors.As(err, &away) {
+	if _, _, err := s.Start(ctx, "corp", oidc.Target{Place: "/"}); !errors.As(err, &away) {
 		t.Errorf("it was asked again at once: %v", err)
 	}
 }
@@ -226,7 +227,7 @@ func TestProvidersAreKeptAndTheirSecretsStay(t *testing.T) {
 	if err != nil || p.Description != "new" || string(p.ClientSecret) != m.ClientSecret {
 		t.Errorf("%+v, %v", p, err)
 	}
-	where, cookie, err := a.Start(t.Context(), "corp", "")
+	where, cookie, err := a.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func TestProvidersAreKeptAndTheirSecretsStay(t *testing.T) {
 	if err := b.Update(t.Context(), "corp", &oidc.Change{ClientID: ptr("other")}); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = a.Finish(t.Context(), cookie, back, elsewhere())
+	_, err = a.Finish(t.Context(), cookie, back, elsewhere())
 	refused(t, "a provider that was changed meanwhile", err)
 	if err := b.Delete(t.Context(), "corp"); err != nil {
 		t.Fatal(err)

@@ -295,7 +295,7 @@ func TestSlowProviderHoldsUpNobodyLongerThanTheirDeadline(t *testing.T) {
 	ended := make(chan error, 8)
 	for range cap(ended) {
 		go func() {
-			_, _, err := s.Start(ctx, "corp", "")
+			_, _, err := s.Start(ctx, "corp", oidc.Target{Place: "/"})
 			ended <- err
 		}()
 	}
@@ -340,11 +340,11 @@ func TestProviderDoesNotSignInForAnother(t *testing.T) {
 	}
 
 	// A sign-in with the hostile provider comes back with the token of the honest one.
-	_, cookie, err := s.Start(t.Context(), "hostile", "")
+	_, cookie, err := s.Start(t.Context(), "hostile", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	where, _, err := s.Start(t.Context(), "hostile", "")
+	where, _, err := s.Start(t.Context(), "hostile", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestProviderDoesNotSignInForAnother(t *testing.T) {
 		send(w, map[string]any{"access_token": "x", "token_type": "bearer", "id_token": sign(t, jwt.SigningMethodRS256, signingKey(), honest.claims(nil))})
 	}
 	state := where[strings.Index(where, "state=")+6:]
-	_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: state}, elsewhere())
+	_, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: state}, elsewhere())
 	refused(t, "the state of another flow", err)
 	if hostile.tokenRequests.Load() != 0 {
 		t.Error("a code was sent for a browser that did not begin the flow")
@@ -367,7 +367,7 @@ func TestIDTokenWithoutTheNonceOfTheFlowIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for nonce, good := range map[string]bool{"": false, "other": false, "right": true} {
-		where, cookie, err := s.Start(t.Context(), "corp", "")
+		where, cookie, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,15 +382,15 @@ func TestIDTokenWithoutTheNonceOfTheFlowIsRefused(t *testing.T) {
 		p.token = func(w http.ResponseWriter) {
 			send(w, map[string]any{"access_token": "x", "token_type": "bearer", "id_token": sign(t, jwt.SigningMethodRS256, signingKey(), p.claims(more))})
 		}
-		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: q.Get("state")}, elsewhere())
+		_, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: q.Get("state")}, elsewhere())
 		if good != (err == nil) {
 			t.Errorf("nonce %q: %v", nonce, err)
 		}
 	}
 	// Answers of the token endpoint that hold anything stay out of errors.
-	where, cookie, _ := s.Start(t.Context(), "corp", "")
+	where, cookie, _ := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	p.token = func(w http.ResponseWriter) { w.WriteHeader(500); fmt.Fprint(w, "canary-secret") }
-	_, _, err := s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state")}, elsewhere())
+	_, err := s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state")}, elsewhere())
 	var away *oidc.Unavailable
 	if !errors.As(err, &away) || strings.Contains(away.Cause.Error(), "canary") {
 		t.Error(err)
@@ -407,12 +407,12 @@ func TestProviderThatNamesItselfHasToDoSo(t *testing.T) {
 	if err := s.Create(t.Context(), "corp", p.change(), admin); err != nil {
 		t.Fatal(err)
 	}
-	where, cookie, err := s.Start(t.Context(), "corp", "")
+	where, cookie, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, issuer := range []string{"", "https://honest.example"} {
-		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state"), Issuer: issuer}, elsewhere())
+		_, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "c", State: query(t, where).Get("state"), Issuer: issuer}, elsewhere())
 		refused(t, "an answer that names "+issuer, err)
 	}
 	if p.tokenRequests.Load() != 0 {
@@ -481,7 +481,7 @@ func TestFlowEndsWithoutAskingTheProviderAfterManyFailures(t *testing.T) {
 	if err := s.Create(t.Context(), "corp", p.change(), admin); err != nil {
 		t.Fatal(err)
 	}
-	where, cookie, err := s.Start(t.Context(), "corp", "")
+	where, cookie, err := s.Start(t.Context(), "corp", oidc.Target{Place: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -491,10 +491,10 @@ func TestFlowEndsWithoutAskingTheProviderAfterManyFailures(t *testing.T) {
 		if n > 20 {
 			t.Fatalf("%d failures are not too many", n)
 		}
-		_, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from)
+		_, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from)
 	}
 	asked := p.tokenRequests.Load()
-	if _, _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from); !errors.As(err, &many) || p.tokenRequests.Load() != asked {
+	if _, err = s.Finish(t.Context(), cookie, oidc.Answer{Code: "guess", State: query(t, where).Get("state")}, from); !errors.As(err, &many) || p.tokenRequests.Load() != asked {
 		t.Error(err)
 	}
 }

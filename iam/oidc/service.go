@@ -31,6 +31,7 @@ const recordPrefix = "oidc/"
 const (
 	textRefused = "OpenID Connect login failed: the provider refused the sign-in"
 	textState   = "OpenID Connect login failed: this browser did not begin the sign-in within the last ten minutes: begin again"
+	textCode    = "the code of the sign-in is invalid, was used, or is older than a minute: begin again"
 	textIssuer  = "OpenID Connect login failed: the answer is not of the provider that was asked"
 )
 
@@ -62,6 +63,8 @@ type Service struct {
 	now      func() time.Time
 
 	signedIn, refused, limited, unavailable atomic.Uint64
+
+	used usedCodes
 
 	mu      sync.Mutex
 	remotes map[string]*remote // by id, guarded by mu
@@ -142,7 +145,7 @@ func (s *Service) remote(id string) (*remote, error) {
 	}
 	p, err := decode(id, record)
 	if err != nil {
-		s.log.Warn("an OpenID Connect provider is damaged: nobody signs in with it until it is deleted and made again", zap.String("provider", shown(id)))
+		s.log.Warn("an OpenID Connect provider is damaged: it signs no one in until it is deleted and made again", zap.String("provider", shown(id)))
 		return nil, invalid("the stored provider `%s` is damaged: delete it and make it again", shown(id))
 	}
 	r, err := newRemote(p, record, s.now)
@@ -220,13 +223,9 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 }
 
 // Start begins a sign-in in a browser. The browser goes to where, and keeps cookie,
-// the value of a cookie, until it comes back to [CallbackPath]. ErrTarget,
-// *Unavailable, and the errors of [Service.Provider].
-func (s *Service) Start(ctx context.Context, id, target string) (where, cookie string, err error) {
-	target, err = ParseTarget(target)
-	if err != nil {
-		return "", "", err
-	}
+// the value of a cookie, until it comes back to [CallbackPath]. *Unavailable, and the
+// errors of [Service.Provider].
+func (s *Service) Start(ctx context.Context, id string, target Target) (where, cookie string, err error) {
 	r, err := s.remote(id)
 	if err != nil {
 		return "", "", err
@@ -261,20 +260,35 @@ func ReadAnswer(q url.Values) Answer {
 	return Answer{Code: one("code"), State: one("state"), Error: one("error"), Issuer: one("iss")}
 }
 
-// Finish ends a sign-in in a browser at from, which goes to target then. *Refused,
-// *Unavailable, and the errors of [Service.Provider], of Attempt and of Change.
-func (s *Service) Finish(ctx context.Context, cookie string, a Answer, from netip.Addr) (who iam.Identity, target string, err error) {
+// Finished is a sign-in in a browser that has ended well.
+type Finished struct {
+	Who    iam.Identity
+	Target Target // where the browser goes
+	// Code is for the program at Target, if that is one; see [Service.Exchange].
+	Code string
+}
+
+// Finish ends a sign-in in a browser at from. *Refused, *Unavailable, and the errors
+// of [Service.Provider], of Attempt and of Change.
+func (s *Service) Finish(ctx context.Context, cookie string, a Answer, from netip.Addr) (Finished, error) {
 	st, err := s.openState(cookie, a)
 	if err != nil {
-		return iam.Identity{}, "", s.count(err)
+		return Finished{}, s.count(err)
 	}
+	done := Finished{Target: st.Target}
 	// One flow ends once. A client that tries codes has to begin flows, and is then
 	// limited by its network.
-	err = s.attempt("oidc flow "+st.State, from, func() error {
-		who, err = s.finish(ctx, st, a)
+	err = s.attempt("oidc flow "+st.State, from, func() (err error) {
+		done.Who, err = s.finish(ctx, st, a)
 		return err
 	})
-	return who, st.Target, err
+	if err == nil && st.Challenge != "" {
+		done.Code, err = s.newCode(done.Who, st.Challenge)
+	}
+	if err != nil {
+		return Finished{}, err
+	}
+	return done, nil
 }
 
 // openState returns the state that a browser has kept. It costs nothing but one
@@ -335,7 +349,7 @@ func (s *Service) attempt(what string, from netip.Addr, try func() error) error 
 	return s.count(err)
 }
 
-// SignIn signs somebody at from in with an ID token, as in open DC/OS. *Refused,
+// SignIn signs in a person at from, who has an ID token, as in open DC/OS. *Refused,
 // *Unavailable, and the errors of Attempt and of Change.
 func (s *Service) SignIn(ctx context.Context, raw string, from netip.Addr) (who iam.Identity, err error) {
 	all, err := s.Providers()

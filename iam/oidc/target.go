@@ -1,7 +1,10 @@
 package oidc
 
 import (
+	"encoding/base64"
 	"errors"
+	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -12,21 +15,64 @@ const ShowToken = "dcos:authenticationresponse:html"
 const maxTarget = 1 << 10
 
 // ErrTarget refuses where a browser would go after a sign-in.
-var ErrTarget = errors.New("the target must be a path of this server, or " + ShowToken)
+var ErrTarget = errors.New("the target must be a path of this server, " + ShowToken + ", or with a code_challenge http://127.0.0.1:PORT/PATH")
 
-// ParseTarget returns where a browser goes after a sign-in: [ShowToken], or a path
-// of this server. Without one it is "/". ErrTarget.
-func ParseTarget(s string) (string, error) {
-	if s == "" {
-		return "/", nil
+// Target is where a browser goes after a sign-in.
+type Target struct {
+	// Place is a path of this server, [ShowToken], or the URL of a program on the
+	// computer of the browser.
+	Place string `json:"target"`
+	// Challenge, if not empty, says that Place is a program. The program gets a
+	// code in place of a token: it has to show that it made the challenge.
+	Challenge string `json:"challenge,omitempty"`
+}
+
+// ParseTarget reads where a browser should go: [ShowToken], a path of this server
+// ("/" if place is empty), or with a challenge a program that listens on a loopback
+// address. ErrTarget.
+func ParseTarget(place, challenge string) (Target, error) {
+	ok := false
+	switch {
+	case challenge != "":
+		ok = isLoopback(place) && isChallenge(challenge)
+	case place == "":
+		place, ok = "/", true
+	case place == ShowToken:
+		ok = true
+	default:
+		ok = isPath(place)
 	}
-	if s == ShowToken {
-		return s, nil
+	if !ok {
+		return Target{}, ErrTarget
 	}
-	// Browsers take \ for /, drop control characters, and read two slashes at the
-	// beginning as another server.
-	if !printable(s, maxTarget) || s[0] != '/' || strings.HasPrefix(s, "//") || strings.ContainsAny(s, "\\ ") {
-		return "", ErrTarget
+	return Target{place, challenge}, nil
+}
+
+// isPath reports whether a browser stays at this server. Browsers take \ for /, drop
+// control characters, and read two slashes at the beginning as another server.
+func isPath(s string) bool {
+	return printable(s, maxTarget) && s[0] == '/' && !strings.HasPrefix(s, "//") && !strings.ContainsAny(s, "\\ ")
+}
+
+// isLoopback reports whether s is http://127.0.0.1:PORT/PATH or http://[::1]:PORT/PATH,
+// spelled in this way. A name such as localhost may lead elsewhere.
+func isLoopback(s string) bool {
+	if !printable(s, maxTarget) || strings.ContainsAny(s, "\\ ?#%") {
+		return false
 	}
-	return s, nil
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" || u.User != nil || u.Path == "" {
+		return false
+	}
+	at, err := netip.ParseAddrPort(u.Host)
+	if err != nil || at.Port() == 0 || "http://"+at.String()+u.Path != s {
+		return false
+	}
+	return at.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || at.Addr() == netip.IPv6Loopback()
+}
+
+// isChallenge reports whether s is a challenge of RFC 7636 with the method S256.
+func isChallenge(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 32
 }

@@ -54,9 +54,9 @@ type Tokens interface {
 // has one; they share no state, and are in files by subject.
 type Handlers struct {
 	Accounts Accounts
-	Tokens   Tokens // nil: nobody can sign in
+	Tokens   Tokens // if nil, no one can sign in
 	Policy   func() *acl.Policy
-	OIDC     OIDC // nil: there are no providers
+	OIDC     OIDC // nil without providers
 	// Secure: browsers send the cookies over HTTPS alone.
 	Secure bool
 }

@@ -215,3 +215,8 @@ func decodeLogin(body []byte) (doc wire.Login, err error) {
 		optional("exp", "of type 'integer'", &doc.Exp))
 	return doc, err
 }
+
+func decodeExchange(body []byte) (doc wire.CodeExchange, err error) {
+	err = decode(body, false, required(text("code", &doc.Code)), required(credential("code_verifier", &doc.Verifier)))
+	return doc, err
+}

@@ -28,9 +28,11 @@ type OIDC interface {
 	Update(ctx context.Context, id string, c *oidc.Change) error
 	Delete(ctx context.Context, id string) error
 	// Start begins a sign-in: the browser goes to where, and keeps cookie.
-	Start(ctx context.Context, id, target string) (where, cookie string, err error)
-	// Finish ends a sign-in: the browser goes to target.
-	Finish(ctx context.Context, cookie string, a oidc.Answer, from netip.Addr) (who iam.Identity, target string, err error)
+	Start(ctx context.Context, id string, target oidc.Target) (where, cookie string, err error)
+	// Finish ends a sign-in: the browser goes to its target.
+	Finish(ctx context.Context, cookie string, a oidc.Answer, from netip.Addr) (oidc.Finished, error)
+	// Exchange returns who the code of a program is for.
+	Exchange(code, verifier string) (iam.Identity, error)
 	// SignIn signs somebody in with an ID token.
 	SignIn(ctx context.Context, raw string, from netip.Addr) (iam.Identity, error)
 }
@@ -164,9 +166,10 @@ func (h *Handlers) addProviders(to map[string]wire.LoginProvider) {
 		if _, taken := to[p.ID]; taken {
 			continue
 		}
-		start := Login + "?oidc-provider=" + p.ID + "&target=" + oidc.ShowToken
+		begin := Login + "?oidc-provider=" + p.ID
+		start := begin + "&target=" + oidc.ShowToken
 		to[p.ID] = wire.LoginProvider{AuthenticationType: "oidc-authorization-code-flow", ClientMethod: "browser-prompt-authtoken",
-			Config: map[string]string{"start_flow_url": start}, Description: p.Description}
+			Config: map[string]string{"start_flow_url": start, "loopback_flow_url": begin}, Description: p.Description}
 	}
 }
 
@@ -206,7 +209,11 @@ func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error)
 	if h.OIDC == nil {
 		return answer.Reply{}, errNoProviders
 	}
-	where, cookie, err := h.OIDC.Start(ctx, id, one(c.Query, "target"))
+	target, err := oidc.ParseTarget(one(c.Query, "target"), one(c.Query, "code_challenge"))
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	where, cookie, err := h.OIDC.Start(ctx, id, target)
 	if unknown := (*iam.Error)(nil); errors.As(err, &unknown) && c.Browser {
 		return answer.Reply{Status: http.StatusSeeOther, Location: startFailed + url.QueryEscape(unknown.Text)}, nil
 	}
@@ -234,33 +241,64 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 	if h.Tokens == nil {
 		return answer.Reply{}, errNoTokens
 	}
-	var who iam.Identity
-	var target string
+	var done oidc.Finished
 	err := c.Change(func(ctx context.Context) (err error) {
-		who, target, err = h.OIDC.Finish(ctx, c.State, oidc.ReadAnswer(c.Query), c.Remote)
+		done, err = h.OIDC.Finish(ctx, c.State, oidc.ReadAnswer(c.Query), c.Remote)
 		return err
 	})
 	if err != nil {
 		return answer.Reply{}, oidcProblem(err)
 	}
-	raw, expires, err := h.Tokens.Issue(ctx, who, time.Time{})
+	used := h.stateCookie("", 0)
+	if done.Code != "" {
+		c.SignedIn = done.Who.UID
+		link := done.Target.Place + "?" + url.Values{"code": {done.Code}}.Encode()
+		return lastPage(confirmPage, confirmation{string(done.Who.UID), link}, used)
+	}
+	raw, expires, err := h.issue(ctx, done.Who, time.Time{})
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	c.SignedIn = who.UID
-	done := h.stateCookie("", 0)
-	if target == oidc.ShowToken {
-		var page bytes.Buffer
-		if err := tokenPage.Execute(&page, raw); err != nil {
-			return answer.Reply{}, err
-		}
-		return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{done}, Body: page.Bytes(), Values: true}, nil
+	c.SignedIn = done.Who.UID
+	if done.Target.Place == oidc.ShowToken {
+		return lastPage(tokenPage, raw, used)
 	}
-	cookies, err := h.cookies(token{who.UID, raw, expires}, h.known())
+	cookies, err := h.cookies(token{done.Who.UID, raw, expires}, h.known())
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	return answer.Reply{Status: http.StatusSeeOther, Location: target, Cookies: append(cookies, done)}, nil
+	return answer.Reply{Status: http.StatusSeeOther, Location: done.Target.Place, Cookies: append(cookies, used)}, nil
+}
+
+// Exchange answers with a token for the code that a program got from a browser.
+func (h *Handlers) Exchange(ctx context.Context, c *Call) (answer.Reply, error) {
+	doc, err := decodeExchange(c.Body)
+	defer clear(doc.Verifier)
+	if err != nil {
+		return answer.Reply{}, err
+	}
+	if h.OIDC == nil {
+		return answer.Reply{}, errNoProviders
+	}
+	if h.Tokens == nil {
+		return answer.Reply{}, errNoTokens
+	}
+	who, err := h.OIDC.Exchange(doc.Code, string(doc.Verifier))
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	rep, err := h.signedIn(ctx, c, who, time.Time{}, h.known())
+	rep.Cookies = nil // programs keep the token in their own way
+	return rep, err
+}
+
+// lastPage is what a browser shows at the end of a sign-in.
+func lastPage(t *template.Template, data any, cookie string) (answer.Reply, error) {
+	var text bytes.Buffer
+	if err := t.Execute(&text, data); err != nil {
+		return answer.Reply{}, err
+	}
+	return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{cookie}, Body: text.Bytes(), Values: true}, nil
 }
 
 // pagePolicy lets a page load and run nothing, and keeps it out of frames.
@@ -271,4 +309,17 @@ var tokenPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <body><p>You have signed in. Copy this token and paste it into the command line:</p>
 <pre>{{.}}</pre>
 <p>It is as good as your password. Close this page then.</p></body></html>
+`))
+
+// confirmation is what somebody who is in a browser is asked: a site could have
+// sent the browser here.
+type confirmation struct{ UID, Link string }
+
+var confirmPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in the command line</title></head>
+<body><p>A command line on this computer wants to sign in as <b>{{.UID}}</b>.</p>
+<p>If you have just typed <code>secretstore login --oidc</code>, go on within a minute:</p>
+<p><a rel="noreferrer" href="{{.Link}}">Sign in the command line</a></p>
+<p>If not, close this page. If the command line is on another computer, close it too, and type
+<code>secretstore login --oidc --paste</code> there.</p></body></html>
 `))

@@ -82,10 +82,7 @@ func (h *Handlers) SignIn(ctx context.Context, c *Call) (answer.Reply, error) {
 
 // signedIn answers with a token for who.
 func (h *Handlers) signedIn(ctx context.Context, c *Call, who iam.Identity, until time.Time, known *iam.Directory) (answer.Reply, error) {
-	raw, expires, err := h.Tokens.Issue(ctx, who, until)
-	if errors.Is(err, tokens.ErrStale) {
-		err = signInProblem(authority.ErrCredentials)
-	}
+	raw, expires, err := h.issue(ctx, who, until)
 	if err != nil {
 		return answer.Reply{}, err
 	}
@@ -97,6 +94,15 @@ func (h *Handlers) signedIn(ctx context.Context, c *Call, who iam.Identity, unti
 	rep.Values = true
 	rep.Cookies, err = h.cookies(token{who.UID, raw, expires}, known)
 	return rep, err
+}
+
+// issue makes a token. An account that has changed since the sign-in gets none.
+func (h *Handlers) issue(ctx context.Context, who iam.Identity, until time.Time) (raw string, expires time.Time, err error) {
+	raw, expires, err = h.Tokens.Issue(ctx, who, until)
+	if errors.Is(err, tokens.ErrStale) {
+		err = signInProblem(authority.ErrCredentials)
+	}
+	return raw, expires, err
 }
 
 // token is a token of an account.

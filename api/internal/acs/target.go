@@ -45,6 +45,7 @@ const (
 	OIDCProviders = wire.IAMBasePath + "/auth/oidc/providers"
 	OIDCProvider  = OIDCProviders + "/{provider}"
 	OIDCCallback  = wire.IAMBasePath + "/auth/oidc/callback"
+	OIDCExchange  = wire.IAMBasePath + "/auth/oidc/exchange"
 
 	// BuildInfo is where the command line of DC/OS asks whether a cluster wants a
 	// sign-in, and of which kind.
@@ -52,7 +53,7 @@ const (
 )
 
 // fixed are the templates without parameters.
-var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, RotateKey, Providers, OIDCProviders, OIDCCallback}
+var fixed = []string{Users, Groups, ACLs, PolicyQuery, Description, Login, Logout, JWKS, RotateKey, Providers, OIDCProviders, OIDCCallback, OIDCExchange}
 
 // Target is what a path names. Its ids are not checked.
 type Target struct {

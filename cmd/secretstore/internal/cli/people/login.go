@@ -6,10 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os/exec"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +24,7 @@ type login struct {
 	passwordFile string
 	service      string
 	keyFile      string
-	oidc         bool
+	oidc, paste  bool
 	provider     string
 }
 
@@ -42,8 +38,9 @@ func loginCommand(p *base.Process) *cobra.Command {
 			"the environment names another token. logout deletes the file.\n\n" +
 			"login asks for the password. Without a terminal it reads it from standard input, or from --password-file.\n" +
 			"--key-file is the private key of a service account (PEM), or the JSON of its secret in DC/OS.\n\n" +
-			"With --oidc you sign in at an identity provider. login prints an address and opens it in a browser; the\n" +
-			"page at the end shows a token, which login asks for.",
+			"With --oidc you sign in at an identity provider. login prints an address, opens it in a browser, and waits\n" +
+			"until you have signed in there. If the browser is on another computer, add --paste: the page at the end\n" +
+			"then shows a token, which login asks for.",
 		Example: "  secretstore login alice\n" +
 			"  secretstore login alice --password-file password\n" +
 			"  secretstore login --service-account app-principal --key-file app.pem\n" +
@@ -55,6 +52,7 @@ func loginCommand(p *base.Process) *cobra.Command {
 	f.StringVar(&l.service, "service-account", "", "sign in as the service `UID`, with --key-file")
 	f.StringVar(&l.keyFile, "key-file", "", "`FILE` with the private key of the service; - is standard input")
 	f.BoolVar(&l.oidc, "oidc", false, "sign in at an identity provider, in a browser")
+	f.BoolVar(&l.paste, "paste", false, "with --oidc: ask for the token that the page at the end shows")
 	f.StringVar(&l.provider, "provider", "", "`NAME` of the identity provider, if there are several")
 	cmd.MarkFlagsMutuallyExclusive("service-account", "oidc", "password-file")
 	return l.Command(p, cmd, l.run)
@@ -107,6 +105,8 @@ func refused(err error) error {
 	switch {
 	case !ok:
 		return err
+	case errors.Is(e, client.ErrUnauthorized) && e.Code == "": // the server says why
+		return &base.WithStatus{Status: base.ExitDenied, Err: &base.Hinted{Err: err}}
 	case errors.Is(e, client.ErrUnauthorized):
 		return &base.WithStatus{Status: base.ExitDenied, Err: &base.Hinted{Err: err, Hint: "The server does not say whether the UID, the password or the key is wrong."}}
 	case errors.Is(e, client.ErrNotFound):
@@ -122,8 +122,8 @@ func (l *login) token(ctx context.Context, c *client.Client, server string, args
 		return "", base.Usagef("unexpected argument %q: with --service-account and --oidc there is no UID", args[0])
 	case (l.service == "") != (l.keyFile == ""):
 		return "", base.Usagef("a service signs in with --service-account UID and --key-file FILE")
-	case l.provider != "" && !l.oidc:
-		return "", base.Usagef("--provider is for --oidc")
+	case (l.provider != "" || l.paste) && !l.oidc:
+		return "", base.Usagef("--provider and --paste are for --oidc")
 	case l.oidc:
 		return l.inBrowser(ctx, c, server)
 	case l.service != "":
@@ -176,100 +176,6 @@ func (l *login) readKey() ([]byte, error) {
 		return []byte(secret.PrivateKey), nil
 	}
 	return data, nil
-}
-
-// inBrowser signs in at an identity provider. The page at the end shows the token.
-func (l *login) inBrowser(ctx context.Context, c *client.Client, server string) (string, error) {
-	providers, err := c.Identities().Providers(ctx)
-	if err != nil {
-		return "", err
-	}
-	start, err := startOf(providers, l.provider)
-	if err != nil {
-		return "", err
-	}
-	address, err := flowAddress(server, start)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(l.p.Stderr, "Sign in at this address; the page at the end shows a token:\n\n  %s\n\n", address)
-	openBrowser(address)
-	token, err := base.ReadKey(l.p, "-", "token")
-	if err != nil {
-		return "", err
-	}
-	return token, l.check(ctx, server, token)
-}
-
-// browserMethod is the client-method of providers that need a browser and end with
-// a token.
-const browserMethod = "browser-prompt-authtoken"
-
-// startOf returns where the flow of a provider starts; "" is the only one there is.
-func startOf(all map[string]wire.LoginProvider, name string) (string, error) {
-	var names []string
-	for id, p := range all {
-		if p.ClientMethod == browserMethod {
-			names = append(names, base.OneLine(id))
-		}
-	}
-	slices.Sort(names)
-	switch {
-	case len(names) == 0:
-		return "", errors.New("the server has no identity provider for a login in a browser")
-	case name == "" && len(names) > 1:
-		return "", base.Usagef("there are several identity providers; add --provider and one of: %s", strings.Join(names, ", "))
-	case name == "":
-		name = names[0]
-	case !slices.Contains(names, name):
-		return "", base.Usagef("the server has no identity provider %q; it has: %s", name, strings.Join(names, ", "))
-	}
-	return all[name].Config["start_flow_url"], nil
-}
-
-// flowAddress returns the address where a login starts. The server cannot send the
-// user elsewhere.
-func flowAddress(server, start string) (string, error) {
-	home, err := base.ParseServer(server)
-	if err != nil {
-		return "", err
-	}
-	at, err := url.Parse(start)
-	if err != nil || at.Scheme != "" || at.Host != "" || !strings.HasPrefix(at.Path, "/") {
-		return "", errors.New("the server names no place of its own where the login starts")
-	}
-	return home.ResolveReference(at).String(), nil
-}
-
-// openBrowser opens an address, if there is a browser. The address is on the screen,
-// too.
-func openBrowser(address string) {
-	program := "xdg-open"
-	if runtime.GOOS == "darwin" {
-		program = "open"
-	}
-	cmd := exec.Command(program, address)
-	if cmd.Start() == nil {
-		_ = cmd.Process.Release() // it lives on
-	}
-}
-
-// check asks the server about a token that the user has pasted.
-func (l *login) check(ctx context.Context, server, token string) error {
-	cfg, err := l.ClientConfig(l.p)
-	if err != nil {
-		return err
-	}
-	cfg.Server, cfg.Token = server, func(context.Context) (string, error) { return token, nil }
-	c, err := client.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if err := c.Identities().Check(ctx); err != nil && !errors.Is(err, client.ErrDenied) {
-		return err
-	}
-	return nil
 }
 
 func logoutCommand(p *base.Process) *cobra.Command {
