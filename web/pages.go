@@ -18,6 +18,12 @@ type page struct {
 func table() []*page {
 	return []*page{
 		{name: "", title: "Overview", nav: "Overview", get: showOverview},
+		{name: "access", title: "Access", nav: "Access", get: showAccess, post: changeAccess},
+		{name: "account", title: "Account", get: showAccount, post: changeAccount},
+		{name: "group", title: "Group", get: showGroup, post: changeGroup},
+		{name: "explain", title: "Who may do what", get: showExplain},
+		{name: "keys", title: "Keys", nav: "Keys", get: showKeys, post: changeKeys},
+		{name: "servers", title: "Servers", nav: "Servers", get: showServers},
 		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
 		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
 		{name: barPage, open: true, get: showBar},

@@ -161,7 +161,15 @@ type link struct {
 
 // notices are what a page can say that something was done, by the name that a
 // redirect gives it. No text comes from the address.
-var notices = map[string]string{}
+var notices = map[string]string{
+	"created":  "Created.",
+	"saved":    "Saved.",
+	"deleted":  "Deleted.",
+	"password": "The password was changed, and all tokens of the account have ended.",
+	"tokens":   "All tokens of the account have ended.",
+	"rotating": "There is a new data key. Records are encrypted again with it.",
+	"sealed":   "The store is sealed.",
+}
 
 // view returns the frame of a page.
 func (v *visit) view(title string, data any) *view {

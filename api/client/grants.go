@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -66,6 +67,24 @@ func (g Grants) Grant(ctx context.Context, h Holder, action, rid string, until t
 	}
 	kind, id := h.parts()
 	return change(ctx, g.c, http.MethodPut, in, "acls", spelled(rid), kind, id, action)
+}
+
+// Allow is Grant, and makes the resource if it does not exist.
+func (g Grants) Allow(ctx context.Context, h Holder, action, rid string, until time.Time) error {
+	err := g.Grant(ctx, h, action, rid, until)
+	if !hasCode(err, "ERR_UNKNOWN_RESOURCE_ID") {
+		return err
+	}
+	// The description is that of the DC/OS command line, which does the same.
+	if err := g.CreateResource(ctx, rid, "Created with the security CLI"); err != nil && !hasCode(err, "ERR_ACL_EXISTS") {
+		return err
+	}
+	return g.Grant(ctx, h, action, rid, until)
+}
+
+func hasCode(err error, code string) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == code
 }
 
 // Revoke takes one action on a resource from a holder.

@@ -1,0 +1,128 @@
+package webtest
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"secretstore/api/client"
+	"secretstore/api/wire"
+)
+
+func TestAccountsAndGroupsAreManaged(t *testing.T) {
+	site := Start(t)
+	tab := site.Open(t, Look{NoScript: true})
+	tab.SignIn("root")
+
+	tab.Go("/ui/access")
+	tab.Click("#users ~ details summary")
+	tab.Type("form:has([value=user]) [name=id]", "alice")
+	tab.Type("form:has([value=user]) [name=description]", `<b onclick="x()">Alice`)
+	tab.Type("form:has([value=user]) [name=password]", "a long <password>")
+	tab.Follow("form:has([value=user]) button")
+	if got, text := tab.Location(), tab.Text("main"); got != "/ui/account?done=created&uid=alice" || !strings.Contains(text, `<b onclick="x()">Alice`) {
+		t.Fatalf("after the user was made: %s\n%s", got, text)
+	}
+
+	tab.Go("/ui/access")
+	tab.Click("#groups ~ details summary")
+	tab.Type("form:has([value=group]) [name=id]", "team")
+	tab.Follow("form:has([value=group]) button")
+	tab.Type("form:has([value=join]) [name=uid]", "alice")
+	tab.Follow("form:has([value=join]) button")
+	tab.Click("details summary")
+	tab.Type("form:has([value=grant]) [name=rid]", "dcos:secrets:default:/team/*")
+	tab.Follow("form:has([value=grant]) button")
+
+	alice := site.signedIn(t, "alice", "a long <password>")
+	if _, err := alice.List(t.Context(), "team"); err == nil {
+		t.Error("alice may list without a grant to do so")
+	}
+	tab.Go("/ui/explain?uid=alice&action=read&path=team/db")
+	for _, want := range []string{"alice may read team/db", "by the group team", "Who can read team/db"} {
+		if text := tab.Text("main"); !strings.Contains(text, want) {
+			t.Errorf("the explanation does not say %q:\n%s", want, text)
+		}
+	}
+	tab.Go("/ui/account?uid=alice")
+	if text := tab.Text("main"); !strings.Contains(text, "dcos:secrets:default:/team/*") {
+		t.Errorf("the account has no grant of its group:\n%s", text)
+	}
+
+	tab.Go("/ui/group?gid=team")
+	tab.Follow("form:has([value=revoke]) button")
+	tab.Go("/ui/explain?uid=alice&action=read&path=team/db")
+	if text := tab.Text("main"); !strings.Contains(text, "alice may not read team/db") || !strings.Contains(text, "missing") {
+		t.Errorf("the grant was not revoked:\n%s", text)
+	}
+
+	tab.Go("/ui/account?uid=alice")
+	tab.Type("form:has([value=delete]) [name=confirm]", "bob")
+	if status := tab.Follow("form:has([value=delete]) button"); status != 400 {
+		t.Errorf("another name confirms the deletion: %d", status)
+	}
+	tab.Type("form:has([value=delete]) [name=confirm]", "alice")
+	tab.Follow("form:has([value=delete]) button")
+	if _, err := site.As(t, "root").Identities().User(t.Context(), "alice"); err == nil {
+		t.Error("alice was not deleted")
+	}
+}
+
+// signedIn returns a client of the API for a user with a password.
+func (s *Site) signedIn(t testing.TB, uid, password string) *client.Client {
+	t.Helper()
+	token, err := s.As(t, "nobody").Identities().SignIn(t.Context(), wire.Login{UID: &uid, Password: wire.Password(password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(client.Config{Server: s.URL, Token: func(context.Context) (string, error) { return token, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestKeysAreRotatedAndTheStoreIsSealed(t *testing.T) {
+	site := Start(t)
+	tab := site.Open(t, Look{Width: 360, Dark: true, NoScript: true})
+	tab.SignIn("root")
+	tab.Go("/ui/servers")
+	if text := tab.Text("main"); !strings.Contains(text, "unsealed") {
+		t.Errorf("the server does not show itself:\n%s", text)
+	}
+	tab.Go("/ui/keys")
+	tab.Follow("form:has([value=rotate]) button")
+	rotation, err := site.As(t, "root").RotationStatus(t.Context())
+	if err != nil || rotation.Term != 2 {
+		t.Errorf("the data key was not rotated: %+v, %v", rotation, err)
+	}
+	tab.Type("[name=confirm]", "yes")
+	if status := tab.Follow("form:has([value=seal]) button"); status != 400 {
+		t.Errorf("any word seals: %d", status)
+	}
+	tab.Type("[name=confirm]", "seal")
+	tab.Follow("form:has([value=seal]) button")
+	status, err := site.As(t, "root").SealStatus(t.Context())
+	if err != nil || !status.Sealed {
+		t.Errorf("the store is not sealed: %+v, %v", status, err)
+	}
+}
+
+func TestPagesForSuperusersNameWhatIsMissing(t *testing.T) {
+	site := Start(t)
+	tab := site.Open(t, Look{NoScript: true})
+	tab.SignIn("bob")
+	for _, page := range []string{"keys", "servers", "access", "account?uid=admin", "group?gid=superusers"} {
+		status := tab.Go("/ui/" + page)
+		if text := tab.Text("main"); status != 403 || !strings.Contains(text, "superuser") {
+			t.Errorf("%s: %d\n%s", page, status, text)
+		}
+	}
+	if status := tab.Go("/ui/explain?action=read&path=team/db"); status != 200 || !strings.Contains(tab.Text("main"), "missing") {
+		t.Errorf("bob cannot ask about himself: %d\n%s", status, tab.Text("main"))
+	}
+	if status := tab.Go("/ui/explain?action=read&path=team/db&uid=admin"); status != 403 {
+		t.Errorf("bob may ask about others: %d", status)
+	}
+}
