@@ -39,12 +39,16 @@ const (
 	// MakeBackup reads the ciphertext of everything. It needs read on
 	// dcos:secrets:backup:default.
 	MakeBackup
+	// SearchNames searches the names of the secrets below a folder. It needs the
+	// permission to list the folder, or one below it. [Policy.DecideSearch] says
+	// which names may be returned.
+	SearchNames
 )
 
 // Request is one question to the policy. The zero value is refused.
 type Request struct {
 	Op Op
-	// Path is the secret, or the folder of ListSecrets and WatchNames; unused
+	// Path is the secret, or the folder of ListSecrets, SearchNames and WatchNames; unused
 	// by ViewStore, ViewMode, Administer, QueryPolicy, MakeBackup and ResolveSecrets.
 	Path Path
 	// Account is the uid that UseAccount is about.
@@ -75,6 +79,7 @@ type Decision struct {
 const (
 	ReasonSuperuser    = "superuser"
 	ReasonGranted      = "granted"
+	ReasonGrantedBelow = "granted for folders below"
 	ReasonOnBehalf     = "granted on behalf of the service"
 	ReasonOwnSpace     = "in the space of the token's service"
 	ReasonOwnService   = "the token's own service"
@@ -114,6 +119,9 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 		if r.allows(w) {
 			return d.allow(w.reason)
 		}
+	}
+	if req.Op == SearchNames && r.someListBelow(req.Path) {
+		return d.allow(ReasonGrantedBelow)
 	}
 	if req.Op == UseAccount && req.Account == who.UID {
 		return d.allow(ReasonOwnAccount)
@@ -224,6 +232,19 @@ func (p *Policy) MayHear(who Principal, req Request, name Path) bool {
 	return p.Decide(who, Request{Op: ListSecrets, Path: name.Folder()}).Allowed
 }
 
+// DecideSearch decides about [SearchNames] below a folder. If it is allowed,
+// shown reports whether the names of the secrets in a folder may be returned:
+// exactly if who may list that folder, as [Policy.Decide] says.
+func (p *Policy) DecideSearch(who Principal, folder Path) (d Decision, shown func(Path) bool) {
+	d = p.Decide(who, Request{Op: SearchNames, Path: folder})
+	if !d.Allowed {
+		return d, func(Path) bool { return false }
+	}
+	r := p.rights(who.UID)
+	all := r.allows(way{SuperuserResource(), Full, ReasonSuperuser})
+	return d, func(f Path) bool { return all || r.allows(way{ListResource(f), Read, ReasonGranted}) }
+}
+
 // decideBound has all the rules for tokens that are bound to a service: they
 // may read the secrets in its spaces, one by one or all that the service needs,
 // and nothing else, whatever grants their uid has, superuser included.
@@ -250,7 +271,7 @@ func (r Request) valid() bool {
 		return true
 	case CreateSecret, UpdateSecret, DeleteSecret, ReadVersions:
 		return !r.Path.IsRoot() && !r.HasService
-	case ListSecrets, ViewStore, ViewMode, Administer, UseAccount, QueryPolicy, MakeBackup:
+	case ListSecrets, SearchNames, ViewStore, ViewMode, Administer, UseAccount, QueryPolicy, MakeBackup:
 		return !r.HasService
 	case MintTaskToken:
 		return r.HasService
@@ -271,7 +292,7 @@ func (r Request) needs() (Resource, Action) {
 		return SecretResource(r.Path), Update
 	case DeleteSecret:
 		return SecretResource(r.Path), Delete
-	case ListSecrets, WatchNames:
+	case ListSecrets, SearchNames, WatchNames:
 		return ListResource(r.Path), Read
 	case Administer, UseAccount:
 		return SuperuserResource(), Full

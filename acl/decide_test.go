@@ -10,7 +10,7 @@ import (
 	"secretstore/acl"
 )
 
-var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames, acl.ViewMode, acl.UseAccount, acl.QueryPolicy}
+var allOps = []acl.Op{acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ListSecrets, acl.ViewStore, acl.Administer, acl.ReadVersions, acl.WatchNames, acl.ViewMode, acl.UseAccount, acl.QueryPolicy, acl.SearchNames}
 
 func bound(t testing.TB, uid, service string) acl.Principal {
 	return acl.Principal{UID: uid, Service: acl.BindTo(mustService(t, service))}

@@ -125,6 +125,19 @@ func (g *Grants) allows(w way) bool {
 	return w.res.folders(func(res Resource) bool { return g.on[res.kind].of(res.rest).allows(w.action) })
 }
 
+// someListBelow reports whether a grant allows the list of a folder below this
+// one.
+func (g *Grants) someListBelow(folder Path) bool {
+	below := folder.s + "/"
+	if folder.IsRoot() {
+		below = ""
+	}
+	return g != nil && slices.ContainsFunc(g.list, func(one Grant) bool {
+		return one.Action >= Create && one.Action <= Full && actionSet(0).with(one.Action).allows(Read) &&
+			one.Pattern.kinds.has(kindList) && strings.HasPrefix(one.Pattern.rest, below)
+	})
+}
+
 // satisfies reports whether this one grant satisfies w.
 func (g *Grant) satisfies(w way) bool {
 	switch {

@@ -1,6 +1,9 @@
 package acl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Policy holds the grants. It is immutable, so any number of goroutines may use
 // one value, and it is replaced as a whole. A nil or zero Policy denies
@@ -113,6 +116,17 @@ func (r rights) allows(w way) bool {
 		}
 	}
 	return false
+}
+
+// someListBelow reports whether a grant allows the list of a folder below this
+// one.
+func (r rights) someListBelow(folder Path) bool {
+	for i := range r.here {
+		if r.here[i].someListBelow(folder) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.other, func(g *Grants) bool { return g.someListBelow(folder) })
 }
 
 // folders calls visit for the resource r and, if it is the list of a folder, for
