@@ -12,11 +12,27 @@ import (
 )
 
 func BenchmarkGet256(b *testing.B) {
-	s, err := Open(b.Context(), Options{Backend: memory.New(), Log: zap.NewNop()})
+	s := benchStore(b, memory.New())
+	p := path(b, "group/service/secret")
+	if _, err := s.Create(b.Context(), p, Change{Kind: Text, Value: make([]byte, 256), Author: "alice"}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Get(b.Context(), p, store.Cached); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchStore returns an unsealed store.
+func benchStore(b *testing.B, backend store.Backend) *Store {
+	b.Helper()
+	s, err := Open(b.Context(), Options{Backend: backend, Log: zap.NewNop()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	b.Cleanup(func() { s.Close() })
 	pub, err := holder.Public(time.Now())
 	if err != nil {
 		b.Fatal(err)
@@ -40,14 +56,5 @@ func BenchmarkGet256(b *testing.B) {
 	if _, err := s.Unseal(b.Context(), share); err != nil {
 		b.Fatal(err)
 	}
-	p := path(b, "group/service/secret")
-	if _, err := s.Create(b.Context(), p, Change{Kind: Text, Value: make([]byte, 256), Author: "alice"}); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.Get(b.Context(), p, store.Cached); err != nil {
-			b.Fatal(err)
-		}
-	}
+	return s
 }

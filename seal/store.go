@@ -67,7 +67,7 @@ type Options struct {
 type Store struct {
 	*lifecycle.Lifecycle // Status, Init, InitInfo, Unseal, AutoUnseal, ResetUnseal, Seal, Holders, and the rekey
 	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions
-	*names.Lists         // List, OpenList; see ListDeleted too
+	*names.Lists         // List, OpenList, Search, Children; see ListDeleted too
 	*feed.Feed           // Watch, Stream
 	*rotation.Rotation   // Rotate, RotationStatus
 	*uses.Uses           // TaskTerm, TaskMAC, TaskSpent, SpendTask

@@ -35,6 +35,10 @@ type (
 	Page      = names.Page
 	Names     = names.Names
 	List      = names.List
+	Search    = names.Search
+	Found     = names.Found
+	Child     = names.Child
+	Children  = names.Children
 	Watch     = feed.Watch
 	Stream    = feed.Stream
 	Event     = feed.Event

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/errgroup"
 
 	"secretstore/seal/internal/barrier"
 	"secretstore/store"
@@ -78,6 +79,31 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNam
 		return nil, err
 	}
 	return names, r.check(names.found)
+}
+
+// namesOfAll returns the names in each of a few folders, which it reads at once.
+func (f *Folders) namesOfAll(ctx context.Context, folders []folder, r reading) ([]*folderNames, error) {
+	all := make([]*folderNames, len(folders))
+	var unread []int // their indexes
+	err := f.barrier.Use(func(*barrier.Keys) error {
+		for i, fo := range folders {
+			if all[i], _ = f.names.GetIfPresent(fo.id); r.consistency != store.Cached || !all[i].current() {
+				unread = append(unread, i)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(unread) == 0 {
+		return all, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, i := range unread {
+		group.Go(func() (err error) {
+			all[i], err = f.namesOf(ctx, folders[i], r)
+			return err
+		})
+	}
+	return all, group.Wait()
 }
 
 // readNames reads the names in a folder, with the help of an earlier list, which

@@ -98,25 +98,36 @@ func (l *Lists) OpenList(ctx context.Context, folder acl.Path, pg Page, c store.
 	return list, err
 }
 
-func (l *Lists) open(ctx context.Context, prefix string, pg Page, r reading) (*List, error) {
-	var intentVersion store.Version
-	if err := l.barrier.Use(func(k *barrier.Keys) error { intentVersion = k.IntentVersion; return nil }); err != nil {
+func (l *Lists) open(ctx context.Context, prefix string, pg Page, r reading) (list *List, err error) {
+	intentVersion, age, err := l.unsealed(ctx, r, func() error {
+		list, err = l.first(ctx, prefix, pg, r)
+		return err
+	})
+	if err != nil {
 		return nil, err
+	}
+	list.intentVersion, list.Age = intentVersion, age
+	return list, nil
+}
+
+// unsealed reads names between two checks of the seal intent. It returns the
+// version of the intent, and how long ago the storage last confirmed it.
+func (l *Lists) unsealed(ctx context.Context, r reading, read func() error) (intentVersion store.Version, age time.Duration, err error) {
+	if err := l.barrier.Use(func(k *barrier.Keys) error { intentVersion = k.IntentVersion; return nil }); err != nil {
+		return intentVersion, 0, err
 	}
 	if r.consistency == store.Cached {
 		// A server that was stopped catches up here with the changes that it has
 		// missed, before it uses the names that it remembers.
 		if _, err := l.barrier.CheckIntent(ctx, intentVersion); err != nil {
-			return nil, err
+			return intentVersion, 0, err
 		}
 	}
-	list, err := l.first(ctx, prefix, pg, r)
-	if err != nil {
-		return nil, err
+	if err := read(); err != nil {
+		return intentVersion, 0, err
 	}
-	list.intentVersion = intentVersion
-	list.Age, err = l.barrier.CheckIntent(ctx, intentVersion)
-	return list, err
+	age, err = l.barrier.CheckIntent(ctx, intentVersion)
+	return intentVersion, age, err
 }
 
 // first reads the first names of a list.

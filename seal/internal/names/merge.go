@@ -2,13 +2,8 @@ package names
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
-
-	"secretstore/store"
 )
 
 // merge sorts the names of many folders: bytewise, as whole names (`a`, `a-b`,
@@ -182,21 +177,7 @@ func (m *merge) openNext(ctx context.Context) error {
 func (m *merge) read(ctx context.Context) error {
 	batch := m.folders[:min(m.batch, len(m.folders))]
 	m.batch = min(2*m.batch, listReaders)
-	m.ready = make([]*folderNames, len(batch))
-	group, groupCtx := errgroup.WithContext(ctx)
-	for i, f := range batch {
-		cached, err := m.source.cachedNames(f)
-		if err != nil {
-			return errors.Join(err, group.Wait())
-		}
-		if m.reading.consistency == store.Cached && cached.current() {
-			m.ready[i] = cached
-			continue
-		}
-		group.Go(func() (err error) {
-			m.ready[i], err = m.source.namesOf(groupCtx, f, m.reading)
-			return err
-		})
-	}
-	return group.Wait()
+	var err error
+	m.ready, err = m.source.namesOfAll(ctx, batch, m.reading)
+	return err
 }

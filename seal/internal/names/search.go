@@ -1,0 +1,276 @@
+package names
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"secretstore/acl"
+	"secretstore/store"
+)
+
+const (
+	// DefaultShortPage is how many names or entries Search and Children return if
+	// the page has no limit, and MaxShortPage how many at most.
+	DefaultShortPage = 100
+	MaxShortPage     = 10000
+)
+
+// short returns the page with a limit.
+func (p Page) short() Page {
+	if p.Limit <= 0 {
+		p.Limit = DefaultShortPage
+	}
+	p.Limit = min(p.Limit, MaxShortPage)
+	return p
+}
+
+// Search selects names below a folder by what they contain.
+type Search struct {
+	Page
+	// Text is a part of the name relative to the folder. Upper and lower case of
+	// ASCII letters do not differ: names have no others. Every name contains "".
+	Text string
+	// Shown reports whether the names of the secrets in a folder may be returned.
+	// They are not counted either if they may not. Nil: none may.
+	Shown func(folder acl.Path) bool
+}
+
+// Found is a page of the names that a search has found.
+type Found struct {
+	Names
+	Matches int // how many names contain the text, on all pages
+	Total   int // how many names were searched
+}
+
+// Child is one entry of a folder: a secret in it, or a folder below it, whose
+// name ends in a slash.
+type Child struct {
+	Name    string
+	Secrets int // how many a folder has, however deep; 0 of a secret
+}
+
+// Children is a page of the entries of a folder.
+type Children struct {
+	Entries    []Child // sorted bytewise by name; never nil
+	Next       string  // the After of the next page; "" if this was the last
+	Total      int     // how many secrets are below the folder, on all pages
+	Incomplete bool    // as in Names
+	Age        time.Duration
+}
+
+// Search returns the names below a folder that contain a text, a page of them
+// sorted bytewise. It visits all names below the folder,
+// and needs memory for one page besides those that are remembered anyway. The
+// errors are those of List.
+func (l *Lists) Search(ctx context.Context, folder acl.Path, s Search, c store.Consistency) (Found, error) {
+	var m *matcher
+	incomplete, age, err := l.visit(ctx, folder, s.Shown, c,
+		func() {
+			m = &matcher{text: appendLower(nil, s.Text), after: s.After, limit: s.Page.short().Limit}
+		},
+		func(prefix string, names []string) { m.visit(prefix, names) })
+	if err != nil {
+		return Found{}, err
+	}
+	names, next := m.page()
+	return Found{Names{names, next, incomplete, age}, m.matches, m.total}, nil
+}
+
+// Children returns the secrets in a folder and the folders below it, with how many
+// secrets each has: those that shown allows, as in Search. Folders without any are
+// left out. The errors are those of List.
+func (l *Lists) Children(ctx context.Context, folder acl.Path, shown func(acl.Path) bool, pg Page, c store.Consistency) (Children, error) {
+	var n *counter
+	pg = pg.short()
+	incomplete, age, err := l.visit(ctx, folder, shown, c,
+		func() { n = &counter{page: pg} },
+		func(prefix string, names []string) { n.visit(prefix, names) })
+	if err != nil {
+		return Children{}, err
+	}
+	out := Children{Entries: n.all(), Total: n.total, Incomplete: incomplete, Age: age}
+	if len(out.Entries) > pg.Limit {
+		out.Entries = out.Entries[:pg.Limit]
+		out.Next = out.Entries[pg.Limit-1].Name
+	}
+	return out, nil
+}
+
+// visit calls each for every folder below this one that is shown, in order, with
+// the sorted names in it. begin comes first; both may happen several times, if
+// the names have to be read again.
+func (l *Lists) visit(ctx context.Context, folder acl.Path, shown func(acl.Path) bool, c store.Consistency, begin func(),
+	each func(prefix string, names []string)) (incomplete bool, age time.Duration, err error) {
+	prefix := prefixOf(folder.String())
+	err = l.barrier.Settle(ctx, c, func(c store.Consistency) error {
+		r := reading{c, c == store.Latest && !l.barrier.Offline()}
+		_, age, err = l.unsealed(ctx, r, func() error {
+			begin()
+			incomplete, err = l.visitOnce(ctx, prefix, shown, r, each)
+			return err
+		})
+		return err
+	})
+	return incomplete, age, err
+}
+
+func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Path) bool, r reading, each func(prefix string, names []string)) (incomplete bool, err error) {
+	set, err := l.folders.all(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	incomplete = set.found.Damaged > 0
+	for batch := range slices.Chunk(set.below(prefix), listReaders) {
+		batch = onlyShown(batch, shown)
+		all, err := l.folders.namesOfAll(ctx, batch, r)
+		if err != nil {
+			return false, err
+		}
+		for i, names := range all {
+			incomplete = incomplete || names.found.Damaged > 0
+			each(batch[i].prefix[len(prefix):], names.sorted)
+		}
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+	}
+	return incomplete, nil
+}
+
+func onlyShown(folders []folder, shown func(acl.Path) bool) []folder {
+	if shown == nil {
+		return nil
+	}
+	left := make([]folder, 0, len(folders))
+	for _, f := range folders {
+		// A folder was encrypted with its path: what does not parse was never shown.
+		if p, err := acl.ParseFolder(strings.TrimSuffix(f.prefix, "/")); err == nil && shown(p) {
+			left = append(left, f)
+		}
+	}
+	return left
+}
+
+// matcher finds the names that contain a text, and keeps the first ones of a
+// page.
+type matcher struct {
+	text           []byte // in lower case
+	after          string
+	limit          int
+	matches, total int
+	found          []string // more than limit if another page follows
+	last           string   // names after it are not on the page; "" if that is not known
+	buffer         []byte
+}
+
+// visit looks at the names in one folder.
+func (m *matcher) visit(prefix string, names []string) {
+	m.total += len(names)
+	m.buffer = appendLower(slices.Grow(m.buffer[:0], 2*acl.MaxPathBytes), prefix)
+	everything := bytes.Contains(m.buffer, m.text)
+	// What contains the text and not all of it is before the name begins.
+	tail := m.buffer[max(0, len(prefix)-len(m.text)):]
+	for _, name := range names {
+		tail = appendLower(tail[:min(len(prefix), len(m.text))], name)
+		if !everything && !bytes.Contains(tail, m.text) {
+			continue
+		}
+		m.matches++
+		if follows(prefix, name, m.after) {
+			m.keep(prefix, name)
+		}
+	}
+}
+
+// keep keeps a name if it may be on the page.
+func (m *matcher) keep(prefix, name string) {
+	if m.last != "" && follows(prefix, name, m.last) {
+		return
+	}
+	if m.found = append(m.found, prefix+name); len(m.found) > 2*(m.limit+1) {
+		m.cut()
+	}
+}
+
+// cut drops all but the first names, and one more.
+func (m *matcher) cut() {
+	slices.Sort(m.found)
+	if len(m.found) > m.limit+1 {
+		m.found = m.found[:m.limit+1]
+		m.last = m.found[m.limit]
+	}
+}
+
+// page returns the page, and where the next begins.
+func (m *matcher) page() (names []string, next string) {
+	m.cut()
+	if names = m.found; len(names) > m.limit {
+		names = names[:m.limit]
+		next = names[m.limit-1]
+	}
+	return append([]string{}, names...), next
+}
+
+// follows reports whether prefix+name > after, without joining them.
+func follows(prefix, name, after string) bool {
+	if rest, within := strings.CutPrefix(after, prefix); within {
+		return name > rest
+	}
+	return prefix > after
+}
+
+func appendLower(to []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		to = append(to, c)
+	}
+	return to
+}
+
+// counter counts the secrets below each folder of one folder, and keeps the
+// entries of a page.
+type counter struct {
+	page    Page
+	total   int
+	folders []Child // in order; more than a page if another one follows
+	secrets []string
+}
+
+// visit counts the names in one folder. Folders come in order.
+func (n *counter) visit(prefix string, names []string) {
+	n.total += len(names)
+	if prefix == "" {
+		from, found := slices.BinarySearch(names, n.page.After)
+		if found {
+			from++
+		}
+		n.secrets = names[from:min(len(names), from+n.page.Limit+1)]
+		return
+	}
+	name := prefix[:strings.IndexByte(prefix, '/')+1]
+	last := len(n.folders) - 1
+	switch {
+	case len(names) == 0 || name <= n.page.After:
+	case last >= 0 && n.folders[last].Name == name:
+		n.folders[last].Secrets += len(names)
+	case len(n.folders) <= n.page.Limit:
+		n.folders = append(n.folders, Child{name, len(names)})
+	}
+}
+
+// all returns the entries in order, more than a page if another one follows.
+func (n *counter) all() []Child {
+	all := make([]Child, 0, len(n.folders)+len(n.secrets))
+	all = append(all, n.folders...)
+	for _, name := range n.secrets {
+		all = append(all, Child{Name: name})
+	}
+	slices.SortFunc(all, func(a, b Child) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
