@@ -194,7 +194,7 @@ func (r *request) readHead() (err error) {
 	if r.query, err = head.ParseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	if r.query.Forms&(head.FormList|head.FormDeleted) != 0 && r.readOnly() && r.query.Paging != nil {
+	if r.query.Forms&head.FormsInPages != 0 && r.readOnly() && r.query.Paging != nil {
 		return r.query.Paging
 	}
 	r.service, r.hasService, err = head.Service(r.Header, r.query)
@@ -222,7 +222,7 @@ func (r *request) resolve(t target) (err error) {
 		switch {
 		case r.query.Forms&v.form == 0:
 		case r.ep != ep:
-			return problem.BadRequest("contradictory query: ask for one of list, deleted, version, versions, purge and watch at a time")
+			return problem.BadRequest("contradictory query: ask for one of list, deleted, search, children, version, versions, purge and watch at a time")
 		default:
 			r.ep = v
 		}
@@ -231,7 +231,7 @@ func (r *request) resolve(t target) (err error) {
 		return problem.NotFound(problem.StoreNotFound)
 	}
 	switch r.ep.op {
-	case acl.ListSecrets:
+	case acl.ListSecrets, acl.SearchNames:
 		r.path, err = acl.ParseFolder(t.Rest)
 	case acl.ReadSecret, acl.CreateSecret, acl.UpdateSecret, acl.DeleteSecret, acl.ReadVersions:
 		r.path, err = acl.ParsePath(t.Rest)

@@ -99,6 +99,7 @@ var permissions = map[acl.Op]string{
 	acl.UpdateSecret:   "`update` on `dcos:secrets:default:/{path}`",
 	acl.DeleteSecret:   "`delete` on `dcos:secrets:default:/{path}`",
 	acl.ListSecrets:    "`read` on `dcos:secrets:list:default:/",
+	acl.SearchNames:    "`read` on `dcos:secrets:list:default:/",
 	acl.WatchNames:     "`read` on `dcos:secrets:list:default:/",
 	acl.ResolveSecrets: "`read` on `dcos:secrets:resolve:default:{service}`",
 	acl.MintTaskToken:  "`read` on `dcos:secrets:resolve:default:{service}`",
@@ -113,6 +114,7 @@ var permissions = map[acl.Op]string{
 var parameterOfForm = map[head.Form]string{
 	head.FormList: "list", head.FormVersion: "version", head.FormVersions: "versions", head.FormPurge: "purge", head.FormWatch: "watch",
 	head.FormDeleted: "deleted", head.FormKey: "bootstrap_key",
+	head.FormSearch: "search", head.FormChildren: "children",
 }
 
 // checkOperation compares an operation with its rows of the table of endpoints.

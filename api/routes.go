@@ -35,6 +35,8 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "secret.read", method: http.MethodGet, path: "/secret/", op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.secrets.read},
 		{name: "secret.list", method: http.MethodGet, path: "/secret/", form: head.FormList, op: acl.ListSecrets, unsealed: true, run: h.secrets.list},
 		{name: "secret.list.deleted", method: http.MethodGet, path: "/secret/", form: head.FormDeleted, op: acl.ListSecrets, unsealed: true, run: h.secrets.listDeleted},
+		{name: "secret.list.search", method: http.MethodGet, path: "/secret/", form: head.FormSearch, op: acl.SearchNames, unsealed: true, run: h.secrets.search},
+		{name: "secret.list.children", method: http.MethodGet, path: "/secret/", form: head.FormChildren, op: acl.SearchNames, unsealed: true, run: h.secrets.children},
 		{name: "secret.version", method: http.MethodGet, path: "/secret/", form: head.FormVersion, op: acl.ReadVersions, unsealed: true, run: h.secrets.readVersion},
 		{name: "secret.versions", method: http.MethodGet, path: "/secret/", form: head.FormVersions, op: acl.ReadVersions, unsealed: true, run: h.secrets.listVersions},
 		{name: "secret.watch", method: http.MethodGet, path: "/secret/", form: head.FormWatch, op: acl.ReadSecret, unsealed: true, behalf: true, spends: true, run: h.watches.watch},

@@ -192,11 +192,7 @@ func (c *Client) ListDeletedPage(ctx context.Context, folder, after string, limi
 }
 
 func (c *Client) page(ctx context.Context, form, folder, after string, limit int) (wire.List, error) {
-	q := url.Values{form: {"true"}, "limit": {strconv.Itoa(limit)}}
-	if after != "" {
-		q.Set("after", after)
-	}
-	list, err := doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: q}, nil)
+	list, err := doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: pageQuery(form, "true", after, limit)}, nil)
 	if err == nil && list.Array == nil {
 		return wire.List{}, errNotJSON // a server of an older release may answer with the secret of that name
 	}

@@ -27,6 +27,8 @@ const (
 	ActionParam = "action"
 	PathParam   = "path"
 	BoundParam  = "bound"
+	// SearchParam is a part of the names that are searched for.
+	SearchParam = "search"
 	// TokenCookie carries the token of a browser; it counts only without an
 	// Authorization header.
 	TokenCookie = "dcos-acs-auth-cookie"
@@ -94,6 +96,35 @@ type List struct {
 	// Incomplete: damaged records of the storage were skipped, which may be those
 	// of secrets in this list.
 	Incomplete bool `json:"incomplete,omitzero"`
+}
+
+// Found is the answer to ?search=TEXT, which is a page of a list in any case.
+type Found struct {
+	Array      []string `json:"array"`               // as in List
+	Next       string   `json:"next,omitempty"`      // as in List
+	Incomplete bool     `json:"incomplete,omitzero"` // as in List
+	// Matches is how many names contain the text, on all pages; Total how many were
+	// searched: all below the path that lists show the caller.
+	Matches int `json:"matches"`
+	Total   int `json:"total"`
+}
+
+// Children is the answer to ?children=true.
+type Children struct {
+	// Array holds the entries sorted bytewise by name; never null on the wire.
+	Array      []Child `json:"array"`
+	Next       string  `json:"next,omitempty"`      // as in List
+	Incomplete bool    `json:"incomplete,omitzero"` // as in List
+	// Total is how many secrets are below the path, on all pages and however deep.
+	Total int `json:"total"`
+}
+
+// Child is an entry of a folder: a secret, or a folder below it, whose name ends in
+// a slash. A secret and a folder may have the same name.
+type Child struct {
+	Name string `json:"name"`
+	// Secrets is how many secrets the folder has, however deep; absent for a secret.
+	Secrets int `json:"secrets,omitzero"`
 }
 
 // Backend describes one store.

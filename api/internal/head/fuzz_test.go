@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"secretstore/acl"
 	"secretstore/api/internal/problem"
 	"secretstore/seal"
 )
@@ -56,7 +57,7 @@ func FuzzEntityTags(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"list=true", "list=true&limit=10&after=a%2Fb", "service=%2Fa&_ts=1", "%73ervice=/x", "a;service=/x", "service", "limit=0", "_ts=%zz&list=true", "&&=&list",
-		"list=True", "list", "version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true",
+		"list=True", "list", "version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true", "search=a%2FB&limit=2", "search", "search=%ff&search=x", "a;search=x", "children=true&search=" + strings.Repeat("x", 1025),
 	} {
 		f.Add(seed)
 	}
@@ -87,6 +88,12 @@ func FuzzQuery(f *testing.F) {
 		odd := slices.ContainsFunc(values["list"], func(v string) bool { return v != "true" && v != "false" || v != values["list"][0] })
 		if bad == nil && odd != (q.CheckBoolean(FormList) != nil) {
 			t.Fatalf("%q: list is %q", raw, values["list"])
+		}
+		if bad == nil && (q.Forms&FormSearch != 0) != (len(values["search"]) > 0) {
+			t.Fatalf("%q: search is %q", raw, values["search"])
+		}
+		if text, err := q.SearchText(); err == nil && (len(text) > acl.MaxPathBytes || bad == nil && (len(values["search"]) != 1 || values.Get("search") != text)) {
+			t.Fatalf("%q: the text %q, net/url sees %q", raw, text, values["search"])
 		}
 		if q.Limit < 0 || q.Limit > 10000 {
 			t.Fatalf("%q: limit %d", raw, q.Limit)

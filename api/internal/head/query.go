@@ -27,6 +27,7 @@ type Query struct {
 	Action  Param
 	Path    Param
 	Bound   Param
+	Search  Param
 	version Param
 	limit   Param
 	after   Param
@@ -44,7 +45,7 @@ func (p *Param) add(value string) { p.Value, p.Times = value, p.Times+1 }
 
 // Form is a set of the parameters that ask for something other than the secret
 // itself.
-type Form uint8
+type Form uint16
 
 // The forms.
 const (
@@ -55,15 +56,20 @@ const (
 	FormWatch                     // watch=ETAG
 	FormDeleted                   // deleted=true
 	FormKey                       // bootstrap_key=true
+	FormSearch                    // search=TEXT
+	FormChildren                  // children=true
+
+	// FormsInPages come in pages, with limit and after.
+	FormsInPages = FormList | FormDeleted | FormSearch | FormChildren
 )
 
 // booleans are the parameters that are true or false.
-var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted, "bootstrap_key": FormKey}
+var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted, "bootstrap_key": FormKey, "children": FormChildren}
 
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
+const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, search, children, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
 	"watch, timeout, prefix, uid, action, path, bound) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
@@ -113,6 +119,8 @@ func (q *Query) param(key string) *Param {
 		return &q.Path
 	case wire.BoundParam:
 		return &q.Bound
+	case wire.SearchParam:
+		return &q.Search
 	case "version":
 		return &q.version
 	case "limit":
@@ -129,6 +137,8 @@ func (q *Query) setForm(key, value string) {
 		q.Forms |= FormVersion
 	case key == wire.WatchParam:
 		q.Forms |= FormWatch
+	case key == wire.SearchParam:
+		q.Forms |= FormSearch
 	case value == "true":
 		q.Forms |= form
 	case value == "false":
@@ -165,6 +175,17 @@ func (q *Query) page() (limit int, after string, err error) {
 		return 0, "", problem.BadRequest("after is longer than any name: send the `next` of the page before")
 	}
 	return limit, q.after.Value, nil
+}
+
+// SearchText returns the text that names are searched for.
+func (q *Query) SearchText() (string, error) {
+	switch {
+	case q.Search.Times != 1:
+		return "", problem.BadRequest("search may be given once")
+	case len(q.Search.Value) > acl.MaxPathBytes:
+		return "", problem.BadRequest("search is longer than any name")
+	}
+	return q.Search.Value, nil
 }
 
 // Version returns the number in version, for an endpoint that needs one.
@@ -206,7 +227,7 @@ func splitPair(pair string) (key, value string, err error) {
 func known(key string) bool {
 	switch key {
 	case "limit", "after", "version", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam,
-		wire.UIDParam, wire.ActionParam, wire.PathParam, wire.BoundParam:
+		wire.UIDParam, wire.ActionParam, wire.PathParam, wire.BoundParam, wire.SearchParam:
 		return true
 	}
 	return booleans[key] != 0
