@@ -37,12 +37,17 @@ func checkNames(listed []string, err error) (names []string, incomplete bool, _ 
 	if err != nil && !incomplete {
 		return nil, false, err
 	}
+	return names, incomplete, CheckNames(names)
+}
+
+// CheckNames returns an error if a name that the server sent is not one.
+func CheckNames(names []string) error {
 	for _, name := range names {
 		if p, err := acl.ParsePath(url.PathEscape(name)); err != nil || p.String() != name {
-			return nil, false, fmt.Errorf("the server lists %q, which is not a valid name; is it a Secret Store?", name)
+			return fmt.Errorf("the server lists %q, which is not a valid name; is it a Secret Store?", name)
 		}
 	}
-	return names, incomplete, nil
+	return nil
 }
 
 // Incomplete is the flag of the commands that act on all secrets below a path:

@@ -23,7 +23,7 @@ func Commands(p *base.Process) []*cobra.Command {
 			"  secretstore put team/db-password                  # asks for the value\n"+
 				"  secretstore put team/keytab -f service.keytab\n"+
 				"  secretstore put team/db-password --if-version 3   # unless somebody else was first", put),
-		getCommand(p), listCommand(p), treeCommand(p), historyCommand(p), diffCommand(p), rollbackCommand(p),
+		getCommand(p), listCommand(p), searchCommand(p), treeCommand(p), historyCommand(p), diffCommand(p), rollbackCommand(p),
 		copyCommand(p), moveCommand(p), deleteCommand(p), undeleteCommand(p), serviceAccountCommand(p),
 	}
 }
