@@ -34,7 +34,7 @@ func (a *accounts) open(t testing.TB, st *seal.Store, foreign *token.Verifier) {
 	superusers, err := authority.ParseSuperusers([]byte("root:" + adminHash + "\n"))
 	must(t, err)
 	a.t = t
-	a.authority, err = authority.New(authority.Config{Storage: st.Identities(), Superusers: superusers, Log: zap.NewNop()})
+	a.authority, err = authority.New(authority.Config{Storage: st.Identities(), Superusers: superusers, Log: zap.NewNop(), Rounds: 2000})
 	must(t, err)
 	a.tokens = tokens.New(tokens.Config{Authority: a.authority, Foreign: foreign, Sealed: func() bool { return st.Status().Sealed() }})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -152,7 +152,7 @@ func loadAfresh(t *testing.T, s *Store, b store.Backend) *directory {
 // TestNobodyGainsARightByMovingOrReplayingIdentities makes random attacks on single
 // records. A server that is running keeps all records as they were written last. One
 // that is unsealed has each as it was written last, or not at all.
-func TestNobodyGainsARightByMovingOrReplayingIdentities(t *testing.T) { attackIdentities(t, 1000) }
+func TestNobodyGainsARightByMovingOrReplayingIdentities(t *testing.T) { attackIdentities(t, 150) }
 
 func attackIdentities(t *testing.T, attacks int) {
 	b := memory.New()

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"sync"
@@ -21,6 +22,8 @@ type Config struct {
 	// Superusers are those of the file, to begin with.
 	Superusers Superusers
 	Log        *zap.Logger
+	// Rounds of new hashes, and the least of a refusal; password.Rounds if it is 0.
+	Rounds int
 	// Now is the clock; time.Now if it is nil.
 	Now func() time.Time
 }
@@ -36,6 +39,7 @@ type Authority struct {
 	changed chan struct{} // guarded by mu
 	ended   chan struct{} // gets a value when the next end of a grant has changed
 
+	rounds   int // Config.Rounds
 	limits   *attempts.Limits
 	workers  *password.Workers
 	decoy    *rsa.PublicKey // of accounts that do not exist
@@ -61,11 +65,12 @@ func New(c Config) (*Authority, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	a.rounds = cmp.Or(c.Rounds, password.Rounds)
 	empty := (&iam.Directory{}).At(a.now())
 	a.state.Store(&state{directory: empty, sealed: empty})
 	a.SetSuperusers(c.Superusers)
 	a.life, a.stop = context.WithCancel(context.Background())
-	a.workers = password.NewWorkers()
+	a.workers = password.NewWorkers(a.rounds)
 	a.running.Go(func() { a.endGrants(a.life) })
 	a.running.Go(func() { a.upkeep(a.life) })
 	a.storage.Follow((*listener)(a))

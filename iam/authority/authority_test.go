@@ -23,13 +23,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // admin makes what tests need.
 func admin() iam.Origin { return iam.Origin{By: "admin", At: time.Now().UTC()} }
 
+// rounds of hashes: sign-ins are many, and their cost does not matter here.
+const rounds = 2000
+
 func start(t testing.TB, s *server, file string) *authority.Authority {
 	t.Helper()
 	supers, err := authority.ParseSuperusers([]byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := authority.New(authority.Config{Storage: s, Superusers: supers, Log: zap.NewNop()})
+	a, err := authority.New(authority.Config{Storage: s, Superusers: supers, Log: zap.NewNop(), Rounds: rounds})
 	if err != nil {
 		t.Fatal(err)
 	}

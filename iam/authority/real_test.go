@@ -31,9 +31,9 @@ func open(t *testing.T, b store.Backend) *seal.Store {
 }
 
 // onStore starts the IAM on a store, and waits until it is loaded and set up.
-func onStore(t *testing.T, st *seal.Store) *authority.Authority {
+func onStore(t *testing.T, st *seal.Store, rounds int) *authority.Authority {
 	t.Helper()
-	a, err := authority.New(authority.Config{Storage: st.Identities(), Log: zaptest.NewLogger(t)})
+	a, err := authority.New(authority.Config{Storage: st.Identities(), Log: zaptest.NewLogger(t), Rounds: rounds})
 	if err != nil {
 		t.Fatal(err)
 	}

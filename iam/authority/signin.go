@@ -73,7 +73,7 @@ func (a *Authority) credentials(uid string) credentials {
 	if err != nil {
 		s, c.otherwise = a.state.Load(), err
 	}
-	c.cost = s.highestCost()
+	c.cost = s.highestCost(a.rounds)
 	c.hash = password.Decoy(c.cost)
 	if h, ok := s.file.hashes[iam.UID(uid)]; ok {
 		c.who, c.hash = iam.FileIdentity(iam.UID(uid), h.String()), h

@@ -157,7 +157,7 @@ func TestAWeakHashIsReplacedAtSignInOnceTheStorageIsThere(t *testing.T) {
 		s.leave(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if h, err := password.Parse(hash()); err != nil || h.Rounds() != password.Rounds || !h.Matches(correct) {
+		if h, err := password.Parse(hash()); err != nil || h.Rounds() != rounds || !h.Matches(correct) {
 			t.Errorf("%v", err)
 		}
 		if d, _ := a.Directory(); true {

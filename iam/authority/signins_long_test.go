@@ -11,6 +11,7 @@ import (
 	"secretstore/acl"
 	"secretstore/iam"
 	"secretstore/iam/authority"
+	"secretstore/iam/password"
 	"secretstore/seal"
 	"secretstore/store"
 	"secretstore/store/memory"
@@ -18,7 +19,7 @@ import (
 
 func TestManySignInsAtOnceLeaveTheReadersAlone(t *testing.T) {
 	st := open(t, memory.New())
-	a := onStore(t, st)
+	a := onStore(t, st, password.Rounds)
 	path, err := acl.ParsePath("a/b")
 	if err != nil {
 		t.Fatal(err)

@@ -105,9 +105,10 @@ func (s *state) seeCost(e iam.Entry) {
 }
 
 // highestCost returns how much work refusing a sign-in is: the most rounds of any
-// hash, so that the time of a refusal does not say whose password it was.
-func (s *state) highestCost() int {
-	cost := max(password.Rounds, s.cost)
+// hash, but not less than those of new ones, so that the time of a refusal does not
+// say whose password it was.
+func (s *state) highestCost(rounds int) int {
+	cost := max(rounds, s.cost)
 	for _, h := range s.file.hashes {
 		cost = max(cost, h.Rounds())
 	}

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/iam"
-	"secretstore/iam/password"
 )
 
 const (
@@ -34,7 +33,7 @@ type rehash struct{ old, hash string }
 // account is weaker than those made now. It does not keep the caller waiting, and
 // leaves it if others wait to sign in: there will be another time.
 func (a *Authority) rehash(c credentials, pass []byte) {
-	if c.text == "" || c.hash.Rounds() >= password.Rounds || a.workers.Waiting() > 0 {
+	if c.text == "" || c.hash.Rounds() >= a.rounds || a.workers.Waiting() > 0 {
 		return
 	}
 	own := append([]byte(nil), pass...)

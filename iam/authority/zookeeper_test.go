@@ -25,7 +25,7 @@ func TestWithoutZooKeeperItSignsInAndDecidesFromMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { z.Close() })
-	a := onStore(t, open(t, z))
+	a := onStore(t, open(t, z), rounds)
 	rid := ridOf(t, "dcos:mesos:task:/a")
 	addUser(t, a, iam.User{UID: "alice", Hash: cheapHash})
 	do(t, a, func(d *iam.Directory) (iam.Change, error) { return d.CreateACL(rid, rid.String(), "", admin()) })

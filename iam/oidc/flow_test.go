@@ -26,7 +26,7 @@ type server struct {
 func newServer(t *testing.T, c *iamtest.Cluster, rules oidc.Rules, clock *clock) *server {
 	t.Helper()
 	s := c.Server()
-	a, err := authority.New(authority.Config{Storage: s, Log: zap.NewNop()})
+	a, err := authority.New(authority.Config{Storage: s, Log: zap.NewNop(), Rounds: 2000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func client(uid iam.UID, n int) iam.Client { return iam.Client{UID: uid, Network
 // which wait when it begins.
 func order(t *testing.T, clients []iam.Client) (done []string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorkers(1)
+		w := newWorkers(1, minRounds)
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
@@ -114,7 +114,7 @@ func TestNetworksAndAccountsTakeTurns(t *testing.T) {
 
 func TestAFullQueueRefusesThoseWhoTakeMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorkers(1)
+		w := newWorkers(1, minRounds)
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
@@ -152,7 +152,7 @@ func TestAFullQueueRefusesThoseWhoTakeMost(t *testing.T) {
 
 func TestWaitingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorkers(1)
+		w := newWorkers(1, minRounds)
 		defer w.Close()
 		begin := make(chan struct{})
 		var jobs sync.WaitGroup
@@ -179,7 +179,7 @@ func TestWaitingEnds(t *testing.T) {
 }
 
 func TestWorkersVerify(t *testing.T) {
-	w := NewWorkers()
+	w := NewWorkers(minRounds)
 	h := hashed([]byte("correct"), minRounds)
 	for password, want := range map[string]bool{"correct": true, "wrong": false, "": false} {
 		if got, err := w.Verify(t.Context(), iam.Client{}, h, []byte(password), 0); got != want || err != nil {

@@ -26,6 +26,7 @@ var ErrBusy = errors.New("too many sign-ins at once: try again later")
 // and those of one network by uid, so that neither a network nor an account holds
 // up others. Make it with NewWorkers, and close it.
 type Workers struct {
+	rounds  int // of new hashes
 	mu      sync.Mutex
 	waiting []*job // in the order of arrival; guarded by mu
 	turns   turns  // guarded by mu
@@ -48,11 +49,11 @@ type turns struct {
 	clients  map[iam.Client]uint64
 }
 
-// NewWorkers starts the workers.
-func NewWorkers() *Workers { return newWorkers(max(1, runtime.GOMAXPROCS(0)/2)) }
+// NewWorkers starts the workers. The hashes that they make have so many rounds.
+func NewWorkers(rounds int) *Workers { return newWorkers(max(1, runtime.GOMAXPROCS(0)/2), rounds) }
 
-func newWorkers(n int) *Workers {
-	w := &Workers{turns: turns{networks: make(map[netip.Prefix]uint64), clients: make(map[iam.Client]uint64)}}
+func newWorkers(n, rounds int) *Workers {
+	w := &Workers{rounds: rounds, turns: turns{networks: make(map[netip.Prefix]uint64), clients: make(map[iam.Client]uint64)}}
 	w.wake = sync.NewCond(&w.mu)
 	for range n {
 		w.running.Go(w.run)
@@ -93,7 +94,7 @@ func (w *Workers) Verify(ctx context.Context, c iam.Client, h Hash, password []b
 // Hash hashes a password with a new salt. ErrBusy, or the error of ctx.
 func (w *Workers) Hash(ctx context.Context, c iam.Client, password []byte) (h Hash, err error) {
 	own := slices.Clone(password)
-	err = w.work(ctx, c, func() { h = New(own) }, func() { clear(own) })
+	err = w.work(ctx, c, func() { h = hashed(own, w.rounds) }, func() { clear(own) })
 	if err != nil {
 		return Hash{}, err
 	}
