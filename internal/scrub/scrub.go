@@ -3,7 +3,9 @@
 // Byte slices that the program owns are cleared by their owner. What is left are
 // copies that libraries made: in decoders, in ciphers, in the buffers of
 // connections that are closed. They are garbage, but the garbage collector does
-// not overwrite what it frees, and returns only whole pages.
+// not overwrite what it frees, and returns only whole pages. With
+// GODEBUG=clobberfree=1, which the Makefile builds in, it does; this matters for
+// memory that becomes a stack before Memory is called, and is never cleared.
 //
 // With GOEXPERIMENT=runtimesecret, the runtime itself erases what was used
 // inside Do; see runtime/secret. Memory is the same in both builds.

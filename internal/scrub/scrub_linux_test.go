@@ -23,6 +23,32 @@ func TestMemoryErasesGarbageBetweenObjectsInUse(t *testing.T) {
 	runtime.KeepAlive(objects)
 }
 
+// TestDoLeavesNothingOnStacks has collections while the secret is on the stack,
+// which the runtime then makes smaller if it can.
+func TestDoLeavesNothingOnStacks(t *testing.T) {
+	secret := newHidden()
+	for range 20 {
+		Do(func() { onStack(secret, 0) })
+	}
+	if n := found(t, secret); n != 0 {
+		t.Errorf("the secret is found %d times", n)
+	}
+}
+
+// onStack has the secret in each of many frames.
+//
+//go:noinline
+func onStack(secret hidden, depth int) byte {
+	var here [40]byte
+	secret.reveal(here[:])
+	if depth == 200 {
+		runtime.GC()
+		runtime.GC()
+		return here[0]
+	}
+	return onStack(secret, depth+1) + here[depth%len(here)]
+}
+
 func found(t *testing.T, secret hidden) (n int) {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/maps")
