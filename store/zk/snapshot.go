@@ -63,6 +63,7 @@ type snapshot struct {
 	emit    func(store.Key, []byte) error
 	limiter *rate.Limiter
 	session *session.Session // nil before the first read, and after it was lost
+	since   int              // how many records were read since the last look at the change records
 
 	counts   map[string]uint64 // of the change records, by name
 	changed  []store.ID        // what they have reported
@@ -131,7 +132,7 @@ func (sn *snapshot) concerned(ids []store.ID) (records, listings []store.Key) {
 // readAll reads everything.
 func (sn *snapshot) readAll(ctx context.Context) error { return sn.read(ctx, sn.ask.Below) }
 
-// readAllAgain reads everything, and what is not there any more.
+// readAllAgain reads everything, and what was there before: it may be gone.
 func (sn *snapshot) readAllAgain(ctx context.Context) error {
 	before := sn.records
 	sn.records, sn.listings = make(map[store.ID]store.Key), make(map[store.ID]store.Key)
@@ -141,6 +142,7 @@ func (sn *snapshot) readAllAgain(ctx context.Context) error {
 	var gone []store.Key
 	for id, key := range before {
 		if _, there := sn.records[id]; !there {
+			sn.records[id] = key // so that read emits that it is gone
 			gone = append(gone, key)
 		}
 	}
@@ -154,10 +156,17 @@ func (sn *snapshot) read(ctx context.Context, keys []store.Key) error {
 		if err := sn.limiter.WaitN(ctx, len(part)); err != nil {
 			return local.Expired(ctx)
 		}
-		if err := sn.follow(ctx); err != nil {
-			return err
+		if sn.since+len(part) > snapshotPart {
+			if err := sn.follow(ctx); err != nil {
+				return err
+			}
 		}
-		found, err := sn.fetch(ctx, part)
+		sn.since += len(part)
+		paths := make([]string, len(part))
+		for i, key := range part {
+			paths[i] = sn.b.tree.Path(key)
+		}
+		found, err := sn.fetch(ctx, paths)
 		if err != nil {
 			return err
 		}
@@ -206,15 +215,15 @@ type found struct {
 	children bool
 }
 
-// fetch reads the znodes of keys.
-func (sn *snapshot) fetch(ctx context.Context, keys []store.Key) ([]found, error) {
+// fetch reads znodes, many at once.
+func (sn *snapshot) fetch(ctx context.Context, paths []string) ([]found, error) {
 	return onSnapshot(ctx, sn, func(ctx context.Context, s *session.Session) ([]found, error) {
-		all := make([]found, len(keys))
+		all := make([]found, len(paths))
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(snapshotReads)
-		for i, key := range keys {
+		for i, path := range paths {
 			group.Go(func() (err error) {
-				all[i], err = fetchOne(ctx, s, sn.b.tree.Path(key))
+				all[i], err = fetchOne(ctx, s, path)
 				return err
 			})
 		}
@@ -256,8 +265,11 @@ func (sn *snapshot) childrenOf(ctx context.Context, path string) ([]string, erro
 	})
 }
 
-// follow reads what all servers have published since the last call.
+// follow reads what all servers have published since the last call. Between two calls
+// there should be as few round trips as possible: a round ends the snapshot only if
+// nothing was written from one call until the next.
 func (sn *snapshot) follow(ctx context.Context) error {
+	sn.since = 0
 	names, err := sn.childrenOf(ctx, sn.b.tree.Changes())
 	if err != nil {
 		return err
@@ -270,15 +282,7 @@ func (sn *snapshot) follow(ctx context.Context) error {
 	for i, name := range names {
 		paths[i] = sn.b.tree.Changes() + "/" + name
 	}
-	published, err := onSnapshot(ctx, sn, func(ctx context.Context, s *session.Session) ([]found, error) {
-		all := make([]found, len(paths))
-		for i, path := range paths {
-			if all[i], err = fetchOne(ctx, s, path); err != nil {
-				return nil, err
-			}
-		}
-		return all, nil
-	})
+	published, err := sn.fetch(ctx, paths)
 	if err != nil {
 		return err
 	}
