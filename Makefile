@@ -8,7 +8,7 @@ TAGS = zookeeper,gpg
 # Prints packages as they end, the output of what fails, and a summary.
 GOTEST = $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg --hide-summary skipped --
 
-.PHONY: run build test test-long check compile fuzz bench chaos
+.PHONY: run build test test-long check compile fuzz bench chaos backups
 
 # Builds the server and runs it for a newcomer: bbolt in ./.secretstore-dev, a
 # generated token, and the next command to type.
@@ -78,3 +78,11 @@ bench: build
 chaos:
 	scripts/test-deps
 	CHAOSTIME=$(CHAOSTIME) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags $(TAGS),long -run '^TestChaos$$' ./scripts/chaos
+
+# Backups at random moments while clients write to three servers, and whether each is
+# one state of what they wrote; some are part of the long tests.
+BACKUPS ?= 50
+backups:
+	scripts/test-deps
+	BACKUPS=$(BACKUPS) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags $(TAGS),long \
+		-run '^TestBackupsUnderLoadAreOneState$$' ./scripts/chaos

@@ -58,18 +58,24 @@ func TestChaos(t *testing.T) {
 }
 
 func settings(t *testing.T) (length time.Duration, seed uint64) {
-	length, seed = shortRun, rand.Uint64()
-	if os.Getenv("CHAOSTIME") == "" {
-		seed = shortSeed
+	text := os.Getenv("CHAOSTIME")
+	if text == "" {
+		return shortRun, seedOf(t, true)
 	}
-	var err error
-	if text := os.Getenv("CHAOSTIME"); text != "" {
-		length, err = time.ParseDuration(text)
+	length, err := time.ParseDuration(text)
+	must(t, err)
+	return length, seedOf(t, false)
+}
+
+// seedOf returns $SEED, or else shortSeed, or any for a run that is not short.
+func seedOf(t *testing.T, short bool) (seed uint64) {
+	switch text := os.Getenv("SEED"); {
+	case text != "":
+		seed, err := strconv.ParseUint(text, 10, 64)
 		must(t, err)
+		return seed
+	case short:
+		return shortSeed
 	}
-	if text := os.Getenv("SEED"); text != "" {
-		seed, err = strconv.ParseUint(text, 10, 64)
-		must(t, err)
-	}
-	return length, seed
+	return rand.Uint64()
 }

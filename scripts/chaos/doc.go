@@ -11,6 +11,9 @@
 // each and check what docs/architecture.md promises for it. Those that make
 // faults have the build tag long.
 //
+// TestBackupsUnderLoadAreOneState makes backups meanwhile, and checks that each
+// is one state of what clients wrote (cut_test.go); `make backups` makes 50.
+//
 // The tests need Linux with network namespaces and the tool ip, as root or as
 // a user who may make user namespaces.
 package chaos
