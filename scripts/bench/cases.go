@@ -10,9 +10,11 @@ import (
 	"time"
 )
 
+func boltFile(dir string) string { return filepath.Join(dir, "bench.db") }
+
 // benchStorage prints the table of one storage.
 func benchStorage(ctx context.Context, o options, storage, dir, helloURL string) error {
-	url := "bolt:" + filepath.Join(dir, "bench.db")
+	url := "bolt:" + boltFile(dir)
 	var zk *zooKeeper
 	var raw *rawZooKeeper
 	if storage == "zk" {
@@ -26,6 +28,12 @@ func benchStorage(ctx context.Context, o options, storage, dir, helloURL string)
 			return err
 		}
 		defer raw.close()
+	}
+	switch o.only {
+	case "backup":
+		return backupCase(ctx, o, dir, url)
+	case "iam":
+		return iamCase(ctx, o, dir, url, helloURL)
 	}
 	s, err := startReady(ctx, o, dir, url, true)
 	if err != nil {

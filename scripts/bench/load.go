@@ -31,6 +31,8 @@ type request struct {
 	warm bool
 	// first is sent before each request, and is not part of its latency.
 	first *request
+	// pause is made after each request.
+	pause time.Duration
 }
 
 // figure is the outcome of one load.
@@ -81,6 +83,7 @@ func loadEach(ctx context.Context, d time.Duration, all []request) (figure, erro
 					return
 				}
 				latencies[w] = append(latencies[w], took)
+				time.Sleep(r.pause)
 			}
 		})
 	}

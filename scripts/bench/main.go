@@ -6,6 +6,9 @@
 // Tokens, permissions and the audit log are on. Server, storage and load share
 // the machine.
 //
+// It is long because each case that runs only when it is named is a small
+// program, in a file with its name.
+//
 //	go run ./scripts/bench [-binary ./secretstore] [-duration 2s] [-runs 3] [-storage bolt,zk]
 package main
 
@@ -43,7 +46,9 @@ failover   one of three servers is killed under load (-storage zk)
 servers    three servers against one (-storage zk -conns 64)
 rotate     clients during a rotation
 footprint  start, memory and lists
-values     values of 1 MiB`
+values     values of 1 MiB
+backup     a restore, a backup under load, and a drill
+iam        10,000 users, 1,000 groups and 100,000 grants: loading, sign-ins, policyquery, decisions, reads`
 
 func main() {
 	var o options

@@ -55,6 +55,7 @@ type server struct {
 	tlsURL   string // "" without options.certs
 	token    string
 	rsaToken string // the same, signed with RS256 and a key of 4096 bits
+	admin    string // token of a superuser; only after a restore
 }
 
 const policy = `users:
@@ -62,8 +63,8 @@ const policy = `users:
   scheduler: {"dcos:secrets:resolve:default:/*": [read]}
 `
 
-// startServer runs the binary with everything on that costs time in use.
-func startServer(o options, dir, storage string, audited bool) (*server, error) {
+// startServer runs the binary with everything on that costs time in use, and flags.
+func startServer(o options, dir, storage string, audited bool, flags ...string) (*server, error) {
 	secret, keys := filepath.Join(dir, "auth-secret"), filepath.Join(dir, "keys.json")
 	rsaToken, keySet, err := signRSA()
 	if err != nil {
@@ -85,6 +86,7 @@ func startServer(o options, dir, storage string, audited bool) (*server, error) 
 	}
 	args := []string{"server", "--listen", addr, "--storage", storage, "--auth-secret-file", secret, "--auth-jwks", keys,
 		"--policy-file", filepath.Join(dir, "policy.yaml"), "--log-level", "error", "--superuser", "operator"}
+	args = append(args, flags...)
 	if audited {
 		args = append(args, "--audit-log", filepath.Join(dir, "audit.log"))
 	}

@@ -1,0 +1,56 @@
+package stock
+
+import (
+	"fmt"
+
+	"secretstore/acl"
+	"secretstore/iam"
+)
+
+// The people of People.
+const (
+	Users  = 10_000
+	Groups = 1000
+	// GrantsOfUser and GrantsOfGroup make 100,000 grants.
+	GrantsOfUser, GrantsOfGroup = 5, 50
+	// GroupsOfUser is how many groups each user is in.
+	GroupsOfUser = 10
+)
+
+// UID returns the uid of a user.
+func UID(n int) iam.UID { return iam.UID(fmt.Sprintf("user%d", n)) }
+
+// People returns 10,000 users, who are in ten groups each, 1,000 groups, and 100,000
+// grants on secrets, half of them with a wildcard. Each account has the hash.
+func People(hash string) []iam.Entry {
+	generation := iam.Generation{1}
+	var acls, others []iam.Entry
+	grants := func(team string, n int) (out []iam.Grant) {
+		for i := range n {
+			end := ""
+			if i%2 == 1 {
+				end = "/*"
+			}
+			rid, err := iam.ParseRID(fmt.Sprintf("dcos:secrets:default:/%s/app%d%s", team, i, end))
+			if err != nil {
+				panic(err) // unreachable
+			}
+			acls = append(acls, &iam.ACL{RID: rid, Name: rid.String(), Generation: generation})
+			out = append(out, iam.Grant{RID: rid, ACL: generation, Action: acl.Read})
+		}
+		return out
+	}
+	for i := range Groups {
+		others = append(others, &iam.Group{GID: iam.GID(fmt.Sprintf("group%d", i)), Provider: iam.Internal, Generation: generation,
+			Grants: grants(fmt.Sprintf("team%d", i), GrantsOfGroup)})
+	}
+	for i := range Users {
+		u := &iam.User{UID: UID(i), Provider: iam.Provider{Type: iam.Internal}, Hash: hash, Generation: generation,
+			Grants: grants(fmt.Sprintf("home%d", i), GrantsOfUser)}
+		for g := range GroupsOfUser {
+			u.Groups = append(u.Groups, iam.Membership{GID: iam.GID(fmt.Sprintf("group%d", (i+g)%Groups)), Group: generation})
+		}
+		others = append(others, u)
+	}
+	return append(acls, others...)
+}
