@@ -79,6 +79,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{method: "GET", path: explainPath + "?action=read&path=group/s", bound: 403, root: 200, sealed: 503, uninitiated: 503, viewer: true},
 		{method: "GET", path: explainPath + "?action=read&path=group/s&uid=alice", bound: 403, root: 200, sealed: 503, uninitiated: 503},
 		{method: "GET", path: "/secrets/v1/who-can?action=read&path=group/s", bound: 403, root: 200, sealed: 503, uninitiated: 503},
+		{method: "GET", path: "/secrets/v1/audit", bound: 403, root: 200, sealed: 200, uninitiated: 200},
 		{method: "PUT", path: "/secrets/v1/revoke/default/a", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/revoke", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},
 		{method: "PUT", path: "/secrets/v1/renew", bound: 403, root: 501, sealed: 501, uninitiated: 501, viewer: true},

@@ -21,6 +21,7 @@ type handlers struct {
 	watches *watches
 	tasks   *tasks
 	backups *backups
+	audit   *auditor
 	access  *access
 	health  *health
 	https   *https
@@ -98,6 +99,7 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "rotate", method: http.MethodPut, path: "/rotate/{store}", op: acl.Administer, unsealed: true,
 			effect: "a new data key is in use: GET /secrets/v1/rotate/default shows the rotation", run: administer(h.change, h.keys.Rotate)},
 		{name: "keys.show", method: http.MethodGet, path: "/keys/{store}", op: acl.Administer, emergency: true, run: show(h.store, h.keys.Show)},
+		{name: "audit.show", method: http.MethodGet, path: "/audit", op: acl.Administer, run: show(h.store, h.audit.recent)},
 		{name: "backup", method: http.MethodGet, path: "/backup/{store}", op: acl.MakeBackup, unsealed: true, run: h.backups.withoutKey},
 		{name: "backup.key", method: http.MethodGet, path: "/backup/{store}", form: head.FormKey, op: acl.Administer, unsealed: true, run: h.backups.withKey},
 		{name: "task-token", method: http.MethodPost, path: "/task-token/{store}", op: acl.MintTaskToken, unsealed: true, body: document(smallBody),

@@ -224,6 +224,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store, credentials: cfg.Credentials},
 		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
+		audit:   s.audit,
 		access:  &access{policy: cfg.Policy},
 		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
 		https:   &s.https,

@@ -18,12 +18,14 @@ type page struct {
 func table() []*page {
 	return []*page{
 		{name: "", title: "Overview", nav: "Overview", get: showOverview},
+		{name: "check", title: "Check a definition", nav: "Check", get: showCheck, post: check},
 		{name: "access", title: "Access", nav: "Access", get: showAccess, post: changeAccess},
 		{name: "account", title: "Account", get: showAccount, post: changeAccount},
 		{name: "group", title: "Group", get: showGroup, post: changeGroup},
 		{name: "explain", title: "Who may do what", get: showExplain},
 		{name: "keys", title: "Keys", nav: "Keys", get: showKeys, post: changeKeys},
 		{name: "servers", title: "Servers", nav: "Servers", get: showServers},
+		{name: "audit", title: "Audit log", nav: "Audit", get: showAudit},
 		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
 		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
 		{name: barPage, open: true, get: showBar},

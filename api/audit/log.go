@@ -61,6 +61,7 @@ type Log struct {
 	checked time.Time   // when path was last compared with file; guarded by mu
 	torn    bool        // the last write may have left half a line; guarded by mu
 	reserve *reserve    // nil without one; guarded by mu
+	recent  recent      // guarded by mu
 }
 
 // buffers hold lines while they are made: one on the stack would escape.
@@ -229,6 +230,7 @@ func (l *Log) write(buf []byte) error {
 		return err
 	}
 	l.fault.Store(nil)
+	l.recent.add(buf)
 	return nil
 }
 

@@ -42,3 +42,9 @@ func (c *Client) WhoCan(ctx context.Context, action, path string) (wire.WhoCan, 
 	v := url.Values{wire.ActionParam: {action}, wire.PathParam: {path}}
 	return doJSON[wire.WhoCan](ctx, c, call{method: http.MethodGet, path: "/who-can", query: v}, nil)
 }
+
+// Audit returns the last lines of the audit log of the server. Only superusers get
+// them. ErrDenied.
+func (c *Client) Audit(ctx context.Context) (wire.AuditLog, error) {
+	return doJSON[wire.AuditLog](ctx, c, call{method: http.MethodGet, path: "/audit"}, nil)
+}

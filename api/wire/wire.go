@@ -5,7 +5,10 @@
 // It has no behavior.
 package wire
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // The headers, parameters and cookies of the API.
 const (
@@ -167,6 +170,16 @@ type Node struct {
 	Since   time.Time `json:"since"` // of State
 	// Self marks the server that answers.
 	Self bool `json:"self"`
+}
+
+// AuditLog is the answer to GET /audit.
+type AuditLog struct {
+	// File is the path of the log on the machine of the server; "-" is standard
+	// output, and "" means that none is written.
+	File string `json:"file"`
+	// Lines are the last ones, at most 1,000, the newest first; never null on the
+	// wire. Each is an object as in the file.
+	Lines []json.RawMessage `json:"lines"`
 }
 
 // SealStatus is the answer to GET /seal-status, and to the requests that change

@@ -113,7 +113,7 @@ func TestPagesForSuperusersNameWhatIsMissing(t *testing.T) {
 	site := Start(t)
 	tab := site.Open(t, Look{NoScript: true})
 	tab.SignIn("bob")
-	for _, page := range []string{"keys", "servers", "access", "account?uid=admin", "group?gid=superusers"} {
+	for _, page := range []string{"keys", "servers", "audit", "access", "account?uid=admin", "group?gid=superusers"} {
 		status := tab.Go("/ui/" + page)
 		if text := tab.Text("main"); status != 403 || !strings.Contains(text, "superuser") {
 			t.Errorf("%s: %d\n%s", page, status, text)
@@ -124,5 +124,63 @@ func TestPagesForSuperusersNameWhatIsMissing(t *testing.T) {
 	}
 	if status := tab.Go("/ui/explain?action=read&path=team/db&uid=admin"); status != 403 {
 		t.Errorf("bob may ask about others: %d", status)
+	}
+}
+
+func TestDefinitionsAreChecked(t *testing.T) {
+	site := Start(t)
+	root := site.As(t, "root")
+	if err := root.CreateText(t.Context(), "team/db", wire.SecretWrite{Value: "v"}); err != nil {
+		t.Fatal(err)
+	}
+	tab := site.Open(t, Look{NoScript: true})
+	tab.SignIn("root")
+	tab.Go("/ui/check")
+	const definition = `{"id":"/team","env":{"A":{"secret":"a"},"P":"<pass&word>"},"secrets":{"a":{"source":"team/db"}}}`
+	tab.Type("textarea", definition)
+	tab.Follow("main button")
+	if text := tab.Text("main"); !strings.Contains(text, "All secrets exist") {
+		t.Errorf("a good definition:\n%s", text)
+	}
+	if got := Eval[string](tab, "document.querySelector('textarea').value"); got != definition {
+		t.Errorf("the definition comes back as %s", got)
+	}
+	tab.Go("/ui/check")
+	tab.Type("textarea", strings.Replace(definition, "team/db", "team/none", 1))
+	tab.Follow("main button")
+	if text := tab.Text("main table"); !strings.Contains(text, "does not exist") || !strings.Contains(text, "Create team/none") {
+		t.Errorf("a missing secret:\n%s", text)
+	}
+	tab.Go("/ui/check")
+	tab.Type("textarea", "no JSON")
+	if status := tab.Follow("main button"); status != 400 {
+		t.Errorf("a text that is not JSON: %d\n%s", status, tab.Text("main"))
+	}
+}
+
+func TestSuperusersSeeTheAuditLog(t *testing.T) {
+	site := Start(t, "--audit-log", t.TempDir()+"/audit.log")
+	if _, err := site.As(t, "<i>eve").List(t.Context(), "team"); err == nil {
+		t.Fatal("a stranger may list")
+	}
+	tab := site.Open(t, Look{NoScript: true})
+	tab.SignIn("root")
+	tab.Go("/ui/audit")
+	if text := tab.Text("main"); !strings.Contains(text, "<i>eve") || !strings.Contains(text, "audit.log") || !strings.Contains(text, "secret.list") {
+		t.Errorf("the list is not in the log:\n%s", text)
+	}
+	tab.Type("[name=filter]", "SECRET.list")
+	tab.Follow("main button")
+	if n := Eval[int](tab, "document.querySelectorAll('main tbody tr').length"); n != 1 {
+		t.Errorf("the filter shows %d lines", n)
+	}
+	tab.Go("/ui/audit?filter=audit.show")
+	if text := tab.Text("main"); !strings.Contains(text, "audit.show") {
+		t.Errorf("looking at the log is not in the log:\n%s", text)
+	}
+	bob := site.Open(t, Look{NoScript: true})
+	bob.SignIn("bob")
+	if status := bob.Go("/ui/audit"); status != 403 {
+		t.Errorf("bob sees the audit log: %d", status)
 	}
 }
