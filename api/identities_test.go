@@ -56,6 +56,11 @@ func (f *fakeIAM) Directory() (*iam.Directory, error) {
 	return f.dir, f.err
 }
 
+// LastUses knows that the superuser of the file was here.
+func (f *fakeIAM) LastUses() map[iam.UID]time.Time {
+	return map[iam.UID]time.Time{"boot": time.Unix(1e9, 5)}
+}
+
 func (f *fakeIAM) Known() *iam.Directory {
 	return (&iam.Directory{}).WithBootstrap(iam.FileIdentity("boot", "hash"))
 }
@@ -271,6 +276,29 @@ func TestUsersAsInDCOS(t *testing.T) {
 	} {
 		d.call(q.method, q.path, q.body, 400, "ERR_INVALID_DATA", "file")
 	}
+}
+
+func TestLastUsesAreInListsThatAskForThem(t *testing.T) {
+	d := newDirectory(t)
+	d.person("alice")
+	var list wire.Users
+	must(t, json.Unmarshal([]byte(d.call("GET", "/users?last_use=true", "", 200).body), &list))
+	if len(list.Array) != 2 {
+		t.Fatalf("%+v", list)
+	}
+	alice, boot := list.Array[0], list.Array[1]
+	if alice.CreatedBy != "root" || time.Since(alice.Created) > time.Hour || !alice.LastUse.IsZero() {
+		t.Errorf("%+v", alice)
+	}
+	if !boot.LastUse.Equal(time.Unix(1e9, 0)) {
+		t.Errorf("%+v", boot)
+	}
+	for _, path := range []string{"/users", "/users?last_use=", "/users?last_use=false", "/users/alice?last_use=true"} {
+		if got := d.call("GET", path, "", 200); strings.Contains(got.body, "created") || strings.Contains(got.body, "last_use") {
+			t.Errorf("%s: %s", path, got.body)
+		}
+	}
+	d.as("alice", "GET", "/users?last_use=true", "", 403)
 }
 
 func TestIdsOfUsersAsInDCOS(t *testing.T) {

@@ -100,6 +100,17 @@ func (i Identities) Users(ctx context.Context, services bool) ([]wire.User, erro
 	return got.Array, err
 }
 
+// LastUses returns the people, or the service accounts, with when each was made and
+// last used.
+func (i Identities) LastUses(ctx context.Context, services bool) ([]wire.User, error) {
+	query := url.Values{"last_use": {"true"}}
+	if services {
+		query.Set("type", "service")
+	}
+	got, err := read[wire.Users](ctx, i.c, query, "users")
+	return got.Array, err
+}
+
 // User returns one account.
 func (i Identities) User(ctx context.Context, uid string) (wire.User, error) {
 	return read[wire.User](ctx, i.c, nil, "users", uid)
@@ -113,6 +124,11 @@ func (i Identities) CreateUser(ctx context.Context, uid string, u wire.UserCreat
 // UpdateUser changes an account.
 func (i Identities) UpdateUser(ctx context.Context, uid string, u wire.UserUpdate) error {
 	return change(ctx, i.c, http.MethodPatch, u, "users", uid)
+}
+
+// ChangePassword gives the account of the caller another password. ErrBusy.
+func (i Identities) ChangePassword(ctx context.Context, uid string, old, password []byte) error {
+	return i.UpdateUser(ctx, uid, wire.UserUpdate{Password: password, OldPassword: old})
 }
 
 // DeleteUser deletes an account with its grants.

@@ -29,6 +29,12 @@ type User struct {
 	ProviderID   string `json:"provider_id"`
 	// PublicKey is the newest one of a service account, as it was given.
 	PublicKey string `json:"public_key,omitempty"`
+	// The rest is there only if it is asked for with ?last_use=true, which DC/OS
+	// does not know. CreatedBy is the uid that made the account, LastUse when it last
+	// signed in or sent its token, to the hour; absent if they are not known.
+	CreatedBy string    `json:"created_by,omitempty"`
+	Created   time.Time `json:"created,omitzero"`
+	LastUse   time.Time `json:"last_use,omitzero"`
 }
 
 // Users is the answer to GET /users.

@@ -29,6 +29,8 @@ type Accounts interface {
 	Directory() (*iam.Directory, error)
 	// Known returns what may be used although the store is sealed.
 	Known() *iam.Directory
+	// LastUses returns when accounts were last used, as far as it is known.
+	LastUses() map[iam.UID]time.Time
 	// Change writes what f makes of the directory. It may call f several times.
 	Change(ctx context.Context, f func(*iam.Directory) (iam.Change, error)) error
 	// HashPassword returns the hash of a new password, in the turn of who.

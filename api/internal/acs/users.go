@@ -30,14 +30,24 @@ func wanted(c *Call, users []*iam.User) (some []*iam.User) {
 
 func uidOf(u *iam.User) string { return string(u.UID) }
 
-// ListUsers answers with the people, or the service accounts.
+// ListUsers answers with the people, or the service accounts; with ?last_use=true also
+// with when each was made and last used.
 func (h *Handlers) ListUsers(_ context.Context, c *Call) (answer.Reply, error) {
 	d, err := h.Accounts.Directory()
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	some, next := page(c, wanted(c, d.Users()), uidOf)
-	return document(wire.Users{Array: each(some, userDocument), Next: next})
+	show := userDocument
+	if c.Query.Get("last_use") == "true" {
+		uses := h.Accounts.LastUses()
+		show = func(u *iam.User) wire.User {
+			doc := userDocument(u)
+			doc.CreatedBy, doc.Created, doc.LastUse = string(u.Made.By), u.Made.At.UTC(), uses[u.UID].UTC().Truncate(time.Second)
+			return doc
+		}
+	}
+	return document(wire.Users{Array: each(some, show), Next: next})
 }
 
 // account returns the directory and the account that a request names.
