@@ -60,7 +60,7 @@ var mayImport = map[string][]string{
 	commands + "/storage": {"seal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/gpg"},
 	commands + "/backups": {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/bulk", commands + "/gpg", commands + "/storage"},
 	commands + "/keys":    {commands + "/storage", "acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
-	commands + "/people":  {"acl", "api", "iam", "cmd/secretstore/internal/grantfile", commands + "/base"},
+	commands + "/people":  {"acl", "api", "iam", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/grantfile", commands + "/base"},
 	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},
 	commands + "/tasks":   {"acl", "api", "cmd/secretstore/internal/deliver", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/supervise", commands + "/base"},
 	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/migrate"},

@@ -94,7 +94,10 @@ func TestAccountsGroupsAndGrantsAreManaged(t *testing.T) {
 	const rid = "/acls/dcos:secrets:default:%252Fa"
 	for command, want := range map[string][]string{
 		"users create bob":                               {`PUT /users/bob {"password":"pw123"}`},
-		"users password bob":                             {`PATCH /users/bob {"password":"pw123"}`},
+		"users passwd bob":                               {`PATCH /users/bob {"password":"pw123"}`},
+		"users update bob --description B":               {`PATCH /users/bob {"description":"B"}`},
+		"sa update app --description ":                   {`PATCH /users/app {"description":""}`},
+		"groups update g --description G":                {`PATCH /groups/g {"description":"G"}`},
 		"users delete bob":                               {"DELETE /users/bob"},
 		"users revoke-tokens bob":                        {"POST /users/bob/revoke"},
 		"sa create app --public-key " + key:              {`PUT /users/app {"public_key":"public"}`},
@@ -110,7 +113,7 @@ func TestAccountsGroupsAndGrantsAreManaged(t *testing.T) {
 			"PUT " + rid + `/users/bob/read {"until":"2030-01-01T00:00:00Z"}`},
 	} {
 		s := newIdentityServer(t)
-		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "pw123\n", strings.Fields(command)...)
+		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "pw123\n", strings.Split(command, " ")...)
 		if got.status != 0 || !slices.Equal(s.requests, want) {
 			t.Errorf("%s: %+v, requests %q, want %q", command, got, s.requests, want)
 		}
@@ -123,7 +126,8 @@ func TestAccountsGroupsAndGrantsAreShown(t *testing.T) {
 		"users list": "alice", "sa list": "app", "users show alice": "dcos:x", "groups list": "admins", "users show alice --json": `"groups": [`,
 		"grants list": "dcos:secrets:default:/a", "grants list dcos:secrets:default:/a": "2030-01-01T00:00:00Z",
 		"__complete users show ": "alice\n", "__complete sa delete ": "app\n", "__complete groups add-user ": "admins\n",
-		"__complete groups add-user admins ": "alice\n", "__complete users grant alice ": "dcos:secrets:default:/a\n", "__complete users grant alice x ": "full\n",
+		"__complete groups add-user admins ": "alice\n", "__complete users grant alice ": "dcos:secrets:default:/a\n", "__complete users grant alice x ": "full\n", "__complete users passwd ": "alice\n", "__complete sa update ": "app\n",
+		"__complete groups update ": "admins\n", "__complete grants list ": "dcos:secrets:default:/a\n", "grants resources --json": "dcos:secrets:default:/a",
 	} {
 		args := strings.Split(command, " ")
 		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", args...)
@@ -136,7 +140,9 @@ func TestAccountsGroupsAndGrantsAreShown(t *testing.T) {
 func TestRefusalsAboutAccountsHaveTheirStatus(t *testing.T) {
 	s := newIdentityServer(t)
 	for command, status := range map[string]int{
-		"users show nobody": 3, "users create taken": 1, "users grant a dcos:x frob": 2, "users grant a dcos:x read --until soon": 2,
+		"users show nobody": 3, "users update bob": 2, "users passwd": 4, "sa create app --generate": 2, "sa create app --generate --secret x --public-key y": 2,
+		"sa create app --secret x": 2, "sa create app --key-file manage_test.go": 2, "users stale --days 0": 2, "iam import": 2, "iam import --dcos-users manage_test.go": 2,
+		"iam import --dcos-users zk://": 2, "iam import --dcos-users x --zk-auth-file y": 2, "users create taken": 1, "users grant a dcos:x frob": 2, "users grant a dcos:x read --until soon": 2,
 		"users": 2, "users frob": 2, "sa create app": 2,
 	} {
 		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "pw123\n", strings.Fields(command)...)

@@ -152,27 +152,38 @@ func (s *Server) greet(ctx context.Context, st *seal.Store, endpoints []*endpoin
 	if s.outside.FlushLog != nil {
 		s.outside.FlushLog()
 	}
-	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url()))
+	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url(), s.iam != nil))
 }
 
 // devGreeting tells the user what to type next, in a form that works in any folder of
 // another terminal.
-func devGreeting(command, url string) string {
-	tokenFile := filepath.Join(devFolder, devToken)
-	if abs, err := filepath.Abs(tokenFile); err == nil {
-		tokenFile = abs
-	}
+func devGreeting(command, url string, signIn bool) string {
 	if path, err := exec.LookPath(command); err == nil {
 		if abs, err := filepath.Abs(path); err == nil && strings.Contains(command, string(filepath.Separator)) {
 			command = abs
 		}
 	}
-	flags := ""
+	command = shell.Quote(command)
+	server := ""
 	if url != "http://127.0.0.1:1337" {
-		flags = " --server " + url
+		server = " --server " + url
 	}
-	flags += " --token-file " + shell.Quote(tokenFile)
-	return fmt.Sprintf("\nThe Secret Store is running for development at %s, with its data in %s.\nNext, in another terminal:\n\n"+
+	flags := server + " --token-file " + shell.Quote(inDevFolder(devToken))
+	text := fmt.Sprintf("\nThe Secret Store is running for development at %s, with its data in %s.\nNext, in another terminal:\n\n"+
 		"  printf hello | %[3]s put%[4]s greeting\n  %[3]s get%[4]s greeting\n\n",
-		url, devFolder, shell.Quote(command), flags)
+		url, devFolder, command, flags)
+	if signIn {
+		text += fmt.Sprintf("Or sign in as the user %s, whose password is in a file. Then no command needs --token-file:\n\n"+
+			"  %s login%s %[1]s --password-file %[4]s\n\n", devAdmin, command, server, shell.Quote(inDevFolder(devPassword)))
+	}
+	return text
+}
+
+// inDevFolder returns the path of a file of --dev.
+func inDevFolder(name string) string {
+	path := filepath.Join(devFolder, name)
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }

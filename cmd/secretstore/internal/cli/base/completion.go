@@ -170,9 +170,11 @@ func (r *Remote) CompleteArguments(p *Process, cmd *cobra.Command) {
 			return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 		})
 	}
-	completeFlag(cmd, "under", func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-		return r.CompletePaths(p, word)
-	})
+	for _, name := range []string{"under", "secret"} {
+		completeFlag(cmd, name, func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+			return r.CompletePaths(p, word)
+		})
+	}
 }
 
 // argumentNames returns the names of the arguments in the Use of a command, without

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -78,4 +79,17 @@ func ReadKey(p *Process, name, what string) (string, error) {
 		return "", Usagef("%s is empty; it should hold the %s", name, what)
 	}
 	return string(line), nil
+}
+
+// ReadLogin reads user:password from the file that a flag names.
+func ReadLogin(p *Process, flag, name string) (user, password string, err error) {
+	login, err := ReadKey(p, name, "user:password")
+	if err != nil {
+		return "", "", err
+	}
+	user, password, _ = strings.Cut(login, ":")
+	if user == "" || password == "" {
+		return "", "", Usagef("%s: the first line of %s must be user:password", flag, name)
+	}
+	return user, password, nil
 }

@@ -81,13 +81,8 @@ func (f *Flags) openZooKeeper(ctx context.Context, p *base.Process) (origin, err
 	}
 	cfg := zk.Config{Servers: at.Servers, Root: at.Root}
 	if f.zkAuth != "" {
-		login, err := base.ReadKey(p, f.zkAuth, "user:password")
-		if err != nil {
+		if cfg.User, cfg.Password, err = base.ReadLogin(p, "--from-zk-auth-file", f.zkAuth); err != nil {
 			return nil, err
-		}
-		var ok bool
-		if cfg.User, cfg.Password, ok = strings.Cut(login, ":"); !ok || cfg.User == "" || cfg.Password == "" {
-			return nil, base.Usagef("--from-zk-auth-file: the first line of %s must be user:password", f.zkAuth)
 		}
 	}
 	reader, err := zk.NewReader(cfg)

@@ -3,7 +3,6 @@ package people
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -145,14 +144,9 @@ const loginTokenLife = 5 * time.Minute
 
 // asService signs in with the key of a service.
 func (l *login) asService(ctx context.Context, c *client.Client) (string, error) {
-	pem, err := l.readKey()
+	key, err := readPrivateKey(l.p, l.keyFile)
 	if err != nil {
 		return "", err
-	}
-	defer clear(pem)
-	key, err := jwt.ParseRSAPrivateKeyFromPEM(pem)
-	if err != nil {
-		return "", base.Usagef("%s is not an RSA private key in PEM form, nor the secret of a service account", l.keyFile)
 	}
 	claims := jwt.MapClaims{"uid": l.service, "exp": time.Now().Add(loginTokenLife).Unix()}
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key)
@@ -160,22 +154,6 @@ func (l *login) asService(ctx context.Context, c *client.Client) (string, error)
 		return "", fmt.Errorf("sign the login: %w", err)
 	}
 	return c.Identities().SignIn(ctx, wire.Login{UID: &l.service, Token: wire.Password(signed)})
-}
-
-// readKey reads the private key, which may be in the JSON of a secret of DC/OS.
-func (l *login) readKey() ([]byte, error) {
-	data, err := base.ReadText(l.p, l.keyFile)
-	if err != nil {
-		return nil, err
-	}
-	var secret struct {
-		PrivateKey string `json:"private_key"`
-	}
-	if json.Unmarshal(data, &secret) == nil && secret.PrivateKey != "" {
-		clear(data)
-		return []byte(secret.PrivateKey), nil
-	}
-	return data, nil
 }
 
 func logoutCommand(p *base.Process) *cobra.Command {

@@ -18,11 +18,11 @@ import (
 func Manage(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{
 		family("users", "Manage the accounts of people", "  secretstore users list\n  secretstore users create alice --description 'Alice A.'",
-			listUsers(p, false), showUser(p), createUser(p), changePassword(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
+			listUsers(p, false), showUser(p), createUser(p), updateUser(p), passwdCommand(p), staleUsers(p, false), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
 		family("sa", "Manage the accounts of services", "  secretstore sa list\n  secretstore sa create app --public-key app.pub.pem",
-			listUsers(p, true), showUser(p), createService(p), keypairCommand(p), rotateServiceKey(p), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
+			listUsers(p, true), showUser(p), createService(p), updateUser(p), keypairCommand(p), rotateServiceKey(p), staleUsers(p, true), deleteUser(p), revokeTokens(p), grant(p, "UID"), revoke(p, "UID")),
 		family("groups", "Manage groups", "  secretstore groups list\n  secretstore groups add-user admins alice",
-			listGroups(p), showGroup(p), createGroup(p), deleteGroup(p), member(p, true), member(p, false), grant(p, "GID"), revoke(p, "GID")),
+			listGroups(p), showGroup(p), createGroup(p), updateGroup(p), deleteGroup(p), member(p, true), member(p, false), grant(p, "GID"), revoke(p, "GID")),
 		family("grants", "Manage who may do what, as a whole", "  secretstore grants list\n  secretstore grants apply grants.json --dry-run",
 			listGrants(p), listResources(p), applyGrants(p), checkGrants(p)),
 		iamCommand(p),
@@ -154,40 +154,28 @@ func createUser(p *base.Process) *cobra.Command {
 	})
 }
 
-func changePassword(p *base.Process) *cobra.Command {
-	var file string
-	cmd := &cobra.Command{Use: "password UID", Short: "Give another user a new password",
-		Long:    "password asks for the new password twice. It ends all tokens of the account. It is for superusers.",
-		Example: "  secretstore users password alice", Args: base.ExactArgs(1, "name the UID")}
-	cmd.Flags().StringVar(&file, "password-file", "", "`FILE` with the password; - is standard input")
-	return change(p, cmd, "changed", func(ctx context.Context, c *client.Client, args []string) error {
-		password, err := passwordFrom(ctx, p, file, "New password (not shown): ", "The same again: ")
-		if err != nil {
-			return err
-		}
-		defer clear(password)
-		return c.Identities().UpdateUser(ctx, args[0], wire.UserUpdate{Password: password})
+// described registers --description, which an update needs.
+func described(cmd *cobra.Command, description *string) *cobra.Command {
+	cmd.Flags().StringVar(description, "description", "", "the new `TEXT`; '' for none")
+	base.Required(cmd, "description")
+	return cmd
+}
+
+func updateUser(p *base.Process) *cobra.Command {
+	var description string
+	cmd := described(&cobra.Command{Use: "update UID --description TEXT", Short: "Change the description of an account",
+		Example: "  secretstore users update alice --description 'Alice B.'", Args: base.ExactArgs(1, "name the UID")}, &description)
+	return change(p, cmd, "updated", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().UpdateUser(ctx, args[0], wire.UserUpdate{Description: &description})
 	})
 }
 
-func createService(p *base.Process) *cobra.Command {
-	var description, file string
-	cmd := &cobra.Command{Use: "create UID", Short: "Create the account of a service with its public key",
-		Example: "  openssl rsa -in app.pem -pubout -out app.pub.pem\n  secretstore sa create app --public-key app.pub.pem",
-		Args:    base.ExactArgs(1, "name the UID")}
-	cmd.Flags().StringVar(&description, "description", "", "`TEXT` that is shown with the account")
-	cmd.Flags().StringVar(&file, "public-key", "", "`FILE` with the public key (RSA, PEM); - is standard input")
-	base.Required(cmd, "public-key")
-	return change(p, cmd, "created", func(ctx context.Context, c *client.Client, args []string) error {
-		pem, err := base.ReadText(p, file)
-		if err != nil {
-			return err
-		}
-		if strings.Contains(string(pem), "PRIVATE KEY") {
-			return base.Usagef("%s is a private key, which the server must not have; give the public one", file)
-		}
-		key := string(pem)
-		return c.Identities().CreateUser(ctx, args[0], wire.UserCreate{Description: description, PublicKey: &key})
+func updateGroup(p *base.Process) *cobra.Command {
+	var description string
+	cmd := described(&cobra.Command{Use: "update GID --description TEXT", Short: "Change the description of a group",
+		Example: "  secretstore groups update admins --description Administrators", Args: base.ExactArgs(1, "name the GID")}, &description)
+	return change(p, cmd, "updated", func(ctx context.Context, c *client.Client, args []string) error {
+		return c.Identities().UpdateGroup(ctx, args[0], description)
 	})
 }
 

@@ -2,6 +2,8 @@
 // that manage accounts, groups and grants. What a command did goes to standard error,
 // or with --json to standard output. A password comes from the terminal, a file or
 // standard input; no argument holds one.
+//
+// It is larger than other packages because each endpoint of the IAM has its command.
 package people
 
 import (

@@ -34,12 +34,16 @@ func newPair() (private, public []byte, err error) {
 		return nil, nil, fmt.Errorf("encode the key: %w", err)
 	}
 	defer clear(secret)
-	open, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	public, err = publicPEM(&key.PublicKey)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), public, err
+}
+
+func publicPEM(key *rsa.PublicKey) ([]byte, error) {
+	open, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode the key: %w", err)
+		return nil, fmt.Errorf("encode the key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
-		pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: open}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: open}), nil
 }
 
 func keypairCommand(p *base.Process) *cobra.Command {
@@ -49,8 +53,8 @@ func keypairCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore sa keypair app.pem app.pub.pem\n  secretstore sa create app --public-key app.pub.pem",
 		Args:    base.ExactArgs(2, "name the files for the private and the public key")}
 	cmd.RunE = base.Run(func(_ *cobra.Command, args []string) error {
-		if _, err := os.Lstat(args[0]); err == nil {
-			return base.Usagef("%s exists; a service may be using it", args[0])
+		if err := mustBeNew(args[0]); err != nil {
+			return err
 		}
 		private, public, err := newPair()
 		if err != nil {
@@ -63,6 +67,14 @@ func keypairCommand(p *base.Process) *cobra.Command {
 		return base.WriteFile(args[1], public)
 	})
 	return cmd
+}
+
+// mustBeNew refuses to replace a private key.
+func mustBeNew(file string) error {
+	if _, err := os.Lstat(file); err == nil {
+		return base.Usagef("%s exists; a service may be using it", file)
+	}
+	return nil
 }
 
 // overlap is how long the old keys of a service stay good after a rotation.
@@ -147,14 +159,18 @@ func withKey(value []byte, uid string, private []byte) ([]byte, error) {
 
 // iamCommand has what is about the identities as a whole.
 func iamCommand(p *base.Process) *cobra.Command {
+	return family("iam", "Manage the IAM as a whole", "  secretstore iam rotate-key\n  secretstore iam import --dcos-users zk://10.0.0.1:2181 --dry-run",
+		rotateTokenKey(p), importUsers(p))
+}
+
+func rotateTokenKey(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{Use: "rotate-key", Short: "Sign new tokens with a new key",
 		Long:    "rotate-key makes the key with which servers sign tokens. Tokens of the old key stay good until they end.",
 		Example: "  secretstore iam rotate-key", Args: base.NoArgs}
-	remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
+	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		if err := c.Identities().RotateKey(ctx); err != nil {
 			return err
 		}
 		return done(p, cmd, changed{"rotated", "iam"}, "new tokens are signed with a new key")
 	})
-	return family("iam", "Manage what signs the tokens", "  secretstore iam rotate-key", cmd)
 }

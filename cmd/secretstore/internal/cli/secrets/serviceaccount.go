@@ -1,11 +1,8 @@
 package secrets
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,18 +10,6 @@ import (
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
-
-// loginEndpoint is where services of DC/OS log in.
-const loginEndpoint = "https://leader.mesos/acs/api/v1/auth/login"
-
-// serviceAccount is the value that services of DC/OS read. The order of the members
-// is that of the dcos command.
-type serviceAccount struct {
-	LoginEndpoint string `json:"login_endpoint"`
-	PrivateKey    string `json:"private_key"`
-	Scheme        string `json:"scheme"`
-	UID           string `json:"uid"`
-}
 
 func serviceAccountCommand(p *base.Process) *cobra.Command {
 	var strict bool
@@ -55,13 +40,11 @@ func serviceAccountCommand(p *base.Process) *cobra.Command {
 		if block, _ := pem.Decode(key); block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			return base.Usagef("%s is not a private key in PEM form", args[0])
 		}
-		var value bytes.Buffer
-		enc := json.NewEncoder(&value)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(serviceAccount{loginEndpoint, string(key), "RS256", args[1]}); err != nil {
-			return fmt.Errorf("encode the service account: %w", err)
+		value, err := base.ServiceAccountSecret(args[1], key)
+		if err != nil {
+			return err
 		}
-		done, err := create(ctx, c, path, client.Value{Data: bytes.TrimSuffix(value.Bytes(), []byte("\n"))})
+		done, err := create(ctx, c, path, client.Value{Data: value})
 		if err != nil {
 			return err
 		}
