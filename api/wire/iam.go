@@ -55,7 +55,7 @@ type UserCreate struct {
 
 // UserUpdate is the body of PATCH /users/{uid}. Nil members stay unchanged.
 type UserUpdate struct {
-	Description *string  `json:"description,omitempty"`
+	Description *string  `json:"description,omitzero"` // also "", which clears it
 	Password    Password `json:"password,omitempty"`
 	// OldPassword lets users change their own password without being superusers.
 	OldPassword Password `json:"old_password,omitempty"`
