@@ -3,9 +3,9 @@ package api
 import (
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"secretstore/api/internal/answer"
+	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/internal/redirect"
 	"secretstore/seal"
@@ -21,12 +21,11 @@ type https struct {
 	// redirected is what the log and the metrics call requests that were answered
 	// with a redirect because of the mode, whatever they asked for.
 	redirected *endpoint
-	// pages reports whether a browser that asks for the root is sent to the pages;
-	// may be nil.
-	pages func(*http.Request) bool
+	// pages is where a browser that asks for the root is sent to; may be nil.
+	pages Pages
 }
 
-func newHTTPS(site redirect.Site, mode seal.Mode, pages func(*http.Request) bool) https {
+func newHTTPS(site redirect.Site, mode seal.Mode, pages Pages) https {
 	return https{site, mode == seal.ModeStrict, &endpoint{name: "redirect", path: "redirect", root: true, open: true}, pages}
 }
 
@@ -63,20 +62,10 @@ func (h *https) root(x *exchange) (answer.Reply, error) {
 	if x.req.TLS == nil && h.site.Exists() {
 		return answer.Reply{}, h.to(x, http.StatusMovedPermanently)
 	}
-	if h.pages != nil && h.pages(x.req.Request) && acceptsHTML(x.req.Request) {
+	if h.pages != nil && h.pages.Serves(x.req.Request) && head.AcceptsHTML(x.req.Header) {
 		return answer.Reply{Status: http.StatusSeeOther, Location: "ui/"}, nil
 	}
 	return answer.Reply{}, problem.NotFound("nothing here: the API is below /secrets/v1")
-}
-
-// acceptsHTML reports whether a browser asks for a page.
-func acceptsHTML(r *http.Request) bool {
-	for _, accept := range r.Header["Accept"] {
-		if strings.Contains(strings.ToLower(accept), "text/html") {
-			return true
-		}
-	}
-	return false
 }
 
 func (h *https) to(x *exchange, status int) error {

@@ -141,7 +141,7 @@ func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, e
 		c := &acs.Call{
 			Target: x.req.names, Principal: x.who.principal, Own: x.who.decision.Reason == acl.ReasonOwnAccount,
 			Query: x.req.URL.Query(), Limit: x.req.query.Limit, After: x.req.query.After, Body: x.content, Remote: remote,
-			State: stateCookie(x.req.Request), Browser: browser,
+			State: stateCookie(x.req.Request), Browser: browser, Request: x.req.Request,
 			Change: func(change func(context.Context) error) error { return changes.do(x, 0, change) },
 		}
 		rep, err := do(x.req.Context(), c)

@@ -83,9 +83,8 @@ type Config struct {
 	// CertificateExpiry returns when the TLS certificate expires, for superusers;
 	// nil or a zero time if there is none.
 	CertificateExpiry func() time.Time
-	// Pages reports whether a browser that asks for the root is sent to the pages of
-	// package web; nil: there are none.
-	Pages func(*http.Request) bool
+	// Pages are those for people, which the server has beside the API; nil: none.
+	Pages Pages
 	// Host returns what superusers may know about the process and its machine;
 	// nil, or a nil result, is nothing.
 	Host func() *wire.HostReport
@@ -114,6 +113,15 @@ type Credentials interface {
 // errors are those of package clientcert; they are logged, and never sent.
 type CertificateAuthenticator interface {
 	Verify(chain []*x509.Certificate) (acl.Principal, error)
+}
+
+// Pages are the pages of package web.
+type Pages interface {
+	// Serves reports whether the client of a request may see them. A browser that
+	// asks for the root is then sent there.
+	Serves(r *http.Request) bool
+	// StartSession returns the cookie of a new session for a token, which answers r.
+	StartSession(r *http.Request, token string) (cookie string, err error)
 }
 
 // Server answers the HTTP API. It is an http.Handler; the caller provides the
@@ -237,7 +245,11 @@ func identityHandlers(cfg Config, secure bool) *acs.Handlers {
 	if cfg.Identities == nil {
 		return nil
 	}
-	return &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, OIDC: cfg.Identities.OIDC, Policy: cfg.Policy, Secure: secure}
+	h := &acs.Handlers{Accounts: cfg.Identities.Accounts, Tokens: cfg.Identities.Tokens, OIDC: cfg.Identities.OIDC, Policy: cfg.Policy, Secure: secure}
+	if cfg.Pages != nil {
+		h.StartSession = cfg.Pages.StartSession
+	}
+	return h
 }
 
 func randomPrefix() string {

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"secretstore/acl"
+	"secretstore/acl/token"
 )
 
 const (
@@ -37,11 +39,11 @@ type Keys interface {
 
 // Ended remembers on all servers which sessions were ended.
 type Ended interface {
-	// End remembers an id until a time.
-	End(ctx context.Context, id string, until time.Time) error
-	// Has reports whether the id is remembered. An error means that this is not
+	// End remembers a session of a user until a time.
+	End(ctx context.Context, uid, id string, until time.Time) error
+	// Has reports whether the session is remembered. An error means that this is not
 	// known now.
-	Has(id string) (bool, error)
+	Has(uid, id string) (bool, error)
 }
 
 // session is what the cookie holds.
@@ -56,9 +58,10 @@ type session struct {
 
 var (
 	// errNoSession: nobody has signed in, or the session has ended.
-	errNoSession = errors.New("not signed in")
-	// errNotKnown: it cannot be known now whether a session was ended.
-	errNotKnown = errors.New("it is not known yet which sessions were ended")
+	errNoSession    = errors.New("not signed in")
+	errTokenTooLong = errors.New("the token is too long for a cookie of a browser")
+	// errNotKnown: it cannot be known now whether a session is still good.
+	errNotKnown = errors.New("the session cannot be checked now")
 )
 
 // sessions opens and makes cookies.
@@ -101,21 +104,23 @@ func (s *sessions) of(r *http.Request) (*session, error) {
 	if s.now().Sub(x.Used) > maxIdle {
 		return nil, errNoSession
 	}
-	if ended, err := s.isEnded(x.ID); err != nil {
-		return nil, errNotKnown
-	} else if ended {
+	if x.who, err = s.verify(x.Token); err != nil {
+		if errors.Is(err, token.ErrUnchecked) {
+			return nil, fmt.Errorf("%w: %w", errNotKnown, err)
+		}
 		return nil, errNoSession
 	}
-	x.who, err = s.verify(x.Token)
-	if err != nil {
+	if ended, err := s.isEnded(x); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotKnown, err)
+	} else if ended {
 		return nil, errNoSession
 	}
 	return x, nil
 }
 
-func (s *sessions) isEnded(id string) (bool, error) {
+func (s *sessions) isEnded(x *session) (bool, error) {
 	s.mu.Lock()
-	_, local := s.local[id]
+	_, local := s.local[x.ID]
 	s.mu.Unlock()
 	if local {
 		return true, nil
@@ -123,7 +128,7 @@ func (s *sessions) isEnded(id string) (bool, error) {
 	if _, _, err := s.keys.SessionKey(0); err != nil {
 		return false, nil // sealed: only this process can have made the session
 	}
-	return s.ended.Has(id)
+	return s.ended.Has(x.who.UID, x.ID)
 }
 
 // end ends a session.
@@ -143,7 +148,7 @@ func (s *sessions) end(ctx context.Context, x *session) error {
 	if _, _, err := s.keys.SessionKey(0); err != nil {
 		return nil
 	}
-	return s.ended.End(ctx, x.ID, until)
+	return s.ended.End(ctx, x.who.UID, x.ID, until)
 }
 
 // cookieContext separates the cookies from whatever else the keys may encrypt.
@@ -217,17 +222,43 @@ func newAEAD(key [32]byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// setCookie hands the session to the browser.
-func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, x *session) error {
+// cookie returns the cookie of a session, for the browser that has sent r. It has no
+// age: the browser forgets it when it ends.
+func (s *Server) cookie(r *http.Request, x *session) (*http.Cookie, error) {
 	value, err := s.sessions.seal(x)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", HttpOnly: true, Secure: s.isSecure(r), SameSite: http.SameSiteStrictMode})
-	return nil
+	return &http.Cookie{Name: Cookie, Value: value, Path: "/", HttpOnly: true, Secure: s.isSecure(r), SameSite: http.SameSiteStrictMode}, nil
+}
+
+// setCookie hands the session to the browser.
+func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, x *session) error {
+	c, err := s.cookie(r, x)
+	if err == nil {
+		http.SetCookie(w, c)
+	}
+	return err
+}
+
+// StartSession returns the cookie of a new session for a token that the API has just
+// made, which answers r.
+func (s *Server) StartSession(r *http.Request, token string) (cookie string, err error) {
+	if len(token) > maxToken {
+		return "", errTokenTooLong
+	}
+	x, err := s.sessions.start(token)
+	if err != nil {
+		return "", err
+	}
+	c, err := s.cookie(r, x)
+	if err != nil {
+		return "", err
+	}
+	return c.String(), nil
 }
 
 // dropCookie has the browser forget a cookie.
-func (s *Server) dropCookie(w http.ResponseWriter, r *http.Request, name string) {
-	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.isSecure(r), SameSite: http.SameSiteStrictMode})
+func (s *Server) dropCookie(w http.ResponseWriter, r *http.Request, name string, site http.SameSite) {
+	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.isSecure(r), SameSite: site})
 }

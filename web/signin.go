@@ -2,9 +2,14 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+
+	"go.uber.org/zap"
 
 	"secretstore/api/client"
 	"secretstore/api/wire"
@@ -15,17 +20,91 @@ const signInPage = "sign-in"
 
 // signInForm is the data of the page where people sign in.
 type signInForm struct {
-	Accounts  bool
+	Accounts bool // there are passwords
+	// Cluster is the user of the cookie with which the browser has signed in to the
+	// cluster; "" if there is none.
+	Cluster   string
+	Providers []link
 	Problem   string
-	UID, Next string
-	Continue  bool // a cookie of the cluster can be used
+	Next      string // the page to go to
 }
 
 func showSignIn(v *visit) error {
 	if v.session != nil {
 		return v.redirect("", "")
 	}
-	return v.show("sign-in", signInForm{Accounts: v.s.cfg.Accounts, Next: v.query("next")})
+	return v.showSignInForm(http.StatusOK, "", v.query("next"))
+}
+
+func (v *visit) showSignInForm(status int, trouble, next string) error {
+	f := signInForm{Accounts: v.s.cfg.Accounts, Problem: trouble, Next: next}
+	if token := v.clusterToken(); token != "" {
+		if who, err := v.s.cfg.Verify(token); err == nil {
+			f.Cluster = who.UID
+		}
+	}
+	if f.Accounts {
+		// Without them there are other ways to sign in.
+		providers, _ := v.api.Identities().Providers(v.ctx())
+		for _, name := range slices.Sorted(maps.Keys(providers)) {
+			if to := providers[name].Config[wire.StartSession]; to != "" {
+				f.Providers = append(f.Providers, link{To: ".." + to, Text: cmp.Or(providers[name].Description, name)})
+			}
+		}
+	}
+	return v.showAs(status, v.page.title, "sign-in", f)
+}
+
+// clusterToken returns the token of the cookie that a sign-in to the cluster leaves;
+// "" if there is none, or are several.
+func (v *visit) clusterToken() string {
+	all := v.r.CookiesNamed(wire.TokenCookie)
+	if len(all) != 1 || len(all[0].Value) > maxToken {
+		return ""
+	}
+	return all[0].Value
+}
+
+// adopt makes a session for a browser that has signed in to the cluster, and was not
+// here before. errNoSession.
+func (v *visit) adopt() (*session, error) {
+	token := v.clusterToken()
+	if token == "" || v.r.Method != http.MethodGet {
+		return nil, errNoSession
+	}
+	x, err := v.start(token)
+	var e *client.Error
+	if errors.As(err, &e) {
+		return nil, errNoSession
+	}
+	return x, err
+}
+
+// start makes a session for a token. The API says whether it is good: it counts and
+// logs the attempt.
+func (v *visit) start(token string) (*session, error) {
+	as, err := v.s.callAPI(v.r, token)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := as.SealStatus(v.ctx()); err != nil && !errors.Is(err, client.ErrDenied) {
+		return nil, err
+	}
+	x, err := v.s.sessions.start(token)
+	if err != nil {
+		return nil, errNoSession
+	}
+	return x, nil
+}
+
+// errFromElsewhere: a page of another site leads here, so that the browser does not
+// send the cookie. A page that loads this one again makes it do so.
+var errFromElsewhere = errors.New("the request comes from another site")
+
+// fromElsewhere reports whether a browser follows a link of another site.
+func (v *visit) fromElsewhere() bool {
+	site := v.r.Header.Get("Sec-Fetch-Site")
+	return v.r.Method == http.MethodGet && (site == "cross-site" || site == "same-site") && v.r.Header.Get("Sec-Fetch-Mode") == "navigate"
 }
 
 // next returns where to go after a sign-in. It is only a page of this server,
@@ -45,66 +124,81 @@ func (v *visit) next(wanted string) string {
 // signIn makes a session, always a new one: an id that somebody has planted is never
 // used.
 func signIn(v *visit) error {
-	refused := func(status int, text string) error {
-		f := signInForm{Accounts: v.s.cfg.Accounts, Problem: text, Next: v.form.text("next")}
-		return v.showAs(status, v.page.title, "sign-in", f)
-	}
-	var token string
-	if v.form.has("password") && v.s.cfg.Accounts {
-		uid := v.form.text("uid")
-		var err error
-		token, err = v.api.Identities().SignIn(v.ctx(), wire.Login{UID: &uid, Password: v.form.secret("password")})
-		if err != nil {
-			return v.signInRefused(err, refused)
+	next := v.form.text("next")
+	refused := func(err error) error {
+		var e *client.Error
+		switch {
+		case errors.As(err, &e):
+			return v.showSignInForm(e.Status, sentence(e.Description), next)
+		case errors.Is(err, errNoSession):
+			return v.showSignInForm(http.StatusUnauthorized, "This token cannot be used here.", next)
 		}
-	} else {
-		token = string(bytes.TrimSpace(v.form.secret("token")))
-		token = strings.TrimPrefix(strings.TrimPrefix(token, "token="), "Bearer ")
-	}
-	if token == "" {
-		return refused(http.StatusBadRequest, "Fill in the form.")
-	}
-	if len(token) > maxToken {
-		return refused(http.StatusBadRequest, "The token is too long for a cookie of the browser.")
-	}
-	// The API says whether the token is good: it counts and logs the attempt.
-	asUser, err := v.s.callAPI(v.r, token)
-	if err != nil {
 		return err
 	}
-	if _, err := asUser.SealStatus(v.ctx()); err != nil && !errors.Is(err, client.ErrDenied) {
-		return v.signInRefused(err, refused)
+	token, err := v.tokenOfForm()
+	switch {
+	case err != nil:
+		return refused(err)
+	case token == "":
+		return v.showSignInForm(http.StatusBadRequest, "Fill in the form.", next)
+	case len(token) > maxToken:
+		return v.showSignInForm(http.StatusBadRequest, sentence(errTokenTooLong.Error()), next)
 	}
-	x, err := v.s.sessions.start(token)
+	x, err := v.start(token)
 	if err != nil {
-		return refused(http.StatusUnauthorized, "This token cannot be used here.")
+		return refused(err)
 	}
 	if err := v.s.setCookie(v.w, v.r, x); err != nil {
 		return err
 	}
-	redirect(v.w, v.next(v.form.text("next")))
+	redirect(v.w, v.next(next))
 	return nil
 }
 
-// signInRefused shows why a sign-in failed.
-func (v *visit) signInRefused(err error, show func(status int, text string) error) error {
-	var e *client.Error
-	if !errors.As(err, &e) {
-		return err
+// tokenOfForm returns the token of somebody who signs in: one made for a password, of
+// the cookie of the cluster, or as it was pasted.
+func (v *visit) tokenOfForm() (string, error) {
+	switch {
+	case v.form.has("password") && v.s.cfg.Accounts:
+		uid := v.form.text("uid")
+		return v.api.Identities().SignIn(v.ctx(), wire.Login{UID: &uid, Password: v.form.secret("password")})
+	case v.form.has("cluster"):
+		return v.clusterToken(), nil
 	}
-	return show(e.Status, sentence(e.Description))
+	pasted := bytes.TrimSpace(v.form.secret("token"))
+	for _, prefix := range []string{"token=", "Bearer "} { // as in a header
+		pasted = bytes.TrimPrefix(pasted, []byte(prefix))
+	}
+	return string(pasted), nil
 }
 
 // signOut ends the session.
 func signOut(v *visit) error {
+	v.w.Header().Del("Set-Cookie") // of the session that would go on
+	done := ""
+	if len(v.r.CookiesNamed(wire.TokenCookie)) > 0 {
+		done = clusterSignedOut
+		v.s.dropCookie(v.w, v.r, wire.TokenCookie, http.SameSiteLaxMode)
+		v.s.dropCookie(v.w, v.r, wire.InfoCookie, http.SameSiteLaxMode)
+	}
+	v.s.dropCookie(v.w, v.r, Cookie, http.SameSiteStrictMode)
+	if v.unchecked {
+		return errNotRecorded
+	}
 	if v.session != nil {
 		if err := v.s.sessions.end(v.ctx(), v.session); err != nil {
-			return err
+			v.s.log.Warn("the end of a session could not be recorded", zap.String("uid", v.session.who.UID), zap.Error(err))
+			return errNotRecorded
 		}
-		v.w.Header().Del("Set-Cookie") // of the session that goes on
 	}
-	v.s.dropCookie(v.w, v.r, Cookie)
-	return v.redirect("", "sign-out")
+	return v.redirect(done, "sign-out")
 }
+
+// errNotRecorded is the answer to a sign-out that the storage did not take.
+var errNotRecorded = &refusal{http.StatusServiceUnavailable, "You have signed out in this browser. But the storage did not take it, so that the servers do not know: " +
+	"a copy of the cookie of this session is good for up to 15 minutes."}
+
+// clusterSignedOut names the notice that the cookie of the cluster is gone, too.
+const clusterSignedOut = "cluster-signed-out"
 
 func showSignedOut(v *visit) error { return v.show("sign-out", nil) }

@@ -30,8 +30,10 @@ type visit struct {
 	// api calls the API as the user of the session, or as nobody.
 	api     *client.Client
 	session *session // nil on open pages without one
-	form    *form    // of a POST
-	slots   []slot
+	// unchecked: there may be a session, but that cannot be known now.
+	unchecked bool
+	form      *form // of a POST
+	slots     []slot
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -83,7 +85,14 @@ func (v *visit) answer() error {
 // openSession finds out who has signed in.
 func (v *visit) openSession() (err error) {
 	v.session, err = v.s.sessions.of(v.r)
-	if errors.Is(err, errNoSession) && v.page.open {
+	if errors.Is(err, errNoSession) && !v.page.open && len(v.r.CookiesNamed(Cookie)) == 0 {
+		if v.fromElsewhere() {
+			return errFromElsewhere
+		}
+		v.session, err = v.adopt()
+	}
+	v.unchecked = errors.Is(err, errNotKnown)
+	if v.page.open && (errors.Is(err, errNoSession) || errors.Is(err, errNotKnown)) {
 		err = nil
 	}
 	token := ""
@@ -162,13 +171,14 @@ type link struct {
 // notices are what a page can say that something was done, by the name that a
 // redirect gives it. No text comes from the address.
 var notices = map[string]string{
-	"created":  "Created.",
-	"saved":    "Saved.",
-	"deleted":  "Deleted.",
-	"password": "The password was changed, and all tokens of the account have ended.",
-	"tokens":   "All tokens of the account have ended.",
-	"rotating": "There is a new data key. Records are encrypted again with it.",
-	"sealed":   "The store is sealed.",
+	"created":        "Created.",
+	"saved":          "Saved.",
+	"deleted":        "Deleted.",
+	"password":       "The password was changed, and all tokens of the account have ended.",
+	"tokens":         "All tokens of the account have ended.",
+	"rotating":       "There is a new data key. Records are encrypted again with it.",
+	"sealed":         "The store is sealed.",
+	clusterSignedOut: "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
 }
 
 // view returns the frame of a page.
@@ -339,11 +349,17 @@ func (v *visit) fail(err error) {
 	var own *refusal
 	var api *client.Error
 	switch {
+	case errors.Is(err, errFromElsewhere):
+		err = v.showAs(http.StatusOK, "One moment", "continue", v.here())
+		if err == nil {
+			return
+		}
 	case errors.Is(err, errNoSession), errors.Is(err, client.ErrUnauthorized) && v.session != nil:
 		v.toSignIn()
 		return
 	case errors.Is(err, errNotKnown):
-		status, title, p.Text = http.StatusServiceUnavailable, "Please wait", "The server has just been unsealed and is not ready yet. Try again in a moment."
+		status, title, p.Text = http.StatusServiceUnavailable, "Please wait",
+			"The server cannot check your session now: it has just been unsealed, or its storage does not answer. Try again in a moment."
 	case errors.As(err, &own):
 		status, title, p.Text = own.status, http.StatusText(own.status), own.text
 	case errors.As(err, &api):
@@ -354,6 +370,14 @@ func (v *visit) fail(err error) {
 	if err := v.showAs(status, title, "problem", p); err != nil {
 		v.s.log.Error("a page could not be shown", zap.String("page", "problem"), zap.Error(err))
 	}
+}
+
+// here is the relative address of this request.
+func (v *visit) here() string {
+	if v.r.URL.RawQuery == "" {
+		return address(v.page.name)
+	}
+	return address(v.page.name) + "?" + v.r.URL.RawQuery
 }
 
 // titleOf is the title of the page about a refusal of the API.
@@ -378,7 +402,7 @@ func sentence(text string) string {
 // toSignIn sends the browser to the page where people sign in, and from there back.
 func (v *visit) toSignIn() {
 	if v.r.Method == http.MethodGet && v.page.name != "" {
-		redirect(v.w, address(signInPage, "next", v.page.name+"?"+v.r.URL.RawQuery))
+		redirect(v.w, address(signInPage, "next", v.here()))
 		return
 	}
 	redirect(v.w, address(signInPage))

@@ -248,6 +248,10 @@ type AuthToken struct {
 	Token string `json:"token"`
 }
 
+// StartSession is the member of LoginProvider.Config with the address where a browser
+// signs in to the pages of the server.
+const StartSession = "start_session_url"
+
 // LoginProvider is a way to sign in, for GET /auth/providers.
 type LoginProvider struct {
 	AuthenticationType string            `json:"authentication-type"`

@@ -24,6 +24,8 @@ type Config struct {
 	Log        *zap.Logger
 	// Rounds of new hashes, and the least of a refusal; password.Rounds if it is 0.
 	Rounds int
+	// RecordsOnly: it only keeps records for others, on a server without an IAM.
+	RecordsOnly bool
 	// Now is the clock; time.Now if it is nil.
 	Now func() time.Time
 }
@@ -72,7 +74,9 @@ func New(c Config) (*Authority, error) {
 	a.life, a.stop = context.WithCancel(context.Background())
 	a.workers = password.NewWorkers(a.rounds)
 	a.running.Go(func() { a.endGrants(a.life) })
-	a.running.Go(func() { a.upkeep(a.life) })
+	if !c.RecordsOnly {
+		a.running.Go(func() { a.upkeep(a.life) })
+	}
 	a.storage.Follow((*listener)(a))
 	return a, nil
 }

@@ -62,6 +62,13 @@ func (a *Authority) Records(prefix string) map[string][]byte {
 	return s.plain(prefix)
 }
 
+// Lost reports whether there may have been a record of that name that could not be
+// read.
+func (a *Authority) Lost(name string) bool {
+	of, ok := a.storage.(loser)
+	return ok && of.Lost(name)
+}
+
 // plain returns the records whose names begin with prefix.
 func (s *state) plain(prefix string) map[string][]byte {
 	found := make(map[string][]byte)

@@ -308,7 +308,7 @@ func FuzzProviderRecord(f *testing.F) {
 }
 
 func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing.T) {
-	for s, want := range map[string]string{"": "/", "/": "/", "/a?b=c#d": "/a?b=c#d", oidc.ShowToken: oidc.ShowToken, "/./x": "/./x"} {
+	for s, want := range map[string]string{"": "/", "/": "/", "/a?b=c#d": "/a?b=c#d", oidc.ShowToken: oidc.ShowToken, oidc.Pages: oidc.Pages, "/./x": "/./x"} {
 		if got, err := oidc.ParseTarget(s, ""); err != nil || got.Place != want || got.Challenge != "" {
 			t.Errorf("%q: %q, %v", s, got, err)
 		}
@@ -346,13 +346,13 @@ func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing
 
 func FuzzTarget(f *testing.F) {
 	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
-	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", oidc.ShowToken, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
+	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", oidc.ShowToken, oidc.Pages, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
 		f.Add(s, "")
 		f.Add(s, challenge)
 	}
 	f.Fuzz(func(t *testing.T, s, challenge string) {
 		got, err := oidc.ParseTarget(s, challenge)
-		if err != nil || got.Place == oidc.ShowToken {
+		if err != nil || got.Place == oidc.ShowToken || got.Place == oidc.Pages {
 			return
 		}
 		for _, c := range []byte(got.Place) {

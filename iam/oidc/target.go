@@ -12,6 +12,9 @@ import (
 // into a command line.
 const ShowToken = "dcos:authenticationresponse:html"
 
+// Pages is the target that starts a session of the pages for people.
+const Pages = "secretstore:pages"
+
 const maxTarget = 1 << 10
 
 // ErrTarget refuses where a browser would go after a sign-in.
@@ -19,7 +22,7 @@ var ErrTarget = errors.New("the target must be a path of this server, " + ShowTo
 
 // Target is where a browser goes after a sign-in.
 type Target struct {
-	// Place is a path of this server, [ShowToken], or the URL of a program on the
+	// Place is a path of this server, [ShowToken], [Pages], or the URL of a program on the
 	// computer of the browser.
 	Place string `json:"target"`
 	// Challenge, if not empty, says that Place is a program. The program gets a
@@ -27,7 +30,7 @@ type Target struct {
 	Challenge string `json:"challenge,omitempty"`
 }
 
-// ParseTarget reads where a browser should go: [ShowToken], a path of this server
+// ParseTarget reads where a browser should go: [ShowToken], [Pages], a path of this server
 // ("/" if place is empty), or with a challenge a program that listens on a loopback
 // address. ErrTarget.
 func ParseTarget(place, challenge string) (Target, error) {
@@ -37,7 +40,7 @@ func ParseTarget(place, challenge string) (Target, error) {
 		ok = isLoopback(place) && isChallenge(challenge)
 	case place == "":
 		place, ok = "/", true
-	case place == ShowToken:
+	case place == ShowToken, place == Pages:
 		ok = true
 	default:
 		ok = isPath(place)

@@ -59,6 +59,9 @@ type Handlers struct {
 	Tokens   Tokens // if nil, no one can sign in
 	Policy   func() *acl.Policy
 	OIDC     OIDC // nil without providers
+	// StartSession returns the cookie with which a browser has a session of the pages;
+	// nil: there are no pages.
+	StartSession func(r *http.Request, token string) (cookie string, err error)
 	// Secure: browsers send the cookies over HTTPS alone.
 	Secure bool
 }
@@ -76,6 +79,8 @@ type Call struct {
 	State   string // the cookie of a flow, see StateCookie
 	Browser bool   // the client takes HTML
 	Remote  netip.Addr
+	// Request is for StartSession. All else that is asked is above.
+	Request *http.Request
 	// Change makes a change to the IAM: it bounds its time and notes its effect.
 	Change func(func(context.Context) error) error
 

@@ -167,9 +167,12 @@ func (h *Handlers) addProviders(to map[string]wire.LoginProvider) {
 			continue
 		}
 		begin := Login + "?oidc-provider=" + p.ID
-		start := begin + "&target=" + oidc.ShowToken
+		config := map[string]string{"start_flow_url": begin + "&target=" + oidc.ShowToken, "loopback_flow_url": begin}
+		if h.StartSession != nil {
+			config[wire.StartSession] = begin + "&target=" + oidc.Pages
+		}
 		to[p.ID] = wire.LoginProvider{AuthenticationType: "oidc-authorization-code-flow", ClientMethod: "browser-prompt-authtoken",
-			Config: map[string]string{"start_flow_url": start, "loopback_flow_url": begin}, Description: p.Description}
+			Config: config, Description: p.Description}
 	}
 }
 
@@ -212,6 +215,9 @@ func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error)
 	target, err := oidc.ParseTarget(one(c.Query, "target"), one(c.Query, "code_challenge"))
 	if err != nil {
 		return answer.Reply{}, oidcProblem(err)
+	}
+	if target.Place == oidc.Pages && h.StartSession == nil {
+		return answer.Reply{}, oidcProblem(oidc.ErrTarget)
 	}
 	where, cookie, err := h.OIDC.Start(ctx, id, target)
 	if unknown := (*iam.Error)(nil); errors.As(err, &unknown) && c.Browser {
@@ -262,6 +268,16 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 	c.SignedIn = done.Who.UID
 	if done.Target.Place == oidc.ShowToken {
 		return lastPage(tokenPage, raw, used)
+	}
+	if done.Target.Place == oidc.Pages {
+		if h.StartSession == nil {
+			return answer.Reply{}, oidcProblem(oidc.ErrTarget)
+		}
+		cookie, err := h.StartSession(c.Request, raw)
+		if err != nil {
+			return answer.Reply{}, err
+		}
+		return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{used, cookie}, Body: []byte(continuePage)}, nil
 	}
 	cookies, err := h.cookies(token{done.Who.UID, raw, expires}, h.known())
 	if err != nil {
@@ -323,3 +339,13 @@ var confirmPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <p>If not, close this page. If the command line is on another computer, close it too, and type
 <code>secretstore login --oidc --paste</code> there.</p></body></html>
 `))
+
+// continuePage goes on to the pages by itself. A redirect would not do: browsers send
+// the cookie of a session only to requests that a page of this server makes. The
+// address is relative to that of [OIDCCallback].
+const continuePage = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">
+<meta http-equiv="refresh" content="0; url=../../../../../ui/"><title>Signed in</title></head>
+<body><p>You have signed in. <a href="../../../../../ui/">Continue to the Secret Store</a></p></body></html>
+`

@@ -66,16 +66,20 @@ func (f *superuserFile) give(to *authority.Authority) {
 	to.SetSuperusers(f.current)
 }
 
-// openIAM starts the IAM if the configuration says so, and returns nil otherwise.
-func (s *Server) openIAM(st *seal.Store) (*authority.Authority, error) {
-	if s.cfg.IAM != config.IAMBuiltin {
-		return nil, nil
+// openRecords starts what keeps the records of the identities, which is the IAM if the
+// configuration says so.
+func (s *Server) openRecords(st *seal.Store) error {
+	builtin := s.cfg.IAM == config.IAMBuiltin
+	a, err := authority.New(authority.Config{Storage: st.Identities(), RecordsOnly: !builtin, Log: s.log.Named("iam")})
+	if err != nil {
+		return err
 	}
-	a, err := authority.New(authority.Config{Storage: st.Identities(), Log: s.log.Named("iam")})
-	if err == nil {
+	s.records = a
+	if builtin {
+		s.iam = a
 		s.parts.superusers.give(a)
 	}
-	return a, err
+	return nil
 }
 
 // newTokens makes and verifies the tokens of the accounts, and has those of other

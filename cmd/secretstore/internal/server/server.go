@@ -70,7 +70,8 @@ type Server struct {
 	nodes   *nodes      // likewise
 	metrics *metrics
 	systemd *systemd.Notifier
-	iam     *authority.Authority // nil without one
+	records *authority.Authority // of the identities
+	iam     *authority.Authority // records, as the IAM; nil without one
 	oidc    *oidc.Service        // nil without an IAM
 	tokens  *tokens.Tokens       // nil without an IAM
 	policy  *policy
@@ -140,11 +141,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := unfit(st); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
-	if s.iam, err = s.openIAM(st); err != nil {
+	if err := s.openRecords(st); err != nil {
 		return errors.Join(fmt.Errorf("open the IAM: %w", err), closeAll(endpoints))
 	}
+	defer s.records.Close()
 	if s.iam != nil {
-		defer s.iam.Close()
 		s.oidc = s.openOIDC()
 		defer s.oidc.Close()
 		s.tokens = s.newTokens(st)
@@ -273,7 +274,7 @@ func (s *Server) newAPI(st *seal.Store, driver string, site api.Site) (*api.Serv
 	}
 	if s.cfg.Web != config.WebOff {
 		s.pages = s.newPages(st, cfg.Auth)
-		cfg.Pages = s.pages.Serves
+		cfg.Pages = s.pages
 	}
 	if s.nodes != nil {
 		cfg.Nodes = s.nodes.list

@@ -1,13 +1,13 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
 
 	"secretstore/api"
 	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/iam/sessions"
 	"secretstore/seal"
 	"secretstore/web"
 )
@@ -15,7 +15,7 @@ import (
 // newPages returns the pages for people, which call the API with Attach.
 func (s *Server) newPages(st *seal.Store, auth api.Authenticator) *web.Server {
 	return web.New(web.Config{
-		Verify: auth.Verify, Accounts: s.iam != nil, Keys: st, Ended: endedSessions{},
+		Verify: auth.Verify, Accounts: s.iam != nil, Keys: st, Ended: sessions.New(s.records, time.Now),
 		Everywhere: s.cfg.Web == config.WebOn, TrustedProxies: s.cfg.TrustedProxies,
 		MaxValue: st.MaxSecretSize(), Log: s.log.Named("web"),
 	})
@@ -40,8 +40,3 @@ func (s *Server) withPages(handler *api.Server) http.Handler {
 func isPage(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.Path, web.Path) || r.URL.Path+"/" == web.Path
 }
-
-type endedSessions struct{}
-
-func (endedSessions) End(context.Context, string, time.Time) error { return nil }
-func (endedSessions) Has(string) (bool, error)                     { return false, nil }
