@@ -431,7 +431,7 @@ type faulty struct {
 	// requests, not those of background jobs, that asked for the latest state.
 	age, latest atomic.Int64
 	panics      atomic.Bool // reads panic with what could be a value
-	// onGet, if set, is a func() func() that runs before each Get; what it
+	// onGet, if set, is a func() func() that runs before each Get of a request; what it
 	// returns runs after it.
 	onGet atomic.Value
 	// fault, if set, is the error of all writes.
@@ -464,7 +464,7 @@ func (f *faulty) Get(ctx context.Context, key store.Key, c store.Consistency) (s
 	if f.panics.Load() {
 		panic("CANARY-PANIC")
 	}
-	if enter, ok := f.onGet.Load().(func() func()); ok {
+	if enter, ok := f.onGet.Load().(func() func()); ok && ofRequest(ctx) {
 		defer enter()()
 	}
 	if c == store.Latest && ofRequest(ctx) {

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -45,14 +46,27 @@ func TestRequestsThatFailToAuthenticateAreLimitedByAddress(t *testing.T) {
 }
 
 func TestFailuresOfOneAddressDoNotCountForAnother(t *testing.T) {
-	e := newEdge(t, edgeOptions{uninitialized: true, trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
-	from := func(address string) int {
-		return e.do(req{method: "GET", path: base + "/a", header: http.Header{"X-Forwarded-For": {address}}}).status
-	}
-	eventually(t, func() bool { return from("2001:db8::1") == 429 || from("2001:db8::2") == 429 }) // one /64
-	if s := from("2001:db8:0:1::1"); s != 401 {
-		t.Errorf("another address: %d", s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true, uninitialized: true, trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+		from := func(address string) int {
+			r, w := httptest.NewRequest(http.MethodGet, base+"/a", nil), httptest.NewRecorder()
+			r.RemoteAddr = "127.0.0.1:1"
+			r.Header.Set("X-Forwarded-For", address)
+			e.server.ServeHTTP(w, r)
+			return w.Code
+		}
+		for range 50 { // from one /64
+			if a, b := from("2001:db8::1"), from("2001:db8::2"); a != 401 || b != 401 {
+				t.Errorf("%d, %d", a, b)
+			}
+		}
+		if s := from("2001:db8::3"); s != 429 {
+			t.Errorf("after 100 failures: %d", s)
+		}
+		if s := from("2001:db8:0:1::1"); s != 401 {
+			t.Errorf("another address: %d", s)
+		}
+	})
 }
 
 // TestTheRateOfAPrincipalIsAnOption, and does not hold up a seal.

@@ -422,6 +422,8 @@ func TestReadsOfAResolveAreBounded(t *testing.T) {
 			t.Errorf("secret %d is %v", i, got)
 		}
 	}
+	gauge.Lock()
+	defer gauge.Unlock()
 	if gauge.most != 8 {
 		t.Errorf("%d reads at once", gauge.most)
 	}

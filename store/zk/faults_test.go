@@ -258,7 +258,7 @@ func TestTheOutcomeAfterALostReplyIsFound(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	p := newProxy(t, server)
-	b := open(t, prompt(t, p.Addr()))
+	b := open(t, config(t, p.Addr()))
 	v := create(t, b, "k", "0")
 	for i := range 10 {
 		p.CutReply(i)

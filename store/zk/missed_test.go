@@ -84,7 +84,7 @@ func TestRecordsThatMayHaveChangedAreServedWithAnAge(t *testing.T) {
 	cfg := prompt(t, p.Addr())
 	b := openReady(t, cfg)
 	cfg.Servers = []string{server}
-	a := openReady(t, cfg)
+	a := openReady(t, zk.Patient(cfg))
 	create(t, b, "kept", "1")
 	create(t, a, "other", "1")
 	if _, err := b.Get(t.Context(), "kept", store.Cached); err != nil {
