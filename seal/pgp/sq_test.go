@@ -75,11 +75,12 @@ func (k sqKey) revoked(t *testing.T) []byte {
 // a key made by sq.
 func TestMessagesToSqKeysOpen(t *testing.T) {
 	t.Parallel()
+	openedWithSqKeys(t, "cv25519", "rsa3k")
+}
+
+func openedWithSqKeys(t *testing.T, suites ...string) {
 	g := newGnupg(t)
-	for _, suite := range []string{"cv25519", "rsa3k", "rsa4k"} {
-		if testing.Short() && suite == "rsa4k" {
-			continue
-		}
+	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			g.t = t
 			key := newSqKey(t, "--cipher-suite", suite, "--userid", suite)

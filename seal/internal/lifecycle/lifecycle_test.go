@@ -402,12 +402,12 @@ func TestApprovalsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestApprovalsWaitAnHourAtMost: shares are entered every 10 minutes.
+// TestApprovalsWaitAnHourAtMost: shares are entered every 10 minutes. Nothing but
+// their age makes the server forget them: it does not follow the storage.
 func TestApprovalsWaitAnHourAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(30 * 365 * 24 * time.Hour) // see TestApprovalsAreForgotten
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
+		ctx := t.Context()
 		l := open(t, memory.New(), false)
 		info, err := l.Init(ctx, holdersParams(t, 8))
 		if err != nil {
@@ -418,7 +418,6 @@ func TestApprovalsWaitAnHourAtMost(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		go Follow(ctx, l)()
 		proposed, err := l.StartRekey(ctx, RekeyParams{InitParams: holdersParams(t, 1)})
 		if err != nil {
 			t.Fatal(err)
