@@ -35,12 +35,13 @@ var changes = map[string]change{
 		putA(e)
 		must(e.t, e.api("alice").Delete(e.t.Context(), "a"))
 	}},
-	"init":         {options: edgeOptions{uninitialized: true}, body: holders},
-	"unseal":       {prepare: (*edge).sealStore, body: func(e *edge) string { return fmt.Sprintf(`{"key":%q}`, e.unseal) }},
-	"auto-unseal":  {options: edgeOptions{bootstrap: true}, prepare: (*edge).sealStore},
-	"seal":         {},
-	"rekey":        {body: holders},
-	"rekey.cancel": {prepare: startRekey, query: func(e *edge) string { return "?nonce=" + e.rekey().Nonce }},
+	"secret.history.create": {body: text(`{"versions":[{"version":1,"kind":"text","value_base64":"dg=="}],"created":"2026-01-02T03:04:05Z"}`)},
+	"init":                  {options: edgeOptions{uninitialized: true}, body: holders},
+	"unseal":                {prepare: (*edge).sealStore, body: func(e *edge) string { return fmt.Sprintf(`{"key":%q}`, e.unseal) }},
+	"auto-unseal":           {options: edgeOptions{bootstrap: true}, prepare: (*edge).sealStore},
+	"seal":                  {},
+	"rekey":                 {body: holders},
+	"rekey.cancel":          {prepare: startRekey, query: func(e *edge) string { return "?nonce=" + e.rekey().Nonce }},
 	"rekey.approve": {options: edgeOptions{uninitialized: true}, prepare: proposeRekey, body: func(e *edge) string {
 		made, err := e.api("root").InitInfo(e.t.Context())
 		must(e.t, err)

@@ -237,6 +237,10 @@ func (r *request) resolve(t target) (err error) {
 		r.path, err = acl.ParsePath(t.Rest)
 	case acl.WatchNames:
 		r.path, err = streamFolder(&r.query)
+	case acl.Administer:
+		if !r.ep.root && strings.HasSuffix(r.ep.path, "/") {
+			r.path, err = acl.ParsePath(t.Rest)
+		}
 	}
 	return err
 }

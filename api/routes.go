@@ -53,6 +53,8 @@ func endpoints(h *handlers) []*endpoint {
 			effect: "the secret was purged", run: h.secrets.purge},
 		{name: "secret.undelete", method: http.MethodPut, path: "/undelete/", op: acl.CreateSecret, unsealed: true,
 			effect: "the secret was undeleted", run: h.secrets.undelete},
+		{name: "secret.history.create", method: http.MethodPut, path: "/history/", op: acl.Administer, unsealed: true,
+			effect: "the secret was created with its history", body: h.secrets.bodyOfWhole, malformed: textBadWhole, run: h.secrets.createWhole},
 
 		{name: "secret.resolve", method: http.MethodPost, path: "/resolve/{store}", op: acl.ResolveSecrets, unsealed: true, reads: true, spends: true,
 			body: bodyOfDefinitions, run: h.batches.resolve},

@@ -69,6 +69,8 @@ var (
 	ErrPiecesLeft = records.ErrPiecesLeft
 	// ErrBadMetadata: a description or label beyond the limits.
 	ErrBadMetadata = records.ErrBadMetadata
+	// ErrBadHistory: versions that do not fall, or times in the future.
+	ErrBadHistory = records.ErrBadHistory
 	// ErrCorrupt: a record that does not authenticate: damaged, moved, or not
 	// written by this store. The error's text names the record; see DamagedRecord.
 	ErrCorrupt = barrier.ErrCorrupt

@@ -66,7 +66,7 @@ type Options struct {
 // of its parts.
 type Store struct {
 	*lifecycle.Lifecycle // Status, Init, InitInfo, Unseal, AutoUnseal, ResetUnseal, Seal, Holders, and the rekey
-	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions
+	*records.Secrets     // Get, Create, Update, Delete, Undelete, Purge, versions, Whole, CreateWhole
 	*names.Lists         // List, OpenList, Search, Children; see ListDeleted too
 	*feed.Feed           // Watch, Stream
 	*rotation.Rotation   // Rotate, RotationStatus

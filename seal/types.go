@@ -24,6 +24,8 @@ type (
 	Match       = records.Match
 	Versions    = records.Versions
 	VersionInfo = records.VersionInfo
+	Whole       = records.Whole
+	Value       = records.Value
 	// DamagedRecord is an ErrCorrupt that names the record.
 	DamagedRecord = barrier.DamagedRecord
 	// Finding is what readers of many records have skipped.

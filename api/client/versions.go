@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/go-json-experiment/json"
 
 	"secretstore/api/wire"
 )
@@ -26,6 +29,18 @@ func (c *Client) DeleteVersion(ctx context.Context, path string, version uint64)
 // if another has been created in its place.
 func (c *Client) Undelete(ctx context.Context, path string) (Written, error) {
 	return c.change(ctx, call{method: http.MethodPut, path: c.ofStore("/undelete") + escapePath(path)})
+}
+
+// CreateWhole stores a secret of another store with its earlier versions, and with
+// its times and numbers; a deleted one can then be undeleted. It needs a superuser.
+// ErrExists; ErrNotFound if the server is of an older release.
+func (c *Client) CreateWhole(ctx context.Context, path string, s wire.WholeSecret) (Written, error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return Written{}, fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
+	}
+	defer clear(body)
+	return c.change(ctx, call{method: http.MethodPut, path: c.ofStore("/history") + escapePath(path), header: http.Header{"Content-Type": {wire.TypeJSON}}, body: body})
 }
 
 // Purge removes a secret, deleted or not, for good: it cannot be undeleted.

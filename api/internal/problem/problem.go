@@ -249,6 +249,7 @@ var answers = []struct {
 		"remove the secret with DELETE, or with DELETE ?purge=true if it is deleted already")},
 	{seal.ErrChanged, Problem{Status: http.StatusPreconditionFailed,
 		Text: "the secret was changed since it was read: read it again, and repeat the request with its new ETag"}},
+	{seal.ErrBadHistory, *BadRequest("impossible versions or times: the versions are numbers from 1, newest first, and no time is in the future")},
 	{seal.ErrBadMetadata, *BadRequest("description or labels too large: a description has up to 4096 bytes, and a secret up to 64 labels of up to 256 bytes")},
 	{seal.ErrInitialized, *BadRequest("the secret store is already initialized: GET /secrets/v1/init/default returns its encrypted keys")},
 	{seal.ErrNotReplaceable, *BadRequest(textNotReplaceable)},

@@ -168,8 +168,13 @@ func (b *Barrier) clearLocked() bool {
 	return true
 }
 
+var errRoot = errors.New("internal error: the root is not a secret")
+
 // Locate returns where a secret is stored.
 func (b *Barrier) Locate(p acl.Path) (at Location, err error) {
+	if p.IsRoot() {
+		return Location{}, errRoot
+	}
 	err = b.Use(func(k *Keys) error {
 		at, err = k.Locate(p)
 		return err

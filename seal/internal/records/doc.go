@@ -87,6 +87,7 @@ var (
 	ErrTooLarge       = errors.New("secret value too large")
 	ErrCurrentVersion = errors.New("the current version cannot be removed alone")
 	ErrBadMetadata    = errors.New("description or labels too large")
+	ErrBadHistory     = errors.New("versions or times that no secret has")
 	// ErrPiecesLeft: see Secrets.Purge.
 	ErrPiecesLeft = fmt.Errorf("the secret is gone, but pieces of its value may be left: %w", store.ErrOutcomeUnknown)
 )

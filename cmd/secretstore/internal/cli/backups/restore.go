@@ -16,7 +16,7 @@ import (
 func restoreCommand(p *base.Process) *cobra.Command {
 	var part partFlags
 	cmd := &cobra.Command{
-		Use:   "restore FILE (--storage URL | --path PATH [--as PATH] [--version N] [--dry-run])",
+		Use:   "restore FILE (--storage URL | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
 		Short: "Restore a backup into empty storage, or secrets of it into the running store",
 		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
 			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
@@ -27,13 +27,14 @@ func restoreCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +
 			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
 			"  secretstore restore store.backup --path team/db --gpg\n" +
-			"  secretstore restore store.backup --path team --as team-as-of-monday --gpg --dry-run",
+			"  secretstore restore store.backup --path team --as team-as-of-monday --gpg --dry-run\n" +
+			"  secretstore restore store.backup --into-other-store --server https://other:1338 --gpg",
 		Args: base.ExactArgs(1, "name the file with the backup"),
 	}
 	flags := config.RegisterStorage(cmd.Flags())
 	part.register(p, cmd)
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-		if cmd.Flags().Changed("path") {
+		if part.given(cmd) {
 			return part.run(ctx, p, cmd, args[0])
 		}
 		if err := part.unused(cmd); err != nil {

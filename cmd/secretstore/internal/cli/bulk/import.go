@@ -235,25 +235,34 @@ type importing struct {
 // all imports all secrets. It returns an error that would repeat for every secret;
 // an error of one secret goes into the report.
 func (im *importing) all(ctx context.Context, p *base.Process, all []forms.Source) error {
+	paths := make([]string, len(all))
+	for i := range all {
+		paths[i] = all[i].Path
+	}
+	return im.each(ctx, p, paths, func(ctx context.Context, i int) (result, error) { return im.one(ctx, all[i]) })
+}
+
+// each calls do with the index of each path. Its errors are those of all.
+func (im *importing) each(ctx context.Context, p *base.Process, paths []string, do func(context.Context, int) (result, error)) error {
 	line := base.NewProgress(p)
 	defer line.End()
 	g, running := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	n := 0
-	for _, s := range all {
+	for i, path := range paths {
 		if running.Err() != nil {
 			break
 		}
 		g.Go(func() error {
-			got, err := im.one(running, s)
+			got, err := do(running, i)
 			if hopeless(err) || err != nil && running.Err() != nil {
 				return err
 			}
 			im.mu.Lock()
 			defer im.mu.Unlock()
-			im.report.add(s.Path, got, err)
+			im.report.add(path, got, err)
 			n++
-			line.Bar(n, len(all))
+			line.Bar(n, len(paths))
 			return nil
 		})
 	}
