@@ -76,7 +76,12 @@ type (
 	BackupCounts   = backup.Counts
 	// Backup is a backup that is whole; see OpenBackup.
 	Backup = backup.Backup
+	// BackupCheck is a writer; see NewBackupCheck.
+	BackupCheck = backup.Check
 )
+
+// NewBackupCheck passes a backup on to w, and checks its hash.
+func NewBackupCheck(w io.Writer) *BackupCheck { return backup.NewCheck(w) }
 
 // OpenBackup reads a backup of size bytes, and checks that it is whole. Anyone may
 // have written it. ErrBadBackup.

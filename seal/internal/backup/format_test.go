@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -180,4 +181,35 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%+v, %v", have, err)
 		}
 	})
+}
+
+// TestACutStreamIsNotAWholeBackup writes it in pieces of several sizes.
+func TestACutStreamIsNotAWholeBackup(t *testing.T) {
+	data, _ := example(t)
+	for _, size := range []int{1, 7, 64, 65, len(data)} {
+		check := func(data []byte) error {
+			var out bytes.Buffer
+			c := NewCheck(&out)
+			for part := range slices.Chunk(data, size) {
+				if n, err := c.Write(part); n != len(part) || err != nil {
+					t.Fatalf("%d, %v", n, err)
+				}
+			}
+			if !bytes.Equal(out.Bytes(), data) {
+				t.Error("it was not passed on")
+			}
+			return c.Done()
+		}
+		if err := check(data); err != nil {
+			t.Errorf("in pieces of %d: %v", size, err)
+		}
+		for at := range data {
+			if err := check(data[:at]); !errors.Is(err, ErrDamaged) {
+				t.Errorf("in pieces of %d, cut at %d: %v", size, at, err)
+			}
+		}
+		if err := check(append(bytes.Clone(data), 'x')); !errors.Is(err, ErrDamaged) {
+			t.Errorf("one more: %v", err)
+		}
+	}
 }

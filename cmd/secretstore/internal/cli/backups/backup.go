@@ -41,7 +41,8 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
-			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output.\n\n" +
+			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output;\n" +
+			"the exit status is 0 only if all of it was written and its hash is right.\n\n" +
 			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
 			"writes the private key with which a server unseals itself: anyone who has such a backup can read all secrets.\n" +
 			"Only superusers can ask for it.\n\n" +
@@ -78,7 +79,7 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	case o.out == "-" && base.WantJSON(cmd):
 		return base.Usagef("--json and -o - both write to standard output")
 	case o.out == "-":
-		return c.Backup(ctx, p.Stdout, o.bootstrapKey)
+		return o.toStream(ctx, c, p.Stdout)
 	case strings.HasSuffix(o.out, "/") && !isDir:
 		return base.Usagef("%s is not a folder; make it first", o.out)
 	}
@@ -116,6 +117,19 @@ func summary(m seal.BackupManifest) string {
 		text += "; with the private key that opens it"
 	}
 	return text
+}
+
+// toStream writes a backup, and returns an error unless all of it was written.
+func (o *backupFlags) toStream(ctx context.Context, c *client.Client, w io.Writer) error {
+	check := seal.NewBackupCheck(w)
+	err := c.Backup(ctx, check, o.bootstrapKey)
+	if err == nil {
+		err = check.Done()
+	}
+	if err != nil {
+		return fmt.Errorf("what was written is not a complete backup: %w", err)
+	}
+	return nil
 }
 
 // toFile makes a file of mode 0600 that is complete and was read again, or none.
