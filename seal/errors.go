@@ -54,6 +54,9 @@ var (
 	ErrKeysChanged = backup.ErrKeysChanged
 	// ErrBadBackup: a file that is not a complete backup.
 	ErrBadBackup = backup.ErrDamaged
+	// ErrInUse and ErrNoStore: why a store is not moved.
+	ErrInUse   = backup.ErrInUse
+	ErrNoStore = backup.ErrNoStore
 	// ErrNotEmpty: a backup is restored into storage that has records.
 	ErrNotEmpty = backup.ErrNotEmpty
 	ErrNotFound = records.ErrNotFound

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"io"
 
 	"secretstore/seal/internal/backup"
@@ -12,6 +13,7 @@ import (
 	"secretstore/seal/internal/names"
 	"secretstore/seal/internal/records"
 	"secretstore/seal/internal/rotation"
+	"secretstore/store"
 )
 
 // The types of secrets.
@@ -76,9 +78,14 @@ type (
 	BackupCounts   = backup.Counts
 	// Backup is a backup that is whole; see OpenBackup.
 	Backup = backup.Backup
+	// Move copies a store into another storage.
+	Move = backup.Move
 	// BackupCheck is a writer; see NewBackupCheck.
 	BackupCheck = backup.Check
 )
+
+// CheckUnused returns ErrInUse if servers use a storage that several can have open.
+func CheckUnused(ctx context.Context, b store.Backend) error { return backup.Unused(ctx, b) }
 
 // NewBackupCheck passes a backup on to w, and checks its hash.
 func NewBackupCheck(w io.Writer) *BackupCheck { return backup.NewCheck(w) }

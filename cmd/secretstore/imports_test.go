@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	parts + "/identities":   {"iam", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/identities", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	parts + "/backup":       {parts + "/barrier", parts + "/bootstrapkey", "seal/envelope", "store"},
+	parts + "/backup":       {"internal/atomicfile", "seal/pgp", parts + "/barrier", parts + "/bootstrapkey", "seal/envelope", "store"},
 	"api":                   {"acl", "iam", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire", "internal/fingerprint"},

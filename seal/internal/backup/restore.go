@@ -33,7 +33,7 @@ const restoreTime = 30 * time.Second
 func (b *Backup) Restore(ctx context.Context, to store.Backend, progress func(records int)) error {
 	// The marker names the backup, so that only the same one is continued, and
 	// keeps servers from taking the storage for empty.
-	marker, err := b.begin(ctx, to)
+	marker, err := mark(ctx, to, b.sum)
 	if err != nil {
 		return err
 	}
@@ -61,16 +61,16 @@ func (b *Backup) Restore(ctx context.Context, to store.Backend, progress func(re
 	return r.apply(append(last, store.Delete(barrier.KeyRestoring, marker))...)
 }
 
-// begin makes the marker, or finds that of the same backup, and returns its version.
-func (b *Backup) begin(ctx context.Context, to store.Backend) (store.Version, error) {
+// mark makes the marker, or finds that of the same backup, and returns its version.
+func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, restoreTime)
 	defer cancel()
 	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
 	switch {
-	case err == nil && hmac.Equal(node.Data, b.sum):
+	case err == nil && hmac.Equal(node.Data, sum) && !bytes.Equal(sum, moving):
 		return node.Version, nil
 	case err == nil:
-		return 0, fmt.Errorf("%w: the restore of another backup was interrupted in it", ErrNotEmpty)
+		return 0, fmt.Errorf("%w: the restore of another backup, or a move, was interrupted in it", ErrNotEmpty)
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, err
 	}
@@ -84,7 +84,7 @@ func (b *Backup) begin(ctx context.Context, to store.Backend) (store.Version, er
 	if err != nil {
 		return 0, err
 	}
-	versions, err := to.Apply(ctx, store.Create(barrier.KeyRestoring, b.sum))
+	versions, err := to.Apply(ctx, store.Create(barrier.KeyRestoring, sum))
 	if err != nil {
 		return 0, err
 	}

@@ -22,7 +22,7 @@ import (
 
 // Commands returns the commands of this package.
 func Commands(p *base.Process) []*cobra.Command {
-	return []*cobra.Command{backupCommand(p), restoreCommand(p)}
+	return []*cobra.Command{backupCommand(p), restoreCommand(p), moveCommand(p)}
 }
 
 // backupFlags are the flags of backup.
