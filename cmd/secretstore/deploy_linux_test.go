@@ -35,9 +35,11 @@ func deployed(t *testing.T, name string) string {
 func TestUnitIsSandboxed(t *testing.T) {
 	t.Parallel()
 	// With a threshold, in tenths, the exit status says whether it is exceeded.
-	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../deploy/systemd/secretstore.service").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Overall exposure level") {
-		t.Errorf("%v (scripts/test-deps installs systemd-analyze)\n%s", err, out)
+	for _, unit := range []string{"secretstore.service", "secretstore-backup.service"} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../deploy/systemd/"+unit).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Overall exposure level") {
+			t.Errorf("%v (scripts/test-deps installs systemd-analyze)\n%s", err, out)
+		}
 	}
 }
 
@@ -54,12 +56,12 @@ func TestUnitsAreValid(t *testing.T) {
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("#!/bin/sh\n"), 0o755))
 	}
 	args := []string{"verify", "--root=" + root, "--man=no", "--generators=no"}
-	for _, name := range []string{"secretstore.service", "secretstore.socket", "secretstore-tls.socket"} {
+	for _, name := range []string{"secretstore.service", "secretstore.socket", "secretstore-tls.socket", "secretstore-backup.service", "secretstore-backup.timer"} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(units, name), []byte(deployed(t, "systemd/"+name)), 0o644))
 		args = append(args, filepath.Join(units, name))
 	}
 	// Units of systemd itself, which the root folder lacks.
-	for _, name := range []string{"basic.target", "sysinit.target", "shutdown.target", "sockets.target", "multi-user.target", "network-online.target"} {
+	for _, name := range []string{"basic.target", "sysinit.target", "shutdown.target", "sockets.target", "timers.target", "time-sync.target", "time-set.target", "multi-user.target", "network-online.target"} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(units, name), []byte("[Unit]\nDescription=x\n"), 0o644))
 	}
 	if err != nil {
@@ -68,6 +70,26 @@ func TestUnitsAreValid(t *testing.T) {
 	out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTheBackupUnitKeepsItsPromises runs the command of the unit, with another folder,
+// against a server.
+func TestTheBackupUnitKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	service := deployed(t, "systemd/secretstore-backup.service")
+	command := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/secretstore (.*)$`).FindStringSubmatch(service)
+	if command == nil || !strings.Contains(service, "\nType=oneshot\n") || !strings.Contains(deployed(t, "systemd/secretstore-backup.timer"), "\nPersistent=true\n") {
+		t.Fatal("there is no command, or it is not a job of a timer")
+	}
+	folder := t.TempDir()
+	args := strings.Fields(strings.ReplaceAll(command[1], "/var/lib/secretstore-backup", folder))
+	var out, problems strings.Builder
+	// Nobody listens there: the flags are right, and no file is left.
+	status := Main(append(args, "--server", "http://127.0.0.1:1"), strings.NewReader(""), &out, &problems)
+	left, err := os.ReadDir(folder)
+	if status != 1 || err != nil || len(left) > 0 {
+		t.Errorf("exit status %d, %v, %v\n%s", status, left, err, problems.String())
 	}
 }
 
