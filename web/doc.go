@@ -1,7 +1,7 @@
 // Package web serves the pages for people at /ui/.
 //
 // It decides nothing about secrets and keeps none. Each page calls the API of the
-// same server, in the process, with the token of whoever has signed in: decisions,
+// same server, in the process, with the token of the signed-in user: decisions,
 // limits and the audit log are those of the API, and there is no second way in.
 //
 // # A page

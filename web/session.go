@@ -57,7 +57,7 @@ type session struct {
 }
 
 var (
-	// errNoSession: nobody has signed in, or the session has ended.
+	// errNoSession: there is no session, or it has ended.
 	errNoSession    = errors.New("not signed in")
 	errTokenTooLong = errors.New("the token is too long for a cookie of a browser")
 	// errNotKnown: it cannot be known now whether a session is still good.

@@ -27,7 +27,7 @@ type visit struct {
 	w    http.ResponseWriter
 	r    *http.Request
 	page *page
-	// api calls the API as the user of the session, or as nobody.
+	// api calls the API as the user of the session, or without a token.
 	api     *client.Client
 	session *session // nil on open pages without one
 	// unchecked: there may be a session, but that cannot be known now.

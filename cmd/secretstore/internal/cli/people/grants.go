@@ -353,7 +353,7 @@ func applyStep(ctx context.Context, c *client.Client, step grantfile.Step) error
 	var err error
 	switch {
 	case i.IsGrant() && step.Add:
-		err = grantOn(ctx, c.Grants(), h, i.Action, i.Resource, i.Until)
+		err = c.Grants().Allow(ctx, h, i.Action, i.Resource, i.Until)
 	case i.IsGrant():
 		err = c.Grants().Revoke(ctx, h, i.Action, i.Resource)
 	case i.User == "":

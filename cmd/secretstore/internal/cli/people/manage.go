@@ -233,20 +233,8 @@ func grant(p *base.Process, kind string) *cobra.Command {
 				return base.Usagef("--until needs a time such as 2030-01-31T18:00:00Z, not %q", until)
 			}
 		}
-		return grantOn(ctx, c.Grants(), holder(kind, args[0]), args[2], args[1], end)
+		return c.Grants().Allow(ctx, holder(kind, args[0]), args[2], args[1], end)
 	})
-}
-
-// grantOn makes a grant, and the resource if it is missing.
-func grantOn(ctx context.Context, g client.Grants, h client.Holder, action, rid string, until time.Time) error {
-	err := g.Grant(ctx, h, action, rid, until)
-	if !hasCode(err, "ERR_UNKNOWN_RESOURCE_ID") {
-		return err
-	}
-	if err := g.CreateResource(ctx, rid, "Created with the security CLI"); err != nil && !hasCode(err, "ERR_ACL_EXISTS") {
-		return err
-	}
-	return g.Grant(ctx, h, action, rid, until)
 }
 
 func revoke(p *base.Process, kind string) *cobra.Command {
