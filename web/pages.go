@@ -26,6 +26,7 @@ func table() []*page {
 		{name: "keys", title: "Keys", nav: "Keys", get: showKeys, post: changeKeys},
 		{name: "servers", title: "Servers", nav: "Servers", get: showServers},
 		{name: "audit", title: "Audit log", nav: "Audit", get: showAudit},
+		{name: "unseal", title: "Unseal", get: showUnseal, post: unseal},
 		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
 		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
 		{name: barPage, open: true, get: showBar},

@@ -171,14 +171,17 @@ type link struct {
 // notices are what a page can say that something was done, by the name that a
 // redirect gives it. No text comes from the address.
 var notices = map[string]string{
-	"created":        "Created.",
-	"saved":          "Saved.",
-	"deleted":        "Deleted.",
-	"password":       "The password was changed, and all tokens of the account have ended.",
-	"tokens":         "All tokens of the account have ended.",
-	"rotating":       "There is a new data key. Records are encrypted again with it.",
-	"sealed":         "The store is sealed.",
-	clusterSignedOut: "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
+	"share-entered":    "The share was entered. More are needed.",
+	"shares-forgotten": "The shares entered so far are forgotten.",
+	"unsealed":         "The store is unsealed.",
+	"created":          "Created.",
+	"saved":            "Saved.",
+	"deleted":          "Deleted.",
+	"password":         "The password was changed, and all tokens of the account have ended.",
+	"tokens":           "All tokens of the account have ended.",
+	"rotating":         "There is a new data key. Records are encrypted again with it.",
+	"sealed":           "The store is sealed.",
+	clusterSignedOut:   "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
 }
 
 // view returns the frame of a page.
@@ -189,8 +192,12 @@ func (v *visit) view(title string, data any) *view {
 	}
 	out.UID, out.Form = v.session.who.UID, v.session.Form
 	for _, p := range table() {
-		if p.nav != "" {
-			out.Nav = append(out.Nav, link{address(p.name), p.nav, p.name == v.page.name})
+		nav := p.nav
+		if p.name == "unseal" && out.Bar.State == "sealed" {
+			nav = "Unseal"
+		}
+		if nav != "" {
+			out.Nav = append(out.Nav, link{address(p.name), nav, p.name == v.page.name})
 		}
 	}
 	return out

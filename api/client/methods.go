@@ -231,6 +231,17 @@ func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error
 	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: wire.Share(key)})
 }
 
+// UnsealWith is Unseal with bytes, which the caller can clear.
+func (c *Client) UnsealWith(ctx context.Context, share wire.Share) (wire.SealStatus, error) {
+	body, err := json.Marshal(wire.UnsealRequest{Key: share})
+	if err != nil {
+		return wire.SealStatus{}, ErrNotText
+	}
+	defer clear(body)
+	k := call{one: true, method: http.MethodPut, path: c.ofStore("/unseal"), header: http.Header{"Content-Type": {wire.TypeJSON}}, body: body}
+	return doJSON[wire.SealStatus](ctx, c, k, nil)
+}
+
 // ResetUnseal makes the server forget the shares entered so far. Superusers
 // only.
 func (c *Client) ResetUnseal(ctx context.Context) (wire.SealStatus, error) {
