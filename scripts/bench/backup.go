@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -91,21 +90,8 @@ func restored(ctx context.Context, o options, dir, storage string, entries []iam
 
 // unseal has the server unseal with the bootstrap key.
 func (s *server) unseal(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url+"/secrets/v1/auto-unseal/default", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "token="+s.admin)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(resp.Body) // it only says more
-		return fmt.Errorf("auto-unseal: %s: %s", resp.Status, text)
-	}
-	return nil
+	_, err := s.call(ctx, http.MethodPut, s.url+"/secrets/v1/auto-unseal/default", http.StatusOK)
+	return err
 }
 
 // command runs the program at the server, and prints how long it took, how many records

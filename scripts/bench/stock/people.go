@@ -15,6 +15,8 @@ const (
 	GrantsOfUser, GrantsOfGroup = 5, 50
 	// GroupsOfUser is how many groups each user is in.
 	GroupsOfUser = 10
+	// Teams is how many folders the groups, and the users, have grants below.
+	Teams = 200
 )
 
 // UID returns the uid of a user.
@@ -25,6 +27,7 @@ func UID(n int) iam.UID { return iam.UID(fmt.Sprintf("user%d", n)) }
 func People(hash string) []iam.Entry {
 	generation := iam.Generation{1}
 	var acls, others []iam.Entry
+	made := make(map[iam.RID]bool)
 	grants := func(team string, n int) (out []iam.Grant) {
 		for i := range n {
 			end := ""
@@ -35,18 +38,21 @@ func People(hash string) []iam.Entry {
 			if err != nil {
 				panic(err) // unreachable
 			}
-			acls = append(acls, &iam.ACL{RID: rid, Name: rid.String(), Generation: generation})
+			if !made[rid] {
+				made[rid] = true
+				acls = append(acls, &iam.ACL{RID: rid, Name: rid.String(), Generation: generation})
+			}
 			out = append(out, iam.Grant{RID: rid, ACL: generation, Action: acl.Read})
 		}
 		return out
 	}
 	for i := range Groups {
 		others = append(others, &iam.Group{GID: iam.GID(fmt.Sprintf("group%d", i)), Provider: iam.Internal, Generation: generation,
-			Grants: grants(fmt.Sprintf("team%d", i), GrantsOfGroup)})
+			Grants: grants(fmt.Sprintf("team%d", i%Teams), GrantsOfGroup)})
 	}
 	for i := range Users {
 		u := &iam.User{UID: UID(i), Provider: iam.Provider{Type: iam.Internal}, Hash: hash, Generation: generation,
-			Grants: grants(fmt.Sprintf("home%d", i), GrantsOfUser)}
+			Grants: grants(fmt.Sprintf("home%d", i%Teams), GrantsOfUser)}
 		for g := range GroupsOfUser {
 			u.Groups = append(u.Groups, iam.Membership{GID: iam.GID(fmt.Sprintf("group%d", (i+g)%Groups)), Group: generation})
 		}
