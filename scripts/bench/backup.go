@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"secretstore/iam"
@@ -99,17 +98,31 @@ func (s *server) unseal(ctx context.Context) error {
 func (s *server) command(ctx context.Context, o options, args ...string) error {
 	cmd := exec.CommandContext(ctx, o.binary, args...)
 	cmd.Env = append(os.Environ(), "SECRETSTORE_SERVER="+s.url, "SECRETSTORE_TOKEN="+s.admin)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
+	var out bytes.Buffer
+	cmd.Stdout = &out
 	began := time.Now()
-	out, err := cmd.Output()
+	p, err := startProcess(cmd)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, errs.String())
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	// What the kernel reports at the end includes the memory of this process.
+	peak := int64(0)
+	for running := true; running; {
+		select {
+		case err = <-ended:
+			running = false
+		case <-time.After(10 * time.Millisecond):
+			peak = max(peak, p.peak())
+		}
 	}
 	took := time.Since(began)
-	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, p.errs.String())
+	}
 	fmt.Printf("%s: %v, %.0f secrets a second, %d MiB at most\n  %s\n", strings.Join(args[:min(2, len(args))], " "), took.Round(time.Millisecond),
-		float64(o.secrets)/took.Seconds(), peak, bytes.TrimSpace(out))
+		float64(o.secrets)/took.Seconds(), peak, bytes.TrimSpace(out.Bytes()))
 	return nil
 }
 
