@@ -29,7 +29,7 @@ func (h *secrets) listVersions(x *exchange) (answer.Reply, error) {
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	doc := wire.Versions{Deleted: answer.Time(versions.Deleted), Description: versions.Description, Labels: versions.Labels}
+	doc := wire.Versions{Deleted: answer.Time(versions.Deleted), Description: versions.Description, Labels: versions.Labels, Author: versions.Author}
 	for _, v := range versions.Versions {
 		doc.Versions = append(doc.Versions, wire.Version{Version: v.Version, ETag: head.ETag(v.ID), Written: answer.Time(v.Written),
 			Kind: kindWord(v.Kind), Bytes: v.Size, Current: v.Current})

@@ -12,6 +12,9 @@ type Versions struct {
 	// older releases do not send them.
 	Description string   `json:"description,omitempty"`
 	Labels      []string `json:"labels,omitempty"`
+	// Author created the secret, as in Secret. Servers of older releases do not send
+	// it.
+	Author string `json:"author,omitempty"`
 }
 
 // Version describes one version of a secret, without its value.

@@ -16,6 +16,7 @@ type Versions struct {
 	Versions    []VersionInfo // newest first; never empty
 	Description string        // as in Secret
 	Labels      []string
+	Author      string // as in Secret
 	// Deleted is when the secret was deleted: its values can be read again after
 	// Undelete. Zero if it is not deleted.
 	Deleted time.Time
@@ -59,7 +60,7 @@ func (s *Secrets) Versions(ctx context.Context, p acl.Path, c store.Consistency)
 	if err != nil {
 		return Versions{}, err
 	}
-	v := Versions{Description: rec.description, Labels: rec.labels, Deleted: rec.deleted, Age: rec.age}
+	v := Versions{Description: rec.description, Labels: rec.labels, Author: rec.author, Deleted: rec.deleted, Age: rec.age}
 	v.Versions = append(v.Versions, VersionInfo{Version: rec.number, ID: idString(rec.id), Kind: rec.kind, Size: rec.valueSize(),
 		Written: rec.written, Current: rec.deleted.IsZero()})
 	for e := range rec.earlier.all() {
