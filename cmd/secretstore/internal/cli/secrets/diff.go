@@ -10,11 +10,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/internal/linediff"
 )
 
 func diffCommand(p *base.Process) *cobra.Command {
@@ -143,12 +143,11 @@ func compare(old, latest side, show bool) []byte {
 	if old.SHA256 != "" || latest.SHA256 != "" {
 		return fmt.Appendf(nil, "--- %s: %s\n+++ %s: %s\n", old.name(), old.summary(), latest.name(), latest.summary())
 	}
-	text := diff.Diff(old.name(), old.value, latest.name(), latest.value)
-	_, text, _ = bytes.Cut(text, []byte("\n")) // "diff NAME NAME"
+	text := linediff.Compare(old.name(), old.value, latest.name(), latest.value)
 	if show {
 		return text
 	}
-	return mask(text)
+	return linediff.Mask(text)
 }
 
 func (s *side) summary() string {
@@ -156,21 +155,4 @@ func (s *side) summary() string {
 		return fmt.Sprintf("text, %d bytes", s.Bytes)
 	}
 	return fmt.Sprintf("binary, %d bytes, SHA-256 %s", s.Bytes, s.SHA256)
-}
-
-// mask hides the lines of a unified diff. Its first two lines name the sides; those
-// that begin with @@ say where a change is.
-func mask(text []byte) []byte {
-	var masked []byte
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		if n <= 2 || bytes.HasPrefix(line, []byte("@@")) || bytes.HasPrefix(line, []byte(`\`)) {
-			masked = append(masked, line...)
-			continue
-		}
-		masked = append(masked, line[0])
-		masked = append(masked, "********\n"...)
-	}
-	return masked
 }
