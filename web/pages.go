@@ -18,6 +18,15 @@ type page struct {
 func table() []*page {
 	return []*page{
 		{name: "", title: "Overview", nav: "Overview", get: showOverview},
+		{name: "secrets", title: "Secrets", nav: "Secrets", get: showSecrets, post: changeSecrets},
+		{name: "secrets-rows", title: "Secrets", get: showSecretRows},
+		{name: "deleted", title: "Deleted secrets", get: showDeleted, post: undelete},
+		{name: "secret", title: "Secret", get: showSecret, post: changeSecret},
+		{name: "secret-new", title: "New secret", get: showNewSecret, post: createSecret, upload: true},
+		{name: "secret-edit", title: "Write a secret", get: showEditor, post: editSecret, upload: true},
+		{name: "secret-value", post: sendValue},
+		{name: "secret-compare", title: "Compare versions", get: compareVersions, post: showComparison},
+		{name: "secret-access", title: "Who can do what", get: showReaders},
 		{name: "check", title: "Check a definition", nav: "Check", get: showCheck, post: check},
 		{name: "access", title: "Access", nav: "Access", get: showAccess, post: changeAccess},
 		{name: "account", title: "Account", get: showAccount, post: changeAccount},

@@ -182,6 +182,12 @@ var notices = map[string]string{
 	"rotating":         "There is a new data key. Records are encrypted again with it.",
 	"sealed":           "The store is sealed.",
 	clusterSignedOut:   "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
+
+	"binned":    "Deleted. It can be undeleted for 30 days.",
+	"undeleted": "The secret was undeleted.",
+	"restored":  "The version was restored: its value is now the newest one.",
+	"removed":   "The version was removed.",
+	"purged":    "The secret was purged: nothing is left of it.",
 }
 
 // view returns the frame of a page.
