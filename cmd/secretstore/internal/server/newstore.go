@@ -51,6 +51,22 @@ func warnOfLostFile(s config.Storage, log *zap.Logger) {
 	}
 }
 
+// checkFirstSuperuser keeps a new store from being made if no one could sign in to it.
+// Of a store that exists, checkFirstStart knows more when it is unsealed.
+func (s *Server) checkFirstSuperuser(ctx context.Context, b store.Backend) error {
+	if s.cfg.IAM != config.IAMBuiltin || s.cfg.SuperuserPasswordFile != "" {
+		return nil
+	}
+	err := whenReached(ctx, func(ctx context.Context) error {
+		_, err := b.Get(ctx, keyConfig, store.Latest)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return config.Error{{Where: "--iam", What: noSuperuser}}
+	}
+	return nil
+}
+
 // warnOfNeighbor warns if the storage has no store, but there is one under another ROOT
 // beside it: the ROOT may be a mistake.
 func (s *Server) warnOfNeighbor(ctx context.Context, b store.Backend) {

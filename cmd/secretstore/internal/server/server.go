@@ -129,6 +129,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err := s.checkZnode(ctx); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
+	if err := s.checkFirstSuperuser(ctx, backend); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
 	s.warnOfNeighbor(ctx, backend)
 	defer tuneCollector()()
 	s.log.Info("opening the store",
