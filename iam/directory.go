@@ -25,7 +25,7 @@ type Directory struct {
 	acls   map[RID]*ACL
 	// bootstrap are the superusers that a file names; see WithBootstrap.
 	bootstrap map[UID]Generation
-	lost      func(UID) bool // see WithLost; nil: none are
+	lost      func(UID) bool // see WithLost; may be nil
 	now       time.Time      // grants that have ended by then do not count
 	nextEnd   time.Time      // when the first of the others ends; zero if none does
 }

@@ -7,7 +7,7 @@ import (
 	"secretstore/acl"
 )
 
-// Holder is who has a grant: a user or a group.
+// Holder is the user or the group that a grant is for.
 type Holder struct {
 	kind Kind
 	uid  UID

@@ -219,32 +219,6 @@ func decoyKey() *rsa.PublicKey {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n[:]), E: 65537}
 }
 
-// ChangePassword gives an account another password, for somebody who knows the
-// present one. The errors are those of SignIn and of Change; one with the code
-// iam.InvalidData says what is wrong with the new password.
-func (a *Authority) ChangePassword(ctx context.Context, uid iam.UID, old, pass []byte, from netip.Addr) error {
-	if err := iam.CheckPassword(pass); err != nil {
-		return err
-	}
-	if _, err := a.Directory(); err != nil {
-		return err
-	}
-	client, c := clientOf(string(uid), from), a.credentials(string(uid))
-	if err := a.verify(ctx, client, c, old); err != nil {
-		return err
-	}
-	hash, err := a.HashPassword(ctx, string(uid), pass, from)
-	if err != nil {
-		return err
-	}
-	return a.Change(ctx, func(d *iam.Directory) (iam.Change, error) {
-		if now, ok := d.Identity(uid); !ok || now != c.who {
-			return iam.Change{}, ErrCredentials // the old password has changed meanwhile
-		}
-		return d.UpdateUser(uid, iam.UserUpdate{Hash: &hash})
-	})
-}
-
 // HashPassword hashes a new password of any account for the user who, in the queue
 // of those who sign in.
 // *Busy, the error of ctx, or one with the code iam.InvalidData.

@@ -18,10 +18,10 @@ const maxKeys = 16
 // ErrTooManyKeys refuses to make another key.
 var ErrTooManyKeys = errors.New("too many keys still have tokens: wait until some have ended")
 
-// Issue makes a token for who has just signed in. It ends after the configured
-// lifetime, or at until, if that is not zero and comes first. ErrStale, the errors
-// of Directory, and one that wraps iam.ErrNotLoaded if ctx ends before the store
-// has its first key.
+// Issue makes a token for an account that has just signed in. It ends after the
+// configured lifetime, or at until, if that is not zero and comes first. ErrStale,
+// the errors of Directory, and one that wraps iam.ErrNotLoaded if ctx ends before
+// the store has its first key.
 //
 // While the store is sealed, it makes a token of this process for a superuser of
 // the file: it is only good to unseal the store, for ten minutes at most.
