@@ -111,8 +111,8 @@ func TestARestoredBackupServesTheSameSecrets(t *testing.T) {
 	e.put("a", "found")
 	b := openBackup(t, e.want(req{method: "GET", path: backups, uid: "root", long: true}, 200).body)
 	to := memory.New()
-	must(t, b.Restore(t.Context(), to, nil))
-	if err := b.Restore(t.Context(), to, nil); !errors.Is(err, seal.ErrNotEmpty) {
+	must(t, b.Restore(t.Context(), to, seal.RestoreOptions{}))
+	if err := b.Restore(t.Context(), to, seal.RestoreOptions{}); !errors.Is(err, seal.ErrNotEmpty) {
 		t.Error(err)
 	}
 	r := newEdge(t, edgeOptions{storage: to, uninitialized: true})

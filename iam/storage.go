@@ -22,6 +22,10 @@ var (
 	ErrNotLoaded = errors.New("the identities are not loaded yet")
 )
 
+// UsedPrefix begins the names of the records of when accounts were last used. They
+// are left out of backups.
+const UsedPrefix = "used/"
+
 // Record is one record of the identities, decrypted.
 type Record struct {
 	// Name distinguishes all records; 1 to [MaxRecordName] bytes. In the storage

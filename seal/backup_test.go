@@ -40,7 +40,7 @@ func restored(t *testing.T, b *Backup, share string) *Store {
 	t.Helper()
 	to := memory.New()
 	t.Cleanup(func() { to.Close() })
-	if err := b.Restore(t.Context(), to, nil); err != nil {
+	if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, to, false)
@@ -185,7 +185,7 @@ func TestTheBootstrapKeyIsOnlyInABackupIfAskedFor(t *testing.T) {
 		t.Errorf("%+v", b.Manifest)
 	}
 	to := memory.New()
-	if err := b.Restore(t.Context(), to, nil); err != nil {
+	if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r := open(t, to, true)
@@ -221,7 +221,7 @@ func TestAnInterruptedRestoreIsContinued(t *testing.T) {
 	b, other := backupOf(t, s, BackupOptions{}), backupOf(t, s, BackupOptions{Release: "other"})
 	for at := 1; ; at++ {
 		to := memory.New()
-		err := b.Restore(t.Context(), &interrupted{to, at}, nil)
+		err := b.Restore(t.Context(), &interrupted{to, at}, RestoreOptions{})
 		if err == nil {
 			if at < 4 {
 				t.Errorf("it took %d transactions", at-1)
@@ -235,12 +235,12 @@ func TestAnInterruptedRestoreIsContinued(t *testing.T) {
 				t.Errorf("transaction %d: %v, %v", at, half.Status().State, err)
 			}
 			half.Close()
-			wantErr(t, "restore of another", other.Restore(t.Context(), to, nil), ErrNotEmpty)
+			wantErr(t, "restore of another", other.Restore(t.Context(), to, RestoreOptions{}), ErrNotEmpty)
 		}
-		if err := b.Restore(t.Context(), to, nil); err != nil {
+		if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
 			t.Fatalf("after transaction %d: %v", at, err)
 		}
-		wantErr(t, "restore into a store", b.Restore(t.Context(), to, nil), ErrNotEmpty)
+		wantErr(t, "restore into a store", b.Restore(t.Context(), to, RestoreOptions{}), ErrNotEmpty)
 		r := open(t, to, false)
 		if _, err := r.Unseal(t.Context(), []byte(share)); err != nil {
 			t.Fatal(err)

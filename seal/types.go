@@ -69,6 +69,9 @@ type (
 	// LowerModeError: the security mode of this server is lower than the one that
 	// the store remembers.
 	LowerModeError = lifecycle.LowerModeError
+	// RestoreError: the store stays sealed, because what it was restored from is not
+	// to be trusted.
+	RestoreError = lifecycle.RestoreError
 )
 
 // The types of backups.
@@ -76,6 +79,7 @@ type (
 	BackupOptions  = backup.Options
 	BackupManifest = backup.Manifest
 	BackupCounts   = backup.Counts
+	RestoreOptions = backup.RestoreOptions
 	// Backup is a backup that is whole; see OpenBackup.
 	Backup = backup.Backup
 	// Move copies a store into another storage.

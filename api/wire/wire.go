@@ -214,6 +214,9 @@ type ServerReport struct {
 	// when. They are in the storage, and not verified.
 	SealedBy string    `json:"sealed_by,omitempty"`
 	SealedAt time.Time `json:"sealed_at,omitzero"`
+	// Restored is when the backup was made that the store was restored from; absent
+	// if it never was, or while it is sealed.
+	Restored time.Time `json:"restored,omitzero"`
 	// AutoUnseal: the server has a bootstrap key, so that PUT /auto-unseal works.
 	AutoUnseal bool `json:"auto_unseal"`
 	// Storage is one of the constants below, and StorageSince since when it does

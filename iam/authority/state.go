@@ -13,7 +13,7 @@ const (
 	userPrefix  = "user/"
 	groupPrefix = "group/"
 	aclPrefix   = "acl/"
-	usedPrefix  = "used/"
+	usedPrefix  = iam.UsedPrefix
 )
 
 // state is all that an [Authority] knows at one moment. It is immutable.

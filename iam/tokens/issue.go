@@ -81,7 +81,7 @@ func (t *Tokens) emergencyKey() (*emergencyKey, error) {
 		return e, nil
 	}
 	ended := t.authority.Changed()
-	k, err := newKey(t.now())
+	k, err := newKey(t.now(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +94,7 @@ func (t *Tokens) emergencyKey() (*emergencyKey, error) {
 // older ones verify until their last token has ended. ErrTooManyKeys, and the errors
 // of changes to the identities.
 func (t *Tokens) RotateKey(ctx context.Context) error {
-	k, err := newKey(t.now())
-	if err != nil {
-		return err
-	}
-	return t.add(ctx, k, func(keys []*key) error {
+	return t.add(ctx, func(keys []*key) error {
 		if len(keys) >= maxKeys {
 			return ErrTooManyKeys
 		}
@@ -111,11 +107,7 @@ var errHaveKey = errors.New("there is a key already")
 
 // makeFirst makes the first key of a store, or another one if the newest was lost.
 func (t *Tokens) makeFirst(ctx context.Context) error {
-	k, err := newKey(t.now())
-	if err != nil {
-		return err
-	}
-	err = t.add(ctx, k, func(keys []*key) error {
+	err := t.add(ctx, func(keys []*key) error {
 		if hasNext(keys) {
 			return errHaveKey // another server was first
 		}
@@ -129,18 +121,26 @@ func (t *Tokens) makeFirst(ctx context.Context) error {
 
 // add stores a new key, if check agrees to it in view of those whose tokens are
 // good, and removes the others.
-func (t *Tokens) add(ctx context.Context, k *key, check func([]*key) error) error {
+func (t *Tokens) add(ctx context.Context, check func([]*key) error) error {
+	incarnation, err := t.incarnation()
+	if err != nil {
+		return err
+	}
+	k, err := newKey(t.now(), incarnation)
+	if err != nil {
+		return err
+	}
 	return t.authority.UpdateRecords(ctx, recordPrefix, func(records map[string][]byte) (put []iam.Record, remove []string, err error) {
 		record, err := k.record()
 		if err != nil {
 			return nil, nil, err
 		}
-		now := newRing(records, t.now, nil)
+		now := newRing(records, incarnation, t.now, nil)
 		live := now.live(t.now())
 		if err := check(live); err != nil {
 			return nil, nil, err
 		}
-		put = append(put, record)
+		put, remove = append(put, record), now.outlived
 		for _, old := range now.keys {
 			switch {
 			case old.retired(t.now()):

@@ -45,6 +45,9 @@ type key struct {
 	// made is when it was first announced, and retire when it verifies no more; zero
 	// while no newer key has been made.
 	made, retire time.Time
+	// incarnation is that of the store when the key was made: in another one, its
+	// tokens are not good.
+	incarnation string
 }
 
 // storedKey is the record of a key. Names are never reused.
@@ -52,16 +55,18 @@ type storedKey struct {
 	Made    time.Time `json:"made"`
 	Retire  time.Time `json:"retire,omitzero"`
 	Private []byte    `json:"private"` // PKCS#8
+	// Incarnation is empty in a store that was never restored.
+	Incarnation string `json:"incarnation,omitempty"`
 }
 
 var errBadKey = errors.New("the record of a signing key is not well-formed")
 
-func newKey(now time.Time) (*key, error) {
+func newKey(now time.Time, incarnation string) (*key, error) {
 	private, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return nil, fmt.Errorf("make a key that signs tokens: %w", err)
 	}
-	return &key{id: keyID(&private.PublicKey), private: private, made: now.UTC().Truncate(time.Second)}, nil
+	return &key{id: keyID(&private.PublicKey), private: private, made: now.UTC().Truncate(time.Second), incarnation: incarnation}, nil
 }
 
 // keyID returns the kid of a key as DC/OS makes it.
@@ -78,7 +83,7 @@ func (k *key) record() (iam.Record, error) {
 		return iam.Record{}, errBadKey
 	}
 	defer clear(der)
-	text, err := json.Marshal(storedKey{k.made, k.retire, der})
+	text, err := json.Marshal(storedKey{k.made, k.retire, der, k.incarnation})
 	if err != nil {
 		return iam.Record{}, errBadKey
 	}
@@ -104,7 +109,7 @@ func parseKey(name string, record []byte) (*key, error) {
 	if !ok || private.N.BitLen() < keyBits || private.N.BitLen() > maxKeyBits {
 		return nil, errBadKey
 	}
-	k := &key{keyID(&private.PublicKey), private, s.Made, s.Retire}
+	k := &key{keyID(&private.PublicKey), private, s.Made, s.Retire, s.Incarnation}
 	if name != k.recordName() {
 		return nil, errBadKey
 	}
@@ -130,15 +135,24 @@ type ring struct {
 	stale <-chan struct{}
 	// bad is how many records could not be read.
 	bad int
+	// incarnation is that of the store, and outlived are the names of the records of
+	// keys of another one.
+	incarnation string
+	outlived    []string
 }
 
-// newRing reads the records of keys. It returns the keys that it can read.
-func newRing(records map[string][]byte, now func() time.Time, stale <-chan struct{}) *ring {
-	r := &ring{records: records, stale: stale}
+// newRing reads the records of keys. It returns the keys of this incarnation that it
+// can read.
+func newRing(records map[string][]byte, incarnation string, now func() time.Time, stale <-chan struct{}) *ring {
+	r := &ring{records: records, incarnation: incarnation, stale: stale}
 	for name, record := range records {
 		k, err := parseKey(name, record)
 		if err != nil {
 			r.bad++
+			continue
+		}
+		if k.incarnation != incarnation {
+			r.outlived = append(r.outlived, name)
 			continue
 		}
 		r.keys = append(r.keys, k)
@@ -158,8 +172,8 @@ func newVerifier(keys []*key, now func() time.Time) *token.Verifier {
 	return v
 }
 
-func (r *ring) sameRecords(records map[string][]byte) bool {
-	if len(r.records) != len(records) {
+func (r *ring) same(records map[string][]byte, incarnation string) bool {
+	if r.incarnation != incarnation || len(r.records) != len(records) {
 		return false
 	}
 	for name, record := range records {

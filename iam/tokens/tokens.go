@@ -67,6 +67,9 @@ type Config struct {
 	// Sealed reports whether the store has no keys: it is sealed, or not initialized
 	// yet. Superusers of the file may then sign in to unseal it.
 	Sealed func() bool
+	// Incarnation returns a text that is another one after each restore of a backup of
+	// the store: tokens of another one are refused. Nil returns "".
+	Incarnation func() (string, error)
 	// Foreign verifies the tokens of other issuers.
 	Foreign ForeignVerifier
 	// ForeignForAccounts makes those tokens good for users who have or had an account
@@ -83,6 +86,7 @@ type Config struct {
 type Tokens struct {
 	authority          Authority
 	sealed             func() bool
+	incarnation        func() (string, error)
 	foreign            ForeignVerifier
 	foreignForAccounts bool
 	lifetime           time.Duration
@@ -106,11 +110,14 @@ type emergencyKey struct {
 // New returns the tokens of one server. Run makes the first key.
 func New(c Config) *Tokens {
 	t := &Tokens{
-		authority: c.Authority, sealed: c.Sealed, foreign: c.Foreign, foreignForAccounts: c.ForeignForAccounts,
+		authority: c.Authority, sealed: c.Sealed, incarnation: c.Incarnation, foreign: c.Foreign, foreignForAccounts: c.ForeignForAccounts,
 		lifetime: c.Lifetime, log: c.Log, now: c.Now,
 	}
 	if t.lifetime == 0 {
 		t.lifetime = DefaultLifetime
+	}
+	if t.incarnation == nil {
+		t.incarnation = func() (string, error) { return "", nil }
 	}
 	if t.log == nil {
 		t.log = zap.NewNop()
@@ -161,13 +168,17 @@ func (t *Tokens) read(old *ring) *ring {
 	if _, err := t.authority.Directory(); err != nil {
 		return noKeys()
 	}
+	incarnation, err := t.incarnation()
+	if err != nil {
+		return noKeys()
+	}
 	records := t.authority.Records(recordPrefix)
-	if old.sameRecords(records) {
+	if old.same(records, incarnation) {
 		next := *old
 		next.stale = changed
 		return &next
 	}
-	next := newRing(records, t.now, changed)
+	next := newRing(records, incarnation, t.now, changed)
 	if next.bad > 0 {
 		t.log.Error("signing keys of tokens could not be read: their tokens are refused", zap.Int("keys", next.bad))
 	}

@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/hmac"
@@ -585,4 +586,53 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("%q has the key id %q", raw, id)
 		}
 	})
+}
+
+// TestTokensFromBeforeARestoreAreRefused: the accounts and the keys are as they were,
+// but the store is another incarnation.
+func TestTokensFromBeforeARestoreAreRefused(t *testing.T) {
+	c := newCluster(t)
+	incarnation := "" // guarded by c.mu
+	of := func(cfg *tokens.Config) {
+		cfg.Incarnation = func() (string, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return incarnation, nil
+		}
+	}
+	servers := []*server{c.server(false, of), c.server(false, of)}
+	alice := c.user("alice")
+	first := servers[0].issue(alice)
+	for _, s := range servers {
+		s.good("before the restore", first, alice)
+		s.seal()
+	}
+	c.mu.Lock()
+	incarnation = "2"
+	c.mu.Unlock()
+	for _, s := range servers {
+		s.unseal()
+	}
+	second := servers[1].issue(alice)
+	for _, s := range servers {
+		s.refused("a token of before", first)
+		s.good("a token of now", second, alice)
+	}
+	if n := c.keys(); n != 1 {
+		t.Errorf("%d keys are stored, not only the new one", n)
+	}
+	set, err := servers[0].JWKS()
+	if err != nil || bytes.Contains(set, []byte(kidOf(t, first))) {
+		t.Errorf("the key set has the key of before: %v", err)
+	}
+}
+
+// kidOf returns the id of the key that a token names.
+func kidOf(t *testing.T, raw string) string {
+	t.Helper()
+	id, ok := token.AccountKeyID(raw)
+	if !ok {
+		t.Fatal("not a token of an account")
+	}
+	return id
 }

@@ -387,7 +387,7 @@ func (b *backups) check(ctx context.Context, m madeBackup) error {
 	}
 	to := memory.New()
 	defer to.Close()
-	if err := file.Restore(ctx, to, nil); err != nil {
+	if err := file.Restore(ctx, to, seal.RestoreOptions{}); err != nil {
 		return err
 	}
 	st, err := seal.Open(ctx, seal.Options{Backend: to, Bootstrap: true, KeepVersions: seal.DefaultKeepVersions, Mode: seal.ModeDisabled, Log: zap.NewNop()})

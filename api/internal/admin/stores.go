@@ -108,6 +108,7 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	}
 	about.State, about.Since = st.State.String(), timeOf(st.Since)
 	about.SealedBy, about.SealedAt, about.AutoUnseal = st.SealedBy, timeOf(st.SealedAt), st.HoldsBootstrapKey
+	about.Restored = timeOf(st.Restored)
 	if about.Storage != wire.StorageUp {
 		about.StorageSince = timeOf(st.Outage)
 	}

@@ -167,6 +167,12 @@ func Of(err error) *Problem {
 		p.Cause = err
 		return &p
 	}
+	var restore *seal.RestoreError
+	if errors.As(err, &restore) {
+		p := conflict(restore.Error())
+		p.Cause = err
+		return &p
+	}
 	var old *seal.OldServersError
 	if errors.As(err, &old) {
 		return &Problem{Status: http.StatusConflict, Text: oldServersText(old), Cause: err}

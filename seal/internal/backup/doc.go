@@ -11,4 +11,8 @@
 // several frames of a key the last counts, because records that change while they
 // are read are read again. The hash finds damage without a key. The MAC, under a
 // key derived from the root key, shows that a server of the store has made it.
+//
+// The records are those of the storage, but for two: the keyring says that it is of
+// a backup, so that a restored store is known as one to anybody who unseals it, and
+// the identities have no records of last use.
 package backup

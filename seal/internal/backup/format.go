@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bufio"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"secretstore/seal/envelope"
 	"secretstore/store"
 )
 
@@ -144,11 +142,4 @@ func (w *Writer) Close(m Manifest, authenticate func(sum []byte) ([]byte, error)
 		return Manifest{}, err
 	}
 	return m, w.out.Flush()
-}
-
-// macOf returns the MAC of a backup with this hash.
-func macOf(sum []byte, root *envelope.Key) []byte {
-	mac := hmac.New(sha256.New, root.Derive("secretstore backup", sha256.Size))
-	mac.Write(sum)
-	return mac.Sum(nil)
 }

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/restored"
 	"secretstore/store"
 )
 
 var root = envelope.NewKey()
 
-func authenticate(sum []byte) ([]byte, error) { return macOf(sum, root), nil }
+func authenticate(sum []byte) ([]byte, error) { return restored.MAC(sum, root), nil }
 
 // example writes a backup in which records change, vanish and come back, and
 // returns it with what counts.

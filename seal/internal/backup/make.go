@@ -1,15 +1,20 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"secretstore/iam"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/identities"
+	"secretstore/seal/internal/restored"
 	"secretstore/store"
 )
 
@@ -45,10 +50,14 @@ type Options struct {
 }
 
 // leftOut are the records that a backup does not have: what servers are doing just
-// now, and how often task tokens were used.
+// now, and how often task tokens were used. The identities are without the records
+// of last use.
 var leftOut = []store.Key{
-	barrier.KeyProposal, barrier.KeyRekey, barrier.KeyRotation, barrier.KeyTasks, barrier.KeyRestoring,
+	barrier.KeyProposal, barrier.KeyRekey, barrier.KeyRotation, barrier.KeyTasks, barrier.KeyRestoring, barrier.KeyRestored,
 }
+
+// isLastUse reports whether a record of the identities is left out.
+func isLastUse(name string) bool { return strings.HasPrefix(name, iam.UsedPrefix) }
 
 // inBackup reports whether a backup can have a record under key.
 func inBackup(key store.Key) bool {
@@ -73,25 +82,32 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 		return Manifest{}, err
 	}
 	began := time.Now()
+	m := Manifest{Made: began.UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
 	var keyring []byte
 	handover := false
+	identities := identities.NewCopy(b.barrier, isLastUse, out.Put)
 	err = source.Snapshot(ctx, store.Snapshot{Below: []store.Key{prefix}, Except: leftOut, Rate: o.Rate}, func(key store.Key, data []byte) error {
-		switch key {
-		case barrier.KeyHandover:
+		switch {
+		case key == barrier.KeyHandover:
 			handover = len(data) > 0
 			return nil
-		case barrier.KeyKeyring:
-			keyring = append([]byte(nil), data...)
+		case key == barrier.KeyKeyring:
+			keyring = bytes.Clone(data)
+			return nil
+		case covers(key, barrier.KeyIAM):
+			return identities.Take(key, data)
 		}
 		return out.Put(key, data)
 	})
+	if err == nil {
+		err = identities.End()
+	}
 	if err != nil {
 		return Manifest{}, fmt.Errorf("back up: %w", err)
 	}
 	if handover {
 		return Manifest{}, ErrKeysChanged
 	}
-	m := Manifest{Made: began.UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
 	if o.BootstrapKey {
 		if m.BootstrapKey, err = b.addBootstrapKey(ctx, out); err != nil {
 			return Manifest{}, err
@@ -102,15 +118,19 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 		if err != nil {
 			return ErrKeysChanged
 		}
-		ring.Clear()
+		defer ring.Clear()
 		m.Store = k.UUID
-		return nil
+		keyring, err = ring.OfBackup(m.Made).Seal(k.Root, k.UUID)
+		return err
 	})
+	if err == nil {
+		err = out.Put(barrier.KeyKeyring, keyring)
+	}
 	if err != nil {
 		return Manifest{}, err
 	}
 	m, err = out.Close(m, func(sum []byte) (mac []byte, err error) {
-		err = b.barrier.Use(func(k *barrier.Keys) error { mac = macOf(sum, k.Root); return nil })
+		err = b.barrier.Use(func(k *barrier.Keys) error { mac = restored.MAC(sum, k.Root); return nil })
 		return mac, err
 	})
 	if err == nil {

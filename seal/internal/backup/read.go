@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/restored"
 	"secretstore/store"
 )
 
@@ -73,7 +74,12 @@ func (b *Backup) content() io.Reader { return io.NewSectionReader(b.file, 0, b.s
 
 // Authentic reports whether a server of the store with this root key has made the
 // backup.
-func (b *Backup) Authentic(root *envelope.Key) bool { return hmac.Equal(macOf(b.sum, root), b.mac) }
+func (b *Backup) Authentic(root *envelope.Key) bool { return b.restored().Genuine(root) }
+
+// restored returns the record of a restore of the backup.
+func (b *Backup) restored() restored.Record {
+	return restored.Record{Sum: b.sum, MAC: b.mac, Made: b.Made}
+}
 
 // Each calls visit with each record, in the order of the backup. visit must not
 // keep data. Its error ends Each.

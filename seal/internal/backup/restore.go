@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/store"
 )
 
@@ -25,29 +26,49 @@ var atOnce = []store.Key{
 // restoreTime bounds one call of the storage.
 const restoreTime = 30 * time.Second
 
+// RestoreOptions say what is restored of a backup. The zero value is everything.
+type RestoreOptions struct {
+	// WithoutIAM leaves out the records of the IAM.
+	WithoutIAM bool
+	// BootstrapKeyFile is where the bootstrap private key is kept; "" is the storage
+	// itself. It is written if the backup has that key.
+	BootstrapKeyFile string
+	// Progress is called with how many records have been written. Nil is nothing.
+	Progress func(records int)
+}
+
 // Restore writes a backup into empty storage, in which the store is then sealed. A
-// restore that was interrupted is continued by another one of the same backup.
-// progress is called with how many records have been written. It needs no key: the
-// records authenticate themselves once the store is unsealed. ErrNotEmpty,
-// ErrDamaged, store.ErrUnavailable.
-func (b *Backup) Restore(ctx context.Context, to store.Backend, progress func(records int)) error {
+// restore that was interrupted is continued by another one of the same backup with
+// the same options. It needs no key: the first unseal shows whether a server of the
+// store has made the backup, and begins a new incarnation. ErrNotEmpty, ErrDamaged,
+// store.ErrUnavailable.
+func (b *Backup) Restore(ctx context.Context, to store.Backend, o RestoreOptions) error {
 	// The marker names the backup, so that only the same one is continued, and
 	// keeps servers from taking the storage for empty.
-	marker, err := mark(ctx, to, b.sum)
+	marker, err := mark(ctx, to, b.begun(o))
 	if err != nil {
 		return err
 	}
-	r := &restore{ctx: ctx, to: to, progress: progress}
-	var last []store.Op
+	record := b.restored()
+	record.WithoutIAM = o.WithoutIAM
+	r := &restore{ctx: ctx, to: to, progress: o.Progress}
+	last := []store.Op{store.Create(barrier.KeyRestored, record.Encode()), store.Delete(barrier.KeyRestoring, marker)}
+	var private []byte
+	defer func() { clear(private) }()
 	err = b.Each(func(key store.Key, data []byte) error {
-		op := store.Create(key, bytes.Clone(data))
-		if (&store.Snapshot{Below: atOnce}).Covers(key) {
-			if key != barrier.KeyIntent { // without one the store is sealed
-				last = append(last, op)
-			}
+		switch {
+		case key == barrier.KeyIntent: // without one the store is sealed
+			return nil
+		case o.WithoutIAM && covers(key, barrier.KeyIAM):
+			return nil
+		case key == barrier.KeyBootstrap && o.BootstrapKeyFile != "":
+			private = bytes.Clone(data)
+			return nil
+		case covers(key, atOnce...):
+			last = append(last, store.Create(key, bytes.Clone(data)))
 			return nil
 		}
-		return r.add(op)
+		return r.add(store.Create(key, bytes.Clone(data)))
 	})
 	if err == nil {
 		err = r.flush()
@@ -58,7 +79,24 @@ func (b *Backup) Restore(ctx context.Context, to store.Backend, progress func(re
 	if !slices.ContainsFunc(last, func(op store.Op) bool { return op.Key == barrier.KeyConfig }) {
 		return damaged("it has no record of the holders")
 	}
-	return r.apply(append(last, store.Delete(barrier.KeyRestoring, marker))...)
+	if private != nil {
+		if err := bootstrapkey.WriteFile(o.BootstrapKeyFile, private); err != nil {
+			return err
+		}
+	}
+	return r.apply(last...)
+}
+
+// covers reports whether key is one of keys, or below one.
+func covers(key store.Key, keys ...store.Key) bool { return (&store.Snapshot{Below: keys}).Covers(key) }
+
+// begun is the marker of a restore: the hash of the backup, and the options that make
+// another store of it.
+func (b *Backup) begun(o RestoreOptions) []byte {
+	if o.WithoutIAM {
+		return append(bytes.Clone(b.sum), "without iam"...)
+	}
+	return b.sum
 }
 
 // mark makes the marker, or finds that of the same backup, and returns its version.
@@ -70,7 +108,7 @@ func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, err
 	case err == nil && hmac.Equal(node.Data, sum) && !bytes.Equal(sum, moving):
 		return node.Version, nil
 	case err == nil:
-		return 0, fmt.Errorf("%w: the restore of another backup, or a move, was interrupted in it", ErrNotEmpty)
+		return 0, fmt.Errorf("%w: the restore of another backup, or with other options, or a move, was interrupted in it", ErrNotEmpty)
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, err
 	}

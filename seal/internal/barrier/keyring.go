@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"secretstore/internal/scrub"
 	"secretstore/seal/envelope"
@@ -16,6 +17,14 @@ type Keyring struct {
 	Name   *envelope.Key
 	Terms  map[uint32]*envelope.Key
 	Active uint32 // the term of new writes
+
+	// Incarnation is that of the store, and Restored when the backup was made that
+	// the store was restored from; both are zero unless it was.
+	Incarnation Incarnation
+	Restored    time.Time
+	// Backup is when the backup was made that this keyring is in, or was restored
+	// from; zero if it is not of a backup. Such a keyring is never in force.
+	Backup time.Time
 }
 
 // keyringFormat is the newest format of the keyring's plaintext.
@@ -27,6 +36,10 @@ type keyringRecord struct {
 	Name   []byte       `json:"name_key"`
 	Terms  []termRecord `json:"terms"`
 	Active uint32       `json:"active"`
+	// Earlier releases ignore these, and drop them when they write a keyring.
+	Incarnation []byte    `json:"incarnation,omitempty"`
+	Restored    time.Time `json:"restored,omitzero"`
+	Backup      time.Time `json:"backup,omitzero"`
 }
 
 func (r *keyringRecord) clear() {
@@ -65,22 +78,49 @@ func (k *Keyring) WithNewTerm() (*Keyring, error) {
 	if len(k.Terms) >= maxTerms {
 		return nil, ErrTooManyTerms
 	}
-	next := &Keyring{Name: k.Name, Terms: maps.Clone(k.Terms)}
+	next := *k
+	next.Terms = maps.Clone(k.Terms)
 	for term := range k.Terms {
 		next.Active = max(next.Active, term+1)
 	}
 	next.Terms[next.Active] = NewKey()
-	return next, nil
+	return &next, nil
 }
 
 // WithActiveOnly returns a keyring that has only the data key of new writes.
 func (k *Keyring) WithActiveOnly() *Keyring {
-	return &Keyring{Name: k.Name, Terms: map[uint32]*envelope.Key{k.Active: k.Terms[k.Active]}, Active: k.Active}
+	next := *k
+	next.Terms = map[uint32]*envelope.Key{k.Active: k.Terms[k.Active]}
+	return &next
+}
+
+// OfBackup returns the keyring for a backup that was made then, with the same keys.
+func (k *Keyring) OfBackup(made time.Time) *Keyring {
+	next := *k
+	next.Backup = made
+	return &next
+}
+
+// Reincarnated returns the keyring of a store that was restored from a backup that
+// was made then, with the same keys.
+func (k *Keyring) Reincarnated(made time.Time) *Keyring {
+	next := *k
+	next.Incarnation, next.Restored, next.Backup = NewIncarnation(), made, time.Time{}
+	return &next
+}
+
+// Follows reports whether k may follow the keyring before in a running server: not
+// if it is of a backup, or of another incarnation.
+func (k *Keyring) Follows(before *Keyring) bool {
+	return k.Backup.IsZero() && k.Incarnation == before.Incarnation
 }
 
 // encode returns the plaintext of the keyring; the caller clears it.
 func (k *Keyring) encode() ([]byte, error) {
-	rec := keyringRecord{Format: keyringFormat, Name: k.Name.Bytes(), Active: k.Active}
+	rec := keyringRecord{Format: keyringFormat, Name: k.Name.Bytes(), Active: k.Active, Restored: k.Restored, Backup: k.Backup}
+	if k.Incarnation != (Incarnation{}) {
+		rec.Incarnation = k.Incarnation[:]
+	}
 	defer rec.clear()
 	for term, key := range k.Terms {
 		rec.Terms = append(rec.Terms, termRecord{Term: term, Key: key.Bytes()})
@@ -141,7 +181,10 @@ func decodeKeyring(plain []byte) (*Keyring, error) {
 	if err != nil {
 		return nil, errBadKeyring
 	}
-	k := &Keyring{Name: name, Terms: make(map[uint32]*envelope.Key), Active: rec.Active}
+	k := &Keyring{Name: name, Terms: make(map[uint32]*envelope.Key), Active: rec.Active, Restored: rec.Restored, Backup: rec.Backup}
+	if n := copy(k.Incarnation[:], rec.Incarnation); len(rec.Incarnation) != 0 && (n != len(k.Incarnation) || n != len(rec.Incarnation)) {
+		return nil, errBadKeyring
+	}
 	for _, t := range rec.Terms {
 		key, err := envelope.KeyFromBytes(t.Key)
 		if err != nil || t.Term == 0 || k.Terms[t.Term] != nil {

@@ -35,6 +35,7 @@ import (
 //	stores/default/iam/XX/R           envelope: a user, a group or another record of the identities
 //	stores/default/tasks/MINUTE/ID    how often a task token was used, see package uses
 //	stores/default/restoring          while a backup is being restored: which one
+//	stores/default/restored           until the first unseal of a restored store, see package restored
 //
 // There are two levels below secrets, however deep the paths: so a create never
 // makes a chain of parents, and a delete never prunes one, which is a race in
@@ -58,6 +59,7 @@ const (
 	KeyTasks       store.Key = "stores/default/tasks"
 	KeyIAM         store.Key = "stores/default/iam"
 	KeyRestoring   store.Key = "stores/default/restoring"
+	KeyRestored    store.Key = "stores/default/restored"
 )
 
 // DeletedKey returns where a secret, or a folder of secrets, is kept once it is

@@ -110,3 +110,30 @@ func (k *file) Warn(ctx context.Context, log *zap.Logger, fingerprints []string)
 	}
 	return nil
 }
+
+// ErrOtherKey means that a file holds a key that is not the one to be written.
+var ErrOtherKey = errors.New("it holds another bootstrap key; move that away first")
+
+// WriteFile writes the private key of a record, as InStorage keeps it, where InFile
+// finds it. A file with another key stays as it is: ErrOtherKey.
+func WriteFile(path string, record []byte) error {
+	private, err := decodeRecord(record)
+	if err != nil {
+		return barrier.Corrupt(barrier.KeyBootstrap, err)
+	}
+	if there, err := InFile(path, nil).Load(context.Background()); !errors.Is(err, ErrNone) {
+		if err != nil || there.Fingerprint() != private.Fingerprint() {
+			return fmt.Errorf("%s: %w", path, ErrOtherKey)
+		}
+		return nil
+	}
+	armored, err := private.Armor()
+	if err != nil {
+		return err
+	}
+	defer clear(armored)
+	if err := (atomicfile.Rules{Links: true}).WriteFile(path, armored, 0o600); err != nil {
+		return fmt.Errorf("write the bootstrap key: %w", err)
+	}
+	return nil
+}

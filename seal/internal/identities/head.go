@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/barrier"
@@ -150,4 +151,18 @@ func IsName(bucket, component string) bool {
 	}
 	_, ok := parseName(raw[0], component)
 	return ok
+}
+
+// parseKey reads the key of an index, or of a record, whose name it then returns.
+func parseKey(key store.Key) (bucket byte, name *barrier.IAMName, ok bool) {
+	number, component, isRecord := strings.Cut(strings.TrimPrefix(key, barrier.KeyIAM+"/"), "/")
+	raw, err := hex.DecodeString(number)
+	if err != nil || len(raw) != 1 || indexKey(raw[0]) != key[:min(len(key), len(barrier.KeyIAM)+3)] {
+		return 0, nil, false
+	}
+	if !isRecord {
+		return raw[0], nil, true
+	}
+	parsed, ok := parseName(raw[0], component)
+	return raw[0], &parsed, ok
 }

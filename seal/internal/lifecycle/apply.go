@@ -131,12 +131,20 @@ func revise(k *barrier.Keys, self string, s *snapshot) (*barrier.Keys, error) {
 		}
 		next.Ring = ring
 	}
+	if !next.Ring.Follows(k.Ring) {
+		return nil, errOtherIncarnation
+	}
 	if s.intent.Seal != k.LastSeal {
 		return nil, errors.New("the store was sealed and unsealed elsewhere since")
 	}
 	next.IntentVersion, next.KeyringVersion = s.intentVersion, s.keyringVersion
 	return &next, nil
 }
+
+// errOtherIncarnation: the keyring is genuine, but none that followed that of this
+// server.
+var errOtherIncarnation = errors.New("the keyring in the storage is of a backup, or from before or after a restore: the store was restored while this server was running, " +
+	"a server of an earlier release has written the keyring, or somebody has put an old one back")
 
 // checkPin refuses keys whose root key is not the one that this server has
 // known since it first unsealed the store: if an attacker who can write to the

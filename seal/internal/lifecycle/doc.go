@@ -68,7 +68,11 @@ type Status struct {
 	// HoldsBootstrapKey: the storage holds a private key that unseals, so
 	// auto-unseal works (and so would a thief of the storage).
 	HoldsBootstrapKey bool
-	// SealWarning is why this server has sealed itself, if people have to know.
+	// Restored is when the backup was made that the store was restored from; zero if
+	// it never was, or while it is sealed.
+	Restored time.Time
+	// SealWarning is why this server has sealed itself, or stays sealed, if people
+	// have to know.
 	SealWarning string
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.

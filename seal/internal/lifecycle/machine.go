@@ -125,6 +125,9 @@ type machine struct {
 
 	// missedHandover: this server is sealed because a new root key was not for it.
 	missedHandover atomic.Bool
+	// restoreProblem is why the last unseal has left the store sealed, if that is
+	// what it was restored from.
+	restoreProblem atomic.Pointer[RestoreError]
 
 	// Owned by the holder of the turn:
 	ended    endedSeals
@@ -153,9 +156,12 @@ func (m *machine) Status() Status {
 	case StateUnsealed:
 		st.ConfigWarning = configTrust(m.trust.last.Load()).warning()
 		st.ModeWarning = modeRecord(m.mode.last.Load()).warning()
+		_ = m.barrier.Use(func(k *barrier.Keys) error { st.Restored = k.Ring.Restored; return nil }) // or just sealed
 	case StateSealed:
 		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()
+		} else if problem := m.restoreProblem.Load(); problem != nil {
+			st.SealWarning = problem.Error()
 		}
 		st.ModeWarning = m.mode.suspicion(s)
 		order := s.intent.order()
@@ -240,6 +246,10 @@ func WhySealed(l *Lifecycle) string {
 	switch s := l.snapshot.Load(); {
 	case l.mode.refused.Load():
 		return l.mode.problem()
+	case l.restoreProblem.Load() != nil:
+		return l.restoreProblem.Load().Error()
+	case s.intentMissing:
+		return "there is no record that it is to be unsealed, as after a restore: a holder of the unseal key, or auto-unseal, unseals it"
 	case s.intent.Sealed:
 		return "it was sealed on purpose"
 	case !l.bootstrap:

@@ -159,7 +159,7 @@ func (r *snapshotReader) snapshotWithoutConfig(ctx context.Context) (*snapshot, 
 			left = append(left, key)
 		}
 	}
-	for _, key := range []store.Key{barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyIAM, barrier.KeyBootstrap, barrier.KeyRestoring} {
+	for _, key := range []store.Key{barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyIAM, barrier.KeyBootstrap, barrier.KeyRestoring, barrier.KeyRestored} {
 		_, err := r.backend.Get(ctx, key, store.Latest)
 		if err == nil && !slices.Contains(left, key) {
 			left = append(left, key)

@@ -120,6 +120,19 @@ func (u *Unsealer) autoUnsealInTurn(ctx context.Context, encrypted string, why u
 // if an operator asked, and installs the keys. drops is the barrier's DropCount
 // at the beginning of the turn: a seal that has come since wins.
 func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, why unsealReason, drops uint64) error {
+	for range barrier.MaxAttempts {
+		err := u.unsealOnce(ctx, unsealKey, why, drops)
+		if !errors.Is(err, errUnsealedMeanwhile) {
+			return err
+		}
+		if err := u.freshInTurn(ctx); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", errUnsealedMeanwhile, store.ErrUnavailable)
+}
+
+func (u *Unsealer) unsealOnce(ctx context.Context, unsealKey *envelope.Key, why unsealReason, drops uint64) error {
 	s := u.snapshot.Load()
 	k, err := openKeys(s, unsealKey)
 	if err != nil {
@@ -132,7 +145,11 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 			u.mode.refuse(lower, u.pin == nil)
 			u.scrubbing.forgetKeysSoon()
 		}
-		if errors.Is(err, errNotIntended) || lower != nil && why == onlyIfIntended {
+		var restore *RestoreError
+		if errors.As(err, &restore) {
+			u.noteRestoreProblem(restore)
+		}
+		if errors.Is(err, errNotIntended) || (lower != nil || restore != nil) && why == onlyIfIntended {
 			return nil
 		}
 		return err
@@ -144,6 +161,7 @@ func (u *Unsealer) unsealInTurn(ctx context.Context, unsealKey *envelope.Key, wh
 	u.servers.noteKeys()
 	u.noteState()
 	u.missedHandover.Store(false)
+	u.restoreProblem.Store(nil)
 	u.pin = pin
 	if why == byOperator {
 		u.sealPending.Store(false)
@@ -178,8 +196,16 @@ func (u *Unsealer) completeKeys(ctx context.Context, s *snapshot, k *barrier.Key
 	if !intended && why == onlyIfIntended {
 		return errNotIntended
 	}
-	if err := u.mode.permits(k.UUID, k.Root, s); err != nil || intended {
+	if err := u.mode.permits(k.UUID, k.Root, s); err != nil {
 		return err
+	}
+	switch r, err := u.restoredSince(ctx, s, k); {
+	case err != nil:
+		return err
+	case r != nil:
+		return u.beginIncarnation(ctx, s, k, r, intended)
+	case intended:
+		return nil
 	}
 	return u.recordUnsealed(ctx, s, k)
 }
@@ -225,11 +251,7 @@ func decryptKeys(s *snapshot, unsealKey *envelope.Key) (*barrier.Keys, error) {
 // recordUnsealed writes the intent to be unsealed, unless it was changed since
 // the snapshot: an operator who seals elsewhere at the same time wins.
 func (u *Unsealer) recordUnsealed(ctx context.Context, s *snapshot, k *barrier.Keys) error {
-	if k.LastSeal == "" {
-		k.LastSeal = newNonce() // the record was junk, or an old one put back
-	}
-	data := unsealedIntent(k.LastSeal, k.UUID, k.Root).encode()
-	versions, err := u.backend.Apply(ctx, s.intentOps(data)...)
+	versions, err := u.backend.Apply(ctx, s.intentOps(u.intentOf(k))...)
 	var refused *store.OpError
 	if errors.As(err, &refused) {
 		return u.unsealedByAnother(ctx, k)
@@ -239,6 +261,14 @@ func (u *Unsealer) recordUnsealed(ctx context.Context, s *snapshot, k *barrier.K
 	}
 	k.IntentVersion = versions[1]
 	return nil
+}
+
+// intentOf returns the record of the intent to be unsealed with k.
+func (u *Unsealer) intentOf(k *barrier.Keys) []byte {
+	if k.LastSeal == "" {
+		k.LastSeal = newNonce() // there was no record, or it was junk, or an old one put back
+	}
+	return unsealedIntent(k.LastSeal, k.UUID, k.Root).encode()
 }
 
 // unsealedByAnother accepts an intent that was changed at the same time, if it

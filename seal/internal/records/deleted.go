@@ -247,7 +247,7 @@ func (s *Secrets) Purge(ctx context.Context, p acl.Path, match Match) error {
 		if err != nil {
 			return err
 		}
-		if match != nil && !match(idString(found[0].id)) {
+		if match != nil && !match(found[0].known) {
 			return ErrChanged
 		}
 		err = s.barrier.Commit(ctx, func(*barrier.Keys) ([]store.Op, error) { return s.purgeOps(g, found), nil })

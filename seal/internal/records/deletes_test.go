@@ -19,19 +19,20 @@ import (
 // other than a folder's.
 func TestOnlyOneFunctionDeletesSecrets(t *testing.T) {
 	want := map[string]string{
-		"records.deleteOps":      "a secret, and changes the delete generation",
-		"records.undelete":       "a tombstone",
-		"records.purgeOps":       "a tombstone",
-		"records.expireRecord":   "a tombstone",
-		"barrier.RemoveTree":     "blobs and task tokens",
-		"backup.Restore":         "the marker of the restore",
-		"barrier.RemoveRecord":   "a folder without secrets, a blob, a minute of task tokens",
-		"bootstrapkey.Retire":    "the bootstrap key",
-		"identities.build":       "a record of the identities, which the index of its bucket then does not name",
-		"lifecycle.endHandover":  "the handover record",
-		"lifecycle.removeRekey":  "the rekey record, or the proposal of a rekey",
-		"lifecycle.ApproveRekey": "the proposal of a rekey",
-		"lifecycle.putInForce":   "the rekey record",
+		"records.deleteOps":          "a secret, and changes the delete generation",
+		"records.undelete":           "a tombstone",
+		"records.purgeOps":           "a tombstone",
+		"records.expireRecord":       "a tombstone",
+		"barrier.RemoveTree":         "blobs and task tokens",
+		"backup.Restore":             "the marker of the restore",
+		"barrier.RemoveRecord":       "a folder without secrets, a blob, a minute of task tokens",
+		"bootstrapkey.Retire":        "the bootstrap key",
+		"identities.build":           "a record of the identities, which the index of its bucket then does not name",
+		"lifecycle.endHandover":      "the handover record",
+		"lifecycle.beginIncarnation": "the record of a restore, once it is followed",
+		"lifecycle.removeRekey":      "the rekey record, or the proposal of a rekey",
+		"lifecycle.ApproveRekey":     "the proposal of a rekey",
+		"lifecycle.putInForce":       "the rekey record",
 	}
 	got := map[string]string{}
 	callers := map[string]string{} // of the two that delete whatever they are given

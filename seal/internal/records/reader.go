@@ -18,23 +18,26 @@ import (
 type secretRecord struct {
 	payload
 	id       envelope.ID
+	known    string           // how clients know the value; set by open and seal
 	number   uint64           // version of the value
 	at       barrier.Location // of this record; see barrier.Location.Deleted
 	version  store.Version    // of the record, for conditional writes
 	revision store.Revision   // of the write that left the record
 	age      time.Duration
 	deleted  time.Time // when the secret was deleted; zero if it is not
+	// incarnation is that of the store when the record was read.
+	incarnation barrier.Incarnation
 }
 
 func (r *secretRecord) secret() Secret {
 	return Secret{
 		Kind: r.kind, Value: r.value, Description: r.description, Labels: r.labels, Author: r.author,
-		Created: r.created, Written: r.written, ID: idString(r.id), Version: r.number, Age: r.age,
+		Created: r.created, Written: r.written, ID: r.known, Version: r.number, Age: r.age,
 	}
 }
 
 // result names the value of the record, for the caller of a write.
-func (r *secretRecord) result() Written { return Written{idString(r.id), r.number} }
+func (r *secretRecord) result() Written { return Written{r.known, r.number} }
 
 // open decrypts the record into r, whose location says which kind it is.
 func (r *secretRecord) open(k *barrier.Keys, deleted bool, data []byte) error {
@@ -60,6 +63,7 @@ func (r *secretRecord) open(k *barrier.Keys, deleted bool, data []byte) error {
 		return barrier.Corrupt(r.at.Key, err)
 	}
 	r.payload, r.id, r.number = *decoded, header.ID, header.Version
+	r.known, r.incarnation = k.Ring.Incarnation.ValueID(r.id), k.Ring.Incarnation
 	if header.Format == 1 && r.number == 1 {
 		r.written = r.created
 	}
@@ -69,6 +73,7 @@ func (r *secretRecord) open(k *barrier.Keys, deleted bool, data []byte) error {
 // seal encrypts r's payload as its record. That of a deleted secret starts with
 // when it was deleted: uint64, in nanoseconds since 1970.
 func (r *secretRecord) seal(k *barrier.Keys) ([]byte, error) {
+	r.known = k.Ring.Incarnation.ValueID(r.id)
 	place, space := k.SecretPlace(r.at.Path), envelope.Space(8+r.encodedSize())
 	if !r.deleted.IsZero() {
 		place = k.DeletedPlace(r.at.Key)
@@ -177,7 +182,7 @@ func (r *Reader) Stat(ctx context.Context, p acl.Path, c store.Consistency) (id 
 	if err != nil {
 		return "", 0, err
 	}
-	return idString(rec.id), rec.number, nil
+	return rec.known, rec.number, nil
 }
 
 // readFunc is Reader.read or Reader.readDeleted. The location is that of the
@@ -317,5 +322,5 @@ func (r *Reader) named(ctx context.Context, at barrier.Location, id envelope.ID)
 	return false, nil
 }
 
-// idString is how a value id is written in keys and answers.
+// idString is how a value id is written in keys.
 func idString(id envelope.ID) string { return hex.EncodeToString(id[:]) }

@@ -183,7 +183,7 @@ func (s *Secrets) replaceCached(ctx context.Context, at barrier.Location, match 
 	if errors.Is(err, store.ErrUnavailable) {
 		return nil, true, err
 	}
-	if err != nil || !g.precedes(old) || match != nil && !match(idString(old.id)) {
+	if err != nil || !g.precedes(old) || match != nil && !match(old.known) {
 		return nil, false, nil
 	}
 	err = s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) { return build(k, g, old) })
@@ -207,7 +207,7 @@ func (s *Secrets) replaceLatest(ctx context.Context, at barrier.Location, read r
 		if err != nil {
 			return nil, err
 		}
-		if match != nil && !match(idString(old.id)) {
+		if match != nil && !match(old.known) {
 			return nil, ErrChanged
 		}
 		err = s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) { return build(k, g, old) })

@@ -61,10 +61,10 @@ func (s *Secrets) Versions(ctx context.Context, p acl.Path, c store.Consistency)
 		return Versions{}, err
 	}
 	v := Versions{Description: rec.description, Labels: rec.labels, Author: rec.author, Deleted: rec.deleted, Age: rec.age}
-	v.Versions = append(v.Versions, VersionInfo{Version: rec.number, ID: idString(rec.id), Kind: rec.kind, Size: rec.valueSize(),
+	v.Versions = append(v.Versions, VersionInfo{Version: rec.number, ID: rec.known, Kind: rec.kind, Size: rec.valueSize(),
 		Written: rec.written, Current: rec.deleted.IsZero()})
 	for e := range rec.earlier.all() {
-		v.Versions = append(v.Versions, VersionInfo{Version: e.version, ID: idString(e.id), Kind: e.kind, Size: uint64(len(e.value)), Written: e.written})
+		v.Versions = append(v.Versions, VersionInfo{Version: e.version, ID: rec.incarnation.ValueID(e.id), Kind: e.kind, Size: uint64(len(e.value)), Written: e.written})
 	}
 	return v, nil
 }
@@ -104,7 +104,7 @@ func (r *secretRecord) earlierVersion(n uint64) (Secret, bool) {
 	for e := range r.earlier.all() {
 		if e.version == n {
 			secret := r.secret()
-			secret.Kind, secret.Value, secret.ID, secret.Version, secret.Written = e.kind, e.value, idString(e.id), n, e.written
+			secret.Kind, secret.Value, secret.ID, secret.Version, secret.Written = e.kind, e.value, r.incarnation.ValueID(e.id), n, e.written
 			return secret, true
 		}
 	}

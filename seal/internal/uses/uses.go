@@ -26,7 +26,8 @@ import (
 )
 
 // keyLabel derives the key of task tokens from the data key of a term. When the
-// term is removed from the keyring, its tokens become invalid.
+// term is removed from the keyring, its tokens become invalid, and so do all with a
+// restore.
 const keyLabel = "secretstore task tokens"
 
 // The errors of package seal that concern task tokens. It documents them.
@@ -72,7 +73,7 @@ func (u *Uses) TaskMAC(term uint32, message []byte) (sum []byte, err error) {
 		default:
 			return ErrTerm
 		}
-		derived := key.Derive(keyLabel, sha256.Size)
+		derived := key.Derive(k.Ring.Incarnation.Label(keyLabel), sha256.Size)
 		defer clear(derived)
 		mac := hmac.New(sha256.New, derived)
 		mac.Write(message)

@@ -87,7 +87,7 @@ func (s *Server) openRecords(st *seal.Store) error {
 func (s *Server) newTokens(st *seal.Store) *tokens.Tokens {
 	return tokens.New(tokens.Config{
 		Authority: s.iam, Sealed: func() bool { return st.Status().Sealed() },
-		Foreign: s.parts.verifier, ForeignForAccounts: s.cfg.ForeignTokens,
+		Incarnation: st.Incarnation, Foreign: s.parts.verifier, ForeignForAccounts: s.cfg.ForeignTokens,
 		Lifetime: s.cfg.TokenLifetime, Log: s.log.Named("tokens"),
 	})
 }

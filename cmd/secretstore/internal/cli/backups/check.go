@@ -86,7 +86,7 @@ func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if err := b.Restore(ctx, s.Backend, nil); err != nil {
+	if err := b.Restore(ctx, s.Backend, seal.RestoreOptions{}); err != nil {
 		return nil, nil, err
 	}
 	if s.Info, err = offline.Look(ctx, s); err != nil {

@@ -2,27 +2,24 @@ package backups
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/config"
-	"secretstore/seal"
 )
 
 func restoreCommand(p *base.Process) *cobra.Command {
+	var whole wholeFlags
 	var part partFlags
 	cmd := &cobra.Command{
-		Use:   "restore FILE (--storage URL | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
+		Use:   "restore FILE (--storage URL [--without-iam] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
 		Short: "Restore a backup into empty storage, or secrets of it into the running store",
 		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
 			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
 			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n\n" +
-			"Everything is as it was then: versions, deleted secrets, and who could unseal. Task tokens from before the\n" +
-			"backup are valid until they expire; rotate the data key (secretstore rotate) to end them.\n\n" +
+			wholeHelp + "\n\n" +
 			partHelp + "\n\n" + keyHelp,
 		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +
 			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
@@ -33,6 +30,7 @@ func restoreCommand(p *base.Process) *cobra.Command {
 	}
 	flags := config.RegisterStorage(cmd.Flags())
 	part.register(p, cmd)
+	whole.register(cmd)
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 		if part.given(cmd) {
 			return part.run(ctx, p, cmd, args[0])
@@ -40,25 +38,7 @@ func restoreCommand(p *base.Process) *cobra.Command {
 		if err := part.unused(cmd); err != nil {
 			return err
 		}
-		return withBackup(args[0], func(b *seal.Backup) (err error) {
-			s, err := storage.Make(ctx, p, flags)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, s.Close()) }()
-			line := base.NewProgress(p)
-			total := b.Contents.Secrets + b.Contents.Deleted + b.Contents.Pieces + b.Contents.Identities + b.Contents.Others
-			err = b.Restore(ctx, s.Backend, func(records int) { line.Bar(records, total) })
-			line.End()
-			if errors.Is(err, seal.ErrNotEmpty) {
-				return fmt.Errorf("%s: %w; restore into empty storage", s.Name(), err)
-			}
-			if err != nil {
-				return fmt.Errorf("%w\nRun the same command again to continue", err)
-			}
-			_, err = fmt.Fprintf(p.Stdout, "%s has %s. The store is sealed: start a server, and unseal it.\n", s.Name(), summary(b.Manifest))
-			return err
-		})
+		return whole.run(ctx, p, flags, args[0])
 	})
 	return cmd
 }

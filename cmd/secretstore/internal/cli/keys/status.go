@@ -190,6 +190,9 @@ func printServer(w io.Writer, m *fleet.Member) {
 		state += " by " + by
 	}
 	fmt.Fprintf(w, "State:\t%s\n", state)
+	if st.Server != nil && !st.Server.Restored.IsZero() {
+		fmt.Fprintf(w, "Restored:\tfrom a backup of %s\n", st.Server.Restored.Format(time.RFC3339))
+	}
 	if b.Initialized && st.Shares > 0 {
 		fmt.Fprintf(w, "Unseal key:\t%d share(s), %d needed\n", st.Shares, st.Threshold)
 		if st.Sealed && st.Progress > 0 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -130,7 +131,12 @@ func sealSentence(f *fleet.Fleet) string {
 	case sealSummary(f).Sealed:
 		return "The store is sealed."
 	}
-	return "The store is unsealed."
+	sentence := "The store is unsealed."
+	if about := sealSummary(f).Server; about != nil && !about.Restored.IsZero() {
+		sentence += fmt.Sprintf(" It was restored from a backup of %s: secrets, and accounts, passwords and grants unless they were left out, "+
+			"are as of then, but for later changes.", about.Restored.Format(time.RFC3339))
+	}
+	return sentence
 }
 
 func enteredSentence(st wire.SealStatus) string {

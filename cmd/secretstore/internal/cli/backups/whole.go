@@ -1,0 +1,86 @@
+package backups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/storage"
+	"secretstore/cmd/secretstore/internal/config"
+	"secretstore/seal"
+)
+
+// wholeFlags are the flags of restore that are for a whole store.
+type wholeFlags struct {
+	withoutIAM bool
+}
+
+const wholeHelp = "Everything is as it was then: versions, deleted secrets, who could unseal, and the users, groups, passwords and\n" +
+	"grants of the IAM. --without-iam leaves those of the IAM out: a server with --iam builtin then needs\n" +
+	"--superuser-password-file for its first start. If the backup has the bootstrap key, it is written to where a\n" +
+	"server of that storage reads it.\n\n" +
+	"The first unseal checks that a server of the store has made the backup. It begins a new incarnation of the\n" +
+	"store: tokens of accounts, sessions, task tokens and ETags from before are good no more, and tokens are signed\n" +
+	"with a new key."
+
+func (o *wholeFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.withoutIAM, "without-iam", false, "leave out users, groups, passwords and grants of the IAM")
+	cmd.MarkFlagsMutuallyExclusive("without-iam", "path")
+}
+
+// run writes a backup into empty storage.
+func (o *wholeFlags) run(ctx context.Context, p *base.Process, flags *config.Flags, file string) error {
+	return withBackup(file, func(b *seal.Backup) (err error) {
+		s, err := storage.Make(ctx, p, flags)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		line := base.NewProgress(p)
+		total := b.Contents.Secrets + b.Contents.Deleted + b.Contents.Pieces + b.Contents.Identities + b.Contents.Others
+		err = b.Restore(ctx, s.Backend, seal.RestoreOptions{
+			WithoutIAM: o.withoutIAM, BootstrapKeyFile: s.BootstrapFile(), Progress: func(records int) { line.Bar(records, total) },
+		})
+		line.End()
+		if errors.Is(err, seal.ErrNotEmpty) {
+			return fmt.Errorf("%s: %w; restore into empty storage", s.Name(), err)
+		}
+		if err != nil {
+			return fmt.Errorf("%w\nRun the same command again to continue", err)
+		}
+		return o.report(p.Stdout, s, b.Manifest)
+	})
+}
+
+// report says what is in force again, and what is to do next.
+func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupManifest) error {
+	say := func(format string, args ...any) {
+		fmt.Fprintf(out, format+"\n", args...) // the last line reports errors
+	}
+	say("%s has %s.", s.Name(), summary(m))
+	made := m.Made.Format(time.RFC3339)
+	switch {
+	case o.withoutIAM:
+		say("Users, groups, passwords and grants were left out: a server with --iam builtin needs --superuser-password-file for its first start.")
+	case m.Contents.Identities > 0:
+		say("The accounts, passwords and grants of %s are in force again: what was revoked or changed since is not.", made)
+	}
+	say("The holders of %s unseal it. All tokens of accounts, sessions and task tokens from before are refused from then on.", made)
+	switch place := s.BootstrapFile(); {
+	case m.BootstrapKey && place != "":
+		say("The bootstrap key is in %s.", place)
+	case m.BootstrapKey:
+		say("The bootstrap key is in the storage.")
+	case place != "":
+		say("The backup has no bootstrap key. If the store unsealed itself with one, copy that file to %s (mode 0600).", place)
+	default:
+		say("The backup has no bootstrap key. If the store unsealed itself with one, it is needed again in the record keys/bootstrap_user.key.")
+	}
+	_, err := fmt.Fprintln(out, "The store is sealed. Next: start a server, and run: secretstore unseal (or, with a bootstrap key, secretstore auto-unseal)")
+	return err
+}
