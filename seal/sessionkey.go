@@ -5,7 +5,7 @@ import (
 )
 
 // sessionLabel derives the key of sessions from the data key of a term. When the term
-// is removed from the keyring, its sessions end.
+// is removed from the keyring, or the store restored, its sessions end.
 const sessionLabel = "secretstore web sessions"
 
 // SessionKey returns the key that encrypts the sessions of people, which all servers
@@ -21,7 +21,7 @@ func (s *Store) SessionKey(term uint32) (key [32]byte, of uint32, err error) {
 		if data == nil {
 			return ErrTaskTerm
 		}
-		derived := data.Derive(sessionLabel, len(key))
+		derived := data.Derive(k.Ring.Incarnation.Label(sessionLabel), len(key))
 		defer clear(derived)
 		copy(key[:], derived)
 		return nil

@@ -246,14 +246,6 @@ func Recover(ctx context.Context, backend store.Backend, shares []string) (*Stor
 // until somebody follows them.
 func (s *Store) Identities() iam.Storage { return s.identities }
 
-// DeriveKey returns a 32-byte key for the purpose that label names. It is the same on
-// all servers, and another one after a restore of the store or under a new root key.
-// The caller clears it, and asks again for each use. ErrSealed and the like.
-func (s *Store) DeriveKey(label string) (key []byte, err error) {
-	err = s.barrier.Use(func(k *barrier.Keys) error { key = k.Derive(label); return nil })
-	return key, err
-}
-
 // Incarnation returns a text that is another one after each restore of a backup, and
 // "" in a store that was never restored. ErrSealed and the like.
 func (s *Store) Incarnation() (text string, err error) {

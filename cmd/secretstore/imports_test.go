@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},
-	"web":                   {"acl", "api", "internal/clientnet", "internal/framing"},
+	"web":                   {"acl", "api", "internal/clientnet", "internal/framing", "internal/linediff"},
 	"internal":              {},
 	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "web", "internal"},
 	// The commands import each other downwards only.
@@ -63,11 +63,11 @@ var mayImport = map[string][]string{
 	commands + "/backups": {"acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/bulk", commands + "/gpg", commands + "/storage"},
 	commands + "/keys":    {commands + "/storage", "acl", "api", "seal", "store", "internal", "cmd/secretstore/internal/config", "cmd/secretstore/internal/offline", "cmd/secretstore/internal/server", commands + "/base", commands + "/fleet", commands + "/gpg"},
 	commands + "/people":  {"acl", "api", "iam", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/grantfile", commands + "/base"},
-	commands + "/secrets": {"acl", "api", "seal", commands + "/base"},
+	commands + "/secrets": {"acl", "api", "internal/linediff", "seal", commands + "/base"},
 	commands + "/tasks":   {"acl", "api", "cmd/secretstore/internal/deliver", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/supervise", commands + "/base"},
 	commands + "/bulk":    {"acl", "api", "seal", "internal", "cmd/secretstore/internal/forms", "cmd/secretstore/internal/offline", commands + "/base", commands + "/migrate"},
 	commands + "/migrate": {"acl", "api", "internal", "store", "cmd/secretstore/internal/config", "cmd/secretstore/internal/forms", commands + "/base", commands + "/gpg"},
-	"scripts":             {"acl", "api", "seal", "store", "internal"},
+	"scripts":             {"acl", "api", "iam", "seal", "store", "internal"},
 }
 
 // TestImportsGoOneWay checks that imports go from cmd to api to seal to store, and that

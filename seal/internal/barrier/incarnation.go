@@ -50,9 +50,3 @@ func (i Incarnation) String() string {
 	}
 	return hex.EncodeToString(i[:])
 }
-
-// Derive returns a 32-byte key for another purpose than those of this package. It is
-// the same on all servers, and another one after a restore or under a new root key.
-func (k *Keys) Derive(label string) []byte {
-	return k.Root.Derive(k.Ring.Incarnation.Label("secretstore derived\x00"+label), envelope.KeySize)
-}
