@@ -115,13 +115,13 @@ func TestEmergencyTokenIsOnlyGoodToUnseal(t *testing.T) {
 	must(t, err)
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: unsealed}, 503, "sealed")
 	h := with(a.signIn("root"))
-	for _, path := range []string{"/seal-status/default", "/init/default", "/keys/default"} {
+	for _, path := range []string{"/store/default", "/seal-status/default", "/init/default", "/keys/default"} {
 		if got := e.do(req{method: "GET", path: "/secrets/v1" + path, header: h}); got.status == 401 || got.status == 403 {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", header: h}, 200)
-	for _, path := range []string{"/store", "/store/default", "/rekey/default", "/rotate/default", "/secret/default/top", "/secret/default/?list=true"} {
+	for _, path := range []string{"/store", "/rekey/default", "/rotate/default", "/secret/default/top", "/secret/default/?list=true"} {
 		e.want(req{method: "GET", path: "/secrets/v1" + path, header: h}, 403, "only good to unseal")
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", header: h, body: `{"key":"` + e.unseal + `"}`}, 200)

@@ -66,7 +66,7 @@ func endpoints(h *handlers) []*endpoint {
 		{name: "who-can", method: http.MethodGet, path: "/who-can", op: acl.Administer, unsealed: true, run: h.access.whoCan},
 
 		{name: "store.list", method: http.MethodGet, path: "/store", op: acl.ViewStore, run: show(h.store, h.stores.List)},
-		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, run: show(h.store, h.stores.Show)},
+		{name: "store.show", method: http.MethodGet, path: "/store/{store}", op: acl.ViewStore, emergency: true, run: show(h.store, h.stores.Show)},
 		{name: "seal-status", method: http.MethodGet, path: "/seal-status/{store}", op: acl.ViewStore, emergency: true, run: show(h.store, h.stores.SealStatus)},
 		{name: "init.show", method: http.MethodGet, path: "/init/{store}", op: acl.Administer, emergency: true, run: show(h.store, h.stores.ShowInit)},
 		{name: "init", method: http.MethodPut, path: "/init/{store}", op: acl.Administer, emergency: true,

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"hash"
@@ -27,7 +26,7 @@ func (c *Check) Write(p []byte) (int, error) {
 		content := c.tail[:more]
 		if c.n < len(magic) {
 			begin := content[:min(len(content), len(magic)-c.n)]
-			c.good = c.good && bytes.Equal(begin, []byte(magic[c.n:c.n+len(begin)]))
+			c.good = c.good && hmac.Equal(begin, []byte(magic[c.n:c.n+len(begin)]))
 		}
 		c.hash.Write(content)
 		c.n += more

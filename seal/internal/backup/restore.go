@@ -105,7 +105,7 @@ func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, err
 	defer cancel()
 	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
 	switch {
-	case err == nil && hmac.Equal(node.Data, sum) && !bytes.Equal(sum, moving):
+	case err == nil && hmac.Equal(node.Data, sum) && !hmac.Equal(sum, moving):
 		return node.Version, nil
 	case err == nil:
 		return 0, fmt.Errorf("%w: the restore of another backup, or with other options, or a move, was interrupted in it", ErrNotEmpty)

@@ -25,6 +25,7 @@ func TestOnlyOneFunctionDeletesSecrets(t *testing.T) {
 		"records.expireRecord":       "a tombstone",
 		"barrier.RemoveTree":         "blobs and task tokens",
 		"backup.Restore":             "the marker of the restore",
+		"backup.Run":                 "the marker of the move",
 		"barrier.RemoveRecord":       "a folder without secrets, a blob, a minute of task tokens",
 		"bootstrapkey.Retire":        "the bootstrap key",
 		"identities.build":           "a record of the identities, which the index of its bucket then does not name",

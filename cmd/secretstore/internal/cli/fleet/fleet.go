@@ -109,6 +109,8 @@ func (m *Member) State() string {
 	switch {
 	case m.Err == nil:
 		return stateWord(m.Backend, m.Seal)
+	case errors.Is(m.Err, client.ErrSealed):
+		return "sealed" // and the token cannot be checked
 	case errors.Is(m.Err, client.ErrUnavailable):
 		return "unavailable"
 	case errors.As(m.Err, new(*client.Error)):
@@ -190,8 +192,14 @@ func (f *Fleet) InTurn(ctx context.Context, do func(ctx context.Context, m *Memb
 // Look reads the status of every server.
 func (f *Fleet) Look(ctx context.Context) {
 	f.Each(ctx, func(ctx context.Context, m *Member) {
+		known := m.Seal
 		if m.Backend, m.Err = m.Client.Status(ctx); m.Err == nil {
 			m.Seal, m.Err = m.Client.SealStatus(ctx)
+		}
+		if errors.Is(m.Err, client.ErrUnauthorized) && known.Shares > 0 && !known.Sealed {
+			// The unseal ends the token of a sign-in while sealed. What it
+			// answered is then what is known.
+			m.Backend, m.Seal, m.Err = wire.Backend{Initialized: true, UUID: known.UUID}, known, nil
 		}
 		if m.Err == nil && m.UUID() != "" && !validUUID(m.UUID()) {
 			m.Err = errors.New("the server returned an invalid store id; is it a Secret Store?")

@@ -69,7 +69,7 @@ func onEach(ctx context.Context, cmd *cobra.Command, open fleet.Opener, change f
 	}
 	all(ctx, func(ctx context.Context, m *fleet.Member) {
 		if m.Err == nil {
-			_, m.Err = change(ctx, m)
+			m.Seal, m.Err = change(ctx, m)
 		}
 	})
 	failed := f.Failure()
