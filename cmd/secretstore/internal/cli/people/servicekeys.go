@@ -108,6 +108,9 @@ func rotateServiceKey(p *base.Process) *cobra.Command {
 // rotate checks all that it can before it changes anything.
 func rotate(ctx context.Context, c *client.Client, uid, path string, after time.Duration) error {
 	old, err := c.Get(ctx, path, client.GetOptions{Latest: true})
+	if errors.Is(err, client.ErrNotFound) {
+		return &base.Hinted{Err: err, Hint: "The private key becomes a new version of a secret that exists. To make one: secretstore sa create --generate --secret PATH"}
+	}
 	if err != nil {
 		return err
 	}
