@@ -24,7 +24,7 @@ type iamThief struct {
 	b       *memory.Backend
 	rand    *rand.Rand
 	history map[store.Key][][]byte      // every value that a record of the identities had
-	left    map[store.Key]store.Version // of what the last attack has changed; 0 is no record
+	left    map[store.Key]store.Version // of the records that the last attack changed; 0: the record did not exist
 }
 
 // version returns that of a record, 0 if there is none.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"mime"
 	"slices"
@@ -88,30 +89,17 @@ func unescape(s []byte) ([]byte, bool) {
 			if i+2 >= len(s) {
 				return nil, false
 			}
-			high, ok1 := fromHex(s[i+1])
-			low, ok2 := fromHex(s[i+2])
-			if !ok1 || !ok2 {
+			var decoded [1]byte
+			if _, err := hex.Decode(decoded[:], s[i+1:i+3]); err != nil {
 				return nil, false
 			}
-			c, i = high<<4|low, i+2
+			c, i = decoded[0], i+2
 		}
 		s[n] = c
 		n++
 	}
 	clear(s[n:])
 	return s[:n:n], true
-}
-
-func fromHex(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
 }
 
 // parseParts reads parts between boundaries, each with a head of its own.

@@ -8,7 +8,7 @@ import (
 )
 
 // Check passes a backup on while it is written, and says at the end whether that was
-// all of it: a stream that was cut off looks whole to whoever only reads it.
+// all of it: a reader cannot tell a stream that was cut off from a whole one.
 type Check struct {
 	to   io.Writer
 	hash hash.Hash

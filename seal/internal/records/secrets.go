@@ -68,20 +68,26 @@ func (s *Secrets) Create(ctx context.Context, p acl.Path, c Change) (Written, er
 		if _, err := s.generations.Of(ctx, at.Folder, store.Cached); err != nil {
 			return err
 		}
-		err := s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
-			folder, err := k.SealFolder(p.Folder().String())
-			if err != nil {
-				return nil, err
-			}
-			data, err := rec.seal(k)
-			return append(pieces[:len(pieces):len(pieces)], store.Ensure(at.Folder, folder), store.Create(at.Key, data)), err
-		})
-		if errors.Is(err, store.ErrExists) {
-			return ErrExists
-		}
-		return err
+		return s.commitNew(ctx, p, rec, pieces)
 	})
 	return rec.result(), err
+}
+
+// commitNew writes a record that must not exist yet, with its pieces and its folder.
+// ErrExists.
+func (s *Secrets) commitNew(ctx context.Context, p acl.Path, rec *secretRecord, pieces []store.Op) error {
+	err := s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
+		folder, err := k.SealFolder(p.Folder().String())
+		if err != nil {
+			return nil, err
+		}
+		data, err := rec.seal(k)
+		return append(pieces[:len(pieces):len(pieces)], store.Ensure(rec.at.Folder, folder), store.Create(rec.at.Key, data)), err
+	})
+	if errors.Is(err, store.ErrExists) {
+		return ErrExists
+	}
+	return err
 }
 
 // Update replaces the value of a secret.

@@ -8,7 +8,6 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/envelope"
-	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 )
 
@@ -126,18 +125,7 @@ func (s *Secrets) CreateWhole(ctx context.Context, p acl.Path, w Whole) (Written
 		if _, err := s.generations.Of(ctx, live.Folder, store.Cached); err != nil { // see Create
 			return err
 		}
-		err := s.barrier.Commit(ctx, func(k *barrier.Keys) ([]store.Op, error) {
-			folder, err := k.SealFolder(p.Folder().String())
-			if err != nil {
-				return nil, err
-			}
-			data, err := rec.seal(k)
-			return append(pieces[:len(pieces):len(pieces)], store.Ensure(at.Folder, folder), store.Create(at.Key, data)), err
-		})
-		if errors.Is(err, store.ErrExists) {
-			return ErrExists
-		}
-		return err
+		return s.commitNew(ctx, p, rec, pieces)
 	})
 	return rec.result(), err
 }
