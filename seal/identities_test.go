@@ -121,6 +121,12 @@ func (d *directory) change(t *testing.T, s *Store, changes ...string) {
 }
 
 func (d *directory) try(t *testing.T, s *Store, changes ...string) error {
+	at, _, _ := d.known()
+	return apply(t, s, at, changes...)
+}
+
+// apply changes the records as they were at a change.
+func apply(t *testing.T, s *Store, at uint64, changes ...string) error {
 	var put []iam.Record
 	var remove []string
 	for _, c := range changes {
@@ -130,7 +136,6 @@ func (d *directory) try(t *testing.T, s *Store, changes ...string) error {
 			remove = append(remove, name)
 		}
 	}
-	at, _, _ := d.known()
 	return s.Identities().Apply(t.Context(), at, put, remove)
 }
 
@@ -235,11 +240,11 @@ func TestTwoServersNeverRemoveTheLastSuperuser(t *testing.T) {
 		for i, s := range servers {
 			race.Go(func() {
 				for {
-					_, known, _ := dirs[i].known()
+					at, known, _ := dirs[i].known()
 					if len(known) < 2 {
 						return // it would be the last one
 					}
-					if err := dirs[i].try(t, s, fmt.Sprintf("super/%d", i)); !errors.Is(err, iam.ErrConflict) {
+					if err := apply(t, s, at, fmt.Sprintf("super/%d", i)); !errors.Is(err, iam.ErrConflict) {
 						if err != nil {
 							t.Error(err)
 						}

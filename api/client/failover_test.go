@@ -177,10 +177,11 @@ func TestUnknownCertificateIsNoConnection(t *testing.T) {
 // TestServerThatAnsweredIsAskedFirst, until it fails.
 func TestServerThatAnsweredIsAskedFirst(t *testing.T) {
 	var a, b atomic.Int32
-	down := true
+	var down atomic.Bool
+	down.Store(true)
 	answer := working(&a)
 	first := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if answer(w, r); down {
+		if answer(w, r); down.Load() {
 			panic(http.ErrAbortHandler)
 		}
 	})
@@ -194,7 +195,7 @@ func TestServerThatAnsweredIsAskedFirst(t *testing.T) {
 	if a.Load() != 1 || b.Load() != 3 {
 		t.Errorf("%d and %d calls", a.Load(), b.Load())
 	}
-	down = false
+	down.Store(false)
 	second.Close()
 	if _, err := c.Get(t.Context(), "a", client.GetOptions{}); err != nil || a.Load() != 2 {
 		t.Errorf("%v, %d calls", err, a.Load())
