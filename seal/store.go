@@ -165,6 +165,9 @@ func newStore(o Options, offline bool) (*Store, error) {
 		},
 	})
 	s.Backups = backup.New(o.Backend, b, private, func(ctx context.Context) error {
+		if offline {
+			return nil
+		}
 		give, err := lifecycle.TakeFreshTurn(ctx, s.Lifecycle)
 		if err == nil {
 			give()
@@ -223,23 +226,6 @@ func (s *Store) start(ctx context.Context) {
 	} {
 		s.owned.Go(func() { run(ctx) })
 	}
-}
-
-// Recover opens the store of a storage for reading, offline: the seal intent is
-// neither read nor written, nothing is followed, and nothing runs in the
-// background. It is for a holder of the unseal key, or of enough shares of it,
-// when no server is available. Only Get, List and Close work on the result.
-// ErrBadKey, ErrWrongKey, ErrUninitialized, ErrDamaged, ErrCorrupt.
-func Recover(ctx context.Context, backend store.Backend, shares []string) (*Store, error) {
-	s, err := newStore(Options{Backend: backend, MaxSecretSize: records.MaxSize, Log: zap.NewNop()}, true)
-	if err != nil {
-		return nil, err
-	}
-	if err := lifecycle.Recover(ctx, s.Lifecycle, shares); err != nil {
-		s.closeFolders()
-		return nil, err
-	}
-	return s, nil
 }
 
 // Identities returns where the records of the identities are kept. Nothing is read

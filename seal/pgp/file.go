@@ -69,9 +69,6 @@ func (f *FileWriter) Close() error {
 	return nil
 }
 
-// Sum returns the SHA-256 of the plaintext written so far.
-func (f *FileWriter) Sum() []byte { return f.plain.Sum(nil) }
-
 // ErrFile means that a file does not hold the message that was written to it.
 var ErrFile = errors.New("the encrypted file does not read back as it was written")
 

@@ -26,6 +26,8 @@ import (
 // The keys of records that are read directly; package seal describes the layout.
 const (
 	keyConfig    store.Key = "stores/default/config"
+	keyRoot      store.Key = "stores/default/root"
+	keyKeyring   store.Key = "stores/default/keyring"
 	keyIntent    store.Key = "stores/default/seal"
 	keyBootstrap store.Key = "keys/bootstrap_user.key"
 	keySecrets   store.Key = "stores/default/secrets"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -389,5 +390,51 @@ func TestWipeTakesDeletedSecretsAlong(t *testing.T) {
 	}
 	if names, err := children(ctx, b, ""); err != nil || len(names) != 0 {
 		t.Errorf("left: %v, %v", names, err)
+	}
+}
+
+// TestANewBackupIsWholeOrNotThere, and replaces nothing.
+func TestANewBackupIsWholeOrNotThere(t *testing.T) {
+	b, info, share := fill(t, "a", "b")
+	st, err := seal.Recover(t.Context(), b, []string{share})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	name := filepath.Join(t.TempDir(), "s.backup")
+	whole := func(w io.Writer) error { _, err := st.Backup(t.Context(), w, seal.BackupOptions{}); return err }
+	for what, write := range map[string]func(io.Writer) error{
+		"an error after it": func(w io.Writer) error { return errors.Join(whole(w), errors.New("failed")) },
+		"a cut one":         func(w io.Writer) error { _, err := io.WriteString(w, "secretstore backup 1\n"); return err },
+		"nothing":           func(io.Writer) error { return nil },
+	} {
+		if _, err := NewBackup(name, write); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	m, err := NewBackup(name, whole)
+	if err != nil || m.Store != info.UUID || m.Contents.Secrets != 2 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if _, err := NewBackup(name, whole); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a second one: %v", err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	read, err := ReadBackup(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := OpensBackup(t.Context(), read, []string{share}); err != nil {
+		t.Error(err)
+	}
+	if err := OpensBackup(t.Context(), read, []string{strings.Repeat("00", 32)}); !errors.Is(err, seal.ErrWrongKey) {
+		t.Errorf("with another key: %v", err)
 	}
 }

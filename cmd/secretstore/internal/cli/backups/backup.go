@@ -16,6 +16,8 @@ import (
 
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/storage"
+	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/internal/atomicfile"
 	"secretstore/seal"
 )
@@ -96,27 +98,7 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 			return fmt.Errorf("the backup is in %s, but older ones could not be removed: %w", file, err)
 		}
 	}
-	if base.WantJSON(cmd) {
-		return base.PrintJSON(p.Stdout, document{file, m})
-	}
-	_, err = fmt.Fprintf(p.Stdout, "%s: %s\n", file, summary(m))
-	return err
-}
-
-// document is the JSON output about a backup.
-type document struct {
-	File string `json:"file"`
-	seal.BackupManifest
-}
-
-// summary says what is in a backup.
-func summary(m seal.BackupManifest) string {
-	text := fmt.Sprintf("%d secret(s), %d deleted, %d record(s) of large values, %d of identities, as of %s, of the store %s",
-		m.Contents.Secrets, m.Contents.Deleted, m.Contents.Pieces, m.Contents.Identities, m.Made.Format(time.RFC3339), m.Store)
-	if m.BootstrapKey {
-		text += "; with the private key that opens it"
-	}
-	return text
+	return storage.ReportBackup(cmd, p, file, m)
 }
 
 // toStream writes a backup, and returns an error unless all of it was written.
@@ -215,21 +197,9 @@ func storeOf(folder *atomicfile.Folder, name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	b, err := openBackup(f)
+	b, err := offline.ReadBackup(f)
 	if err != nil {
 		return "", err
 	}
 	return b.Store, nil
-}
-
-// openBackup checks a file.
-func openBackup(f *os.File) (*seal.Backup, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: it is not a regular file", seal.ErrBadBackup)
-	}
-	return seal.OpenBackup(f, info.Size())
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,6 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/seal"
-	"secretstore/store/memory"
 )
 
 func verifyCommand(p *base.Process) *cobra.Command {
@@ -29,28 +27,15 @@ func verifyCommand(p *base.Process) *cobra.Command {
 	}
 	cmd.Flags().BoolP("json", "j", false, "print the manifest as JSON")
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
-		return withBackup(args[0], func(b *seal.Backup) error {
+		return storage.WithBackup(args[0], func(b *seal.Backup) error {
 			if base.WantJSON(cmd) {
-				return base.PrintJSON(p.Stdout, document{args[0], b.Manifest})
+				return base.PrintJSON(p.Stdout, storage.BackupDocument{File: args[0], BackupManifest: b.Manifest})
 			}
-			_, err := fmt.Fprintf(p.Stdout, "%s is complete: %s\n", args[0], summary(b.Manifest))
+			_, err := fmt.Fprintf(p.Stdout, "%s is complete: %s\n", args[0], storage.BackupSummary(b.Manifest))
 			return err
 		})
 	})
 	return cmd
-}
-
-func withBackup(name string, do func(*seal.Backup) error) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return base.Usagef("%v", err)
-	}
-	defer f.Close()
-	b, err := openBackup(f)
-	if err != nil {
-		return fmt.Errorf("%s is %w", name, err)
-	}
-	return do(b)
 }
 
 // keyFlags say where the unseal key of a backup comes from.
@@ -80,40 +65,33 @@ func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command
 	if cmd.Flags().Changed("gpg") {
 		h = &gpg.Holder{P: p, Program: k.program}
 	}
-	s := &storage.Storage{Backend: memory.New()}
+	s, err := storage.OfBackup(ctx, b)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if err := b.Restore(ctx, s.Backend, seal.RestoreOptions{}); err != nil {
-		return nil, nil, err
-	}
-	if s.Info, err = offline.Look(ctx, s); err != nil {
-		return nil, nil, err
-	}
 	if len(given) == 0 && h == nil && !b.BootstrapKey {
 		return nil, nil, base.Usagef("the backup does not contain a key that opens it; use --gpg, or decrypted shares with --key-file")
 	}
 	if st, err = s.OpenStore(ctx, given, h); err != nil {
 		return nil, nil, err
 	}
-	closeAll = func() error { return errors.Join(st.Close(), s.Close()) }
-	if !st.Made(b) {
-		return nil, nil, errors.Join(fmt.Errorf("%w: its MAC is wrong, so no server of this store has made it", seal.ErrBadBackup), closeAll())
-	}
-	return st, closeAll, nil
+	return st, func() error { return errors.Join(st.Close(), s.Close()) }, nil
 }
 
 // read opens a backup and reads every secret, whose values it drops.
 func (k *keyFlags) read(ctx context.Context, p *base.Process, cmd *cobra.Command, file string, show func(*seal.Backup, offline.Index) error) error {
-	return withBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
 		st, done, err := k.open(ctx, p, cmd, b)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, done()) }()
-		index, err := offline.Export(ctx, st, b.Store, acl.Path{}, nowhere{})
+		index, err := offline.Export(ctx, st, b.Store, acl.Path{}, offline.Nowhere{})
 		if err != nil {
 			return err
 		}
@@ -142,11 +120,6 @@ func drillCommand(p *base.Process) *cobra.Command {
 	})
 	return cmd
 }
-
-// nowhere reads values and drops them.
-type nowhere struct{}
-
-func (nowhere) Put(string, []byte) error { return nil }
 
 // drillDocument is the JSON output of drill.
 type drillDocument struct {

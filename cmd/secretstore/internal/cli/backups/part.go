@@ -15,6 +15,7 @@ import (
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/bulk"
+	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/forms"
 	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/seal"
@@ -86,7 +87,7 @@ func (o *partFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Command
 		return err
 	}
 	defer c.Close()
-	return withBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
 		if err := o.checkStore(ctx, c, b); err != nil {
 			return err
 		}

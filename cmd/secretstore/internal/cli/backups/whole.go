@@ -35,7 +35,7 @@ func (o *wholeFlags) register(cmd *cobra.Command) {
 
 // run writes a backup into empty storage.
 func (o *wholeFlags) run(ctx context.Context, p *base.Process, flags *config.Flags, file string) error {
-	return withBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
 		s, err := storage.Make(ctx, p, flags)
 		if err != nil {
 			return err
@@ -62,7 +62,7 @@ func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupMani
 	say := func(format string, args ...any) {
 		fmt.Fprintf(out, format+"\n", args...) // the last line reports errors
 	}
-	say("%s has %s.", s.Name(), summary(m))
+	say("%s has %s.", s.Name(), storage.BackupSummary(m))
 	made := m.Made.Format(time.RFC3339)
 	switch {
 	case o.withoutIAM:

@@ -40,9 +40,9 @@ func importCommand(p *base.Process) *cobra.Command {
 			"unless --overwrite (or --update) replaces it or --skip-existing keeps it. The exit status is 1 if anything\n" +
 			"failed. What import has written is on standard error, with its version.\n\n" +
 			"--from-dir    Each file is a secret, byte for byte; its path is the secret's path. \"@secret\" at the end of a\n" +
-			"              name is dropped: team@secret is the secret team. With the index that export, recover and reinit\n" +
-			"              --wipe write (index.json or @index.json), kind, description and labels are restored. Without\n" +
-			"              it, a value is text if it is UTF-8 without NUL bytes.\n" +
+			"              name is dropped: team@secret is the secret team. With the index that export and recover write, and\n" +
+			"              reinit --wipe did in earlier releases (index.json or @index.json), kind, description and labels\n" +
+			"              are restored. Without it, a value is text if it is UTF-8 without NUL bytes.\n" +
 			"--from-json   {\"team/db\": {\"value\": \"...\"}, \"team/key\": {\"value_base64\": \"...\", \"description\": \"...\", \"labels\": []}}\n" +
 			"--from-dotenv NAME=VALUE lines, quoted as in a shell; nothing is expanded. Each NAME is a secret.\n\n" +
 			"Other stores: begin with --dry-run, which shows mounts, names and counts, and never values.\n\n" +

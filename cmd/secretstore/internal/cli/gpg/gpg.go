@@ -5,7 +5,6 @@ package gpg
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -98,22 +97,4 @@ func shareForm(text string) bool {
 	}
 	_, err := hex.DecodeString(text)
 	return err == nil
-}
-
-// Opens checks that gpg can decrypt the file called name, and that its content has
-// the SHA-256 sum.
-func (h Holder) Opens(ctx context.Context, name string, sum []byte) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close() // only read
-	read := sha256.New()
-	if err := decrypt(ctx, h.P, h.Program, f, read); err != nil {
-		return fmt.Errorf("gpg could not decrypt it: %w", err)
-	}
-	if !bytes.Equal(read.Sum(nil), sum) {
-		return errors.New("gpg decrypted something else from it")
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -14,22 +15,24 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/offline"
+	"secretstore/seal"
 )
 
 func recoverCommand(p *base.Process) *cobra.Command {
-	var keyFiles []string
-	var program, path, out string
-	var printShares bool
+	var o recoverFlags
 	cmd := &cobra.Command{
-		Use:   "recover --storage URL [--key-file FILE...] [--gpg] [--path PATH] -o DIR | recover --storage URL --print-shares",
-		Short: "Read the secrets in a storage without a server",
-		Long: "recover is for when no server can run. It reads a storage, sealed or not, with the shares of the unseal key:\n" +
-			"decrypted ones in --key-file, with --gpg those that the gpg on this machine decrypts, or both together.\n" +
-			"Without both it uses the bootstrap key that the storage keeps. It changes nothing. A bbolt file must not be\n" +
-			"in use.\n\n" +
+		Use: "recover (--storage URL | --from-backup FILE) [--key-file FILE...] [--gpg] (-o DIR [--path PATH] | --to-backup FILE) |\n" +
+			"  recover (--storage URL | --from-backup FILE) --print-shares",
+		Short: "Read the secrets in a storage or a backup without a server",
+		Long: "recover is for when no server can run. It reads a storage, sealed or not, or a backup, with the shares of the\n" +
+			"unseal key: decrypted ones in --key-file, with --gpg those that the gpg on this machine decrypts, or both\n" +
+			"together. Without both it uses the bootstrap key that is kept there. It changes nothing. A bbolt file must not\n" +
+			"be in use.\n\n" +
 			"If several holders are needed and there is no server, --print-shares prints the encrypted shares. Each of\n" +
 			"the other holders has theirs decrypted by unseal --share-from FILE --print-share, for --key-file.\n\n" +
-			"recover writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +
+			"With --to-backup, recover writes a backup of the storage, as the command backup does: it has all versions,\n" +
+			"deleted secrets and the IAM, opens with the same shares, and nothing in it is decrypted.\n\n" +
+			"With -o, it writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +
 			"0600, folders 0700. If a folder has the name of a secret, the file's name ends in \"@secret\", which no\n" +
 			"path can contain. Earlier versions and deleted secrets are not written. index.json (or @index.json, if a\n" +
 			"secret has that name) describes each secret, without values. It lists damaged secrets, and damaged records\n" +
@@ -37,46 +40,78 @@ func recoverCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore recover --storage bolt:/var/lib/secretstore/secrets.db --gpg -o rescued\n" +
 			"  secretstore recover --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth --key-file - --path team -o rescued\n" +
 			"  secretstore recover --storage bolt:secrets.db --print-shares > encrypted     # for the other holders\n" +
-			"  secretstore recover --storage bolt:secrets.db --gpg --key-file bob.share -o rescued",
+			"  secretstore recover --storage bolt:secrets.db --gpg --key-file bob.share --to-backup store.backup\n" +
+			"  secretstore recover --from-backup store.backup --gpg -o rescued",
 		Args: base.NoArgs,
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&keyFiles, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one per line (- is standard input; repeatable)")
-	f.StringVar(&program, "gpg", "", "have gpg decrypt the shares; --gpg=`PROGRAM` names another program")
+	f.StringArrayVar(&o.keyFiles, "key-file", nil, "`FILE` with decrypted shares of the unseal key in hex, one per line (- is standard input; repeatable)")
+	f.StringVar(&o.program, "gpg", "", "have gpg decrypt the shares; --gpg=`PROGRAM` names another program")
 	f.Lookup("gpg").NoOptDefVal = "gpg"
-	f.StringVar(&path, "path", "", "only the secret `PATH` and those below it")
-	f.StringVarP(&out, "output", "o", "", "write to the folder `DIR`")
-	f.BoolP("json", "j", false, "print the index as JSON")
-	f.BoolVar(&printShares, "print-shares", false, "only print the encrypted shares in the storage, as a document for unseal --share-from")
-	cmd.MarkFlagsMutuallyExclusive("print-shares", "output")
+	f.StringVar(&o.path, "path", "", "only the secret `PATH` and those below it")
+	f.StringVarP(&o.out, "output", "o", "", "write to the folder `DIR`")
+	f.StringVar(&o.from, "from-backup", "", "read the backup in `FILE` instead of a storage")
+	f.StringVar(&o.to, "to-backup", "", "write a backup to the new file `FILE`")
+	f.BoolP("json", "j", false, "print the index, or the manifest of the backup, as JSON")
+	f.BoolVar(&o.printShares, "print-shares", false, "only print the encrypted shares, as a document for unseal --share-from")
+	cmd.MarkFlagsMutuallyExclusive("print-shares", "output", "to-backup")
 	cmd.MarkFlagsMutuallyExclusive("print-shares", "key-file")
 	cmd.MarkFlagsMutuallyExclusive("print-shares", "gpg")
-	cmd.MarkFlagsOneRequired("print-shares", "output")
+	cmd.MarkFlagsMutuallyExclusive("from-backup", "to-backup")
+	cmd.MarkFlagsMutuallyExclusive("path", "to-backup")
+	cmd.MarkFlagsOneRequired("print-shares", "output", "to-backup")
 	flags := config.RegisterStorage(f)
+	cmd.MarkFlagsMutuallyExclusive("from-backup", "storage")
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, _ []string) (err error) {
-		scope, err := acl.ParseFolder(url.PathEscape(path))
-		if err != nil {
-			return base.Usagef("%s", base.BadPath)
+		if o.from != "" {
+			return storage.WithBackup(o.from, func(b *seal.Backup) error {
+				return o.run(ctx, cmd, p, func() (*storage.Storage, error) { return storage.OfBackup(ctx, b) })
+			})
 		}
-		given, err := (&gpg.ShareFlags{KeyFiles: keyFiles}).Read(p, "unseal key")
-		if err != nil {
-			return err
-		}
-		var h *gpg.Holder
-		if cmd.Flags().Changed("gpg") {
-			h = &gpg.Holder{P: p, Program: program}
-		}
-		s, err := storage.Open(ctx, p, flags)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, s.Close()) }()
-		if printShares {
-			return printWrappedShares(p, s)
-		}
-		return recoverTo(ctx, cmd, p, s, given, h, scope, out)
+		return o.run(ctx, cmd, p, func() (*storage.Storage, error) { return storage.Open(ctx, p, flags) })
 	})
 	return cmd
+}
+
+// recoverFlags are the flags of recover.
+type recoverFlags struct {
+	keyFiles    []string
+	program     string
+	path, out   string
+	from, to    string
+	printShares bool
+}
+
+func (o *recoverFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process, open func() (*storage.Storage, error)) (err error) {
+	scope, err := acl.ParseFolder(url.PathEscape(o.path))
+	if err != nil {
+		return base.Usagef("%s", base.BadPath)
+	}
+	given, err := (&gpg.ShareFlags{KeyFiles: o.keyFiles}).Read(p, "unseal key")
+	if err != nil {
+		return err
+	}
+	var h *gpg.Holder
+	if cmd.Flags().Changed("gpg") {
+		h = &gpg.Holder{P: p, Program: o.program}
+	}
+	s, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if o.printShares {
+		return printWrappedShares(p, s)
+	}
+	st, err := s.OpenStore(ctx, given, h)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if o.to != "" {
+		return o.backup(ctx, cmd, p, s, st)
+	}
+	return o.files(ctx, cmd, p, s, st, scope)
 }
 
 // printWrappedShares prints the encrypted shares in the form of GET /init.
@@ -87,13 +122,21 @@ func printWrappedShares(p *base.Process, s *storage.Storage) error {
 	return base.PrintJSON(p.Stdout, s.Info)
 }
 
-func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage.Storage, given []string, h *gpg.Holder, scope acl.Path, out string) (err error) {
-	st, err := s.OpenStore(ctx, given, h)
-	if err != nil {
+// backup writes a backup of the store.
+func (o *recoverFlags) backup(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage.Storage, st *seal.Store) error {
+	m, err := offline.NewBackup(o.to, func(w io.Writer) error {
+		_, err := st.Backup(ctx, w, backupOptions(s))
 		return err
+	})
+	if err != nil {
+		return base.UsageIfRefused(err)
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	dir, err := offline.OpenDir(out)
+	return storage.ReportBackup(cmd, p, o.to, m)
+}
+
+// files writes the secrets into a folder.
+func (o *recoverFlags) files(ctx context.Context, cmd *cobra.Command, p *base.Process, s *storage.Storage, st *seal.Store, scope acl.Path) error {
+	dir, err := offline.OpenDir(o.out)
 	if err != nil {
 		return base.Usagef("%v", err)
 	}
@@ -105,7 +148,7 @@ func recoverTo(ctx context.Context, cmd *cobra.Command, p *base.Process, s *stor
 	if base.WantJSON(cmd) {
 		err = base.PrintJSON(p.Stdout, index)
 	} else {
-		_, err = fmt.Fprintf(p.Stdout, "%d secret(s) are in %s, described in %s.\n", len(index.Secrets)-index.Failed, out, index.File)
+		_, err = fmt.Fprintf(p.Stdout, "%d secret(s) are in %s, described in %s.\n", len(index.Secrets)-index.Failed, o.out, index.File)
 	}
 	if err == nil && index.Failed > 0 {
 		err = fmt.Errorf("%d secret(s) are damaged and could not be read; %s lists them", index.Failed, index.File)

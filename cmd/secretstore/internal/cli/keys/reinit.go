@@ -27,10 +27,10 @@ func reinitCommand(p *base.Process) *cobra.Command {
 			"reinit --wipe removes everything and starts with the new keys. All servers must be stopped: it refuses a\n" +
 			"bbolt file that is in use, and seals a store on ZooKeeper first, so that a running server cannot write. It\n" +
 			"shows how many secrets will be lost and asks for the name of the store. Before it removes anything, it\n" +
-			"writes a backup: a tar archive of what recover would write (no earlier versions, no deleted secrets),\n" +
-			"encrypted to the new keys, and has the gpg on this machine decrypt it once. It opens the old store with the\n" +
-			"bootstrap key, gpg or --current-share-file. If the key is lost, use --no-backup. If it is interrupted, run\n" +
-			"it again." + fleet.LongHelp,
+			"reads every secret, writes a backup that opens with the new keys instead of the old ones, and has the gpg on\n" +
+			"this machine decrypt its share of it. restore --into-other-store brings secrets back from it, restore\n" +
+			"--storage the whole old store. It opens the old store with the bootstrap key, gpg or --current-share-file. If\n" +
+			"the key is lost, use --no-backup. If it is interrupted, run it again." + fleet.LongHelp,
 		Example: "  secretstore reinit --pgp-key alice.pub\n" +
 			"  secretstore reinit --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2 --wait\n" +
 			"  secretstore reinit --wipe --storage bolt:secretstore.db --pgp-key alice.pub",
@@ -147,7 +147,7 @@ func (w *wipeFlags) register(cmd *cobra.Command) *config.Flags {
 	f.BoolVar(&w.on, "wipe", false, "remove everything in the storage; all servers must be stopped")
 	f.BoolVar(&w.yes, "yes", false, "with --wipe: do not ask for confirmation")
 	f.BoolVar(&w.noBackup, "no-backup", false, "with --wipe: write no backup")
-	f.BoolVar(&w.noVerify, "no-verify", false, "with --wipe: do not check that gpg decrypts the backup and the new key")
-	f.StringVar(&w.backup, "backup", "", "with --wipe: write the backup to the new file `FILE` (default secretstore-backup-TIME.tar.pgp)")
+	f.BoolVar(&w.noVerify, "no-verify", false, "with --wipe: do not check that gpg opens the backup and the new store")
+	f.StringVar(&w.backup, "backup", "", "with --wipe: write the backup to the new file `FILE` (default secretstore-TIME.backup)")
 	return config.RegisterStorage(f)
 }

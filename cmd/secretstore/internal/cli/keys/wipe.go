@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -20,21 +19,20 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/offline"
-	"secretstore/internal/atomicfile"
+	"secretstore/cmd/secretstore/internal/version"
 	"secretstore/seal"
 	"secretstore/seal/pgp"
 	"secretstore/store"
 )
 
 // wiping is one run of reinit --wipe. The order of its steps makes it safe: nothing is
-// removed before the backup is on the disk and gpg has decrypted it.
+// removed before the backup is on the disk and gpg has opened it.
 type wiping struct {
 	p       *base.Process
 	flags   *wipeFlags
 	s       *storage.Storage
 	holder  gpg.Holder
 	keys    []string // of the new holders
-	to      []*pgp.PublicKey
 	result  wipeDocument
 	current []string // decrypted shares of the old key
 }
@@ -62,11 +60,9 @@ func (w *wipeFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process
 	}
 	job.keys, job.result.Shares, job.result.Threshold = keys, len(keys), threshold
 	for i, key := range keys {
-		public, err := pgp.ParsePublicKey(key, time.Now())
-		if err != nil {
+		if _, err := pgp.ParsePublicKey(key, time.Now()); err != nil {
 			return base.Usagef("%s: %v", rekey.holders.files[i], err)
 		}
-		job.to = append(job.to, public)
 	}
 	if job.current, err = rekey.current.Read(p, "current unseal key"); err != nil {
 		return err
@@ -138,43 +134,74 @@ func (w *wiping) confirm(n int) error {
 	return nil
 }
 
-// backup writes all secrets to a file that only the new holders can open.
+// backup writes a backup that only the new holders can open, and reads every secret
+// once.
 func (w *wiping) backup(ctx context.Context) error {
 	st, err := w.openOld(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot open the old store for a backup: %w; if its key is lost, use --no-backup", err)
 	}
 	defer st.Close() // only read
-	name := base.First(w.flags.backup, "secretstore-backup-"+time.Now().UTC().Format("20060102T150405Z")+".tar.pgp")
-	f, err := atomicfile.CreateNew(name)
+	name := base.First(w.flags.backup, "secretstore-"+time.Now().UTC().Format("20060102T150405Z")+".backup")
+	var held seal.InitInfo
+	_, err = offline.NewBackup(name, func(out io.Writer) (err error) {
+		_, held, err = st.BackupFor(ctx, out, backupOptions(w.s), w.holders())
+		return err
+	})
 	if err != nil {
 		return base.UsageIfRefused(fmt.Errorf("the backup: %w", err))
 	}
-	index, sum, err := w.writeBackup(ctx, st, f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(name) // it is useless
-		return fmt.Errorf("write the backup: %w", err)
-	}
 	w.result.Backup = name
-	if index.Failed > 0 {
-		return fmt.Errorf("%d of %d secrets are damaged and are not in the backup %s; its %s lists them. If you can do without them, "+
-			"keep that file and use --no-backup", index.Failed, len(index.Secrets), name, index.File)
-	}
-	if index.Incomplete {
-		return fmt.Errorf("secrets may be missing from the backup %s, because damaged records were skipped; its %s names them. If you can do without them, "+
-			"keep that file and use --no-backup", name, index.File)
-	}
-	if len(index.Secrets) != w.result.Removed {
+	index, err := offline.Export(ctx, st, w.s.Info.UUID, acl.Path{}, offline.Nowhere{})
+	switch {
+	case err != nil:
+		return err
+	case index.Failed > 0:
+		return fmt.Errorf("%d of %d secrets are damaged, in the backup %s too; `secretstore backup show` names them. If you can do without them, "+
+			"keep that file and use --no-backup", index.Failed, len(index.Secrets), name)
+	case index.Incomplete:
+		return fmt.Errorf("secrets may be missing from the backup %s, because records are damaged. If you can do without them, "+
+			"keep that file and use --no-backup", name)
+	case len(index.Secrets) != w.result.Removed:
 		return fmt.Errorf("the backup %s has %d secrets, but the storage has %d; is a server still running, or has another program written there?", name, len(index.Secrets), w.result.Removed)
 	}
 	fmt.Fprintf(w.p.Stderr, "Backup:   %s\n", name)
 	if w.flags.noVerify {
 		return nil
 	}
-	if err := w.holder.Opens(ctx, name, sum); err != nil {
+	if err := w.opensBackup(ctx, name, held.Keys); err != nil {
 		return fmt.Errorf("the backup %s was written, but %w; run this on a machine with a private key of a new holder, or use --no-verify", name, err)
 	}
 	return nil
+}
+
+// backupOptions says where a backup comes from.
+func backupOptions(s *storage.Storage) seal.BackupOptions {
+	return seal.BackupOptions{Release: version.Get().Version, Storage: string(s.Config.Storage.Kind)}
+}
+
+// holders are the new holders.
+func (w *wiping) holders() seal.InitParams {
+	return seal.InitParams{Shares: len(w.keys), Threshold: w.result.Threshold, PGPKeys: w.keys}
+}
+
+// opensBackup has gpg decrypt shares of the backup, at least one. If these are enough,
+// they must open it.
+func (w *wiping) opensBackup(ctx context.Context, name string, keys []string) error {
+	var given []string
+	_, err := w.holder.Each(ctx, keys, func(_ int, share string) (bool, error) {
+		given = append(given, share)
+		return len(given) >= w.result.Threshold, nil
+	})
+	switch {
+	case errors.Is(err, gpg.ErrNoKey):
+		return fmt.Errorf("gpg could not decrypt the key that opens it: %w", gpg.ErrNoKey)
+	case err != nil:
+		return err
+	case len(given) < w.result.Threshold:
+		return nil
+	}
+	return storage.WithBackup(name, func(b *seal.Backup) error { return offline.OpensBackup(ctx, b, given) })
 }
 
 // openOld opens the old store with the given shares and gpg, or its bootstrap
@@ -188,27 +215,6 @@ func (w *wiping) openOld(ctx context.Context) (*seal.Store, error) {
 		return w.s.OpenStore(ctx, nil, &w.holder)
 	}
 	return st, err
-}
-
-// writeBackup returns once the file is on the disk and was read back.
-func (w *wiping) writeBackup(ctx context.Context, st *seal.Store, f *os.File) (offline.Index, []byte, error) {
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	message, err := pgp.NewFileWriter(buffered, w.to)
-	if err != nil {
-		return offline.Index{}, nil, err
-	}
-	archive := tar.NewWriter(message)
-	index, err := offline.Export(ctx, st, w.s.Info.UUID, acl.Path{}, offline.Tar{Writer: archive})
-	if err != nil {
-		return index, nil, err
-	}
-	if err := errors.Join(archive.Close(), message.Close(), buffered.Flush(), f.Sync()); err != nil {
-		return index, nil, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return index, nil, err
-	}
-	return index, message.Sum(), message.Verify(bufio.NewReaderSize(f, 1<<20))
 }
 
 func (w *wiping) remove(ctx context.Context) error {
@@ -236,7 +242,7 @@ func (w *wiping) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := st.Init(ctx, seal.InitParams{Shares: len(w.keys), Threshold: w.result.Threshold, PGPKeys: w.keys})
+	info, err := st.Init(ctx, w.holders())
 	w.result.Store = st.Status().UUID
 	if err = errors.Join(err, st.Close()); err != nil {
 		return fmt.Errorf("everything is removed, but the new store could not be made: %w\nRun the same command again", err)
@@ -265,8 +271,8 @@ func (w *wiping) finish(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(w.p.Stdout, "The store is new and sealed: it takes %d of %d holders to unseal.\n", w.result.Threshold, w.result.Shares)
 	if w.result.Backup != "" {
-		fmt.Fprintf(w.p.Stdout, "The %d secrets of the old store are in %s. A new holder imports them into the unsealed store with:\n"+
-			"  mkdir old && gpg --decrypt %s | tar -x -C old && secretstore import --from-dir old\n",
+		fmt.Fprintf(w.p.Stdout, "The %d secrets of the old store are in %s. The new holders bring them into the unsealed store with:\n"+
+			"  secretstore restore %s --into-other-store --gpg\n",
 			w.result.Removed, w.result.Backup, shellWord(w.result.Backup))
 	}
 	_, err := fmt.Fprintln(w.p.Stdout, "Next: start the servers, and run: secretstore unseal --new-store")

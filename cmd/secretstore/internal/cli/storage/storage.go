@@ -39,6 +39,8 @@ type Storage struct {
 	Config config.Config
 	// Info is what the storage says of the holders of the unseal key.
 	Info offline.Info
+
+	backup *seal.Backup // that is in it; nil if it is a real storage
 }
 
 // BootstrapFile returns where a bootstrap key beside the storage would be.
@@ -137,20 +139,32 @@ func (s *Storage) OpenStore(ctx context.Context, given []string, h *gpg.Holder) 
 			return nil, failed
 		}
 	}
-	st, err := seal.Recover(ctx, s, given)
+	st, err := seal.Recover(ctx, s.Backend, given)
 	if errors.Is(err, seal.ErrBadKey) && len(given) < s.Info.Threshold {
-		return nil, errors.Join(fmt.Errorf("there are %d of the %d shares; %s", len(given), s.Info.Threshold, howToGiveShares), failed)
+		return nil, errors.Join(fmt.Errorf("there are %d of the %d shares; %s", len(given), s.Info.Threshold, s.howToGiveShares()), failed)
 	}
-	return st, err
+	if err != nil {
+		return nil, err
+	}
+	if s.backup != nil && !st.Made(s.backup) {
+		return nil, errors.Join(offline.ErrNotMade, st.Close())
+	}
+	return st, nil
 }
 
 // ErrNoHolders: the storage is empty, or damaged.
 var ErrNoHolders = errors.New("the storage has no record of the holders of its unseal key")
 
 // howToGiveShares says how other holders contribute without a server.
-const howToGiveShares = `other holders decrypt theirs, for --key-file (which --gpg may accompany):
-  secretstore recover --storage URL --print-shares > encrypted
-  secretstore unseal --share-from encrypted --print-share > share`
+func (s *Storage) howToGiveShares() string {
+	from := "--storage URL"
+	if s.backup != nil {
+		from = "--from-backup FILE"
+	}
+	return "other holders decrypt theirs, for --key-file (which --gpg may accompany):\n" +
+		"  secretstore recover " + from + " --print-shares > encrypted\n" +
+		"  secretstore unseal --share-from encrypted --print-share > share"
+}
 
 // Signaled gives a command without a server a context that ends on Ctrl-C.
 func Signaled(body func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {

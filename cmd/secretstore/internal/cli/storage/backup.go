@@ -1,0 +1,69 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/offline"
+	"secretstore/seal"
+	"secretstore/store/memory"
+)
+
+// WithBackup calls do with the backup in the file called name.
+func WithBackup(name string, do func(*seal.Backup) error) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return base.Usagef("%v", err)
+	}
+	defer f.Close() // only read
+	b, err := offline.ReadBackup(f)
+	if err != nil {
+		return fmt.Errorf("%s is %w", name, err)
+	}
+	return do(b)
+}
+
+// OfBackup restores a backup into memory. OpenStore then refuses one that no server
+// of its store has made.
+func OfBackup(ctx context.Context, b *seal.Backup) (*Storage, error) {
+	s := &Storage{Backend: memory.New(), backup: b}
+	err := b.Restore(ctx, s.Backend, seal.RestoreOptions{})
+	if err == nil {
+		s.Info, err = offline.Look(ctx, s)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// BackupDocument is the JSON output about a backup.
+type BackupDocument struct {
+	File string `json:"file"`
+	seal.BackupManifest
+}
+
+// ReportBackup prints what is in a backup that was made.
+func ReportBackup(cmd *cobra.Command, p *base.Process, file string, m seal.BackupManifest) error {
+	if base.WantJSON(cmd) {
+		return base.PrintJSON(p.Stdout, BackupDocument{file, m})
+	}
+	_, err := fmt.Fprintf(p.Stdout, "%s: %s\n", file, BackupSummary(m))
+	return err
+}
+
+// BackupSummary says what is in a backup.
+func BackupSummary(m seal.BackupManifest) string {
+	text := fmt.Sprintf("%d secret(s), %d deleted, %d record(s) of large values, %d of identities, as of %s, of the store %s",
+		m.Contents.Secrets, m.Contents.Deleted, m.Contents.Pieces, m.Contents.Identities, m.Made.Format(time.RFC3339), m.Store)
+	if m.BootstrapKey {
+		text += "; with the private key that opens it"
+	}
+	return text
+}
