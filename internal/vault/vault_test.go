@@ -138,25 +138,31 @@ func TestAutoUnsealIsRefusedByName(t *testing.T) {
 
 // TestDamagedAndSwappedRecordsAreNamedAndSkipped: everything else is read.
 func TestDamagedAndSwappedRecordsAreNamedAndSkipped(t *testing.T) {
-	for _, name := range []string{"dcos-vault-0.5.3", "openbao-2.6.2"} { // vault-1.14 stores what openbao does
-		set := vaulttest.Load(t, name)
-		o := Options{Versions: allVersions, Now: vaulttest.Now}
-		for victim, record := range records(t, set) {
-			if !strings.Contains(victim, "logical/") {
-				continue
-			}
-			s := records(t, set)
-			s[victim] = bytes.Clone(record)
-			s[victim][len(record)/2] ^= 1
-			checkDamage(t, set, s, o, name+": changed "+victim)
-			for other, record := range s {
-				if other != victim && strings.Contains(other, "logical/") {
-					s[victim] = record
-					break
-				}
-			}
-			checkDamage(t, set, s, o, name+": swapped "+victim)
+	for _, name := range []string{"dcos-vault-0.5.3", "openbao-2.6.2"} { // the long tests have vault-1.14
+		damageEach(t, name)
+	}
+}
+
+// damageEach changes each record of a fixture, and puts another in its place.
+func damageEach(t *testing.T, name string) {
+	t.Helper()
+	set := vaulttest.Load(t, name)
+	o := Options{Versions: allVersions, Now: vaulttest.Now}
+	for victim, record := range records(t, set) {
+		if !strings.Contains(victim, "logical/") {
+			continue
 		}
+		s := records(t, set)
+		s[victim] = bytes.Clone(record)
+		s[victim][len(record)/2] ^= 1
+		checkDamage(t, set, s, o, name+": changed "+victim)
+		for other, record := range s {
+			if other != victim && strings.Contains(other, "logical/") {
+				s[victim] = record
+				break
+			}
+		}
+		checkDamage(t, set, s, o, name+": swapped "+victim)
 	}
 }
 
