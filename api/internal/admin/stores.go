@@ -99,6 +99,9 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	if st.ConfigWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ConfigWarning)
 	}
+	if st.RestoreWarning != "" {
+		doc.Warnings = append(doc.Warnings, st.RestoreWarning)
+	}
 	if st.ModeWarning != "" {
 		doc.Warnings = append(doc.Warnings, st.ModeWarning)
 	}

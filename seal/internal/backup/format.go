@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 )
 
@@ -73,6 +74,11 @@ func (c *Counts) add(key store.Key, n int) {
 	default:
 		c.Others += n
 	}
+}
+
+// counted returns what the first unseal of a restored store counts again.
+func (c Counts) counted() barrier.Contents {
+	return barrier.Contents{Secrets: c.Secrets, Deleted: c.Deleted, Pieces: c.Pieces, Identities: c.Identities > 0}
 }
 
 // prefix is what all records but the bootstrap key are below.

@@ -124,7 +124,7 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 		}
 		defer ring.Clear()
 		m.Store = k.UUID
-		keyring, err = ring.OfBackup(m.Made).Seal(k.Root, k.UUID)
+		keyring, err = ring.OfBackup(m.Made, out.contents.counted()).Seal(k.Root, k.UUID)
 		return err
 	})
 	if err == nil {

@@ -25,6 +25,19 @@ type Keyring struct {
 	// Backup is when the backup was made that this keyring is in, or was restored
 	// from; zero if it is not of a backup. Such a keyring is never in force.
 	Backup time.Time
+	// Contents is what that backup has; zero if it has nothing, or if an earlier
+	// release has made it.
+	Contents Contents
+}
+
+// Contents is how many records of some kinds a backup has. The others are not
+// counted: without them nothing opens, or readers find that they are missing.
+type Contents struct {
+	Secrets int `json:"secrets,omitempty"`
+	Deleted int `json:"deleted,omitempty"` // secrets
+	Pieces  int `json:"pieces,omitempty"`  // of large values
+	// Identities says that there are any: these have an index with a MAC.
+	Identities bool `json:"identities,omitempty"`
 }
 
 // keyringFormat is the newest format of the keyring's plaintext.
@@ -40,6 +53,7 @@ type keyringRecord struct {
 	Incarnation []byte    `json:"incarnation,omitempty"`
 	Restored    time.Time `json:"restored,omitzero"`
 	Backup      time.Time `json:"backup,omitzero"`
+	Contents    Contents  `json:"backup_contents,omitzero"`
 }
 
 func (r *keyringRecord) clear() {
@@ -94,10 +108,11 @@ func (k *Keyring) WithActiveOnly() *Keyring {
 	return &next
 }
 
-// OfBackup returns the keyring for a backup that was made then, with the same keys.
-func (k *Keyring) OfBackup(made time.Time) *Keyring {
+// OfBackup returns the keyring for a backup with these contents that was made then,
+// with the same keys.
+func (k *Keyring) OfBackup(made time.Time, c Contents) *Keyring {
 	next := *k
-	next.Backup = made
+	next.Backup, next.Contents = made, c
 	return &next
 }
 
@@ -105,7 +120,8 @@ func (k *Keyring) OfBackup(made time.Time) *Keyring {
 // was made then, with the same keys.
 func (k *Keyring) Reincarnated(made time.Time) *Keyring {
 	next := *k
-	next.Incarnation, next.Restored, next.Backup = NewIncarnation(), made, time.Time{}
+	next.Incarnation, next.Restored = NewIncarnation(), made
+	next.Backup, next.Contents = time.Time{}, Contents{}
 	return &next
 }
 
@@ -117,7 +133,7 @@ func (k *Keyring) Follows(before *Keyring) bool {
 
 // encode returns the plaintext of the keyring; the caller clears it.
 func (k *Keyring) encode() ([]byte, error) {
-	rec := keyringRecord{Format: keyringFormat, Name: k.Name.Bytes(), Active: k.Active, Restored: k.Restored, Backup: k.Backup}
+	rec := keyringRecord{Format: keyringFormat, Name: k.Name.Bytes(), Active: k.Active, Restored: k.Restored, Backup: k.Backup, Contents: k.Contents}
 	if k.Incarnation != (Incarnation{}) {
 		rec.Incarnation = k.Incarnation[:]
 	}
@@ -181,7 +197,7 @@ func decodeKeyring(plain []byte) (*Keyring, error) {
 	if err != nil {
 		return nil, errBadKeyring
 	}
-	k := &Keyring{Name: name, Terms: make(map[uint32]*envelope.Key), Active: rec.Active, Restored: rec.Restored, Backup: rec.Backup}
+	k := &Keyring{Name: name, Terms: make(map[uint32]*envelope.Key), Active: rec.Active, Restored: rec.Restored, Backup: rec.Backup, Contents: rec.Contents}
 	if n := copy(k.Incarnation[:], rec.Incarnation); len(rec.Incarnation) != 0 && (n != len(k.Incarnation) || n != len(rec.Incarnation)) {
 		return nil, errBadKeyring
 	}

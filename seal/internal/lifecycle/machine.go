@@ -129,6 +129,10 @@ type machine struct {
 	// what it was restored from.
 	restoreProblem atomic.Pointer[RestoreError]
 
+	// restoreWarning is what the first unseal after a restore has found, if this
+	// server has done it. Nil or empty is nothing.
+	restoreWarning atomic.Pointer[string]
+
 	// Owned by the holder of the turn:
 	ended    endedSeals
 	pin      []byte    // of the root key this server knows; see checkPin
@@ -156,6 +160,9 @@ func (m *machine) Status() Status {
 	case StateUnsealed:
 		st.ConfigWarning = configTrust(m.trust.last.Load()).warning()
 		st.ModeWarning = modeRecord(m.mode.last.Load()).warning()
+		if lacks := m.restoreWarning.Load(); lacks != nil {
+			st.RestoreWarning = *lacks
+		}
 		_ = m.barrier.Use(func(k *barrier.Keys) error { st.Restored = k.Ring.Restored; return nil }) // or just sealed
 	case StateSealed:
 		if m.missedHandover.Load() {

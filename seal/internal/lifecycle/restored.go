@@ -91,6 +91,7 @@ var errUnsealedMeanwhile = errors.New("the records of the keys were changed at t
 // intended says that the intent to be unsealed is recorded already. An error means
 // that k is not to be used: errUnsealedMeanwhile.
 func (u *Unsealer) beginIncarnation(ctx context.Context, s *snapshot, k *barrier.Keys, r *restore, intended bool) error {
+	lacks := u.lacks(ctx, r, k.Ring)
 	ring := k.Ring.Reincarnated(r.made(k.Ring))
 	data, err := ring.Seal(k.Root, k.UUID)
 	if err != nil {
@@ -117,5 +118,8 @@ func (u *Unsealer) beginIncarnation(ctx context.Context, s *snapshot, k *barrier
 	u.log.Warn("the store was restored from a backup: secrets are as of then, and so are accounts, passwords and grants, unless they were left out; "+
 		"tokens of accounts, sessions and task tokens from before are refused",
 		zap.Time("backup_made", ring.Restored), zap.Bool("without_iam", r.record.WithoutIAM))
+	if u.restoreWarning.Store(&lacks); lacks != "" {
+		u.log.Error(lacks)
+	}
 	return nil
 }

@@ -1,0 +1,121 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretstore/seal/internal/barrier"
+	"secretstore/store"
+)
+
+// The first unseal of a restored store counts its secrets, because somebody may have
+// removed some since the restore: the keyring of the backup says how many there were.
+// A difference is reported, and does not keep the store sealed: a server of an earlier
+// release, which knows nothing of restores, may have served the store meanwhile.
+
+// countTime bounds the count: an unseal must not fail with it.
+const countTime = 2500 * time.Millisecond
+
+// countReaders is how many lists are read at the same time.
+const countReaders = 32
+
+// lacks returns what is to be said of the contents of a restored store; "" if they are
+// those of the backup, or if that says nothing of them.
+func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring) string {
+	want := ring.Contents
+	if want == (barrier.Contents{}) {
+		return ""
+	}
+	want.Identities = want.Identities && !r.record.WithoutIAM
+	ctx, cancel := context.WithTimeout(ctx, countTime)
+	defer cancel()
+	have, err := contentsOf(ctx, u.backend)
+	if err != nil {
+		return fmt.Sprintf("the store was restored from a backup, and it was not checked that it still has all of it (%v): "+
+			"make a backup, and compare what it has with that one", err)
+	}
+	var differ []string
+	for _, n := range []struct {
+		what       string
+		have, want int
+	}{
+		{"secrets", have.Secrets, want.Secrets}, {"deleted secrets", have.Deleted, want.Deleted}, {"records of large values", have.Pieces, want.Pieces},
+	} {
+		if n.have != n.want {
+			differ = append(differ, fmt.Sprintf("%d %s instead of %d", n.have, n.what, n.want))
+		}
+	}
+	if want.Identities && !have.Identities {
+		differ = append(differ, "no users, groups and grants")
+	}
+	if len(differ) == 0 {
+		return ""
+	}
+	return "the store had not what it was restored from when it was first unsealed: " + strings.Join(differ, ", ") +
+		"; unless a server of an earlier release has served it, somebody has changed the storage since the restore: restore it again"
+}
+
+// contentsOf counts records in the storage.
+func contentsOf(ctx context.Context, b store.Backend) (c barrier.Contents, err error) {
+	for _, kind := range []struct {
+		key   store.Key
+		depth int
+		n     *int
+	}{{barrier.KeySecrets, 3, &c.Secrets}, {barrier.KeyDeleted, 3, &c.Deleted}, {barrier.KeyBlobs, 2, &c.Pieces}} {
+		if *kind.n, err = countBelow(ctx, b, kind.key, kind.depth); err != nil {
+			return barrier.Contents{}, err
+		}
+	}
+	_, err = b.Get(ctx, barrier.KeyIAM, store.Latest)
+	c.Identities = err == nil
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return c, err
+}
+
+// countBelow returns how many records there are so many levels below key.
+func countBelow(ctx context.Context, b store.Backend, key store.Key, depth int) (int, error) {
+	keys := []store.Key{key}
+	for ; depth > 1; depth-- {
+		next := make([][]store.Key, len(keys))
+		err := eachList(ctx, b, keys, func(i int, names []string) {
+			for _, name := range names {
+				next[i] = append(next[i], path.Join(keys[i], name))
+			}
+		})
+		if err != nil {
+			return 0, err
+		}
+		keys = nil
+		for _, some := range next {
+			keys = append(keys, some...)
+		}
+	}
+	var n atomic.Int64
+	err := eachList(ctx, b, keys, func(_ int, names []string) { n.Add(int64(len(names))) })
+	return int(n.Load()), err
+}
+
+// eachList calls visit, several at a time, with the names below each key.
+func eachList(ctx context.Context, b store.Backend, keys []store.Key, visit func(i int, names []string)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(countReaders)
+	for i, key := range keys {
+		group.Go(func() error {
+			list, err := b.Children(ctx, key, store.Latest)
+			if err == nil {
+				visit(i, list.Names)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
