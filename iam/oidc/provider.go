@@ -238,6 +238,16 @@ func checkHTTPS(u *url.URL) error {
 	return errNotHTTPS
 }
 
+// CallbackPath is [CallbackPath] as a browser sees it: the base URL has a path if a
+// proxy strips a prefix.
+func (p *Provider) CallbackPath() string {
+	u, err := parseURL(p.BaseURL)
+	if err != nil {
+		return CallbackPath // unreachable: check has parsed it
+	}
+	return u.EscapedPath() + CallbackPath
+}
+
 // owns reports whether an account was made for the provider: it names the provider,
 // or the issuer as in open DC/OS.
 func (p *Provider) owns(a iam.Provider) bool {

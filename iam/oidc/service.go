@@ -223,8 +223,8 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 }
 
 // Start begins a sign-in in a browser. The browser goes to where, and keeps cookie,
-// the value of a cookie, until it comes back to [CallbackPath]. *Unavailable, and the
-// errors of [Service.Provider].
+// the value of a cookie, until it comes back to [Provider.CallbackPath]. *Unavailable, and
+// the errors of [Service.Provider].
 func (s *Service) Start(ctx context.Context, id string, target Target) (where, cookie string, err error) {
 	r, err := s.remote(id)
 	if err != nil {
@@ -265,7 +265,8 @@ type Finished struct {
 	Who    iam.Identity
 	Target Target // where the browser goes
 	// Code is for the program at Target, if that is one; see [Service.Exchange].
-	Code string
+	Code     string
+	Provider *Provider
 }
 
 // Finish ends a sign-in in a browser at from. *Refused, *Unavailable, and the errors
@@ -278,8 +279,13 @@ func (s *Service) Finish(ctx context.Context, cookie string, a Answer, from neti
 	done := Finished{Target: st.Target}
 	// One flow ends once. A client that tries codes has to begin flows, and is then
 	// limited by its network.
-	err = s.attempt("oidc flow "+st.State, from, func() (err error) {
-		done.Who, err = s.finish(ctx, st, a)
+	err = s.attempt("oidc flow "+st.State, from, func() error {
+		r, err := s.remote(st.Provider)
+		if err != nil {
+			return err
+		}
+		done.Provider = r.p
+		done.Who, err = s.finish(ctx, r, st, a)
 		return err
 	})
 	if err == nil && st.Challenge != "" {
@@ -304,11 +310,7 @@ func (s *Service) openState(cookie string, a Answer) (*state, error) {
 	return st, nil
 }
 
-func (s *Service) finish(ctx context.Context, st *state, a Answer) (iam.Identity, error) {
-	r, err := s.remote(st.Provider)
-	if err != nil {
-		return iam.Identity{}, err
-	}
+func (s *Service) finish(ctx context.Context, r *remote, st *state, a Answer) (iam.Identity, error) {
 	if r.p.Issuer != st.Issuer || r.p.ClientID != st.ClientID {
 		return iam.Identity{}, &Refused{textState}
 	}

@@ -219,19 +219,24 @@ func (h *Handlers) StartFlow(ctx context.Context, c *Call) (answer.Reply, error)
 	if target.Place == oidc.Pages && h.StartSession == nil {
 		return answer.Reply{}, oidcProblem(oidc.ErrTarget)
 	}
-	where, cookie, err := h.OIDC.Start(ctx, id, target)
+	p, err := h.OIDC.Provider(id)
 	if unknown := (*iam.Error)(nil); errors.As(err, &unknown) && c.Browser {
 		return answer.Reply{Status: http.StatusSeeOther, Location: startFailed + url.QueryEscape(unknown.Text)}, nil
 	}
 	if err != nil {
 		return answer.Reply{}, oidcProblem(err)
 	}
-	return answer.Reply{Status: http.StatusSeeOther, Location: where, Cookies: []string{h.stateCookie(cookie, stateAge)}}, nil
+	where, cookie, err := h.OIDC.Start(ctx, id, target)
+	if err != nil {
+		return answer.Reply{}, oidcProblem(err)
+	}
+	return answer.Reply{Status: http.StatusSeeOther, Location: where, Cookies: []string{h.stateCookie(p, cookie, stateAge)}}, nil
 }
 
-// stateCookie is Lax: the provider sends the browser here with a link.
-func (h *Handlers) stateCookie(value string, age time.Duration) string {
-	c := http.Cookie{Name: StateCookie, Value: value, Path: OIDCCallback, MaxAge: int(age.Seconds()), HttpOnly: true, Secure: h.Secure, SameSite: http.SameSiteLaxMode}
+// stateCookie is Lax: the provider sends the browser here with a link. The path is as
+// the browser sees it: a proxy may strip a prefix.
+func (h *Handlers) stateCookie(p *oidc.Provider, value string, age time.Duration) string {
+	c := http.Cookie{Name: StateCookie, Value: value, Path: p.CallbackPath(), MaxAge: int(age.Seconds()), HttpOnly: true, Secure: h.Secure, SameSite: http.SameSiteLaxMode}
 	if age == 0 {
 		c.MaxAge = -1
 	}
@@ -255,7 +260,7 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 	if err != nil {
 		return answer.Reply{}, oidcProblem(err)
 	}
-	used := h.stateCookie("", 0)
+	used := h.stateCookie(done.Provider, "", 0)
 	if done.Code != "" {
 		c.SignedIn = done.Who.UID
 		link := done.Target.Place + "?" + url.Values{"code": {done.Code}}.Encode()

@@ -201,9 +201,14 @@ func TestConflictShowsWhatChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	tab.Follow("main form.wide button")
-	if got := tab.Text("main"); !strings.Contains(got, "somebody else has written version 2") || !strings.Contains(got, "-second\n+theirs") {
+	if got := tab.Text("main"); !strings.Contains(got, "somebody else has written version 2") || !strings.Contains(got, "-********\n+********") {
 		t.Fatalf("the conflict is shown as %s", got)
 	}
+	if html := tab.HTML(); strings.Contains(html, "second") || strings.Contains(html, "theirs") {
+		t.Fatalf("values are shown before anybody asks for them: %s", html)
+	}
+	tab.Click(`form[action="secret-compare"] button`)
+	tab.Await("#value", "-second\n+theirs")
 	if got := valueOf(t, root, "a/key"); got != "first\ntheirs\n" {
 		t.Fatalf("%q was written all the same", got)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"regexp"
 	"strings"
@@ -203,13 +201,7 @@ func TestSessionsOfAServer(t *testing.T) {
 		}
 	})
 	t.Run("a prefix that a proxy strips does not matter", func(t *testing.T) {
-		target, err := url.Parse(site.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxy := httptest.NewServer(http.StripPrefix("/service/secrets", &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target); p.Out.Host = p.In.Host }}))
-		defer proxy.Close()
-		b := browse{t, proxy.URL + "/service/secrets"}
+		b := browse{t, site.behindPrefix(t, "/service/secrets")}
 		res, _ := b.do("GET", "/", "", nil, "Accept", "text/html")
 		if got := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || got != "ui/" {
 			t.Errorf("/: %s to %s", res.Status, got)

@@ -1,0 +1,35 @@
+//go:build zookeeper
+
+package webtest
+
+import (
+	"strings"
+	"testing"
+
+	"secretstore/internal/zktest"
+)
+
+// TestSignInBegunAtOneServerEndsAtAnother: the provider sends the browser to the
+// address of the cluster, where any server may answer.
+func TestSignInBegunAtOneServerEndsAtAnother(t *testing.T) {
+	const jane = "jane@example.com"
+	zookeeper := zktest.Start(t)
+	start := func() *Site {
+		site := StartIn(t, t.TempDir(), "--storage", "zk://"+zookeeper.Addr()+"/pages", "--oidc-create-users")
+		awaitReady(t, site.As(t, "root"))
+		return site
+	}
+	a := start()
+	b := start()
+	m := runProvider(t)
+	a.trust(t, "corp", m, b.URL)
+	provide(m, jane)
+	f := newFollower(t)
+	res, page := f.signInAtProvider(a.URL, "corp")
+	if got := res.Request.URL.String(); got != b.URL+"/ui/" || !strings.Contains(page, "<span>"+jane+"</span>") {
+		t.Fatalf("%s: %s", got, page)
+	}
+	if _, page := f.open(a.URL + "/ui/"); !strings.Contains(page, "<span>"+jane+"</span>") {
+		t.Errorf("A does not know the session that B has made: %s", page)
+	}
+}
