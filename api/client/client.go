@@ -241,16 +241,22 @@ func (c *Client) once(ctx context.Context, server *url.URL, k call, a *attempt) 
 		return answer{}, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxAnswer+1))
-	if err != nil {
+	// With room for all of it, no copies of a value are left when the buffer grows.
+	var body bytes.Buffer
+	body.Grow(int(min(max(res.ContentLength, 0), announced)) + bytes.MinRead)
+	if _, err := body.ReadFrom(io.LimitReader(res.Body, c.maxAnswer+1)); err != nil {
 		a.lost = true
 		return answer{}, fmt.Errorf("read the answer of the secret store: %w", err)
 	}
-	if int64(len(body)) > c.maxAnswer {
+	if int64(body.Len()) > c.maxAnswer {
 		return answer{}, fmt.Errorf("the answer of the secret store is larger than %d bytes", c.maxAnswer)
 	}
-	return answer{res.Header, body}, nil
+	return answer{res.Header, body.Bytes()}, nil
 }
+
+// announced is the largest answer for which memory is allocated before it has arrived,
+// in bytes.
+const announced = 4 << 20
 
 func (c *Client) request(ctx context.Context, server *url.URL, k call, a *attempt) (*http.Request, error) {
 	escaped := k.path

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"secretstore/api/wire"
 )
@@ -110,19 +111,40 @@ func secretOf(ans answer) (Secret, error) {
 	default:
 		return Secret{}, errNotJSON
 	}
-	var doc wire.Secret
+	defer clear(ans.body)
+	var doc struct {
+		Value text `json:"value"` // all else is as in the answer
+		wire.Secret
+	}
 	if json.Unmarshal(ans.body, &doc) != nil {
+		clear(doc.Value)
 		return Secret{}, errNotJSON
 	}
-	s := Secret{Value: []byte(doc.Value), ETag: etag, Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
+	s := Secret{Value: doc.Value, ETag: etag, Description: doc.Description, Labels: doc.Labels, Author: doc.Author, Age: age}
 	if doc.Created != "" {
 		created, err := time.Parse(time.RFC3339, doc.Created)
 		if err != nil {
+			clear(s.Value)
 			return Secret{}, errNotJSON
 		}
 		s.Created = created
 	}
 	return s, nil
+}
+
+// text is a value that is a string in JSON, without a Go string on the way: bytes can
+// be cleared.
+type text []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(quoted []byte) error {
+	plain, err := jsontext.AppendUnquote(make([]byte, 0, len(quoted)), quoted)
+	if err != nil {
+		clear(plain)
+		return errNotJSON
+	}
+	*t = plain
+	return nil
 }
 
 func ageOf(h http.Header) time.Duration {
@@ -182,17 +204,17 @@ func (c *Client) pages(ctx context.Context, folder string, read func(ctx context
 // ListPage returns at most limit names (1 to wire.MaxListLimit) that are
 // greater than after.
 func (c *Client) ListPage(ctx context.Context, folder, after string, limit int) (wire.List, error) {
-	return c.page(ctx, "list", folder, after, limit)
+	return c.page(ctx, folder, pageQuery("list", "true", after, limit))
 }
 
 // ListDeletedPage is ListPage of deleted secrets, as in ListDeleted. It may
 // return fewer names although another page follows.
 func (c *Client) ListDeletedPage(ctx context.Context, folder, after string, limit int) (wire.List, error) {
-	return c.page(ctx, "deleted", folder, after, limit)
+	return c.page(ctx, folder, pageQuery("deleted", "true", after, limit))
 }
 
-func (c *Client) page(ctx context.Context, form, folder, after string, limit int) (wire.List, error) {
-	list, err := doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: pageQuery(form, "true", after, limit)}, nil)
+func (c *Client) page(ctx context.Context, folder string, query url.Values) (wire.List, error) {
+	list, err := doJSON[wire.List](ctx, c, call{method: http.MethodGet, path: c.secret(folder), query: query}, nil)
 	if err == nil && list.Array == nil {
 		return wire.List{}, errNotJSON // a server of an older release may answer with the secret of that name
 	}

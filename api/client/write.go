@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"secretstore/api/wire"
 )
@@ -65,12 +66,45 @@ func (c *Client) UpdateBinary(ctx context.Context, path string, value []byte) er
 
 func (c *Client) write(ctx context.Context, method, path string, v Value, h http.Header) (Written, error) {
 	if !v.Binary {
-		return c.writeText(ctx, method, path, wire.SecretWrite{Value: string(v.Data), Description: v.Description, Labels: v.Labels}, h)
+		body, err := textBody(v)
+		if err != nil {
+			return Written{}, err
+		}
+		defer clear(body)
+		return c.writeBody(ctx, method, path, wire.TypeJSON, body, h)
 	}
 	if v.Description != nil || v.Labels != nil {
 		return c.writeJSON(ctx, method, path, wire.BinaryWrite{Value: v.Data, Description: v.Description, Labels: v.Labels}, h)
 	}
 	return c.writeBody(ctx, method, path, wire.TypeBinary, v.Data, h)
+}
+
+// textBody returns the JSON of a text, in the form of wire.SecretWrite: without a Go
+// string on the way, which nobody could clear, and without copies. ErrNotText.
+func textBody(v Value) ([]byte, error) {
+	about, err := json.Marshal(struct {
+		Description *string   `json:"description,omitzero"`
+		Labels      *[]string `json:"labels,omitzero"`
+	}{v.Description, v.Labels})
+	if err != nil {
+		return nil, fmt.Errorf("encode the secret: %w", ErrNotText)
+	}
+	size := len(about) + len(`{"value":"",`)
+	for _, b := range v.Data {
+		size++
+		if b < ' ' || b == '"' || b == '\\' {
+			size += len(`\u0000`) - 1
+		}
+	}
+	body, err := jsontext.AppendQuote(append(make([]byte, 0, size), `{"value":`...), v.Data)
+	if err != nil {
+		clear(body)
+		return nil, fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
+	}
+	if len(about) > len("{}") {
+		return append(append(body, ','), about[1:]...), nil
+	}
+	return append(body, '}'), nil
 }
 
 func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) (Written, error) {
@@ -82,6 +116,7 @@ func (c *Client) writeJSON(ctx context.Context, method, path string, doc any, h 
 	if err != nil {
 		return Written{}, fmt.Errorf("encode the secret: %w", ErrNotText) // the encoder's own error may quote it
 	}
+	defer clear(body)
 	return c.writeBody(ctx, method, path, wire.TypeJSON, body, h)
 }
 
