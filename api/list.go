@@ -2,7 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"secretstore/acl"
 	"secretstore/api/internal/answer"
@@ -45,13 +49,23 @@ func (h *secrets) list(x *exchange) (answer.Reply, error) {
 func (h *secrets) listDeleted(x *exchange) (answer.Reply, error) {
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	page := seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
+	page, details, err := pageOf(x)
+	if err != nil {
+		return answer.Reply{}, err
+	}
 	list, err := h.store.ListDeleted(ctx, x.req.path, page, head.Consistency(x.req.Header))
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	return answer.Reply{Status: http.StatusOK, ContentType: wire.TypeJSON, Age: list.Age,
-		Body: jsondoc.List(list.Names, list.Next, list.Incomplete)}, nil
+	doc := wire.List{Array: list.Names, Next: list.Next, Incomplete: list.Incomplete}
+	if details {
+		if doc.Details, err = h.details(ctx, x, list.Names); err != nil {
+			return answer.Reply{}, err
+		}
+	}
+	rep, err := answer.JSON(doc)
+	rep.Age = list.Age
+	return rep, err
 }
 
 // search answers with a page of the names below a folder that contain a text.
@@ -60,43 +74,99 @@ func (h *secrets) search(x *exchange) (answer.Reply, error) {
 	if err != nil {
 		return answer.Reply{}, err
 	}
+	page, details, err := pageOf(x)
+	if err != nil {
+		return answer.Reply{}, err
+	}
 	shown, err := h.shown(x)
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	search := seal.Search{Text: text, Shown: shown, Page: seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}}
-	found, err := h.store.Search(ctx, x.req.path, search, head.Consistency(x.req.Header))
+	found, err := h.store.Search(ctx, x.req.path, seal.Search{Text: text, Shown: shown, Page: page}, head.Consistency(x.req.Header))
 	if err != nil {
 		return answer.Reply{}, err
 	}
-	rep, err := answer.JSON(wire.Found{Array: found.Names.Names, Next: found.Next, Incomplete: found.Incomplete,
-		Matches: found.Matches, Total: found.Total})
+	doc := wire.Found{Array: found.Names.Names, Next: found.Next, Incomplete: found.Incomplete, Matches: found.Matches, Total: found.Total}
+	if details {
+		if doc.Details, err = h.details(ctx, x, doc.Array); err != nil {
+			return answer.Reply{}, err
+		}
+	}
+	rep, err := answer.JSON(doc)
 	rep.Age = found.Age
 	return rep, err
 }
 
 // children answers with a page of the entries of a folder.
 func (h *secrets) children(x *exchange) (answer.Reply, error) {
+	page, details, err := pageOf(x)
+	if err != nil {
+		return answer.Reply{}, err
+	}
 	shown, err := h.shown(x)
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	ctx, cancel := readContext(x, h.store)
 	defer cancel()
-	page := seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
 	entries, err := h.store.Children(ctx, x.req.path, shown, page, head.Consistency(x.req.Header))
 	if err != nil {
 		return answer.Reply{}, err
 	}
 	doc := wire.Children{Array: make([]wire.Child, len(entries.Entries)), Next: entries.Next, Incomplete: entries.Incomplete, Total: entries.Total}
+	names := make([]string, len(entries.Entries))
 	for i, e := range entries.Entries {
-		doc.Array[i] = wire.Child(e)
+		doc.Array[i], names[i] = wire.Child(e), e.Name
+	}
+	if details {
+		if doc.Details, err = h.details(ctx, x, names); err != nil {
+			return answer.Reply{}, err
+		}
 	}
 	rep, err := answer.JSON(doc)
 	rep.Age = entries.Age
 	return rep, err
+}
+
+// pageOf returns the page of a list that is asked for, and whether details are.
+func pageOf(x *exchange) (page seal.Page, details bool, err error) {
+	page = seal.Page{After: x.req.query.After, Limit: x.req.query.Limit}
+	if details, err = x.req.query.Details(); details && (page.Limit == 0 || page.Limit > wire.MaxDetailsLimit) {
+		page.Limit = wire.MaxDetailsLimit
+	}
+	return page, details, err
+}
+
+// detailsAtOnce is how many secrets are read at once for details.
+const detailsAtOnce = 8
+
+// details describes the secrets with these names below the path of a request. It is
+// nil for folders, for what the caller may not read, and for what cannot be read.
+func (h *secrets) details(ctx context.Context, x *exchange, names []string) ([]*wire.Detail, error) {
+	all, policy := make([]*wire.Detail, len(names)), h.gate.policy()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(detailsAtOnce)
+	for i, name := range names {
+		p, err := acl.ParsePath(x.req.path.String() + "/" + name)
+		if strings.HasSuffix(name, "/") || err != nil || !policy.Decide(x.who.principal, acl.Request{Op: acl.ReadVersions, Path: p}).Allowed {
+			continue
+		}
+		group.Go(func() error {
+			versions, err := h.store.Versions(ctx, p, head.Consistency(x.req.Header))
+			if errors.Is(err, seal.ErrNotFound) || errors.Is(err, seal.ErrCorrupt) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			newest := versions.Versions[0]
+			all[i] = &wire.Detail{Kind: kindWord(newest.Kind), Version: newest.Version, Written: answer.Time(newest.Written), Author: versions.Author}
+			return nil
+		})
+	}
+	return all, group.Wait()
 }
 
 // shown returns what the policy says about names in a folder. It decides again:

@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
 	"secretstore/acl"
+	"secretstore/api/wire"
 )
 
 // TestSearchOverHTTP: users find what they may list, and nothing else is returned or
@@ -88,5 +91,66 @@ func TestSearchOverHTTP(t *testing.T) {
 		if !seen[want] {
 			t.Errorf("not in the audit log: %s", want)
 		}
+	}
+}
+
+// TestDetailsAreThoseOfSecretsThatMayBeRead: a page says of the others only their
+// names, and takes one line in the audit log.
+func TestDetailsAreThoseOfSecretsThatMayBeRead(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for _, p := range []string{"group/a", "group/b/c", "group/gone", "other/d"} {
+		e.put(p, "CANARY-VALUE")
+	}
+	e.patch("alice", "group/a", "two")
+	e.want(req{method: "DELETE", path: base + "/group/gone", uid: "alice"}, 204)
+	policy, err := acl.ParsePolicy([]byte(`
+users:
+  some: {"dcos:secrets:list:default:/": [read], "dcos:secrets:default:/group/*": [read]}
+  none: {"dcos:secrets:list:default:/": [read]}
+`))
+	must(t, err)
+	e.policy.Store(policy)
+	const a, other = `{"kind":"text","version":2,"written":TIME,"author":"alice"}`, `{"kind":"text","version":1,"written":TIME,"author":"alice"}`
+	written := regexp.MustCompile(`"written":"[^"]+"`)
+	before := len(e.auditLines())
+	for query, want := range map[string][2]string{
+		"?search&details=true":                {`{"array":["group/a","group/b/c","other/d"],"matches":3,"total":3`, `,"details":[` + a + `,` + other + `,null]`},
+		"/group?children=true&details=true":   {`{"array":[{"name":"a"},{"name":"b/","secrets":1}],"total":2`, `,"details":[` + a + `,null]`},
+		"/group?deleted=true&details=true":    {`{"array":["gone"]`, `,"details":[` + other + `]`},
+		"/group?search=A&details=false":       {`{"array":["a"],"matches":1,"total":2`, ""},
+		"/nothing?children=true&details=true": {`{"array":[],"total":0`, ""},
+	} {
+		got := written.ReplaceAllString(e.want(req{method: "GET", path: base + query, uid: "some"}, 200).body, `"written":TIME`)
+		if got != want[0]+want[1]+"}" {
+			t.Errorf("%s: %s", query, got)
+		}
+		nothing := strings.NewReplacer(a, "null", other, "null").Replace(want[1])
+		if got := e.want(req{method: "GET", path: base + query, uid: "none"}, 200).body; got != want[0]+nothing+"}" {
+			t.Errorf("%s, without reading: %s", query, got)
+		}
+	}
+	if lines := len(e.auditLines()) - before; lines != 10 {
+		t.Errorf("10 pages took %d lines of the audit log", lines)
+	}
+	for _, form := range []string{"search=a", "children=true", "deleted=true"} {
+		for _, bad := range []string{"details=yes", "details", "details=true&details=true"} {
+			e.want(req{method: "GET", path: base + "?" + form + "&" + bad, uid: "some"}, 400, "details must be true or false")
+		}
+	}
+}
+
+func TestPagesWithDetailsAreSmall(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	for i := range wire.MaxDetailsLimit + 1 {
+		e.put(fmt.Sprintf("many/%d", i), "v")
+	}
+	c := e.api("alice")
+	found, err := c.Detailed().Search(t.Context(), "", "many", "", wire.MaxListLimit)
+	must(t, err)
+	children, err := c.Detailed().Children(t.Context(), "many", "", wire.MaxListLimit)
+	must(t, err)
+	const n = wire.MaxDetailsLimit
+	if len(found.Array) != n || len(found.Details) != n || found.Details[n-1] == nil || found.Next == "" || len(children.Details) != n || children.Next == "" {
+		t.Errorf("%d names found, %d details; %d details of entries", len(found.Array), len(found.Details), len(children.Details))
 	}
 }

@@ -7,20 +7,14 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"secretstore/api/client"
+	"secretstore/api/wire"
 )
 
-const (
-	// rowsOfSecrets is how many rows a table of secrets has.
-	rowsOfSecrets = 50
-	// askAtOnce is how many requests for the details of rows are under way.
-	askAtOnce = 4
-)
+// rowsOfSecrets is how many rows a table of secrets has.
+const rowsOfSecrets = 50
 
 // secretTable is the data of the page with the secrets of a folder, or with those that
 // a search has found.
@@ -96,19 +90,19 @@ func (v *visit) readSecrets() (*secretTable, int, error) {
 		t.Missing = sentence(refused.Description)
 		return t, http.StatusForbidden, nil
 	}
-	if err == nil {
-		err = v.describe(t.Rows)
-	}
 	return t, http.StatusOK, err
 }
 
 func (v *visit) readFolder(t *secretTable, after string) error {
-	entries, err := v.api.Children(v.ctx(), t.Folder, after, rowsOfSecrets)
+	entries, err := v.api.Detailed().Children(v.ctx(), t.Folder, after, rowsOfSecrets)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries.Array {
+	for i, e := range entries.Array {
 		row := secretRow{Name: e.Name, Path: path.Join(t.Folder, e.Name), IsFolder: e.Secrets > 0, Secrets: counted(e.Secrets)}
+		if i < len(entries.Details) {
+			row.describe(entries.Details[i])
+		}
 		t.Rows = append(t.Rows, row)
 	}
 	t.Count, t.Incomplete = counted(entries.Total), entries.Incomplete
@@ -119,13 +113,11 @@ func (v *visit) readFolder(t *secretTable, after string) error {
 }
 
 func (v *visit) searchSecrets(t *secretTable, after string) error {
-	found, err := v.api.Search(v.ctx(), t.Folder, t.Search, after, rowsOfSecrets)
+	found, err := v.api.Detailed().Search(v.ctx(), t.Folder, t.Search, after, rowsOfSecrets)
 	if err != nil {
 		return err
 	}
-	for _, name := range found.Array {
-		t.Rows = append(t.Rows, secretRow{Name: name, Path: path.Join(t.Folder, name)})
-	}
+	t.Rows = rowsOf(t.Folder, found.Array, found.Details)
 	t.Count, t.Incomplete = number(found.Matches)+" of "+counted(found.Total), found.Incomplete
 	if found.Next != "" {
 		t.Next = address("secrets", "folder", t.Folder, "search", t.Search, "after", found.Next)
@@ -133,42 +125,23 @@ func (v *visit) searchSecrets(t *secretTable, after string) error {
 	return nil
 }
 
-// describe fills in what the user may know of each secret. One that may not be read
-// stays without; then the others of its folder are not asked for either, because each
-// refusal is a line in the audit log.
-func (v *visit) describe(rows []secretRow) error {
-	var mu sync.Mutex
-	denied := make(map[string]bool)
-	g, ctx := errgroup.WithContext(v.ctx())
-	g.SetLimit(askAtOnce)
-	for i := range rows {
-		r := &rows[i]
-		folder := path.Dir(r.Path)
-		g.Go(func() error {
-			mu.Lock()
-			skip := r.IsFolder || denied[folder]
-			mu.Unlock()
-			if skip {
-				return nil
-			}
-			versions, err := v.api.Versions(ctx, r.Path)
-			switch {
-			case errors.Is(err, client.ErrDenied):
-				mu.Lock()
-				denied[folder] = true
-				mu.Unlock()
-				return nil
-			case errors.Is(err, client.ErrNotFound): // deleted meanwhile
-				return nil
-			case err != nil:
-				return err
-			}
-			current := versions.Versions[0]
-			r.Known, r.Kind, r.Version, r.Written, r.By = true, current.Kind, current.Version, current.Written, versions.Author
-			return nil
-		})
+// describe fills in what the user may know of a secret.
+func (r *secretRow) describe(d *wire.Detail) {
+	if d != nil {
+		r.Known, r.Kind, r.Version, r.Written, r.By = true, d.Kind, d.Version, d.Written, d.Author
 	}
-	return g.Wait()
+}
+
+// rowsOf returns rows for the secrets with these names in a folder.
+func rowsOf(folder string, names []string, details []*wire.Detail) []secretRow {
+	rows := make([]secretRow, len(names))
+	for i, name := range names {
+		rows[i] = secretRow{Name: name, Path: path.Join(folder, name)}
+		if i < len(details) {
+			rows[i].describe(details[i])
+		}
+	}
+	return rows
 }
 
 // number is a number for people.
@@ -247,7 +220,7 @@ func (b *bin) Crumbs() []link { return crumbs(b.Folder) }
 
 func showDeleted(v *visit) error {
 	b := &bin{Folder: strings.Trim(v.query("folder"), "/")}
-	list, err := v.api.ListDeletedPage(v.ctx(), b.Folder, v.query("after"), rowsOfSecrets)
+	list, err := v.api.Detailed().ListDeletedPage(v.ctx(), b.Folder, v.query("after"), rowsOfSecrets)
 	var refused *client.Error
 	if errors.Is(err, client.ErrDenied) && errors.As(err, &refused) {
 		b.Missing = sentence(refused.Description)
@@ -256,13 +229,7 @@ func showDeleted(v *visit) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range list.Array {
-		b.Rows = append(b.Rows, secretRow{Name: name, Path: path.Join(b.Folder, name)})
-	}
-	if err := v.describe(b.Rows); err != nil {
-		return err
-	}
-	b.Incomplete = list.Incomplete
+	b.Rows, b.Incomplete = rowsOf(b.Folder, list.Array, list.Details), list.Incomplete
 	if list.Next != "" {
 		b.Next = address("deleted", "folder", b.Folder, "after", list.Next)
 	}

@@ -32,6 +32,8 @@ const (
 	BoundParam  = "bound"
 	// SearchParam is a part of the names that are searched for.
 	SearchParam = "search"
+	// DetailsParam asks for Details of the secrets in a page.
+	DetailsParam = "details"
 	// TokenCookie carries the token of a browser; it counts only without an
 	// Authorization header.
 	TokenCookie = "dcos-acs-auth-cookie"
@@ -99,6 +101,22 @@ type List struct {
 	// Incomplete: damaged records of the storage were skipped, which may be those
 	// of secrets in this list.
 	Incomplete bool `json:"incomplete,omitzero"`
+	// Details are in the order of Array, with ?deleted=true&details=true. Null: the
+	// caller may not read the secret, or it is damaged or has just gone.
+	Details []*Detail `json:"details,omitempty"`
+}
+
+// MaxDetailsLimit is the largest page of a list with details.
+const MaxDetailsLimit = 100
+
+// Detail describes the newest version of a secret, without its value, to callers who
+// may read it.
+type Detail struct {
+	Kind    string     `json:"kind"`    // as in Version
+	Version uint64     `json:"version"` // as in Version
+	Written *time.Time `json:"written"` // as in Version
+	// Author created the secret, as in Secret.
+	Author string `json:"author,omitempty"`
 }
 
 // Found is the answer to ?search=TEXT, which is a page of a list in any case.
@@ -110,6 +128,8 @@ type Found struct {
 	// searched: all below the path that lists show the caller.
 	Matches int `json:"matches"`
 	Total   int `json:"total"`
+	// Details are as in List, with ?search=TEXT&details=true.
+	Details []*Detail `json:"details,omitempty"`
 }
 
 // Children is the answer to ?children=true.
@@ -120,6 +140,9 @@ type Children struct {
 	Incomplete bool    `json:"incomplete,omitzero"` // as in List
 	// Total is how many secrets are below the path, on all pages and however deep.
 	Total int `json:"total"`
+	// Details are as in List, with ?children=true&details=true. Those of folders are
+	// null.
+	Details []*Detail `json:"details,omitempty"`
 }
 
 // Child is an entry of a folder: a secret, or a folder below it, whose name ends in

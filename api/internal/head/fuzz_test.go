@@ -57,7 +57,7 @@ func FuzzEntityTags(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"list=true", "list=true&limit=10&after=a%2Fb", "service=%2Fa&_ts=1", "%73ervice=/x", "a;service=/x", "service", "limit=0", "_ts=%zz&list=true", "&&=&list",
-		"list=True", "list", "version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true", "search=a%2FB&limit=2", "search", "search=%ff&search=x", "a;search=x", "children=true&search=" + strings.Repeat("x", 1025),
+		"list=True", "list", "version=3", "version=1&version=2", "versions=true&purge=true", "%76ersion=x", "a;purge=true", "search=a%2FB&limit=2", "search", "search=%ff&search=x", "a;search=x", "search=x&details=true", "details=true&details=false", "a;details=true", "children=true&search=" + strings.Repeat("x", 1025),
 	} {
 		f.Add(seed)
 	}
@@ -94,6 +94,9 @@ func FuzzQuery(f *testing.F) {
 		}
 		if text, err := q.SearchText(); err == nil && (len(text) > acl.MaxPathBytes || bad == nil && (len(values["search"]) != 1 || values.Get("search") != text)) {
 			t.Fatalf("%q: the text %q, net/url sees %q", raw, text, values["search"])
+		}
+		if on, err := q.Details(); bad == nil && on != (err == nil && slices.Equal(values["details"], []string{"true"})) {
+			t.Fatalf("%q: details are %v, net/url sees %q", raw, on, values["details"])
 		}
 		if q.Limit < 0 || q.Limit > 10000 {
 			t.Fatalf("%q: limit %d", raw, q.Limit)

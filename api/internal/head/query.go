@@ -28,6 +28,7 @@ type Query struct {
 	Path    Param
 	Bound   Param
 	Search  Param
+	details Param
 	version Param
 	limit   Param
 	after   Param
@@ -69,7 +70,7 @@ var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purg
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, search, children, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
+const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, search, children, details, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
 	"watch, timeout, prefix, uid, action, path, bound) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does
@@ -121,6 +122,8 @@ func (q *Query) param(key string) *Param {
 		return &q.Bound
 	case wire.SearchParam:
 		return &q.Search
+	case wire.DetailsParam:
+		return &q.details
 	case "version":
 		return &q.version
 	case "limit":
@@ -188,6 +191,17 @@ func (q *Query) SearchText() (string, error) {
 	return q.Search.Value, nil
 }
 
+// Details reports whether details are asked for.
+func (q *Query) Details() (bool, error) {
+	switch {
+	case q.details.Times == 0:
+		return false, nil
+	case q.details.Times > 1 || q.details.Value != "true" && q.details.Value != "false":
+		return false, problem.BadRequest(wire.DetailsParam + " must be true or false")
+	}
+	return q.details.Value == "true", nil
+}
+
 // Version returns the number in version, for an endpoint that needs one.
 func (q *Query) Version() (uint64, error) {
 	n, err := strconv.ParseUint(q.version.Value, 10, 63)
@@ -227,7 +241,7 @@ func splitPair(pair string) (key, value string, err error) {
 func known(key string) bool {
 	switch key {
 	case "limit", "after", "version", nonceParam, wire.ServiceParam, wire.WatchParam, wire.TimeoutParam, wire.PrefixParam,
-		wire.UIDParam, wire.ActionParam, wire.PathParam, wire.BoundParam, wire.SearchParam:
+		wire.UIDParam, wire.ActionParam, wire.PathParam, wire.BoundParam, wire.SearchParam, wire.DetailsParam:
 		return true
 	}
 	return booleans[key] != 0
