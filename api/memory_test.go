@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"secretstore/acl"
+	"secretstore/api/internal/body"
 	"secretstore/api/wire"
 )
 
@@ -66,4 +69,30 @@ func TestAClientThatDoesNotReadHoldsAShareOnly(t *testing.T) {
 		e.want(req{method: "GET", path: base + "/large", uid: "alice"}, 503, "of this user")
 		e.want(req{method: "GET", path: base + "/large", uid: "root"}, 200)
 	})
+}
+
+// TestFormsTakePartOfTheBudget: what people send to the pages counts as bodies of
+// requests of the API.
+func TestFormsTakePartOfTheBudget(t *testing.T) {
+	e := newEdge(t, edgeOptions{})
+	const share = body.BudgetBytes / 8
+	read := func(uid string, size int, want int) func() {
+		t.Helper()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ui/secret-new", strings.NewReader(strings.Repeat("x", size)))
+		content, release, status, err := e.server.ReadBody(httptest.NewRecorder(), r, acl.Principal{UID: uid}, share)
+		if status != want || (err == nil) != (want == 0) || err == nil && len(content) != size {
+			t.Fatalf("%s, %d bytes: %d, %v, %d bytes; want %d", uid, size, status, err, len(content), want)
+		}
+		return release
+	}
+	large := req{method: "PUT", path: base + "/large", uid: "alice", header: http.Header{"Content-Type": {wire.TypeBinary}}, body: strings.Repeat("b", 1<<20)}
+	read("alice", share+1, 413)
+	release := read("alice", share, 0)
+	read("alice", 1<<20, 503)
+	e.want(large, 503, "too many large requests of this user")
+	read("alice", 1<<10, 0)()
+	read("bob", 1<<20, 0)()
+	release()
+	e.want(large, 201)
+	read("alice", 1<<20, 0)()
 }

@@ -262,6 +262,23 @@ func randomPrefix() string {
 // to HTTPS, whatever it asks for. ServeHTTP does so.
 func (s *Server) DemandsHTTPS(r *http.Request) bool { return s.https.only && r.TLS == nil }
 
+// ReadBody reads the body of a request that is not one of the API, of at most limit
+// bytes, in the memory and the time that the server has for bodies: as that of a
+// request of who. The caller calls release when it does not need it any more. An error
+// has the status of the answer and its text.
+func (s *Server) ReadBody(w http.ResponseWriter, r *http.Request, who acl.Principal, limit int64) (content []byte, release func(), status int, err error) {
+	from := body.Of(w, r)
+	content, release, err = s.budget.Read(from, pool.Of(who), body.Limit{Bytes: limit, TooLarge: textFormTooLarge})
+	if err != nil {
+		from.Drain()
+		p := problem.Of(err)
+		return nil, nil, p.Status, errors.New(p.Text)
+	}
+	return content, release, 0, nil
+}
+
+const textFormTooLarge = "this is too large"
+
 // EndWatches answers all requests that wait for a change, and later ones at
 // once. Register it with http.Server.RegisterOnShutdown: Shutdown waits for
 // requests, and these could last for minutes.

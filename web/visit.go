@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/api/wire"
 )
@@ -73,9 +74,11 @@ func (v *visit) answer() error {
 		return err
 	}
 	if v.r.Method == http.MethodPost {
-		if err := v.readForm(); err != nil {
+		release, err := v.readForm()
+		if err != nil {
 			return err
 		}
+		defer release()
 		defer v.form.clear()
 	}
 	defer v.clearSlots()
@@ -115,31 +118,34 @@ const formField = "form-token"
 // maxSmallForm is the size of a form without a value of a secret, in bytes.
 const maxSmallForm = 256 << 10
 
-// readForm reads the body of a request that changes something.
-func (v *visit) readForm() error {
+// readForm reads the body of a request that changes something. When the form is not
+// needed any more, release gives its memory back.
+func (v *visit) readForm() (release func(), err error) {
 	limit := int64(maxSmallForm)
 	if v.page.upload {
 		limit += 3 * v.s.cfg.MaxValue // each byte may be escaped
 	}
-	if v.r.ContentLength < 0 || v.r.ContentLength > limit {
-		return &refusal{http.StatusRequestEntityTooLarge, "That is too large."}
+	var who acl.Principal
+	if v.session != nil {
+		who = v.session.who
 	}
-	body := make([]byte, v.r.ContentLength)
-	if _, err := io.ReadFull(v.r.Body, body); err != nil {
-		clear(body)
-		return &refusal{http.StatusBadRequest, "The form did not arrive as a whole."}
+	body, release, status, err := v.s.api.ReadBody(v.w, v.r, who, limit)
+	if err != nil {
+		return nil, &refusal{status, sentence(err.Error())}
 	}
-	f, err := parseForm(v.r.Header.Get("Content-Type"), body)
+	v.form, err = parseForm(v.r.Header.Get("Content-Type"), body)
+	switch {
+	case err != nil:
+		err = &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error() + "."}
+	case v.session != nil && v.page.name != signInPage && subtle.ConstantTimeCompare(v.form.secret(formField), []byte(v.session.Form)) != 1:
+		err = &refusal{http.StatusForbidden, "The form is from an earlier session, so nothing was done. Open the page again."}
+	}
 	if err != nil {
 		clear(body)
-		return &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error() + "."}
+		release()
+		return nil, err
 	}
-	v.form = f
-	if v.session != nil && v.page.name != signInPage && subtle.ConstantTimeCompare(f.secret(formField), []byte(v.session.Form)) != 1 {
-		f.clear()
-		return &refusal{http.StatusForbidden, "The form is from an earlier session, so nothing was done. Open the page again."}
-	}
-	return nil
+	return release, nil
 }
 
 // refusal is an answer of the pages themselves.

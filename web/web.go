@@ -48,7 +48,7 @@ type Config struct {
 // Server serves the pages. It is an http.Handler.
 type Server struct {
 	cfg      Config
-	api      http.Handler
+	api      API
 	log      *zap.Logger
 	sessions *sessions
 	pages    map[string]*page
@@ -66,9 +66,18 @@ func New(cfg Config) *Server {
 	return s
 }
 
+// API is the server whose API the pages call.
+type API interface {
+	http.Handler
+	// ReadBody reads the body of a request of somebody, of at most limit bytes, in the
+	// memory and the time that the server has for bodies. The caller calls release when
+	// it does not need it any more. An error has the status of the answer and its text.
+	ReadBody(w http.ResponseWriter, r *http.Request, who acl.Principal, limit int64) (content []byte, release func(), status int, err error)
+}
+
 // Attach says which API answers the requests that the pages make. Call it before the
 // first request.
-func (s *Server) Attach(api http.Handler) { s.api = api }
+func (s *Server) Attach(api API) { s.api = api }
 
 //go:embed static/*
 var staticFiles embed.FS
