@@ -3,6 +3,7 @@ package names
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,7 @@ type folderNames struct {
 	children []string // the listing's names that are those of secrets
 	plain    []string // the name of each of them
 	sorted   []string // the same, bytewise
+	lower    []string // sorted, with each name in lower case
 	found    barrier.Finding
 }
 
@@ -45,7 +47,7 @@ func newNameCache() (*otter.Cache[string, *folderNames], error) {
 				weight += stringSize + len(child)
 			}
 			for _, name := range n.plain {
-				weight += 2*stringSize + len(name)
+				weight += 3*stringSize + len(name)
 			}
 			return uint32(weight) // a listing is bounded by the size of one reply
 		},
@@ -170,7 +172,20 @@ func (f *Folders) decryptNames(fo folder, listing store.Listing, earlier *folder
 	slices.Sort(removed)
 	n.sorted = without(earlier.sorted, removed)
 	n.sorted = merged(n.sorted, added)
+	n.lower = lowered(n.sorted)
 	return n, nil
+}
+
+// lowered returns the names in lower case: the same slice if they are.
+func lowered(names []string) []string {
+	if !slices.ContainsFunc(names, func(name string) bool { return strings.ToLower(name) != name }) {
+		return names
+	}
+	lower := make([]string, len(names))
+	for i, name := range names {
+		lower[i] = strings.ToLower(name)
+	}
+	return lower
 }
 
 // leaveOut leaves the names with these indexes out of children.

@@ -15,6 +15,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
 
+	"secretstore/acl"
 	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 )
@@ -71,7 +72,7 @@ type pathTable struct {
 }
 
 // maxFolders bounds the table; beyond it folders are read each time. At some
-// 150 bytes each it stays below 40 MB.
+// 250 bytes each it stays below 64 MB.
 const maxFolders = 1 << 18
 
 func (t *pathTable) get(id string) (string, bool) {
@@ -118,6 +119,18 @@ func (t *pathTable) clear() {
 type folder struct {
 	id     string
 	prefix string // what the full names of its secrets begin with: "a/b/"; "" of the root
+	lower  string // prefix in lower case
+	path   acl.Path
+	bad    bool // its path is not one, so that it is never shown
+}
+
+func newFolder(id, path string) folder {
+	f := folder{id: id, prefix: prefixOf(path)}
+	f.lower = strings.ToLower(f.prefix)
+	var err error
+	f.path, err = acl.ParseFolder(path)
+	f.bad = err != nil
+	return f
 }
 
 func (f *Folders) keyOf(fo folder) store.Key { return barrier.FolderKey(f.root, fo.id) }
@@ -333,7 +346,7 @@ func (f *Folders) readBucket(ctx context.Context, key store.Key, c store.Consist
 		path, err := f.Path(ctx, key+"/"+id, id, c)
 		switch {
 		case err == nil:
-			b.folders = append(b.folders, folder{id, prefixOf(path)})
+			b.folders = append(b.folders, newFolder(id, path))
 		case errors.Is(err, store.ErrNotFound):
 			missing = append(missing, id)
 		case !b.found.Skip(err):
@@ -368,7 +381,7 @@ func (f *Folders) addMissing(ctx context.Context, bucket store.Key, missing []st
 		}
 		switch {
 		case err == nil:
-			b.folders = append(b.folders, folder{id, prefixOf(path)})
+			b.folders = append(b.folders, newFolder(id, path))
 		case !b.found.Skip(err):
 			return err
 		}

@@ -1,7 +1,6 @@
 package names
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -68,10 +67,8 @@ type Children struct {
 func (l *Lists) Search(ctx context.Context, folder acl.Path, s Search, c store.Consistency) (Found, error) {
 	var m *matcher
 	incomplete, age, err := l.visit(ctx, folder, s.Shown, c,
-		func() {
-			m = &matcher{text: appendLower(nil, s.Text), after: s.After, limit: s.Page.short().Limit}
-		},
-		func(prefix string, names []string) { m.visit(prefix, names) })
+		func() { m = newMatcher(s) },
+		func(prefix, lower string, names *folderNames) { m.visit(prefix, lower, names) })
 	if err != nil {
 		return Found{}, err
 	}
@@ -87,7 +84,7 @@ func (l *Lists) Children(ctx context.Context, folder acl.Path, shown func(acl.Pa
 	pg = pg.short()
 	incomplete, age, err := l.visit(ctx, folder, shown, c,
 		func() { n = &counter{page: pg} },
-		func(prefix string, names []string) { n.visit(prefix, names) })
+		func(prefix, _ string, names *folderNames) { n.visit(prefix, names.sorted) })
 	if err != nil {
 		return Children{}, err
 	}
@@ -99,11 +96,13 @@ func (l *Lists) Children(ctx context.Context, folder acl.Path, shown func(acl.Pa
 	return out, nil
 }
 
-// visit calls each for every folder below this one that is shown, in order, with
-// the sorted names in it. begin comes first; both may happen several times, if
-// the names have to be read again.
-func (l *Lists) visit(ctx context.Context, folder acl.Path, shown func(acl.Path) bool, c store.Consistency, begin func(),
-	each func(prefix string, names []string)) (incomplete bool, age time.Duration, err error) {
+// visitor is called with the names in one folder. Their prefix is relative to the
+// folder that is visited; lower is the same in lower case.
+type visitor func(prefix, lower string, names *folderNames)
+
+// visit calls each for every folder below this one that is shown, in order. begin
+// comes first; both may happen several times, if the names have to be read again.
+func (l *Lists) visit(ctx context.Context, folder acl.Path, shown func(acl.Path) bool, c store.Consistency, begin func(), each visitor) (incomplete bool, age time.Duration, err error) {
 	prefix := prefixOf(folder.String())
 	err = l.barrier.Settle(ctx, c, func(c store.Consistency) error {
 		r := reading{c, c == store.Latest && !l.barrier.Offline()}
@@ -117,7 +116,7 @@ func (l *Lists) visit(ctx context.Context, folder acl.Path, shown func(acl.Path)
 	return incomplete, age, err
 }
 
-func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Path) bool, r reading, each func(prefix string, names []string)) (incomplete bool, err error) {
+func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Path) bool, r reading, each visitor) (incomplete bool, err error) {
 	set, err := l.folders.all(ctx, r)
 	if err != nil {
 		return false, err
@@ -131,7 +130,7 @@ func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Pat
 		}
 		for i, names := range all {
 			incomplete = incomplete || names.found.Damaged > 0
-			each(batch[i].prefix[len(prefix):], names.sorted)
+			each(batch[i].prefix[len(prefix):], batch[i].lower[len(prefix):], names)
 		}
 		if err := ctx.Err(); err != nil {
 			return false, err
@@ -146,8 +145,7 @@ func onlyShown(folders []folder, shown func(acl.Path) bool) []folder {
 	}
 	left := make([]folder, 0, len(folders))
 	for _, f := range folders {
-		// A folder was encrypted with its path: what does not parse was never shown.
-		if p, err := acl.ParseFolder(strings.TrimSuffix(f.prefix, "/")); err == nil && shown(p) {
+		if !f.bad && shown(f.path) {
 			left = append(left, f)
 		}
 	}
@@ -157,25 +155,34 @@ func onlyShown(folders []folder, shown func(acl.Path) bool) []folder {
 // matcher finds the names that contain a text, and keeps the first ones of a
 // page.
 type matcher struct {
-	text           []byte // in lower case
+	text string // in lower case
+	// The parts of text up to its last slash, and after it; folder is "" if text has
+	// none. The last part of a name has no slash: text begins before that part exactly
+	// if the prefix ends with folder, and the part begins with name.
+	folder, name   string
 	after          string
 	limit          int
 	matches, total int
 	found          []string // more than limit if another page follows
 	last           string   // names after it are not on the page; "" if that is not known
-	buffer         []byte
+}
+
+func newMatcher(s Search) *matcher {
+	m := &matcher{text: strings.ToLower(s.Text), after: s.After, limit: s.Page.short().Limit}
+	slash := strings.LastIndexByte(m.text, '/') + 1
+	m.folder, m.name = m.text[:slash], m.text[slash:]
+	return m
 }
 
 // visit looks at the names in one folder.
-func (m *matcher) visit(prefix string, names []string) {
-	m.total += len(names)
-	m.buffer = appendLower(slices.Grow(m.buffer[:0], 2*acl.MaxPathBytes), prefix)
-	everything := bytes.Contains(m.buffer, m.text)
-	// What contains the text and not all of it is before the name begins.
-	tail := m.buffer[max(0, len(prefix)-len(m.text)):]
-	for _, name := range names {
-		tail = appendLower(tail[:min(len(prefix), len(m.text))], name)
-		if !everything && !bytes.Contains(tail, m.text) {
+func (m *matcher) visit(prefix, lower string, names *folderNames) {
+	m.total += len(names.sorted)
+	everything := strings.Contains(lower, m.text)
+	if !everything && !strings.HasSuffix(lower, m.folder) {
+		return
+	}
+	for i, name := range names.sorted {
+		if !everything && !m.matchesName(names.lower[i]) {
 			continue
 		}
 		m.matches++
@@ -183,6 +190,15 @@ func (m *matcher) visit(prefix string, names []string) {
 			m.keep(prefix, name)
 		}
 	}
+}
+
+// matchesName reports whether the text is in a name, or begins in its prefix, which
+// ends with m.folder.
+func (m *matcher) matchesName(lower string) bool {
+	if m.folder == "" {
+		return strings.Contains(lower, m.name)
+	}
+	return strings.HasPrefix(lower, m.name)
 }
 
 // keep keeps a name if it may be on the page.
@@ -220,17 +236,6 @@ func follows(prefix, name, after string) bool {
 		return name > rest
 	}
 	return prefix > after
-}
-
-func appendLower(to []byte, s string) []byte {
-	for i := range len(s) {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		to = append(to, c)
-	}
-	return to
 }
 
 // counter counts the secrets below each folder of one folder, and keeps the
