@@ -9,10 +9,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -635,4 +638,105 @@ func (l *load) once(ctx context.Context, c *http.Client, method, path, body stri
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(text), err
+}
+
+// anAddress is a link, a form or a file of a page.
+var anAddress = regexp.MustCompile(`(?:href|src|action)="([^"]*)"|url=([^"]*)"`)
+
+// TestPagesBehindNginx uses the pages below a prefix that nginx strips, at two servers
+// in turn.
+func TestPagesBehindNginx(t *testing.T) {
+	s := newRouted(t)
+	const prefix = "https://localhost/service/secrets/"
+	s.bothVersions(t, func(t *testing.T, c *http.Client) {
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Jar = jar
+		// visit follows redirects, and wants that nothing leaves the prefix.
+		visit := func(method, at string, form url.Values) (page string) {
+			t.Helper()
+			for range 5 {
+				headers := map[string]string{"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+				a := ask(t, c, method, at, form.Encode(), headers)
+				here := a.Request.URL
+				if a.StatusCode != http.StatusSeeOther {
+					if a.StatusCode != http.StatusOK {
+						t.Fatalf("%s %s: %s %s", method, at, a.Status, a.body)
+					}
+					for _, found := range anAddress.FindAllStringSubmatch(a.body, -1) {
+						to, err := here.Parse(html.UnescapeString(found[1] + found[2]))
+						if err != nil || strings.HasPrefix(found[1]+found[2], "/") || !strings.HasPrefix(to.String(), prefix+"ui/") {
+							t.Errorf("%s leads to %s: %v", at, to, err)
+						}
+					}
+					return a.body
+				}
+				to, err := here.Parse(a.Header.Get("Location"))
+				if err != nil || !strings.HasPrefix(to.String(), prefix+"ui/") {
+					t.Fatalf("%s leads to %s: %v", at, a.Header.Get("Location"), err)
+				}
+				method, at, form = "GET", to.String(), nil
+			}
+			t.Fatal("too many redirects")
+			return ""
+		}
+		token := func(page string) string {
+			t.Helper()
+			found := regexp.MustCompile(`name="form-token" value="([^"]+)"`).FindStringSubmatch(page)
+			if found == nil {
+				t.Fatal(page)
+			}
+			return found[1]
+		}
+		if page := visit("GET", prefix, nil); !strings.Contains(page, "Sign in") {
+			t.Fatal(page)
+		}
+		page := visit("POST", prefix+"ui/sign-in", url.Values{"token": {s.token(t)}, "next": {"secrets"}})
+		at, _ := url.Parse(prefix)
+		if cookies := jar.Cookies(at); len(cookies) != 1 {
+			t.Fatalf("the session: %v", cookies)
+		}
+		name := "team/" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+		form := url.Values{"form-token": {token(page)}, "path": {name}, "value": {"a <value>"}}
+		if page := visit("POST", prefix+"ui/secret-new", form); !strings.Contains(page, "Created.") {
+			t.Fatal(page)
+		}
+		if page := visit("GET", prefix+"ui/secrets?folder=team", nil); !strings.Contains(page, "secret?path="+url.QueryEscape(name)) {
+			t.Error(page)
+		}
+		for _, path := range []string{"access", "keys", "servers", "check", "unseal", "secrets?search=team"} {
+			visit("GET", prefix+"ui/"+path, nil)
+		}
+		visit("POST", prefix+"ui/sign-out", form)
+		if cookies := jar.Cookies(at); len(cookies) != 0 {
+			t.Errorf("after the sign-out: %v", cookies)
+		}
+
+		// The cookie of the cluster is a sign-in.
+		c.Jar, _ = cookiejar.New(nil)
+		c.Jar.SetCookies(at, []*http.Cookie{{Name: "dcos-acs-auth-cookie", Value: s.token(t), Path: "/", Secure: true}})
+		if page := visit("GET", prefix+"ui/secrets", nil); !strings.Contains(page, "<span>root</span>") {
+			t.Error(page)
+		}
+		c.Jar = nil
+		for _, path := range []string{"metrics", "ready", "secrets/v1/store", "acs/api/v1/users", "ui/../metrics", "ui/..%2fmetrics", "ui/%2e%2e/secrets/v1/store"} {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://localhost", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.URL.Opaque = "//localhost/service/secrets/" + path
+			req.Header.Set("Authorization", "token="+s.token(t))
+			resp, err := c.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode/100 != 4 {
+				t.Errorf("%s can be reached: %s %.100s", path, resp.Status, body)
+			}
+		}
+	})
 }
