@@ -104,81 +104,149 @@ func unixLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 // actions are what can be granted, in the order in which people choose.
 var actions = []string{"read", "create", "update", "delete", "full"}
 
-// accountPage is the data of the page about a user or a service account.
-type accountPage struct {
-	wire.User
-	Groups  []wire.GroupOfUser
-	Grants  wire.UserPermissions
-	Keys    []wire.AccountKey
-	Actions []string
+// holderPage is the data of the page about an account or a group: who may get access
+// by grants.
+type holderPage struct {
+	Form    string // as in view: the templates of the forms see nothing else
+	Page    string // account or group
+	Field   string // with ID in the forms
+	ID      string
 	Problem string
+
+	Direct  []wire.Permission
+	ByGroup []wire.GroupPermission // what an account has by its groups
+	Actions []string               // to choose from
+
+	Account *wire.User
+	Groups  []wire.GroupOfUser // of the account
+	Keys    []wire.AccountKey  // of a service account
+
+	Group   *wire.Group
+	Members []wire.MemberOfGroup
 }
 
-func showAccount(v *visit) error { return v.showAccount(v.query("uid"), http.StatusOK, "") }
+func showAccount(v *visit) error {
+	return v.showHolder(client.Holder{UID: v.query("uid")}, http.StatusOK, "")
+}
 
-func (v *visit) showAccount(uid string, status int, problem string) (err error) {
-	ids, p := v.api.Identities(), accountPage{Actions: actions, Problem: problem}
-	if p.User, err = ids.User(v.ctx(), uid); err != nil {
+func showGroup(v *visit) error {
+	return v.showHolder(client.Holder{GID: v.query("gid")}, http.StatusOK, "")
+}
+
+func (v *visit) showHolder(h client.Holder, status int, problem string) error {
+	p := &holderPage{Form: v.session.Form, Page: v.page.name, Problem: problem, Actions: actions}
+	p.Field, p.ID = fieldOf(h)
+	read := v.readAccount
+	if h.GID != "" {
+		read = v.readGroup
+	}
+	if err := read(p); err != nil {
 		return err
 	}
-	if p.Groups, err = ids.GroupsOf(v.ctx(), uid); err != nil {
+	return v.showAs(status, v.page.title, p.Page, p)
+}
+
+// fieldOf returns the name and the value of the field that names a holder.
+func fieldOf(h client.Holder) (name, value string) {
+	if h.GID != "" {
+		return "gid", h.GID
+	}
+	return "uid", h.UID
+}
+
+func (v *visit) readAccount(p *holderPage) error {
+	ids := v.api.Identities()
+	account, err := ids.User(v.ctx(), p.ID)
+	if err != nil {
 		return err
 	}
-	if p.Grants, err = ids.Permissions(v.ctx(), uid); err != nil {
+	if p.Groups, err = ids.GroupsOf(v.ctx(), p.ID); err != nil {
 		return err
 	}
-	if p.IsService {
-		if p.Keys, err = ids.Keys(v.ctx(), uid); err != nil {
-			return err
-		}
+	grants, err := ids.Permissions(v.ctx(), p.ID)
+	if err != nil {
+		return err
 	}
-	return v.showAs(status, v.page.title, "account", p)
+	p.Account, p.Direct, p.ByGroup = &account, grants.Direct, grants.Groups
+	if account.IsService {
+		p.Keys, err = ids.Keys(v.ctx(), p.ID)
+	}
+	return err
+}
+
+func (v *visit) readGroup(p *holderPage) error {
+	ids := v.api.Identities()
+	group, err := ids.Group(v.ctx(), p.ID)
+	if err != nil {
+		return err
+	}
+	users, err := ids.Members(v.ctx(), p.ID, false)
+	if err != nil {
+		return err
+	}
+	services, err := ids.Members(v.ctx(), p.ID, true)
+	if err != nil {
+		return err
+	}
+	p.Group, p.Members = &group, slices.Concat(users, services)
+	p.Direct, err = v.api.Grants().OfGroup(v.ctx(), p.ID)
+	return err
 }
 
 func changeAccount(v *visit) error {
-	ids, uid := v.api.Identities(), v.form.text("uid")
-	var done string
+	return v.changeHolder(client.Holder{UID: v.form.text("uid")})
+}
+
+func changeGroup(v *visit) error { return v.changeHolder(client.Holder{GID: v.form.text("gid")}) }
+
+// changeHolder does what a form on the page of an account or a group asks for.
+func (v *visit) changeHolder(h client.Holder) error {
+	ids, grants := v.api.Identities(), v.api.Grants()
+	uid, gid, rid, action := v.form.text("uid"), v.form.text("gid"), v.form.text("rid"), v.form.text("action")
+	done := "saved"
 	var err error
 	switch v.form.text("do") {
 	case "join":
-		done, err = "saved", ids.AddMember(v.ctx(), v.form.text("gid"), uid)
+		err = ids.AddMember(v.ctx(), gid, uid)
 	case "leave":
-		done, err = "saved", ids.RemoveMember(v.ctx(), v.form.text("gid"), uid)
+		err = ids.RemoveMember(v.ctx(), gid, uid)
+	case "grant":
+		var until time.Time
+		if until, err = parseUntil(v.form.text("until")); err == nil {
+			err = grants.Allow(v.ctx(), h, action, rid, until)
+		}
+	case "revoke":
+		err = grants.Revoke(v.ctx(), h, action, rid)
 	case "password":
-		done, err = "password", ids.UpdateUser(v.ctx(), uid, wire.UserUpdate{Password: v.form.secret("password")})
+		done, err = "password", ids.UpdateUser(v.ctx(), h.UID, wire.UserUpdate{Password: v.form.secret("password")})
 	case "revoke-tokens":
-		done, err = "tokens", ids.RevokeTokens(v.ctx(), uid)
+		done, err = "tokens", ids.RevokeTokens(v.ctx(), h.UID)
 	case "delete":
-		if v.form.text("confirm") != uid {
-			return v.showAccount(uid, http.StatusBadRequest, "Type the name of the account to confirm. Nothing was done.")
-		}
-		if err := ids.DeleteUser(v.ctx(), uid); err != nil {
-			return err
-		}
-		return v.redirect("deleted", "access")
+		return v.deleteHolder(h)
 	default:
-		done, err = v.changeGrants(client.Holder{UID: uid})
+		return errNoSuchForm
 	}
 	if err != nil {
 		return err
 	}
-	return v.redirect(done, "account", "uid", uid)
+	field, id := fieldOf(h)
+	return v.redirect(done, v.page.name, field, id)
 }
 
-// changeGrants does what the forms about grants of a holder ask for.
-func (v *visit) changeGrants(h client.Holder) (done string, err error) {
-	grants, rid := v.api.Grants(), v.form.text("rid")
-	switch v.form.text("do") {
-	case "grant":
-		until, err := parseUntil(v.form.text("until"))
-		if err != nil {
-			return "", err
-		}
-		return "saved", grants.Allow(v.ctx(), h, v.form.text("action"), rid, until)
-	case "revoke":
-		return "saved", grants.Revoke(v.ctx(), h, v.form.text("action"), rid)
+// deleteHolder deletes an account or a group, if its name was typed once more.
+func (v *visit) deleteHolder(h client.Holder) (err error) {
+	if _, id := fieldOf(h); v.form.text("confirm") != id {
+		return v.showHolder(h, http.StatusBadRequest, "Type the name to confirm. Nothing was done.")
 	}
-	return "", errNoSuchForm
+	if h.GID != "" {
+		err = v.api.Identities().DeleteGroup(v.ctx(), h.GID)
+	} else {
+		err = v.api.Identities().DeleteUser(v.ctx(), h.UID)
+	}
+	if err != nil {
+		return err
+	}
+	return v.redirect("deleted", "access")
 }
 
 // parseUntil reads the end of a grant, in UTC; "" is no end.
@@ -192,60 +260,4 @@ func parseUntil(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, &refusal{http.StatusBadRequest, "The end of a grant is a date and a time in UTC, such as 2030-12-31T18:00."}
-}
-
-// groupPage is the data of the page about a group.
-type groupPage struct {
-	wire.Group
-	Members []wire.MemberOfGroup
-	Grants  []wire.Permission
-	Actions []string
-	Problem string
-}
-
-func showGroup(v *visit) error { return v.showGroup(v.query("gid"), http.StatusOK, "") }
-
-func (v *visit) showGroup(gid string, status int, problem string) (err error) {
-	ids, p := v.api.Identities(), groupPage{Actions: actions, Problem: problem}
-	if p.Group, err = ids.Group(v.ctx(), gid); err != nil {
-		return err
-	}
-	if p.Members, err = ids.Members(v.ctx(), gid, false); err != nil {
-		return err
-	}
-	services, err := ids.Members(v.ctx(), gid, true)
-	if err != nil {
-		return err
-	}
-	p.Members = slices.Concat(p.Members, services)
-	if p.Grants, err = v.api.Grants().OfGroup(v.ctx(), gid); err != nil {
-		return err
-	}
-	return v.showAs(status, v.page.title, "group", p)
-}
-
-func changeGroup(v *visit) error {
-	ids, gid := v.api.Identities(), v.form.text("gid")
-	var done string
-	var err error
-	switch v.form.text("do") {
-	case "join":
-		done, err = "saved", ids.AddMember(v.ctx(), gid, v.form.text("uid"))
-	case "leave":
-		done, err = "saved", ids.RemoveMember(v.ctx(), gid, v.form.text("uid"))
-	case "delete":
-		if v.form.text("confirm") != gid {
-			return v.showGroup(gid, http.StatusBadRequest, "Type the name of the group to confirm. Nothing was done.")
-		}
-		if err := ids.DeleteGroup(v.ctx(), gid); err != nil {
-			return err
-		}
-		return v.redirect("deleted", "access")
-	default:
-		done, err = v.changeGrants(client.Holder{GID: gid})
-	}
-	if err != nil {
-		return err
-	}
-	return v.redirect(done, "group", "gid", gid)
 }

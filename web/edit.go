@@ -23,11 +23,17 @@ type editor struct {
 	Description string
 	Labels      string // one on each line
 	Problem     string
-	Difference  string // where it is what somebody else has changed, see visit.slot
+	Conflict    *conflict
 	Marker      string // where the value is, see visit.slot
 	About       string
 	HasCR       bool
 	JSON        bool // the value must be JSON
+}
+
+// conflict is what somebody else has changed since the editor was opened.
+type conflict struct {
+	From, To uint64 // versions
+	Masked   string // the difference without the lines of the values
 }
 
 // showNewSecret shows an empty editor.
@@ -218,19 +224,15 @@ func (v *visit) explainConflict(e *editor) error {
 	if before == 0 {
 		return nil // the value that the user saw is not kept
 	}
-	old, err := v.api.Get(v.ctx(), e.Path, client.GetOptions{Version: before})
+	both, err := v.readPair(e.Path, before, current.Version)
 	if err != nil {
-		return nil
+		return nil // the page says that there is a conflict
 	}
-	defer clear(old.Value)
-	latest, err := v.api.Get(v.ctx(), e.Path, client.GetOptions{Version: current.Version})
-	if err != nil {
-		return nil
-	}
-	defer clear(latest.Value)
-	if !old.Binary && !latest.Binary {
-		e.Difference = v.slot(linediff.Compare(fmt.Sprintf("version %d, which you opened", before), old.Value,
-			fmt.Sprintf("version %d", current.Version), latest.Value))
+	defer both.clear()
+	if !both.isBinary() {
+		text := both.difference()
+		defer clear(text)
+		e.Conflict = &conflict{From: before, To: current.Version, Masked: string(linediff.Mask(text))}
 	}
 	return nil
 }

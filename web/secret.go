@@ -266,25 +266,20 @@ func (v *visit) compare(from, to string, show bool) (err error) {
 	if c.From == 0 || c.To == 0 {
 		return v.showAs(http.StatusOK, "Compare versions", "secret-compare", c)
 	}
-	old, err := v.api.Get(v.ctx(), c.Path, client.GetOptions{Version: c.From})
+	both, err := v.readPair(c.Path, c.From, c.To)
 	if err != nil {
 		return err
 	}
-	defer clear(old.Value)
-	latest, err := v.api.Get(v.ctx(), c.Path, client.GetOptions{Version: c.To})
-	if err != nil {
-		return err
-	}
-	defer clear(latest.Value)
-	c.Same = bytes.Equal(old.Value, latest.Value)
-	if old.Binary || latest.Binary {
-		for i, s := range []client.Secret{old, latest} {
+	defer both.clear()
+	c.Same = bytes.Equal(both.old.Value, both.latest.Value)
+	if both.isBinary() {
+		for i, s := range []client.Secret{both.old, both.latest} {
 			sum := sha256.Sum256(s.Value)
 			c.Sides = append(c.Sides, shownValue{Version: []uint64{c.From, c.To}[i], Binary: s.Binary, Bytes: number(len(s.Value)) + " bytes", SHA256: hex.EncodeToString(sum[:])})
 		}
 		return v.showAs(http.StatusOK, "Compare versions", "secret-compare", c)
 	}
-	text := linediff.Compare(fmt.Sprintf("version %d", c.From), old.Value, fmt.Sprintf("version %d", c.To), latest.Value)
+	text := both.difference()
 	if show {
 		c.Marker = v.slot(text)
 		v.hideAgain(address("secret-compare", "path", c.Path, "from", from, "to", to))
@@ -293,6 +288,38 @@ func (v *visit) compare(from, to string, show bool) (err error) {
 		clear(text)
 	}
 	return v.showAs(http.StatusOK, "Compare versions", "secret-compare", c)
+}
+
+// pair is two versions of a secret.
+type pair struct {
+	old, latest client.Secret
+	from, to    uint64
+}
+
+// readPair reads two versions of a secret. The caller clears them.
+func (v *visit) readPair(p string, from, to uint64) (*pair, error) {
+	old, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: from})
+	if err != nil {
+		return nil, err
+	}
+	latest, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: to})
+	if err != nil {
+		clear(old.Value)
+		return nil, err
+	}
+	return &pair{old, latest, from, to}, nil
+}
+
+func (p *pair) clear() {
+	clear(p.old.Value)
+	clear(p.latest.Value)
+}
+
+func (p *pair) isBinary() bool { return p.old.Binary || p.latest.Binary }
+
+// difference returns the difference of two texts. The caller clears it.
+func (p *pair) difference() []byte {
+	return linediff.Compare(fmt.Sprintf("version %d", p.from), p.old.Value, fmt.Sprintf("version %d", p.to), p.latest.Value)
 }
 
 // readers is the data of the page that says who can do what with a secret.

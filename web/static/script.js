@@ -131,6 +131,20 @@ for (const form of document.querySelectorAll("form[data-copy]")) {
   });
 }
 
+// data-copy-text="ID": the button copies the text of the element with that id, and
+// the element behind it says so.
+for (const button of document.querySelectorAll("button[data-copy-text]")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copyText).textContent);
+      button.nextElementSibling.textContent = "Copied.";
+    } catch {
+      button.nextElementSibling.textContent = "The browser does not allow it.";
+    }
+  });
+}
+
 // wrongLine returns the line on which a text stops being JSON: the first that does
 // not continue those before it. Browsers do not always say it.
 const wrongLine = text => {
