@@ -25,8 +25,9 @@ func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(stor
 		return err
 	}
 	defer tx.end(&err)
+	pace := local.NewPace(s.Rate)
 	for _, below := range s.Below {
-		if err := b.emitBelow(ctx, tx.records().Cursor(), below, s, emit); err != nil {
+		if err := b.emitBelow(ctx, tx.records().Cursor(), below, s.Except, pace, emit); err != nil {
 			return err
 		}
 	}
@@ -35,14 +36,17 @@ func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(stor
 
 // emitBelow emits the records at and below a key. In the order of the file,
 // others can be between these: `a`, `a-b`, `a/x`.
-func (b *Backend) emitBelow(ctx context.Context, c *bbolt.Cursor, below store.Key, s store.Snapshot, emit func(store.Key, []byte) error) error {
+func (b *Backend) emitBelow(ctx context.Context, c *bbolt.Cursor, below store.Key, except []store.Key, pace local.Pace, emit func(store.Key, []byte) error) error {
 	for key, value := c.Seek([]byte(below)); key != nil && bytes.HasPrefix(key, []byte(below)); key, value = c.Next() {
-		if err := local.Expired(ctx); err != nil {
-			return err
-		}
 		name := string(key)
-		if one := (store.Snapshot{Below: []store.Key{below}, Except: s.Except}); !one.Covers(name) {
+		if one := (store.Snapshot{Below: []store.Key{below}, Except: except}); !one.Covers(name) {
+			if err := local.Expired(ctx); err != nil {
+				return err
+			}
 			continue
+		}
+		if err := pace.Wait(ctx, 1); err != nil {
+			return err
 		}
 		data, _, err := split(value)
 		if err != nil {

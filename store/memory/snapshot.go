@@ -2,10 +2,12 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"secretstore/store"
+	"secretstore/store/internal/local"
 )
 
 // Snapshot implements store.Snapshotter.
@@ -16,12 +18,12 @@ func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(stor
 	if err := s.Check(); err != nil {
 		return err
 	}
-	all := b.records.all()
+	all, pace := b.records.all(), local.NewPace(s.Rate)
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		if !s.Covers(key) {
 			continue
 		}
-		if err := b.ready(ctx); err != nil {
+		if err := errors.Join(b.ready(ctx), pace.Wait(ctx, 1)); err != nil {
 			return err
 		}
 		if err := emit(key, all[key].data); err != nil {

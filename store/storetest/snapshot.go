@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"secretstore/store"
 )
@@ -39,6 +40,26 @@ var snapshotTests = []test{
 		err = e.b.(store.Snapshotter).Snapshot(ctx, store.Snapshot{Below: []store.Key{"p"}}, func(store.Key, []byte) error { cancel(); return nil })
 		if !errors.Is(err, store.ErrUnavailable) {
 			e.Error(err)
+		}
+	}},
+	{"reads no more records a second than it is asked to", func(e *env) {
+		const perSecond, burst, records = 500, 256, 456
+		ops := make([]store.Op, records)
+		for i := range ops {
+			ops[i] = store.Create(fmt.Sprintf("p/%d", i), x)
+		}
+		e.apply(ops...)
+		began := time.Now()
+		got, err := e.snapshot(e.b, store.Snapshot{Below: []store.Key{"p"}, Rate: perSecond})
+		if took := time.Since(began); err != nil || len(got) != records || took < (records-burst)*time.Second/perSecond {
+			e.Errorf("%d records in %v, %v", len(got), took, err)
+		}
+		// One that cannot end in time is not cut off.
+		ctx, cancel := context.WithTimeout(e.ctx, time.Second/2)
+		defer cancel()
+		err = e.b.(store.Snapshotter).Snapshot(ctx, store.Snapshot{Below: []store.Key{"p"}, Rate: 1}, func(store.Key, []byte) error { return nil })
+		if !errors.Is(err, store.ErrUnavailable) {
+			e.Errorf("one record a second, %d in half a second: %v", records, err)
 		}
 	}},
 	{"has one state of records that change meanwhile", func(e *env) { e.oneState(e.b) }},
