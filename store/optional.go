@@ -90,6 +90,10 @@ type Snapshot struct {
 	Except []Key
 	// Rate is how many records are read per second; 0 is any number.
 	Rate int
+	// Pause permits writes to be held back for a moment, on all servers, if records
+	// still change after they were read SnapshotRounds times. Then they are
+	// delayed; none fails for it.
+	Pause bool
 	// Again is called before records that have changed meanwhile are read again,
 	// with how often that has been done. Nil is nothing.
 	Again func(round int)
@@ -116,7 +120,8 @@ func at(keys []Key, key Key) bool {
 	})
 }
 
-// SnapshotRounds is how often a Snapshotter reads again what has changed.
+// SnapshotRounds is how often a Snapshotter reads again what has changed, without
+// Snapshot.Pause.
 const SnapshotRounds = 8
 
 // ErrTooManyWrites: the records kept changing while a Snapshotter read them.

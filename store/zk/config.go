@@ -85,7 +85,7 @@ func (c *Config) check() error {
 		c.CacheBytes = DefaultCacheBytes
 	}
 	if c.testOnlyLimits == (limits{}) {
-		c.testOnlyLimits = limits{call: maxCall, await: maxAwait, unanswered: maxUnanswered}
+		c.testOnlyLimits = limits{call: maxCall, await: maxAwait, unanswered: maxUnanswered, pause: maxWritePause}
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()

@@ -19,12 +19,18 @@ var roots atomic.Int64
 // NewRoot returns a root for one test on a shared server.
 func NewRoot() string { return "/test/" + fmt.Sprint(roots.Add(1)) }
 
+// Pausing returns cfg with another maxWritePause.
+func Pausing(cfg Config, longest time.Duration) Config {
+	cfg.testOnlyLimits.pause = longest
+	return cfg
+}
+
 var parent sync.Once
 
 // Patient returns cfg with limits that a machine under load meets, for tests of
 // what is answered and not of when.
 func Patient(cfg Config) Config {
-	cfg.testOnlyLimits = limits{call: time.Minute, await: 30 * time.Second, unanswered: 12 * time.Second}
+	cfg.testOnlyLimits = limits{call: time.Minute, await: 30 * time.Second, unanswered: 12 * time.Second, pause: 30 * time.Second}
 	return cfg
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	zkc "github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"secretstore/store"
 	"secretstore/store/internal/local"
@@ -22,7 +22,7 @@ const (
 	snapshotReads = 32
 	// snapshotPart is how many records are read between two looks at the change
 	// records, which repeat only the last changes.
-	snapshotPart = 256
+	snapshotPart = local.PaceBurst
 )
 
 // Snapshot implements store.Snapshotter.
@@ -45,12 +45,8 @@ func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(stor
 			return err
 		}
 	}
-	limit := rate.Inf
-	if s.Rate > 0 {
-		limit = rate.Limit(s.Rate)
-	}
 	sn := &snapshot{
-		b: b, ask: s, emit: emit, limiter: rate.NewLimiter(limit, snapshotPart),
+		b: b, ask: s, emit: emit, pace: local.NewPace(s.Rate),
 		counts: make(map[string]uint64), records: make(map[store.ID]store.Key), listings: make(map[store.ID]store.Key),
 	}
 	return sn.run(ctx)
@@ -61,18 +57,26 @@ type snapshot struct {
 	b       *Backend
 	ask     store.Snapshot
 	emit    func(store.Key, []byte) error
-	limiter *rate.Limiter
+	pace    local.Pace
 	session *session.Session // nil before the first read, and after it was lost
 	since   int              // how many records were read since the last look at the change records
 
 	counts   map[string]uint64 // of the change records, by name
 	changed  []store.ID        // what they have reported
 	gap      bool              // they may not have reported everything
+	rested   bool              // writes can be held back, as far as this server knows
+	resume   func()            // ends the pause; nil before there is one
+	until    time.Time         // when the pause ends on its own
 	records  map[store.ID]store.Key
 	listings map[store.ID]store.Key
 }
 
 func (sn *snapshot) run(ctx context.Context) error {
+	defer func() {
+		if sn.resume != nil {
+			sn.resume()
+		}
+	}()
 	if err := sn.follow(ctx); err != nil {
 		return err
 	}
@@ -91,7 +95,9 @@ func (sn *snapshot) run(ctx context.Context) error {
 		case !gap && len(records)+len(listings) == 0:
 			return nil
 		case round > store.SnapshotRounds:
-			return fmt.Errorf("%w: records still changed after they were read %d times", store.ErrTooManyWrites, round)
+			if err := sn.pause(ctx, round); err != nil {
+				return err
+			}
 		}
 		if sn.ask.Again != nil {
 			sn.ask.Again(round)
@@ -112,6 +118,30 @@ func (sn *snapshot) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// pause is called before each round that is more than usual. It has writes held back,
+// if that is permitted, and returns an error once they no longer are.
+func (sn *snapshot) pause(ctx context.Context, round int) error {
+	switch {
+	case !sn.ask.Pause:
+		return fmt.Errorf("%w: records still changed after they were read %d times", store.ErrTooManyWrites, round)
+	case !sn.rested:
+		// What has changed until the pause can begin is read before it.
+		sn.rested = true
+		if sleep(ctx, sn.b.pause.rest()); ctx.Err() != nil {
+			return local.Expired(ctx)
+		}
+		return nil
+	case sn.resume == nil:
+		sn.until = time.Now().Add(sn.b.life.pause)
+		var err error
+		sn.resume, err = sn.b.pause.ask(ctx)
+		return err
+	case time.Now().After(sn.until):
+		return fmt.Errorf("%w: records still changed while servers were asked to hold back writes for %v", store.ErrTooManyWrites, sn.b.life.pause)
+	}
+	return nil
 }
 
 // concerned returns the keys of the records that were read and have changed, and
@@ -153,8 +183,8 @@ func (sn *snapshot) readAllAgain(ctx context.Context) error {
 // time, what is below them.
 func (sn *snapshot) read(ctx context.Context, keys []store.Key) error {
 	for part := range slices.Chunk(keys, snapshotPart) {
-		if err := sn.limiter.WaitN(ctx, len(part)); err != nil {
-			return local.Expired(ctx)
+		if err := sn.pace.Wait(ctx, len(part)); err != nil {
+			return err
 		}
 		if sn.since+len(part) > snapshotPart {
 			if err := sn.follow(ctx); err != nil {

@@ -43,6 +43,7 @@ type writer struct {
 	cache   *recordCache
 	conns   *connections
 	feed    *feed
+	pause   *writePauses
 	names   *ownNames
 	queue   *batch.Queue
 	builder batch.Builder
@@ -161,6 +162,7 @@ func (w *writer) run() {
 // commit answers each request.
 func (w *writer) commit(requests []*batch.Request) {
 	for losses := 0; len(requests) > 0; {
+		w.pause.await()
 		c, err := w.conns.await(w.life.ctx)
 		if err == nil {
 			err = w.haveOwn(c.Session)

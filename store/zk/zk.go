@@ -7,8 +7,9 @@
 // A znode with empty data is not a record: it only has children. ROOT/changes
 // belongs to this package: each server publishes there what it wrote last, which
 // keeps the memory of all others fresh. So do ROOT/nodes, where servers announce
-// themselves to people (see AnnounceNode), and ROOT/peers, where they announce
-// themselves to each other (see Announce).
+// themselves to people (see AnnounceNode), ROOT/peers, where they announce
+// themselves to each other (see Announce), and ROOT/pause, which holds writes back
+// for a snapshot.
 //
 // # Parts
 //
@@ -18,6 +19,7 @@
 //	reads        Get and Children
 //	feed         follows the change records of the others and the watched znodes
 //	writer       one goroutine that sends the writes, and finds out their outcome
+//	writePauses  hold the writer back for a snapshot, if it asks for that
 //	announcer    the znodes by which people and other servers see this server
 //
 // Below them, each tested alone, are session (a connection with deadlines), batch
@@ -120,6 +122,7 @@ type Backend struct {
 	feed  *feed
 	conns *connections
 	reads *reads
+	pause *writePauses
 	write *writer
 	house *housekeeper
 	clock clock
@@ -138,8 +141,8 @@ var (
 	_ store.Snapshotter      = (*Backend)(nil)
 )
 
-// limits are maxCall, maxAwait and maxUnanswered, but in tests.
-type limits struct{ call, await, unanswered time.Duration }
+// limits are maxCall, maxAwait, maxUnanswered and maxWritePause, but in tests.
+type limits struct{ call, await, unanswered, pause time.Duration }
 
 // lifetime is that of a Backend and its goroutines, and of its calls.
 type lifetime struct {
@@ -187,6 +190,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	b.life.running.Go(b.house.run)
 	b.life.running.Go(func() { b.feed.reportGaps(b.life.ctx) })
 	b.writing.Go(b.write.run)
+	b.watchPaths(b.life.ctx, []string{b.tree.Pause()}, b.pause.look)
 	return b, nil
 }
 
@@ -209,8 +213,9 @@ func newBackend(cfg *Config, cache *recordCache) *Backend {
 	b.feed = &feed{life: b.life, tree: b.tree, log: b.log, hub: b.hub, cache: cache, own: own, sessionTimeout: cfg.SessionTimeout}
 	b.conns = &connections{life: b.life, cfg: cfg, tree: b.tree, log: b.log, cache: cache, feed: b.feed, changed: make(chan struct{})}
 	b.reads = &reads{life: b.life, tree: b.tree, cache: cache, conns: b.conns}
+	b.pause = &writePauses{life: b.life, tree: b.tree, log: b.log, conns: b.conns}
 	b.write = &writer{
-		life: b.life, tree: b.tree, log: b.log, hub: b.hub, cache: cache, conns: b.conns, feed: b.feed, names: own,
+		life: b.life, tree: b.tree, log: b.log, hub: b.hub, cache: cache, conns: b.conns, feed: b.feed, pause: b.pause, names: own,
 		queue:   batch.NewQueue(),
 		builder: batch.Builder{Tree: b.tree, Exists: cache.exists, Ticket: cache.entries.Ticket},
 	}

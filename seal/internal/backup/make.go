@@ -44,6 +44,9 @@ type Options struct {
 	Release, Storage string // as in Manifest
 	// Rate is how many records are read per second; 0 is any number.
 	Rate int
+	// Pause permits writes to be held back for a moment, on all servers: see
+	// store.Snapshot.
+	Pause bool
 	// BootstrapKey has the private key written, if the store has one. Whoever reads
 	// such a backup can open it.
 	BootstrapKey bool
@@ -88,7 +91,7 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 	var keyring []byte
 	handover := false
 	identities := identities.NewCopy(b.barrier, isLastUse, out.Put)
-	err = source.Snapshot(ctx, store.Snapshot{Below: []store.Key{prefix}, Except: leftOut, Rate: o.Rate}, func(key store.Key, data []byte) error {
+	err = source.Snapshot(ctx, store.Snapshot{Below: []store.Key{prefix}, Except: leftOut, Rate: o.Rate, Pause: o.Pause}, func(key store.Key, data []byte) error {
 		switch {
 		case key == barrier.KeyHandover:
 			handover = len(data) > 0

@@ -1,7 +1,7 @@
 // Package tree says where records are in ZooKeeper: the record KEY is the znode
-// ROOT/KEY. Three children of ROOT are not records: "changes", where servers
-// publish what they wrote, and "nodes" and "peers", where they announce themselves
-// to people and to each other.
+// ROOT/KEY. Four children of ROOT are not records: "changes", where servers
+// publish what they wrote, "nodes" and "peers", where they announce themselves
+// to people and to each other, and "pause", while writes are held back.
 package tree
 
 import (
@@ -19,6 +19,7 @@ const (
 	changesName = "changes"
 	nodesName   = "nodes"
 	peersName   = "peers"
+	pauseName   = "pause"
 )
 
 // Tree is the znodes of one storage.
@@ -52,7 +53,16 @@ func (t Tree) Nodes() string { return t.Root + "/" + nodesName }
 // Peers returns the folder of the announcements to other servers.
 func (t Tree) Peers() string { return t.Root + "/" + peersName }
 
-func reserved(name string) bool { return name == changesName || name == nodesName || name == peersName }
+// Pause returns the znode that is there while writes are held back.
+func (t Tree) Pause() string { return t.Root + "/" + pauseName }
+
+func reserved(name string) bool {
+	switch name {
+	case changesName, nodesName, peersName, pauseName:
+		return true
+	}
+	return false
+}
 
 // CheckKey is store.ValidKey, and refuses keys under the reserved names.
 func CheckKey(key store.Key) error {

@@ -32,12 +32,12 @@ func TestKeysAndPathsBelongTogether(t *testing.T) {
 }
 
 func TestReservedNamesAreNotKeys(t *testing.T) {
-	for _, key := range []store.Key{"changes", "changes/x", "nodes", "nodes/x/y", "peers", "peers/x", "", "a//b"} {
+	for _, key := range []store.Key{"changes", "changes/x", "nodes", "nodes/x/y", "peers", "peers/x", "pause", "pause/x", "", "a//b"} {
 		if err := CheckKey(key); !errors.Is(err, store.ErrInvalidKey) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	for _, key := range []store.Key{"changesx", "a/changes", "nodes.x"} {
+	for _, key := range []store.Key{"changesx", "a/changes", "nodes.x", "paused"} {
 		if err := CheckKey(key); err != nil {
 			t.Errorf("%q: %v", key, err)
 		}
@@ -45,11 +45,11 @@ func TestReservedNamesAreNotKeys(t *testing.T) {
 }
 
 func TestOnlyNamesOfKeysAreListed(t *testing.T) {
-	all := []string{"a", "b c", "changes", "nodes", "peers", "..", "d"}
+	all := []string{"a", "b c", "changes", "nodes", "pause", "peers", "..", "d"}
 	if got := KeepValid("", slices.Clone(all)); !slices.Equal(got, []string{"a", "d"}) {
 		t.Errorf("at the top: %q", got)
 	}
-	if got := KeepValid("f", slices.Clone(all)); !slices.Equal(got, []string{"a", "changes", "nodes", "peers", "d"}) {
+	if got := KeepValid("f", slices.Clone(all)); !slices.Equal(got, []string{"a", "changes", "nodes", "pause", "peers", "d"}) {
 		t.Errorf("below a folder: %q", got)
 	}
 }
