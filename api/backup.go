@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"secretstore/api/internal/answer"
+	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
 	"secretstore/seal"
@@ -33,9 +35,12 @@ func (h *backups) withoutKey(x *exchange) (answer.Reply, error) { return h.make(
 
 func (h *backups) withKey(x *exchange) (answer.Reply, error) { return h.make(x, true) }
 
-// make sends a backup while it is made. If that fails, the connection ends before
-// the backup is complete.
+// make sends a backup while it is made. If that fails, the last that is sent says
+// why, and the connection ends.
 func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
+	if err := x.req.query.CheckBoolean(head.FormPause); err != nil {
+		return answer.Reply{}, err
+	}
 	rep := answer.Reply{Status: http.StatusOK, ContentType: wire.TypeBackup}
 	if x.req.Method == http.MethodHead {
 		return rep, nil
@@ -48,7 +53,9 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 	made := make(chan struct{})
 	go func() {
 		defer close(made)
-		_, err := h.store.Backup(ctx, out, seal.BackupOptions{Release: h.release, Storage: h.driver, Rate: backupRate, BootstrapKey: bootstrapKey})
+		_, err := h.store.Backup(ctx, out, seal.BackupOptions{
+			Release: h.release, Storage: h.driver, Rate: backupRate, Pause: x.req.query.Forms&head.FormPause != 0, BootstrapKey: bootstrapKey,
+		})
 		out.CloseWithError(err) // nil is the end
 	}()
 	x.out.atEnd(func() {
@@ -58,7 +65,7 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 		h.busy.Store(false)
 	})
 	piece := make([]byte, backupPiece)
-	rep.More = func() ([]byte, error) {
+	next := func() ([]byte, error) {
 		// How long this takes is up to the client.
 		if err := h.gate.recheck(x); err != nil {
 			return nil, err
@@ -72,8 +79,19 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 		}
 		return piece[:n], nil
 	}
+	var failure error
+	rep.More = func() ([]byte, error) {
+		if failure != nil {
+			return nil, failure
+		}
+		var part []byte
+		if part, failure = next(); failure != nil {
+			return slices.Concat([]byte(wire.BackupFailed), answer.Of(problem.Of(failure)).Body, []byte("\n")), nil
+		}
+		return part, nil
+	}
 	// The first piece says whether there will be a backup at all.
-	first, err := rep.More()
+	first, err := next()
 	rep.Body = first
 	return rep, err
 }

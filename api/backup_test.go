@@ -2,16 +2,22 @@ package api_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"secretstore/acl"
+	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/seal"
+	"secretstore/store"
 	"secretstore/store/memory"
 )
 
@@ -104,6 +110,61 @@ func TestABackupThatFailsIsNotComplete(t *testing.T) {
 			eventually(t, func() bool { return e.do(req{method: "GET", path: backups, uid: "alice", long: true}).status == 200 })
 		})
 	}
+}
+
+// busyStorage takes too many writes for a snapshot that may not hold them back.
+type busyStorage struct{ *memory.Backend }
+
+func (b busyStorage) Snapshot(ctx context.Context, s store.Snapshot, emit func(store.Key, []byte) error) error {
+	if err := b.Backend.Snapshot(ctx, s, emit); err != nil || s.Pause {
+		return err
+	}
+	return fmt.Errorf("%w: CANARY", store.ErrTooManyWrites)
+}
+
+// TestClientsLearnWhyABackupFailed: at its beginning, and after a part was sent.
+func TestClientsLearnWhyABackupFailed(t *testing.T) {
+	storage := busyStorage{memory.New()}
+	defer storage.Close()
+	e := newEdge(t, edgeOptions{storage: storage})
+	web := httptest.NewUnstartedServer(e.server)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	secure, err := client.New(client.Config{Server: web.URL, TLS: &tls.Config{RootCAs: roots}, Token: func(context.Context) (string, error) { return tokenOf(t, "root", ""), nil }})
+	must(t, err)
+	defer secure.Close()
+	for _, parts := range []int{0, 3} {
+		for n := range parts {
+			e.put(fmt.Sprint("large", n), strings.Repeat("x", 1<<20))
+		}
+		for protocol, c := range map[string]*client.Client{"HTTP/1.1": e.api("root"), "HTTP/2": secure} {
+			logged := len(e.log.String())
+			var got bytes.Buffer
+			err := c.Backup(t.Context(), &got, client.BackupOptions{})
+			var failure *client.Error
+			if !errors.As(err, &failure) || failure.Status != 503 || failure.RequestID == "" || !strings.HasPrefix(failure.Description, "too many writes") {
+				t.Errorf("%s, %d large values: %v", protocol, parts, err)
+			}
+			if (got.Len() > 1<<20) != (parts > 0) {
+				t.Errorf("%s, %d large values: %d bytes", protocol, parts, got.Len())
+			}
+			if _, err := seal.OpenBackup(bytes.NewReader(got.Bytes()), int64(got.Len())); !errors.Is(err, seal.ErrBadBackup) {
+				t.Errorf("%s: %v", protocol, err)
+			}
+			eventually(t, func() bool { return strings.Contains(e.log.String()[logged:], "CANARY") })
+			got.Reset()
+			eventually(t, func() bool { // the first may still be ending
+				got.Reset()
+				return !errors.Is(c.Backup(t.Context(), &got, client.BackupOptions{Pause: true}), client.ErrExists)
+			})
+			openBackup(t, got.String())
+		}
+	}
+	e.want(req{method: "GET", path: backups + "?pause=1", uid: "root"}, 400, "pause must be true or false")
+	e.want(req{method: "GET", path: backups + "?pause=true", uid: "alice"}, 403, "read on dcos:secrets:backup:default")
 }
 
 func TestARestoredBackupServesTheSameSecrets(t *testing.T) {

@@ -480,7 +480,7 @@ func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 	s.count(x, rep, took)
 	p := rep.Problem
 	switch {
-	case p != nil && p.Failed:
+	case p != nil && (p.Failed || rep.Broken && x.req.Context().Err() == nil):
 		s.failures.Write(rep.Status, stack, func() []zap.Field { return append(x.logFields(rep, took), zap.NamedError("cause", p.Cause)) })
 	case took > slow:
 		s.log.Warn("slow request", x.logFields(rep, took)...)

@@ -57,6 +57,10 @@ const (
 	TypeBinary = "application/octet-stream"
 	// TypeBackup is the content type of a backup.
 	TypeBackup = "application/vnd.secretstore.backup"
+	// BackupFailed is what follows in place of the rest of a backup that failed
+	// after a part was sent. Behind it are an Error as JSON and a line feed, and
+	// then the connection ends.
+	BackupFailed = "\nthe backup failed: "
 	// TypeEvents is the content type of a stream of changes.
 	TypeEvents = "text/event-stream"
 )

@@ -41,7 +41,7 @@ func backupCase(ctx context.Context, o options, dir, storage string) error {
 	made := make(chan error, 1)
 	cpu := s.cpu()
 	go func() {
-		made <- s.command(ctx, o, "backup", "-o", file, "--with-bootstrap-key")
+		made <- s.command(ctx, o, "backup", "-o", file, "--with-bootstrap-key", "--pause")
 	}()
 	err = s.clients(ctx, o, "during", func() bool { return len(made) == 0 })
 	if err = errors.Join(err, <-made); err != nil {

@@ -218,6 +218,7 @@ func sendPieces(w http.ResponseWriter, r *http.Request, rep *Reply) {
 		if piece, err = rep.More(); err != nil {
 			*rep = Of(problem.Of(err))
 			rep.Broken = true
+			_ = ctl.Flush() // what was written so far; the client may have left
 			return
 		}
 	}

@@ -45,7 +45,7 @@ type Param struct {
 func (p *Param) add(value string) { p.Value, p.Times = value, p.Times+1 }
 
 // Form is a set of the parameters that ask for something other than the secret
-// itself.
+// itself, or for it in another way.
 type Form uint16
 
 // The forms.
@@ -59,18 +59,19 @@ const (
 	FormKey                       // bootstrap_key=true
 	FormSearch                    // search=TEXT
 	FormChildren                  // children=true
+	FormPause                     // pause=true
 
 	// FormsInPages come in pages, with limit and after.
 	FormsInPages = FormList | FormDeleted | FormSearch | FormChildren
 )
 
 // booleans are the parameters that are true or false.
-var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted, "bootstrap_key": FormKey, "children": FormChildren}
+var booleans = map[string]Form{"list": FormList, "versions": FormVersions, "purge": FormPurge, "deleted": FormDeleted, "bootstrap_key": FormKey, "children": FormChildren, "pause": FormPause}
 
 // nonceParam names the rekey to cancel.
 const nonceParam = "nonce"
 
-const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, search, children, details, bootstrap_key, limit, after, nonce, service, version, versions, purge, " +
+const textBadQuery = "malformed query: percent-encode the parameters (list, deleted, search, children, details, bootstrap_key, pause, limit, after, nonce, service, version, versions, purge, " +
 	"watch, timeout, prefix, uid, action, path, bound) and separate them with &"
 
 // ParseQuery reads the query string of a URL. It skips parameters that it does

@@ -273,7 +273,8 @@ var answers = []struct {
 	{store.ErrTooManyAnnouncements, conflict("too many servers announce themselves below peers in the storage, so that some would be overlooked: " +
 		"remove those that others have put there")},
 	{seal.ErrKeysChanged, conflict("the keys changed while the backup was made: try again")},
-	{store.ErrTooManyWrites, *Busy("too many writes: the records kept changing while they were read; try again when less is written")},
+	{store.ErrTooManyWrites, Problem{Status: http.StatusServiceUnavailable, Retry: true, Failed: true,
+		Text: "too many writes: the records kept changing while they were read; try again when less is written, or hold writes back for a moment with pause=true (backup --pause)"}},
 	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
 	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
 	{seal.ErrTaskTerm, *Unauthorized(NoToken)},

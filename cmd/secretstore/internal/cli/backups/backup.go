@@ -32,12 +32,13 @@ type backupFlags struct {
 	out          string
 	keep         int
 	bootstrapKey bool
+	pause        bool
 }
 
 func backupCommand(p *base.Process) *cobra.Command {
 	var flags backupFlags
 	cmd := &cobra.Command{
-		Use:   "backup -o FILE|DIR|- [--keep N] [--with-bootstrap-key]",
+		Use:   "backup -o FILE|DIR|- [--keep N] [--pause] [--with-bootstrap-key]",
 		Short: "Back up the store while it is in use",
 		Long: "backup has the server write everything that it keeps, as it is at one moment: secrets with their versions,\n" +
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
@@ -45,12 +46,17 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
 			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output;\n" +
 			"the exit status is 0 only if all of it was written and its hash is right.\n\n" +
+			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
+			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
+			"for at most 500 ms, once: they are delayed, and none fails for it. Servers of earlier releases do not, so their\n" +
+			"writes may still be too many. On bbolt this is not needed, and --pause does nothing.\n\n" +
 			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
 			"writes the private key with which a server unseals itself: anyone who has such a backup can read all secrets.\n" +
 			"Only superusers can ask for it.\n\n" +
 			"Not in a backup: a rekey that is not finished, and how often task tokens were used.",
 		Example: "  secretstore backup -o store.backup\n" +
 			"  secretstore backup -o /var/backups/secretstore --keep 14\n" +
+			"  secretstore backup -o store.backup --pause\n" +
 			"  secretstore backup -o - | ssh elsewhere 'cat > store.backup'\n" +
 			"  secretstore backup verify store.backup",
 		Args: base.NoArgs,
@@ -58,6 +64,7 @@ func backupCommand(p *base.Process) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&flags.out, "output", "o", "", "write to a file, to a new one in a folder, or (-) to standard output")
 	f.IntVar(&flags.keep, "keep", 0, "in a folder, remove all but the newest `N` backups of the same store (0: none)")
+	f.BoolVar(&flags.pause, "pause", false, "if too much is written, hold back writes on all servers for at most 500 ms")
 	f.BoolVar(&flags.bootstrapKey, "with-bootstrap-key", false, "include the private key that unseals the store")
 	cmd = base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		return flags.run(ctx, p, c, cmd)
@@ -101,10 +108,15 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	return storage.ReportBackup(cmd, p, file, m)
 }
 
+// request returns what is asked of the server.
+func (o *backupFlags) request() client.BackupOptions {
+	return client.BackupOptions{BootstrapKey: o.bootstrapKey, Pause: o.pause}
+}
+
 // toStream writes a backup, and returns an error unless all of it was written.
 func (o *backupFlags) toStream(ctx context.Context, c *client.Client, w io.Writer) error {
 	check := seal.NewBackupCheck(w)
-	err := c.Backup(ctx, check, o.bootstrapKey)
+	err := c.Backup(ctx, check, o.request())
 	if err == nil {
 		err = check.Done()
 	}
@@ -122,7 +134,7 @@ func (o *backupFlags) toFile(ctx context.Context, c *client.Client, name string)
 	}
 	defer f.Discard() // does nothing after Commit
 	size := counter{w: f}
-	if err := c.Backup(ctx, &size, o.bootstrapKey); err != nil {
+	if err := c.Backup(ctx, &size, o.request()); err != nil {
 		return seal.BackupManifest{}, err
 	}
 	b, err := seal.OpenBackup(f.Content(), size.n)
