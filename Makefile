@@ -24,9 +24,15 @@ CGO_ENABLED = 0
 build:
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags "-X runtime.godebugDefault=clobberfree=1 -X secretstore/cmd/secretstore/internal/version.stamp=$(VERSION)" -o $(OUT) ./cmd/secretstore
 
+# The tests of the program start it many hundred times, and -race triples their
+# cost: they run without it here, with it among the long tests. They are built as
+# the program is, so that little is compiled for them.
+RACED = $$($(GO) list ./... | grep -v /cmd/secretstore$$)
+PROGRAMTEST = -trimpath -tags $(TAGS) ./cmd/secretstore
+
 # All tests but the long ones, with a real ZooKeeper and the real gpg. Many of
 # them wait, so four packages run at once. The timeout, for one package, is for
-# tests that hang.
+# tests that hang. With -race, the end of each would be delayed by a second.
 test:
 	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg with pinentry-curses, sq, rnp,"
 	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
@@ -36,10 +42,12 @@ test:
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory check compile
 	@echo "== running the tests"
-	@$(GOTEST) -p 4 -race -timeout 30m -tags $(TAGS) ./...
+	@GORACE=atexit_sleep_ms=0 $(GOTEST) -p 4 -race -timeout 30m -tags $(TAGS) $(RACED)
+	@echo "== running the tests of the program"
+	@CGO_ENABLED=$(CGO_ENABLED) $(GOTEST) -timeout 30m $(PROGRAMTEST)
 
 # The tests of files *_long_test.go: faults at random, crashes at every write,
-# thousands of watchers.
+# thousands of watchers; and the tests of the program with -race.
 test-long:
 	@echo "== make test-long needs what make test needs, nginx, Prometheus, buildah, root, and Linux with network namespaces."
 	@echo "== It takes up to 30 minutes on two free processors, after compiling."
@@ -47,6 +55,8 @@ test-long:
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
 	@args=$$(scripts/long-tests) && $(GOTEST) -race -timeout 60m -tags $(TAGS),long $$args
+	@echo "== running the tests of the program with -race"
+	@$(GOTEST) -race -timeout 30m -tags $(TAGS) ./cmd/secretstore
 
 # With -race, so that the tests find compiled what vet had compiled.
 check:
@@ -62,6 +72,7 @@ compile:
 	@$(GO) tool gotestsum --version >/dev/null
 	@$(MAKE) --no-print-directory -s build OUT=/dev/null
 	@$(GO) test -race -tags $(TAGS) -run '^$$' -exec true ./... >/dev/null
+	@CGO_ENABLED=$(CGO_ENABLED) $(GO) test -run '^$$' -exec true $(PROGRAMTEST) >/dev/null
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 		"secretstore": func() {
 			p := process(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 			p.TestOnlyGenerateKey = sealtest.GenerateKey
+			p.TestOnlyPasswordRounds = 1000
 			os.Exit(cli.Main(p))
 		},
 	})

@@ -90,7 +90,7 @@ func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, 
 	cfg, more := config.Load(flags, p.Getenv)
 	s, err := server.New(ctx, cfg, append(problems, more...), server.Outside{
 		Stdout: stdout, Stderr: stderr, Terminal: terminal, LinesLost: stderr.Lost, FlushLog: stderr.Flush, Hangup: hangup, Sockets: sockets, Command: os.Args[0], Version: version.Get().Version,
-		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey,
+		Unprotected: unprotected, TestOnlyGenerateKey: p.TestOnlyGenerateKey, TestOnlyPasswordRounds: p.TestOnlyPasswordRounds,
 	})
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (f *superuserFile) give(to *authority.Authority) {
 // configuration says so.
 func (s *Server) openRecords(st *seal.Store) error {
 	builtin := s.cfg.IAM == config.IAMBuiltin
-	a, err := authority.New(authority.Config{Storage: st.Identities(), RecordsOnly: !builtin, Log: s.log.Named("iam")})
+	a, err := authority.New(authority.Config{Storage: st.Identities(), RecordsOnly: !builtin, Rounds: s.outside.TestOnlyPasswordRounds, Log: s.log.Named("iam")})
 	if err != nil {
 		return err
 	}

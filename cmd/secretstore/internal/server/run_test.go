@@ -86,7 +86,7 @@ func start(t *testing.T, hangup chan os.Signal, args ...string) *running {
 func startWith(t *testing.T, o Outside, args ...string) *running {
 	t.Helper()
 	r, w := io.Pipe()
-	o.Stderr = w
+	o.Stderr, o.TestOnlyPasswordRounds = w, 1000
 	s, err := build(t, o, args...)
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,8 @@ type Outside struct {
 	Unprotected error
 	// TestOnlyGenerateKey makes the bootstrap key; nil but in tests.
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
+	// TestOnlyPasswordRounds are those of password hashes; 0 but in tests.
+	TestOnlyPasswordRounds int
 }
 
 // jsonFactor is the largest number of bytes of JSON for one byte of a value.

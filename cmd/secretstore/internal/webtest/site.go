@@ -20,7 +20,6 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/fixture"
 	"secretstore/cmd/secretstore/internal/server"
-	"secretstore/iam/password"
 )
 
 // Site is a running server with pages.
@@ -40,6 +39,10 @@ type Site struct {
 const (
 	Admin    = "admin"
 	Password = "correct horse <battery> & \"staple\""
+
+	// rounds of passwords: their cost does not matter here.
+	rounds       = 1000
+	passwordHash = "$6$rounds=1000$nEh8/05XtcKTPMgQ$8S6LFm5mdf.YNiImsnyMHXkpCshtwIeTuSX6klbIMNS8qgJ3Ey9V5hywPWeLyLR50.ZRdeGXNKYLV//UiuIwU1"
 )
 
 // Start runs a server on a bootstrapped bbolt store until the test ends. It listens
@@ -62,8 +65,7 @@ func StartIn(t testing.TB, dir string, args ...string) *Site {
 		"--auth-secret-file", write(t, dir, "key", fixture.Key+"\n"),
 	}, args...)
 	if !strings.Contains(strings.Join(args, " "), "--iam") {
-		hash := superuserHash()
-		args = append(args, "--iam", config.IAMBuiltin, "--superuser-password-file", write(t, dir, "superusers", Admin+":"+hash+"\n"))
+		args = append(args, "--iam", config.IAMBuiltin, "--superuser-password-file", write(t, dir, "superusers", Admin+":"+passwordHash+"\n"))
 	}
 	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags := config.Register(fs)
@@ -72,7 +74,7 @@ func StartIn(t testing.TB, dir string, args ...string) *Site {
 	}
 	cfg, problems := config.Load(flags, func(string) string { return "" })
 	r, w := io.Pipe()
-	s, err := server.New(t.Context(), cfg, problems, server.Outside{Stdout: io.Discard, Stderr: w})
+	s, err := server.New(t.Context(), cfg, problems, server.Outside{Stdout: io.Discard, Stderr: w, TestOnlyPasswordRounds: rounds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,16 +111,6 @@ func StartIn(t testing.TB, dir string, args ...string) *Site {
 	}
 	site.URL = site.URLs[0]
 	return site
-}
-
-var hashed string
-
-// superuserHash returns the hash of [Password], which takes a while to make.
-func superuserHash() string {
-	if hashed == "" {
-		hashed = password.New([]byte(Password)).String()
-	}
-	return hashed
 }
 
 func write(t testing.TB, dir, name, content string) string {

@@ -24,6 +24,9 @@ type Process struct {
 	// TestOnlyGenerateKey makes the bootstrap key of a server. It is nil except in
 	// tests, which start many servers: making a key takes seconds.
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
+	// TestOnlyPasswordRounds are those of a server's password hashes. It is 0
+	// except in tests, which sign in often: a sign-in takes half a second.
+	TestOnlyPasswordRounds int
 }
 
 // Run adapts the body of a command. See Failed about its errors.
