@@ -12,8 +12,13 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"secretstore/api/client"
+	"secretstore/api/wire"
 	"secretstore/internal/zktest"
+	"secretstore/seal"
+	"secretstore/store/zk"
 )
 
 // earlierCommit is an earlier release, whose servers may share a storage with
@@ -127,6 +132,53 @@ func TestServersOfAnEarlierReleaseShareTheStorage(t *testing.T) {
 		m.old.filled = true
 		m.old.recovers(t)
 	})
+	t.Run("a restored store", func(t *testing.T) {
+		t.Parallel()
+		at := "zk://" + zookeeper.Addr()
+		first := newServer(t, people, at+"/backed-up", "secretstore")
+		first.start(t)
+		first.fill(t)
+		first.restoreTo(t, zookeeper.Addr(), "/restored")
+		m := &mixed{old: newServer(t, people, at+"/restored", program), now: newServer(t, people, at+"/restored", "secretstore")}
+		m.old.start(t)
+		m.old.unseal(t)
+		if err := m.old.api.CreateText(t.Context(), "by-the-old", wire.SecretWrite{Value: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		m.old.server.kill()
+		m.now.start(t)
+		m.now.unseal(t)
+		st, err := m.now.api.SealStatus(t.Context())
+		if err != nil || !strings.Contains(strings.Join(st.Warnings, "\n"), "a server of an earlier release has served it") {
+			t.Errorf("%q, %v: nothing is said of the secret that the restore did not write", st.Warnings, err)
+		}
+		m.old.start(t)
+		m.old.unseal(t)
+		m.serve(t)
+	})
+}
+
+// restoreTo backs the store up, ends its server, and restores the backup at another
+// place in ZooKeeper.
+func (s *crashing) restoreTo(t *testing.T, addr, root string) {
+	t.Helper()
+	var file bytes.Buffer
+	if err := s.api.Backup(t.Context(), &file, client.BackupOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.server.kill()
+	backup, err := seal.OpenBackup(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := zk.Open(t.Context(), zk.Config{Servers: []string{addr}, Root: root, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := backup.Restore(t.Context(), to, seal.RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (m *mixed) both() []*crashing { return []*crashing{m.old, m.now} }

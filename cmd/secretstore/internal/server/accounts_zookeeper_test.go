@@ -14,20 +14,20 @@ import (
 	"secretstore/seal/sealtest"
 )
 
-// onZooKeeper runs a server with accounts on a ZooKeeper until the test ends.
-func onZooKeeper(t *testing.T, addr, superusers string, args ...string) *running {
+// onZooKeeper runs a server with accounts on a storage in ZooKeeper until the test ends.
+func onZooKeeper(t *testing.T, storage, superusers string, args ...string) *running {
 	t.Helper()
 	dir := t.TempDir()
 	return startWith(t, Outside{Stdout: io.Discard, TestOnlyGenerateKey: sealtest.GenerateKey}, append([]string{
-		"--listen", "127.0.0.1:0", "--storage", "zk://" + addr + "/accounts", "--superuser", "root", "--auth-secret-file", write(t, dir, "key", fixture.Key+"\n"),
+		"--listen", "127.0.0.1:0", "--storage", "zk://" + storage, "--superuser", "root", "--auth-secret-file", write(t, dir, "key", fixture.Key+"\n"),
 		"--iam", "builtin", "--superuser-password-file", write(t, dir, "superusers", superusers),
 	}, args...)...)
 }
 
 func TestTwoServersShareAccountsAndTheirEnd(t *testing.T) {
 	zookeeper := zktest.Start(t)
-	a := onZooKeeper(t, zookeeper.Addr(), horse("admin"))
-	b := onZooKeeper(t, zookeeper.Addr(), horse("admin"))
+	a := onZooKeeper(t, zookeeper.Addr()+"/accounts", horse("admin"))
+	b := onZooKeeper(t, zookeeper.Addr()+"/accounts", horse("admin"))
 	const (
 		secret  = "/secrets/v1/secret/default/team/a"
 		account = "/acs/api/v1/users/alice"
@@ -105,7 +105,7 @@ func TestTwoServersShareAccountsAndTheirEnd(t *testing.T) {
 
 func TestWithoutStorageAccountsCountForMaxStale(t *testing.T) {
 	zookeeper := zktest.Start(t)
-	r := onZooKeeper(t, zookeeper.Addr(), horse("admin"), "--max-stale", "20s")
+	r := onZooKeeper(t, zookeeper.Addr()+"/accounts", horse("admin"), "--max-stale", "20s")
 	r.eventually(t, 200, "", "GET", "/acs/api/v1/auth/jwks", "")
 	admin := r.signIn(t, "admin", "correct horse")
 	r.must(t, 201, admin, "PUT", "/acs/api/v1/users/alice", aliceHorse)
