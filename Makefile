@@ -8,7 +8,7 @@ TAGS = zookeeper,gpg
 # Prints packages as they end, the output of what fails, and a summary.
 GOTEST = $(GO) tool gotestsum --format pkgname --format-hide-empty-pkg --hide-summary skipped --
 
-.PHONY: run build test test-long check compile fuzz bench chaos backups
+.PHONY: run build test test-long check compile fuzz bench chaos backups pictures
 
 # Builds the server and runs it for a newcomer: bbolt in ./.secretstore-dev, a
 # generated token, and the next command to type.
@@ -35,7 +35,7 @@ PROGRAMTEST = -trimpath -tags $(TAGS) ./cmd/secretstore
 # tests that hang. With -race, the end of each would be delayed by a second.
 test:
 	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg with pinentry-curses, sq, rnp,"
-	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
+	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, npm, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
 	@echo "   On Debian, as root, it installs what is missing. No test is skipped."
 	@echo "== It takes up to 10 minutes to check and compile the first time, less than one later; then"
 	@echo "   6 minutes to run, on two free processors. Packages are shown as they end."
@@ -97,3 +97,9 @@ backups:
 	scripts/test-deps
 	BACKUPS=$(BACKUPS) SEED=$(SEED) $(GO) test -race -count=1 -timeout 0 -v -tags $(TAGS),long \
 		-run '^TestBackupsUnderLoadAreOneState$$' ./scripts/chaos
+
+# The pictures of docs/web.md, as Chromium shows the pages now.
+pictures:
+	scripts/test-deps
+	WEBTEST_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -tags $(TAGS),long \
+		-run '^TestPicturesOfTheDocumentation$$' ./cmd/secretstore/internal/webtest

@@ -221,6 +221,12 @@ func (b *Tab) Await(selector, text string) {
 	Get(b, chromedp.Poll[bool](found, chromedp.WithPollingTimeout(patience)))
 }
 
+// AwaitGone waits until no element matches.
+func (b *Tab) AwaitGone(selector string) {
+	b.t.Helper()
+	Get(b, chromedp.Poll[bool](fmt.Sprintf("document.querySelector(%q) === null", selector), chromedp.WithPollingTimeout(patience)))
+}
+
 // Eval returns the value of an expression of JavaScript in the page.
 func Eval[T any](b *Tab, expression string) T {
 	b.t.Helper()
