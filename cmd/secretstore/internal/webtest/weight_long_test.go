@@ -1,0 +1,59 @@
+//go:build long
+
+package webtest
+
+import (
+	"fmt"
+	"testing"
+)
+
+// maxFirstPage is what a browser may transfer for the first page, in bytes.
+const maxFirstPage = 60 << 10
+
+// transfer is what a page has cost: the bytes of each file, and when the browser
+// has first painted something, in milliseconds.
+type transfer struct {
+	Bytes map[string]int
+	Paint float64
+}
+
+// cost returns the cost of the page that a tab shows.
+func (b *Tab) cost() (c transfer, total int) {
+	b.t.Helper()
+	c = Eval[transfer](b, `(() => {
+		const bytes = {};
+		for (const kind of ["navigation", "resource"])
+			for (const e of performance.getEntriesByType(kind)) bytes[new URL(e.name).pathname] = e.transferSize;
+		return {bytes, paint: performance.getEntriesByType("paint")[0]?.startTime || 0};
+	})()`)
+	for _, n := range c.Bytes {
+		total += n
+	}
+	return c, total
+}
+
+// TestFirstPageIsSmall: with nothing in the cache, a browser transfers at most
+// 60 KiB for it.
+func TestFirstPageIsSmall(t *testing.T) {
+	site := Start(t)
+	root := site.As(t, "root")
+	for i := range 60 {
+		put(t, root, fmt.Sprintf("team/app-%02d", i), canary)
+	}
+	cold := site.Open(t, Look{})
+	cold.Go("/ui/")
+	c, total := cold.cost()
+	t.Logf("the sign-in, with an empty cache: %d bytes, painted after %.0f ms: %v", total, c.Paint, c.Bytes)
+	if total > maxFirstPage || len(c.Bytes) < 3 {
+		t.Errorf("%d bytes for the first page: %v", total, c.Bytes)
+	}
+	cold.SignIn("root")
+	for _, page := range []string{"/ui/", "/ui/secrets?folder=team", pathTo("secret", "team/app-00")} {
+		cold.Go(page)
+		c, total := cold.cost()
+		t.Logf("%s: %d bytes, painted after %.0f ms", page, total, c.Paint)
+		if total > maxFirstPage {
+			t.Errorf("%d bytes for %s: %v", total, page, c.Bytes)
+		}
+	}
+}
