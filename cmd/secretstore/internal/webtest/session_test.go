@@ -131,6 +131,33 @@ func TestSessionsOfAServer(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a session ends with the tokens of its account", func(t *testing.T) {
+		b := browse{t, site.URL}
+		root := site.As(t, "root").Identities()
+		if err := root.CreateUser(t.Context(), "alice", wire.UserCreate{Password: wire.Password("a long password")}); err != nil {
+			t.Fatal(err)
+		}
+		res, _ := b.do("POST", "/ui/sign-in", "", url.Values{"uid": {"alice"}, "password": {"a long password"}})
+		cookie := cookieOf(res)
+		if cookie == "" || b.isOut(cookie) {
+			t.Fatalf("alice cannot sign in: %s", res.Status)
+		}
+		if err := root.RevokeTokens(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		if !b.isOut(cookie) {
+			t.Error("the session outlives the tokens")
+		}
+	})
+	t.Run("the bar is not a use of the session", func(t *testing.T) {
+		b := browse{t, site.URL}
+		cookie, _ := b.signIn(site.Token(t, "root"))
+		for path, want := range map[string]bool{"/ui/bar": false, "/ui/": true} {
+			if res, _ := b.do("GET", path, cookie, nil); res.StatusCode != http.StatusOK || (cookieOf(res) != "") != want {
+				t.Errorf("%s renews the session: %t", path, !want)
+			}
+		}
+	})
 	t.Run("other sites and other forms change nothing", func(t *testing.T) {
 		b := browse{t, site.URL}
 		cookie, form := b.signIn(site.Token(t, "root"))
