@@ -27,6 +27,9 @@ func Commands(p *base.Process) []*cobra.Command {
 	return []*cobra.Command{backupCommand(p), restoreCommand(p), moveCommand(p)}
 }
 
+// backupTimeout is enough for millions of secrets.
+const backupTimeout = "1h0m0s"
+
 // backupFlags are the flags of backup.
 type backupFlags struct {
 	out          string
@@ -69,8 +72,10 @@ func backupCommand(p *base.Process) *cobra.Command {
 	cmd = base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		return flags.run(ctx, p, c, cmd)
 	})
-	if err := cmd.MarkFlagRequired("output"); err != nil {
-		panic(err) // unreachable: the flag is defined above
+	timeout := cmd.Flags().Lookup("timeout")
+	timeout.DefValue, timeout.Usage = backupTimeout, "give up if the backup takes longer than `DURATION`"
+	if err := errors.Join(timeout.Value.Set(backupTimeout), cmd.MarkFlagRequired("output")); err != nil {
+		panic(err) // unreachable: the flags are defined above
 	}
 	cmd.AddCommand(verifyCommand(p), showCommand(p), drillCommand(p))
 	return cmd
