@@ -33,6 +33,7 @@ type fakeServer struct {
 	entered   []string // shares that it got; guarded by mu
 	requests  []string // guarded by mu
 	leftOut   []wire.Peer
+	loading   int // how many requests it refuses after the unseal
 }
 
 // publicKey returns a file with the public key of a holder.
@@ -64,6 +65,14 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+	if f.loading > 0 && !f.sealed {
+		f.loading--
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		json.NewEncoder(w).Encode(wire.Error{Title: "503", Description: "the users and grants are still being loaded: try again"})
+		return
+	}
 	var doc any
 	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/secrets/v1") {
 	case "GET /store/default":
@@ -246,6 +255,18 @@ func TestOneServerDownDoesNotKeepTheOthersSealed(t *testing.T) {
 	env := home(t)
 	got := call(env, shares[0], "unseal", "--key-file", "-", "--server", b.URL, "--server", a.URL)
 	if got.status != 1 || a.sealed || !strings.Contains(got.stdout, "unreachable") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestUnsealWaitsForUsersAndGrants: until a server has loaded them, it refuses to say
+// that it is unsealed.
+func TestUnsealWaitsForUsersAndGrants(t *testing.T) {
+	a := newFakeServer(t, "store-1", 1)
+	a.loading = 2
+	a.report = &wire.ServerReport{State: "unsealed", Restored: time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)}
+	got := call(home(t), shares[0], "unseal", "--key-file", "-", "--server", a.URL)
+	if got.status != 0 || !strings.HasPrefix(got.stdout, "The store is unsealed. It was restored from a backup of 2026-11-29T00:00:00Z") || a.loading != 0 {
 		t.Errorf("%+v", got)
 	}
 }

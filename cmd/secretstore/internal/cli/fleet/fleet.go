@@ -193,10 +193,16 @@ func (f *Fleet) InTurn(ctx context.Context, do func(ctx context.Context, m *Memb
 func (f *Fleet) Look(ctx context.Context) {
 	f.Each(ctx, func(ctx context.Context, m *Member) {
 		known := m.Seal
-		if m.Backend, m.Err = m.Client.Status(ctx); m.Err == nil {
-			m.Seal, m.Err = m.Client.SealStatus(ctx)
+		unsealed := known.Shares > 0 && !known.Sealed
+		for until := time.Now().Add(loadTime); ; time.Sleep(loadPause) {
+			if m.Backend, m.Err = m.Client.Status(ctx); m.Err == nil {
+				m.Seal, m.Err = m.Client.SealStatus(ctx)
+			}
+			if !unsealed || !asksToWait(m.Err) || ctx.Err() != nil || time.Now().After(until) {
+				break
+			}
 		}
-		if errors.Is(m.Err, client.ErrUnauthorized) && known.Shares > 0 && !known.Sealed {
+		if unsealed && (errors.Is(m.Err, client.ErrUnauthorized) || asksToWait(m.Err)) {
 			// The unseal ends the token of a sign-in while sealed. What it
 			// answered is then what is known.
 			m.Backend, m.Seal, m.Err = wire.Backend{Initialized: true, UUID: known.UUID}, known, nil
@@ -205,6 +211,19 @@ func (f *Fleet) Look(ctx context.Context) {
 			m.Err = errors.New("the server returned an invalid store id; is it a Secret Store?")
 		}
 	})
+}
+
+// loadTime is how long a server that was just unsealed may take to load users and
+// grants, before which it answers nothing else.
+const (
+	loadTime  = 10 * time.Second
+	loadPause = 100 * time.Millisecond
+)
+
+// asksToWait reports whether an unsealed server asks to try again.
+func asksToWait(err error) bool {
+	var answer *client.Error
+	return errors.As(err, &answer) && answer.RetryAfter > 0 && errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrSealed)
 }
 
 // Answering returns the members that answered. If none did, it returns the error of
