@@ -58,7 +58,7 @@ func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring)
 	if len(differ) == 0 {
 		return ""
 	}
-	return "the store had not what it was restored from when it was first unsealed: " + strings.Join(differ, ", ") +
+	return "when the store was first unsealed after the restore, it did not have what the backup has: " + strings.Join(differ, ", ") +
 		"; unless a server of an earlier release has served it, somebody has changed the storage since the restore: restore it again"
 }
 

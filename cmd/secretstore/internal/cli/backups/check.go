@@ -57,6 +57,12 @@ const keyHelp = "The shares of the unseal key come from --key-file, or with --gp
 
 // open restores a backup into memory and opens the store there for reading.
 func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command, b *seal.Backup) (st *seal.Store, closeAll func() error, err error) {
+	return k.openIn(ctx, p, cmd, b, storage.OfBackup)
+}
+
+// openIn is open, with the storage that restore makes of the backup.
+func (k *keyFlags) openIn(ctx context.Context, p *base.Process, cmd *cobra.Command, b *seal.Backup,
+	restore func(context.Context, *seal.Backup) (*storage.Storage, error)) (st *seal.Store, closeAll func() error, err error) {
 	given, err := (&gpg.ShareFlags{KeyFiles: k.files}).Read(p, "unseal key")
 	if err != nil {
 		return nil, nil, err
@@ -65,7 +71,7 @@ func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command
 	if cmd.Flags().Changed("gpg") {
 		h = &gpg.Holder{P: p, Program: k.program}
 	}
-	s, err := storage.OfBackup(ctx, b)
+	s, err := restore(ctx, b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,6 +87,18 @@ func (k *keyFlags) open(ctx context.Context, p *base.Process, cmd *cobra.Command
 		return nil, nil, err
 	}
 	return st, func() error { return errors.Join(st.Close(), s.Close()) }, nil
+}
+
+// check checks who has made a backup, if there is a key, and reports whether it did.
+func (k *keyFlags) check(ctx context.Context, p *base.Process, cmd *cobra.Command, b *seal.Backup) (checked bool, err error) {
+	if !b.BootstrapKey && len(k.files) == 0 && !cmd.Flags().Changed("gpg") {
+		return false, nil
+	}
+	_, done, err := k.openIn(ctx, p, cmd, b, storage.KeysOfBackup)
+	if err != nil {
+		return false, err
+	}
+	return true, done()
 }
 
 // read opens a backup and reads every secret, whose values it drops.

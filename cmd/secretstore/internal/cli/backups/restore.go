@@ -38,7 +38,7 @@ func restoreCommand(p *base.Process) *cobra.Command {
 		if err := part.unused(cmd); err != nil {
 			return err
 		}
-		return whole.run(ctx, p, flags, args[0])
+		return whole.run(ctx, p, cmd, flags, &part.keys, args[0])
 	})
 	return cmd
 }

@@ -24,9 +24,9 @@ const wholeHelp = "Everything is as it was then: versions, deleted secrets, who 
 	"grants of the IAM. --without-iam leaves those of the IAM out: a server with --iam builtin then needs\n" +
 	"--superuser-password-file for its first start. If the backup has the bootstrap key, it is written to where a\n" +
 	"server of that storage reads it.\n\n" +
-	"The first unseal checks that a server of the store has made the backup. It begins a new incarnation of the\n" +
-	"store: tokens of accounts, sessions, task tokens and ETags from before are good no more, and tokens are signed\n" +
-	"with a new key."
+	"The first unseal checks that a server of the store has made the backup; with a key, restore does so before it\n" +
+	"writes. The first unseal begins a new incarnation of the store: tokens of accounts, sessions, task tokens and\n" +
+	"ETags from before are good no more, and tokens are signed with a new key."
 
 func (o *wholeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.withoutIAM, "without-iam", false, "leave out users, groups, passwords and grants of the IAM")
@@ -34,8 +34,12 @@ func (o *wholeFlags) register(cmd *cobra.Command) {
 }
 
 // run writes a backup into empty storage.
-func (o *wholeFlags) run(ctx context.Context, p *base.Process, flags *config.Flags, file string) error {
+func (o *wholeFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Command, flags *config.Flags, keys *keyFlags, file string) error {
 	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
+		checked, err := keys.check(ctx, p, cmd, b)
+		if err != nil {
+			return fmt.Errorf("nothing was restored: %w", err)
+		}
 		s, err := storage.Make(ctx, p, flags)
 		if err != nil {
 			return err
@@ -53,16 +57,22 @@ func (o *wholeFlags) run(ctx context.Context, p *base.Process, flags *config.Fla
 		if err != nil {
 			return fmt.Errorf("%w\nRun the same command again to continue", err)
 		}
-		return o.report(p.Stdout, s, b.Manifest)
+		return o.report(p.Stdout, s, b.Manifest, checked)
 	})
 }
 
 // report says what is in force again, and what is to do next.
-func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupManifest) error {
+func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupManifest, checked bool) error {
+	if o.withoutIAM {
+		m.Contents.Identities = 0
+	}
 	say := func(format string, args ...any) {
 		fmt.Fprintf(out, format+"\n", args...) // the last line reports errors
 	}
 	say("%s has %s.", s.Name(), storage.BackupSummary(m))
+	if checked {
+		say("A server of that store has made the backup.")
+	}
 	made := m.Made.Format(time.RFC3339)
 	switch {
 	case o.withoutIAM:

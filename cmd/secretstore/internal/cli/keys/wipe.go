@@ -201,7 +201,17 @@ func (w *wiping) opensBackup(ctx context.Context, name string, keys []string) er
 	case len(given) < w.result.Threshold:
 		return nil
 	}
-	return storage.WithBackup(name, func(b *seal.Backup) error { return offline.OpensBackup(ctx, b, given) })
+	return storage.WithBackup(name, func(b *seal.Backup) error {
+		s, err := storage.KeysOfBackup(ctx, b)
+		if err != nil {
+			return err
+		}
+		st, err := s.OpenStore(ctx, given, nil)
+		if err == nil {
+			err = st.Close()
+		}
+		return errors.Join(err, s.Close())
+	})
 }
 
 // openOld opens the old store with the given shares and gpg, or its bootstrap

@@ -12,6 +12,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/seal"
+	"secretstore/store"
 	"secretstore/store/memory"
 )
 
@@ -32,8 +33,17 @@ func WithBackup(name string, do func(*seal.Backup) error) error {
 // OfBackup restores a backup into memory. OpenStore then refuses one that no server
 // of its store has made.
 func OfBackup(ctx context.Context, b *seal.Backup) (*Storage, error) {
+	return inMemory(ctx, b, func(to store.Backend) error { return b.Restore(ctx, to, seal.RestoreOptions{}) })
+}
+
+// KeysOfBackup is OfBackup without any secret, to see who has made a backup.
+func KeysOfBackup(ctx context.Context, b *seal.Backup) (*Storage, error) {
+	return inMemory(ctx, b, func(to store.Backend) error { return offline.KeysOf(ctx, b, to) })
+}
+
+func inMemory(ctx context.Context, b *seal.Backup, fill func(store.Backend) error) (*Storage, error) {
 	s := &Storage{Backend: memory.New(), backup: b}
-	err := b.Restore(ctx, s.Backend, seal.RestoreOptions{})
+	err := fill(s.Backend)
 	if err == nil {
 		s.Info, err = offline.Look(ctx, s)
 	}
