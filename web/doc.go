@@ -18,4 +18,10 @@
 // the template, see [visit.slot], and cleared. Nothing is loaded from elsewhere, no
 // page has a style or script of its own, and script.js never makes elements of
 // text.
+//
+// # Size
+//
+// The package is larger than others because it has all pages, a file for each
+// subject. They share the checks of a visit: a package of pages would need most of
+// that exported.
 package web

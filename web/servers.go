@@ -1,22 +1,33 @@
 package web
 
-import "secretstore/api/wire"
+import (
+	"os"
+
+	"secretstore/api/wire"
+)
 
 // serversPage is the data of the page about the servers of the store.
 type serversPage struct {
 	Nodes wire.Nodes
 	// Own is what the server that answers knows of itself; nil if it may not tell.
-	Own *wire.ServerReport
+	Own   *wire.ServerReport
+	Name  string // of its machine
+	Store wire.Backend
 }
 
-func showServers(v *visit) error {
-	nodes, err := v.api.Nodes(v.ctx())
-	if err != nil {
+func showServers(v *visit) (err error) {
+	var p serversPage
+	if p.Nodes, err = v.api.Nodes(v.ctx()); err != nil {
 		return err
 	}
 	status, err := v.api.SealStatus(v.ctx())
 	if err != nil {
 		return err
 	}
-	return v.show("servers", serversPage{nodes, status.Server})
+	if p.Store, err = v.api.Status(v.ctx()); err != nil {
+		return err
+	}
+	p.Own = status.Server
+	p.Name, _ = os.Hostname() // none is as good
+	return v.show("servers", p)
 }

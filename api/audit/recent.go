@@ -1,6 +1,9 @@
 package audit
 
-import "bytes"
+import (
+	"bytes"
+	"path/filepath"
+)
 
 // maxRecent is how many lines are kept in memory. Each has at most about 20 KiB, and
 // most have 400 bytes.
@@ -37,10 +40,15 @@ func (l *Log) Recent() [][]byte {
 	return all
 }
 
-// Path is where the log is; [Stdout] for standard output.
+// Path is where the log is, from the root of the file system; [Stdout] for standard
+// output.
 func (l *Log) Path() string {
 	if l.path == "" {
 		return Stdout
 	}
-	return l.path
+	path, err := filepath.Abs(l.path)
+	if err != nil {
+		return l.path // the working directory is not known
+	}
+	return path
 }

@@ -47,3 +47,18 @@ func TestTheNewestLinesAreKeptInMemory(t *testing.T) {
 		t.Error("the caller has the lines themselves")
 	}
 }
+
+// TestPathOfTheLogIsNotRelative: people need not know the working directory of the
+// server to find it.
+func TestPathOfTheLogIsNotRelative(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	l, _, err := audit.Open("audit.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if got, want := l.Path(), filepath.Join(dir, "audit.log"); got != want {
+		t.Errorf("it is at %s, want %s", got, want)
+	}
+}

@@ -2,6 +2,7 @@ package webtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
@@ -214,11 +216,21 @@ func (b *Tab) HTML() string {
 	return Get(b, chromedp.OuterHTML(chromedp.CSS("html")))
 }
 
-// Await waits until the first element that matches has a text.
+// Await waits until the first element that matches has a text, on this page or on one
+// to which it leads by itself.
 func (b *Tab) Await(selector, text string) {
 	b.t.Helper()
 	found := fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q)", selector, text)
-	Get(b, chromedp.Poll[bool](found, chromedp.WithPollingTimeout(patience)))
+	for {
+		_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](found, chromedp.WithPollingTimeout(patience)))
+		if err == nil {
+			return
+		}
+		// The page has gone, with what was running in it.
+		if gone := new(cdproto.Error); !errors.As(err, &gone) || b.ctx.Err() != nil {
+			b.t.Fatal(err)
+		}
+	}
 }
 
 // AwaitGone waits until no element matches.
