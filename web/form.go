@@ -62,6 +62,9 @@ func (f *form) parsePairs() error {
 	for rest, more := f.body, len(f.body) > 0; more; {
 		var pair []byte
 		pair, rest, more = bytes.Cut(rest, []byte{'&'})
+		if len(pair) == 0 {
+			continue // as package net/url
+		}
 		name, value, _ := bytes.Cut(pair, []byte{'='})
 		name, ok := unescape(name)
 		if !ok {
@@ -134,20 +137,24 @@ func (f *form) parseParts(boundary string) error {
 	return errForm
 }
 
-// partName returns the name of the field in the head of a part.
-func partName(head []byte) (string, bool) {
+// partName returns the name of the field in the head of a part. All lines of the head
+// have to be as browsers write them.
+func partName(head []byte) (found string, ok bool) {
 	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
-		name, value, _ := bytes.Cut(line, []byte{':'})
-		if !bytes.EqualFold(name, []byte("Content-Disposition")) {
+		name, value, isField := bytes.Cut(line, []byte{':'})
+		if !isField || len(name) == 0 || bytes.ContainsAny(name, " \t\r\n") || bytes.ContainsAny(value, "\r\n") {
+			return "", false
+		}
+		if found != "" || !bytes.EqualFold(name, []byte("Content-Disposition")) {
 			continue
 		}
 		kind, params, err := mime.ParseMediaType(string(bytes.TrimSpace(value)))
 		if err != nil || kind != "form-data" || params["name"] == "" {
 			return "", false
 		}
-		return params["name"], true
+		found = params["name"]
 	}
-	return "", false
+	return found, found != ""
 }
 
 // secret returns the bytes of a field; nil if there is none, or are several. They

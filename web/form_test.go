@@ -43,8 +43,9 @@ func TestFormsOfBrowsersAreRead(t *testing.T) {
 
 // FuzzForm compares the parser with that of net/url, whose values are strings.
 func FuzzForm(f *testing.F) {
-	f.Add("application/x-www-form-urlencoded", []byte("a=1&b=%20+&c"))
+	f.Add("application/x-www-form-urlencoded", []byte("a=1&b=%20+&c&&=0"))
 	f.Add("multipart/form-data; boundary=x", []byte("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n"))
+	f.Add("multipart/form-data; boundary=x", []byte("--x\r\n\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--x--"))
 	for kind, body := range formsOfBrowsers {
 		f.Add(kind, []byte(body))
 	}
