@@ -5,6 +5,8 @@ package webtest
 import (
 	"fmt"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // maxFirstPage is what a browser may transfer for the first page, in bytes.
@@ -20,12 +22,12 @@ type transfer struct {
 // cost returns the cost of the page that a tab shows.
 func (b *Tab) cost() (c transfer, total int) {
 	b.t.Helper()
-	c = Eval[transfer](b, `(() => {
+	c = Get(b, chromedp.Evaluate[transfer](`new Promise(done => new PerformanceObserver(painted => {
 		const bytes = {};
 		for (const kind of ["navigation", "resource"])
 			for (const e of performance.getEntriesByType(kind)) bytes[new URL(e.name).pathname] = e.transferSize;
-		return {bytes, paint: performance.getEntriesByType("paint")[0]?.startTime || 0};
-	})()`)
+		done({bytes, paint: painted.getEntries()[0].startTime});
+	}).observe({type: "paint", buffered: true}))`, chromedp.EvalAwaitPromise))
 	for _, n := range c.Bytes {
 		total += n
 	}
