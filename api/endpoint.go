@@ -246,6 +246,9 @@ func (r *request) resolve(t target) (err error) {
 }
 
 func methodNotAllowed(res *resource) error {
-	return &problem.Problem{Status: http.StatusMethodNotAllowed, Allow: res.allow,
-		Text: "method not allowed: use one of " + res.allow + " (secrets are created with PUT and changed with PATCH)"}
+	text := "method not allowed: use one of " + res.allow
+	if res.methods[http.MethodPut] != nil && res.methods[http.MethodPatch] != nil {
+		text += " (PUT creates, PATCH changes)"
+	}
+	return &problem.Problem{Status: http.StatusMethodNotAllowed, Allow: res.allow, Text: text}
 }

@@ -357,7 +357,7 @@ func applyStep(ctx context.Context, c *client.Client, step grantfile.Step) error
 	case i.IsGrant():
 		err = c.Grants().Revoke(ctx, h, i.Action, i.Resource)
 	case i.User == "":
-		err = c.Identities().CreateGroup(ctx, i.Group, wire.GroupCreate{Description: "Of a policy file"})
+		err = c.Identities().CreateGroup(ctx, i.Group, wire.GroupCreate{Description: "From a policy file"})
 	case step.Add:
 		err = c.Identities().AddMember(ctx, i.Group, i.User)
 	default:
