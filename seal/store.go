@@ -219,6 +219,7 @@ func (s *Store) start(ctx context.Context) {
 	s.owned.Go(feed.Follow(ctx, s.Feed))
 	for _, run := range []func(context.Context){
 		func(ctx context.Context) { lifecycle.Announce(ctx, s.Lifecycle) },
+		func(ctx context.Context) { lifecycle.CountLate(ctx, s.Lifecycle) },
 		s.collector.RunBlobs, s.collector.RunExpiry, s.cleanup.Run,
 		func(ctx context.Context) { rotation.Run(ctx, s.Rotation) },
 		func(ctx context.Context) { identities.Run(ctx, s.identities) },

@@ -20,27 +20,33 @@ import (
 // A difference is reported, and does not keep the store sealed: a server of an earlier
 // release, which knows nothing of restores, may have served the store meanwhile.
 
-// countTime bounds the count: an unseal must not fail with it.
+// countTime bounds what an unseal waits for. A count that takes longer is done again
+// after it, by CountLate.
 const countTime = 2500 * time.Millisecond
 
 // countReaders is how many lists are read at the same time.
 const countReaders = 32
 
-// lacks returns what is to be said of the contents of a restored store; "" if they are
-// those of the backup, or if that says nothing of them.
-func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring) string {
+// lacks returns what is to be said of the contents of a restored store, "" if they are
+// those of the backup, or if that says nothing of them. late says that they were not
+// counted.
+func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring) (text string, late bool) {
 	want := ring.Contents
 	if want == (barrier.Contents{}) {
-		return ""
+		return "", false
 	}
 	want.Identities = want.Identities && !r.record.WithoutIAM
 	ctx, cancel := context.WithTimeout(ctx, countTime)
 	defer cancel()
 	have, err := contentsOf(ctx, u.backend)
 	if err != nil {
-		return fmt.Sprintf("the store was restored from a backup, and it was not checked that it still has all of it (%v): "+
-			"make a backup, and compare what it has with that one", err)
+		return "the store was restored from a backup, and it is still being checked that it has all of it", true
 	}
+	return difference(have, want), false
+}
+
+// difference says what a store had, if that was not what the backup has.
+func difference(have, want barrier.Contents) string {
 	var differ []string
 	for _, n := range []struct {
 		what       string
@@ -60,6 +66,36 @@ func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring)
 	}
 	return "when the store was first unsealed after the restore, it did not have what the backup has: " + strings.Join(differ, ", ") +
 		"; unless a server of an earlier release has served it, somebody has changed the storage since the restore: restore it again"
+}
+
+// CountLate counts the secrets of restored stores that are too large for an unseal to
+// wait for, until the context ends. Clients write meanwhile, so only a lack of secrets,
+// deleted or not, says something.
+func CountLate(ctx context.Context, l *Lifecycle) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case want := <-l.machine.late:
+			have, err := contentsOf(ctx, l.machine.backend)
+			text := ""
+			if err != nil {
+				text = fmt.Sprintf("the store was restored from a backup, and it was not checked that it still has all of it (%v): "+
+					"make a backup, and compare what it has with that one", err)
+			} else if n, all := have.Secrets+have.Deleted, want.Secrets+want.Deleted; n < all {
+				text = fmt.Sprintf("soon after the first unseal since the restore, the store had %d secrets, deleted ones included, and the backup has %d; "+
+					"unless that many were purged meanwhile, somebody has changed the storage since the restore: restore it again", n, all)
+			}
+			l.machine.warnOfRestore(text)
+		}
+	}
+}
+
+// warnOfRestore keeps and logs what is to be said of a restore; "" is nothing.
+func (m *machine) warnOfRestore(text string) {
+	if m.restoreWarning.Store(&text); text != "" {
+		m.log.Error(text)
+	}
 }
 
 // contentsOf counts records in the storage.

@@ -66,6 +66,7 @@ func New(c Config) *Lifecycle {
 		log:               c.Log,
 		turn:              make(chan struct{}, 1),
 		wake:              make(chan struct{}, 1),
+		late:              make(chan barrier.Contents, 1),
 		snapshots:         snapshotReader{c.Backend, c.Barrier, c.Bootstrap, c.BootstrapKeyStore},
 		servers:           liveServers{c.Backend, c.Barrier, c.Self, c.Nodes, make(chan struct{}, 1)},
 		trust:             trustCheck{barrier: c.Barrier, log: c.Log},
@@ -132,6 +133,7 @@ type machine struct {
 	// restoreWarning is what the first unseal after a restore has found, if this
 	// server has done it. Nil or empty is nothing.
 	restoreWarning atomic.Pointer[string]
+	late           chan barrier.Contents // what CountLate compares with; capacity 1
 
 	// Owned by the holder of the turn:
 	ended    endedSeals

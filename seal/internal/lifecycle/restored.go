@@ -91,7 +91,8 @@ var errUnsealedMeanwhile = errors.New("the records of the keys were changed at t
 // intended says that the intent to be unsealed is recorded already. An error means
 // that k is not to be used: errUnsealedMeanwhile.
 func (u *Unsealer) beginIncarnation(ctx context.Context, s *snapshot, k *barrier.Keys, r *restore, intended bool) error {
-	lacks := u.lacks(ctx, r, k.Ring)
+	contents := k.Ring.Contents
+	lacks, late := u.lacks(ctx, r, k.Ring)
 	ring := k.Ring.Reincarnated(r.made(k.Ring))
 	data, err := ring.Seal(k.Root, k.UUID)
 	if err != nil {
@@ -118,8 +119,14 @@ func (u *Unsealer) beginIncarnation(ctx context.Context, s *snapshot, k *barrier
 	u.log.Warn("the store was restored from a backup: secrets are as of then, and so are accounts, passwords and grants, unless they were left out; "+
 		"tokens of accounts, sessions and task tokens from before are refused",
 		zap.Time("backup_made", ring.Restored), zap.Bool("without_iam", r.record.WithoutIAM))
-	if u.restoreWarning.Store(&lacks); lacks != "" {
-		u.log.Error(lacks)
+	if !late {
+		u.warnOfRestore(lacks)
+		return nil
+	}
+	u.restoreWarning.Store(&lacks)
+	select {
+	case u.late <- contents:
+	default: // one is waiting already
 	}
 	return nil
 }
