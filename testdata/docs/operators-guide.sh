@@ -28,17 +28,22 @@ after_block() {
         ready
         printf %s pw | secretstore put team/key
         ;;
-    8) # the backup of reinit --wipe has this form, too
-        secretstore export --pgp-key alice.pub -o BACKUP
+    8) # a backup of that store, and another store
+        secretstore backup -o FILE
+        empty
+        secretstore init --pgp-key alice.pub
         ;;
-    9) # a store of several holders, and no server
+    9) # the backups of earlier releases have this form
+        secretstore export --pgp-key alice.pub -o ARCHIVE
+        ;;
+    10) # a store of several holders, and no server
         rm ~/.local/state/secretstore/known-stores
         serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
         secretstore init --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub
         printf %s pw | secretstore put team/key
         stop_servers
         ;;
-    10)
+    11)
         serve --storage bolt:secrets.db --bootstrap=false --auth-secret-file auth-secret --superuser root
         secretstore unseal
         ;;
