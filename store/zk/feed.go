@@ -24,7 +24,7 @@ const maxFeeds = 512
 
 // feed follows what the other servers publish in ROOT/changes, and the watched
 // znodes. Its methods, but for fired, incomplete, reported and missed, belong to
-// the goroutine that connects.
+// the goroutine that connects; logs has a lock of its own.
 type feed struct {
 	life           *lifetime
 	tree           tree.Tree
@@ -33,12 +33,43 @@ type feed struct {
 	cache          *recordCache
 	own            *ownNames
 	watches        watchedPaths
+	logs           changeLogs
 	sessionTimeout time.Duration
 
 	dir        int64             // which ROOT/changes that is: the transaction that made it; 0 before there is one
 	seen       map[string]uint64 // counts, by znode name; survives the connection
 	unreadable map[string]bool   // change records whose ACL keeps this server out, found on this connection
 	crowded    bool              // there are more than maxFeeds
+}
+
+// changeLogs are the logs of the snapshots that are being read.
+type changeLogs struct {
+	mu  sync.Mutex
+	all map[*changes.Log]bool // guarded by mu
+}
+
+// begin returns a log of what is published from now on, until end is called.
+func (c *changeLogs) begin() (log *changes.Log, end func()) {
+	log = new(changes.Log)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[*changes.Log]bool)
+	}
+	c.all[log] = true
+	return log, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.all, log)
+	}
+}
+
+func (c *changeLogs) add(name string, after uint64, ids []store.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for log := range c.all {
+		log.Add(name, after, ids)
+	}
 }
 
 // unread is the count of a server whose change record made no sense. No genuine
@@ -288,6 +319,7 @@ func (f *feed) read(ctx context.Context, s *session.Session, name string) error 
 		f.missed()
 		return nil
 	}
+	f.logs.add(name, before, ids)
 	f.reported(ids)
 	return nil
 }

@@ -31,13 +31,16 @@ func TestWritesAreHeldBackForAShareOfTheTimeAtMost(t *testing.T) {
 
 func TestAPauseEndsWithItsZnodeAndWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := idle(t)
-		b.pause.resume() // there is none
-		for name, end := range map[string]func(){"znode": b.pause.resume, "server": func() { close(b.life.closing) }} {
+		for name, end := range map[string]func(b *Backend){
+			"znode":  func(b *Backend) { b.pause.resume() },
+			"server": func(b *Backend) { close(b.life.closing) },
+		} {
+			b := idle(t)
+			b.pause.resume() // there is none
 			if !b.pause.begin(time.Now()) {
 				t.Fatalf("%s: no pause", name)
 			}
-			time.AfterFunc(time.Millisecond, end)
+			time.AfterFunc(time.Millisecond, func() { end(b) })
 			began := time.Now()
 			if b.pause.await(); time.Since(began) != time.Millisecond {
 				t.Errorf("%s: held back for %v", name, time.Since(began))
@@ -48,7 +51,7 @@ func TestAPauseEndsWithItsZnodeAndWithTheServer(t *testing.T) {
 			if rest := b.pause.rest(); rest <= writePauseEvery-time.Millisecond {
 				t.Errorf("%s: rest of %v", name, rest)
 			}
-			time.Sleep(writePauseEvery)
+			time.Sleep(maxWritePause)
 		}
 	})
 }

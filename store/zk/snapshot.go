@@ -34,8 +34,10 @@ const (
 // moment all of them were. A session that is lost is replaced by one that a sync
 // point has brought to the same state or a later one.
 //
-// Writes by hand are in no change record. So are those of a server whose change
-// record was removed: then everything is read again.
+// The change records repeat only the last changes. What they no longer repeat was seen
+// by this server, which follows them all the time. If it was not, because a change
+// record was removed, or this server was disconnected, everything is read again. Writes
+// by hand are in no change record.
 func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(store.Key, []byte) error) error {
 	if err := b.life.ready(ctx); err != nil {
 		return err
@@ -61,6 +63,7 @@ type snapshot struct {
 	session *session.Session // nil before the first read, and after it was lost
 	since   int              // how many records were read since the last look at the change records
 
+	log      *changes.Log      // what servers publish between two looks at their change records
 	counts   map[string]uint64 // of the change records, by name
 	changed  []store.ID        // what they have reported
 	gap      bool              // they may not have reported everything
@@ -72,6 +75,9 @@ type snapshot struct {
 }
 
 func (sn *snapshot) run(ctx context.Context) error {
+	var end func()
+	sn.log, end = sn.b.feed.logs.begin()
+	defer end()
 	defer func() {
 		if sn.resume != nil {
 			sn.resume()
@@ -326,7 +332,7 @@ func (sn *snapshot) follow(ctx context.Context) error {
 			continue
 		}
 		sn.counts[name] = record.Count
-		ids, ok := record.Since(before[name]) // 0 for one that is new
+		ids, ok := sn.publishedSince(ctx, before[name], name, record) // 0 for one that is new
 		if !ok {
 			sn.gap = true
 			continue
@@ -340,7 +346,30 @@ func (sn *snapshot) follow(ctx context.Context) error {
 			sn.gap = true
 		}
 	}
+	sn.log.Forget(sn.counts)
 	return nil
+}
+
+const (
+	// logTries is how often the log is read before a gap is taken for one. The server
+	// may have the change record later than this session.
+	logTries = 50
+	logPause = 10 * time.Millisecond
+)
+
+// publishedSince returns the ids that a server has published after the first seen ones.
+// The log has those that its change record no longer repeats.
+func (sn *snapshot) publishedSince(ctx context.Context, seen uint64, name string, record changes.Record) (ids []store.ID, ok bool) {
+	if ids, ok = record.Since(seen); ok || seen == 0 || seen > record.Count {
+		return ids, ok
+	}
+	for range logTries {
+		if ids, ok = sn.log.Between(name, seen, record.Count-uint64(len(record.IDs))); ok {
+			return append(ids, record.IDs...), true
+		}
+		sleep(ctx, logPause)
+	}
+	return nil, false
 }
 
 // onSnapshot makes a call on the session of sn, and repeats it on another one if

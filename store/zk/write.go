@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"sync"
 	"time"
 
@@ -57,6 +58,9 @@ type ownRecord struct {
 	exists  bool   // the znode is known to be there, at version
 	version int32
 }
+
+// name returns the name of the znode.
+func (o *ownRecord) name() string { return path.Base(o.path) }
 
 // published notes that ids were written to the znode.
 func (o *ownRecord) published(ids []store.ID) {
@@ -218,6 +222,7 @@ func revisionOf(results []zkc.MultiResponse) store.Revision {
 
 // committed answers a batch that took effect.
 func (w *writer) committed(t *batch.Transaction, revision store.Revision) {
+	w.feed.logs.add(w.own.name(), w.own.Count(), t.IDs)
 	w.own.published(t.IDs)
 	for _, id := range t.Drops {
 		w.cache.entries.Drop(id &^ changes.Quiet)

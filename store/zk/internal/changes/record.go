@@ -125,6 +125,9 @@ type published struct {
 	at int64
 }
 
+// Count returns how many ids were published.
+func (o *Own) Count() uint64 { return o.count }
+
 // Nonce returns that of the last record that Next made.
 func (o *Own) Nonce() uint64 { return o.nonce }
 
