@@ -242,7 +242,11 @@ func (p *Policy) DecideSearch(who Principal, folder Path) (d Decision, shown fun
 	}
 	r := p.rights(who.UID)
 	all := r.allows(way{SuperuserResource(), Full, ReasonSuperuser})
-	return d, func(f Path) bool { return all || r.allows(way{ListResource(f), Read, ReasonGranted}) }
+	// Who may list a folder may list those below it. It need not be decided for each.
+	list := d.Reason == ReasonGranted
+	return d, func(f Path) bool {
+		return all || list && (f == folder || f.below(folder)) || r.allows(way{ListResource(f), Read, ReasonGranted})
+	}
 }
 
 // decideBound has all the rules for tokens that are bound to a service: they

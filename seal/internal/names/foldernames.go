@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"weak"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
@@ -21,6 +23,24 @@ type folderNames struct {
 	sorted   []string // the same, bytewise
 	lower    []string // sorted, with each name in lower case
 	found    barrier.Finding
+}
+
+// lastNames finds the names in a folder faster than the cache, which alone keeps them.
+// The zero value finds none.
+type lastNames struct {
+	names atomic.Pointer[weak.Pointer[folderNames]]
+}
+
+func (l *lastNames) get() *folderNames {
+	if names := l.names.Load(); names != nil {
+		return names.Value()
+	}
+	return nil
+}
+
+func (l *lastNames) set(names *folderNames) {
+	found := weak.Make(names)
+	l.names.Store(&found)
 }
 
 // lookAhead is how far a name is searched in the listing before: further than
@@ -77,7 +97,12 @@ func (f *Folders) namesOf(ctx context.Context, fo folder, r reading) (*folderNam
 		return nil, err
 	}
 	f.reportDamage(f.keyOf(fo), names.found)
-	if err := f.barrier.Use(func(*barrier.Keys) error { f.names.Set(fo.id, names); return nil }); err != nil {
+	err = f.barrier.Use(func(*barrier.Keys) error {
+		f.names.Set(fo.id, names)
+		fo.last.set(names)
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return names, r.check(names.found)
@@ -89,7 +114,11 @@ func (f *Folders) namesOfAll(ctx context.Context, folders []folder, r reading) (
 	var unread []int // their indexes
 	err := f.barrier.Use(func(*barrier.Keys) error {
 		for i, fo := range folders {
-			if all[i], _ = f.names.GetIfPresent(fo.id); r.consistency != store.Cached || !all[i].current() {
+			if all[i] = fo.last.get(); all[i] == nil {
+				all[i], _ = f.names.GetIfPresent(fo.id)
+				fo.last.set(all[i])
+			}
+			if r.consistency != store.Cached || !all[i].current() {
 				unread = append(unread, i)
 			}
 		}

@@ -122,10 +122,11 @@ type folder struct {
 	lower  string // prefix in lower case
 	path   acl.Path
 	bad    bool // its path is not one, so that it is never shown
+	last   *lastNames
 }
 
 func newFolder(id, path string) folder {
-	f := folder{id: id, prefix: prefixOf(path)}
+	f := folder{id: id, prefix: prefixOf(path), last: new(lastNames)}
 	f.lower = strings.ToLower(f.prefix)
 	var err error
 	f.path, err = acl.ParseFolder(path)

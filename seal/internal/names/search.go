@@ -122,8 +122,9 @@ func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Pat
 		return false, err
 	}
 	incomplete = set.found.Damaged > 0
-	for batch := range slices.Chunk(set.below(prefix), listReaders) {
-		batch = onlyShown(batch, shown)
+	var batch []folder
+	for next := range slices.Chunk(set.below(prefix), listReaders) {
+		batch = appendShown(batch[:0], next, shown)
 		all, err := l.folders.namesOfAll(ctx, batch, r)
 		if err != nil {
 			return false, err
@@ -139,17 +140,14 @@ func (l *Lists) visitOnce(ctx context.Context, prefix string, shown func(acl.Pat
 	return incomplete, nil
 }
 
-func onlyShown(folders []folder, shown func(acl.Path) bool) []folder {
-	if shown == nil {
-		return nil
-	}
-	left := make([]folder, 0, len(folders))
+// appendShown appends the folders that are shown.
+func appendShown(to, folders []folder, shown func(acl.Path) bool) []folder {
 	for _, f := range folders {
-		if !f.bad && shown(f.path) {
-			left = append(left, f)
+		if shown != nil && !f.bad && shown(f.path) {
+			to = append(to, f)
 		}
 	}
-	return left
+	return to
 }
 
 // matcher finds the names that contain a text, and keeps the first ones of a
