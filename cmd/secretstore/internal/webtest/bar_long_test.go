@@ -13,7 +13,6 @@ import (
 func TestBarFollowsTheSeal(t *testing.T) {
 	site := Start(t)
 	root := site.As(t, "root")
-	awaitReady(t, root)
 	tab := site.Open(t, Look{})
 	tab.SignIn("root")
 	before := tab.cookies()

@@ -16,7 +16,6 @@ import (
 func TestSecretIsFoundAmong100000(t *testing.T) {
 	site := Start(t)
 	root := site.As(t, "root")
-	awaitReady(t, root)
 	g, ctx := errgroup.WithContext(t.Context())
 	g.SetLimit(64)
 	for folder := range 1000 {

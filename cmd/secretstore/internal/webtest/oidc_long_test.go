@@ -8,7 +8,6 @@ import "testing"
 // a browser does not send it with what follows from a link of the provider.
 func TestBrowserSignsInAtAProvider(t *testing.T) {
 	site := Start(t, "--oidc-create-users")
-	awaitReady(t, site.As(t, "root"))
 	m := runProvider(t)
 	prefixed := *site
 	prefixed.URL = site.behindPrefix(t, "/service/secrets")

@@ -150,7 +150,6 @@ func (f follower) signInAtProvider(base, id string) (*http.Response, string) {
 // TestPeopleSignInToThePagesAtAProvider, also where a proxy strips a prefix.
 func TestPeopleSignInToThePagesAtAProvider(t *testing.T) {
 	site := Start(t, "--oidc-create-users")
-	awaitReady(t, site.As(t, "root"))
 	m := runProvider(t)
 	prefixed := site.behindPrefix(t, "/service/secrets")
 	site.trust(t, "direct", m, site.URL)

@@ -15,7 +15,6 @@ func TestPagesOfTwoServersOnZooKeeper(t *testing.T) {
 	a := Start(t, "--storage", storage, "--audit-log", t.TempDir()+"/audit.log")
 	crowded(t, a)
 	b := Start(t, "--storage", storage, "--audit-log", t.TempDir()+"/audit.log")
-	awaitAccounts(t, b.As(t, "root"))
 	for name, look := range map[string]Look{"script": {Width: 360, Dark: true}, "no script": {NoScript: true}} {
 		t.Run(name, func(t *testing.T) {
 			tab := a.Open(t, look)
@@ -48,7 +47,6 @@ func TestPagesOfTwoServersOnZooKeeper(t *testing.T) {
 func TestBarFollowsTheStorage(t *testing.T) {
 	zookeeper := zktest.Start(t)
 	site := Start(t, "--storage", "zk://"+zookeeper.Addr()+"/bar")
-	awaitReady(t, site.As(t, "root"))
 	tab := site.Open(t, Look{})
 	tab.SignIn("root")
 	Eval[bool](tab, "window.same = true")

@@ -1,7 +1,6 @@
 package webtest
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"secretstore/api/client"
 	"secretstore/api/wire"
 )
 
@@ -252,7 +250,6 @@ func TestSessionsOfAServer(t *testing.T) {
 	site.Stop()
 	again := StartIn(t, site.Dir, "--iam", "none")
 	b = browse{t, again.URL}
-	awaitReady(t, again.As(t, "root"))
 	if !b.isOut(cookie) {
 		t.Error("a session that was ended is good again after a restart")
 	}
@@ -261,19 +258,9 @@ func TestSessionsOfAServer(t *testing.T) {
 	}
 }
 
-// awaitReady waits until a server that has just started can serve.
-func awaitReady(t testing.TB, c *client.Client) {
-	t.Helper()
-	if _, err := client.Retry(t.Context(), client.Retries{Again: func(error) bool { return true }, MaxPause: 1e8},
-		func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Ready(ctx) }); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestStoreIsUnsealedOnAPage(t *testing.T) {
 	site := Start(t)
 	root := site.As(t, "root")
-	awaitReady(t, root)
 	if _, err := root.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}

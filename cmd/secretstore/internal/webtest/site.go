@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ const (
 
 // Start runs a server on a bootstrapped bbolt store until the test ends. It listens
 // on a free port of the loopback, and has the superusers root and [Admin], unless
-// args say otherwise.
+// args say otherwise. It is unsealed, unless args have --bootstrap=false.
 func Start(t testing.TB, args ...string) *Site {
 	t.Helper()
 	dir := t.TempDir()
@@ -110,7 +111,24 @@ func StartIn(t testing.TB, dir string, args ...string) *Site {
 		site.URLs = append(site.URLs, address)
 	}
 	site.URL = site.URLs[0]
+	if !slices.Contains(args, "--bootstrap=false") {
+		awaitReady(t, site.As(t, "root"))
+	}
 	return site
+}
+
+// awaitReady waits until a server is unsealed, and has loaded its users and grants.
+func awaitReady(t testing.TB, root *client.Client) {
+	t.Helper()
+	if _, err := client.Retry(t.Context(), client.Retries{Again: func(error) bool { return true }, MaxPause: 1e8}, func(ctx context.Context) (struct{}, error) {
+		err := root.Ready(ctx)
+		if err == nil {
+			_, err = root.List(ctx, "")
+		}
+		return struct{}{}, err
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func write(t testing.TB, dir, name, content string) string {

@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -59,7 +58,6 @@ func partAt(address string) stop {
 func crowded(t *testing.T, site *Site) {
 	t.Helper()
 	root := site.As(t, "root")
-	awaitAccounts(t, root)
 	ctx, description, labels := t.Context(), hostile, []string{"prod", hostile}
 	if _, err := root.Create(ctx, "team/db", client.Value{Data: []byte(canary), Description: &description, Labels: &labels}); err != nil {
 		t.Fatal(err)
@@ -92,22 +90,6 @@ func crowded(t *testing.T, site *Site) {
 		if _, err := site.As(t, uid).List(ctx, "team"); err == nil {
 			t.Fatal("a stranger may list")
 		}
-	}
-}
-
-// awaitAccounts waits until a server that has just started has loaded its users and
-// grants.
-func awaitAccounts(t testing.TB, root *client.Client) {
-	t.Helper()
-	awaitReady(t, root)
-	if _, err := client.Retry(t.Context(), client.Retries{MaxPause: 1e8}, func(ctx context.Context) (struct{}, error) {
-		_, err := root.List(ctx, "team")
-		if err == nil {
-			_, err = root.Identities().Users(ctx, false)
-		}
-		return struct{}{}, err
-	}); err != nil && !errors.Is(err, client.ErrNotFound) {
-		t.Fatal(err)
 	}
 }
 
