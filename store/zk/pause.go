@@ -47,9 +47,7 @@ type writePauses struct {
 // look finds out whether there is a pause. It is called when the znode has changed,
 // and for each connection.
 func (p *writePauses) look() {
-	ctx, cancel := p.life.withinCall(p.life.ctx)
-	defer cancel()
-	there, err := readOn(ctx, p.conns, plain, func(c *zkc.Conn) (bool, error) {
+	there, err := tryReads(p.life.ctx, p.conns, plain, func(c *zkc.Conn) (bool, error) {
 		exists, _, err := c.Exists(p.tree.Pause())
 		return exists, err
 	})
