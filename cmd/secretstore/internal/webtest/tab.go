@@ -31,7 +31,7 @@ type Tab struct {
 
 // patience is how long a test waits for what must happen. It only bounds tests that
 // fail.
-const patience = 10 * time.Minute
+const patience = 20 * time.Minute
 
 // browser is the one Chromium of the process. It ends with the process.
 var browser = sync.OnceValues(func() (context.Context, error) {

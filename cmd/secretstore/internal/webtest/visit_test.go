@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -287,7 +288,16 @@ func visit(tab *Tab, look Look, stops []stop) (names []string) {
 			tab.t.Errorf("%s: the page is %d px wider than the window", s.name, wide)
 		}
 		if !s.part && !look.NoScript { // axe waits by timers, and the pages are the same
-			for _, v := range violations(tab) {
+			all, answered := violations(tab)
+			if !answered {
+				tab.t.Logf("%s at %s: axe does not answer, and is asked again", s.name, tab.Location())
+				s.open(tab, look)
+				all, answered = violations(tab)
+			}
+			if !answered {
+				tab.t.Errorf("%s at %s: axe does not answer", s.name, tab.Location())
+			}
+			for _, v := range all {
 				tab.t.Errorf("%s: %s", s.name, v)
 			}
 		}
@@ -321,8 +331,9 @@ var axe = sync.OnceValues(func() (string, error) {
 })
 
 // violations returns what axe finds on a page by the rules of WCAG 2.2 AA, and what
-// of its own rules is serious or critical.
-func violations(tab *Tab) (all []string) {
+// of its own rules is serious or critical. axe does not answer if the browser leaves the
+// page meanwhile, as it may on a machine so busy that a value is hidden again.
+func violations(tab *Tab) (all []string, answered bool) {
 	tab.t.Helper()
 	program, err := axe()
 	if err != nil {
@@ -334,7 +345,16 @@ func violations(tab *Tab) (all []string) {
 		Tags             []string
 		Nodes            []struct{ HTML, FailureSummary string }
 	}
-	for _, v := range Get(tab, chromedp.Evaluate[[]violation](`axe.run({resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => r.violations)`, chromedp.EvalAwaitPromise)) {
+	ctx, cancel := context.WithTimeout(tab.ctx, patience/8)
+	defer cancel()
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[[]violation](`axe.run({resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => r.violations)`, chromedp.EvalAwaitPromise))
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && tab.ctx.Err() == nil:
+		return nil, false
+	case err != nil:
+		tab.t.Fatal(err)
+	}
+	for _, v := range found {
 		ofWCAG := regexp.MustCompile(`wcag\d+a`).MatchString(strings.Join(v.Tags, " "))
 		if ofWCAG || v.Impact == "serious" || v.Impact == "critical" {
 			for _, n := range v.Nodes[:min(len(v.Nodes), 3)] {
@@ -342,5 +362,5 @@ func violations(tab *Tab) (all []string) {
 			}
 		}
 	}
-	return all
+	return all, true
 }
