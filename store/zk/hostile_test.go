@@ -108,6 +108,19 @@ func TestAnUnknownRefusalHarmsNoOtherWrite(t *testing.T) {
 	}
 }
 
+// TestEachRecordMayNeedAFolder writes records whose folders are all missing, as a
+// restore does.
+func TestEachRecordMayNeedAFolder(t *testing.T) {
+	t.Parallel()
+	b := open(t, config(t, zk.SharedServer(t)))
+	var ops []store.Op
+	for i := range 50 {
+		ops = append(ops, store.Create(fmt.Sprintf("folder%02d/record", i), []byte("x")))
+	}
+	_, err := b.Apply(t.Context(), ops...)
+	must(t, err)
+}
+
 // TestManyMissingParentsAreNotTooLarge makes keys so deep that what is above
 // them does not fit into one request.
 func TestManyMissingParentsAreNotTooLarge(t *testing.T) {

@@ -42,7 +42,7 @@ func (w *writer) refused(s *session.Session, t *batch.Transaction, results []zkc
 	case !repaired:
 	case !w.builder.Fits(r):
 		err = &store.OpError{Index: by.Index, Key: op.Key, Err: store.ErrTooLarge} // with what is to be made above it
-	case r.Repairs < maxRepairs:
+	case r.Repairs < maxRepairs+len(r.Ops):
 		r.Repairs++
 		return requests
 	default:

@@ -22,7 +22,8 @@ import (
 
 const (
 	// maxRepairs bounds how often one request is sent again because the znodes it
-	// names keep changing between two states.
+	// names keep changing between two states. Each of its operations may need one
+	// more repair, for the znodes that are missing above it.
 	maxRepairs = 32
 	// maxLosses bounds how many change records are made for one batch while
 	// another program writes to them.
