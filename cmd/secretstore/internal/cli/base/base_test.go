@@ -242,3 +242,18 @@ func TestAStoreThatGetsItsKeyIsNotToBeInitialized(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyASecretThatExistsIsToBeReplaced has two conflicts: the advice to replace
+// the value is for one of them.
+func TestOnlyASecretThatExistsIsToBeReplaced(t *testing.T) {
+	for text, advised := range map[string]bool{
+		"the secret already exists: replace its value with PATCH":     true,
+		"this server is making another backup: wait until it is done": false,
+	} {
+		var out strings.Builder
+		status := Report(&out, &cobra.Command{}, Failed(&client.Error{Status: 409, Description: text}))
+		if status != ExitFailure || strings.Contains(out.String(), "Replace its value") != advised {
+			t.Errorf("%q: status %d, %q", text, status, out.String())
+		}
+	}
+}

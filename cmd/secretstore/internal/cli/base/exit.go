@@ -52,6 +52,10 @@ var outcomes = []struct {
 	{context.DeadlineExceeded, ExitFailure, "", "The server did not answer in time; wait longer with --timeout, or see its log."},
 }
 
+// secretExists is what the server says of a secret that exists, unlike of all other
+// conflicts.
+const secretExists = "the secret already exists"
+
 // restWords are what the server's texts say to users of the API, after the words
 // that this program keeps.
 var restWords = regexp.MustCompile(`(the secret, or this version of it, does not exist|a deleted secret of this name does not exist|` +
@@ -165,6 +169,9 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 		if errors.Is(err, row.is) {
 			fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, row.text))
 			hint := row.hint
+			if row.is == client.ErrExists && !strings.Contains(err.Error(), secretExists) {
+				hint = "" // another conflict
+			}
 			if own, ok := errors.AsType[*Hinted](err); ok {
 				hint = own.Hint
 			}
