@@ -35,7 +35,7 @@ PROGRAMTEST = -trimpath -tags $(TAGS) ./cmd/secretstore
 # tests that hang. With -race, the end of each would be delayed by a second.
 test:
 	@echo "== make test needs: Go and a C compiler, a ZooKeeper server with Java, gpg with pinentry-curses, sq, rnp,"
-	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, npm, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
+	@echo "   ip, openssl, curl, jq, xxd, promtool, zsh, fish, chromium, systemd-analyze, nft; root or user namespaces; 2 GB of free memory and 3 GB of free disk."
 	@echo "   On Debian, as root, it installs what is missing. No test is skipped."
 	@echo "== It takes up to 10 minutes to check and compile the first time, less than one later; then"
 	@echo "   6 minutes to run, on two free processors. Packages are shown as they end."
@@ -49,9 +49,9 @@ test:
 # The tests of files *_long_test.go: faults at random, crashes at every write,
 # thousands of watchers; and the tests of the program with -race.
 test-long:
-	@echo "== make test-long needs what make test needs, nginx, Prometheus, buildah, root, and Linux with network namespaces."
+	@echo "== make test-long needs what make test needs, npm, nginx, Prometheus, buildah, root, and Linux with network namespaces."
 	@echo "== It takes up to 30 minutes on two free processors, after compiling."
-	@scripts/test-deps
+	@scripts/test-deps long
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
 	@args=$$(scripts/long-tests) && $(GOTEST) -race -timeout 60m -tags $(TAGS),long $$args
