@@ -213,7 +213,7 @@ func (v *visit) changeHolder(h client.Holder) error {
 	case "grant":
 		var until time.Time
 		if until, err = parseUntil(v.form.text("until")); err == nil {
-			err = grants.Allow(v.ctx(), h, action, rid, until)
+			err = grants.Allow(v.ctx(), h, action, grantedResource(v.form.text("on"), v.form.text("path")), until)
 		}
 	case "revoke":
 		err = grants.Revoke(v.ctx(), h, action, rid)
@@ -231,6 +231,21 @@ func (v *visit) changeHolder(h client.Holder) error {
 	}
 	field, id := fieldOf(h)
 	return v.redirect(done, v.page.name, field, id)
+}
+
+// grantedResource returns the resource of a new grant, from what the user has chosen.
+func grantedResource(on, path string) string {
+	path = strings.TrimSpace(path)
+	below := strings.TrimPrefix("/"+strings.Trim(path, "/"), "//")
+	switch on {
+	case "secret":
+		return "dcos:secrets:default:" + below
+	case "folder":
+		return "dcos:secrets:default:" + strings.TrimSuffix(below, "/") + "/*"
+	case "list":
+		return "dcos:secrets:list:default:" + below
+	}
+	return path
 }
 
 // deleteHolder deletes an account or a group, if its name was typed once more.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,12 @@ type secretTable struct {
 	Incomplete bool
 	// Missing says which permission the user lacks; "" if none.
 	Missing string
+	Sealed  bool // the store is sealed: no permission would help
+}
+
+// HasSecrets reports whether there are rows to choose.
+func (t *secretTable) HasSecrets() bool {
+	return slices.ContainsFunc(t.Rows, func(r secretRow) bool { return !r.IsFolder })
 }
 
 // secretRow is a secret, or a folder.
@@ -87,7 +94,7 @@ func (v *visit) readSecrets() (*secretTable, int, error) {
 	err := read(t, v.query("after"))
 	var refused *client.Error
 	if errors.Is(err, client.ErrDenied) && errors.As(err, &refused) {
-		t.Missing = sentence(refused.Description)
+		t.Missing, t.Sealed = sentence(refused.Description), v.bar().State == "sealed"
 		return t, http.StatusForbidden, nil
 	}
 	return t, http.StatusOK, err
@@ -213,6 +220,7 @@ type bin struct {
 	Next       string
 	Incomplete bool
 	Missing    string
+	Sealed     bool // as in secretTable
 }
 
 // Crumbs are the folders from the root to this one.
@@ -223,7 +231,7 @@ func showDeleted(v *visit) error {
 	list, err := v.api.Detailed().ListDeletedPage(v.ctx(), b.Folder, v.query("after"), rowsOfSecrets)
 	var refused *client.Error
 	if errors.Is(err, client.ErrDenied) && errors.As(err, &refused) {
-		b.Missing = sentence(refused.Description)
+		b.Missing, b.Sealed = sentence(refused.Description), v.bar().State == "sealed"
 		return v.showAs(http.StatusForbidden, v.page.title, "deleted", b)
 	}
 	if err != nil {

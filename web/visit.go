@@ -179,14 +179,14 @@ type link struct {
 var notices = map[string]string{
 	"share-entered":    "The share was entered. More are needed.",
 	"shares-forgotten": "The shares entered so far are forgotten.",
-	"unsealed":         "The store is unsealed.",
+	"unsealed":         "The store is unsealed. Sessions from before have ended: sign in again.",
 	"created":          "Created.",
 	"saved":            "Saved.",
 	"deleted":          "Deleted.",
 	"password":         "The password was changed, and all tokens of the account have ended.",
 	"tokens":           "All tokens of the account have ended.",
 	"rotating":         "There is a new data key. Records are encrypted again with it.",
-	"sealed":           "The store is sealed.",
+	"sealed":           "The store was sealed. That has ended all sessions: sign in again, for example to unseal it.",
 	clusterSignedOut:   "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
 
 	"binned":    "Deleted. It can be undeleted for 30 days.",
@@ -420,11 +420,14 @@ func sentence(text string) string {
 
 // toSignIn sends the browser to the page where people sign in, and from there back.
 func (v *visit) toSignIn() {
+	var query []string
 	if v.r.Method == http.MethodGet && v.page.name != "" {
-		redirect(v.w, address(signInPage, "next", v.here()))
-		return
+		query = append(query, "next", v.here())
 	}
-	redirect(v.w, address(signInPage))
+	if done := v.query("done"); notices[done] != "" {
+		query = append(query, "done", done)
+	}
+	redirect(v.w, address(signInPage, query...))
 }
 
 func showNotFound(v *visit) error { return &refusal{http.StatusNotFound, "There is no such page."} }
@@ -470,6 +473,7 @@ func showBar(v *visit) error {
 type overview struct {
 	Status wire.SealStatus
 	Store  wire.Backend
+	Keys   *wire.Keys // nil if they are unknown, or the user may not know them
 }
 
 func showOverview(v *visit) error {
@@ -480,6 +484,9 @@ func showOverview(v *visit) error {
 	o := overview{Status: status}
 	if o.Store, err = v.api.Status(v.ctx()); err != nil && !errors.Is(err, client.ErrDenied) {
 		return err
+	}
+	if keys, err := v.api.Keys(v.ctx()); err == nil { // else the bar says what is wrong
+		o.Keys = &keys
 	}
 	return v.show("overview", o)
 }

@@ -33,7 +33,7 @@ func TestAccountsAndGroupsAreManaged(t *testing.T) {
 	tab.Type("form:has([value=join]) [name=uid]", "alice")
 	tab.Follow("form:has([value=join]) button")
 	tab.Click("details summary")
-	tab.Type("form:has([value=grant]) [name=rid]", "dcos:secrets:default:/team/*")
+	tab.Type("form:has([value=grant]) [name=path]", "team/")
 	tab.Follow("form:has([value=grant]) button")
 
 	alice := site.signedIn(t, "alice", "a long <password>")
