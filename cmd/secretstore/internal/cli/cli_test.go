@@ -98,7 +98,7 @@ func TestExitStatusOfRefusals(t *testing.T) {
 		{503, "the secret store is sealed", 5, "secretstore unseal"},
 		{503, "the secret store is not initialized", 1, "secretstore init"},
 		{503, "the storage is unreachable", 1, ""},
-		{409, "already exists", 1, "secretstore update"},
+		{409, "the secret already exists", 1, "secretstore update"},
 		{400, "bad", 1, ""},
 		{413, "too large", 1, ""},
 		{500, "internal error", 1, ""},

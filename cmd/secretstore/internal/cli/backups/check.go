@@ -16,28 +16,6 @@ import (
 	"secretstore/seal"
 )
 
-func verifyCommand(p *base.Process) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "verify FILE",
-		Short: "Check that a backup is complete, without a key",
-		Long: "verify reads all of a backup and compares it with its hash and its counts. It needs no key, and so does not\n" +
-			"show who made the backup, nor that its records open: backup drill does.",
-		Example: "  secretstore backup verify store.backup",
-		Args:    base.ExactArgs(1, "name the file with the backup"),
-	}
-	cmd.Flags().BoolP("json", "j", false, "print the manifest as JSON")
-	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
-		return storage.WithBackup(args[0], func(b *seal.Backup) error {
-			if base.WantJSON(cmd) {
-				return base.PrintJSON(p.Stdout, storage.BackupDocument{File: args[0], BackupManifest: b.Manifest})
-			}
-			_, err := fmt.Fprintf(p.Stdout, "%s is complete: %s\n", args[0], storage.BackupSummary(b.Manifest))
-			return err
-		})
-	})
-	return cmd
-}
-
 // keyFlags say where the unseal key of a backup comes from.
 type keyFlags struct {
 	files   []string
@@ -91,7 +69,7 @@ func (k *keyFlags) openIn(ctx context.Context, p *base.Process, cmd *cobra.Comma
 
 // check checks who has made a backup, if there is a key, and reports whether it did.
 func (k *keyFlags) check(ctx context.Context, p *base.Process, cmd *cobra.Command, b *seal.Backup) (checked bool, err error) {
-	if !b.BootstrapKey && len(k.files) == 0 && !cmd.Flags().Changed("gpg") {
+	if !b.BootstrapKey && !k.given(cmd) {
 		return false, nil
 	}
 	_, done, err := k.openIn(ctx, p, cmd, b, storage.KeysOfBackup)
