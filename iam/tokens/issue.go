@@ -43,6 +43,7 @@ func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (
 		}
 		select {
 		case <-r.stale:
+		case <-time.After(keyPause): // the incarnation may have changed
 		case <-ctx.Done():
 			return "", time.Time{}, fmt.Errorf("%w: there is no key to sign tokens with", iam.ErrNotLoaded)
 		}
@@ -81,7 +82,7 @@ func (t *Tokens) emergencyKey() (*emergencyKey, error) {
 		return e, nil
 	}
 	ended := t.authority.Changed()
-	k, err := newKey(t.now(), "")
+	k, err := newKey(t.now())
 	if err != nil {
 		return nil, err
 	}
@@ -122,15 +123,16 @@ func (t *Tokens) makeFirst(ctx context.Context) error {
 // add stores a new key, if check agrees to it in view of those whose tokens are
 // good, and removes the others.
 func (t *Tokens) add(ctx context.Context, check func([]*key) error) error {
-	incarnation, err := t.incarnation()
-	if err != nil {
-		return err
-	}
-	k, err := newKey(t.now(), incarnation)
+	k, err := newKey(t.now())
 	if err != nil {
 		return err
 	}
 	return t.authority.UpdateRecords(ctx, recordPrefix, func(records map[string][]byte) (put []iam.Record, remove []string, err error) {
+		incarnation, err := t.incarnation()
+		if err != nil {
+			return nil, nil, err
+		}
+		k.incarnation = incarnation
 		record, err := k.record()
 		if err != nil {
 			return nil, nil, err
@@ -159,8 +161,12 @@ func (t *Tokens) add(ctx context.Context, check func([]*key) error) error {
 	})
 }
 
-// retryPause is how long Run waits after it could not store the first key.
-const retryPause = 5 * time.Second
+const (
+	// retryPause is how long Run waits after it could not store the first key.
+	retryPause = 5 * time.Second
+	// keyPause is how long to wait before looking again for a key.
+	keyPause = 100 * time.Millisecond
+)
 
 // Run makes the first key of the store, and lets go of all keys as soon as the
 // store is sealed. It returns when ctx is done.
@@ -170,10 +176,13 @@ func (t *Tokens) Run(ctx context.Context) {
 		r := t.current()
 		var retry <-chan time.Time
 		if _, err := t.authority.Directory(); err == nil && !hasNext(r.keys) {
+			// Another server may have made a key that this one does not know yet.
+			pause := keyPause
 			if err := t.makeFirst(ctx); err != nil && ctx.Err() == nil {
 				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", zap.Error(err))
-				retry = time.After(retryPause)
+				pause = retryPause
 			}
+			retry = time.After(pause)
 		}
 		select {
 		case <-ctx.Done():

@@ -61,12 +61,12 @@ type storedKey struct {
 
 var errBadKey = errors.New("the record of a signing key is not well-formed")
 
-func newKey(now time.Time, incarnation string) (*key, error) {
+func newKey(now time.Time) (*key, error) {
 	private, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return nil, fmt.Errorf("make a key that signs tokens: %w", err)
 	}
-	return &key{id: keyID(&private.PublicKey), private: private, made: now.UTC().Truncate(time.Second), incarnation: incarnation}, nil
+	return &key{id: keyID(&private.PublicKey), private: private, made: now.UTC().Truncate(time.Second)}, nil
 }
 
 // keyID returns the kid of a key as DC/OS makes it.

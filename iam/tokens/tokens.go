@@ -146,19 +146,30 @@ func closed(c <-chan struct{}) bool {
 }
 
 // current returns the keys as the records are now.
+//
+// A server may learn later than others that the store was restored, and so is another
+// incarnation: that is not a change of the identities.
 func (t *Tokens) current() *ring {
-	if r := t.ring.Load(); !closed(r.stale) {
+	if r := t.ring.Load(); t.isCurrent(r) {
 		return r
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.ring.Load()
-	if !closed(r.stale) {
+	if t.isCurrent(r) {
 		return r
 	}
 	next := t.read(r)
 	t.ring.Store(next)
 	return next
+}
+
+func (t *Tokens) isCurrent(r *ring) bool {
+	if closed(r.stale) {
+		return false
+	}
+	incarnation, err := t.incarnation()
+	return err == nil && incarnation == r.incarnation
 }
 
 // read reads the keys again. Those of old are taken if they are the same: with

@@ -18,6 +18,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -592,13 +593,10 @@ func FuzzVerify(f *testing.F) {
 // but the store is another incarnation.
 func TestTokensFromBeforeARestoreAreRefused(t *testing.T) {
 	c := newCluster(t)
-	incarnation := "" // guarded by c.mu
+	var incarnation atomic.Value
+	incarnation.Store("")
 	of := func(cfg *tokens.Config) {
-		cfg.Incarnation = func() (string, error) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return incarnation, nil
-		}
+		cfg.Incarnation = func() (string, error) { return incarnation.Load().(string), nil }
 	}
 	servers := []*server{c.server(false, of), c.server(false, of)}
 	alice := c.user("alice")
@@ -607,9 +605,7 @@ func TestTokensFromBeforeARestoreAreRefused(t *testing.T) {
 		s.good("before the restore", first, alice)
 		s.seal()
 	}
-	c.mu.Lock()
-	incarnation = "2"
-	c.mu.Unlock()
+	incarnation.Store("2")
 	for _, s := range servers {
 		s.unseal()
 	}
