@@ -73,7 +73,7 @@ func moveCommand(p *base.Process) *cobra.Command {
 		case errors.Is(err, seal.ErrNoStore):
 			return fmt.Errorf("%s: %w", source.Name(), err)
 		case errors.Is(err, seal.ErrNotEmpty):
-			return fmt.Errorf("%s: %w", target.Name(), err)
+			return fmt.Errorf("%s: %w; if an earlier move was interrupted, remove what it wrote, and start again", target.Name(), err)
 		case err != nil:
 			return fmt.Errorf("%w\n%s is incomplete: remove it, and start again", err, target.Name())
 		}
