@@ -42,6 +42,10 @@ func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (
 			return t.sign(k, who, until, t.lifetime)
 		}
 		select {
+		case t.wanted <- struct{}{}:
+		default: // Run is awake, or will be
+		}
+		select {
 		case <-r.stale:
 		case <-time.After(keyPause): // the incarnation may have changed
 		case <-ctx.Done():
@@ -172,21 +176,19 @@ const (
 // store is sealed. It returns when ctx is done.
 func (t *Tokens) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		changed := t.authority.Changed()
+		changed, wanted := t.authority.Changed(), t.wanted
 		r := t.current()
 		var retry <-chan time.Time
 		if _, err := t.authority.Directory(); err == nil && !hasNext(r.keys) {
-			// Another server may have made a key that this one does not know yet.
-			pause := keyPause
 			if err := t.makeFirst(ctx); err != nil && ctx.Err() == nil {
 				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", zap.Error(err))
-				pause = retryPause
+				wanted, retry = nil, time.After(retryPause)
 			}
-			retry = time.After(pause)
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-wanted:
 		case <-retry:
 		}
 	}

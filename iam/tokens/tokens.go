@@ -86,6 +86,7 @@ type Config struct {
 type Tokens struct {
 	authority          Authority
 	sealed             func() bool
+	wanted             chan struct{} // Issue waits for a key; Run may not know that one is needed
 	incarnation        func() (string, error)
 	foreign            ForeignVerifier
 	foreignForAccounts bool
@@ -110,7 +111,7 @@ type emergencyKey struct {
 // New returns the tokens of one server. Run makes the first key.
 func New(c Config) *Tokens {
 	t := &Tokens{
-		authority: c.Authority, sealed: c.Sealed, incarnation: c.Incarnation, foreign: c.Foreign, foreignForAccounts: c.ForeignForAccounts,
+		authority: c.Authority, sealed: c.Sealed, incarnation: c.Incarnation, wanted: make(chan struct{}, 1), foreign: c.Foreign, foreignForAccounts: c.ForeignForAccounts,
 		lifetime: c.Lifetime, log: c.Log, now: c.Now,
 	}
 	if t.lifetime == 0 {

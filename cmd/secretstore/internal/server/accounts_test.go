@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,7 +40,9 @@ func (r *running) with(t *testing.T, token, method, path, body string) (int, str
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	answer, err := http.DefaultClient.Do(req)
+	ctx, cancel := context.WithTimeout(req.Context(), time.Minute)
+	defer cancel()
+	answer, err := http.DefaultClient.Do(req.WithContext(ctx))
 	if err != nil {
 		t.Fatal(err)
 	}
