@@ -58,7 +58,7 @@ func TestABackupForOthersOpensOnlyWithTheirShares(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 	mustSucceed(t, errOf(r.Undelete(t.Context(), path(t, "gone"))))
-	wantErr(t, "backup for nobody", errOfThree(from.BackupFor(t.Context(), &file, BackupOptions{}, InitParams{})), ErrBadShares)
+	wantErr(t, "a backup without holders", errOfThree(from.BackupFor(t.Context(), &file, BackupOptions{}, InitParams{})), ErrBadShares)
 	if st := s.Status(); st.State != StateUnsealed || st.Shares != 1 {
 		t.Errorf("the store itself is changed: %+v", st)
 	}
