@@ -90,7 +90,8 @@ func New(c Config) *Lifecycle {
 	return &Lifecycle{m, m.initializer, m.unsealer, m.rekeys}
 }
 
-// machine is the state of the life cycle, and what moves it.
+// machine is the state of the life cycle, and what moves it. What belongs to an
+// unseal, a rekey or the first start alone is in Unsealer, Rekeys and Initializer.
 type machine struct {
 	backend           store.Backend
 	barrier           *barrier.Barrier
