@@ -43,9 +43,15 @@ func (a *accounts) open(t testing.TB, st *seal.Store, foreign *token.Verifier) {
 	t.Cleanup(func() { cancel(); <-done; a.authority.Close() })
 }
 
-func (a *accounts) change(f func(*iam.Directory) (iam.Change, error)) {
+// loaded waits for the users and grants, which are loaded after an unseal.
+func (a *accounts) loaded() {
 	a.t.Helper()
 	eventually(a.t, func() bool { _, err := a.authority.Directory(); return err == nil })
+}
+
+func (a *accounts) change(f func(*iam.Directory) (iam.Change, error)) {
+	a.t.Helper()
+	a.loaded()
 	must(a.t, a.authority.Change(a.t.Context(), f))
 }
 

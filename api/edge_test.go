@@ -178,6 +178,9 @@ func newEdge(t testing.TB, o edgeOptions) *edge {
 		eventually(t, func() bool { return st.Status().State == seal.StateUnsealed })
 	case !o.uninitialized:
 		e.initialize()
+		if o.accounts != nil {
+			o.accounts.loaded()
+		}
 	}
 	return e
 }

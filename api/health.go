@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"secretstore/api/audit"
+	"secretstore/api/internal/acs"
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/monitor"
 	"secretstore/api/internal/problem"
@@ -20,6 +21,8 @@ type health struct {
 	audit   *auditor
 	faults  *faults
 	pages   *monitor.Pages
+	// accounts are nil without an IAM.
+	accounts acs.Accounts
 }
 
 // ping says pong while the storage answers, sealed or not.
@@ -33,7 +36,8 @@ func (h *health) ping(*exchange) (answer.Reply, error) {
 // live says that the process serves requests.
 func (h *health) live(*exchange) (answer.Reply, error) { return answer.Plain("live") }
 
-// ready says that secrets can be read. A fault that keeps them from being
+// ready says that secrets can be read: also that the users and grants, without
+// which no token is verified, are loaded. A fault that keeps secrets from being
 // written is named, but a server that reads is better than none.
 func (h *health) ready(*exchange) (answer.Reply, error) {
 	if err := problem.Unsealed(h.store.Status()); err != nil {
@@ -41,6 +45,11 @@ func (h *health) ready(*exchange) (answer.Reply, error) {
 	}
 	if !h.storage.Up() {
 		return answer.Reply{}, unlogged(store.ErrUnavailable)
+	}
+	if h.accounts != nil {
+		if _, err := h.accounts.Directory(); err != nil {
+			return answer.Reply{}, unlogged(err)
+		}
 	}
 	if err := h.audit.fault(); err != nil && !errors.Is(err, audit.ErrReserve) {
 		return answer.Reply{}, &problem.Problem{Status: http.StatusServiceUnavailable, Retry: true, Text: textUnaudited, Cause: err}

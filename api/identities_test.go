@@ -56,6 +56,12 @@ func (f *fakeIAM) Directory() (*iam.Directory, error) {
 	return f.dir, f.err
 }
 
+func (f *fakeIAM) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
 // LastUses knows that the superuser of the file was here.
 func (f *fakeIAM) LastUses() map[iam.UID]time.Time {
 	return map[iam.UID]time.Time{"boot": time.Unix(1e9, 5)}
@@ -182,6 +188,17 @@ func newDirectoryWith(t testing.TB, o edgeOptions) *directory {
 	t.Helper()
 	o.identities = newFakeIAM()
 	return &directory{newEdge(t, o), o.identities}
+}
+
+// TestServerIsReadyWithUsersAndGrants: before, it can verify no token.
+func TestServerIsReadyWithUsersAndGrants(t *testing.T) {
+	d := newDirectory(t)
+	ready := req{method: "GET", path: "/ready"}
+	d.want(ready, 200, "ready")
+	d.iam.fail(iam.ErrNotLoaded)
+	d.want(ready, 503, "still being loaded")
+	d.iam.fail(nil)
+	d.want(ready, 200, "ready")
 }
 
 var asJSON = http.Header{"Content-Type": {"application/json"}}
@@ -776,7 +793,7 @@ func TestWithoutAnIAMItsPathsAreUnknown(t *testing.T) {
 
 func TestASealedStoreHasNoDirectory(t *testing.T) {
 	d := newDirectory(t)
-	d.iam.err = seal.ErrSealed
+	d.iam.fail(seal.ErrSealed)
 	d.call("GET", "/users", "", 503, "the secret store is sealed")
 	d.call("PUT", "/groups/g", `{"description":""}`, 503, "the secret store is sealed")
 	d.call("GET", "/internal/policyquery?rid=x&uid=y&action=read", "", 503)

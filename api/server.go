@@ -221,6 +221,10 @@ func (s *Server) measure(cfg Config, storage *monitor.Prober) error {
 func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 	change := &changer{audit: s.audit}
 	faults := &faults{audit: s.audit, store: cfg.Store, storage: probe, others: cfg.Warnings, expiry: cfg.CertificateExpiry, host: cfg.Host, version: cfg.Version}
+	health := &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)}
+	if cfg.Identities != nil {
+		health.accounts = cfg.Identities.Accounts
+	}
 	return &handlers{
 		store:   cfg.Store,
 		change:  change,
@@ -234,7 +238,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
 		audit:   s.audit,
 		access:  &access{policy: cfg.Policy},
-		health:  &health{store: cfg.Store, storage: probe, audit: s.audit, faults: faults, pages: monitor.NewPages(s.metrics.Registry)},
+		health:  health,
 		https:   &s.https,
 		acs:     identityHandlers(cfg, s.https.only),
 	}
