@@ -11,7 +11,7 @@ import (
 )
 
 // Identities calls the endpoints about people, services and groups, and those
-// with which they sign in. Refusals have an [Error.Code].
+// with which they sign in, each by one method. Refusals have an [Error.Code].
 type Identities struct{ c *Client }
 
 // Identities returns the calls about identities. They use the configuration of c.

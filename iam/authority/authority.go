@@ -30,7 +30,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Authority is the IAM of one server. Make it with [New], and close it.
+// Authority is the IAM of one server. Make it with [New], and close it. Its methods
+// are many because the API, the tokens and the pages each see a part of it, through
+// interfaces of their own.
 type Authority struct {
 	storage iam.Storage
 	log     *zap.Logger
@@ -41,13 +43,12 @@ type Authority struct {
 	changed chan struct{} // guarded by mu
 	ended   chan struct{} // gets a value when the next end of a grant has changed
 
-	rounds   int // Config.Rounds
-	limits   *attempts.Limits
-	workers  *password.Workers
-	decoy    *rsa.PublicKey // of accounts that do not exist
-	signIns  counters
-	used     used
-	rehashes rehashes
+	rounds  int // Config.Rounds
+	limits  *attempts.Limits
+	workers *password.Workers
+	decoy   *rsa.PublicKey // of accounts that do not exist
+	signIns counters
+	upkeep  *upkeep
 
 	life    context.Context // ends with Close
 	stop    context.CancelFunc
@@ -62,8 +63,9 @@ func New(c Config) (*Authority, error) {
 	}
 	a := &Authority{
 		storage: c.Storage, log: c.Log, now: c.Now, changed: make(chan struct{}), ended: make(chan struct{}, 1),
-		limits: limits, decoy: decoyKey(), rehashes: rehashes{waiting: make(map[iam.UID]rehash), wake: make(chan struct{}, 1)},
+		limits: limits, decoy: decoyKey(),
 	}
+	a.upkeep = newUpkeep(a)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -75,7 +77,7 @@ func New(c Config) (*Authority, error) {
 	a.workers = password.NewWorkers(a.rounds)
 	a.running.Go(func() { a.endGrants(a.life) })
 	if !c.RecordsOnly {
-		a.running.Go(func() { a.upkeep(a.life) })
+		a.running.Go(func() { a.upkeep.run(a.life) })
 	}
 	a.storage.Follow((*listener)(a))
 	return a, nil

@@ -52,7 +52,7 @@ func (a *Authority) SignIn(ctx context.Context, uid string, pass []byte, from ne
 		return iam.Identity{}, err
 	}
 	a.Used(c.who.UID)
-	a.rehash(c, pass)
+	a.upkeep.rehash(c, pass)
 	return c.who, nil
 }
 
@@ -129,6 +129,7 @@ func (a *Authority) Attempt(uid string, from netip.Addr, try func() error, refus
 	return err
 }
 
+// begin begins an attempt to sign in. *TooMany.
 func (a *Authority) begin(client iam.Client) (attempts.Attempt, error) {
 	attempt, wait := a.limits.Begin(client, a.now())
 	if wait > 0 {

@@ -20,6 +20,18 @@ const (
 	maxRehashes = 1000
 )
 
+// upkeep writes what follows from the work of the server: the entries that every
+// directory has, new hashes, and times of last use.
+type upkeep struct {
+	authority *Authority
+	rehashes  rehashes
+	used      sync.Map // of iam.UID to time.Time: last uses seen since the start
+}
+
+func newUpkeep(a *Authority) *upkeep {
+	return &upkeep{authority: a, rehashes: rehashes{waiting: make(map[iam.UID]rehash), wake: make(chan struct{}, 1)}}
+}
+
 // rehashes are new hashes of the same passwords, which are to be written.
 type rehashes struct {
 	mu      sync.Mutex
@@ -32,7 +44,8 @@ type rehash struct{ old, hash string }
 // rehash makes a new hash of a password that was verified, if the one of the
 // account is weaker than those made now. It does not keep the caller waiting, and
 // leaves it if others wait to sign in: there will be another time.
-func (a *Authority) rehash(c credentials, pass []byte) {
+func (k *upkeep) rehash(c credentials, pass []byte) {
+	a := k.authority
 	if c.text == "" || c.hash.Rounds() >= a.rounds || a.workers.Waiting() > 0 {
 		return
 	}
@@ -43,20 +56,12 @@ func (a *Authority) rehash(c credentials, pass []byte) {
 		if err != nil {
 			return
 		}
-		a.rehashes.mu.Lock()
-		if len(a.rehashes.waiting) < maxRehashes {
-			a.rehashes.waiting[c.who.UID] = rehash{c.text, h.String()}
-		}
-		a.rehashes.mu.Unlock()
-		select {
-		case a.rehashes.wake <- struct{}{}:
-		default:
-		}
+		k.rehashes.add(c.who.UID, rehash{c.text, h.String()})
 	})
 }
 
-// upkeep writes what follows from the work of the server, until ctx is done.
-func (a *Authority) upkeep(ctx context.Context) {
+// run is at work until ctx is done.
+func (k *upkeep) run(ctx context.Context) {
 	hour := time.NewTicker(usedEvery)
 	defer hour.Stop()
 	retry := time.NewTicker(retryEvery)
@@ -64,19 +69,19 @@ func (a *Authority) upkeep(ctx context.Context) {
 	done := uint64(0) // the last load that was set up
 	usedDue := false
 	for {
-		changed := a.Changed()
-		if loads, ok := a.setUp(ctx, done); ok {
+		changed := k.authority.Changed()
+		if loads, ok := k.setUp(ctx, done); ok {
 			done = loads
 		}
-		a.writeRehashes(ctx)
-		if usedDue && a.writeUsed(ctx) {
+		k.writeRehashes(ctx)
+		if usedDue && k.writeUsed(ctx) {
 			usedDue = false
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
-		case <-a.rehashes.wake:
+		case <-k.rehashes.wake:
 		case <-hour.C:
 			usedDue = true
 		case <-retry.C:
@@ -86,7 +91,8 @@ func (a *Authority) upkeep(ctx context.Context) {
 
 // setUp makes the entries that every directory has, once after each load. It
 // leaves a damaged directory as it is: the entries may be there.
-func (a *Authority) setUp(ctx context.Context, done uint64) (loads uint64, ok bool) {
+func (k *upkeep) setUp(ctx context.Context, done uint64) (loads uint64, ok bool) {
+	a := k.authority
 	s, err := a.usable()
 	if err != nil || s.loads == done {
 		return 0, false
@@ -107,10 +113,10 @@ func (a *Authority) setUp(ctx context.Context, done uint64) (loads uint64, ok bo
 }
 
 // writeRehashes writes the new hashes that wait, if the storage is there.
-func (a *Authority) writeRehashes(ctx context.Context) {
-	for uid, r := range a.rehashes.all() {
+func (k *upkeep) writeRehashes(ctx context.Context) {
+	for uid, r := range k.rehashes.all() {
 		ctx, cancel := context.WithTimeout(ctx, writeTime)
-		err := a.Change(ctx, func(d *iam.Directory) (iam.Change, error) {
+		err := k.authority.Change(ctx, func(d *iam.Directory) (iam.Change, error) {
 			u, err := d.User(uid)
 			if err != nil || d.OfFile(uid) || u.Hash != r.old {
 				return iam.Change{}, nil
@@ -121,7 +127,19 @@ func (a *Authority) writeRehashes(ctx context.Context) {
 		if err != nil {
 			return // the storage is away
 		}
-		a.rehashes.remove(uid)
+		k.rehashes.remove(uid)
+	}
+}
+
+func (r *rehashes) add(uid iam.UID, h rehash) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) < maxRehashes {
+		r.waiting[uid] = h
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"secretstore/iam"
@@ -24,18 +23,13 @@ const (
 	usedFormat = 1 // the first byte of a record; JSON follows
 )
 
-// used are the times of last use that this server has seen since it started.
-type used struct {
-	times sync.Map // of iam.UID to time.Time
-}
-
 // Used notes that an account was used now: it has signed in, or sent a token.
 func (a *Authority) Used(uid iam.UID) {
 	now := a.now()
-	if last, ok := a.used.times.Load(uid); ok && now.Sub(last.(time.Time)) < time.Minute {
+	if last, ok := a.upkeep.used.Load(uid); ok && now.Sub(last.(time.Time)) < time.Minute {
 		return
 	}
-	a.used.times.Store(uid, now)
+	a.upkeep.used.Store(uid, now)
 }
 
 // LastUses returns when accounts were last used, as far as it is known: to the
@@ -45,7 +39,7 @@ func (a *Authority) LastUses() map[iam.UID]time.Time {
 	for _, data := range a.Records(usedPrefix) {
 		maps.Copy(all, decodeUsed(data))
 	}
-	for uid, at := range a.seen() {
+	for uid, at := range a.upkeep.seen() {
 		if at.After(all[uid]) {
 			all[uid] = at
 		}
@@ -54,9 +48,9 @@ func (a *Authority) LastUses() map[iam.UID]time.Time {
 }
 
 // seen returns what this server has seen.
-func (a *Authority) seen() map[iam.UID]time.Time {
+func (k *upkeep) seen() map[iam.UID]time.Time {
 	all := make(map[iam.UID]time.Time)
-	a.used.times.Range(func(uid, at any) bool {
+	k.used.Range(func(uid, at any) bool {
 		all[uid.(iam.UID)] = at.(time.Time)
 		return true
 	})
@@ -72,32 +66,32 @@ func usedRecord(uid iam.UID) string {
 
 // writeUsed writes the times of last use. It reports false if the storage did not
 // take them all.
-func (a *Authority) writeUsed(ctx context.Context) bool {
-	d, err := a.Directory()
+func (k *upkeep) writeUsed(ctx context.Context) bool {
+	d, err := k.authority.Directory()
 	if err != nil {
 		return false
 	}
 	names := make(map[string]bool)
-	for uid := range a.seen() {
+	for uid := range k.seen() {
 		if _, ok := d.Identity(uid); ok {
 			names[usedRecord(uid)] = true
 		} else {
-			a.used.times.Delete(uid)
+			k.used.Delete(uid)
 		}
 	}
 	for part := range slices.Chunk(slices.Sorted(maps.Keys(names)), usedAtOnce) {
-		if !a.writeUsedPart(ctx, part) {
+		if !k.writeUsedPart(ctx, part) {
 			return false
 		}
 	}
 	return true
 }
 
-func (a *Authority) writeUsedPart(ctx context.Context, names []string) bool {
+func (k *upkeep) writeUsedPart(ctx context.Context, names []string) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	err := a.write(ctx, func(s *state) (put []iam.Record, _ []string, err error) {
-		seen := a.seen()
+	err := k.authority.write(ctx, func(s *state) (put []iam.Record, _ []string, err error) {
+		seen := k.seen()
 		for _, name := range names {
 			if data, changed := usedNow(s, name, seen); changed {
 				put = append(put, iam.Record{Name: name, Data: data})

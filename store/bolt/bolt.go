@@ -47,7 +47,8 @@ var (
 
 const versionSize = 8 // bytes before the data of each record
 
-// Backend is a store.Backend on one bbolt file. Make it with Open.
+// Backend is a store.Backend on one bbolt file. Make it with Open. Most of its
+// methods are those of the interfaces in package store.
 type Backend struct {
 	path     string // absolute
 	warnings []string

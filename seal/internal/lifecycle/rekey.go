@@ -24,7 +24,8 @@ import (
 // that their shares make wraps the root key, in the one transaction that also
 // names the new holders.
 
-// Rekeys replaces the unseal key.
+// Rekeys replaces the unseal key. Each step of it, by the old and by the new
+// holders, is a method or two.
 type Rekeys struct{ *machine }
 
 // RekeyParams is what an operator asks of a rekey.
