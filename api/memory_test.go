@@ -29,7 +29,7 @@ func TestLargeReadsTakePartOfTheBudget(t *testing.T) {
 			if got := e.want(req{method: "GET", path: base + path, uid: "alice"}, 503, "too many large requests"); got.header.Get("Retry-After") == "" {
 				t.Errorf("%s: no Retry-After", path)
 			}
-			// Bound tokens have a pool of their own.
+			// Bound tokens have their own pool.
 			if !strings.Contains(path, "version") {
 				e.want(req{method: "GET", path: base + path, uid: "alice", service: "/group"}, 200)
 			}

@@ -317,7 +317,7 @@ func TestTheLastSuperuserStays(t *testing.T) {
 	c, err = w.DeleteACL(iam.Superuser)
 	w.refused(iam.IsSuperuserACL, c, err)
 
-	// Another one by a grant of its own, through another group, or in the file.
+	// Another one by its own grant, through another group, or in the file.
 	w.grant("dcos:superuser", iam.OfUser("bob"), acl.Read)
 	w.do(w.RemoveMember(iam.Superusers, "alice"))
 	c, err = w.Revoke(iam.Superuser, iam.OfUser("bob"), acl.Read)

@@ -105,7 +105,7 @@ func unescape(s []byte) ([]byte, bool) {
 	return s[:n:n], true
 }
 
-// parseParts reads parts between boundaries, each with a head of its own.
+// parseParts reads parts between boundaries, each with its own head.
 func (f *form) parseParts(boundary string) error {
 	if boundary == "" || len(boundary) > 70 {
 		return errForm

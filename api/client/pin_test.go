@@ -18,7 +18,7 @@ import (
 	"secretstore/internal/fingerprint"
 )
 
-// pinned is a server with a certificate of its own, which has expired and names
+// pinned is a server with its own certificate, which has expired and names
 // nobody.
 func pinned(t *testing.T) (url, print string) {
 	t.Helper()

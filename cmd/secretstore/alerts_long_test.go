@@ -494,7 +494,7 @@ func (s *scraped) want(t *testing.T, method, path, body string, status int) {
 }
 
 // keepDoing has so many goroutines repeat something until the test ends. Each call
-// has a number of its own.
+// has its own number.
 func (s *scraped) keepDoing(t *testing.T, goroutines int, something func(n int)) {
 	var doing sync.WaitGroup
 	var n atomic.Int64

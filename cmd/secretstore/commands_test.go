@@ -20,7 +20,7 @@ import (
 )
 
 // TestDocumentedCommandsWork types the command blocks of every page, in order,
-// in a folder of its own. testdata/docs/PAGE.sh prepares the folder, and may
+// in its own folder. testdata/docs/PAGE.sh prepares the folder, and may
 // define functions that stand for what a page assumes: another machine, a
 // program of the user. A page may not have commands without such a file, nor
 // the other way round.

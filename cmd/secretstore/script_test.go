@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	testscript.Main(m, map[string]func(){
-		// The program, but servers do not spend seconds on a key of their own:
+		// The program, but servers do not spend seconds on making a key:
 		// TestShippedProgram has one that does.
 		"secretstore": func() {
 			p := process(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

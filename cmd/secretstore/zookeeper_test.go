@@ -22,7 +22,7 @@ import (
 )
 
 // TestWithZooKeeper runs what needs a real ZooKeeper. One is enough: each test
-// and each script has a ROOT of its own.
+// and each script has its own ROOT.
 func TestWithZooKeeper(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start starts cmd as the leader of a session on a terminal of its own, and
+// Start starts cmd as the leader of a session on its own terminal, and
 // returns the other side: what is written there is typed on the terminal, and
 // what is read was printed. The caller waits for cmd and closes the file.
 func Start(t *testing.T, cmd *exec.Cmd) *os.File {

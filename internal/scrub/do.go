@@ -2,7 +2,7 @@
 
 package scrub
 
-// Do runs f on a stack of its own, and erases what f left on it.
+// Do runs f on its own stack, and erases what f left on it.
 func Do(f func()) {
 	failure := make(chan any)
 	go func() { failure <- apart(f) }()

@@ -18,7 +18,7 @@ var shared struct {
 }
 
 // Shared returns host:port of a server that all tests of the process share, each
-// below a root of its own. It is for tests that do not stop or pause the server.
+// below its own root. It is for tests that do not stop or pause the server.
 // The TestMain of the package runs the tests with Main.
 func Shared(t testing.TB) string {
 	t.Helper()

@@ -1,5 +1,5 @@
 // Package zktest runs real ZooKeeper servers for tests: alone or as an
-// ensemble, each in a folder of its own on free loopback ports, each stopped by
+// ensemble, each in its own folder on free loopback ports, each stopped by
 // its process id. It starts them with scripts/zookeeper, as people do, and it
 // never skips: a test that cannot have its ZooKeeper fails.
 //

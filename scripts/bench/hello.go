@@ -40,7 +40,7 @@ func serveHello(ctx context.Context, addr string, size int, certs *certificate) 
 	return nil
 }
 
-// startHello runs the reference as a process of its own, as the server is one.
+// startHello runs the reference as its own process, as the server is one.
 func startHello(ctx context.Context, size int, certs *certificate) (url string, stop func(), err error) {
 	addr, err := freeAddr()
 	if err != nil {

@@ -25,7 +25,7 @@ type request struct {
 	next   func(n uint64) (url string, body []byte)
 	want   int         // status
 	tls    *tls.Config // of https
-	// fresh gives each request a connection of its own.
+	// fresh gives each request its own connection.
 	fresh bool
 	// warm opens each connection, with one more request, before the time starts.
 	warm bool

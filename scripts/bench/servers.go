@@ -12,7 +12,7 @@ import (
 )
 
 // serversCase compares three servers on one ZooKeeper with one, on the same
-// machine. All run all the time, the three in a ROOT of their own, and the two
+// machine. All run all the time, the three in their own ROOT, and the two
 // sides are loaded in turns. An idle server sends about ten packets a second
 // and follows the change records of its own ROOT only, so it hardly disturbs
 // the others. Starting servers for each turn would be worse: each start leaves

@@ -155,7 +155,7 @@ func checkCached(history []op, b bounds) error {
 
 var (
 	errMadeUp  = errors.New("a value that was not there")
-	errOwn     = errors.New("a server did not see a write of its own")
+	errOwn     = errors.New("a server did not see its own write")
 	errStale   = errors.New("older than permitted")
 	errTooLong = errors.New("from memory for too long")
 )

@@ -1,5 +1,5 @@
 // Package chaos tries the whole Secret Store under faults: three real servers
-// on a real ZooKeeper ensemble of three, each process in a network of its own
+// on a real ZooKeeper ensemble of three, each process in its own network
 // that can be cut (see lab_test.go), with clients that read, write, delete and
 // list over HTTP while processes are killed and paused and the network is
 // partitioned.

@@ -49,7 +49,7 @@ const (
 	// nor opened: the storage's past would hand over every root key.
 	KindDeleted Kind = 7 // a deleted secret, which can be undeleted
 	// KindHandover is the next root key, for servers that have the last one and
-	// have announced a key of their own; see package handover.
+	// have announced their own key; see package handover.
 	KindHandover Kind = 8
 	KindIAM      Kind = 9 // a user, a group or another record of the identities
 )

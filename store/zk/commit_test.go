@@ -14,7 +14,7 @@ import (
 	"secretstore/store/zk/internal/memory"
 )
 
-// openAlone returns a backend with a root of its own.
+// openAlone returns a backend with its own root.
 func openAlone(t *testing.T) *Backend {
 	t.Helper()
 	return openOn(t, SharedServer(t))

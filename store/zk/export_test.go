@@ -43,7 +43,7 @@ func SharedServer(t testing.TB) string {
 	return addr
 }
 
-// openOn returns a backend that follows changes, with a root of its own.
+// openOn returns a backend that follows changes, with its own root.
 func openOn(t testing.TB, addr string) *Backend {
 	t.Helper()
 	return openConfig(t, Patient(Config{Servers: []string{addr}, Root: NewRoot(), MaxStale: time.Minute}))

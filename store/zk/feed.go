@@ -24,7 +24,7 @@ const maxFeeds = 512
 
 // feed follows what the other servers publish in ROOT/changes, and the watched
 // znodes. Its methods, but for fired, incomplete, reported and missed, belong to
-// the goroutine that connects; logs has a lock of its own.
+// the goroutine that connects; logs has its own lock.
 type feed struct {
 	life           *lifetime
 	tree           tree.Tree

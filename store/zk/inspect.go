@@ -216,7 +216,7 @@ const (
 )
 
 // TrySuperuser finds out whether one member of ZooKeeper takes a name and a password
-// for those of its superuser. It logs in, on a connection of its own, and changes
+// for those of its superuser. It logs in, on its own connection, and changes
 // nothing.
 func TrySuperuser(ctx context.Context, cfg Config, server, user, password string) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, trySuper)

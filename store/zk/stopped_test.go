@@ -45,7 +45,7 @@ func newRequest(t *testing.T, b *Backend, ops ...store.Op) *batch.Request {
 	return r
 }
 
-// TestTheReadsOfAWriteEndWithIt: each has a limit of its own besides.
+// TestTheReadsOfAWriteEndWithIt: each has its own limit besides.
 func TestTheReadsOfAWriteEndWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := idle(t)

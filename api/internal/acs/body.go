@@ -152,7 +152,7 @@ func optional[T any](name, kind string, to **T) field {
 
 func optionalText(name string, to **string) field { return optional(name, "of type 'string'", to) }
 
-// credential is a password or a token: a slice of its own, which the caller clears.
+// credential is a password or a token, in its own slice, which the caller clears.
 func credential(name string, to *wire.Password) field {
 	return member(name, "of type 'string'", to)
 }

@@ -89,7 +89,7 @@ func (h *Holding) scheme() shares.Scheme {
 const configFormat = 1
 
 // keyCheck distinguishes a wrong unseal key from damaged data. It is derived
-// one-way, with a label of its own, and bound to the store.
+// one-way, with its own label, and bound to the store.
 func keyCheck(unsealKey *envelope.Key, store string) string {
 	return hex.EncodeToString(unsealKey.Derive("secretstore unseal key check\x00"+store, 32))
 }

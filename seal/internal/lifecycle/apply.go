@@ -148,8 +148,8 @@ var errOtherIncarnation = errors.New("the keyring in the storage is of a backup,
 
 // checkPin refuses keys whose root key is not the one that this server has
 // known since it first unsealed the store: if an attacker who can write to the
-// storage puts a store of their own in its place, under the same uuid, it must
-// not be served.
+// storage puts another store in its place, under the same uuid, it must not be
+// served.
 func (m *machine) checkPin(k *barrier.Keys) error {
 	if m.pin == nil || bytes.Equal(m.pin, k.RootPin()) {
 		return nil

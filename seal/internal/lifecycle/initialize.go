@@ -122,7 +122,7 @@ func (i *Initializer) bootstrapInTurn(ctx context.Context, drops uint64) error {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	if s := i.snapshot.Load(); s.intent.Sealed || !s.holdsBootstrapKey {
-		return nil // an operator with a key of their own was first
+		return nil // an operator with their own key was first
 	}
 	return i.unsealer.autoUnsealInTurn(ctx, "", onlyIfIntended, drops)
 }

@@ -129,7 +129,7 @@ func TestProfilesAreServedOnLoopbackOnly(t *testing.T) {
 			t.Errorf("%q: %q, %v", addr, c.PprofListen, problems)
 		}
 	}
-	if _, problems := load(t, "", nil, "--pprof-listen", "127.0.0.1:1337"); len(problems) != 1 || !strings.Contains(problems[0], "a port of their own") {
+	if _, problems := load(t, "", nil, "--pprof-listen", "127.0.0.1:1337"); len(problems) != 1 || !strings.Contains(problems[0], "their own port") {
 		t.Errorf("the address of the API: %v", problems)
 	}
 }

@@ -28,7 +28,7 @@ func contradictions(c Config) []Problem {
 		devRules(c, say)
 	}
 	say(c.PprofListen != "" && !strings.HasSuffix(c.PprofListen, ":0") && (c.PprofListen == c.Listen || c.PprofListen == c.TLSListen),
-		"--pprof-listen", "is an address that the API has; profiles need a port of their own")
+		"--pprof-listen", "is an address that the API has; profiles need their own port")
 	say(c.Given("auth-secret-file") && c.Given("auth-secret-znode"), "--auth-secret-znode",
 		"there is one HS256 key, and --auth-secret-file names it already; remove one of the two")
 	say(c.AuthSecretZnodeInsecure && !c.Given("auth-secret-znode"), "--auth-secret-znode-insecure",

@@ -54,7 +54,7 @@ func checkZooKeeperAccess(f *Facts) (all []Finding) {
 			"look at the others with getAcl in zkCli.sh"})
 	}
 	znode := f.Config.AuthSecretZnode
-	for _, e := range []struct{ why, what string }{{z.Znode.Writable, "sign themselves a superuser's token, with a key of their own"}, {z.Znode.Readable, "sign themselves a superuser's token"}} {
+	for _, e := range []struct{ why, what string }{{z.Znode.Writable, "sign themselves a superuser's token, with their own key"}, {z.Znode.Readable, "sign themselves a superuser's token"}} {
 		if znode != "" && e.why != "" {
 			all = append(all, Finding{CheckZKAccess, Serious, znode, e.why + ", so that they can " + e.what,
 				"use --auth-jwks, or restrict it in zkCli.sh: setAcl " + znode + " auth::cdrwa"})

@@ -25,7 +25,7 @@ const (
 
 // profiles serves the profiles of the process on an address of the loopback. They
 // have no values, but anybody on this machine may ask for them, without a token, and
-// they show what the server does and when. So they have a port of their own, which
+// they show what the server does and when. So they have their own port, which
 // is off unless an operator asks for it.
 type profiles struct {
 	listener net.Listener

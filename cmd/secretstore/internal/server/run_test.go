@@ -70,7 +70,7 @@ next:
 }
 
 // start runs a server with the given flags until the test ends. It listens on
-// a free port, on a store of its own, unless the flags say otherwise.
+// a free port, on its own store, unless the flags say otherwise.
 func start(t *testing.T, hangup chan os.Signal, args ...string) *running {
 	t.Helper()
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ import (
 )
 
 // Sockets returns the sockets that systemd passes, by their name
-// (FileDescriptorName=). Each must listen on TCP, and have a name of its own. The
+// (FileDescriptorName=). Each must listen on TCP, and have its own name. The
 // error has a line for each that does not. It may be called once in a process.
 func Sockets() (map[string]net.Listener, error) {
 	sockets := make(map[string]net.Listener)

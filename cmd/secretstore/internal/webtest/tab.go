@@ -61,7 +61,7 @@ type Look struct {
 	NoScript bool
 }
 
-// Open returns a tab of its own. It fails the test at its end if the browser complained
+// Open returns a new tab. It fails the test at its end if the browser complained
 // about anything, such as what the policy of a page forbids.
 func (s *Site) Open(t testing.TB, look Look) *Tab {
 	t.Helper()

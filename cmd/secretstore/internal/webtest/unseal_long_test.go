@@ -14,7 +14,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// holder is somebody with a key of their own, in a keyring of gpg.
+// holder is somebody with their own key, in a keyring of gpg.
 type holder struct{ home, key string }
 
 // run runs a command line as the holder would, and returns what it prints.

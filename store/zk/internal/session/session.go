@@ -1,5 +1,5 @@
 // Package session is one connection to one member of a ZooKeeper ensemble, with
-// a session of its own and with deadlines, which the client library does not
+// its own session and with deadlines, which the client library does not
 // have: its calls wait for as long as a member that hangs gives no answer.
 //
 // A Session is never reconnected. The library would keep watches and credentials

@@ -23,7 +23,7 @@ const maxUserFile = 1 << 20
 // userConfig is the user's config.yaml.
 type userConfig struct {
 	// Servers are all servers of the store. Only the operator names them. If the
-	// storage could, anybody who writes to it could add a server of their own and
+	// storage could, anybody who writes to it could add their own server and
 	// collect shares and tokens.
 	Servers []string `yaml:"servers"`
 }
