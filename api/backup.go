@@ -2,11 +2,12 @@ package api
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"secretstore/api/internal/answer"
 	"secretstore/api/internal/head"
@@ -28,7 +29,36 @@ type backups struct {
 	store           *seal.Store
 	gate            *gate
 	release, driver string
-	busy            atomic.Bool
+	underWay        atomic.Pointer[underWay] // nil if there is none
+	last            atomic.Pointer[underWay] // that was sent whole
+}
+
+// underWay is a backup that is being made, or was.
+type underWay struct {
+	uid   string
+	since time.Time
+}
+
+// lastSent returns when the last backup began that was sent whole, zero if there is
+// none since the start of the server.
+func (h *backups) lastSent() time.Time {
+	if last := h.last.Load(); last != nil {
+		return last.since
+	}
+	return time.Time{}
+}
+
+// begin returns the backup that was begun for x, or a problem that says whose is
+// still being made.
+func (h *backups) begin(x *exchange) (*underWay, error) {
+	mine := &underWay{x.who.principal.UID, time.Now()}
+	for !h.underWay.CompareAndSwap(nil, mine) {
+		if other := h.underWay.Load(); other != nil { // else it has just ended
+			return nil, &problem.Problem{Status: http.StatusConflict, Text: fmt.Sprintf("this server is making another backup, for %s since %s: wait until it is done",
+				other.uid, other.since.UTC().Format(time.RFC3339))}
+		}
+	}
+	return mine, nil
 }
 
 func (h *backups) withoutKey(x *exchange) (answer.Reply, error) { return h.make(x, false) }
@@ -45,9 +75,11 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 	if x.req.Method == http.MethodHead {
 		return rep, nil
 	}
-	if !h.busy.CompareAndSwap(false, true) {
-		return answer.Reply{}, &problem.Problem{Status: http.StatusConflict, Text: "this server is making another backup: wait until it is done"}
+	mine, err := h.begin(x)
+	if err != nil {
+		return answer.Reply{}, err
 	}
+	rep.Sent = func() { h.last.Store(mine) }
 	ctx, cancel := context.WithCancel(x.req.Context())
 	content, out := io.Pipe()
 	made := make(chan struct{})
@@ -62,7 +94,7 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 		cancel()
 		content.Close()
 		<-made
-		h.busy.Store(false)
+		h.underWay.Store(nil)
 	})
 	piece := make([]byte, backupPiece)
 	next := func() ([]byte, error) {
@@ -70,14 +102,15 @@ func (h *backups) make(x *exchange, bootstrapKey bool) (answer.Reply, error) {
 		if err := h.gate.recheck(x); err != nil {
 			return nil, err
 		}
-		n, err := io.ReadFull(content, piece)
-		if errors.Is(err, io.EOF) {
+		// The errors of ReadFull itself: one that wraps io.EOF is of the storage.
+		switch n, err := io.ReadFull(content, piece); err {
+		case nil, io.ErrUnexpectedEOF:
+			return piece[:n], nil
+		case io.EOF:
 			return nil, nil
-		}
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		default:
 			return nil, x.req.problemOf(err)
 		}
-		return piece[:n], nil
 	}
 	var failure error
 	rep.More = func() ([]byte, error) {

@@ -66,6 +66,77 @@ func TestABackupNeedsThePermissionOfThatName(t *testing.T) {
 	}
 }
 
+// leaver is a client that takes some pieces of an answer, and leaves. If it takes
+// all, it leaves before the connection has sent them.
+type leaver struct {
+	*httptest.ResponseRecorder
+	pieces int
+}
+
+func (l *leaver) Write(p []byte) (int, error) {
+	if l.pieces--; l.pieces < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return l.ResponseRecorder.Write(p)
+}
+
+func (l *leaver) FlushError() error { return io.ErrClosedPipe }
+
+// TestTheLastBackupIsOneThatWasSentWhole: the metric does not show others.
+func TestTheLastBackupIsOneThatWasSentWhole(t *testing.T) {
+	get := func(e *edge, w http.ResponseWriter) (broken bool) {
+		defer func() { broken = recover() != nil }()
+		r := httptest.NewRequest("GET", backups, nil)
+		r.Header.Set("Authorization", "token="+tokenOf(t, "root", ""))
+		e.server.ServeHTTP(w, r)
+		return false
+	}
+	const never = "secretstore_last_backup_timestamp_seconds 0\n"
+	for _, pieces := range []int{1, 1000} {
+		e := newEdge(t, edgeOptions{})
+		e.put("large", strings.Repeat("x", 200<<10))
+		l := &leaver{httptest.NewRecorder(), pieces}
+		if !get(e, l) {
+			t.Errorf("a client that leaves after %d pieces: the answer was not broken off", pieces)
+		}
+		if pieces == 1000 {
+			openBackup(t, l.Body.String()) // nothing of it was missing
+		}
+		e.want(req{method: "GET", path: "/metrics"}, 200, never)
+		whole := httptest.NewRecorder()
+		if get(e, whole) {
+			t.Error("the answer was broken off")
+		}
+		openBackup(t, whole.Body.String())
+		eventually(t, func() bool { return !strings.Contains(e.want(req{method: "GET", path: "/metrics"}, 200).body, never) })
+	}
+}
+
+// endingStorage fails to be read to its end, with the error of a file that is cut.
+type endingStorage struct{ *memory.Backend }
+
+func (s endingStorage) Snapshot(ctx context.Context, ask store.Snapshot, emit func(store.Key, []byte) error) error {
+	if err := s.Backend.Snapshot(ctx, ask, emit); err != nil {
+		return err
+	}
+	return fmt.Errorf("read the storage: %w", io.EOF)
+}
+
+// TestAnErrorThatIsAnEndIsNotTheEndOfABackup, also after a part was sent.
+func TestAnErrorThatIsAnEndIsNotTheEndOfABackup(t *testing.T) {
+	storage := endingStorage{memory.New()}
+	defer storage.Close()
+	e := newEdge(t, edgeOptions{storage: storage})
+	for n := range 2 {
+		var failure *client.Error
+		if err := e.api("root").Backup(t.Context(), io.Discard, client.BackupOptions{}); !errors.As(err, &failure) || failure.Status != 500 {
+			t.Error(err)
+		}
+		e.put(fmt.Sprint("large", n), strings.Repeat("x", 200<<10))
+	}
+	e.want(req{method: "GET", path: "/metrics"}, 200, "secretstore_last_backup_timestamp_seconds 0\n")
+}
+
 func TestASealedStoreIsNotBackedUp(t *testing.T) {
 	e := newEdge(t, edgeOptions{})
 	e.sealStore()
@@ -83,8 +154,10 @@ func TestABackupThatFailsIsNotComplete(t *testing.T) {
 	e.allowBackups()
 	for what, happens := range map[string]func(){
 		"no permission any more": func() { e.policy.Store((*acl.Policy)(nil).WithSuperusers("root")) },
-		"another backup":         func() { e.want(req{method: "GET", path: backups, uid: "alice"}, 409, "another backup") },
-		"sealed":                 e.sealStore,
+		"another backup": func() {
+			e.want(req{method: "GET", path: backups, uid: "alice"}, 409, "another backup, for alice since 20")
+		},
+		"sealed": e.sealStore,
 	} {
 		t.Run(what, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), "GET", e.url+backups, nil)

@@ -140,6 +140,7 @@ type Server struct {
 	routes  *routes
 	budget  *body.Budget
 	watches *watch.Limits
+	backups *backups
 	metrics *monitor.Metrics
 	limits  *limits
 
@@ -177,6 +178,7 @@ func New(cfg Config) (*Server, error) {
 		watches:  watch.NewLimits(),
 		idPrefix: randomPrefix(),
 	}
+	s.backups = &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver}
 	var err error
 	if s.limits, err = newLimits(cfg.RequestRate); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -201,7 +203,7 @@ func New(cfg Config) (*Server, error) {
 // measure registers the metrics.
 func (s *Server) measure(cfg Config, storage *monitor.Prober) error {
 	mc := monitor.Config{
-		Registry: cfg.Registry, Store: cfg.Store, Storage: storage, Watches: s.watches.Count,
+		Registry: cfg.Registry, Store: cfg.Store, Storage: storage, Watches: s.watches.Count, LastBackup: s.backups.lastSent,
 		Outcomes: []string{string(audit.Allowed), string(audit.Denied), string(audit.Refused), string(audit.Failed)},
 	}
 	for a := acl.Create; a <= acl.Full; a++ {
@@ -235,7 +237,7 @@ func (s *Server) handlers(cfg Config, probe *monitor.Prober) *handlers {
 		batches: &batches{store: cfg.Store, policy: cfg.Policy, budget: s.budget},
 		watches: &watches{store: cfg.Store, gate: s.gate, audit: s.audit, limits: s.watches, budget: s.budget},
 		tasks:   &tasks{store: cfg.Store, credentials: cfg.Credentials},
-		backups: &backups{store: cfg.Store, gate: s.gate, release: cfg.Version, driver: cfg.Driver},
+		backups: s.backups,
 		audit:   s.audit,
 		access:  &access{policy: cfg.Policy},
 		health:  health,
@@ -486,6 +488,8 @@ func (s *Server) record(x *exchange, rep *answer.Reply, stack []byte) {
 	switch {
 	case p != nil && (p.Failed || rep.Broken && x.req.Context().Err() == nil):
 		s.failures.Write(rep.Status, stack, func() []zap.Field { return append(x.logFields(rep, took), zap.NamedError("cause", p.Cause)) })
+	case rep.Slow:
+		s.log.Warn("the client read the answer too slowly", x.logFields(rep, took)...)
 	case took > slow:
 		s.log.Warn("slow request", x.logFields(rep, took)...)
 	default:

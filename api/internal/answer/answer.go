@@ -6,8 +6,10 @@ package answer
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -36,6 +38,8 @@ type Reply struct {
 	// More returns what follows the body, piece by piece, and nil at the end;
 	// for answers that do not fit into memory. Nil for all others.
 	More func() ([]byte, error)
+	// Sent, if not nil, is called once all that More has returned was sent.
+	Sent func()
 	// Stream, if not nil, sends what follows the head, until the stream ends.
 	Stream func()
 	// Age is how long ago the storage last confirmed the answer.
@@ -43,6 +47,8 @@ type Reply struct {
 	Problem *problem.Problem // nil for a success
 	// Broken: it could not be sent to its end. The connection has to end too.
 	Broken bool
+	// Slow: it is broken because the client read too slowly.
+	Slow bool
 }
 
 // Clear overwrites the body if it holds values.
@@ -183,12 +189,16 @@ func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
+// timeToRead is how long a client may take for n bytes.
+func timeToRead(n int) time.Duration {
+	return writeGrace + time.Duration(n/writeMinRate)*time.Second
+}
+
 // sendLarge sends an answer under a deadline: one that the kernel's buffers do
 // not hold must not be kept in memory for a client that does not read.
 func sendLarge(w http.ResponseWriter, r *http.Request, rep *Reply) {
 	ctl := http.NewResponseController(w)
-	allowed := writeGrace + time.Duration(len(rep.Body)/writeMinRate)*time.Second
-	limited := ctl.SetWriteDeadline(time.Now().Add(allowed)) == nil
+	limited := ctl.SetWriteDeadline(time.Now().Add(timeToRead(len(rep.Body)))) == nil
 	w.WriteHeader(rep.Status)
 	if r.Method != http.MethodHead {
 		w.Write(rep.Body)
@@ -200,20 +210,24 @@ func sendLarge(w http.ResponseWriter, r *http.Request, rep *Reply) {
 
 // sendPieces sends an answer while it is made. If that fails, rep is marked as
 // broken: the connection has to end, so that no client takes half an answer for
-// the whole.
+// the whole. The client has to read each piece in time, and all of them together:
+// what it makes the server hold for the answer, it holds for a time in proportion.
 func sendPieces(w http.ResponseWriter, r *http.Request, rep *Reply) {
 	w.WriteHeader(rep.Status)
 	if r.Method == http.MethodHead {
 		return
 	}
 	ctl := http.NewResponseController(w)
+	sent, waited := 0, time.Duration(0) // waited is how long the client took so far
 	for piece := rep.Body; piece != nil; {
-		allowed := writeGrace + time.Duration(len(piece)/writeMinRate)*time.Second
-		_ = ctl.SetWriteDeadline(time.Now().Add(allowed))
+		began := time.Now()
+		sent += len(piece)
+		_ = ctl.SetWriteDeadline(began.Add(min(timeToRead(len(piece)), timeToRead(sent)-waited)))
 		if _, err := w.Write(piece); err != nil {
-			rep.Broken = true // the client has left
+			rep.unsent(err)
 			return
 		}
+		waited += time.Since(began)
 		var err error
 		if piece, err = rep.More(); err != nil {
 			*rep = Of(problem.Of(err))
@@ -222,9 +236,19 @@ func sendPieces(w http.ResponseWriter, r *http.Request, rep *Reply) {
 			return
 		}
 	}
-	if ctl.Flush() == nil {
-		_ = ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	if err := ctl.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		rep.unsent(err)
+		return
 	}
+	_ = ctl.SetWriteDeadline(time.Time{}) // the connection serves further requests
+	if rep.Sent != nil {
+		rep.Sent()
+	}
+}
+
+// unsent notes that the client has left, or reads too slowly.
+func (rep *Reply) unsent(err error) {
+	rep.Broken, rep.Slow = true, errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // Time is a time on the wire, to the second; null if it is not known.

@@ -33,6 +33,9 @@ type Config struct {
 	Actions, Outcomes []string
 	// Watches returns how many requests wait for a change.
 	Watches func() int
+	// LastBackup returns when the last backup began that was sent whole, zero if
+	// there is none.
+	LastBackup func() time.Time
 }
 
 // NoEndpoint is the endpoint, and the route, of requests without one.
@@ -157,8 +160,8 @@ func stateGauges(cfg Config) []prometheus.Collector {
 		gauge("secretstore_bootstrap_key_held", "1 if the storage holds a private key that unseals the store.", func() float64 {
 			return number(cfg.Store.Status().HoldsBootstrapKey)
 		}),
-		gauge("secretstore_last_backup_timestamp_seconds", "When this server began the last backup that it made whole; 0 if it made none since its start.", func() float64 {
-			if last := cfg.Store.LastBackup(); !last.IsZero() {
+		gauge("secretstore_last_backup_timestamp_seconds", "When this server began the last backup that it sent whole; 0 if it sent none since its start.", func() float64 {
+			if last := cfg.LastBackup(); !last.IsZero() {
 				return float64(last.Unix())
 			}
 			return 0

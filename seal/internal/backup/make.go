@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"secretstore/iam"
@@ -30,7 +29,6 @@ type Backups struct {
 	private bootstrapkey.Store
 	// refresh reads what the storage says of the keys.
 	refresh func(context.Context) error
-	last    atomic.Pointer[time.Time]
 }
 
 // New returns the Backups of a backend. refresh reads a fresh snapshot of the life
@@ -86,8 +84,7 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 	if err != nil {
 		return Manifest{}, err
 	}
-	began := time.Now()
-	m := Manifest{Made: began.UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
+	m := Manifest{Made: time.Now().UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
 	var keyring []byte
 	handover := false
 	identities := identities.NewCopy(b.barrier, isLastUse, out.Put)
@@ -136,14 +133,10 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 	if err != nil {
 		return Manifest{}, err
 	}
-	m, err = out.Close(m, func(sum []byte) (mac []byte, err error) {
+	return out.Close(m, func(sum []byte) (mac []byte, err error) {
 		err = b.barrier.Use(func(k *barrier.Keys) error { mac = restored.MAC(sum, k.Root); return nil })
 		return mac, err
 	})
-	if err == nil {
-		b.last.Store(&began)
-	}
-	return m, err
 }
 
 // Made reports whether a server of this store has made a backup, with the root key
@@ -152,15 +145,6 @@ func (b *Backups) Made(of *Backup) bool {
 	made := false
 	_ = b.barrier.Use(func(k *barrier.Keys) error { made = of.Authentic(k.Root); return nil }) // sealed: false
 	return made
-}
-
-// LastBackup returns when the last backup began that this server has made whole,
-// zero if there is none since its start.
-func (b *Backups) LastBackup() time.Time {
-	if last := b.last.Load(); last != nil {
-		return *last
-	}
-	return time.Time{}
 }
 
 // addBootstrapKey writes the private key in the form that it has in the storage,

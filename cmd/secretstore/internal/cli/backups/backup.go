@@ -48,7 +48,8 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
 			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output;\n" +
-			"the exit status is 0 only if all of it was written and its hash is right.\n\n" +
+			"the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at a time,\n" +
+			"and ends one that is read at less than 32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
 			"for at most 500 ms, once: they are delayed, and none fails for it. Servers of earlier releases do not, so their\n" +
