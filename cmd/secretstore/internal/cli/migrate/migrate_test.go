@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -550,8 +552,19 @@ func TestConflictsAreNotDecided(t *testing.T) {
 		t    target
 		path string
 	}{
-		{target{"a", "b"}, "u/b"}, {target{"b", "b"}, ""}, {target{"x", "."}, ""}, {target{"y", "?"}, "u/c"}, {target{"z", "z"}, ""}, {target{"w", "a//b"}, ""}, {target{"v", "/a"}, ""},
+		{target{"a", "b", ""}, "u/b"},
+		{target{"b", "b", ""}, ""},
+		{target{"x", ".", ""}, ""},
+		{target{"y", "?", ""}, "u/c"},
+		{target{"z", "z", ""}, ""},
+		{target{"w", "a//b", ""}, ""},
+		{target{"v", "/a", ""}, ""},
+		{target{"s", "s", "m"}, "u/s/m"},
+		{target{"s", "s", "m n"}, ""},
+		{target{"y", "?", "m"}, "u/c/m"},
+		{target{"z", "z", "m"}, ""},
 	} {
+		p.see(tt.t.full())
 		if path, ok := p.place(tt.t); path != tt.path || ok != (path != "") {
 			t.Errorf("%+v: %q, %v", tt.t, path, ok)
 		}
@@ -560,11 +573,68 @@ func TestConflictsAreNotDecided(t *testing.T) {
 	for name, path := range p.proposals() {
 		got[name] = *path
 	}
-	if want := map[string]string{"b": "b-2", "x": "_", "w": "a/b", "v": "a"}; !cmp.Equal(got, want) {
+	if want := map[string]string{"b": "b-2", "x": "_", "w": "a/b", "v": "a", "s/m n": "s/m-n"}; !cmp.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
 	if unused := p.unused(); !cmp.Equal(unused, []string{"typo"}) {
 		t.Errorf("%v", unused)
+	}
+}
+
+// TestNamesOfUndecidedObjectsAreProposed: those of the records, and those that their
+// members would have. Whatever is decided then, the proposals are all that it needs.
+func TestNamesOfUndecidedObjectsAreProposed(t *testing.T) {
+	under, err := acl.ParseFolder("u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := map[string][]string{ // names of records, with their members
+		"plain": {"user", "pass word"}, "with space": {"a", "b?"}, "größe": {"a"}, "kept": {"ä", "ö"}, "out": {"ü ü"},
+	}
+	propose := func(r renames) renames {
+		p := newPlaces(r, under)
+		for _, name := range slices.Sorted(maps.Keys(sources)) {
+			p.propose(target{name, name, ""}, sources[name])
+		}
+		return p.proposals()
+	}
+	to := "kept/a"
+	given := renames{"kept/ä": &to, "out": nil}
+	proposed := propose(given)
+	got := map[string]string{}
+	for name, to := range proposed {
+		got[name] = *to
+	}
+	want := map[string]string{
+		"plain/pass word": "plain/pass-word", "with space": "with-space", "with space/b?": "with-space/b-", "größe": "gr--e", "kept/ö": "kept/-",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	maps.Copy(given, proposed)
+	if more := propose(given); len(more) > 0 {
+		t.Errorf("%v", more)
+	}
+	for _, split := range []bool{false, true} {
+		p := newPlaces(given, under)
+		for name, members := range sources {
+			if !split {
+				members = []string{""}
+			}
+			p.see(name)
+			for _, member := range members {
+				p.see(withMember(name, member))
+				if path, ok := p.place(target{name, name, member}); ok != (name != "out") {
+					t.Errorf("split: %v, %s, %s: %s", split, name, member, path)
+				}
+			}
+			for _, member := range sources[name] {
+				p.see(withMember(name, member))
+			}
+		}
+		if unused := p.unused(); len(unused) > 0 {
+			t.Errorf("split: %v, not used: %v", split, unused)
+		}
 	}
 }
 
@@ -578,10 +648,11 @@ func FuzzNames(f *testing.F) {
 		}
 		p := newPlaces(nil, acl.Path{})
 		for n, path := range []string{first, second} {
-			if got, ok := p.place(target{fmt.Sprint(n), path}); ok && got != path {
+			if got, ok := p.place(target{fmt.Sprint(n), path, ""}); ok && got != path {
 				t.Errorf("%q becomes %q", path, got)
 			}
 		}
+		p.propose(target{"record", first, ""}, []string{second})
 		seen := map[string]bool{}
 		for _, to := range p.proposals() {
 			if !valid(*to) || seen[*to] {

@@ -37,13 +37,28 @@ func valid(path string) bool {
 	return err == nil && p.String() == path
 }
 
-// badName is why most names are refused.
-const badName = "its name cannot be used here"
+// The reasons to refuse a name: most names, and the name of a member of an object that
+// might be split.
+const (
+	badName   = "its name cannot be used here"
+	badMember = "this name cannot be used with --as split; with another --as it is not needed"
+)
 
 // target is where a secret is to go.
 type target struct {
-	name string // in the source, with the member
-	path string // here, without --under
+	name   string // of the record in the source
+	path   string // here, without --under
+	member string // "" for the whole record
+}
+
+// full is the name in the source, with the member.
+func (t target) full() string { return withMember(t.name, t.member) }
+
+func withMember(name, member string) string {
+	if member == "" {
+		return name
+	}
+	return name + "/" + member
 }
 
 // places finds a path for each secret. It is pure: no name becomes another one unless
@@ -54,38 +69,86 @@ type places struct {
 	taken   map[string]string // the name in the source of each path
 	refused map[string]string // a proposal for each name that cannot be used
 	why     map[string]string // the reason
-	used    map[string]bool   // the renames that were of use
+	present map[string]bool   // the renames whose names the source has
 }
 
 func newPlaces(r renames, under acl.Path) *places {
-	return &places{renames: r, under: under, taken: map[string]string{}, refused: map[string]string{}, why: map[string]string{}, used: map[string]bool{}}
+	return &places{renames: r, under: under, taken: map[string]string{}, refused: map[string]string{}, why: map[string]string{}, present: map[string]bool{}}
+}
+
+// see notes that the source has a name, of a record or of one with its member.
+func (p *places) see(name string) {
+	if _, renamed := p.renames[name]; renamed {
+		p.present[name] = true
+	}
 }
 
 // place returns the whole path of a secret; ok is false if it has none.
 func (p *places) place(t target) (path string, ok bool) {
-	if to, renamed := p.renames[t.name]; renamed {
-		p.used[t.name] = true
-		if to == nil {
-			return "", false
-		}
-		t.path = *to
+	path, ok = p.renamed(t)
+	if !ok {
+		return "", false
 	}
-	path = strings.TrimPrefix(p.under.String()+"/"+t.path, "/")
-	other, twice := p.taken[path]
+	whole := p.below(path)
+	other, twice := p.taken[whole]
 	switch {
-	case !valid(path):
-		p.refuse(t, badName)
+	case !valid(whole):
+		p.refuse(t, path, badName)
 		return "", false
 	case twice:
-		p.refuse(t, "it would be "+path+", as "+quoted(other)+" is")
+		p.refuse(t, path, "it would be "+whole+", as "+quoted(other)+" is")
 		return "", false
 	}
-	p.taken[path] = t.name
-	return path, true
+	p.taken[whole] = t.full()
+	return whole, true
 }
 
-func (p *places) refuse(t target, why string) {
-	p.refused[t.name], p.why[t.name] = t.path, why
+// propose refuses what place would refuse of a record, whatever becomes of it: the
+// name of the record, and those that its members would have.
+func (p *places) propose(t target, members []string) {
+	p.place(t)
+	path, ok := p.renamed(t)
+	if !ok {
+		return // it is left out
+	}
+	if !valid(p.below(path)) {
+		path = sanitize(path) // which its members would be below
+	}
+	for _, member := range members {
+		t.member = member
+		if to, ok := p.renames[t.full()]; ok && (to == nil || valid(p.below(*to))) {
+			continue
+		}
+		if to := withMember(path, member); !valid(p.below(to)) {
+			p.refuse(t, to, badMember)
+		}
+	}
+}
+
+// renamed returns the path of a secret, without --under, as the user wants it; ok is
+// false if it is left out. A record takes its members along.
+func (p *places) renamed(t target) (path string, ok bool) {
+	to, renamed := p.renames[t.full()]
+	rest := ""
+	if !renamed && t.member != "" {
+		to, renamed = p.renames[t.name]
+		rest = t.member
+	}
+	switch {
+	case !renamed:
+		return withMember(t.path, t.member), true
+	case to == nil:
+		return "", false
+	}
+	return withMember(*to, rest), true
+}
+
+func (p *places) below(path string) string {
+	return strings.TrimPrefix(p.under.String()+"/"+path, "/")
+}
+
+func (p *places) refuse(t target, path, why string) {
+	p.refused[t.full()], p.why[t.full()] = path, why
 }
 
 // proposals returns a valid, free path for each refused name.
@@ -94,19 +157,20 @@ func (p *places) proposals() renames {
 	for _, name := range slices.Sorted(maps.Keys(p.refused)) {
 		base := sanitize(p.refused[name])
 		to := base
-		for n := 2; p.taken[strings.TrimPrefix(p.under.String()+"/"+to, "/")] != ""; n++ {
+		for n := 2; p.taken[p.below(to)] != ""; n++ {
 			to = fmt.Sprintf("%s-%d", base, n)
 		}
-		p.taken[strings.TrimPrefix(p.under.String()+"/"+to, "/")] = name
+		p.taken[p.below(to)] = name
 		all[name] = &to
 	}
 	return all
 }
 
-// unused returns the renames that no secret has needed, which are mistakes.
+// unused returns the renames of names that the source does not have, which are
+// mistakes.
 func (p *places) unused() (all []string) {
 	for name := range p.renames {
-		if !p.used[name] {
+		if !p.present[name] {
 			all = append(all, name)
 		}
 	}

@@ -66,6 +66,17 @@ func (c content) clear() {
 	}
 }
 
+// members returns the names of the members that the object has now.
+func (c content) members() (all []string) {
+	if len(c.objects) == 0 {
+		return nil
+	}
+	for _, m := range c.objects[len(c.objects)-1].Members {
+		all = append(all, m.Name)
+	}
+	return all
+}
+
 // sourceError is an error that would repeat for every secret of the source. It does
 // not unwrap: an error of the source is not one of the server that secrets go to.
 type sourceError struct{ text string }

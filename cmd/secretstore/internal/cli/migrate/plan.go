@@ -48,7 +48,14 @@ type survey struct {
 	plan    *Plan
 
 	mu    sync.Mutex
-	found [][]string // the members that each record becomes; guarded by mu
+	found []finding // what each record becomes; guarded by mu
+}
+
+// finding is what a record becomes: secrets with the names of members, "" for the
+// whole record. If only the user can say that, they are all members that it has.
+type finding struct {
+	undecided bool
+	members   []string
 }
 
 // NewPlan reads all secrets of the source once, and decides what they become.
@@ -61,7 +68,7 @@ func (o *Origin) NewPlan(ctx context.Context, p *base.Process, under acl.Path) (
 		return nil, err
 	}
 	plan := &Plan{Report: newReport(inv), origin: o.origin, imported: map[string]checksum{}}
-	s := &survey{mapping: o.mapping, places: newPlaces(o.renames, under), plan: plan, found: make([][]string, len(inv.records))}
+	s := &survey{mapping: o.mapping, places: newPlaces(o.renames, under), plan: plan, found: make([]finding, len(inv.records))}
 	for _, w := range inv.warnings {
 		fmt.Fprintf(p.Stderr, "secretstore: warning: %s\n", base.OneLine(w))
 	}
@@ -118,6 +125,7 @@ func (s *survey) readAll(ctx context.Context, inv *inventory, progress func(done
 // note takes down the shape of a record, and never a value.
 func (s *survey) note(n int, r record, c content, err error) {
 	rep := s.plan.Report
+	s.places.see(r.name)
 	if err != nil {
 		rep.damaged(r)
 		s.plan.fail(quoted(r.name), err)
@@ -129,11 +137,15 @@ func (s *survey) note(n int, r record, c content, err error) {
 	switch {
 	case errors.Is(err, errUndecided):
 		rep.undecided++
+		s.found[n] = finding{undecided: true, members: c.members()}
 	case err != nil:
 		s.plan.fail(quoted(r.name), err)
 	}
 	for _, i := range all {
-		s.found[n] = append(s.found[n], i.member)
+		s.found[n].members = append(s.found[n].members, i.member)
+	}
+	for _, member := range c.members() {
+		s.places.see(withMember(r.name, member))
 	}
 }
 
@@ -206,12 +218,12 @@ func (s *survey) choose(inv *inventory) {
 	slices.SortFunc(order, func(a, b int) int { return strings.Compare(inv.records[a].name, inv.records[b].name) })
 	for _, n := range order {
 		r := inv.records[n]
-		for _, member := range s.found[n] {
-			t := target{r.name, r.path}
-			if member != "" {
-				t = target{r.name + "/" + member, r.path + "/" + member}
-			}
-			if path, ok := s.places.place(t); ok {
+		if s.found[n].undecided {
+			s.places.propose(target{name: r.name, path: r.path}, s.found[n].members)
+			continue
+		}
+		for _, member := range s.found[n].members {
+			if path, ok := s.places.place(target{r.name, r.path, member}); ok {
 				s.plan.Sources = append(s.plan.Sources, s.source(r, member, path))
 			}
 		}
@@ -222,8 +234,8 @@ func (s *survey) choose(inv *inventory) {
 	if rep.undecided > 0 {
 		why = append(why, fmt.Sprintf("%d secrets are objects that are not just the text %q; say with --as what they become", rep.undecided, s.mapping.valueKey))
 	}
-	if len(rep.Names) > 0 {
-		why = append(why, fmt.Sprintf("%d secrets have names that cannot be used here; give them others with --rename", len(rep.Names)))
+	if n := rep.unusable(); n > 0 {
+		why = append(why, fmt.Sprintf("%d secrets have names that cannot be used here; give them others with --rename", n))
 	}
 	if unused := s.places.unused(); len(unused) > 0 {
 		why = append(why, fmt.Sprintf("--rename names %d secrets that are not in the source, such as %.200q", len(unused), unused[0]))

@@ -110,6 +110,16 @@ func (r *Report) count(rec record, c content, m mapping) {
 	}
 }
 
+// unusable counts the names that cannot be used, whatever --as says.
+func (r *Report) unusable() (n int) {
+	for name := range r.Names {
+		if r.why[name] != badMember {
+			n++
+		}
+	}
+	return n
+}
+
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
