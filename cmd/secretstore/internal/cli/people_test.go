@@ -224,8 +224,43 @@ func TestServiceSignsInWithItsKeyOrItsSecret(t *testing.T) {
 			t.Errorf("%s of another account: %+v", name, got)
 		}
 	}
-	if got := call(nil, "", "login", "--service-account", "app", "--key-file", "people_test.go", "--server", s.URL); got.status != 2 {
+	other := filepath.Join(dir, "other")
+	if err := os.WriteFile(other, []byte("horse"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := call(nil, "", "login", "--service-account", "app", "--key-file", other, "--server", s.URL); got.status != 2 || !strings.Contains(got.stderr, "is not an RSA private key") {
 		t.Errorf("a file without a key: %+v", got)
+	}
+}
+
+func TestPrivateKeyThatOthersCanReadIsRefused(t *testing.T) {
+	s, dir := newSignInServer(t, time.Now().Add(time.Hour)), t.TempDir()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.service = &key.PublicKey
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	file := filepath.Join(dir, "app.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"HOME": t.TempDir(), "SECRETSTORE_SERVER": s.URL}
+	for mode, want := range map[os.FileMode]int{0o600: 0, 0o400: 0, 0o640: 2, 0o604: 2, 0o644: 2, 0o622: 2} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		got := call(env, "", "login", "--service-account", "app", "--key-file", file)
+		if got.status != want || want != 0 && !strings.Contains(got.stderr, "run: chmod ") {
+			t.Errorf("%v: %+v", mode, got)
+		}
+		if got := call(env, "", "sa", "create", "x", "--key-file", file); want != 0 && got.status != want {
+			t.Errorf("sa create, %v: %+v", mode, got)
+		}
+	}
+	// What a program writes to standard input is in no file.
+	if got := call(env, string(text), "login", "--service-account", "app", "--key-file", "-"); got.status != 0 {
+		t.Errorf("standard input: %+v", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"secretstore/internal/filetrust"
 	"secretstore/internal/textfile"
 )
 
@@ -18,7 +19,10 @@ import (
 const maxValue = 1 << 30
 
 // ReadInput reads the file name, or standard input for "-".
-func ReadInput(p *Process, name string) ([]byte, error) {
+func ReadInput(p *Process, name string) ([]byte, error) { return readInput(p, name, false) }
+
+// readInput is ReadInput. A private file is refused if others can read or change it.
+func readInput(p *Process, name string, private bool) ([]byte, error) {
 	in := p.Stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -26,6 +30,11 @@ func ReadInput(p *Process, name string) ([]byte, error) {
 			return nil, Usagef("%v", err)
 		}
 		defer f.Close() // only read
+		if private {
+			if err := checkPrivate(f); err != nil {
+				return nil, Usagef("%v", err)
+			}
+		}
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxValue+1))
@@ -38,10 +47,26 @@ func ReadInput(p *Process, name string) ([]byte, error) {
 	return data, nil
 }
 
+// checkPrivate refuses a file that other users can read or change. A pipe, as of a
+// shell's <(command), is not a file.
+func checkPrivate(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return filetrust.CheckSecret(f.Name(), info)
+}
+
 // ReadText is ReadInput for text, which may begin with a byte order mark. It is not
 // for values: of them each byte counts.
-func ReadText(p *Process, name string) ([]byte, error) {
-	data, err := ReadInput(p, name)
+func ReadText(p *Process, name string) ([]byte, error) { return readText(p, name, false) }
+
+// ReadPrivateText is ReadText for a private key. It refuses a file that other users
+// can read or change.
+func ReadPrivateText(p *Process, name string) ([]byte, error) { return readText(p, name, true) }
+
+func readText(p *Process, name string, private bool) ([]byte, error) {
+	data, err := readInput(p, name, private)
 	if err != nil {
 		return nil, err
 	}

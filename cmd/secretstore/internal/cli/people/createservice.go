@@ -147,9 +147,10 @@ func (s *newService) intoSecret(ctx context.Context, c *client.Client, uid strin
 	return nil
 }
 
-// readPrivateKey reads an RSA key, which may be in the JSON of a secret of DC/OS.
+// readPrivateKey reads an RSA key, which may be in the JSON of a secret of DC/OS. A
+// file that other users can read is refused.
 func readPrivateKey(p *base.Process, file string) (*rsa.PrivateKey, error) {
-	text, err := base.ReadText(p, file)
+	text, err := base.ReadPrivateText(p, file)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,8 @@ func loginCommand(p *base.Process) *cobra.Command {
 			"kept in a file that only you can read, one for each server, and the other commands use it unless a flag or\n" +
 			"the environment names another token. logout deletes the file.\n\n" +
 			"login asks for the password. Without a terminal it reads it from standard input, or from --password-file.\n" +
-			"--key-file is the private key of a service account (PEM), or the JSON of its secret in DC/OS.\n\n" +
+			"--key-file is the private key of a service account (PEM), or the JSON of its secret in DC/OS. A file that\n" +
+			"other users can read is refused.\n\n" +
 			"With --oidc you sign in at an identity provider. login prints an address, opens it in a browser, and waits\n" +
 			"until you have signed in there. If the browser is on another computer, add --paste: the page at the end\n" +
 			"then shows a token, which login asks for.",
