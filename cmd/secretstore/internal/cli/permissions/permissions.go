@@ -3,6 +3,7 @@ package permissions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
@@ -34,7 +36,7 @@ func explainCommand(p *base.Process) *cobra.Command {
 			"  secretstore explain read team/db-password --uid alice\n" +
 			"  secretstore explain read team/db-password --uid dcos_marathon --service /team/app\n" +
 			"  secretstore explain list team --json",
-		Args: arguments("name the ACTION and the PATH"),
+		Args: arguments,
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.UID, "uid", "", "the `USER` to explain; others than you need a superuser")
@@ -50,6 +52,9 @@ func explainCommand(p *base.Process) *cobra.Command {
 		}
 		if cmd.Flags().Changed("bound") {
 			q.Bound = &bound
+		}
+		if err := check(cmd, q); err != nil {
+			return err
 		}
 		e, err := c.Explain(ctx, q)
 		if err != nil {
@@ -141,14 +146,17 @@ func whoCanCommand(p *base.Process) *cobra.Command {
 		Example: "  secretstore who-can read team/db-password\n" +
 			"  secretstore who-can update team/db-password --json\n" +
 			"  secretstore who-can administer",
-		Args: arguments("name the ACTION and the PATH"),
+		Args: arguments,
 	}
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-		path := ""
+		q := client.Question{Action: args[0]}
 		if len(args) > 1 {
-			path = args[1]
+			q.Path = args[1]
 		}
-		who, err := c.WhoCan(ctx, args[0], path)
+		if err := check(cmd, q); err != nil {
+			return err
+		}
+		who, err := c.WhoCan(ctx, q.Action, q.Path)
 		if err != nil {
 			return err
 		}
@@ -188,11 +196,42 @@ func printWho(out io.Writer, who wire.WhoCan) error {
 }
 
 // arguments demands an action and at most one path.
-func arguments(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < 1 || len(args) > 2 {
-			return base.Usagef("%s", what)
-		}
-		return nil
+func arguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return base.Usagef("name the ACTION and the PATH, as in: %s", cmd.UseLine())
 	}
+	return base.MaxArgs(2)(cmd, args)
+}
+
+// check finds the mistakes in a question that the server would find, as mistakes in
+// the command.
+func check(cmd *cobra.Command, q client.Question) error {
+	var service acl.Service
+	for flag, id := range map[string]*string{"service": q.Service, "bound": q.Bound} {
+		if id == nil {
+			continue
+		}
+		s, err := acl.ParseService(*id)
+		if err != nil {
+			return base.Usagef("--%s: %v; write it as /team/app", flag, err)
+		}
+		if flag == "service" {
+			service = s
+		}
+	}
+	if q.UID != "" && !acl.ValidUID(q.UID) {
+		return base.Usagef("--uid: %q cannot be a user", q.UID)
+	}
+	_, err := acl.ParseQuestion(q.Action, q.Path, service, q.Service != nil)
+	switch {
+	case errors.Is(err, acl.ErrInvalidPath) && q.Path == "":
+		return base.Usagef("name the PATH of the secret, as in: %s %s PATH", cmd.CommandPath(), q.Action)
+	case errors.Is(err, acl.ErrInvalidPath):
+		return base.Usagef("%s", base.BadPath)
+	case errors.Is(err, acl.ErrQuestionNeedsService) && cmd.Flag("service") == nil:
+		return base.Usagef("%s does not know the action resolve", cmd.Name())
+	case err != nil:
+		return base.Usagef("%v", err)
+	}
+	return nil
 }
