@@ -51,10 +51,29 @@ func warnOfLostFile(s config.Storage, log *zap.Logger) {
 	}
 }
 
+// namesNoSuperuser reports whether someone can sign in only with an account in the
+// storage.
+func (s *Server) namesNoSuperuser() bool {
+	return s.cfg.IAM == config.IAMBuiltin && s.cfg.SuperuserPasswordFile == ""
+}
+
+// checkFirstFile is checkFirstSuperuser for a bbolt file that does not exist: to open
+// it would make it.
+func (s *Server) checkFirstFile() error {
+	if !s.namesNoSuperuser() || s.cfg.Storage.Kind != config.Bolt {
+		return nil
+	}
+	if _, err := os.Stat(s.cfg.Storage.Path); !errors.Is(err, os.ErrNotExist) {
+		return nil // what is wrong with the file is said when it is opened
+	}
+	warnOfLostFile(s.cfg.Storage, s.log)
+	return config.Error{{Where: "--iam", What: noSuperuser}}
+}
+
 // checkFirstSuperuser keeps a new store from being made if no one could sign in to it.
 // Of a store that exists, checkFirstStart knows more when it is unsealed.
 func (s *Server) checkFirstSuperuser(ctx context.Context, b store.Backend) error {
-	if s.cfg.IAM != config.IAMBuiltin || s.cfg.SuperuserPasswordFile != "" {
+	if !s.namesNoSuperuser() {
 		return nil
 	}
 	err := whenReached(ctx, func(ctx context.Context) error {

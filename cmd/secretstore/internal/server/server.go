@@ -124,6 +124,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if profiles != nil {
 		defer profiles.listener.Close() // again, if it has served
 	}
+	if err := s.checkFirstFile(); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
 	s.metrics = newMetrics()
 	backend, driver, err := s.openBackend(ctx)
 	if err != nil {
