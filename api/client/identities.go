@@ -87,6 +87,21 @@ func (i Identities) Providers(ctx context.Context) (map[string]wire.LoginProvide
 	return read[map[string]wire.LoginProvider](ctx, i.c, nil, "auth", "providers")
 }
 
+// OIDCProviders returns the OpenID Connect providers, by id. ErrDenied.
+func (i Identities) OIDCProviders(ctx context.Context) (map[string]wire.OIDCProvider, error) {
+	ids, err := read[map[string]string](ctx, i.c, nil, "auth", "oidc", "providers")
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]wire.OIDCProvider, len(ids))
+	for id := range ids {
+		if all[id], err = read[wire.OIDCProvider](ctx, i.c, nil, "auth", "oidc", "providers", id); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // Check returns nil if the token of the client is valid. ErrDenied says that it
 // is, too.
 func (i Identities) Check(ctx context.Context) error {

@@ -27,6 +27,7 @@ type identityServer struct {
 	resource bool
 	secret   string // the value of the secret app/sa
 	changed  bool   // somebody else is faster to write it
+	stops    int    // seals itself after so many changes, if not 0
 }
 
 func newIdentityServer(t *testing.T) *identityServer {
@@ -48,13 +49,15 @@ func (s *identityServer) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodGet {
 		body, ok := map[string]string{
-			"/users":                   `{"array":[{"uid":"alice","description":"A\u001b[31m"}]}`,
-			"/users?type=service":      `{"array":[{"uid":"app","is_service":true}]}`,
-			"/users/alice":             `{"uid":"alice"}`,
-			"/users/alice/groups":      `{"array":[{"group":{"gid":"admins"}}]}`,
-			"/users/alice/permissions": `{"direct":[{"rid":"dcos:x","actions":[{"name":"read"}]}],"groups":[]}`,
-			"/groups":                  `{"array":[{"gid":"admins"}]}`,
-			"/acls":                    `{"array":[{"rid":"dcos:secrets:default:/a"}]}`,
+			"/users":                    `{"array":[{"uid":"alice","description":"A\u001b[31m"}]}`,
+			"/users?type=service":       `{"array":[{"uid":"app","is_service":true}]}`,
+			"/users/alice":              `{"uid":"alice"}`,
+			"/users/alice/groups":       `{"array":[{"group":{"gid":"admins"}}]}`,
+			"/users/alice/permissions":  `{"direct":[{"rid":"dcos:x","actions":[{"name":"read"}]}],"groups":[]}`,
+			"/groups":                   `{"array":[{"gid":"admins"}]}`,
+			"/acls":                     `{"array":[{"rid":"dcos:secrets:default:/a"}]}`,
+			"/auth/oidc/providers":      `{"corp":"Corp"}`,
+			"/auth/oidc/providers/corp": `{"issuer":"https://idp.example.com"}`,
 			"/acls/dcos:secrets:default:%252Fa/permissions": `{"users":[{"uid":"alice","actions":[{"name":"read","until":"2030-01-01T00:00:00Z"}]}],"groups":[]}`,
 		}[strings.TrimSuffix(path+"?"+r.URL.RawQuery, "?")]
 		if !ok {
@@ -67,6 +70,8 @@ func (s *identityServer) answer(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a part would not be what is wanted
 	s.requests = append(s.requests, strings.TrimSpace(r.Method+" "+path+" "+string(body)))
 	switch {
+	case s.stops > 0 && len(s.requests) > s.stops:
+		refuse(w, 503, "the secret store is sealed", "")
 	case strings.HasPrefix(path, "/secrets/"):
 		var doc wire.SecretWrite
 		if s.changed || r.Header.Get("If-Match") != `"7"` || json.Unmarshal(body, &doc) != nil {
@@ -148,6 +153,36 @@ func TestRefusalsAboutAccountsHaveTheirStatus(t *testing.T) {
 		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "pw123\n", strings.Fields(command)...)
 		if got.status != status || strings.Contains(got.stderr, "secretstore update") {
 			t.Errorf("%s: %+v", command, got)
+		}
+	}
+}
+
+func TestGrantsThatWereAppliedInPartSayHowToGoOn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "grants.json")
+	if err := os.WriteFile(file, []byte(`[{"user":"alice","resource":"dcos:x","action":"update"},{"user":"alice","resource":"dcos:y","action":"update"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newIdentityServer(t)
+	s.stops = 1
+	got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "grants", "apply", file, "--yes")
+	if got.status != 5 || !strings.Contains(got.stderr, "stopped after 1 of 3 changes, at user alice: update on dcos:y; run it again to make the rest") || !strings.Contains(got.stderr, "added 1, removed 0") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestUsersOfOpenDCOSNeedAProviderOfTheServer(t *testing.T) {
+	znodes := filepath.Join(t.TempDir(), "znodes")
+	if err := os.WriteFile(znodes, []byte(`{"path":"/dcos/users/a@example.com"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for provider, ok := range map[string]bool{"corp": true, "https://idp.example.com": true, "": false, "crop": false, "https://dcos.auth0.com/": false} {
+		s := newIdentityServer(t)
+		got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "iam", "import", "--dcos-users", znodes, "--provider", provider)
+		if ok && (got.status != 0 || len(s.requests) != 1 || !strings.Contains(s.requests[0], fmt.Sprintf(`"provider_id":%q`, provider))) {
+			t.Errorf("%s: %+v, requests %q", provider, got, s.requests)
+		}
+		if !ok && (got.status != 2 || len(s.requests) > 0 || !strings.Contains(got.stderr, "corp (https://idp.example.com)")) {
+			t.Errorf("%q: %+v, requests %q", provider, got, s.requests)
 		}
 	}
 }

@@ -203,21 +203,25 @@ type Step struct {
 }
 
 // Steps returns the changes after which the store has what the file says: what is new,
-// then grants that get another end, then what is taken away.
+// then grants that get another end, then what is taken away. A grant gets another end by
+// being removed and added, so those of superusers come last: the caller may lose its
+// rights in between.
+//
+// If only the first steps are made, those of the next comparison make the rest.
 func Steps(onlyFile, onlyStore []Item) (steps []Step) {
 	replaced := make(map[key]Item)
 	for _, i := range onlyStore {
 		replaced[i.key()] = i
 	}
-	var ends []Step
+	var ends [2][]Step
 	for _, i := range onlyFile {
 		if old, ok := replaced[i.key()]; ok {
-			ends = append(ends, Step{Item: old}, Step{Add: true, Item: i})
+			ends[last(i)] = append(ends[last(i)], Step{Item: old}, Step{Add: true, Item: i})
 			continue
 		}
 		steps = append(steps, Step{Add: true, Item: i})
 	}
-	steps = append(steps, ends...)
+	steps = append(steps, ends[0]...)
 	for _, i := range onlyFile {
 		delete(replaced, i.key())
 	}
@@ -226,7 +230,7 @@ func Steps(onlyFile, onlyStore []Item) (steps []Step) {
 			steps = append(steps, Step{Item: i})
 		}
 	}
-	return steps
+	return append(steps, ends[1]...)
 }
 
 func keyed(lists ...[]Item) map[key]Item {

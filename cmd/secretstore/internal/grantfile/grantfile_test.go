@@ -3,10 +3,13 @@ package grantfile
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 const policy = `
@@ -115,23 +118,85 @@ func TestStoreIsComparedWithTheFile(t *testing.T) {
 	}
 }
 
+// apply makes one change of the store.
+func (s *Store) apply(step Step) {
+	switch i := step.Item; {
+	case !i.IsGrant() && i.User == "":
+		s.Groups[i.Group] = true
+	case step.Add && i.IsGrant():
+		s.Grants = append(s.Grants, i)
+	case step.Add:
+		s.Members = append(s.Members, i)
+	default:
+		s.Grants = slices.DeleteFunc(s.Grants, func(g Item) bool { return g == i })
+		s.Members = slices.DeleteFunc(s.Members, func(g Item) bool { return g == i })
+	}
+}
+
+func (s *Store) clone() *Store {
+	return &Store{Users: s.Users, Groups: maps.Clone(s.Groups), Grants: slices.Clone(s.Grants), Members: slices.Clone(s.Members)}
+}
+
 func TestAppliedFileHasNoDifferenceLeft(t *testing.T) {
 	s := &Store{Groups: map[string]bool{}, Grants: []Item{{User: "x", Resource: "dcos:y", Action: "read"}}}
 	c := parse(t, policy)
 	for _, step := range Steps(s.Compare(c)) {
-		switch i := step.Item; {
-		case !i.IsGrant() && i.User == "":
-			s.Groups[i.Group] = true
-		case step.Add && i.IsGrant():
-			s.Grants = append(s.Grants, i)
-		case step.Add:
-			s.Members = append(s.Members, i)
-		default:
-			s.Grants = slices.DeleteFunc(s.Grants, func(g Item) bool { return g == i })
-		}
+		s.apply(step)
 	}
 	if onlyFile, onlyStore := s.Compare(c); len(onlyFile)+len(onlyStore) > 0 {
 		t.Errorf("%q, %q", onlyFile, onlyStore)
+	}
+}
+
+// After any number of changes, the store has nothing that neither it nor the file had.
+func TestChangesThatWereInterruptedAreFinishedByTheNextRun(t *testing.T) {
+	item := rapid.Custom(func(t *rapid.T) Item {
+		i := Item{Resource: rapid.SampledFrom([]string{"dcos:superuser", "dcos:x", "dcos:secrets:default:/a/*"}).Draw(t, "resource"), Action: rapid.SampledFrom([]string{"read", "full"}).Draw(t, "action")}
+		if i.User = rapid.SampledFrom([]string{"alice", "bob", ""}).Draw(t, "user"); i.User == "" {
+			i.Group = "ops"
+		}
+		if rapid.Bool().Draw(t, "ends") {
+			i.Until = time.Date(2030, 1, rapid.IntRange(1, 3).Draw(t, "day"), 0, 0, 0, 0, time.UTC)
+		}
+		return i
+	})
+	grants := rapid.SliceOfNDistinct(item, 0, 8, Item.key)
+	members := rapid.SliceOfDistinct(rapid.Map(rapid.SampledFrom([]string{"alice", "bob", "carol"}), func(uid string) Item { return Item{Group: "ops", User: uid} }), Item.key)
+	rapid.Check(t, func(t *rapid.T) {
+		before := &Store{Groups: map[string]bool{}, Grants: grants.Draw(t, "grants"), Members: members.Draw(t, "members")}
+		file := Content{Groups: []string{"ops"}, Grants: grants.Draw(t, "grants of the file"), Members: members.Draw(t, "members of the file")}
+		steps := Steps(before.Compare(file))
+		for made := range len(steps) + 1 {
+			s := before.clone()
+			for _, step := range steps[:made] {
+				s.apply(step)
+			}
+			for _, i := range slices.Concat(s.Grants, s.Members) {
+				if !slices.Contains(slices.Concat(before.Grants, before.Members, file.Grants, file.Members), i) {
+					t.Fatalf("after %d changes there is %v", made, i)
+				}
+			}
+			onlyFile, onlyStore := s.Compare(file)
+			if left := len(onlyFile) + len(onlyStore); (left > 0) != (made < len(steps)) {
+				t.Fatalf("after %d of %d changes, check finds %d differences", made, len(steps), left)
+			}
+			for _, step := range Steps(onlyFile, onlyStore) {
+				s.apply(step)
+			}
+			if onlyFile, onlyStore := s.Compare(file); len(onlyFile)+len(onlyStore) > 0 {
+				t.Fatalf("interrupted after %d changes, the next run leaves %q, %q", made, onlyFile, onlyStore)
+			}
+		}
+	})
+}
+
+func TestSuperusersGetAnotherEndLast(t *testing.T) {
+	until := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := &Store{Grants: []Item{{User: "alice", Resource: "dcos:superuser", Action: "full", Until: until}, {User: "bob", Resource: "dcos:x", Action: "read"}}}
+	steps := Steps(s.Compare(Content{Grants: []Item{{User: "alice", Resource: "dcos:superuser", Action: "full"}}}))
+	want := []Step{{Item: s.Grants[1]}, {Item: s.Grants[0]}, {Add: true, Item: Item{User: "alice", Resource: "dcos:superuser", Action: "full"}}}
+	if !slices.Equal(steps, want) {
+		t.Errorf("%v, want %v", steps, want)
 	}
 }
 

@@ -289,7 +289,9 @@ func applyGrants(p *base.Process) *cobra.Command {
 			"that it names; accounts have to exist. Resources that are missing are made. A grant with another end is made\n" +
 			"again. The grant of the group superusers stays.\n\n" +
 			"apply prints the changes. Before it removes something it asks; --yes does not. With --dry-run nothing is\n" +
-			"written. If the server refuses some of the changes, the others are made, and the exit status is 1.",
+			"written. If the server refuses some of the changes, the others are made, and the exit status is 1.\n\n" +
+			"The changes are made one after the other. If apply is interrupted, or the server does not answer, those made\n" +
+			"so far stay, and the same command makes the rest; grants check shows what is left.",
 		Example: "  secretstore grants apply grants.json --dry-run\n  secretstore grants apply policy.yaml --yes",
 		Args:    base.ExactArgs(1, "name the file")}
 	confirm.Register(cmd)
@@ -337,7 +339,7 @@ func applySteps(ctx context.Context, c *client.Client, steps []grantfile.Step) (
 			}
 			done.Failed = append(done.Failed, failedStep{kind, step.Item, refusal.Description})
 		default:
-			return done, fmt.Errorf("stopped after %d of %d changes, at %s: %w", n, len(steps), step.Item, err)
+			return done, fmt.Errorf("stopped after %d of %d changes, at %s; run it again to make the rest: %w", n, len(steps), step.Item, err)
 		}
 	}
 	if n := len(done.Failed); n > 0 {

@@ -55,7 +55,7 @@ func importUsers(p *base.Process) *cobra.Command {
 		Long: "import creates an account for each user of open DC/OS. These are the znodes below /dcos/users, of which the\n" +
 			"names are e-mail addresses: SOURCE is zk://HOST:PORT,HOST:PORT, or a file with a dump of the znodes, a line\n" +
 			"{\"path\":\"/dcos/users/NAME\"} for each. The accounts have no password and no grants. --provider is the OpenID\n" +
-			"Connect provider that signs them in.\n\n" +
+			"Connect provider that signs them in, which the server must have.\n\n" +
 			"Accounts that exist stay as they are. Names that cannot be accounts are listed, and the exit status is 1.\n" +
 			"With --dry-run nothing is written.",
 		Example: "  secretstore iam import --dcos-users zk://10.0.0.1:2181 --provider corp --dry-run\n" +
@@ -70,6 +70,9 @@ func importUsers(p *base.Process) *cobra.Command {
 	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		names, err := from.names(ctx, p)
 		if err != nil {
+			return err
+		}
+		if err := checkProvider(ctx, c, provider); err != nil {
 			return err
 		}
 		done, err := importNames(ctx, c, names, provider, dryRun)
@@ -178,6 +181,27 @@ func checkName(name string) error {
 		return errors.New("it is not an e-mail address, so no provider signs it in")
 	}
 	return nil
+}
+
+// checkProvider refuses the id or issuer of a provider that the server does not have:
+// no one could sign in to the accounts.
+func checkProvider(ctx context.Context, c *client.Client, provider string) error {
+	all, err := c.Identities().OIDCProviders(ctx)
+	if err != nil {
+		return err
+	}
+	var known []string
+	for id, p := range all {
+		if provider == id || provider == p.Issuer {
+			return nil
+		}
+		known = append(known, base.OneLine(id+" ("+p.Issuer+")"))
+	}
+	if len(known) == 0 {
+		return base.Usagef("the server has no identity provider; create %q first", provider)
+	}
+	slices.Sort(known)
+	return base.Usagef("the server has no identity provider %q; add --provider and one of: %s", provider, strings.Join(known, ", "))
 }
 
 // importNames creates the accounts. It stops at an error that is not about one of them.
