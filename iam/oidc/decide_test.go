@@ -4,7 +4,9 @@ import (
 	"errors"
 	"maps"
 	"net/url"
+	"path"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -308,7 +310,7 @@ func FuzzProviderRecord(f *testing.F) {
 }
 
 func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing.T) {
-	for s, want := range map[string]string{"": "/", "/": "/", "/a?b=c#d": "/a?b=c#d", oidc.ShowToken: oidc.ShowToken, oidc.Pages: oidc.Pages, "/./x": "/./x"} {
+	for s, want := range map[string]string{"": "/", "/": "/", "/a?b=c#d": "/a?b=c#d", oidc.ShowToken: oidc.ShowToken, oidc.Pages: oidc.Pages} {
 		if got, err := oidc.ParseTarget(s, ""); err != nil || got.Place != want || got.Challenge != "" {
 			t.Errorf("%q: %q, %v", s, got, err)
 		}
@@ -316,6 +318,24 @@ func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing
 	for _, s := range []string{
 		"//evil.example", `/\evil.example`, `\\evil.example`, "https://evil.example", "javascript:alert(1)", "evil", "/a\n/b", "/\t/evil.example", "/ é", "/a b",
 		"dcos:authenticationresponse:html2", " /", "///x", "/" + string(make([]byte, 10)), "http:/x", "http://127.0.0.1:80/x",
+	} {
+		if got, err := oidc.ParseTarget(s, ""); err == nil {
+			t.Errorf("%q: %q", s, got)
+		}
+	}
+	for _, s := range []string{
+		"/a/b/", "/ui/secret?path=a/b", "/?to=//evil.example", `/?to=%5c%2f..`, "/#//x/../y", "/a%20b", "/a%25b", "/a%3Fb", "/%C3%A9", "/@evil.example", "/:80", "/...", "/a..b/.c", "/%2e.a",
+	} {
+		if got, err := oidc.ParseTarget(s, ""); err != nil || got.Place != s {
+			t.Errorf("%q: %q, %v", s, got, err)
+		}
+	}
+	// Two slashes, a backslash, a control character or a dot segment, as they are,
+	// encoded, and encoded twice.
+	for _, s := range []string{
+		"/..//x", "/.//x", "/a/..//x", "/a//x", "/a//", "/..", "/.", "/a/../x", "/./x", "/x/.", "/x/..?y", "/x/..#y",
+		"/%2fx", "/%2Fx", "/a%2f%2fx", "/%2e%2e//x", "/%2e%2e/%2fx", "/.%2e/x", "/%2E./x", "/%2e/x", "/%5cx", "/%5Cx", "/a%5c", "/%09/x", "/%0a/x", "/%0d%0aa", "/%00", "/%7f", "/%C2%85",
+		"/%252fx", "/%252e%252e/x", "/%25252fx", "/%255cx", "/%2509/x", "/%", "/%zz", "/%2", "/a%2", "/..%2f/x", "/..%5cx",
 	} {
 		if got, err := oidc.ParseTarget(s, ""); err == nil {
 			t.Errorf("%q: %q", s, got)
@@ -346,7 +366,7 @@ func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing
 
 func FuzzTarget(f *testing.F) {
 	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
-	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", oidc.ShowToken, oidc.Pages, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
+	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", "/..//x", "/%2e%2e//x", "/%252fx", "/%5cx", "/a?b=//c#/../d", oidc.ShowToken, oidc.Pages, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
 		f.Add(s, "")
 		f.Add(s, challenge)
 	}
@@ -367,8 +387,28 @@ func FuzzTarget(f *testing.F) {
 			}
 			return
 		}
-		if p := got.Place; p[0] != '/' || len(p) > 1 && (p[1] == '/' || p[1] == '\\') {
-			t.Fatalf("%q leads elsewhere", got)
-		}
+		staysHere(t, got.Place)
 	})
+}
+
+// staysHere wants that no one who decodes a target, or resolves its dot segments, reads
+// another server in it.
+func staysHere(t *testing.T, place string) {
+	here := &url.URL{Scheme: "https", Host: "here.example", Path: "/a/b/c"}
+	at, _, _ := strings.Cut(place, "#")
+	at, _, _ = strings.Cut(at, "?")
+	for {
+		slashes := strings.ReplaceAll(at, `\`, "/")
+		if clean := path.Clean(slashes); clean != slashes && clean+"/" != slashes || !strings.HasPrefix(clean, "/") || strings.Contains(slashes, "//") {
+			t.Fatalf("%q is read as %q", place, clean)
+		}
+		if u, err := here.Parse(at); err == nil && u.Host != here.Host {
+			t.Fatalf("%q leads to %s", place, u)
+		}
+		decoded, err := url.PathUnescape(at)
+		if err != nil || decoded == at {
+			return
+		}
+		at = decoded
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // ShowToken is the target that shows the token in a page, for people who paste it
@@ -52,9 +53,43 @@ func ParseTarget(place, challenge string) (Target, error) {
 }
 
 // isPath reports whether a browser stays at this server. Browsers take \ for /, drop
-// control characters, and read two slashes at the beginning as another server.
+// control characters, and read two slashes at the beginning as another server. A proxy
+// that decodes the path, or resolves its dot segments, must not make such an address
+// of it, so these are refused too. The query and the fragment lead nowhere.
 func isPath(s string) bool {
-	return printable(s, maxTarget) && s[0] == '/' && !strings.HasPrefix(s, "//") && !strings.ContainsAny(s, "\\ ")
+	if !printable(s, maxTarget) || strings.ContainsAny(s, "\\ ") {
+		return false
+	}
+	path := s
+	if end := strings.IndexAny(s, "?#"); end >= 0 {
+		path = s[:end]
+	}
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return false
+	}
+	for isPlain(path) {
+		if err != nil || decoded == path {
+			return true // it cannot be decoded any further
+		}
+		path = decoded
+		decoded, err = url.PathUnescape(path)
+	}
+	return false
+}
+
+// isPlain reports whether a path begins with a slash, and no segment of it is empty, is
+// a dot segment, or has a backslash or a control character.
+func isPlain(path string) bool {
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || strings.Contains(path, `\`) || strings.ContainsFunc(path, unicode.IsControl) {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 // isLoopback reports whether s is http://127.0.0.1:PORT/PATH or http://[::1]:PORT/PATH,
