@@ -25,6 +25,17 @@ func BenchmarkGet256(b *testing.B) {
 	}
 }
 
+// BenchmarkIncarnation is a part of each verification of a token.
+func BenchmarkIncarnation(b *testing.B) {
+	s := benchStore(b, memory.New())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Incarnation(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // benchStore returns an unsealed store.
 func benchStore(b *testing.B, backend store.Backend) *Store {
 	b.Helper()

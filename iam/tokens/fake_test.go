@@ -23,7 +23,7 @@ var errSealed = errors.New("sealed")
 
 // cluster is the identities of one store, and the servers that share them.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	clock   sync.Mutex // guards now
 	now     time.Time
 	mu      sync.Mutex // guards the rest, and the state of the servers
@@ -32,7 +32,7 @@ type cluster struct {
 	servers []*server
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	return &cluster{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), records: make(map[string][]byte), dir: &iam.Directory{}}
 }
 
@@ -95,7 +95,8 @@ type server struct {
 	*tokens.Tokens
 	c       *cluster
 	changed chan struct{}
-	away    error // what Directory returns
+	away    error          // what Directory returns
+	behind  *iam.Directory // nil, or what it has not yet got beyond
 	sealed  bool
 	file    *iam.Directory
 	failing error // of writes
@@ -153,6 +154,9 @@ func (s *server) Directory() (*iam.Directory, error) {
 	defer s.c.mu.Unlock()
 	if s.away != nil {
 		return nil, s.away
+	}
+	if s.behind != nil {
+		return s.behind, nil
 	}
 	return s.c.dir, nil
 }

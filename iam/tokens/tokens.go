@@ -234,7 +234,7 @@ func (t *Tokens) verifyAccount(raw string, r *ring) (acl.Principal, error) {
 	if err != nil {
 		return acl.Principal{}, err
 	}
-	d, err := t.authority.Directory()
+	d, err := t.directoryWith(iam.UID(who.UID))
 	if err != nil {
 		return acl.Principal{}, unchecked(err)
 	}
@@ -243,6 +243,32 @@ func (t *Tokens) verifyAccount(raw string, r *ring) (acl.Principal, error) {
 	}
 	t.authority.Used(iam.UID(who.UID))
 	return who, nil
+}
+
+// catchUp is how long a token waits for its account: changes reach every server in
+// less.
+const catchUp = time.Second
+
+// directoryWith returns the directory once it knows uid, or as it is after catchUp. A
+// token with a good signature, whose account was never seen here, is of an account that
+// another server has just made: one that was deleted stays known. So nobody can have
+// many requests wait.
+func (t *Tokens) directoryWith(uid iam.UID) (*iam.Directory, error) {
+	d, err := t.authority.Directory()
+	if err != nil || d.Known(uid) {
+		return d, err
+	}
+	for end := time.After(catchUp); ; {
+		changed := t.authority.Changed()
+		if d, err = t.authority.Directory(); err != nil || d.Known(uid) {
+			return d, err
+		}
+		select {
+		case <-changed:
+		case <-end:
+			return d, nil
+		}
+	}
 }
 
 // isNow reports whether d has uid in this generation.

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"secretstore/acl/token"
@@ -144,6 +145,60 @@ func TestAccountThatChangesEndsItsTokensOnEveryServer(t *testing.T) {
 			a.good("of the new account", a.issue(again), again)
 		})
 	}
+}
+
+// The change with the account may reach a server after a token of it.
+func TestTokenOfAnAccountThatAnotherServerHasJustMadeWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := c.server(false), c.server(false)
+		bob := c.user("bob")
+		b.good("on A and B", a.issue(bob), bob)
+		b.set(func(s *server) { s.behind = c.dir })
+		alice := c.user("alice")
+		raw := a.issue(alice)
+		answer := make(chan error, 1)
+		go func() {
+			_, err := b.Verify(raw)
+			answer <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-answer:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+		b.set(func(s *server) { s.behind = nil })
+		if err := <-answer; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOnlyATokenOfAnAccountThatWasNeverKnownWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := c.server(false), c.server(false)
+		took := func(what, raw string, want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			b.refused(what, raw)
+			if d := time.Since(began); d != want {
+				t.Errorf("%s: refused after %v, want %v", what, d, want)
+			}
+		}
+		raw := a.issue(c.user("alice"))
+		c.change(func(d *iam.Directory) (iam.Change, error) { return d.RevokeTokens("alice") })
+		took("revoked", raw, 0)
+		c.change(func(d *iam.Directory) (iam.Change, error) { return d.DeleteUser("alice") })
+		took("deleted", raw, 0)
+		b.set(func(s *server) { s.behind = c.dir })
+		raw = a.issue(c.user("carol"))
+		took("never known", raw, time.Second)
+		took("forged", raw[:len(raw)-4]+"AAAA", 0)
+		b.seal()
+		b.unchecked("sealed", raw, errSealed)
+	})
 }
 
 func TestChangesThatEndNoToken(t *testing.T) {
@@ -631,4 +686,18 @@ func kidOf(t *testing.T, raw string) string {
 		t.Fatal("not a token of an account")
 	}
 	return id
+}
+
+// BenchmarkVerify verifies a token that was verified before, as those of most requests
+// were.
+func BenchmarkVerify(b *testing.B) {
+	c := newCluster(b)
+	s := c.server(false)
+	raw := s.issue(c.user("alice"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Verify(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
