@@ -120,7 +120,7 @@ func (p *Policy) Decide(who Principal, req Request) Decision {
 			return d.allow(w.reason)
 		}
 	}
-	if req.Op == SearchNames && r.someListBelow(req.Path) {
+	if req.Op == SearchNames && r.someBelow(req.Path, kindList, Read) {
 		return d.allow(ReasonGrantedBelow)
 	}
 	if req.Op == UseAccount && req.Account == who.UID {
@@ -247,6 +247,16 @@ func (p *Policy) DecideSearch(who Principal, folder Path) (d Decision, shown fun
 	return d, func(f Path) bool {
 		return all || list && (f == folder || f.below(folder)) || r.allows(way{ListResource(f), Read, ReasonGranted})
 	}
+}
+
+// MayCreateBelow reports whether who may create some secret below a folder.
+// [Policy.Decide] decides about each.
+func (p *Policy) MayCreateBelow(who Principal, folder Path) bool {
+	if d, final := p.rules(who, Request{Op: ListSecrets, Path: folder}); final {
+		return d.Allowed
+	}
+	r := p.rights(who.UID)
+	return r.allows(way{SuperuserResource(), Full, ReasonSuperuser}) || r.someBelow(folder, kindSecret, Create)
 }
 
 // decideBound has all the rules for tokens that are bound to a service: they

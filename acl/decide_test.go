@@ -584,6 +584,36 @@ users:
 	}
 }
 
+func TestWhoMayCreateSomethingBelowAFolder(t *testing.T) {
+	p := mustPolicy(t, `
+users:
+  exact: {"dcos:secrets:default:/a/b/c": [create]}
+  wild: {"dcos:secrets:default:/a/b*": [full]}
+  reads: {"dcos:secrets:default:/a/*": [read], "dcos:secrets:list:default:/a": [create]}
+`).WithSuperusers("root")
+	for _, tc := range []struct {
+		uid, folders, none string
+	}{
+		{"exact", " a a/b", "a/b/c ab b"},
+		{"wild", " a a/b a/bc a/bc/d", "a/c ab b"},
+		{"reads", "-", " a b"},
+		{"root", " a b", "-"},
+		{"stranger", "-", " a"},
+	} {
+		for want, folders := range map[bool]string{true: tc.folders, false: tc.none} {
+			for folder := range strings.SplitSeq(folders, " ") {
+				if folder != "-" && p.MayCreateBelow(acl.Principal{UID: tc.uid}, mustFolder(t, folder)) != want {
+					t.Errorf("%s below %q: want %t", tc.uid, folder, want)
+				}
+			}
+		}
+	}
+	var none *acl.Policy
+	if p.MayCreateBelow(bound(t, "root", "/a"), mustFolder(t, "a")) || p.MayCreateBelow(acl.Principal{}, mustFolder(t, "a")) || none.MayCreateBelow(acl.Principal{UID: "root"}, mustFolder(t, "")) {
+		t.Error("somebody without any right may create secrets")
+	}
+}
+
 func TestPolicyNamesWhomItSpeaksOf(t *testing.T) {
 	p := mustPolicy(t, documentedPolicy).WithSuperusers("root")
 	for uid, want := range map[string]bool{"alice": true, "carol": true, "root": true, "ops": false, "eve": false, "": false} {

@@ -125,16 +125,17 @@ func (g *Grants) allows(w way) bool {
 	return w.res.folders(func(res Resource) bool { return g.on[res.kind].of(res.rest).allows(w.action) })
 }
 
-// someListBelow reports whether a grant allows the list of a folder below this
-// one.
-func (g *Grants) someListBelow(folder Path) bool {
+// someBelow reports whether a grant allows an action on something of a kind below a
+// folder.
+func (g *Grants) someBelow(folder Path, k kind, a Action) bool {
 	below := folder.s + "/"
 	if folder.IsRoot() {
 		below = ""
 	}
 	return g != nil && slices.ContainsFunc(g.list, func(one Grant) bool {
-		return one.Action >= Create && one.Action <= Full && actionSet(0).with(one.Action).allows(Read) &&
-			one.Pattern.kinds.has(kindList) && strings.HasPrefix(one.Pattern.rest, below)
+		p := &one.Pattern
+		return one.Action >= Create && one.Action <= Full && actionSet(0).with(one.Action).allows(a) &&
+			p.kinds.has(k) && (strings.HasPrefix(p.rest, below) || p.wild && strings.HasPrefix(below, p.rest))
 	})
 }
 

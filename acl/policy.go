@@ -118,15 +118,15 @@ func (r rights) allows(w way) bool {
 	return false
 }
 
-// someListBelow reports whether a grant allows the list of a folder below this
-// one.
-func (r rights) someListBelow(folder Path) bool {
+// someBelow reports whether a grant allows an action on something of a kind below a
+// folder.
+func (r rights) someBelow(folder Path, k kind, a Action) bool {
 	for i := range r.here {
-		if r.here[i].someListBelow(folder) {
+		if r.here[i].someBelow(folder, k, a) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(r.other, func(g *Grants) bool { return g.someListBelow(folder) })
+	return slices.ContainsFunc(r.other, func(g *Grants) bool { return g.someBelow(folder, k, a) })
 }
 
 // folders calls visit for the resource r and, if it is the list of a folder, for

@@ -162,7 +162,7 @@ func (h *secrets) details(ctx context.Context, x *exchange, names []string) ([]*
 				return err
 			}
 			newest := versions.Versions[0]
-			all[i] = &wire.Detail{Kind: kindWord(newest.Kind), Version: newest.Version, Written: answer.Time(newest.Written), Author: versions.Author}
+			all[i] = &wire.Detail{Kind: kindWord(newest.Kind), Version: newest.Version, Written: answer.Time(newest.Written), Author: versions.Author, Deleted: answer.Time(versions.Deleted)}
 			return nil
 		})
 	}

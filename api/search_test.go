@@ -111,20 +111,21 @@ users:
 	must(t, err)
 	e.policy.Store(policy)
 	const a, other = `{"kind":"text","version":2,"written":TIME,"author":"alice"}`, `{"kind":"text","version":1,"written":TIME,"author":"alice"}`
-	written := regexp.MustCompile(`"written":"[^"]+"`)
+	const gone = `{"kind":"text","version":1,"written":TIME,"author":"alice","deleted":TIME}`
+	times := regexp.MustCompile(`"(written|deleted)":"[^"]+"`)
 	before := len(e.auditLines())
 	for query, want := range map[string][2]string{
 		"?search&details=true":                {`{"array":["group/a","group/b/c","other/d"],"matches":3,"total":3`, `,"details":[` + a + `,` + other + `,null]`},
 		"/group?children=true&details=true":   {`{"array":[{"name":"a"},{"name":"b/","secrets":1}],"total":2`, `,"details":[` + a + `,null]`},
-		"/group?deleted=true&details=true":    {`{"array":["gone"]`, `,"details":[` + other + `]`},
+		"/group?deleted=true&details=true":    {`{"array":["gone"]`, `,"details":[` + gone + `]`},
 		"/group?search=A&details=false":       {`{"array":["a"],"matches":1,"total":2`, ""},
 		"/nothing?children=true&details=true": {`{"array":[],"total":0`, ""},
 	} {
-		got := written.ReplaceAllString(e.want(req{method: "GET", path: base + query, uid: "some"}, 200).body, `"written":TIME`)
+		got := times.ReplaceAllString(e.want(req{method: "GET", path: base + query, uid: "some"}, 200).body, `"$1":TIME`)
 		if got != want[0]+want[1]+"}" {
 			t.Errorf("%s: %s", query, got)
 		}
-		nothing := strings.NewReplacer(a, "null", other, "null").Replace(want[1])
+		nothing := strings.NewReplacer(a, "null", other, "null", gone, "null").Replace(want[1])
 		if got := e.want(req{method: "GET", path: base + query, uid: "none"}, 200).body; got != want[0]+nothing+"}" {
 			t.Errorf("%s, without reading: %s", query, got)
 		}

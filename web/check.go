@@ -17,7 +17,8 @@ type checkPage struct {
 	Problem    string
 }
 
-// finding is a finding with the path of the secret that is missing; "" if none is.
+// finding is a finding with the path of the secret that the user can create; "" if
+// there is none.
 type finding struct {
 	wire.Finding
 	Missing string
@@ -33,8 +34,8 @@ func check(v *visit) error {
 	found, err := v.api.Check(v.ctx(), definition)
 	for _, f := range found {
 		missing := ""
-		if f.Problem == "does not exist" { // clients may rely on this text
-			missing = strings.Trim(f.Source, "/")
+		if path := strings.Trim(f.Source, "/"); f.Problem == "does not exist" && v.may("create", path) { // clients may rely on this text
+			missing = path
 		}
 		p.Findings = append(p.Findings, finding{f, missing})
 	}

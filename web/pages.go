@@ -8,6 +8,8 @@ type page struct {
 	open bool
 	// nav is the text of its link in the navigation; "" is none.
 	nav string
+	// admin: its link is for superusers only.
+	admin bool
 	// get shows the page, and post does what a form of it asks for; nil: it cannot.
 	get, post func(*visit) error
 	// upload: its forms hold a value of a secret, and may be as large.
@@ -28,14 +30,14 @@ func table() []*page {
 		{name: "secret-compare", title: "Compare versions", get: compareVersions, post: showComparison},
 		{name: "secret-access", title: "Who can do what", get: showReaders},
 		{name: "check", title: "Check a definition", nav: "Check", get: showCheck, post: check},
-		{name: "access", title: "Access", nav: "Access", get: showAccess, post: changeAccess},
+		{name: "access", title: "Access", nav: "Access", admin: true, get: showAccess, post: changeAccess},
 		{name: "account", title: "Account", get: showAccount, post: changeAccount},
 		{name: "group", title: "Group", get: showGroup, post: changeGroup},
-		{name: "explain", title: "Who may do what", get: showExplain},
-		{name: "keys", title: "Keys", nav: "Keys", get: showKeys, post: changeKeys},
-		{name: "servers", title: "Servers", nav: "Servers", get: showServers},
-		{name: "audit", title: "Audit log", nav: "Audit", get: showAudit},
-		{name: "unseal", title: "Unseal", get: showUnseal, post: unseal},
+		{name: "explain", title: "Who may do what", nav: "Permissions", get: showExplain},
+		{name: "keys", title: "Keys", nav: "Keys", admin: true, get: showKeys, post: changeKeys},
+		{name: "servers", title: "Servers", nav: "Servers", admin: true, get: showServers},
+		{name: "audit", title: "Audit log", nav: "Audit", admin: true, get: showAudit},
+		{name: "unseal", title: "Unseal", admin: true, get: showUnseal, post: unseal},
 		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
 		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
 		{name: barPage, open: true, get: showBar},

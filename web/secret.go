@@ -28,6 +28,7 @@ type secretPage struct {
 	Exists  bool   // it is there, or was deleted; only known if it may be read
 	Free    bool   // it can be created
 	Missing string // why it may not be read; "" if it may
+	May     rights
 	wire.Versions
 	Until   time.Time // it can be undeleted until then
 	Current wire.Version
@@ -54,7 +55,7 @@ func (v *visit) secretPage(status int, problem string, shown *shownValue) error 
 	if p.Path == "" {
 		return &refusal{http.StatusBadRequest, "The address names no secret."}
 	}
-	p.Folder = folderOf(p.Path)
+	p.Folder, p.May = folderOf(p.Path), v.rightsTo(p.Path)
 	versions, err := v.api.Versions(v.ctx(), p.Path)
 	var refused *client.Error
 	switch {

@@ -29,11 +29,13 @@ type secretTable struct {
 	// Missing says which permission the user lacks; "" if none.
 	Missing string
 	Sealed  bool // the store is sealed: no permission would help
+	// MayCreate: the user may create some secret in the folder or below it.
+	MayCreate bool
 }
 
-// HasSecrets reports whether there are rows to choose.
-func (t *secretTable) HasSecrets() bool {
-	return slices.ContainsFunc(t.Rows, func(r secretRow) bool { return !r.IsFolder })
+// HasChoice reports whether there are rows to choose.
+func (t *secretTable) HasChoice() bool {
+	return slices.ContainsFunc(t.Rows, func(r secretRow) bool { return r.MayDelete })
 }
 
 // secretRow is a secret, or a folder.
@@ -48,6 +50,10 @@ type secretRow struct {
 	Version uint64
 	Written *time.Time
 	By      string // who created it
+	Deleted *time.Time
+	Until   *time.Time // it can be undeleted until then
+
+	MayDelete, MayUndelete bool
 }
 
 // crumbs returns the folders from the root to one, each with its address.
@@ -87,11 +93,15 @@ func showSecretRows(v *visit) error {
 // readSecrets reads what the address of the page asks for.
 func (v *visit) readSecrets() (*secretTable, int, error) {
 	t := &secretTable{Folder: strings.Trim(v.query("folder"), "/"), Search: strings.TrimSpace(v.query("search"))}
+	t.MayCreate = v.mayCreateBelow(t.Folder)
 	read := v.readFolder
 	if t.Search != "" {
 		read = v.searchSecrets
 	}
 	err := read(t, v.query("after"))
+	for i := range t.Rows {
+		t.Rows[i].MayDelete = !t.Rows[i].IsFolder && v.may("delete", t.Rows[i].Path)
+	}
 	var refused *client.Error
 	if errors.Is(err, client.ErrDenied) && errors.As(err, &refused) {
 		t.Missing, t.Sealed = sentence(refused.Description), v.bar().State == "sealed"
@@ -135,7 +145,7 @@ func (v *visit) searchSecrets(t *secretTable, after string) error {
 // describe fills in what the user may know of a secret.
 func (r *secretRow) describe(d *wire.Detail) {
 	if d != nil {
-		r.Known, r.Kind, r.Version, r.Written, r.By = true, d.Kind, d.Version, d.Written, d.Author
+		r.Known, r.Kind, r.Version, r.Written, r.By, r.Deleted = true, d.Kind, d.Version, d.Written, d.Author, d.Deleted
 	}
 }
 
@@ -238,6 +248,14 @@ func showDeleted(v *visit) error {
 		return err
 	}
 	b.Rows, b.Incomplete = rowsOf(b.Folder, list.Array, list.Details), list.Incomplete
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		r.MayUndelete = v.may("create", r.Path)
+		if r.Deleted != nil {
+			until := r.Deleted.Add(undeleteFor)
+			r.Until = &until
+		}
+	}
 	if list.Next != "" {
 		b.Next = address("deleted", "folder", b.Folder, "after", list.Next)
 	}

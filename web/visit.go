@@ -205,8 +205,12 @@ func (v *visit) view(title string, data any) *view {
 		return out
 	}
 	out.UID, out.Form = v.session.who.UID, v.session.Form
+	isSuperuser := v.may("administer", "")
 	for _, p := range table() {
 		nav := p.nav
+		if p.admin && !isSuperuser {
+			continue
+		}
 		if p.name == "unseal" && out.Bar.State == "sealed" {
 			nav = "Unseal"
 		}

@@ -28,6 +28,9 @@ const Path = "/ui/"
 type Config struct {
 	// Verify returns whom a token is for.
 	Verify func(token string) (acl.Principal, error)
+	// Policy returns the policy in force. Pages leave out what it denies; the API
+	// decides about each request.
+	Policy func() *acl.Policy
 	// Accounts: people can sign in with a password.
 	Accounts bool
 	// Keys encrypts the cookies of sessions.

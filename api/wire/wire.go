@@ -121,6 +121,8 @@ type Detail struct {
 	Written *time.Time `json:"written"` // as in Version
 	// Author created the secret, as in Secret.
 	Author string `json:"author,omitempty"`
+	// Deleted is when the secret was deleted, as in Versions.
+	Deleted *time.Time `json:"deleted,omitempty"`
 }
 
 // Found is the answer to ?search=TEXT, which is a page of a list in any case.

@@ -15,7 +15,7 @@ import (
 // newPages returns the pages for people, which call the API with Attach.
 func (s *Server) newPages(st *seal.Store, auth api.Authenticator) *web.Server {
 	return web.New(web.Config{
-		Verify: auth.Verify, Accounts: s.iam != nil, Keys: st, Ended: sessions.New(s.records, time.Now),
+		Verify: auth.Verify, Policy: s.policy.Policy, Accounts: s.iam != nil, Keys: st, Ended: sessions.New(s.records, time.Now),
 		Everywhere: s.cfg.Web == config.WebOn, TrustedProxies: s.cfg.TrustedProxies,
 		MaxValue: st.MaxSecretSize(), Log: s.log.Named("web"),
 	})
