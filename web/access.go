@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/api/wire"
 )
@@ -16,6 +17,7 @@ const maxRows = 200
 // accessPage is the data of the page about all who can get access.
 type accessPage struct {
 	Off       bool // the server has no accounts: --iam none
+	Draft     draft
 	Filter    string
 	Users     some[wire.User]
 	Services  some[wire.User]
@@ -44,10 +46,12 @@ func firstOf[T any](all []T, filter string, name func(T) string) some[T] {
 	return s
 }
 
-func showAccess(v *visit) error {
-	p := accessPage{Off: !v.s.cfg.Accounts, Filter: v.query("filter")}
+func showAccess(v *visit) error { return v.showAccounts(http.StatusOK, draft{}) }
+
+func (v *visit) showAccounts(status int, d draft) error {
+	p := accessPage{Off: !v.s.cfg.Accounts, Draft: d, Filter: v.query("filter")}
 	if p.Off {
-		return v.show("access", p)
+		return v.showAs(status, v.page.title, "access", p)
 	}
 	ids := v.api.Identities()
 	users, err := ids.Users(v.ctx(), false)
@@ -68,31 +72,30 @@ func showAccess(v *visit) error {
 	uid := func(u wire.User) string { return u.UID }
 	p.Users, p.Services = firstOf(users, p.Filter, uid), firstOf(services, p.Filter, uid)
 	p.Groups = firstOf(groups, p.Filter, func(g wire.Group) string { return g.GID })
-	return v.show("access", p)
+	return v.showAs(status, v.page.title, "access", p)
 }
 
 // changeAccess makes an account or a group.
 func changeAccess(v *visit) error {
 	ids, id, description := v.api.Identities(), v.form.text("id"), v.form.text("description")
+	page, field := "account", "uid"
+	var err error
 	switch v.form.text("do") {
 	case "user":
-		if err := ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, Password: v.form.secret("password")}); err != nil {
-			return err
-		}
-		return v.redirect("created", "account", "uid", id)
+		err = ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, Password: v.form.secret("password")})
 	case "service":
 		key := unixLines(v.form.text("key"))
-		if err := ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, PublicKey: &key}); err != nil {
-			return err
-		}
-		return v.redirect("created", "account", "uid", id)
+		err = ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, PublicKey: &key})
 	case "group":
-		if err := ids.CreateGroup(v.ctx(), id, wire.GroupCreate{Description: description}); err != nil {
-			return err
-		}
-		return v.redirect("created", "group", "gid", id)
+		page, field = "group", "gid"
+		err = ids.CreateGroup(v.ctx(), id, wire.GroupCreate{Description: description})
+	default:
+		return errNoSuchForm
 	}
-	return errNoSuchForm
+	if err != nil {
+		return v.again(err, v.showAccounts)
+	}
+	return v.redirect("created", page, field, id)
 }
 
 // errNoSuchForm refuses a form that no page of ours has.
@@ -104,18 +107,27 @@ func unixLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 // actions are what can be granted, in the order in which people choose.
 var actions = []string{"read", "create", "update", "delete", "full"}
 
+// kindsOfGrants are what grants can be on; [grantedResource] takes the first part.
+var kindsOfGrants = []link{
+	{To: "folder", Text: "all secrets below a folder"},
+	{To: "secret", Text: "one secret"},
+	{To: "list", Text: "the names below a folder (read)"},
+	{To: "resource", Text: "another resource, written as in DC/OS"},
+}
+
 // holderPage is the data of the page about an account or a group: who may get access
 // by grants.
 type holderPage struct {
-	Form    string // as in view: the templates of the forms see nothing else
-	Page    string // account or group
-	Field   string // with ID in the forms
-	ID      string
-	Problem string
+	Form  string // as in view: the templates of the forms see nothing else
+	Page  string // account or group
+	Field string // with ID in the forms
+	ID    string
+	Draft draft
 
 	Direct  []wire.Permission
 	ByGroup []wire.GroupPermission // what an account has by its groups
 	Actions []string               // to choose from
+	Kinds   []link                 // of resources, to choose from
 
 	Account *wire.User
 	Groups  []wire.GroupOfUser // of the account
@@ -126,15 +138,15 @@ type holderPage struct {
 }
 
 func showAccount(v *visit) error {
-	return v.showHolder(client.Holder{UID: v.query("uid")}, http.StatusOK, "")
+	return v.showHolder(client.Holder{UID: v.query("uid")}, http.StatusOK, draft{})
 }
 
 func showGroup(v *visit) error {
-	return v.showHolder(client.Holder{GID: v.query("gid")}, http.StatusOK, "")
+	return v.showHolder(client.Holder{GID: v.query("gid")}, http.StatusOK, draft{})
 }
 
-func (v *visit) showHolder(h client.Holder, status int, problem string) error {
-	p := &holderPage{Form: v.session.Form, Page: v.page.name, Problem: problem, Actions: actions}
+func (v *visit) showHolder(h client.Holder, status int, d draft) error {
+	p := &holderPage{Form: v.session.Form, Page: v.page.name, Draft: d, Actions: actions, Kinds: kindsOfGrants}
 	p.Field, p.ID = fieldOf(h)
 	read := v.readAccount
 	if h.GID != "" {
@@ -212,8 +224,12 @@ func (v *visit) changeHolder(h client.Holder) error {
 		err = ids.RemoveMember(v.ctx(), gid, uid)
 	case "grant":
 		var until time.Time
+		var resource string
+		if resource, err = grantedResource(v.form.text("on"), v.form.text("path")); err != nil {
+			break
+		}
 		if until, err = parseUntil(v.form.text("until")); err == nil {
-			err = grants.Allow(v.ctx(), h, action, grantedResource(v.form.text("on"), v.form.text("path")), until)
+			err = grants.Allow(v.ctx(), h, action, resource, until)
 		}
 	case "revoke":
 		err = grants.Revoke(v.ctx(), h, action, rid)
@@ -222,46 +238,50 @@ func (v *visit) changeHolder(h client.Holder) error {
 	case "revoke-tokens":
 		done, err = "tokens", ids.RevokeTokens(v.ctx(), h.UID)
 	case "delete":
-		return v.deleteHolder(h)
+		if err = v.deleteHolder(h); err == nil {
+			return v.redirect("deleted", "access")
+		}
 	default:
 		return errNoSuchForm
 	}
 	if err != nil {
-		return err
+		return v.again(err, func(status int, d draft) error { return v.showHolder(h, status, d) })
 	}
 	field, id := fieldOf(h)
 	return v.redirect(done, v.page.name, field, id)
 }
 
 // grantedResource returns the resource of a new grant, from what the user has chosen.
-func grantedResource(on, path string) string {
+// Other resources than those of secrets may be of other services.
+func grantedResource(on, path string) (string, error) {
 	path = strings.TrimSpace(path)
 	below := strings.TrimPrefix("/"+strings.Trim(path, "/"), "//")
+	resource := path
 	switch on {
 	case "secret":
-		return "dcos:secrets:default:" + below
+		resource = "dcos:secrets:default:" + below
 	case "folder":
-		return "dcos:secrets:default:" + strings.TrimSuffix(below, "/") + "/*"
+		resource = "dcos:secrets:default:" + strings.TrimSuffix(below, "/") + "/*"
 	case "list":
-		return "dcos:secrets:list:default:" + below
+		resource = "dcos:secrets:list:default:" + below
+	default:
+		return resource, nil
 	}
-	return path
+	if _, err := acl.ParsePattern(resource); err != nil {
+		return "", &refusal{http.StatusBadRequest, "No secret can be at this path: use letters, digits, dots, underscores and hyphens, and slashes between folders."}
+	}
+	return resource, nil
 }
 
 // deleteHolder deletes an account or a group, if its name was typed once more.
-func (v *visit) deleteHolder(h client.Holder) (err error) {
+func (v *visit) deleteHolder(h client.Holder) error {
 	if _, id := fieldOf(h); v.form.text("confirm") != id {
-		return v.showHolder(h, http.StatusBadRequest, "Type the name to confirm. Nothing was done.")
+		return &refusal{http.StatusBadRequest, "Type the name to confirm. Nothing was done."}
 	}
 	if h.GID != "" {
-		err = v.api.Identities().DeleteGroup(v.ctx(), h.GID)
-	} else {
-		err = v.api.Identities().DeleteUser(v.ctx(), h.UID)
+		return v.api.Identities().DeleteGroup(v.ctx(), h.GID)
 	}
-	if err != nil {
-		return err
-	}
-	return v.redirect("deleted", "access")
+	return v.api.Identities().DeleteUser(v.ctx(), h.UID)
 }
 
 // parseUntil reads the end of a grant, in UTC; "" is no end.

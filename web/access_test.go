@@ -14,8 +14,18 @@ func TestGrantsAreForWhatWasChosen(t *testing.T) {
 		{"resource", "dcos:superuser", "dcos:superuser"},
 		{"", "dcos:secrets:default:/a", "dcos:secrets:default:/a"},
 	} {
-		if got := grantedResource(tt.on, tt.path); got != tt.want {
-			t.Errorf("%s of %q: %s, want %s", tt.on, tt.path, got, tt.want)
+		if got, err := grantedResource(tt.on, tt.path); err != nil || got != tt.want {
+			t.Errorf("%s of %q: %s, want %s: %v", tt.on, tt.path, got, tt.want, err)
 		}
+	}
+	for _, on := range []string{"secret", "folder", "list"} {
+		for _, bad := range []string{"a b", "a/../b", "a%", `a"`, "a/*/b", "a//b"} {
+			if got, err := grantedResource(on, bad); err == nil {
+				t.Errorf("%s of %q: %s", on, bad, got)
+			}
+		}
+	}
+	if got, err := grantedResource("secret", "/"); err == nil {
+		t.Errorf("the root is the secret %s", got)
 	}
 }

@@ -16,6 +16,7 @@ type explainPage struct {
 	Actions                    []string
 	UID, Action, Path, Service string
 	Asked                      bool
+	Problem                    string // with the question
 	Explanation                wire.Explanation
 	WhoCan                     *wire.WhoCan // nil: the user may not ask
 }
@@ -30,12 +31,17 @@ func showExplain(v *visit) error {
 		q.Service = &p.Service
 	}
 	var err error
-	if p.Explanation, err = v.api.Explain(v.ctx(), q); err != nil {
+	var refused *client.Error
+	p.Explanation, err = v.api.Explain(v.ctx(), q)
+	if errors.As(err, &refused) && !errors.Is(err, client.ErrUnauthorized) {
+		p.Problem = sentence(refused.Description)
+		return v.showAs(refused.Status, v.page.title, "explain", p)
+	}
+	if err != nil {
 		return err
 	}
 	p.Asked = true
 	who, err := v.api.WhoCan(v.ctx(), p.Action, p.Path)
-	var refused *client.Error
 	switch {
 	case err == nil:
 		p.WhoCan = &who
