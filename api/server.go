@@ -120,8 +120,9 @@ type Pages interface {
 	// Serves reports whether the client of a request may see them. A browser that
 	// asks for the root is then sent there.
 	Serves(r *http.Request) bool
-	// StartSession returns the cookie of a new session for a token, which answers r.
-	StartSession(r *http.Request, token string) (cookie string, err error)
+	// StartSession returns the cookie of a new session for a token, which answers r, and
+	// the page that the browser goes to: the one that was wanted, or "" for the first.
+	StartSession(r *http.Request, token, wanted string) (cookie, page string, err error)
 }
 
 // Server answers the HTTP API. It is an http.Handler; the caller provides the

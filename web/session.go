@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,20 +243,21 @@ func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, x *session) e
 }
 
 // StartSession returns the cookie of a new session for a token that the API has just
-// made, which answers r.
-func (s *Server) StartSession(r *http.Request, token string) (cookie string, err error) {
+// made, which answers r. The browser then goes to page, relative to Path: to the one
+// that was wanted if it can be shown, else to the first.
+func (s *Server) StartSession(r *http.Request, token, wanted string) (cookie, page string, err error) {
 	if len(token) > maxToken {
-		return "", errTokenTooLong
+		return "", "", errTokenTooLong
 	}
 	x, err := s.sessions.start(token)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	c, err := s.cookie(r, x)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return c.String(), nil
+	return c.String(), strings.TrimPrefix(s.next(wanted), address("")), nil
 }
 
 // dropCookie has the browser forget a cookie.

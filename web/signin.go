@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -48,11 +49,28 @@ func (v *visit) showSignInForm(status int, trouble, next string) error {
 		providers, _ := v.api.Identities().Providers(v.ctx())
 		for _, name := range slices.Sorted(maps.Keys(providers)) {
 			if to := providers[name].Config[wire.StartSession]; to != "" {
-				f.Providers = append(f.Providers, link{To: ".." + to, Text: cmp.Or(providers[name].Description, name)})
+				f.Providers = append(f.Providers, link{To: ".." + v.s.withNext(to, next), Text: cmp.Or(providers[name].Description, name)})
 			}
 		}
 	}
 	return v.showAs(status, v.page.title, "sign-in", f)
+}
+
+// maxNext bounds a page to return to in the address of a provider.
+const maxNext = 900
+
+// withNext returns the address where a sign-in at a provider begins that returns to a
+// page. If that cannot be, it returns to the first page.
+func (s *Server) withNext(start, wanted string) string {
+	page := s.next(wanted)
+	u, err := url.Parse(start)
+	if err != nil || page == address("") || len(page) > maxNext || strings.ContainsAny(page, `#\"'<>`) {
+		return start
+	}
+	q := u.Query()
+	q.Set("target", q.Get("target")+"/"+page)
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // clusterToken returns the token of the cookie that a sign-in to the cluster leaves;
@@ -109,9 +127,9 @@ func (v *visit) fromElsewhere() bool {
 
 // next returns where to go after a sign-in. It is only a page of this server,
 // whatever the address says.
-func (v *visit) next(wanted string) string {
+func (s *Server) next(wanted string) string {
 	name, query, _ := strings.Cut(wanted, "?")
-	p := v.s.pages[name]
+	p := s.pages[name]
 	if p == nil || p.open || p.get == nil || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return address("")
 	}
@@ -151,7 +169,7 @@ func signIn(v *visit) error {
 	if err := v.s.setCookie(v.w, v.r, x); err != nil {
 		return err
 	}
-	redirect(v.w, v.next(next))
+	redirect(v.w, v.s.next(next))
 	return nil
 }
 

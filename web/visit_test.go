@@ -41,14 +41,14 @@ func FuzzValueInAPage(f *testing.F) {
 
 // TestSignInLeadsToPagesOfThisServerOnly, whatever the address asks for.
 func TestSignInLeadsToPagesOfThisServerOnly(t *testing.T) {
-	v := &visit{s: New(Config{})}
+	s := New(Config{})
 	for _, good := range []string{"secrets", "secret?path=a%2Fb&x=1"} {
-		if got := v.next(good); got != good {
+		if got := s.next(good); got != good {
 			t.Errorf("%q leads to %q", good, got)
 		}
 	}
 	for _, bad := range []string{"", "//evil.example", "https://evil.example/", `\\evil.example`, "../metrics", "/", "./", "bar", "sign-in", "sign-out", "secret-value", "nothing", "secrets?a\r\nb", "secrets?\x7f", "secrets/x", "javascript:x"} {
-		if got := v.next(bad); got != "./" {
+		if got := s.next(bad); got != "./" {
 			t.Errorf("%q leads to %q", bad, got)
 		}
 	}

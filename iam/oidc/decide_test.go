@@ -341,7 +341,19 @@ func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing
 			t.Errorf("%q: %q", s, got)
 		}
 	}
+	for _, page := range []string{"secrets", "secret?path=a%2Fb&x=1", "secret-new?"} {
+		if got, err := oidc.ParseTarget(oidc.Pages+"/"+page, ""); err != nil || got != (oidc.Target{Place: oidc.Pages, Page: page}) {
+			t.Errorf("the page %q: %+v, %v", page, got, err)
+		}
+	}
 	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
+	for _, page := range []string{"", "/", "//evil.example", "..", "../metrics", "secrets/x", "?x", "secret#x", `secret?\`, "secret?a b", "secret?\r\nx", "https:x", "Secret", "secret?" + strings.Repeat("x", 1024)} {
+		for _, c := range []string{"", challenge} {
+			if got, err := oidc.ParseTarget(oidc.Pages+"/"+page, c); err == nil {
+				t.Errorf("the page %q: %+v", page, got)
+			}
+		}
+	}
 	for _, s := range []string{"http://127.0.0.1:80/x", "http://127.0.0.1:65535/", "http://[::1]:8000/a/b"} {
 		if got, err := oidc.ParseTarget(s, challenge); err != nil || got.Place != s || got.Challenge != challenge {
 			t.Errorf("%q: %q, %v", s, got, err)
@@ -366,19 +378,26 @@ func TestTargetIsAPathOfThisServerOrAProgramOnTheComputerOfTheBrowser(t *testing
 
 func FuzzTarget(f *testing.F) {
 	challenge := oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())
-	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", "/..//x", "/%2e%2e//x", "/%252fx", "/%5cx", "/a?b=//c#/../d", oidc.ShowToken, oidc.Pages, "http://127.0.0.1:1/", "http://[::1]:1/x"} {
+	for _, s := range []string{"/", "//x", `/\x`, "/a\x00", "/..//x", "/%2e%2e//x", "/%252fx", "/%5cx", "/a?b=//c#/../d", oidc.ShowToken, oidc.Pages, oidc.Pages + "/secret?path=a%2Fb", oidc.Pages + "/..", "http://127.0.0.1:1/", "http://[::1]:1/x"} {
 		f.Add(s, "")
 		f.Add(s, challenge)
 	}
 	f.Fuzz(func(t *testing.T, s, challenge string) {
 		got, err := oidc.ParseTarget(s, challenge)
-		if err != nil || got.Place == oidc.ShowToken || got.Place == oidc.Pages {
+		if err != nil || got.Place == oidc.ShowToken {
 			return
 		}
-		for _, c := range []byte(got.Place) {
+		for _, c := range []byte(got.Place + got.Page) {
 			if c <= ' ' || c > '~' || c == '\\' {
 				t.Fatalf("%q has a character that browsers change", got)
 			}
+		}
+		if got.Place == oidc.Pages {
+			base, _ := url.Parse("https://host/prefix/ui/")
+			if to, err := base.Parse(got.Page); err != nil || to.Host != "host" || !strings.HasPrefix(to.Path, "/prefix/ui/") || got.Challenge != "" {
+				t.Fatalf("%q leads elsewhere", got)
+			}
+			return
 		}
 		if got.Challenge != "" {
 			u, err := url.Parse(got.Place)

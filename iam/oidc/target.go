@@ -13,7 +13,8 @@ import (
 // into a command line.
 const ShowToken = "dcos:authenticationresponse:html"
 
-// Pages is the target that starts a session of the pages for people.
+// Pages is the target that starts a session of the pages for people. With a slash and
+// the address of one of them, relative to the first, the browser then goes there.
 const Pages = "secretstore:pages"
 
 const maxTarget = 1 << 10
@@ -29,6 +30,8 @@ type Target struct {
 	// Challenge, if not empty, says that Place is a program. The program gets a
 	// code in place of a token: it has to show that it made the challenge.
 	Challenge string `json:"challenge,omitempty"`
+	// Page is where a browser goes if Place is [Pages]; "" is the first page.
+	Page string `json:"page,omitempty"`
 }
 
 // ParseTarget reads where a browser should go: [ShowToken], [Pages], a path of this server
@@ -36,7 +39,9 @@ type Target struct {
 // address. ErrTarget.
 func ParseTarget(place, challenge string) (Target, error) {
 	ok := false
-	switch {
+	switch page, isOfPages := strings.CutPrefix(place, Pages+"/"); {
+	case isOfPages && challenge == "" && isPage(page):
+		return Target{Place: Pages, Page: page}, nil
 	case challenge != "":
 		ok = isLoopback(place) && isChallenge(challenge)
 	case place == "":
@@ -49,7 +54,14 @@ func ParseTarget(place, challenge string) (Target, error) {
 	if !ok {
 		return Target{}, ErrTarget
 	}
-	return Target{place, challenge}, nil
+	return Target{Place: place, Challenge: challenge}, nil
+}
+
+// isPage reports whether s can be the address of a page, relative to the others: a name
+// of lower-case letters and hyphens, and perhaps a query.
+func isPage(s string) bool {
+	name, query, _ := strings.Cut(s, "?")
+	return printable(s, maxTarget) && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == "" && !strings.ContainsAny(query, " \\#\"'<>")
 }
 
 // isPath reports whether a browser stays at this server. Browsers take \ for /, drop

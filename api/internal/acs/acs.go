@@ -59,9 +59,10 @@ type Handlers struct {
 	Tokens   Tokens // if nil, no one can sign in
 	Policy   func() *acl.Policy
 	OIDC     OIDC // nil without providers
-	// StartSession returns the cookie with which a browser has a session of the pages;
+	// StartSession returns the cookie with which a browser has a session of the pages,
+	// and the page that it goes to, relative to the first: the one that was wanted or "".
 	// nil: there are no pages.
-	StartSession func(r *http.Request, token string) (cookie string, err error)
+	StartSession func(r *http.Request, token, wanted string) (cookie, page string, err error)
 	// Secure: browsers send the cookies over HTTPS alone.
 	Secure bool
 }

@@ -278,11 +278,11 @@ func (h *Handlers) FinishFlow(ctx context.Context, c *Call) (answer.Reply, error
 		if h.StartSession == nil {
 			return answer.Reply{}, oidcProblem(oidc.ErrTarget)
 		}
-		cookie, err := h.StartSession(c.Request, raw)
+		cookie, page, err := h.StartSession(c.Request, raw, done.Target.Page)
 		if err != nil {
 			return answer.Reply{}, err
 		}
-		return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{used, cookie}, Body: []byte(continuePage)}, nil
+		return lastPage(continuePage, "../../../../../ui/"+page, used, cookie)
 	}
 	cookies, err := h.cookies(token{done.Who.UID, raw, expires}, h.known())
 	if err != nil {
@@ -314,12 +314,12 @@ func (h *Handlers) Exchange(ctx context.Context, c *Call) (answer.Reply, error) 
 }
 
 // lastPage is what a browser shows at the end of a sign-in.
-func lastPage(t *template.Template, data any, cookie string) (answer.Reply, error) {
+func lastPage(t *template.Template, data any, cookies ...string) (answer.Reply, error) {
 	var text bytes.Buffer
 	if err := t.Execute(&text, data); err != nil {
 		return answer.Reply{}, err
 	}
-	return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: []string{cookie}, Body: text.Bytes(), Values: true}, nil
+	return answer.Reply{Status: http.StatusOK, ContentType: "text/html; charset=utf-8", Policy: pagePolicy, Cookies: cookies, Body: text.Bytes(), Values: true}, nil
 }
 
 // pagePolicy lets a page load and run nothing, and keeps it out of frames.
@@ -348,9 +348,9 @@ var confirmPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 // continuePage goes on to the pages by itself. A redirect would not do: browsers send
 // the cookie of a session only to requests that a page of this server makes. The
 // address is relative to that of [OIDCCallback].
-const continuePage = `<!DOCTYPE html>
+var continuePage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="0; url=../../../../../ui/"><title>Signed in</title></head>
-<body><p>You have signed in. <a href="../../../../../ui/">Continue to the Secret Store</a></p></body></html>
-`
+<meta http-equiv="refresh" content="0; url={{.}}"><title>Signed in</title></head>
+<body><p>You have signed in. <a href="{{.}}">Continue to the Secret Store</a></p></body></html>
+`))

@@ -22,6 +22,9 @@ func TestBrowserSignsInAtAProvider(t *testing.T) {
 				tab.Go("/ui/keys")
 				tab.Follow(`a[href*="oidc-provider=` + id + `"]`)
 				tab.Await(".who span", uid)
+				if got := tab.Location(); got != "/ui/keys" {
+					t.Errorf("the sign-in leads to %s", got)
+				}
 				tab.Go("/ui/secrets")
 				tab.Await(".who span", uid)
 				tab.Follow(".who button")

@@ -117,11 +117,11 @@ func (f follower) linked(res *http.Response, page, expression string) string {
 	return at.String()
 }
 
-// signInAtProvider begins at the sign-in of the pages at base, and returns the page
+// signInAtProvider begins at a page that leads to the sign-in, and returns the page
 // to which the last one leads.
-func (f follower) signInAtProvider(base, id string) (*http.Response, string) {
+func (f follower) signInAtProvider(first, id string) (*http.Response, string) {
 	f.t.Helper()
-	res, page := f.open(base + "/ui/")
+	res, page := f.open(first)
 	res, page = f.open(f.linked(res, page, `href="([^"]*oidc-provider=`+id+`[^"]*)">Sign in with Corp &amp; Co<`))
 	if res.StatusCode != http.StatusOK || !strings.Contains(page, "You have signed in.") {
 		f.t.Fatalf("%s: %s: %s", res.Request.URL, res.Status, page)
@@ -157,14 +157,18 @@ func TestPeopleSignInToThePagesAtAProvider(t *testing.T) {
 	for id, base := range map[string]string{"direct": site.URL, "prefixed": prefixed} {
 		t.Run(id, func(t *testing.T) {
 			uid := id + "@example.com" // an account is for one provider
-			provide(m, uid)
-			f := newFollower(t)
-			res, page := f.signInAtProvider(base, id)
-			if got := res.Request.URL.String(); got != base+"/ui/" || !strings.Contains(page, "<span>"+uid+"</span>") {
-				t.Fatalf("%s: %s", got, page)
+			for first, last := range map[string]string{
+				"": "", "secrets?folder=a%2Fb": "secrets?folder=a%2Fb", "sign-in?next=" + url.QueryEscape("secret?path=a/b"): "secret?path=a/b",
+				"sign-in?next=%2F%2Fevil.example": "", "sign-in?next=https:evil.example": "", "sign-in?next=secret%3F" + strings.Repeat("x", 2000): "",
+			} {
+				provide(m, uid)
+				res, page := newFollower(t).signInAtProvider(base+"/ui/"+first, id)
+				if got := res.Request.URL.String(); got != base+"/ui/"+last || !strings.Contains(page, "<span>"+uid+"</span>") {
+					t.Fatalf("%s leads to %s: %s", first, got, page)
+				}
 			}
 			// Another browser cannot end a sign-in that it did not begin.
-			res, page = newFollower(t).open(base + "/acs/api/v1/auth/oidc/callback?code=x&state=y")
+			res, page := newFollower(t).open(base + "/acs/api/v1/auth/oidc/callback?code=x&state=y")
 			if res.StatusCode != http.StatusUnauthorized || len(res.Cookies()) > 0 {
 				t.Errorf("%s: %s", res.Status, page)
 			}

@@ -27,7 +27,7 @@ func TestSignInBegunAtOneServerEndsAtAnother(t *testing.T) {
 		_, page := f.open(b.URL + "/ui/sign-in")
 		known = strings.Contains(page, "oidc-provider=corp")
 	}
-	res, page := f.signInAtProvider(a.URL, "corp")
+	res, page := f.signInAtProvider(a.URL+"/ui/", "corp")
 	if got := res.Request.URL.String(); got != b.URL+"/ui/" || !strings.Contains(page, "<span>"+jane+"</span>") {
 		t.Fatalf("%s: %s", got, page)
 	}
