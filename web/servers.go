@@ -28,6 +28,15 @@ func showServers(v *visit) (err error) {
 		return err
 	}
 	p.Own = status.Server
-	p.Name, _ = os.Hostname() // none is as good
+	p.Name = hostName()
 	return v.show("servers", p)
+}
+
+// hostName returns the name of the machine; "" if it is not known.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }

@@ -480,6 +480,7 @@ type overview struct {
 	Status wire.SealStatus
 	Store  wire.Backend
 	Keys   *wire.Keys // nil if they are unknown, or the user may not know them
+	Name   string     // of the server's machine, for superusers; "" if it is not known
 }
 
 func showOverview(v *visit) error {
@@ -488,6 +489,9 @@ func showOverview(v *visit) error {
 		return err
 	}
 	o := overview{Status: status}
+	if status.Server != nil {
+		o.Name = hostName()
+	}
 	if o.Store, err = v.api.Status(v.ctx()); err != nil && !errors.Is(err, client.ErrDenied) {
 		return err
 	}

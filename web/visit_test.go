@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"secretstore/api/wire"
 )
 
 // FuzzValueInAPage: a value that is written around a template is text, the same as
@@ -51,5 +53,21 @@ func TestSignInLeadsToPagesOfThisServerOnly(t *testing.T) {
 		if got := s.next(bad); got != "./" {
 			t.Errorf("%q leads to %q", bad, got)
 		}
+	}
+}
+
+// TestOverviewBeginsWithTheWarnings of the server, such as that audit lines go to the
+// reserve.
+func TestOverviewBeginsWithTheWarnings(t *testing.T) {
+	w := httptest.NewRecorder()
+	v := &visit{w: w}
+	status := wire.SealStatus{Warnings: []string{"the disk of the audit log is <full>"}, Server: &wire.ServerReport{Storage: wire.StorageUp}}
+	if err := v.execute(200, templates["overview"], "frame", &view{Page: overview{Status: status, Name: "host-1"}}); err != nil {
+		t.Fatal(err)
+	}
+	page := w.Body.String()
+	warning, facts := strings.Index(page, `<li>the disk of the audit log is &lt;full&gt;</li>`), strings.Index(page, "<dl>")
+	if warning < 0 || facts < warning || !strings.Contains(page, "<dd>host-1</dd>") {
+		t.Errorf("%s", page)
 	}
 }
