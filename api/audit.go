@@ -21,6 +21,7 @@ const (
 // auditor writes the audit log.
 type auditor struct {
 	log      *audit.Log // nil: none is written
+	changes  []string   // the names of the endpoints that change something
 	failures prometheus.Counter
 	duration prometheus.Histogram
 }

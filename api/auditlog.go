@@ -11,7 +11,7 @@ import (
 // recent returns the last lines of the audit log of this server. The line of the
 // request itself follows later.
 func (a *auditor) recent(context.Context, admin.Caller) (wire.AuditLog, error) {
-	out := wire.AuditLog{Lines: []json.RawMessage{}}
+	out := wire.AuditLog{Lines: []json.RawMessage{}, Changes: a.changes}
 	if a.log == nil {
 		return out, nil
 	}

@@ -197,6 +197,9 @@ func New(cfg Config) (*Server, error) {
 	s.routes = newRoutes(endpoints(h), isACL)
 	for _, ep := range append(s.routes.all(), s.https.redirected) {
 		ep.metrics = s.metrics.Endpoint(ep.name, ep.route())
+		if ep.effect != "" {
+			s.audit.changes = append(s.audit.changes, ep.name)
+		}
 	}
 	return s, nil
 }

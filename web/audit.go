@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,8 +11,10 @@ import (
 type auditPage struct {
 	File   string
 	Filter string
-	All    int
-	Lines  []auditLine
+	// Changes: lines about reads are left out.
+	Changes bool
+	All     int
+	Lines   []auditLine
 }
 
 // auditLine is what the page shows of a line of the audit log.
@@ -34,7 +37,7 @@ func showAudit(v *visit) error {
 	if err != nil {
 		return err
 	}
-	p := auditPage{File: log.File, Filter: v.query("filter"), All: len(log.Lines)}
+	p := auditPage{File: log.File, Filter: v.query("filter"), Changes: v.query("changes") != "", All: len(log.Lines)}
 	filter := strings.ToLower(p.Filter)
 	for _, raw := range log.Lines {
 		var line auditLine
@@ -43,6 +46,9 @@ func showAudit(v *visit) error {
 		}
 		if err := json.Unmarshal(raw, &line); err != nil {
 			return err
+		}
+		if p.Changes && !slices.Contains(log.Changes, line.Endpoint) {
+			continue
 		}
 		p.Lines = append(p.Lines, line)
 	}

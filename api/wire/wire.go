@@ -209,6 +209,9 @@ type AuditLog struct {
 	// Lines are the last ones, at most 1,000, the newest first; never null on the
 	// wire. Each is an object as in the file.
 	Lines []json.RawMessage `json:"lines"`
+	// Changes are the endpoints that change something, as lines name them; those of
+	// servers of earlier releases are not known.
+	Changes []string `json:"changes,omitempty"`
 }
 
 // SealStatus is the answer to GET /seal-status, and to the requests that change
