@@ -1,6 +1,9 @@
 package acl
 
-import "errors"
+import (
+	"errors"
+	"iter"
+)
 
 // ErrUnknownQuestion is returned by [ParseQuestion].
 var ErrUnknownQuestion = errors.New("unknown action: use create, read, update, delete, list, watch, resolve or administer")
@@ -75,6 +78,10 @@ type Explanation struct {
 	// Missing are permissions, of which any one would allow it; none if it is
 	// allowed, or if no permission would.
 	Missing []Permission
+	// Near are grants that nearly allow it, the nearest first, at most five: on the
+	// same resource for another action, or on others that begin with the same folder.
+	// There are none if Missing is empty.
+	Near []Because
 }
 
 // Because is a grant that allows something.
@@ -101,33 +108,49 @@ func (p *Policy) Explain(who Principal, req Request) Explanation {
 		if w == (way{}) {
 			continue
 		}
-		for _, h := range r.here {
-			e.because(h.Grants, w, func() Origin { return h.member })
-		}
-		for _, g := range r.other {
-			e.because(g, w, func() Origin { return p.other.MemberSince(who.UID, g.holder.Group) })
+		for b := range p.grantsOf(who.UID, r) {
+			if b.Grant.satisfies(w) {
+				e.Grants = append(e.Grants, b)
+			}
 		}
 		// Nobody should become superuser for the sake of one secret.
 		if !e.Allowed && (w.reason != ReasonSuperuser || req.Op == Administer) {
 			e.Missing = append(e.Missing, Permission{w.res, w.action})
 		}
 	}
+	if len(e.Missing) > 0 {
+		e.Near = nearest(e.Missing, p.grantsOf(who.UID, r))
+	}
 	return e
 }
 
-// because adds those of the grants g that satisfy w.
-func (e *Explanation) because(g *Grants, w way, member func() Origin) {
-	if !g.allows(w) {
-		return
-	}
-	for i := range g.list {
-		if !g.list[i].satisfies(w) {
-			continue
+// grantsOf yields the grants of a user and of its groups.
+func (p *Policy) grantsOf(uid string, r rights) iter.Seq[Because] {
+	return func(yield func(Because) bool) {
+		each := func(g *Grants, member func() Origin) bool {
+			if g == nil {
+				return true
+			}
+			var since Origin
+			if g.holder.Group != "" {
+				since = member()
+			}
+			for _, grant := range g.list {
+				if !yield(Because{Holder: g.holder, Grant: grant, Member: since}) {
+					return false
+				}
+			}
+			return true
 		}
-		b := Because{Holder: g.holder, Grant: g.list[i]}
-		if g.holder.Group != "" {
-			b.Member = member()
+		for _, h := range r.here {
+			if !each(h.Grants, func() Origin { return h.member }) {
+				return
+			}
 		}
-		e.Grants = append(e.Grants, b)
+		for _, g := range r.other {
+			if !each(g, func() Origin { return p.other.MemberSince(uid, g.holder.Group) }) {
+				return
+			}
+		}
 	}
 }

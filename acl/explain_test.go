@@ -73,6 +73,49 @@ groups:
 	}
 }
 
+func TestRefusalNamesGrantsThatNearlyAllowIt(t *testing.T) {
+	crew := acl.NewGrants(acl.Holder{Source: acl.Identities, Group: "crew"}, grant(t, "dcos:secrets:default:/team/app/*", acl.Update))
+	p := mustPolicy(t, `users:
+  alice:
+    "dcos:secrets:default:/team/other/*": [read]
+    "dcos:secrets:list:default:/team": [read]
+    "dcos:secrets:default:/else/*": [full]
+    "dcos:secrets:default:/teams/*": [read]
+  lister: {"dcos:secrets:default:/team/*": [read]}
+  wide: {"dcos:secrets:list:default:/*": [full]}
+  many:
+    "dcos:secrets:default:/team/1": [read]
+    "dcos:secrets:default:/team/2": [read]
+    "dcos:secrets:default:/team/3": [read]
+    "dcos:secrets:default:/team/4": [read]
+    "dcos:secrets:default:/team/5": [read]
+    "dcos:secrets:default:/team/app/6": [read]
+    "dcos:secrets:default:/team/app/db": [delete, create]
+`).WithGrants(identities{users: map[string][]*acl.Grants{"alice": {crew}}, groups: []*acl.Grants{crew}, since: map[string]acl.Origin{"alice crew": {By: "boss"}}})
+	read := acl.Request{Op: acl.ReadSecret, Path: mustPath(t, "team/app/db")}
+	for _, tc := range []struct {
+		uid  string
+		req  acl.Request
+		want string
+	}{
+		{"alice", read, "update dcos:secrets:default:/team/app/* crew boss, read dcos:secrets:default:/team/other/*, read dcos:secrets:list:default:/team"},
+		{"lister", acl.Request{Op: acl.ListSecrets, Path: mustFolder(t, "team")}, "read dcos:secrets:default:/team/*"},
+		{"wide", read, "full dcos:secrets:list:default:/*"},
+		{"many", read, "delete dcos:secrets:default:/team/app/db, create dcos:secrets:default:/team/app/db, read dcos:secrets:default:/team/app/6, " +
+			"read dcos:secrets:default:/team/1, read dcos:secrets:default:/team/2"},
+		{"stranger", read, ""},
+		{"alice", acl.Request{Op: acl.Administer}, ""},
+	} {
+		var got []string
+		for _, b := range p.Explain(acl.Principal{UID: tc.uid}, tc.req).Near {
+			got = append(got, strings.TrimSpace(b.Grant.Action.String()+" "+b.Grant.ID+" "+b.Holder.Group+" "+b.Member.By))
+		}
+		if got := strings.Join(got, ", "); got != tc.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tc.uid, got, tc.want)
+		}
+	}
+}
+
 // TestExplanationsAgreeWithDecisions: what an explanation names is what it takes,
 // and all that it takes.
 func TestExplanationsAgreeWithDecisions(t *testing.T) {
@@ -115,6 +158,14 @@ func TestExplanationsAgreeWithDecisions(t *testing.T) {
 				if !of(append(slices.Clone(grants), grant(t, id, m.Action))...).Decide(who, req).Allowed {
 					t.Fatalf("%s on %s was said to be missing, and is not enough", m.Action, id)
 				}
+			}
+		}
+		if len(e.Near) > 5 || len(e.Missing) == 0 && e.Near != nil {
+			t.Fatalf("%d grants are near, and %d permissions missing", len(e.Near), len(e.Missing))
+		}
+		for _, b := range e.Near {
+			if of(b.Grant).Decide(who, req).Allowed {
+				t.Fatalf("the grant %s of %s does not nearly allow it, but by itself", b.Grant.Action, b.Grant.ID)
 			}
 		}
 		if d := e.Decision; d.Reason == acl.ReasonNoPermission && len(e.Missing) == 0 && req.Op != acl.ResolveSecrets && req.Op != acl.UseAccount {

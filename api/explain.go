@@ -63,7 +63,16 @@ func (h *access) explain(x *exchange) (answer.Reply, error) {
 	}
 	e := h.policy().Explain(who, asked)
 	out.Allowed, out.Reason = e.Allowed, e.Reason
-	for _, b := range e.Grants {
+	out.Grants, out.Near = reasonsOf(e.Grants), reasonsOf(e.Near)
+	for _, m := range e.Missing {
+		out.Missing = append(out.Missing, wire.MissingPermission{Resource: m.Resource.String(), Action: m.Action.String()})
+	}
+	return answer.JSON(out)
+}
+
+// reasonsOf describes grants.
+func reasonsOf(grants []acl.Because) (all []wire.GrantReason) {
+	for _, b := range grants {
 		g := wire.GrantReason{
 			Resource: b.Grant.ID, Action: b.Grant.Action.String(), Source: sourceName(b.Holder.Source),
 			Line: b.Grant.Origin.Line, By: b.Grant.Origin.By, At: b.Grant.Origin.At, Until: b.Grant.Until, Group: b.Holder.Group,
@@ -71,12 +80,9 @@ func (h *access) explain(x *exchange) (answer.Reply, error) {
 		if g.Group != "" {
 			g.Member = &wire.Made{Line: b.Member.Line, By: b.Member.By, At: b.Member.At}
 		}
-		out.Grants = append(out.Grants, g)
+		all = append(all, g)
 	}
-	for _, m := range e.Missing {
-		out.Missing = append(out.Missing, wire.MissingPermission{Resource: m.Resource.String(), Action: m.Action.String()})
-	}
-	return answer.JSON(out)
+	return all
 }
 
 // whoCan lists who may do something.

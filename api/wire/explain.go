@@ -18,6 +18,9 @@ type Explanation struct {
 	// Missing are permissions of which any one would allow it. There are none if
 	// no permission would.
 	Missing []MissingPermission `json:"missing,omitempty"`
+	// Near are at most five grants of the user that nearly allow it: for another action,
+	// or on other resources of the same folder.
+	Near []GrantReason `json:"near,omitempty"`
 }
 
 // MissingPermission is an action on a resource.

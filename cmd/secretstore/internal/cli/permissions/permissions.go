@@ -88,6 +88,12 @@ func printExplanation(out io.Writer, e wire.Explanation) error {
 	for _, m := range e.Missing {
 		fmt.Fprintf(&b, "  %s on %s\n", m.Action, base.OneLine(m.Resource))
 	}
+	if len(e.Near) > 0 {
+		b.WriteString("grants that nearly allow it:\n")
+	}
+	for _, g := range e.Near {
+		fmt.Fprintf(&b, "  %s on %s, %s\n", g.Action, base.OneLine(g.Resource), origin(g))
+	}
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return fmt.Errorf("write the explanation: %w", err)
 	}
