@@ -28,6 +28,15 @@ for (const element of document.querySelectorAll("[data-live]")) {
   document.addEventListener("visibilitychange", update);
 }
 
+// The notice of what was done is shown once: not again when somebody comes back.
+{
+  const here = new URL(location.href);
+  if (here.searchParams.has("done")) {
+    here.searchParams.delete("done");
+    history.replaceState(null, "", here);
+  }
+}
+
 // A page that the browser has kept is asked for again: the session may have ended.
 addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
 
