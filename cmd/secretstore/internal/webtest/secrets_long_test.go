@@ -69,6 +69,9 @@ func TestSecretIsCreatedFoundChangedAndRestored(t *testing.T) {
 			if html := tab.HTML(); strings.Contains(html, "canary") || !strings.Contains(html, "Created.") {
 				t.Fatalf("after the create: %s", tab.Text("main"))
 			}
+			if kept := strings.Contains(tab.Location(), "done="); kept != look.NoScript {
+				t.Errorf("the notice would be shown again: %t, at %s", kept, tab.Location())
+			}
 
 			tab.Go("/ui/secrets")
 			tab.Type("input[type=search]", fmt.Sprintf("TEAM%d/db/p", n))
@@ -89,6 +92,9 @@ func TestSecretIsCreatedFoundChangedAndRestored(t *testing.T) {
 			tab.Follow("main form.wide button")
 			if got := valueOf(t, root, path); got == "\n<b>canary</b>\n" || !strings.Contains(got, "two") {
 				t.Fatalf("after the change: %q: %s", got, tab.Text("main"))
+			}
+			if out := Eval[int](tab, `[...document.querySelectorAll("td button")].filter(b => b.getBoundingClientRect().right > innerWidth).length`); out > 0 {
+				t.Errorf("%d buttons of versions are outside of the window", out)
 			}
 			tab.Follow(`button[aria-label="Restore version 1"]`)
 			if got := valueOf(t, root, path); got != "\n<b>canary</b>\n" {
