@@ -201,7 +201,8 @@ func (t *Tokens) read(old *ring) *ring {
 // token.ErrInvalid, is token.ErrNoKeys, or wraps token.ErrUnchecked and what keeps
 // the token from being checked.
 func (t *Tokens) Verify(raw string) (acl.Principal, error) {
-	if id, ok := token.AccountKeyID(raw); ok {
+	id, ours := token.AccountKeyID(raw)
+	if ours {
 		if r := t.current(); r.find(id, t.now()) != nil {
 			return t.verifyAccount(raw, r)
 		}
@@ -216,13 +217,17 @@ func (t *Tokens) Verify(raw string) (acl.Principal, error) {
 		}
 		return who, nil
 	}
-	if token.IsAccount(raw) {
+	if ours && token.IsAccount(raw) {
 		if _, away := t.authority.Directory(); away != nil {
 			return acl.Principal{}, unchecked(away)
 		}
 		// Just after a seal, the keys are gone before the identities are.
 		if _, away := t.incarnation(); away != nil {
 			return acl.Principal{}, unchecked(away)
+		}
+		// Just after an unseal, they may have been loaded since the keys were looked at.
+		if r := t.current(); r.find(id, t.now()) != nil {
+			return t.verifyAccount(raw, r)
 		}
 	}
 	return acl.Principal{}, err
