@@ -58,6 +58,7 @@ type grantsOn struct {
 	common string // what all of them begin with; "" if there are none
 	exact  map[string]actionSet
 	wild   prefixes
+	known  *filter // of the texts of both; nil if they are few
 }
 
 // NewGrants returns the grants in list, which it keeps. Those that are not valid
@@ -80,9 +81,28 @@ func NewGrants(of Holder, list ...Grant) *Grants {
 		}
 	}
 	for k := range g.on {
-		g.on[k].wild = g.on[k].wild.ready()
+		g.on[k].ready()
 	}
 	return g
+}
+
+// ready completes o once all grants were added.
+func (o *grantsOn) ready() {
+	o.wild = o.wild.ready()
+	f := newFilter(len(o.exact) + len(o.wild))
+	if f == nil {
+		return
+	}
+	for rest := range o.exact {
+		f.add(rest)
+	}
+	for _, p := range o.wild {
+		f.add(p.rest)
+		if n := len(p.rest); !slices.Contains(f.lengths, n) && len(f.lengths) <= maxLengths {
+			f.lengths = append(f.lengths, n)
+		}
+	}
+	o.known = f
 }
 
 func (o *grantsOn) add(p *Pattern, a actionSet) {
@@ -103,27 +123,34 @@ func (o *grantsOn) add(p *Pattern, a actionSet) {
 }
 
 // of returns what is allowed on the resource rest. Most groups have grants below one
-// folder, so those of the other groups of a user cost one comparison.
-func (o *grantsOn) of(rest string) actionSet {
-	if !strings.HasPrefix(rest, o.common) {
+// folder, so those of the other groups of a user cost one comparison. If not, they cost
+// a look at the filter.
+func (o *grantsOn) of(rest *hashed) (s actionSet) {
+	if !strings.HasPrefix(rest.text, o.common) {
 		return 0
 	}
-	return o.exact[rest] | o.wild.of(rest)
+	if o.known.mayHave(rest) {
+		s = o.exact[rest.text]
+	}
+	if o.known.mayBegin(rest) {
+		s |= o.wild.of(rest.text)
+	}
+	return s
 }
 
 // Holder returns who has the grants.
 func (g *Grants) Holder() Holder { return g.holder }
 
-// allows reports whether a grant satisfies w.
-func (g *Grants) allows(w way) bool {
-	switch {
-	case g == nil:
-		return false
-	case w.res.kind == kindSuperuser:
-		return g.superuser
-	}
-	return w.res.folders(func(res Resource) bool { return g.on[res.kind].of(res.rest).allows(w.action) })
+// isSuperuser reports whether a grant is on dcos:superuser.
+func (g *Grants) isSuperuser() bool { return g != nil && g.superuser }
+
+// allow reports whether a grant allows a on the resource rest of a kind.
+func (g *Grants) allow(a Action, k kind, rest *hashed) bool {
+	return g != nil && g.on[k].of(rest).allows(a)
 }
+
+// allows reports whether a grant satisfies w.
+func (g *Grants) allows(w way) bool { return rights{other: []*Grants{g}}.allows(w) }
 
 // someBelow reports whether a grant allows an action on something of a kind below a
 // folder.

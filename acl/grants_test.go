@@ -139,6 +139,42 @@ func TestTheOrderOfGrantsDoesNotMatter(t *testing.T) {
 	})
 }
 
+// Each grant is looked at by itself, for users in several groups with many grants.
+func TestManyGrantsDecideAsEachByItself(t *testing.T) {
+	name := rapid.StringMatching(`[ab]{1,3}(/[ab]{1,2}){0,6}`)
+	rapid.Check(t, func(t *rapid.T) {
+		var groups []*acl.Grants
+		var all []acl.Grant
+		for range rapid.SampledFrom([]int{1, 4, 13, 20}).Draw(t, "groups") {
+			var some []acl.Grant
+			for range rapid.SampledFrom([]int{0, 3, 16, 17, 40}).Draw(t, "grants") {
+				id := rapid.SampledFrom([]string{"dcos:secrets:default:/", "dcos:secrets:list:default:/"}).Draw(t, "kind") + name.Draw(t, "rest") + rapid.SampledFrom([]string{"", "*", "/*"}).Draw(t, "end")
+				some = append(some, grant(t, id, rapid.SampledFrom(someActions).Draw(t, "action")))
+			}
+			groups, all = append(groups, acl.NewGrants(identity, some...)), append(all, some...)
+		}
+		p := (*acl.Policy)(nil).WithGrants(identities{users: map[string][]*acl.Grants{"u": groups}})
+		for range 20 {
+			path := mustPath(t, name.Draw(t, "path"))
+			for op, want := range map[acl.Op]acl.Action{acl.ReadSecret: acl.Read, acl.DeleteSecret: acl.Delete, acl.ListSecrets: acl.Read} {
+				on := []acl.Resource{acl.SecretResource(path)}
+				if op == acl.ListSecrets {
+					on = []acl.Resource{acl.ListResource(acl.Path{})}
+					for f := path; !f.IsRoot(); f = f.Folder() {
+						on = append(on, acl.ListResource(f))
+					}
+				}
+				allowed := slices.ContainsFunc(all, func(g acl.Grant) bool {
+					return (g.Action == want || g.Action == acl.Full) && slices.ContainsFunc(on, g.Pattern.Matches)
+				})
+				if d := p.Decide(acl.Principal{UID: "u"}, acl.Request{Op: op, Path: path}); d.Allowed != allowed {
+					t.Fatalf("op %d on %s: allowed %v, want %v", op, path, d.Allowed, allowed)
+				}
+			}
+		}
+	})
+}
+
 func TestSpellingsOfAResourceDoNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		grants, req := genGrants().Draw(t, "grants"), genRequest().Draw(t, "request")

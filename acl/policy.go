@@ -105,28 +105,29 @@ func (r rights) some() bool { return len(r.here)+len(r.other) > 0 }
 
 // allows reports whether a grant satisfies w.
 func (r rights) allows(w way) bool {
+	if w.res.kind == kindSuperuser {
+		return r.any((*Grants).isSuperuser)
+	}
+	return w.res.folders(func(res Resource) bool {
+		rest := hashed{text: res.rest, few: len(r.here)+len(r.other) <= fewSets}
+		return r.any(func(g *Grants) bool { return g.allow(w.action, res.kind, &rest) })
+	})
+}
+
+// any reports whether have is true of one of the sets of grants.
+func (r rights) any(have func(*Grants) bool) bool {
 	for i := range r.here {
-		if r.here[i].allows(w) {
+		if have(r.here[i].Grants) {
 			return true
 		}
 	}
-	for _, g := range r.other {
-		if g.allows(w) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.other, have)
 }
 
 // someBelow reports whether a grant allows an action on something of a kind below a
 // folder.
 func (r rights) someBelow(folder Path, k kind, a Action) bool {
-	for i := range r.here {
-		if r.here[i].someBelow(folder, k, a) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(r.other, func(g *Grants) bool { return g.someBelow(folder, k, a) })
+	return r.any(func(g *Grants) bool { return g.someBelow(folder, k, a) })
 }
 
 // folders calls visit for the resource r and, if it is the list of a folder, for

@@ -52,6 +52,36 @@ func TestTheDirectoryAddsToThePolicy(t *testing.T) {
 	}
 }
 
+// BenchmarkSecretDecisionInManyGroups decides for a user who has 100,000 grants through
+// 50 groups, whose grants have nothing in common.
+func BenchmarkSecretDecisionInManyGroups(b *testing.B) {
+	var all []iam.Entry
+	u := &iam.User{UID: "one", Provider: iam.Provider{Type: iam.Internal}, Generation: iam.Generation{3}}
+	for g := range 50 {
+		group := &iam.Group{GID: iam.GID(fmt.Sprintf("g%d", g)), Generation: iam.Generation{2}}
+		for i := range 2000 {
+			rid := ridOf(b, fmt.Sprintf("dcos:secrets:default:/s%d/g%d%s", i, g, []string{"", "/*"}[i%2]))
+			all = append(all, &iam.ACL{RID: rid, Generation: iam.Generation{1}})
+			group.Grants = append(group.Grants, iam.Grant{RID: rid, ACL: iam.Generation{1}, Action: acl.Read})
+		}
+		all = append(all, group)
+		u.Groups = append(u.Groups, iam.Membership{GID: group.GID, Group: group.Generation})
+	}
+	p := (*acl.Policy)(nil).WithGrants((&iam.Directory{}).With(append(all, u)))
+	for name, path := range map[string]string{"allowed": "s1999/g49/x", "denied": "none/at/all", "near": "s1999/g50/x"} {
+		escaped, err := acl.ParsePath(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Decide(acl.Principal{UID: "one"}, acl.Request{Op: acl.ReadSecret, Path: escaped})
+			}
+		})
+	}
+}
+
 // BenchmarkSecretDecision decides about secrets with 10,000 users, 1,000 groups and
 // 100,000 grants, for a user in ten groups.
 func BenchmarkSecretDecision(b *testing.B) {
