@@ -74,11 +74,11 @@ func (k *record) Load(ctx context.Context) (*pgp.PrivateKey, error) {
 func decodeRecord(data []byte) (*pgp.PrivateKey, error) {
 	text := bytes.Trim(bytes.TrimSpace(data), `"`)
 	armored := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	defer clear(armored)
 	n, err := base64.StdEncoding.Decode(armored, text)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(armored)
 	return pgp.ParsePrivateKey(armored[:n])
 }
 
