@@ -79,8 +79,8 @@ func TestTheBackupUnitKeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	service := deployed(t, "systemd/secretstore-backup.service")
 	command := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/secretstore (.*)$`).FindStringSubmatch(service)
-	if command == nil || !strings.Contains(service, "\nType=oneshot\n") || !strings.Contains(deployed(t, "systemd/secretstore-backup.timer"), "\nPersistent=true\n") {
-		t.Fatal("there is no command, or it is not a job of a timer")
+	if command == nil || !strings.Contains(command[1], " --pause ") || !strings.Contains(service, "\nType=oneshot\n") || !strings.Contains(deployed(t, "systemd/secretstore-backup.timer"), "\nPersistent=true\n") {
+		t.Fatal("there is no command that may pause writes, or it is not a job of a timer")
 	}
 	folder := t.TempDir()
 	args := strings.Fields(strings.ReplaceAll(command[1], "/var/lib/secretstore-backup", folder))
