@@ -212,8 +212,8 @@ func TestStoreOfABadRestoreStaysSealed(t *testing.T) {
 				t.Fatalf("%v, %v", err, r.Status().State)
 			}
 			for _, want := range []string{barrier.KeyRestored, "backup drill"} {
-				if !strings.Contains(r.Status().SealWarning, want) {
-					t.Errorf("status does not name %s: %s", want, r.Status().SealWarning)
+				if !strings.Contains(r.Status().RestoreProblem, want) {
+					t.Errorf("status does not name %s: %s", want, r.Status().RestoreProblem)
 				}
 			}
 		})

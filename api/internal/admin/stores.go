@@ -119,6 +119,9 @@ func (h *Stores) sealStatusOf(ctx context.Context, who Caller, st seal.Status) w
 	if st.ModeProblem != "" {
 		about.Faults = append([]wire.Fault{{Kind: wire.FaultMode, Text: st.ModeProblem}}, about.Faults...)
 	}
+	if st.RestoreProblem != "" {
+		about.Faults = append([]wire.Fault{{Kind: wire.FaultRestore, Text: st.RestoreProblem}}, about.Faults...)
+	}
 	damaged, stuck := h.skipped(ctx)
 	if stuck != "" {
 		about.Faults = append([]wire.Fault{{Kind: wire.FaultRotation, Text: stuck}}, about.Faults...)

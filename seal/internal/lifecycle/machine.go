@@ -170,8 +170,9 @@ func (m *machine) Status() Status {
 	case StateSealed:
 		if m.missedHandover.Load() {
 			st.SealWarning = errNotHandedOver.Error()
-		} else if problem := m.restoreProblem.Load(); problem != nil {
-			st.SealWarning = problem.Error()
+		}
+		if problem := m.restoreProblem.Load(); problem != nil {
+			st.RestoreProblem = problem.Error()
 		}
 		st.ModeWarning = m.mode.suspicion(s)
 		order := s.intent.order()

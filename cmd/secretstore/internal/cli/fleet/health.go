@@ -101,7 +101,7 @@ func judgeServer(now time.Time, m *Member) (all []Finding) {
 // know are warnings.
 func faultLevel(kind string) Level {
 	switch kind {
-	case wire.FaultStorage, wire.FaultDisk, wire.FaultAudit, wire.FaultRotation, wire.FaultMode:
+	case wire.FaultStorage, wire.FaultDisk, wire.FaultAudit, wire.FaultRotation, wire.FaultMode, wire.FaultRestore:
 		return Problem
 	}
 	return Warning

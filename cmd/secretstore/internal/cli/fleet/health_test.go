@@ -66,6 +66,7 @@ func TestExitStatusOfTheWorstFact(t *testing.T) {
 		"a full disk, without a text":      {[]*Member{storage(wire.StorageFull)}, nil, 6, 1},
 		"the audit log fails":              {[]*Member{faulty(wire.FaultAudit)}, nil, 6, 1},
 		"the rotation is stuck":            {[]*Member{faulty(wire.FaultRotation)}, nil, 6, 1},
+		"restored from a bad file":         {[]*Member{faulty(wire.FaultRestore)}, nil, 6, 1},
 		"a fault of a later release":       {[]*Member{faulty("tides")}, nil, 0, 1},
 		"an older server is not ready":     {[]*Member{notReady}, nil, 6, 1},
 		"a certificate for 31 days":        {[]*Member{certificate(31 * day)}, nil, 0, 0},

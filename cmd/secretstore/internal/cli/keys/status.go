@@ -28,7 +28,8 @@ func statusCommand(p *base.Process) *cobra.Command {
 			"Those are not verified and not contacted: anybody who can write to the storage can announce one.\n\n" +
 			"The exit status is 0 if all is well, 5 if a server is sealed or uninitialized, and 6 for a problem: a server or\n" +
 			"its storage that does not answer, takes no writes or has a full disk, an audit log that cannot be written, a\n" +
-			"stuck rotation, a certificate or a holder's key within 7 days of its end. 6 beats 5. Warnings change nothing." + fleet.LongHelp,
+			"stuck rotation, a restored backup that no server has made, a certificate or a holder's key within 7 days of its\n" +
+			"end. 6 beats 5. Warnings change nothing." + fleet.LongHelp,
 		Example: "  secretstore status\n" +
 			"  secretstore status --json | jq -r '.findings[].text'\n" +
 			"  secretstore status --server https://secrets1:8443 --server https://secrets2:8443",
@@ -246,6 +247,8 @@ func (s *status) printNext(w io.Writer) {
 		printHolders(w, "Holder", holders)
 	}
 	switch {
+	case sealed && refusedRestore(s.f):
+		fmt.Fprintln(w, "Next:\tstop all servers, remove what is in the storage, and restore another backup; until then an unseal is refused")
 	case sealed && keepsBootstrapKey(s.f):
 		fmt.Fprintln(w, "Next:\tsecretstore auto-unseal (a bootstrap key is kept)")
 	case sealed:
@@ -255,6 +258,14 @@ func (s *status) printNext(w io.Writer) {
 	case cutOff:
 		fmt.Fprintln(w, "Next:\tmake the storage reachable; until then no server can be unsealed")
 	}
+}
+
+// refusedRestore reports whether a server has refused to unseal what was restored.
+func refusedRestore(f *fleet.Fleet) bool {
+	return slices.ContainsFunc(f.Members, func(m *fleet.Member) bool {
+		return m.State() == "sealed" && m.Seal.Server != nil &&
+			slices.ContainsFunc(m.Seal.Server.Faults, func(f wire.Fault) bool { return f.Kind == wire.FaultRestore })
+	})
 }
 
 func printHolders(w io.Writer, label string, all []wire.HolderName) {
