@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -235,7 +237,7 @@ func TestAnInterruptedRestoreIsContinued(t *testing.T) {
 				t.Errorf("transaction %d: %v, %v", at, half.Status().State, err)
 			}
 			half.Close()
-			wantErr(t, "restore of another", other.Restore(t.Context(), to, RestoreOptions{}), ErrNotEmpty)
+			wantErr(t, "restore of another", other.Restore(t.Context(), to, RestoreOptions{}), ErrUnfinished)
 		}
 		if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
 			t.Fatalf("after transaction %d: %v", at, err)
@@ -247,6 +249,128 @@ func TestAnInterruptedRestoreIsContinued(t *testing.T) {
 		}
 		if list, err := r.List(t.Context(), acl.Path{}, Page{}, store.Latest); err != nil || len(list.Names) != 450 {
 			t.Errorf("%d names, %v", len(list.Names), err)
+		}
+	}
+}
+
+// overloaded is a storage that does what it is asked only every fourth time: before,
+// it does not say that it has done it, or has not done it, or is out of reach.
+type overloaded struct {
+	*memory.Backend
+	n int
+}
+
+func (b *overloaded) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	switch b.n++; b.n % 4 {
+	case 1:
+		if _, err := b.Backend.Apply(ctx, ops...); err != nil {
+			return nil, err
+		}
+		return nil, store.ErrOutcomeUnknown
+	case 2:
+		return nil, store.ErrOutcomeUnknown
+	case 3:
+		return nil, store.ErrUnavailable
+	}
+	return b.Backend.Apply(ctx, ops...)
+}
+
+// TestARestoreOutlastsAnOverloadedStorage, and so does a move: what may have been
+// written is looked for and repeated.
+func TestARestoreOutlastsAnOverloadedStorage(t *testing.T) {
+	s, from, share := unsealed(t)
+	for n := range 450 {
+		if _, err := s.Create(t.Context(), path(t, fmt.Sprintf("f%d/s%d", n%3, n)), text(strings.Repeat("v", n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := backupOf(t, s, BackupOptions{})
+	stop(t, s)
+	for n := range 4 {
+		for name, write := range map[string]func(ctx context.Context, to store.Backend, waiting func(error)) error{
+			"restore": func(ctx context.Context, to store.Backend, waiting func(error)) error {
+				return b.Restore(ctx, to, RestoreOptions{Waiting: waiting})
+			},
+			"move": func(ctx context.Context, to store.Backend, waiting func(error)) error {
+				return (&Move{From: from, To: to, Waiting: waiting}).Run(ctx)
+			},
+		} {
+			to := memory.New()
+			synctest.Test(t, func(t *testing.T) {
+				waited := 0
+				err := write(t.Context(), &overloaded{to, n}, func(error) { waited++ })
+				if err != nil || waited == 0 {
+					t.Fatalf("%s, from call %d on: %v, waited %d times", name, n, err, waited)
+				}
+			})
+			r := open(t, to, false)
+			if _, err := r.Unseal(t.Context(), []byte(share)); err != nil {
+				t.Fatal(err)
+			}
+			if list, err := r.List(t.Context(), acl.Path{}, Page{}, store.Latest); err != nil || len(list.Names) != 450 || r.Status().RestoreWarning != "" {
+				t.Errorf("%s, from call %d on: %d names, %v, %s", name, n, len(list.Names), err, r.Status().RestoreWarning)
+			}
+		}
+	}
+}
+
+// away is a storage that does not take writes after the first ones.
+type away struct {
+	*memory.Backend
+	left int
+	err  error
+}
+
+func (b *away) Apply(ctx context.Context, ops ...store.Op) ([]store.Version, error) {
+	if b.left--; b.left < 0 {
+		return nil, b.err
+	}
+	return b.Backend.Apply(ctx, ops...)
+}
+
+// TestARestoreGivesUpAfterSomeMinutes, at once if waiting does not help, and servers
+// say what to do with what it leaves.
+func TestARestoreGivesUpAfterSomeMinutes(t *testing.T) {
+	s, _, _ := unsealed(t)
+	b := backupOf(t, s, BackupOptions{})
+	for _, c := range []struct {
+		err         error
+		least, most time.Duration
+	}{
+		{store.ErrOutcomeUnknown, 4 * time.Minute, 6 * time.Minute},
+		{store.ErrUnavailable, 4 * time.Minute, 6 * time.Minute},
+		{store.ErrFull, 0, 0},
+	} {
+		to := memory.New()
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			err := b.Restore(t.Context(), &away{to, 1, c.err}, RestoreOptions{})
+			if took := time.Since(began); !errors.Is(err, c.err) || took < c.least || took > c.most {
+				t.Errorf("%v: %v after %v", c.err, err, took)
+			}
+			stopped, cancel := context.WithCancel(t.Context())
+			err = b.Restore(stopped, &away{to, 0, c.err}, RestoreOptions{Waiting: func(error) { cancel() }})
+			if took := time.Since(began); !errors.Is(err, c.err) || took > c.most {
+				t.Errorf("%v: %v when it is stopped after %v", c.err, err, took)
+			}
+			cancel()
+		})
+		if unfinished, err := UnfinishedRestore(t.Context(), to); err != nil || !unfinished {
+			t.Errorf("%v: unfinished: %v, %v", c.err, unfinished, err)
+		}
+		half, err := Open(t.Context(), Options{Backend: to, Mode: ModeDisabled, Log: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := half.Status(); st.State != StateDamaged || !strings.Contains(st.Detail, "is not finished: wait for it, or run the same command again") {
+			t.Errorf("%+v", st)
+		}
+		stop(t, half)
+		if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
+			t.Error(err)
+		}
+		if unfinished, err := UnfinishedRestore(t.Context(), to); err != nil || unfinished {
+			t.Errorf("a whole one is unfinished: %v, %v", unfinished, err)
 		}
 	}
 }

@@ -59,8 +59,11 @@ var (
 	ErrNoStore = backup.ErrNoStore
 	// ErrNotEmpty: a backup is restored into storage that has records.
 	ErrNotEmpty = backup.ErrNotEmpty
-	ErrNotFound = records.ErrNotFound
-	ErrExists   = records.ErrExists
+	// ErrUnfinished: they are those of another restore or a move, which was
+	// interrupted. It also matches ErrNotEmpty.
+	ErrUnfinished = backup.ErrUnfinished
+	ErrNotFound   = records.ErrNotFound
+	ErrExists     = records.ErrExists
 	// ErrChanged: the Match of a write refused the present value.
 	ErrChanged  = records.ErrChanged
 	ErrTooLarge = records.ErrTooLarge

@@ -3,11 +3,10 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 
-	"secretstore/internal/atomicfile"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
 	"secretstore/seal/pgp"
@@ -23,6 +22,8 @@ type Move struct {
 	FromKeyFile, ToKeyFile string
 	// Progress, if not nil, is called with how many records have been written.
 	Progress func(records int)
+	// Waiting, if not nil, is called before a write is repeated, with the reason.
+	Waiting func(error)
 }
 
 // The reasons not to move a store.
@@ -39,8 +40,9 @@ var notMoved = []store.Key{
 	barrier.KeyProposal, barrier.KeyRekey, barrier.KeyRotation, barrier.KeyHandover, barrier.KeyIntent,
 }
 
-// moving is the content of the marker in a storage that a store is moved into.
-var moving = []byte("move")
+// moving returns the content of the marker in a storage that a store is moved into:
+// each time another one, because no move is continued.
+func moving() []byte { return []byte("move " + rand.Text()) }
 
 // Run copies the store, and leaves the source as it is. Until it has returned nil, no
 // server serves the target. ErrInUse, ErrNoStore, ErrNotEmpty, store.ErrUnavailable.
@@ -58,11 +60,11 @@ func (m *Move) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	marker, err := mark(ctx, m.To, moving)
+	r := &restore{ctx: ctx, to: m.To, progress: m.Progress, waiting: m.Waiting}
+	marker, err := r.mark(moving())
 	if err != nil {
 		return err
 	}
-	r := &restore{ctx: ctx, to: m.To, progress: m.Progress}
 	var last []store.Op
 	written := false
 	ask := store.Snapshot{Below: []store.Key{prefix}, Except: notMoved, Again: func(int) { written = true }}
@@ -98,7 +100,7 @@ func (m *Move) Run(ctx context.Context) error {
 		}
 		last = append(last, op...)
 	}
-	return r.apply(append(last, store.Delete(barrier.KeyRestoring, marker))...)
+	return r.end(append(last, store.Delete(barrier.KeyRestoring, marker)))
 }
 
 // bootstrapKey returns the private key of the store, nil if it has none.
@@ -121,7 +123,13 @@ func (m *Move) bootstrapKey(ctx context.Context) (*pgp.PrivateKey, error) {
 	case err != nil:
 		return nil, err
 	}
-	if _, err := os.Stat(m.ToKeyFile); m.ToKeyFile != "" && !errors.Is(err, os.ErrNotExist) {
+	if m.ToKeyFile == "" {
+		return private, nil
+	}
+	there, err := bootstrapkey.InFile(m.ToKeyFile, nil).Load(ctx)
+	switch {
+	case errors.Is(err, bootstrapkey.ErrNone):
+	case err != nil || there.Fingerprint() != private.Fingerprint():
 		return nil, fmt.Errorf("%w: the file %s is there, with the bootstrap key of another store", ErrNotEmpty, m.ToKeyFile)
 	}
 	return private, nil
@@ -130,16 +138,15 @@ func (m *Move) bootstrapKey(ctx context.Context) (*pgp.PrivateKey, error) {
 // keep writes the bootstrap key into the file of the target, or returns the operation
 // that writes it into the storage.
 func (m *Move) keep(private *pgp.PrivateKey) ([]store.Op, error) {
-	if m.ToKeyFile == "" {
-		data, err := bootstrapkey.Encode(private)
-		return []store.Op{store.Create(barrier.KeyBootstrap, data)}, err
-	}
-	armored, err := private.Armor()
+	data, err := bootstrapkey.Encode(private)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(armored)
-	return nil, (atomicfile.Rules{Links: true}).WriteFile(m.ToKeyFile, armored, 0o600)
+	if m.ToKeyFile == "" {
+		return []store.Op{store.Create(barrier.KeyBootstrap, data)}, nil
+	}
+	defer clear(data)
+	return nil, bootstrapkey.WriteFile(m.ToKeyFile, data)
 }
 
 // Unused returns ErrInUse if servers announce themselves in a storage: to other

@@ -14,8 +14,14 @@ import (
 	"secretstore/store"
 )
 
-// ErrNotEmpty: the storage has records already, so nothing is restored into it.
-var ErrNotEmpty = errors.New("the storage is not empty")
+// The reasons to restore nothing into a storage.
+var (
+	// ErrNotEmpty: it has records already.
+	ErrNotEmpty = errors.New("the storage is not empty")
+	// ErrUnfinished: they are those of a restore or a move, and another one. It also
+	// matches ErrNotEmpty.
+	ErrUnfinished = fmt.Errorf("%w: the restore of another backup, or with other options, or a move, was interrupted in it", ErrNotEmpty)
+)
 
 // atOnce are the records that make a storage a store, and are written last, in one
 // transaction: until then no server takes it for one, or for empty.
@@ -23,8 +29,15 @@ var atOnce = []store.Key{
 	barrier.KeyConfig, barrier.KeyRoot, barrier.KeyKeyring, barrier.KeyIntent, barrier.KeyIdentity, barrier.KeyMode, barrier.KeyBootstrap,
 }
 
-// restoreTime bounds one call of the storage.
-const restoreTime = 30 * time.Second
+const (
+	// restoreTime bounds one call of the storage.
+	restoreTime = 30 * time.Second
+	// patience is how long a write is repeated while the storage, an overloaded
+	// ZooKeeper for example, does not answer in time. The pauses grow.
+	patience   = 5 * time.Minute
+	firstPause = time.Second
+	lastPause  = 15 * time.Second
+)
 
 // RestoreOptions say what is restored of a backup. The zero value is everything.
 type RestoreOptions struct {
@@ -35,23 +48,25 @@ type RestoreOptions struct {
 	BootstrapKeyFile string
 	// Progress is called with how many records have been written. Nil is nothing.
 	Progress func(records int)
+	// Waiting is called before a write is repeated, with the reason. Nil is nothing.
+	Waiting func(error)
 }
 
 // Restore writes a backup into empty storage, in which the store is then sealed. A
 // restore that was interrupted is continued by another one of the same backup with
-// the same options. It needs no key: the first unseal shows whether a server of the
+// the same options. A write whose outcome is unknown is repeated. It needs no key: the first unseal shows whether a server of the
 // store has made the backup, and begins a new incarnation. ErrNotEmpty, ErrDamaged,
 // store.ErrUnavailable.
 func (b *Backup) Restore(ctx context.Context, to store.Backend, o RestoreOptions) error {
 	// The marker names the backup, so that only the same one is continued, and
 	// keeps servers from taking the storage for empty.
-	marker, err := mark(ctx, to, b.begun(o))
+	r := &restore{ctx: ctx, to: to, progress: o.Progress, waiting: o.Waiting}
+	marker, err := r.mark(b.begun(o))
 	if err != nil {
 		return err
 	}
 	record := b.restored()
 	record.WithoutIAM = o.WithoutIAM
-	r := &restore{ctx: ctx, to: to, progress: o.Progress}
 	last := []store.Op{store.Create(barrier.KeyRestored, record.Encode()), store.Delete(barrier.KeyRestoring, marker)}
 	var private []byte
 	defer func() { clear(private) }()
@@ -84,7 +99,7 @@ func (b *Backup) Restore(ctx context.Context, to store.Backend, o RestoreOptions
 			return err
 		}
 	}
-	return r.apply(last...)
+	return r.end(last)
 }
 
 // covers reports whether key is one of keys, or below one.
@@ -99,16 +114,37 @@ func (b *Backup) begun(o RestoreOptions) []byte {
 	return b.sum
 }
 
-// mark makes the marker, or finds that of the same backup, and returns its version.
-func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, error) {
+// Unfinished reports whether a storage has nothing but what a restore or a move has
+// written that has not come to its end.
+func Unfinished(ctx context.Context, b store.Backend) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, restoreTime)
 	defer cancel()
+	_, marker := b.Get(ctx, barrier.KeyRestoring, store.Latest)
+	_, config := b.Get(ctx, barrier.KeyConfig, store.Latest)
+	for _, err := range []error{marker, config} {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, err
+		}
+	}
+	return marker == nil && config != nil, nil
+}
+
+// mark makes the marker, or finds that of the same backup, and returns its version.
+func (r *restore) mark(sum []byte) (marker store.Version, err error) {
+	err = r.patiently(func(ctx context.Context) error {
+		marker, err = mark(ctx, r.to, sum)
+		return err
+	})
+	return marker, err
+}
+
+func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, error) {
 	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
 	switch {
-	case err == nil && hmac.Equal(node.Data, sum) && !hmac.Equal(sum, moving):
+	case err == nil && hmac.Equal(node.Data, sum):
 		return node.Version, nil
 	case err == nil:
-		return 0, fmt.Errorf("%w: the restore of another backup, or with other options, or a move, was interrupted in it", ErrNotEmpty)
+		return 0, ErrUnfinished
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, err
 	}
@@ -134,6 +170,7 @@ type restore struct {
 	ctx      context.Context
 	to       store.Backend
 	progress func(int)
+	waiting  func(error)
 	ops      []store.Op
 	size     int
 	written  int
@@ -170,7 +207,7 @@ func (r *restore) flush() error {
 		if !errors.As(err, &refused) || refused.Index >= len(ops) {
 			return err
 		}
-		ops = slices.Delete(ops, refused.Index, refused.Index+1)
+		ops = slices.Concat(ops[:refused.Index], ops[refused.Index+1:]) // the storage may still have the old ones
 	}
 	if err != nil {
 		return err
@@ -186,8 +223,50 @@ func (r *restore) apply(ops ...store.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, restoreTime)
-	defer cancel()
-	_, err := r.to.Apply(ctx, ops...)
-	return err
+	return r.patiently(func(ctx context.Context) error {
+		_, err := r.to.Apply(ctx, ops...)
+		return err
+	})
+}
+
+// end writes the last records and removes the marker, in one transaction. So if the
+// marker is gone after a write whose outcome is unknown, that was written.
+func (r *restore) end(ops []store.Op) error {
+	unsure := false
+	return r.patiently(func(ctx context.Context) error {
+		_, err := r.to.Apply(ctx, ops...)
+		var refused *store.OpError
+		if unsure && errors.As(err, &refused) {
+			switch _, marker := r.to.Get(ctx, barrier.KeyRestoring, store.Latest); {
+			case errors.Is(marker, store.ErrNotFound):
+				return nil
+			case marker != nil:
+				return marker
+			}
+		}
+		unsure = unsure || errors.Is(err, store.ErrOutcomeUnknown)
+		return err
+	})
+}
+
+// patiently repeats a write while the storage does not answer, or does not say what
+// became of it.
+func (r *restore) patiently(write func(context.Context) error) error {
+	began := time.Now()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		ctx, cancel := context.WithTimeout(r.ctx, restoreTime)
+		err := write(ctx)
+		cancel()
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFull) || time.Since(began) > patience {
+			return err
+		}
+		if r.waiting != nil {
+			r.waiting(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-r.ctx.Done():
+			return err
+		}
+	}
 }

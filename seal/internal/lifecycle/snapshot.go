@@ -178,6 +178,8 @@ func (r *snapshotReader) snapshotWithoutConfig(ctx context.Context) (*snapshot, 
 	switch {
 	case err == nil:
 		return r.takeSnapshot(ctx)
+	case errors.Is(err, store.ErrNotFound) && slices.Contains(left, barrier.KeyRestoring):
+		return damaged("a restore of a backup into this storage, or a move, is not finished: wait for it, or run the same command again"), nil
 	case errors.Is(err, store.ErrNotFound):
 		return damaged(fmt.Sprintf("%s is missing, but %s is there; restore it from a backup, or remove everything with the servers stopped",
 			barrier.KeyConfig, strings.Join(left, ", "))), nil

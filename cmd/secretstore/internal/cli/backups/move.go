@@ -16,8 +16,9 @@ import (
 
 func moveCommand(p *base.Process) *cobra.Command {
 	var from, to string
+	var startOver bool
 	cmd := &cobra.Command{
-		Use:   "move --from URL --to URL",
+		Use:   "move --from URL --to URL [--start-over]",
 		Short: "Move a store between a bbolt file and ZooKeeper",
 		Long: "move copies a whole store into empty storage: from a bbolt file to ZooKeeper, back, or to another ROOT. Stop\n" +
 			"all servers first; it refuses a storage that a server uses. It needs no key of the store: secrets, versions,\n" +
@@ -25,7 +26,8 @@ func moveCommand(p *base.Process) *cobra.Command {
 			"The bootstrap key goes along, if there is one. A rekey that is not finished does not.\n\n" +
 			"The source is left as it is. The store in the target is sealed: set --storage of all servers to it, start\n" +
 			"them, and unseal. Never start a server on the source again, or there are two stores that drift apart; keep\n" +
-			"it until you are satisfied, then remove it. If move is interrupted, remove the target, and start again.\n\n" +
+			"it until you are satisfied, then remove it. A move that was interrupted is not continued: with --start-over,\n" +
+			"the same command removes what it has left in the target, and moves everything again.\n\n" +
 			"The flags of ZooKeeper apply to both sides.",
 		Example: "  secretstore move --from bolt:/var/lib/secretstore/secrets.db --to zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
 			"  secretstore move --from zk://zk1:2181/dcos/secrets --to bolt:/var/lib/secretstore/secrets.db",
@@ -34,6 +36,7 @@ func moveCommand(p *base.Process) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "the storage with the store: bolt:PATH or zk://H1:P1,H2:P2/ROOT (`URL`)")
 	f.StringVar(&to, "to", "", "the empty storage (`URL`)")
+	f.BoolVar(&startOver, "start-over", false, storage.StartOverHelp)
 	base.Required(cmd, "from", "to")
 	known := pflag.NewFlagSet("", pflag.ContinueOnError)
 	config.RegisterStorage(known)
@@ -61,21 +64,28 @@ func moveCommand(p *base.Process) *cobra.Command {
 		defer func() { err = errors.Join(err, target.Close()) }()
 		line := base.NewProgress(p)
 		defer line.End()
+		if startOver {
+			if err := target.StartOver(ctx, line); err != nil {
+				return err
+			}
+		}
 		m := seal.Move{
 			From: source.Backend, To: target.Backend, FromKeyFile: source.BootstrapFile(), ToKeyFile: target.BootstrapFile(),
-			Progress: func(records int) { line.Show("%d records", records) },
+			Progress: func(records int) { line.Show("%d records", records) }, Waiting: waiting(p, line),
 		}
 		err = m.Run(ctx)
 		line.End()
 		switch {
 		case errors.Is(err, seal.ErrInUse):
-			return fmt.Errorf("%w, and remove what is in %s", stopServers(err), target.Name())
+			return fmt.Errorf("%w\n%s", stopServers(err), again)
 		case errors.Is(err, seal.ErrNoStore):
 			return fmt.Errorf("%s: %w", source.Name(), err)
+		case errors.Is(err, seal.ErrUnfinished):
+			return fmt.Errorf("%s: %w. %s", target.Name(), err, again)
 		case errors.Is(err, seal.ErrNotEmpty):
-			return fmt.Errorf("%s: %w; if an earlier move was interrupted, remove what it wrote, and start again", target.Name(), err)
+			return fmt.Errorf("%s: %w; move into empty storage", target.Name(), err)
 		case err != nil:
-			return fmt.Errorf("%w\n%s is incomplete: remove it, and start again", err, target.Name())
+			return fmt.Errorf("%w\n%s has a part of the store, which no server serves; %s still has all of it. %s", err, target.Name(), source.Name(), again)
 		}
 		_, err = fmt.Fprintf(p.Stdout, "The store is in %s, and sealed. Set --storage of all servers to it, start them, and unseal.\n"+
 			"%s still has all of it: never start a server there again, and remove it when you are satisfied.\n", target.Name(), source.Name())
@@ -83,6 +93,9 @@ func moveCommand(p *base.Process) *cobra.Command {
 	})
 	return cmd
 }
+
+// again says how to begin anew after a move that has failed.
+const again = "A move is not continued.\nRun the same command again with --start-over: it removes what is there of an unfinished move or restore, and moves everything"
 
 func stopServers(err error) error {
 	if errors.Is(err, seal.ErrInUse) {

@@ -14,11 +14,13 @@ func restoreCommand(p *base.Process) *cobra.Command {
 	var whole wholeFlags
 	var part partFlags
 	cmd := &cobra.Command{
-		Use:   "restore FILE (--storage URL [--without-iam] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
+		Use:   "restore FILE (--storage URL [--without-iam] [--start-over] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
 		Short: "Restore a backup into empty storage, or secrets of it into the running store",
 		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
 			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
-			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n\n" +
+			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n" +
+			"To restore another backup instead, or with other flags, add --start-over. It removes what an unfinished restore\n" +
+			"or move has left, and never a store.\n\n" +
 			wholeHelp + "\n\n" +
 			partHelp + "\n\n" + keyHelp,
 		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +

@@ -17,7 +17,7 @@ import (
 
 // wholeFlags are the flags of restore that are for a whole store.
 type wholeFlags struct {
-	withoutIAM bool
+	withoutIAM, startOver bool
 }
 
 const wholeHelp = "Everything is as it was then: versions, deleted secrets, who could unseal, and the users, groups, passwords and\n" +
@@ -30,6 +30,7 @@ const wholeHelp = "Everything is as it was then: versions, deleted secrets, who 
 
 func (o *wholeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.withoutIAM, "without-iam", false, "leave out users, groups, passwords and grants of the IAM")
+	cmd.Flags().BoolVar(&o.startOver, "start-over", false, storage.StartOverHelp)
 	cmd.MarkFlagsMutuallyExclusive("without-iam", "path")
 }
 
@@ -46,19 +47,43 @@ func (o *wholeFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Comman
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 		line := base.NewProgress(p)
+		defer line.End()
+		if o.startOver {
+			if err := s.StartOver(ctx, line); err != nil {
+				return err
+			}
+		}
 		total := b.Contents.Secrets + b.Contents.Deleted + b.Contents.Pieces + b.Contents.Identities + b.Contents.Others
 		err = b.Restore(ctx, s.Backend, seal.RestoreOptions{
 			WithoutIAM: o.withoutIAM, BootstrapKeyFile: s.BootstrapFile(), Progress: func(records int) { line.Bar(records, total) },
+			Waiting: waiting(p, line),
 		})
 		line.End()
-		if errors.Is(err, seal.ErrNotEmpty) {
+		switch {
+		case errors.Is(err, seal.ErrUnfinished):
+			return fmt.Errorf("%s: %w\n%s", s.Name(), err, removeFirst)
+		case errors.Is(err, seal.ErrNotEmpty):
 			return fmt.Errorf("%s: %w; restore into empty storage", s.Name(), err)
-		}
-		if err != nil {
-			return fmt.Errorf("%w\nRun the same command again to continue", err)
+		case err != nil:
+			return fmt.Errorf("%w\n%s has a part of the backup, which no server serves. Run the same command again: it continues.\n%s", err, s.Name(), removeFirst)
 		}
 		return o.report(p.Stdout, s, b.Manifest, checked)
 	})
+}
+
+// removeFirst says how to get rid of what is unfinished.
+const removeFirst = "With --start-over the same command first removes what is there of an unfinished restore or move."
+
+// waiting says, once, that the storage does not answer.
+func waiting(p *base.Process, line *base.Progress) func(error) {
+	said := false
+	return func(err error) {
+		if !said {
+			line.End()
+			fmt.Fprintf(p.Stderr, "secretstore: warning: %s; trying again for some minutes\n", base.OneLine(err.Error()))
+		}
+		said = true
+	}
 }
 
 // report says what is in force again, and what is to do next.

@@ -115,6 +115,23 @@ func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 	}
 }
 
+// StartOver removes what a restore or a move that was not finished has left in the
+// storage. Anything else stays: it is not for this to remove a store.
+func (s *Storage) StartOver(ctx context.Context, line *base.Progress) error {
+	unfinished, err := seal.UnfinishedRestore(ctx, s.Backend)
+	if err != nil || !unfinished {
+		return err
+	}
+	err = offline.Wipe(ctx, s.Backend, func(n int) { line.Show("%d records removed", n) })
+	if err != nil {
+		return fmt.Errorf("remove what was left: %w\nRun the same command again", err)
+	}
+	return nil
+}
+
+// StartOverHelp describes the flag for StartOver.
+const StartOverHelp = "first remove what an unfinished restore or move has left in the storage"
+
 // OpenStore opens the store for reading, with the given shares and those that h
 // decrypts; with neither, with the bootstrap key in the storage.
 func (s *Storage) OpenStore(ctx context.Context, given []string, h *gpg.Holder) (*seal.Store, error) {
