@@ -53,6 +53,7 @@ type Backend struct {
 	path     string // absolute
 	warnings []string
 	hub      *local.Hub
+	listings *listings
 	health   writes.Health
 
 	// current is the file in use. Only the writer replaces it, in
@@ -228,6 +229,7 @@ func (b *Backend) breakDown(reason error) {
 	if b.broken.CompareAndSwap(nil, &err) {
 		close(b.fallen)
 	}
+	b.listings.changedAll() // nothing that was listed is certain
 }
 
 // split parses the stored form of a record. Data lies within value.

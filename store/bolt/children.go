@@ -27,6 +27,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consisten
 		}
 		prefix = []byte(key + "/")
 	}
+	changed := b.listings.flag(key) // before the names are read
 	tx, err := b.begin()
 	if err != nil {
 		return store.Listing{}, err
@@ -36,6 +37,7 @@ func (b *Backend) Children(ctx context.Context, key store.Key, _ store.Consisten
 	if err != nil {
 		return store.Listing{}, fmt.Errorf("%s: children of %s: %w", b.path, key, err)
 	}
+	list.Changed = changed
 	return list, nil
 }
 

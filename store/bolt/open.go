@@ -45,6 +45,7 @@ func Open(ctx context.Context, path string) (*Backend, error) {
 	b := &Backend{
 		path:        absolute,
 		hub:         local.NewHub(),
+		listings:    newListings(),
 		requests:    make(chan *request),
 		compactions: make(chan *compaction),
 		closing:     make(chan struct{}),

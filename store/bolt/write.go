@@ -29,6 +29,7 @@ type request struct {
 
 	versions []store.Version
 	changed  []store.Key
+	listings []store.Key // that have changed
 	ids      local.ChangedIDs
 	err      error
 }
@@ -144,6 +145,7 @@ func (w writer) commit(batch []*request) {
 		}
 	}
 	for _, r := range w.update(live) {
+		w.b.listings.changed(r.listings)
 		w.b.hub.Changed(r.changed...)
 		w.b.hub.Report(r.ids.IDs()...)
 	}
@@ -176,7 +178,7 @@ func (w writer) update(batch []*request) []*request {
 }
 
 func (r *request) fail(err error) {
-	r.versions, r.changed, r.ids, r.err = nil, nil, local.ChangedIDs{}, err
+	r.versions, r.changed, r.listings, r.ids, r.err = nil, nil, nil, local.ChangedIDs{}, err
 }
 
 // attempt does the batch in one bbolt transaction. On failure it says which
@@ -265,7 +267,7 @@ func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 			err = damage(w.b.path, p)
 		}
 	}()
-	r.versions, r.changed, r.ids, r.err = make([]store.Version, len(r.ops)), nil, local.ChangedIDs{}, nil
+	r.versions, r.changed, r.listings, r.ids, r.err = make([]store.Version, len(r.ops)), nil, nil, local.ChangedIDs{}, nil
 	j := checker{records: records, ops: r.ops}
 	writes := make([]bool, len(r.ops))
 	for i := range r.ops {
@@ -287,6 +289,11 @@ func (w writer) do(records *bbolt.Bucket, r *request) (err error) {
 		r.ids.Add(op)
 		if r.versions[i], err = put(records, op, r.values[i]); err != nil {
 			return fmt.Errorf("%s: record %s: %w", w.b.path, op.Key, err)
+		}
+	}
+	for i, op := range r.ops {
+		if writes[i] && op.Kind != store.OpSet { // a Set changes no names
+			r.listings = appendListings(r.listings, records, op.Key)
 		}
 	}
 	return nil
