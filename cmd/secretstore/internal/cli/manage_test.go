@@ -28,6 +28,7 @@ type identityServer struct {
 	secret   string // the value of the secret app/sa
 	changed  bool   // somebody else is faster to write it
 	stops    int    // seals itself after so many changes, if not 0
+	breaks   bool   // breaks connections then
 }
 
 func newIdentityServer(t *testing.T) *identityServer {
@@ -70,6 +71,8 @@ func (s *identityServer) answer(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a part would not be what is wanted
 	s.requests = append(s.requests, strings.TrimSpace(r.Method+" "+path+" "+string(body)))
 	switch {
+	case s.stops > 0 && len(s.requests) > s.stops && s.breaks:
+		panic(http.ErrAbortHandler)
 	case s.stops > 0 && len(s.requests) > s.stops:
 		refuse(w, 503, "the secret store is sealed", "")
 	case strings.HasPrefix(path, "/secrets/"):
@@ -167,6 +170,12 @@ func TestGrantsThatWereAppliedInPartSayHowToGoOn(t *testing.T) {
 	got := call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "grants", "apply", file, "--yes")
 	if got.status != 5 || !strings.Contains(got.stderr, "stopped after 1 of 3 changes, at user alice: update on dcos:y; run it again to make the rest") || !strings.Contains(got.stderr, "added 1, removed 0") {
 		t.Errorf("%+v", got)
+	}
+	s = newIdentityServer(t)
+	s.stops, s.breaks = 1, true
+	got = call(map[string]string{"SECRETSTORE_SERVER": s.URL}, "", "grants", "apply", file, "--yes")
+	if got.status != 1 || !strings.Contains(got.stderr, "run it again") || !strings.Contains(got.stderr, "safe to repeat") || strings.Contains(got.stderr, "before you repeat it") {
+		t.Errorf("the connection broke: %+v", got)
 	}
 }
 

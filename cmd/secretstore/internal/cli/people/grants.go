@@ -339,7 +339,11 @@ func applySteps(ctx context.Context, c *client.Client, steps []grantfile.Step) (
 			}
 			done.Failed = append(done.Failed, failedStep{kind, step.Item, refusal.Description})
 		default:
-			return done, fmt.Errorf("stopped after %d of %d changes, at %s; run it again to make the rest: %w", n, len(steps), step.Item, err)
+			err = fmt.Errorf("stopped after %d of %d changes, at %s; run it again to make the rest: %w", n, len(steps), step.Item, err)
+			if errors.Is(err, client.ErrUnknown) {
+				err = &base.Hinted{Err: err, Hint: "This change may have been made, or not. apply looks before it changes anything, so it is safe to repeat."}
+			}
+			return done, err
 		}
 	}
 	if n := len(done.Failed); n > 0 {
