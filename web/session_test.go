@@ -87,13 +87,15 @@ func TestSessionsEnd(t *testing.T) {
 	want("after the token was revoked", s, value, false)
 	revoked = false
 
+	_, before := start()
 	b.sealed = true
-	want("a session of the store, which is sealed", s, value, false)
+	want("a session of the store, which is sealed", s, before, false)
 	x, value = start()
 	want("a session that began while it is sealed", s, value, true)
 	want("the same, on another server", other, value, false)
 	b.sealed = false
 	want("the same, once it is unsealed", s, value, true)
+	want("the one from before, once it is unsealed", s, before, true)
 	b.sealed = true
 	if err := s.end(t.Context(), x); err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func (v *visit) fromElsewhere() bool {
 // next returns where to go after a sign-in. It is only a page of this server,
 // whatever the address says.
 func (s *Server) next(wanted string) string {
-	name, query, _ := strings.Cut(wanted, "?")
+	name, query, _ := strings.Cut(strings.TrimPrefix(wanted, "./"), "?")
 	p := s.pages[name]
 	if p == nil || p.open || p.get == nil || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return address("")

@@ -181,14 +181,14 @@ type link struct {
 var notices = map[string]string{
 	"share-entered":    "The share was entered. More are needed.",
 	"shares-forgotten": "The shares entered so far are forgotten.",
-	"unsealed":         "The store is unsealed. Sessions from before have ended: sign in again.",
+	"unsealed":         "The store is unsealed. If you signed in with a password while it was sealed, sign in again.",
 	"created":          "Created.",
 	"saved":            "Saved.",
 	"deleted":          "Deleted.",
 	"password":         "The password was changed, and all tokens of the account have ended.",
 	"tokens":           "All tokens of the account have ended.",
 	"rotating":         "There is a new data key. Records are encrypted again with it.",
-	"sealed":           "The store was sealed. That has ended all sessions: sign in again, for example to unseal it.",
+	"sealed":           "The store was sealed. Sessions from before do not work until it is unsealed: sign in again, for example to unseal it.",
 	clusterSignedOut:   "You have also signed out of the cluster in this browser. The token of that sign-in lives on until it expires or is revoked.",
 
 	"binned":    "Deleted. It can be undeleted for 30 days.",
@@ -397,12 +397,14 @@ func (v *visit) fail(err error) {
 	}
 }
 
-// here is the relative address of this request.
+// here is the relative address of this request. It begins with "./": a template takes
+// what comes before a colon in the query for a scheme, unless a slash comes first.
 func (v *visit) here() string {
-	if v.r.URL.RawQuery == "" {
-		return address(v.page.name)
+	here := "./" + v.page.name
+	if v.r.URL.RawQuery != "" {
+		here += "?" + v.r.URL.RawQuery
 	}
-	return address(v.page.name) + "?" + v.r.URL.RawQuery
+	return here
 }
 
 // titleOf is the title of the page about a refusal of the API.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"html"
 	"html/template"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -69,5 +71,34 @@ func TestOverviewBeginsWithTheWarnings(t *testing.T) {
 	warning, facts := strings.Index(page, `<li>the disk of the audit log is &lt;full&gt;</li>`), strings.Index(page, "<dl>")
 	if warning < 0 || facts < warning || !strings.Contains(page, "<dd>host-1</dd>") {
 		t.Errorf("%s", page)
+	}
+}
+
+// ready is an API that says "ready" to everything.
+type ready struct{ API }
+
+func (ready) ServeHTTP(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ready") }
+
+// TestLinksOfOtherSitesContinueToTheSamePage, whatever the query holds: a colon does
+// not make a scheme of what comes before it.
+func TestLinksOfOtherSitesContinueToTheSamePage(t *testing.T) {
+	s := New(Config{})
+	s.Attach(ready{})
+	for _, query := range []string{"", "?", "?search=db:prod", "?filter=10:30", "?path=a/b:c", "?search=javascript:x", "?search=%22%3E&x=a:b"} {
+		for _, name := range []string{"", "secrets", "audit"} {
+			r := httptest.NewRequest("GET", "http://127.0.0.1"+Path+name+query, nil)
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			r.Header.Set("Sec-Fetch-Mode", "navigate")
+			w := httptest.NewRecorder()
+			s.serve(w, r, name)
+			want := "./" + name + strings.TrimSuffix(html.EscapeString(query), "?")
+			page := w.Body.String()
+			if !strings.Contains(page, `<a href="`+want+`">Continue</a>`) || !strings.Contains(page, `content="0; url=`+want+`"`) {
+				t.Errorf("%q leads to %s", name+query, page)
+			}
+		}
+	}
+	if got := s.next("./secrets?search=db:prod"); got != "secrets?search=db:prod" {
+		t.Errorf("a sign-in leads to %q", got)
 	}
 }
