@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/storage"
-	"secretstore/cmd/secretstore/internal/offline"
 	"secretstore/internal/atomicfile"
 	"secretstore/seal"
 )
@@ -100,14 +98,14 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	}
 	file := o.out
 	if isDir {
-		file = strings.TrimSuffix(o.out, "/") + "/" + nameOf(time.Now())
+		file = strings.TrimSuffix(o.out, "/") + "/" + storage.BackupName(time.Now())
 	}
 	m, err := o.toFile(ctx, c, file)
 	if err != nil {
 		return err
 	}
 	if o.keep > 0 {
-		if err := removeOld(o.out, m.Store, o.keep); err != nil {
+		if err := storage.RemoveOldBackups(o.out, m.Store, o.keep); err != nil {
 			return fmt.Errorf("the backup is in %s, but older ones could not be removed: %w", file, err)
 		}
 	}
@@ -160,64 +158,4 @@ func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
-}
-
-// The name of a backup in a folder: secretstore-20261129T053000Z.backup.
-const (
-	namePrefix = "secretstore-"
-	nameTime   = "20060102T150405Z"
-	nameSuffix = ".backup"
-)
-
-func nameOf(now time.Time) string { return namePrefix + now.UTC().Format(nameTime) + nameSuffix }
-
-// isName reports whether nameOf makes such names. They sort by time.
-func isName(name string) bool {
-	middle, ok := strings.CutPrefix(name, namePrefix)
-	middle, is := strings.CutSuffix(middle, nameSuffix)
-	_, err := time.Parse(nameTime, middle)
-	return ok && is && err == nil
-}
-
-// removeOld removes all but the newest backups of a store from a folder. Others, and
-// files that are not complete backups, stay.
-func removeOld(dir, store string, keep int) error {
-	folder, err := atomicfile.Rules{}.OpenFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	names, err := folder.Names()
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	var failed []error
-	for _, name := range slices.Backward(names) {
-		if !isName(name) {
-			continue
-		}
-		switch of, err := storeOf(folder, name); {
-		case err != nil || of != store:
-		case keep > 0:
-			keep--
-		default:
-			failed = append(failed, folder.Remove(name))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-// storeOf returns the store of a backup.
-func storeOf(folder *atomicfile.Folder, name string) (string, error) {
-	f, err := folder.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := offline.ReadBackup(f)
-	if err != nil {
-		return "", err
-	}
-	return b.Store, nil
 }

@@ -81,7 +81,7 @@ func (k *keyFlags) check(ctx context.Context, p *base.Process, cmd *cobra.Comman
 
 // read opens a backup and reads every secret, whose values it drops.
 func (k *keyFlags) read(ctx context.Context, p *base.Process, cmd *cobra.Command, file string, show func(*seal.Backup, offline.Index) error) error {
-	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(p, file, func(_ string, b *seal.Backup) (err error) {
 		st, done, err := k.open(ctx, p, cmd, b)
 		if err != nil {
 			return err
@@ -98,13 +98,13 @@ func (k *keyFlags) read(ctx context.Context, p *base.Process, cmd *cobra.Command
 func drillCommand(p *base.Process) *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "drill FILE [--key-file FILE...] [--gpg]",
+		Use:   "drill FILE|DIR [--key-file FILE...] [--gpg]",
 		Short: "Restore a backup into memory and read every secret",
 		Long: "drill shows that a backup can be restored, without a server and without changing anything. It checks who\n" +
 			"made it, unseals it, reads every secret, and prints how many there are and how long that took. The exit\n" +
-			"status is 1 if any secret or record is damaged. It needs some five times as much memory as the backup is long.\n\n" + keyHelp,
+			"status is 1 if any secret or record is damaged. It needs some five times as much memory as the backup is long.\n\n" + storage.BackupFolderHelp + "\n\n" + keyHelp,
 		Example: "  secretstore backup drill store.backup --gpg",
-		Args:    base.ExactArgs(1, "name the file with the backup"),
+		Args:    base.ExactArgs(1, "name the file with the backup, or the folder"),
 	}
 	keys.register(cmd)
 	cmd.Flags().BoolP("json", "j", false, "print the result as JSON")
@@ -150,12 +150,13 @@ func report(p *base.Process, cmd *cobra.Command, b *seal.Backup, index offline.I
 func showCommand(p *base.Process) *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "show FILE [--key-file FILE...] [--gpg]",
+		Use:   "show FILE|DIR [--key-file FILE...] [--gpg]",
 		Short: "List the secrets in a backup",
-		Long:  "show prints the paths of the secrets in a backup, with their versions and when they were created.\n\n" + keyHelp,
+		Long: "show prints the paths of the secrets in a backup, with their versions and when they were created.\n\n" +
+			storage.BackupFolderHelp + "\n\n" + keyHelp,
 		Example: "  secretstore backup show store.backup --gpg\n" +
 			"  secretstore backup show store.backup --gpg --json | jq -r '.secrets[].path'",
-		Args: base.ExactArgs(1, "name the file with the backup"),
+		Args: base.ExactArgs(1, "name the file with the backup, or the folder"),
 	}
 	keys.register(cmd)
 	cmd.Flags().BoolP("json", "j", false, "print the index as JSON")

@@ -87,7 +87,7 @@ func (o *partFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Command
 		return err
 	}
 	defer c.Close()
-	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(p, file, func(_ string, b *seal.Backup) (err error) {
 		if err := o.checkStore(ctx, c, b); err != nil {
 			return err
 		}

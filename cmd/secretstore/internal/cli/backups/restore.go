@@ -14,21 +14,23 @@ func restoreCommand(p *base.Process) *cobra.Command {
 	var whole wholeFlags
 	var part partFlags
 	cmd := &cobra.Command{
-		Use:   "restore FILE (--storage URL [--without-iam] [--start-over] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
+		Use:   "restore FILE|DIR (--storage URL [--without-iam] [--start-over] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
 		Short: "Restore a backup into empty storage, or secrets of it into the running store",
 		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
 			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
 			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n" +
 			"To restore another backup instead, or with other flags, add --start-over. It removes what an unfinished restore\n" +
 			"or move has left, and never a store.\n\n" +
+			storage.BackupFolderHelp + "\n\n" +
 			wholeHelp + "\n\n" +
 			partHelp + "\n\n" + keyHelp,
 		Example: "  secretstore restore store.backup --storage bolt:/var/lib/secretstore/secrets.db\n" +
 			"  secretstore restore store.backup --storage zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
+			"  secretstore restore /var/backups/secretstore --storage bolt:/var/lib/secretstore/secrets.db\n" +
 			"  secretstore restore store.backup --path team/db --gpg\n" +
 			"  secretstore restore store.backup --path team --as team-as-of-monday --gpg --dry-run\n" +
 			"  secretstore restore store.backup --into-other-store --server https://other:1338 --gpg",
-		Args: base.ExactArgs(1, "name the file with the backup"),
+		Args: base.ExactArgs(1, "name the file with the backup, or the folder"),
 	}
 	flags := config.RegisterStorage(cmd.Flags())
 	part.register(p, cmd)

@@ -3,6 +3,7 @@ package backups
 import (
 	"bytes"
 	"context"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func runCommand(command func(*base.Process) *cobra.Command, args ...string) (str
 // halfRestore begins to restore a backup into a bbolt file, and is interrupted.
 func halfRestore(t *testing.T, backup, file string) {
 	t.Helper()
-	err := storage.WithBackup(backup, func(b *seal.Backup) error {
+	err := storage.WithBackup(&base.Process{Stderr: io.Discard}, backup, func(_ string, b *seal.Backup) error {
 		to, err := bolt.Open(t.Context(), file)
 		if err != nil {
 			return err

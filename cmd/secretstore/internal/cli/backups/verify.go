@@ -18,7 +18,7 @@ import (
 func verifyCommand(p *base.Process) *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "verify FILE [--key-file FILE...] [--gpg]",
+		Use:   "verify FILE|DIR [--key-file FILE...] [--gpg]",
 		Short: "Check that a backup is complete",
 		Long: "verify reads all of a backup and compares it with its hash and its counts. That needs no key, and so does not\n" +
 			"show who made the backup. With a key it checks that too, and opens every record: each version of each secret,\n" +
@@ -26,15 +26,15 @@ func verifyCommand(p *base.Process) *cobra.Command {
 			"anything is damaged or missing.\n\n" +
 			"The shares of the unseal key come from --key-file, or with --gpg from the gpg on this machine, or from both. A\n" +
 			"backup with the bootstrap key needs neither. The backup is unsealed in the memory of this process alone;\n" +
-			"nothing decrypted is written.",
+			"nothing decrypted is written.\n\n" + storage.BackupFolderHelp,
 		Example: "  secretstore backup verify store.backup\n" +
 			"  secretstore backup verify store.backup --gpg",
-		Args: base.ExactArgs(1, "name the file with the backup"),
+		Args: base.ExactArgs(1, "name the file with the backup, or the folder"),
 	}
 	keys.register(cmd)
 	cmd.Flags().BoolP("json", "j", false, "print the manifest as JSON")
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-		return storage.WithBackup(args[0], func(b *seal.Backup) error {
+		return storage.WithBackup(p, args[0], func(file string, b *seal.Backup) error {
 			var all *records
 			if keys.given(cmd) || b.BootstrapKey {
 				var err error
@@ -43,9 +43,9 @@ func verifyCommand(p *base.Process) *cobra.Command {
 				}
 			}
 			if base.WantJSON(cmd) {
-				return base.PrintJSON(p.Stdout, verifyDocument{storage.BackupDocument{File: args[0], BackupManifest: b.Manifest}, all})
+				return base.PrintJSON(p.Stdout, verifyDocument{storage.BackupDocument{File: file, BackupManifest: b.Manifest}, all})
 			}
-			return all.print(p.Stdout, args[0], b.Manifest)
+			return all.print(p.Stdout, file, b.Manifest)
 		})
 	})
 	return cmd

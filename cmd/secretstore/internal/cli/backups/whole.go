@@ -36,7 +36,7 @@ func (o *wholeFlags) register(cmd *cobra.Command) {
 
 // run writes a backup into empty storage.
 func (o *wholeFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Command, flags *config.Flags, keys *keyFlags, file string) error {
-	return storage.WithBackup(file, func(b *seal.Backup) (err error) {
+	return storage.WithBackup(p, file, func(_ string, b *seal.Backup) (err error) {
 		checked, err := keys.check(ctx, p, cmd, b)
 		if err != nil {
 			return fmt.Errorf("nothing was restored: %w", err)

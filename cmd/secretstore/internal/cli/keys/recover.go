@@ -21,8 +21,8 @@ import (
 func recoverCommand(p *base.Process) *cobra.Command {
 	var o recoverFlags
 	cmd := &cobra.Command{
-		Use: "recover (--storage URL | --from-backup FILE) [--key-file FILE...] [--gpg] (-o DIR [--path PATH] | --to-backup FILE) |\n" +
-			"  recover (--storage URL | --from-backup FILE) --print-shares",
+		Use: "recover (--storage URL | --from-backup FILE|DIR) [--key-file FILE...] [--gpg] (-o DIR [--path PATH] | --to-backup FILE) |\n" +
+			"  recover (--storage URL | --from-backup FILE|DIR) --print-shares",
 		Short: "Read the secrets in a storage or a backup without a server",
 		Long: "recover is for when no server can run. It reads a storage, sealed or not, or a backup, with the shares of the\n" +
 			"unseal key: decrypted ones in --key-file, with --gpg those that the gpg on this machine decrypts, or both\n" +
@@ -50,7 +50,7 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	f.Lookup("gpg").NoOptDefVal = "gpg"
 	f.StringVar(&o.path, "path", "", "only the secret `PATH` and those below it")
 	f.StringVarP(&o.out, "output", "o", "", "write to the folder `DIR`")
-	f.StringVar(&o.from, "from-backup", "", "read the backup in `FILE` instead of a storage")
+	f.StringVar(&o.from, "from-backup", "", "read the backup in `FILE` instead of a storage, or the newest one in a folder")
 	f.StringVar(&o.to, "to-backup", "", "write a backup to the new file `FILE`")
 	f.BoolP("json", "j", false, "print the index, or the manifest of the backup, as JSON")
 	f.BoolVar(&o.printShares, "print-shares", false, "only print the encrypted shares, as a document for unseal --share-from")
@@ -64,7 +64,7 @@ func recoverCommand(p *base.Process) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("from-backup", "storage")
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, _ []string) (err error) {
 		if o.from != "" {
-			return storage.WithBackup(o.from, func(b *seal.Backup) error {
+			return storage.WithBackup(p, o.from, func(_ string, b *seal.Backup) error {
 				return o.run(ctx, cmd, p, func() (*storage.Storage, error) { return storage.OfBackup(ctx, b) })
 			})
 		}

@@ -201,7 +201,7 @@ func (w *wiping) opensBackup(ctx context.Context, name string, keys []string) er
 	case len(given) < w.result.Threshold:
 		return nil
 	}
-	return storage.WithBackup(name, func(b *seal.Backup) error {
+	return storage.WithBackup(w.p, name, func(_ string, b *seal.Backup) error {
 		s, err := storage.KeysOfBackup(ctx, b)
 		if err != nil {
 			return err

@@ -16,8 +16,19 @@ import (
 	"secretstore/store/memory"
 )
 
-// WithBackup calls do with the backup in the file called name.
-func WithBackup(name string, do func(*seal.Backup) error) error {
+// BackupFolderHelp explains WithBackup to users.
+const BackupFolderHelp = "If a folder that backup -o DIR fills is named, its newest complete backup is read; standard error says which."
+
+// WithBackup calls do with the backup in the file called name, or with the newest
+// complete one in the folder of that name.
+func WithBackup(p *base.Process, name string, do func(file string, b *seal.Backup) error) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return newestBackup(p, name, do)
+	}
+	return withBackupFile(name, func(b *seal.Backup) error { return do(name, b) })
+}
+
+func withBackupFile(name string, do func(*seal.Backup) error) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return base.Usagef("%v", err)

@@ -1,0 +1,77 @@
+package backups
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"secretstore/cmd/secretstore/internal/cli/base"
+	"secretstore/cmd/secretstore/internal/cli/storage"
+)
+
+// TestAFolderIsItsNewestCompleteBackup: what is newer but incomplete, or has another
+// name, is not taken.
+func TestAFolderIsItsNewestCompleteBackup(t *testing.T) {
+	dir := t.TempDir()
+	at := func(year int) string {
+		return filepath.Join(dir, storage.BackupName(time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC)))
+	}
+	put := func(name string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	backup := func(secrets int) []byte {
+		t.Helper()
+		content, err := os.ReadFile(backupOfMany(t, secrets))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	put(filepath.Join(dir, "notes"), nil)
+	put(at(2003), []byte("cut"))
+	if err := os.Mkdir(at(2004), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	bolt := "bolt:" + filepath.Join(t.TempDir(), "s.db")
+	for _, args := range [][]string{{"verify", dir}, {"show", dir}, {"drill", dir}} {
+		out, err := runCommand(backupCommand, args...)
+		if err == nil || !strings.Contains(err.Error(), dir+" has no complete backup") || !strings.Contains(out, "Skipped: "+at(2003)) {
+			t.Errorf("%v of a folder without a backup: %s, %v", args, out, err)
+		}
+	}
+	if out, err := runCommand(restoreCommand, dir, "--storage", bolt); err == nil || !strings.Contains(err.Error(), "no complete backup") {
+		t.Errorf("%s, %v", out, err)
+	}
+
+	put(at(2001), backup(1))
+	put(at(2002), backup(2))
+	put(filepath.Join(dir, "z.backup"), backup(1))
+	for _, c := range []struct {
+		command []string
+		want    string
+	}{
+		{[]string{"verify", dir}, at(2002) + " is complete"},
+		{[]string{"show", dir + "/"}, "f1/s1\tversion 2"},
+		{[]string{"drill", dir}, "2 secret(s) were read"},
+	} {
+		out, err := runCommand(backupCommand, c.command...)
+		if err != nil || !strings.Contains(out, c.want) || !strings.Contains(out, at(2002)+" is the newest complete backup in ") {
+			t.Errorf("%v: %s, %v", c.command, out, err)
+		}
+	}
+	out, err := runCommand(restoreCommand, dir, "--storage", bolt)
+	if err != nil || !strings.Contains(out, "has 2 secret(s)") {
+		t.Errorf("%s, %v", out, err)
+	}
+	if out, err := runCommand(backupCommand, "verify", filepath.Join(dir, "none")); base.Report(io.Discard, &cobra.Command{}, err) != 2 {
+		t.Errorf("%s, %v", out, err)
+	}
+}
