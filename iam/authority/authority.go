@@ -118,6 +118,10 @@ func (a *Authority) usable() (*state, error) {
 // other entry.
 func (a *Authority) Known() *iam.Directory { return a.state.Load().sealed }
 
+// Era is another number after each load of the entries, which follows an unseal, and
+// after each change of the superusers of the file.
+func (a *Authority) Era() uint64 { return a.state.Load().era }
+
 // Changed returns a channel that is closed when the directory or a record changes.
 // The time of last use is not such a change.
 func (a *Authority) Changed() <-chan struct{} {

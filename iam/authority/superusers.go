@@ -75,6 +75,7 @@ func (a *Authority) SetSuperusers(s Superusers) {
 			return false
 		}
 		now.file = s
+		now.era++
 		now.sealed = (&iam.Directory{}).WithBootstrap(s.identities()...)
 		now.directory = now.directory.WithBootstrap(s.identities()...)
 		return true

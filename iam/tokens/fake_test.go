@@ -95,6 +95,7 @@ type server struct {
 	*tokens.Tokens
 	c       *cluster
 	changed chan struct{}
+	era     uint64
 	away    error          // what Directory returns
 	behind  *iam.Directory // nil, or what it has not yet got beyond
 	sealed  bool
@@ -146,8 +147,21 @@ func (s *server) set(f func(*server)) {
 	s.changed = make(chan struct{})
 }
 
-func (s *server) seal()   { s.set(func(s *server) { s.sealed, s.away = true, errSealed }) }
-func (s *server) unseal() { s.set(func(s *server) { s.sealed, s.away = false, nil }) }
+func (s *server) seal() { s.set(func(s *server) { s.sealed, s.away = true, errSealed }) }
+func (s *server) unseal() {
+	s.set(func(s *server) { s.sealed, s.away = false, nil; s.era++ })
+}
+
+// name has the file name these superusers.
+func (s *server) name(superusers ...iam.Identity) {
+	s.set(func(s *server) { s.file = (&iam.Directory{}).WithBootstrap(superusers...); s.era++ })
+}
+
+func (s *server) Era() uint64 {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.era
+}
 
 func (s *server) Directory() (*iam.Directory, error) {
 	s.c.mu.Lock()

@@ -77,20 +77,20 @@ func (t *Tokens) issueEmergency(who iam.Identity, until time.Time) (string, time
 }
 
 // emergencyKey returns the key of this process, which it makes when it is needed
-// for the first time. A change of the identities ends it: the store was unsealed, or
-// the file of superusers has changed.
+// for the first time. It ends when the store was unsealed or the file of superusers
+// has changed; not when the identities go, shortly after the seal.
 func (t *Tokens) emergencyKey() (*emergencyKey, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.emergency.Load(); e != nil && !closed(e.ended) {
+	if e := t.emergency.Load(); e != nil && e.era == t.authority.Era() {
 		return e, nil
 	}
-	ended := t.authority.Changed()
+	era := t.authority.Era()
 	k, err := newKey(t.now())
 	if err != nil {
 		return nil, err
 	}
-	e := &emergencyKey{k, newVerifier([]*key{k}, t.now), ended}
+	e := &emergencyKey{k, newVerifier([]*key{k}, t.now), era}
 	t.emergency.Store(e)
 	return e, nil
 }

@@ -43,6 +43,9 @@ type Authority interface {
 	Directory() (*iam.Directory, error)
 	// Known returns what is known in any case: the superusers of the file.
 	Known() *iam.Directory
+	// Era is another number after each unseal, once the directory is loaded, and after
+	// each change of what is known in any case.
+	Era() uint64
 	// Changed returns a channel that is closed when the directory or a record
 	// changes, and when the store is sealed.
 	Changed() <-chan struct{}
@@ -105,7 +108,7 @@ type Tokens struct {
 type emergencyKey struct {
 	*key
 	verifier *token.Verifier
-	ended    <-chan struct{} // closed when its tokens have ended
+	era      uint64 // its tokens end with it
 }
 
 // New returns the tokens of one server. Run makes the first key.
@@ -296,7 +299,7 @@ func (t *Tokens) verifyEmergency(raw string, e *emergencyKey) (acl.Principal, er
 	}
 	// This process made it, so its clock needs no leeway.
 	who.Expires = who.Expires.Add(-token.Leeway)
-	if closed(e.ended) || !t.sealed() || !t.now().Before(who.Expires) || !isNow(t.authority.Known(), who.UID, generation) {
+	if e.era != t.authority.Era() || !t.sealed() || !t.now().Before(who.Expires) || !isNow(t.authority.Known(), who.UID, generation) {
 		return acl.Principal{}, invalid(errEnded)
 	}
 	who.Emergency = true

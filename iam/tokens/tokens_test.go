@@ -418,9 +418,8 @@ func TestSuperuserOfTheFileSignsInWhileSealed(t *testing.T) {
 	c := newCluster(t)
 	s, other := c.server(true), c.server(true)
 	admin := iam.FileIdentity("admin", "hash")
-	named := func(s *server) { s.file = (&iam.Directory{}).WithBootstrap(admin) }
-	s.set(named)
-	other.set(named)
+	s.name(admin)
+	other.name(admin)
 	alice := c.user("alice")
 
 	if _, _, err := s.Issue(t.Context(), alice, time.Time{}); !errors.Is(err, tokens.ErrStale) {
@@ -444,13 +443,15 @@ func TestSuperuserOfTheFileSignsInWhileSealed(t *testing.T) {
 	s.refused("after ten minutes", raw)
 
 	raw = s.issue(admin)
-	s.set(func(s *server) { s.file = (&iam.Directory{}).WithBootstrap() })
+	s.name()
 	s.refused("the file names it no more", raw)
-	s.set(named)
+	s.name(admin)
 	s.refused("the file names it again", raw)
 
 	raw = s.issue(admin)
 	emergency("again", raw)
+	s.seal() // the end of the identities, after a seal
+	emergency("forgotten", raw)
 	s.unseal()
 	s.refused("unsealed", raw)
 	s.seal()
