@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"secretstore/acl"
+	"secretstore/seal/internal/barrier"
 	"secretstore/store"
 	"secretstore/store/memory"
 	"secretstore/store/storetest"
@@ -373,4 +374,25 @@ func TestARestoreGivesUpAfterSomeMinutes(t *testing.T) {
 			t.Errorf("a whole one is unfinished: %v, %v", unfinished, err)
 		}
 	}
+}
+
+// TestNoBackupIsMadeDuringAHandover: the storage has the next root key then, which
+// opens with another key than the rest.
+func TestNoBackupIsMadeDuringAHandover(t *testing.T) {
+	s, b, _ := unsealed(t)
+	versions, err := b.Apply(t.Context(), store.Create(barrier.KeyHandover, []byte("the next root key")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if _, err := s.Backup(t.Context(), &file, BackupOptions{}); !errors.Is(err, ErrKeysChanged) {
+		t.Errorf("%v, not %v", err, ErrKeysChanged)
+	}
+	if _, err := OpenBackup(bytes.NewReader(file.Bytes()), int64(file.Len())); !errors.Is(err, ErrBadBackup) {
+		t.Errorf("what was written is a backup: %v", err)
+	}
+	if _, err := b.Apply(t.Context(), store.Delete(barrier.KeyHandover, versions[0])); err != nil {
+		t.Fatal(err)
+	}
+	backupOf(t, s, BackupOptions{})
 }
