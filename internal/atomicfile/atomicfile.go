@@ -39,9 +39,15 @@ var (
 	ErrNoName = errors.New("this is not the name of a file")
 )
 
-// tempPrefix begins the names of temporary files. One is left behind only by a
-// crash; it has mode 0600.
+// tempPrefix begins the names of temporary files; rand.Text follows. One is left
+// behind only by a crash; it has mode 0600.
 const tempPrefix = ".secretstore-"
+
+// isTemp reports whether a temporary file can have the name.
+func isTemp(name string) bool {
+	text, ok := strings.CutPrefix(name, tempPrefix)
+	return ok && len(text) == len(rand.Text()) && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
 
 // WriteFile creates or replaces the file at path, by the strictest rules.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {

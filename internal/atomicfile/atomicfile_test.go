@@ -2,15 +2,18 @@ package atomicfile
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -555,5 +558,37 @@ func TestDescriptorsAreClosed(t *testing.T) {
 	}
 	if after := count(); after > before+5 {
 		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+}
+
+// TestOnlyOldTemporaryFilesOfThisUserAreLeftovers: nothing else is removed.
+func TestOnlyOldTemporaryFilesOfThisUserAreLeftovers(t *testing.T) {
+	at := inDir(t)
+	dir, err := Rules{}.OpenFolder(at(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	now := time.Now()
+	old := now.Add(-time.Hour)
+	temp := func(text string) string { return tempPrefix + text + strings.Repeat("A", len(rand.Text())-len(text)) }
+	kept := []string{tempPrefix + "dev", tempPrefix, temp("A") + "A", temp("a"), temp("0"), "x" + temp("B"), "secretstore-20010101T000000Z.backup"}
+	for _, name := range append([]string{temp("OLD"), temp("NEW")}, kept...) {
+		if err := errors.Join(os.WriteFile(at(name), []byte("x"), 0o600), os.Chtimes(at(name), old, old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chtimes(at(temp("NEW")), now, now), os.Mkdir(at(temp("DIR")), 0o700), os.Chtimes(at(temp("DIR")), old, old),
+		os.Symlink(at(kept[0]), at(temp("LINK"))), unix.Mkfifo(at(temp("PIPE")), 0o600), os.Chtimes(at(temp("PIPE")), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	kept = append(kept, temp("NEW"), temp("DIR"), temp("LINK"), temp("PIPE"))
+	slices.Sort(kept)
+	foreign := &Folder{dir.fd, Rules{testOnlySelf: os.Geteuid() + 1}}
+	if err := foreign.RemoveLeftovers(now.Add(-time.Minute)); err != nil || !strings.Contains(names(t, at("")), temp("OLD")) {
+		t.Errorf("as another user: %v, %s", err, names(t, at("")))
+	}
+	if err := dir.RemoveLeftovers(now.Add(-time.Minute)); err != nil || names(t, at("")) != strings.Join(kept, " ") {
+		t.Errorf("%v, left are %s\nwant %s", err, names(t, at("")), strings.Join(kept, " "))
 	}
 }

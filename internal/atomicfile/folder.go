@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -241,6 +242,31 @@ func (d *Folder) Open(name string) (*os.File, error) {
 
 // Remove removes a file.
 func (d *Folder) Remove(name string) error { return unix.Unlinkat(d.fd, name, 0) }
+
+// RemoveLeftovers removes the temporary files that a process of this user has left
+// when it was killed: those last written to before a time.
+func (d *Folder) RemoveLeftovers(before time.Time) error {
+	names, err := d.Names()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, name := range names {
+		if !isTemp(name) {
+			continue
+		}
+		info, err := d.stat(name)
+		switch {
+		case errors.Is(err, unix.ENOENT): // it was renamed, or removed
+		case err != nil:
+			failed = append(failed, err)
+		case info.Mode&unix.S_IFMT != unix.S_IFREG || int(info.Uid) != cmp.Or(d.rules.testOnlySelf, os.Geteuid()):
+		case time.Unix(info.Mtim.Unix()).Before(before):
+			failed = append(failed, d.Remove(name))
+		}
+	}
+	return errors.Join(failed...)
+}
 
 // Names returns the names of what is in the folder.
 func (d *Folder) Names() ([]string, error) {

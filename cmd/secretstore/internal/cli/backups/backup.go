@@ -45,7 +45,8 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
-			"its name; --keep N then removes all but the newest N of the same store. -o - writes to standard output;\n" +
+			"its name, and removes what a backup has left that was killed more than a day ago; --keep N then removes all but\n" +
+			"the newest N of the same store. -o - writes to standard output;\n" +
 			"the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at a time,\n" +
 			"and ends one that is read at less than 32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
@@ -97,17 +98,20 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 		return base.Usagef("%s is not a folder; make it first", o.out)
 	}
 	file := o.out
+	var left error
 	if isDir {
 		file = strings.TrimSuffix(o.out, "/") + "/" + storage.BackupName(time.Now())
+		left = storage.RemoveInterrupted(o.out) // first, to have room
 	}
 	m, err := o.toFile(ctx, c, file)
 	if err != nil {
 		return err
 	}
 	if o.keep > 0 {
-		if err := storage.RemoveOldBackups(o.out, m.Store, o.keep); err != nil {
-			return fmt.Errorf("the backup is in %s, but older ones could not be removed: %w", file, err)
-		}
+		left = errors.Join(left, storage.RemoveOldBackups(o.out, m.Store, o.keep))
+	}
+	if left != nil {
+		return fmt.Errorf("the backup is in %s, but older or interrupted ones could not be removed: %w", file, left)
 	}
 	return storage.ReportBackup(cmd, p, file, m)
 }

@@ -1,7 +1,11 @@
 package backups
 
 import (
+	"errors"
 	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +16,7 @@ import (
 
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/storage"
+	"secretstore/internal/atomicfile"
 )
 
 // TestAFolderIsItsNewestCompleteBackup: what is newer but incomplete, or has another
@@ -73,5 +78,47 @@ func TestAFolderIsItsNewestCompleteBackup(t *testing.T) {
 	}
 	if out, err := runCommand(backupCommand, "verify", filepath.Join(dir, "none")); base.Report(io.Discard, &cobra.Command{}, err) != 2 {
 		t.Errorf("%s, %v", out, err)
+	}
+}
+
+// TestTheNextBackupRemovesWhatAKilledOneHasLeft in the folder, a day later.
+func TestTheNextBackupRemovesWhatAKilledOneHasLeft(t *testing.T) {
+	content, err := os.ReadFile(backupOfMany(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(content) }))
+	defer srv.Close()
+	dir := t.TempDir()
+	left := func(age time.Duration) string {
+		t.Helper()
+		f, err := atomicfile.Create(filepath.Join(dir, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(f.Discard)
+		files, err := filepath.Glob(dir + "/.secretstore-*")
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		name := files[len(files)-1]
+		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	old := left(25 * time.Hour)
+	if out, err := runCommand(backupCommand, "-o", dir, "--server", srv.URL); err != nil {
+		t.Fatalf("%s, %v", out, err)
+	}
+	recent := left(23 * time.Hour)
+	if out, err := runCommand(backupCommand, "-o", dir, "--server", srv.URL, "--keep", "1"); err != nil {
+		t.Fatalf("%s, %v", out, err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old one is there: %v", err)
+	}
+	if _, err := os.Stat(recent); err != nil {
+		t.Error(err)
 	}
 }

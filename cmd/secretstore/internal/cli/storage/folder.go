@@ -33,8 +33,19 @@ func isBackupName(name string) bool {
 	return ok && is && err == nil
 }
 
-// RemoveOldBackups removes all but the newest backups of a store from a folder. Others, and
-// files that are not complete backups, stay.
+// RemoveInterrupted removes from a folder what backups have left that were killed
+// more than a day ago.
+func RemoveInterrupted(dir string) error {
+	folder, err := atomicfile.Rules{}.OpenFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.RemoveLeftovers(time.Now().Add(-24 * time.Hour))
+}
+
+// RemoveOldBackups removes all but the newest backups of a store from a folder.
+// Others, and files that are not complete backups, stay.
 func RemoveOldBackups(dir, store string, keep int) error {
 	folder, err := atomicfile.Rules{}.OpenFolder(dir)
 	if err != nil {
