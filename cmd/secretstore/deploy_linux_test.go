@@ -91,6 +91,25 @@ func TestTheBackupUnitKeepsItsPromises(t *testing.T) {
 	if status != 1 || err != nil || len(left) > 0 {
 		t.Errorf("exit status %d, %v, %v\n%s", status, left, err, problems.String())
 	}
+
+	dir := t.TempDir()
+	db, key, token := filepath.Join(dir, "s.db"), filepath.Join(dir, "key"), filepath.Join(dir, "token")
+	if err := errors.Join(fixture.Bootstrapped(db), os.WriteFile(key, []byte(fixture.Key), 0o600), sign("root", token)); err != nil {
+		t.Fatal(err)
+	}
+	l := listenTCP(t, "127.0.0.1:0")
+	server := "http://" + l.Addr().String()
+	u := startUnit(t, nil, listeners(l), []string{"http"}, "--listen", l.Addr().String(), "--storage", "bolt:"+db, "--auth-secret-file", key, "--superuser", "root")
+	u.says(t, "READY=1")
+	if status := Main(append(args, "--server", server, "--token-file", token), strings.NewReader(""), &out, &problems); status != 0 {
+		t.Fatalf("exit status %d\n%s", status, problems.String())
+	}
+	if left, err = os.ReadDir(folder); err != nil || len(left) != 1 || !strings.Contains(out.String(), left[0].Name()+": 0 secret(s)") {
+		t.Fatalf("%v, %v\n%s", left, err, out.String())
+	}
+	if status := Main([]string{"backup", "verify", folder}, strings.NewReader(""), &out, &problems); status != 0 {
+		t.Errorf("exit status %d\n%s", status, problems.String())
+	}
 }
 
 // TestUnitPassesOnlyWhatTheServerAccepts starts the real server with the flags, the

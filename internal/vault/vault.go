@@ -74,11 +74,12 @@ type Listing struct {
 	Warnings []string
 }
 
-// Mount is a secrets engine, with the number of keys that have no value.
+// Mount is a secrets engine, with the number of keys that have no value, and of those
+// whose metadata are damaged.
 type Mount struct {
-	Namespace, Path               string // with a slash at the end
-	Kind                          string
-	Deleted, Destroyed, Valueless int
+	Namespace, Path                        string // with a slash at the end
+	Kind                                   string
+	Deleted, Destroyed, Valueless, Damaged int
 }
 
 // Secret is one secret, which is read when it is needed.
@@ -342,6 +343,7 @@ func (v *Vault) listV2(ctx context.Context, m *Mount, prefix string, o Options, 
 	}
 	salt, err := v.need(ctx, prefix+kv.SaltName)
 	if IsDamage(err) {
+		m.Damaged = len(names)
 		l.Note(prefix+kv.SaltName, fmt.Errorf("%w; without it, the %d secrets of %s%s are not found", err, len(names), m.Namespace, m.Path))
 		return nil
 	} else if err != nil {
@@ -363,11 +365,13 @@ func (v *Vault) listMetadata(ctx context.Context, m *Mount, prefix, salt string,
 			defer mu.Unlock()
 			switch {
 			case IsDamage(err):
+				m.Damaged++
 				l.Note(name, err)
 				return nil
 			case err != nil:
 				return err
 			case paths[meta.Path]:
+				m.Damaged++
 				l.Note(name, fmt.Errorf("describes %s%s%s a second time", m.Namespace, m.Path, meta.Path))
 				return nil
 			}

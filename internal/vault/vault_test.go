@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"secretstore/internal/vault/barrier"
+	"secretstore/internal/vault/kv"
 	"secretstore/internal/vault/shares"
 	"secretstore/internal/vault/storage"
 	"secretstore/internal/vault/vaulttest"
@@ -182,6 +183,51 @@ func checkDamage(t *testing.T, set vaulttest.Set, s storage.Records, o Options, 
 	}
 	if len(got)+missing != len(want) || missing > 0 && len(l.Problems) == 0 {
 		t.Errorf("%s: %d of %d secrets, %d problems", what, len(got), len(want), len(l.Problems))
+	}
+}
+
+// TestDamagedMetadataAreCounted in their mount: without them, nothing is known of the
+// secret.
+func TestDamagedMetadataAreCounted(t *testing.T) {
+	set := vaulttest.Load(t, "openbao-2.6.2")
+	s, mounts := records(t, set), map[string][]string{}
+	for name := range s {
+		if prefix, _, ok := strings.Cut(name, "/"+kv.MetadataPrefix); ok && s[prefix+"/"+kv.SaltName] != nil {
+			mounts[prefix] = append(mounts[prefix], name)
+		}
+	}
+	var names []string
+	var salt string
+	for prefix, all := range mounts {
+		if len(all) > len(names) {
+			names, salt = all, prefix+"/"+kv.SaltName
+		}
+	}
+	if len(names) < 2 {
+		t.Fatal("the fixture has no KV v2 with two secrets")
+	}
+	damaged := func() (n int) {
+		l, err := open(t, s, set).List(t.Context(), Options{Versions: 1, Now: vaulttest.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range l.Mounts {
+			n += m.Damaged
+		}
+		return n
+	}
+	if n := damaged(); n != 0 {
+		t.Errorf("%d of a good source are damaged", n)
+	}
+	s[names[0]] = []byte("changed")
+	s[names[1]] = bytes.Clone(s[names[1]])
+	s[names[1]][len(s[names[1]])-1] ^= 1
+	if n := damaged(); n != 2 {
+		t.Errorf("%d are damaged, not 2", n)
+	}
+	s[salt] = []byte("changed")
+	if n := damaged(); n != len(names) {
+		t.Errorf("without the salt %d are damaged, not %d", n, len(names))
 	}
 }
 

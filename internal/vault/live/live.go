@@ -322,6 +322,7 @@ func (w *walk) secret(ctx context.Context, path string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if problem := problemOf(a.Status, err); problem != nil {
+			w.mount.Damaged++
 			w.note(path, problem)
 			return nil
 		}

@@ -21,6 +21,7 @@ import (
 	"secretstore/acl"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/forms"
+	"secretstore/internal/vault"
 	"secretstore/internal/vault/vaulttest"
 )
 
@@ -215,6 +216,17 @@ func TestNothingIsDecidedWithoutTheUser(t *testing.T) {
 				t.Errorf("the table has the value of %s in %s", member, name)
 			}
 		}
+	}
+}
+
+// TestDamagedMetadataAreInTheTable, beside the secrets that are damaged.
+func TestDamagedMetadataAreInTheTable(t *testing.T) {
+	mount := &vault.Mount{Path: "kv/", Kind: "KV v2", Damaged: 2}
+	r := newReport(&inventory{mounts: []*vault.Mount{mount}})
+	r.damaged(record{mount: mount})
+	var out strings.Builder
+	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), " 3\n") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }
 

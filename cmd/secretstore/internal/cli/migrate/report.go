@@ -64,7 +64,7 @@ type MemberReport struct {
 func newReport(inv *inventory) *Report {
 	r := &Report{Mounts: []*MountReport{}, byMount: map[*vault.Mount]*MountReport{}, seen: map[string]bool{}}
 	for _, m := range inv.mounts {
-		mr := &MountReport{Mount: m.Namespace + m.Path, Kind: m.Kind, Deleted: m.Deleted, Destroyed: m.Destroyed, Empty: m.Valueless, Members: map[string]*MemberReport{}}
+		mr := &MountReport{Mount: m.Namespace + m.Path, Kind: m.Kind, Deleted: m.Deleted, Destroyed: m.Destroyed, Empty: m.Valueless, Damaged: m.Damaged, Members: map[string]*MemberReport{}}
 		r.Mounts = append(r.Mounts, mr)
 		r.byMount[m] = mr
 	}
