@@ -15,6 +15,37 @@ type serversPage struct {
 	Store wire.Backend
 }
 
+// server is a row of the table.
+type server struct {
+	wire.Node
+	Shared bool // another server has the name: its ID tells them apart
+}
+
+// Rows returns the rows of the table.
+func (p serversPage) Rows() []server {
+	named := make(map[string]int)
+	for _, n := range p.Nodes.Array {
+		named[n.Name]++
+	}
+	rows := make([]server, 0, len(p.Nodes.Array))
+	for _, n := range p.Nodes.Array {
+		rows = append(rows, server{n, named[n.Name] > 1})
+	}
+	return rows
+}
+
+// Shares says which storage all servers of the table share; "" if it is not known.
+func (p serversPage) Shares() string {
+	kind := p.Store.Driver
+	if kind == "zookeeper" {
+		kind = "ZooKeeper"
+	}
+	if kind == "" || p.Own == nil {
+		return ""
+	}
+	return "They share one storage, " + kind + ". Seen from this server, it is " + p.Own.Storage + "."
+}
+
 func showServers(v *visit) (err error) {
 	var p serversPage
 	if p.Nodes, err = v.api.Nodes(v.ctx()); err != nil {

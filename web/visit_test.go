@@ -102,3 +102,22 @@ func TestLinksOfOtherSitesContinueToTheSamePage(t *testing.T) {
 		t.Errorf("a sign-in leads to %q", got)
 	}
 }
+
+// TestServersOfOneMachineAreToldApart by the ID of their process, and the page says
+// which storage all of them share.
+func TestServersOfOneMachineAreToldApart(t *testing.T) {
+	p := serversPage{
+		Nodes: wire.Nodes{Array: []wire.Node{{ID: "id-1", Name: "host-a"}, {ID: "id-2", Name: "host-a"}, {ID: "id-3", Name: "host-b"}}},
+		Own:   &wire.ServerReport{Storage: wire.StorageUnreachable}, Store: wire.Backend{Driver: "zookeeper"},
+	}
+	w := httptest.NewRecorder()
+	if err := (&visit{w: w}).execute(200, templates["servers"], "frame", &view{Page: p}); err != nil {
+		t.Fatal(err)
+	}
+	page := w.Body.String()
+	for text, want := range map[string]bool{"id-1": true, "id-2": true, "id-3": false, "They share one storage, ZooKeeper. Seen from this server, it is unreachable.": true} {
+		if strings.Contains(page, text) != want {
+			t.Errorf("%q is there: %t\n%s", text, !want, page)
+		}
+	}
+}
