@@ -24,11 +24,13 @@ CGO_ENABLED = 0
 build:
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags "-X runtime.godebugDefault=clobberfree=1 -X secretstore/cmd/secretstore/internal/version.stamp=$(VERSION)" -o $(OUT) ./cmd/secretstore
 
-# The tests of the program start it many hundred times, and -race triples their
-# cost: they run without it here, with it among the long tests. They are built as
-# the program is, so that little is compiled for them.
-RACED = $$($(GO) list ./... | grep -v /cmd/secretstore$$)
-PROGRAMTEST = -trimpath -tags $(TAGS) ./cmd/secretstore
+# The tests of the program start it many hundred times; those of commands, OpenPGP
+# and Vault's formats compute, in one goroutine. -race triples the cost of both: they
+# run without it here, with it among the long tests. They are built as the program
+# is, so that little is compiled for them.
+UNRACED = ./cmd/secretstore ./cmd/secretstore/internal/cli/... ./docs/... ./internal/oldstores ./internal/vault/... ./seal/pgp ./seal/shares
+RACED = $$($(GO) list ./... | grep -vxF "$$($(GO) list $(UNRACED))")
+UNRACEDTEST = -trimpath -tags $(TAGS) $(UNRACED)
 
 # All tests but the long ones, with a real ZooKeeper and the real gpg. Many of
 # them wait, so four packages run at once. The timeout, for one package, is for
@@ -43,11 +45,11 @@ test:
 	@$(MAKE) --no-print-directory check compile
 	@echo "== running the tests"
 	@GORACE=atexit_sleep_ms=0 $(GOTEST) -p 4 -race -timeout 30m -tags $(TAGS) $(RACED)
-	@echo "== running the tests of the program"
-	@CGO_ENABLED=$(CGO_ENABLED) $(GOTEST) -timeout 30m $(PROGRAMTEST)
+	@echo "== running the tests of the program and of commands"
+	@CGO_ENABLED=$(CGO_ENABLED) $(GOTEST) -p 4 -timeout 30m $(UNRACEDTEST)
 
 # The tests of files *_long_test.go: faults at random, crashes at every write,
-# thousands of watchers; and the tests of the program with -race.
+# thousands of watchers; and the tests that make test runs without -race, with it.
 test-long:
 	@echo "== make test-long needs what make test needs, npm, nginx, Prometheus, buildah, root, and Linux with network namespaces."
 	@echo "== It takes up to 30 minutes on two free processors, after compiling."
@@ -55,8 +57,8 @@ test-long:
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
 	@args=$$(scripts/long-tests) && $(GOTEST) -race -timeout 60m -tags $(TAGS),long $$args
-	@echo "== running the tests of the program with -race"
-	@$(GOTEST) -race -timeout 30m -tags $(TAGS) ./cmd/secretstore
+	@echo "== running the tests of the program and of commands with -race"
+	@$(GOTEST) -race -p 4 -timeout 30m -tags $(TAGS) $(UNRACED)
 
 # With -race, so that the tests find compiled what vet had compiled.
 check:
@@ -71,8 +73,8 @@ compile:
 	@echo "== compiling the tests"
 	@$(GO) tool gotestsum --version >/dev/null
 	@$(MAKE) --no-print-directory -s build OUT=/dev/null
-	@$(GO) test -race -tags $(TAGS) -run '^$$' -exec true ./... >/dev/null
-	@CGO_ENABLED=$(CGO_ENABLED) $(GO) test -run '^$$' -exec true $(PROGRAMTEST) >/dev/null
+	@$(GO) test -race -tags $(TAGS) -run '^$$' -exec true $(RACED) >/dev/null
+	@CGO_ENABLED=$(CGO_ENABLED) $(GO) test -run '^$$' -exec true $(UNRACEDTEST) >/dev/null
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

@@ -325,9 +325,9 @@ func TestLists(t *testing.T) {
 
 func TestLargeValuesPassBothWays(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, edgeOptions{maxSize: 8 << 20})
+	e := newEdge(t, edgeOptions{maxSize: 2 << 20})
 	c := e.api("alice")
-	value := bytes.Repeat([]byte("0123456789abcde\x00"), 8<<20/16)
+	value := bytes.Repeat([]byte("0123456789abcde\x00"), 2<<20/16)
 	must(t, c.CreateBinary(t.Context(), "big/bin", value))
 	must(t, c.CreateText(t.Context(), "big/text", wire.SecretWrite{Value: string(value)}))
 	for _, path := range []string{"big/bin", "big/text"} {

@@ -87,7 +87,7 @@ func showSecretRows(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.execute(status, templates["secrets"], "rows", t)
+	return v.execute(status, templates()["secrets"], "rows", t)
 }
 
 // readSecrets reads what the address of the page asks for.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -241,7 +242,9 @@ func address(name string, query ...string) string {
 //go:embed pages/*.html
 var templateFiles embed.FS
 
-var templates = loadTemplates()
+// templates are parsed by servers only: that would be a third of the time that a
+// command takes to start.
+var templates = sync.OnceValue(loadTemplates)
 
 // loadTemplates joins each page with the frame. Files whose names begin with an
 // underscore have blocks for all pages.
@@ -275,7 +278,7 @@ func (v *visit) show(name string, data any) error {
 }
 
 func (v *visit) showAs(status int, title, name string, data any) error {
-	return v.execute(status, templates[name], "frame", v.view(title, data))
+	return v.execute(status, templates()[name], "frame", v.view(title, data))
 }
 
 // execute writes a template, and the secrets of the visit in their places.
@@ -474,7 +477,7 @@ func (v *visit) bar() bar {
 }
 
 func showBar(v *visit) error {
-	return v.execute(http.StatusOK, templates["problem"], "bar", v.bar())
+	return v.execute(http.StatusOK, templates()["problem"], "bar", v.bar())
 }
 
 // overview is the data of the first page.

@@ -64,7 +64,7 @@ func TestOverviewBeginsWithTheWarnings(t *testing.T) {
 	w := httptest.NewRecorder()
 	v := &visit{w: w}
 	status := wire.SealStatus{Warnings: []string{"the disk of the audit log is <full>"}, Server: &wire.ServerReport{Storage: wire.StorageUp}}
-	if err := v.execute(200, templates["overview"], "frame", &view{Page: overview{Status: status, Name: "host-1"}}); err != nil {
+	if err := v.execute(200, templates()["overview"], "frame", &view{Page: overview{Status: status, Name: "host-1"}}); err != nil {
 		t.Fatal(err)
 	}
 	page := w.Body.String()

@@ -65,6 +65,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
+	templates() // now, not with the first page
 	s.sessions = newSessions(cfg.Keys, cfg.Ended, cfg.Verify, func() time.Time { return s.now() })
 	return s
 }
