@@ -111,7 +111,7 @@ func TestServersOfOneMachineAreToldApart(t *testing.T) {
 		Own:   &wire.ServerReport{Storage: wire.StorageUnreachable}, Store: wire.Backend{Driver: "zookeeper"},
 	}
 	w := httptest.NewRecorder()
-	if err := (&visit{w: w}).execute(200, templates["servers"], "frame", &view{Page: p}); err != nil {
+	if err := (&visit{w: w}).execute(200, templates()["servers"], "frame", &view{Page: p}); err != nil {
 		t.Fatal(err)
 	}
 	page := w.Body.String()
