@@ -119,6 +119,27 @@ func TestAnyThresholdOfSharesOpens(t *testing.T) {
 	}
 }
 
+// TestBigValuesAreReadWhole: values have up to almost a MiB, the limit of a znode.
+func TestBigValuesAreReadWhole(t *testing.T) {
+	set := vaulttest.Load(t, "dcos-vault-0.8.3-big")
+	got, _ := contents(t, open(t, records(t, set), set), Options{Versions: 1, Now: vaulttest.Now})
+	want := set.Want(1)
+	big := map[int]bool{}
+	for path, versions := range want {
+		if !cmp.Equal(got[path], versions) {
+			t.Errorf("%s is wrong", path)
+		}
+		for _, value := range versions[0].(map[string]any) {
+			if text, ok := value.(string); ok && len(text) >= 300_000 {
+				big[len(text)/100_000] = true
+			}
+		}
+	}
+	if len(big) < 3 {
+		t.Errorf("the set has values of these hundreds of thousands of bytes: %v", big)
+	}
+}
+
 func TestKeyFromBeforeARekeyIsRefused(t *testing.T) {
 	set := vaulttest.Load(t, "dcos-vault-0.8.3-big")
 	_, err := Open(t.Context(), records(t, set), barrier.SealConfig{Shares: 1, Threshold: 1}, parse(t, set.Old))
