@@ -134,3 +134,12 @@ func TestPagesAreServedWhereTheyAreSafe(t *testing.T) {
 		}
 	}
 }
+
+// TestABrowserWithoutScriptLeavesAValueAfter30Seconds: the page itself says so.
+func TestABrowserWithoutScriptLeavesAValueAfter30Seconds(t *testing.T) {
+	w := httptest.NewRecorder()
+	(&visit{w: w}).hideAgain("secret?path=a")
+	if got := w.Header().Get("Refresh"); got != "30; url=secret?path=a" {
+		t.Errorf("Refresh: %q", got)
+	}
+}
