@@ -57,6 +57,9 @@ test-long:
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
 	@args=$$(scripts/long-tests) && $(GOTEST) -race -timeout 60m -tags $(TAGS),long $$args
+	@echo "== running the long tests of the pages on ZooKeeper"
+	@args=$$(scripts/long-tests ./cmd/secretstore/internal/webtest) && \
+		WEBTEST_STORAGE=zookeeper $(GOTEST) -timeout 60m -tags $(TAGS),long $$args
 	@echo "== running the tests of the program and of commands with -race"
 	@$(GOTEST) -race -p 4 -timeout 30m -tags $(TAGS) $(UNRACED)
 

@@ -6,11 +6,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,8 @@ import (
 	"secretstore/cmd/secretstore/internal/config"
 	"secretstore/cmd/secretstore/internal/fixture"
 	"secretstore/cmd/secretstore/internal/server"
+	"secretstore/internal/zktest"
+	"secretstore/seal/sealtest"
 )
 
 // Site is a running server with pages.
@@ -46,17 +50,27 @@ const (
 	passwordHash = "$6$rounds=1000$nEh8/05XtcKTPMgQ$8S6LFm5mdf.YNiImsnyMHXkpCshtwIeTuSX6klbIMNS8qgJ3Ey9V5hywPWeLyLR50.ZRdeGXNKYLV//UiuIwU1"
 )
 
-// Start runs a server on a bootstrapped bbolt store until the test ends. It listens
-// on a free port of the loopback, and has the superusers root and [Admin], unless
-// args say otherwise. It is unsealed, unless args have --bootstrap=false.
+// Start runs a server on a new store until the test ends, in a bbolt file, or in
+// ZooKeeper if $WEBTEST_STORAGE is "zookeeper". It listens on a free port of the
+// loopback, and has the superusers root and [Admin], unless args say otherwise. It is
+// unsealed, unless args have --bootstrap=false.
 func Start(t testing.TB, args ...string) *Site {
 	t.Helper()
 	dir := t.TempDir()
-	if err := fixture.Bootstrapped(filepath.Join(dir, "s.db")); err != nil {
-		t.Fatal(err)
+	if os.Getenv("WEBTEST_STORAGE") == "zookeeper" {
+		root := fmt.Sprintf("zk://%s/site%d", zktest.Shared(t), sites.Add(1))
+		return StartIn(t, dir, append([]string{"--storage", root}, args...)...)
+	}
+	if !slices.Contains(args, "--bootstrap=false") {
+		if err := fixture.Bootstrapped(filepath.Join(dir, "s.db")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return StartIn(t, dir, args...)
 }
+
+// sites counts the roots in ZooKeeper.
+var sites atomic.Int32
 
 // StartIn is Start in a folder that has a store already.
 func StartIn(t testing.TB, dir string, args ...string) *Site {
@@ -75,7 +89,7 @@ func StartIn(t testing.TB, dir string, args ...string) *Site {
 	}
 	cfg, problems := config.Load(flags, func(string) string { return "" })
 	r, w := io.Pipe()
-	s, err := server.New(t.Context(), cfg, problems, server.Outside{Stdout: io.Discard, Stderr: w, TestOnlyPasswordRounds: rounds})
+	s, err := server.New(t.Context(), cfg, problems, server.Outside{Stdout: io.Discard, Stderr: w, TestOnlyPasswordRounds: rounds, TestOnlyGenerateKey: sealtest.GenerateKey})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"secretstore/internal/zktest"
 )
 
 // Tab is a window of Chromium with cookies and a cache that no other has.
@@ -47,7 +49,7 @@ var browser = sync.OnceValues(func() (context.Context, error) {
 // Main runs the tests of a package that uses tabs, and ends Chromium after them.
 // TestMain calls it.
 func Main(m *testing.M) {
-	code := m.Run()
+	code := zktest.Main{M: m}.Run()
 	if ctx, err := browser(); err == nil {
 		_ = chromedp.Cancel(ctx) // it ends with this process in any case
 	}

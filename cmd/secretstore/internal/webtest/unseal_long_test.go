@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,7 +50,7 @@ func newHolder(t testing.TB, name string) holder {
 // what gpg prints.
 func TestHoldersUnsealWithTheCommandOnThePage(t *testing.T) {
 	holders := []holder{newHolder(t, "alice"), newHolder(t, "bob"), newHolder(t, "carol")}
-	site := Start(t, "--storage", "bolt:"+filepath.Join(t.TempDir(), "new.db"), "--bootstrap=false")
+	site := Start(t, "--bootstrap=false")
 	root := site.As(t, "root")
 	if _, err := root.Init(t.Context(), wire.InitRequest{Shares: 3, Threshold: 2, PGPKeys: []string{holders[0].key, holders[1].key, holders[2].key}}); err != nil {
 		t.Fatal(err)
