@@ -3,6 +3,8 @@
 package webtest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,7 +24,11 @@ func TestSecretIsFoundAmong100000(t *testing.T) {
 		g.Go(func() error {
 			for key := range 100 {
 				path := fmt.Sprintf("team-%02d/app-%d/key-%02d", folder/10, folder%10, key)
-				if _, err := root.Create(ctx, path, client.Value{Data: []byte(canary)}); err != nil {
+				// A ZooKeeper that has just started may be slow, and have taken the secret.
+				_, err := client.Retry(ctx, client.Retries{Again: isBusy}, func(ctx context.Context) (client.Written, error) {
+					return root.Create(ctx, path, client.Value{Data: []byte(canary)})
+				})
+				if err != nil && !errors.Is(err, client.ErrExists) {
 					return err
 				}
 			}
@@ -65,4 +71,8 @@ func TestSecretIsFoundAmong100000(t *testing.T) {
 			}
 		})
 	}
+}
+
+func isBusy(err error) bool {
+	return errors.Is(err, client.ErrUnknown) || errors.Is(err, client.ErrUnavailable)
 }
