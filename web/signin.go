@@ -64,7 +64,7 @@ const maxNext = 900
 func (s *Server) withNext(start, wanted string) string {
 	page := s.next(wanted)
 	u, err := url.Parse(start)
-	if err != nil || page == address("") || len(page) > maxNext || strings.ContainsAny(page, `#\"'<>`) {
+	if err != nil || strings.HasPrefix(page, address("")) || len(page) > maxNext || strings.ContainsAny(page, `#\"'<>`) {
 		return start
 	}
 	q := u.Query()

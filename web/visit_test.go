@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -118,6 +119,20 @@ func TestServersOfOneMachineAreToldApart(t *testing.T) {
 	for text, want := range map[string]bool{"id-1": true, "id-2": true, "id-3": false, "They share one storage, ZooKeeper. Seen from this server, it is unreachable.": true} {
 		if strings.Contains(page, text) != want {
 			t.Errorf("%q is there: %t\n%s", text, !want, page)
+		}
+	}
+}
+
+// TestAProviderReturnsOnlyToPagesThatItsTargetCanName, which are a name and a query: with
+// any other, the sign-in would be refused.
+func TestAProviderReturnsOnlyToPagesThatItsTargetCanName(t *testing.T) {
+	s := New(Config{})
+	for wanted, page := range map[string]string{
+		"": "", "./": "", "./?x=y": "", "elsewhere": "", "secrets?a='": "", "./secrets": "/secrets", "./secret?path=a%2Fb:c&x": "/secret?path=a%2Fb:c&x",
+	} {
+		u, err := url.Parse(s.withNext("/start?target=pages", wanted))
+		if err != nil || u.Query().Get("target") != "pages"+page {
+			t.Errorf("%q: %v, %v", wanted, u, err)
 		}
 	}
 }
