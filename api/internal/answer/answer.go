@@ -228,8 +228,11 @@ func sendPieces(w http.ResponseWriter, r *http.Request, rep *Reply) {
 			return
 		}
 		waited += time.Since(began)
+		_ = ctl.SetWriteDeadline(time.Time{}) // over HTTP/2 it would end the answer while the next piece is made
 		var err error
-		if piece, err = rep.More(); err != nil {
+		piece, err = rep.More()
+		_ = ctl.SetWriteDeadline(time.Now().Add(writeGrace))
+		if err != nil {
 			*rep = Of(problem.Of(err))
 			rep.Broken = true
 			_ = ctl.Flush() // what was written so far; the client may have left

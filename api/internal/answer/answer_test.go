@@ -62,6 +62,9 @@ func TestAnAnswerInPiecesIsReadAtAMinimumRate(t *testing.T) {
 				}
 				n := 1
 				rep := &Reply{Status: http.StatusOK, Body: make([]byte, size), Sent: func() { sent = true }, More: func() ([]byte, error) {
+					if !client.deadline.IsZero() {
+						t.Error("the client has to wait for the next piece, and may be too slow for it")
+					}
 					time.Sleep(500 * time.Millisecond)
 					if n++; n > pieces {
 						return nil, nil
