@@ -17,6 +17,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/internal/atomicfile"
+	"secretstore/seal"
 )
 
 // TestAFolderIsItsNewestCompleteBackup: what is newer but incomplete, or has another
@@ -68,7 +69,7 @@ func TestAFolderIsItsNewestCompleteBackup(t *testing.T) {
 		{[]string{"drill", dir}, "2 secret(s) were read"},
 	} {
 		out, err := runCommand(backupCommand, c.command...)
-		if err != nil || !strings.Contains(out, c.want) || !strings.Contains(out, at(2002)+" is the newest complete backup in ") {
+		if err != nil || !strings.Contains(out, c.want) || !strings.Contains(out, at(2002)+" is the newest complete backup in ") || !strings.Contains(out, ", of the store "+storeOf(t, at(2002))+".") {
 			t.Errorf("%v: %s, %v", c.command, out, err)
 		}
 	}
@@ -121,4 +122,13 @@ func TestTheNextBackupRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	if _, err := os.Stat(recent); err != nil {
 		t.Error(err)
 	}
+}
+
+// storeOf returns the store of a backup.
+func storeOf(t *testing.T, file string) (id string) {
+	t.Helper()
+	if err := storage.WithBackup(&base.Process{Stderr: io.Discard}, file, func(_ string, b *seal.Backup) error { id = b.Store; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return id
 }

@@ -88,7 +88,7 @@ func storeOf(folder *atomicfile.Folder, name string) (string, error) {
 }
 
 // newestBackup calls do with the newest backup in a folder that is complete, by its
-// name, and says which one it is.
+// name, and says which one it is, and of which store: a folder may have those of several.
 func newestBackup(p *base.Process, dir string, do func(file string, b *seal.Backup) error) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -101,7 +101,7 @@ func newestBackup(p *base.Process, dir string, do func(file string, b *seal.Back
 		name := filepath.Join(dir, f.Name())
 		var other error // of do
 		err := withBackupFile(name, func(b *seal.Backup) error {
-			fmt.Fprintf(p.Stderr, "%s is the newest complete backup in %s.\n", name, dir)
+			fmt.Fprintf(p.Stderr, "%s is the newest complete backup in %s, of the store %s.\n", name, dir, b.Store)
 			other = do(name, b)
 			return nil
 		})
