@@ -54,10 +54,11 @@ func Freeze(ctx context.Context, b store.Backend) error {
 	return nil
 }
 
-// Wipe removes every record: first all secrets, also deleted ones, then, in one
-// transaction, the records of the keys. After an interruption it can be called again:
-// while there are secrets, there are the keys that open them. removed is called with the
-// number of records so far.
+// Wipe removes every record of a store: first all secrets, also deleted ones, then, in
+// one transaction, the records of the keys. After an interruption it can be called again:
+// while there are secrets, there are the keys that open them. What is not of the store
+// stays: ROOT may be that of others too. removed is called with the number of records so
+// far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	w := &wiper{b: b, removed: removed}
 	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs, keyIAM} {
@@ -69,8 +70,10 @@ func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 		return err
 	}
 	var rest []store.Op
-	if err := w.collect(ctx, "", &rest); err != nil {
-		return err
+	for _, key := range []store.Key{"stores", "keys"} {
+		if err := w.collect(ctx, key, &rest); err != nil {
+			return err
+		}
 	}
 	if len(rest) == 0 {
 		return nil
@@ -179,9 +182,6 @@ func (w *wiper) collect(ctx context.Context, key store.Key, ops *[]store.Op) err
 		if err := w.collect(ctx, path.Join(key, name), ops); err != nil {
 			return err
 		}
-	}
-	if key == "" {
-		return nil
 	}
 	node, err := get(ctx, w.b, key)
 	if errors.Is(err, store.ErrNotFound) {

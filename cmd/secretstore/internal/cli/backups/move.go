@@ -66,7 +66,7 @@ func moveCommand(p *base.Process) *cobra.Command {
 		defer line.End()
 		if startOver {
 			if err := target.StartOver(ctx, line); err != nil {
-				return err
+				return stopServers(err)
 			}
 		}
 		m := seal.Move{

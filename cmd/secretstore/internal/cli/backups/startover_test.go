@@ -3,6 +3,7 @@ package backups
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/storage"
 	"secretstore/seal"
+	"secretstore/store"
 	"secretstore/store/bolt"
 )
 
@@ -87,5 +89,31 @@ func TestAnUnfinishedRestoreGivesWay(t *testing.T) {
 				t.Errorf("a store gave way: %s%v", out, err)
 			}
 		})
+	}
+}
+
+// TestStartOverRemovesNothingOfOthers: ROOT may be that of others too, such as /dcos in
+// place of /dcos/secrets.
+func TestStartOverRemovesNothingOfOthers(t *testing.T) {
+	backup, file := backupOfMany(t, 3), filepath.Join(t.TempDir(), "target.db")
+	const others = "secrets/stores/default/config"
+	to, err := bolt.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = to.Apply(t.Context(), store.Create(others, []byte("x")))
+	if err := errors.Join(err, to.Close()); err != nil {
+		t.Fatal(err)
+	}
+	halfRestore(t, backup, file)
+	if out, err := runCommand(restoreCommand, backup, "--storage", "bolt:"+file, "--start-over"); err != nil {
+		t.Fatalf("%s%v", out, err)
+	}
+	if to, err = bolt.Open(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := to.Get(t.Context(), others, store.Latest); err != nil {
+		t.Error(err)
 	}
 }

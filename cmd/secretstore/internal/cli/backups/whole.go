@@ -50,7 +50,7 @@ func (o *wholeFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Comman
 		defer line.End()
 		if o.startOver {
 			if err := s.StartOver(ctx, line); err != nil {
-				return err
+				return stopServers(err)
 			}
 		}
 		total := b.Contents.Secrets + b.Contents.Deleted + b.Contents.Pieces + b.Contents.Identities + b.Contents.Others
