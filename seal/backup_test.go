@@ -356,9 +356,6 @@ func TestARestoreGivesUpAfterSomeMinutes(t *testing.T) {
 			}
 			cancel()
 		})
-		if unfinished, err := UnfinishedRestore(t.Context(), to); err != nil || !unfinished {
-			t.Errorf("%v: unfinished: %v, %v", c.err, unfinished, err)
-		}
 		half, err := Open(t.Context(), Options{Backend: to, Mode: ModeDisabled, Log: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
@@ -370,8 +367,45 @@ func TestARestoreGivesUpAfterSomeMinutes(t *testing.T) {
 		if err := b.Restore(t.Context(), to, RestoreOptions{}); err != nil {
 			t.Error(err)
 		}
-		if unfinished, err := UnfinishedRestore(t.Context(), to); err != nil || unfinished {
-			t.Errorf("a whole one is unfinished: %v, %v", unfinished, err)
+		if abandoned, err := AbandonRestore(t.Context(), to); err != nil || abandoned {
+			t.Errorf("a whole one is unfinished: %v, %v", abandoned, err)
+		}
+	}
+}
+
+// TestAnAbandonedRestoreStops with its next write, also if the next one has begun: no
+// store is made of both.
+func TestAnAbandonedRestoreStops(t *testing.T) {
+	s, _, _ := unsealed(t)
+	if _, err := s.Create(t.Context(), path(t, "a"), text("v")); err != nil {
+		t.Fatal(err)
+	}
+	b := backupOf(t, s, BackupOptions{})
+	const marker = "stores/default/restoring"
+	for name, then := range map[string]func(to store.Backend){
+		"abandoned": func(store.Backend) {},
+		"another one has begun": func(to store.Backend) {
+			node, err := to.Get(t.Context(), marker, store.Latest)
+			if err == nil {
+				_, err = to.Apply(t.Context(), store.Set(marker, []byte("another"), node.Version))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		to := memory.New()
+		err := b.Restore(t.Context(), to, RestoreOptions{Progress: func(int) {
+			if abandoned, err := AbandonRestore(t.Context(), to); err != nil || !abandoned {
+				t.Errorf("%s: %v, %v", name, abandoned, err)
+			}
+			then(to)
+		}})
+		if err == nil || !strings.Contains(err.Error(), "started over") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := to.Get(t.Context(), "stores/default/config", store.Latest); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: there is a store: %v", name, err)
 		}
 	}
 }

@@ -61,8 +61,7 @@ func (m *Move) Run(ctx context.Context) error {
 		return err
 	}
 	r := &restore{ctx: ctx, to: m.To, progress: m.Progress, waiting: m.Waiting}
-	marker, err := r.mark(moving())
-	if err != nil {
+	if err := r.mark(moving()); err != nil {
 		return err
 	}
 	var last []store.Op
@@ -100,7 +99,7 @@ func (m *Move) Run(ctx context.Context) error {
 		}
 		last = append(last, op...)
 	}
-	return r.end(append(last, store.Delete(barrier.KeyRestoring, marker)))
+	return r.end(last)
 }
 
 // bootstrapKey returns the private key of the store, nil if it has none.

@@ -54,23 +54,22 @@ type RestoreOptions struct {
 
 // Restore writes a backup into empty storage, in which the store is then sealed. A
 // restore that was interrupted is continued by another one of the same backup with
-// the same options. A write whose outcome is unknown is repeated. It needs no key: the first unseal shows whether a server of the
-// store has made the backup, and begins a new incarnation. ErrNotEmpty, ErrDamaged,
-// store.ErrUnavailable.
+// the same options. A write whose outcome is unknown is repeated. It needs no key: the
+// first unseal shows whether a server of the store has made the backup, and begins a
+// new incarnation. ErrNotEmpty, ErrDamaged, store.ErrUnavailable.
 func (b *Backup) Restore(ctx context.Context, to store.Backend, o RestoreOptions) error {
 	// The marker names the backup, so that only the same one is continued, and
 	// keeps servers from taking the storage for empty.
 	r := &restore{ctx: ctx, to: to, progress: o.Progress, waiting: o.Waiting}
-	marker, err := r.mark(b.begun(o))
-	if err != nil {
+	if err := r.mark(b.begun(o)); err != nil {
 		return err
 	}
 	record := b.restored()
 	record.WithoutIAM = o.WithoutIAM
-	last := []store.Op{store.Create(barrier.KeyRestored, record.Encode()), store.Delete(barrier.KeyRestoring, marker)}
+	last := []store.Op{store.Create(barrier.KeyRestored, record.Encode())}
 	var private []byte
 	defer func() { clear(private) }()
-	err = b.Each(func(key store.Key, data []byte) error {
+	err := b.Each(func(key store.Key, data []byte) error {
 		switch {
 		case key == barrier.KeyIntent: // without one the store is sealed
 			return nil
@@ -114,35 +113,48 @@ func (b *Backup) begun(o RestoreOptions) []byte {
 	return b.sum
 }
 
-// Unfinished reports whether a storage has nothing but what a restore or a move has
-// written that has not come to its end.
-func Unfinished(ctx context.Context, b store.Backend) (bool, error) {
+// abandoned is the marker of a restore or a move that no one continues.
+const abandoned = "abandoned"
+
+// Abandon reports whether a storage has nothing but what a restore or a move has
+// written that has not come to its end. No one can then continue it: if it still runs,
+// its next write fails. Its marker stays, and keeps servers from taking the storage for
+// empty while the caller removes the rest; the next restore replaces it.
+func Abandon(ctx context.Context, b store.Backend) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, restoreTime)
 	defer cancel()
-	_, marker := b.Get(ctx, barrier.KeyRestoring, store.Latest)
-	_, config := b.Get(ctx, barrier.KeyConfig, store.Latest)
-	for _, err := range []error{marker, config} {
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, err
+	for _, key := range atOnce {
+		if _, err := b.Get(ctx, key, store.Latest); !errors.Is(err, store.ErrNotFound) {
+			return false, err // nil: it is a store
 		}
 	}
-	return marker == nil && config != nil, nil
+	marker, err := b.Get(ctx, barrier.KeyRestoring, store.Latest)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		_, err = b.Apply(ctx, store.Set(barrier.KeyRestoring, []byte(abandoned), marker.Version))
+	}
+	return err == nil, err
 }
 
-// mark makes the marker, or finds that of the same backup, and returns its version.
-func (r *restore) mark(sum []byte) (marker store.Version, err error) {
-	err = r.patiently(func(ctx context.Context) error {
-		marker, err = mark(ctx, r.to, sum)
+// mark makes the marker, or finds that of the same backup.
+func (r *restore) mark(sum []byte) error {
+	return r.patiently(func(ctx context.Context) (err error) {
+		r.marker, err = mark(ctx, r.to, sum)
 		return err
 	})
-	return marker, err
 }
 
 func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, error) {
+	op := store.Create(barrier.KeyRestoring, sum)
+	var except []store.Key
 	node, err := to.Get(ctx, barrier.KeyRestoring, store.Latest)
 	switch {
 	case err == nil && hmac.Equal(node.Data, sum):
 		return node.Version, nil
+	case err == nil && string(node.Data) == abandoned:
+		op, except = store.Set(barrier.KeyRestoring, sum, node.Version), []store.Key{barrier.KeyRestoring}
 	case err == nil:
 		return 0, ErrUnfinished
 	case !errors.Is(err, store.ErrNotFound):
@@ -152,13 +164,13 @@ func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, err
 	if !ok {
 		return 0, errUnsuitable
 	}
-	err = reader.Snapshot(ctx, store.Snapshot{Below: []store.Key{"stores", "keys"}}, func(key store.Key, _ []byte) error {
+	err = reader.Snapshot(ctx, store.Snapshot{Below: []store.Key{"stores", "keys"}, Except: except}, func(key store.Key, _ []byte) error {
 		return fmt.Errorf("%w: it has the record %s", ErrNotEmpty, key)
 	})
 	if err != nil {
 		return 0, err
 	}
-	versions, err := to.Apply(ctx, store.Create(barrier.KeyRestoring, sum))
+	versions, err := to.Apply(ctx, op)
 	if err != nil {
 		return 0, err
 	}
@@ -169,6 +181,7 @@ func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, err
 type restore struct {
 	ctx      context.Context
 	to       store.Backend
+	marker   store.Version // of the marker, which each transaction checks
 	progress func(int)
 	waiting  func(error)
 	ops      []store.Op
@@ -223,17 +236,31 @@ func (r *restore) apply(ops ...store.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	return r.patiently(func(ctx context.Context) error {
+	ops = append(slices.Clip(ops), store.Check(barrier.KeyRestoring, r.marker))
+	return overtaken(ops, r.patiently(func(ctx context.Context) error {
 		_, err := r.to.Apply(ctx, ops...)
 		return err
-	})
+	}))
+}
+
+// errOvertaken: the marker is gone, or another one.
+var errOvertaken = errors.New("another restore or move into this storage has started over, or has ended: this one has stopped")
+
+// overtaken returns errOvertaken if it was the marker that a transaction failed for.
+func overtaken(ops []store.Op, err error) error {
+	var refused *store.OpError
+	if errors.As(err, &refused) && refused.Index < len(ops) && ops[refused.Index].Key == barrier.KeyRestoring {
+		return errOvertaken
+	}
+	return err
 }
 
 // end writes the last records and removes the marker, in one transaction. So if the
 // marker is gone after a write whose outcome is unknown, that was written.
 func (r *restore) end(ops []store.Op) error {
+	ops = append(ops, store.Delete(barrier.KeyRestoring, r.marker))
 	unsure := false
-	return r.patiently(func(ctx context.Context) error {
+	return overtaken(ops, r.patiently(func(ctx context.Context) error {
 		_, err := r.to.Apply(ctx, ops...)
 		var refused *store.OpError
 		if unsure && errors.As(err, &refused) {
@@ -246,7 +273,7 @@ func (r *restore) end(ops []store.Op) error {
 		}
 		unsure = unsure || errors.Is(err, store.ErrOutcomeUnknown)
 		return err
-	})
+	}))
 }
 
 // patiently repeats a write while the storage does not answer, or does not say what

@@ -35,6 +35,7 @@ const (
 	keyMarks     store.Key = "stores/default/marks"
 	keyBlobs     store.Key = "stores/default/blobs"
 	keyIAM       store.Key = "stores/default/iam"
+	keyRestoring store.Key = "stores/default/restoring"
 )
 
 // callTime is the time limit of one call of the storage.

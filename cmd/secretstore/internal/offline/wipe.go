@@ -60,7 +60,15 @@ func Freeze(ctx context.Context, b store.Backend) error {
 // stays: ROOT may be that of others too. removed is called with the number of records so
 // far.
 func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
-	w := &wiper{b: b, removed: removed}
+	return (&wiper{b: b, removed: removed}).all(ctx)
+}
+
+// WipeUnfinished removes what an abandoned restore has written, all but its marker.
+func WipeUnfinished(ctx context.Context, b store.Backend, removed func(n int)) error {
+	return (&wiper{b: b, removed: removed, keep: keyRestoring}).all(ctx)
+}
+
+func (w *wiper) all(ctx context.Context) error {
 	for _, key := range []store.Key{keySecrets, keyDeleted, keyMarks, keyBlobs, keyIAM} {
 		if err := w.below(ctx, key); err != nil {
 			return err
@@ -78,7 +86,7 @@ func Wipe(ctx context.Context, b store.Backend, removed func(n int)) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	if _, err := apply(ctx, b, rest...); err != nil {
+	if _, err := apply(ctx, w.b, rest...); err != nil {
 		return fmt.Errorf("remove the records of the keys: %w", err)
 	}
 	w.count(len(rest))
@@ -90,6 +98,7 @@ type wiper struct {
 	b       store.Backend
 	ops     []store.Op
 	n       int
+	keep    store.Key // stays
 	removed func(n int)
 }
 
@@ -190,6 +199,8 @@ func (w *wiper) collect(ctx context.Context, key store.Key, ops *[]store.Op) err
 	if err != nil {
 		return err
 	}
-	*ops = append(*ops, store.Delete(key, node.Version))
+	if key != w.keep {
+		*ops = append(*ops, store.Delete(key, node.Version))
+	}
 	return nil
 }

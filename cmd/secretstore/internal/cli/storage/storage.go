@@ -119,14 +119,14 @@ func reach(ctx context.Context, ping func(context.Context) error) (err error) {
 // storage. Anything else stays: it is not for this to remove a store. ErrInUse: a server
 // would make a new store as soon as nothing is left.
 func (s *Storage) StartOver(ctx context.Context, line *base.Progress) error {
-	unfinished, err := seal.UnfinishedRestore(ctx, s.Backend)
-	if err != nil || !unfinished {
-		return err
-	}
 	if err := seal.CheckUnused(ctx, s.Backend); err != nil {
 		return err
 	}
-	err = offline.Wipe(ctx, s.Backend, func(n int) { line.Show("%d records removed", n) })
+	abandoned, err := seal.AbandonRestore(ctx, s.Backend)
+	if err != nil || !abandoned {
+		return err
+	}
+	err = offline.WipeUnfinished(ctx, s.Backend, func(n int) { line.Show("%d records removed", n) })
 	if err != nil {
 		return fmt.Errorf("remove what was left: %w\nRun the same command again", err)
 	}
