@@ -259,8 +259,8 @@ const catchUp = time.Second
 
 // directoryWith returns the directory once it knows uid, or as it is after catchUp. A
 // token with a good signature, whose account was never seen here, is of an account that
-// another server has just made: one that was deleted stays known. So nobody can have
-// many requests wait.
+// another server has just made: one that was deleted stays known. Only a superuser whom
+// the file no longer names can have many requests wait.
 func (t *Tokens) directoryWith(uid iam.UID) (*iam.Directory, error) {
 	d, err := t.authority.Directory()
 	if err != nil || d.Known(uid) {

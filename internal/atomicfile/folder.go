@@ -247,6 +247,9 @@ func (d *Folder) Remove(name string) error { return unix.Unlinkat(d.fd, name, 0)
 // when it was killed: those last written to before a time.
 func (d *Folder) RemoveLeftovers(before time.Time) error {
 	names, err := d.Names()
+	if errors.Is(err, unix.EACCES) {
+		return nil // new files may be made there, but it may not be listed
+	}
 	if err != nil {
 		return err
 	}

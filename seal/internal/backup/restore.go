@@ -284,7 +284,7 @@ func (r *restore) patiently(write func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(r.ctx, restoreTime)
 		err := write(ctx)
 		cancel()
-		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFull) || time.Since(began) > patience {
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFull) || time.Since(began) > patience || r.ctx.Err() != nil {
 			return err
 		}
 		if r.waiting != nil {

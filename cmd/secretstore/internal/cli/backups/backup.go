@@ -45,10 +45,9 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
 			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
-			"its name, and removes what a backup has left that was killed more than a day ago; --keep N then removes all but\n" +
-			"the newest N of the same store. -o - writes to standard output;\n" +
-			"the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at a time,\n" +
-			"and ends one that is read at less than 32 KiB/s on average.\n\n" +
+			"its name, and removes what a backup killed over a day ago has left; --keep N then removes all but the newest N\n" +
+			"of the same store. -o - writes to standard output; the exit status is 0 only if all of it was written and its\n" +
+			"hash is right. The server makes one backup at a time, and ends one that is read at less than 32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
 			"for at most 500 ms, once: they are delayed, and none fails for it. Servers of earlier releases do not, so their\n" +

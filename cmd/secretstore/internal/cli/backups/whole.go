@@ -26,12 +26,13 @@ const wholeHelp = "Everything is as it was then: versions, deleted secrets, who 
 	"server of that storage reads it.\n\n" +
 	"The first unseal checks that a server of the store has made the backup; with a key, restore does so before it\n" +
 	"writes. The first unseal begins a new incarnation of the store: tokens of accounts, sessions, task tokens and\n" +
-	"ETags from before are good no more, and tokens are signed with a new key."
+	"ETags from before are void, and tokens are signed with a new key."
 
 func (o *wholeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.withoutIAM, "without-iam", false, "leave out users, groups, passwords and grants of the IAM")
 	cmd.Flags().BoolVar(&o.startOver, "start-over", false, storage.StartOverHelp)
 	cmd.MarkFlagsMutuallyExclusive("without-iam", "path")
+	cmd.MarkFlagsMutuallyExclusive("start-over", "path")
 }
 
 // run writes a backup into empty storage.
