@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -143,7 +144,31 @@ var alertFaults = map[string]func(t *testing.T, p *prometheus, zookeeper string)
 			})
 			member.Pause()
 			t.Cleanup(member.Resume)
-		}, "SecretstoreStorageDown", "SecretstoreStorageSlow", "SecretstoreFeedLag", "SecretstoreErrors", "SecretstoreSlow")
+		}, "SecretstoreStorageDown", "SecretstoreFeedLag", "SecretstoreErrors")
+	},
+	// It hangs again and again, but not so long that clients are told at once that there
+	// is no connection.
+	"ZooKeeper is slow": func(t *testing.T, p *prometheus, _ string) []string {
+		member := zktest.Start(t)
+		s := p.server(t, "--storage", "zk://"+member.Addr()+"/slow")
+		s.want(t, "PUT", "/secret/default/a", `{"value":"x"}`, 201)
+		return s.fires(t, func() {
+			s.keepDoing(t, 8, func(n int) {
+				s.try("GET", "/secret/default/a", "", "Cache-Control", "no-cache")
+				s.try("PUT", fmt.Sprintf("/secret/default/b/%d", n), `{"value":"x"}`)
+			})
+			ctx, stop := context.WithCancel(context.Background())
+			var hanging sync.WaitGroup
+			hanging.Go(func() {
+				for ctx.Err() == nil {
+					member.Pause()
+					time.Sleep(2 * time.Second)
+					member.Resume()
+					time.Sleep(50 * time.Millisecond)
+				}
+			})
+			t.Cleanup(func() { stop(); hanging.Wait() })
+		}, "SecretstoreStorageSlow", "SecretstoreSlow")
 	},
 	"disk of the storage full": func(t *testing.T, p *prometheus, _ string) []string {
 		disk := t.TempDir()
