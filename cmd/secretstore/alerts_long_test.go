@@ -146,8 +146,8 @@ var alertFaults = map[string]func(t *testing.T, p *prometheus, zookeeper string)
 			t.Cleanup(member.Resume)
 		}, "SecretstoreStorageDown", "SecretstoreFeedLag", "SecretstoreErrors")
 	},
-	// It hangs again and again, but not so long that clients are told at once that there
-	// is no connection.
+	// It hangs for two seconds at a time: long enough for slow calls, too short for the
+	// server to lose its connection, after which calls fail fast.
 	"ZooKeeper is slow": func(t *testing.T, p *prometheus, _ string) []string {
 		member := zktest.Start(t)
 		s := p.server(t, "--storage", "zk://"+member.Addr()+"/slow")

@@ -55,7 +55,7 @@ func TestPagesAreServedAsWebSays(t *testing.T) {
 			}
 			for i, address := range r.urls {
 				status, to := want.root, want.location
-				if i == 0 { // first to HTTPS, whoever serves what is there
+				if i == 0 { // plain HTTP leads to HTTPS, with or without pages
 					status, to = http.StatusMovedPermanently, r.urls[1]+"/"
 				}
 				res := do("GET", address+"/", nil)
