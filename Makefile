@@ -52,7 +52,7 @@ test:
 # thousands of watchers; and the tests that make test runs without -race, with it.
 test-long:
 	@echo "== make test-long needs what make test needs, npm, nginx, Prometheus, buildah, root, and Linux with network namespaces."
-	@echo "== It takes up to 30 minutes on two free processors, after compiling."
+	@echo "== It takes up to 45 minutes on two free processors, after compiling."
 	@scripts/test-deps long
 	@$(MAKE) --no-print-directory compile TAGS=$(TAGS),long
 	@echo "== running the long tests"
