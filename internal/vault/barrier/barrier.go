@@ -46,7 +46,7 @@ var (
 	ErrUnbound    = errors.New("was written by a Vault before 0.3, which did not bind a record to its name")
 	ErrTerm       = errors.New("is encrypted with a key that this keyring does not have")
 	ErrWrongKey   = errors.New("the unseal key does not open this storage")
-	ErrAutoUnseal = errors.New("an auto-unseal")
+	ErrAutoUnseal = errors.New("the Vault unseals itself")
 )
 
 // SealConfig says how many shares the unseal key has. It is not authenticated: if
@@ -65,7 +65,7 @@ func ParseSealConfig(data []byte) (SealConfig, error) {
 		return SealConfig{}, fmt.Errorf("%s is not the configuration of a seal", SealConfigName)
 	}
 	if doc.Type != "" && doc.Type != "shamir" {
-		return SealConfig{}, fmt.Errorf("%w: its seal is %.40q, not shamir", ErrAutoUnseal, doc.Type)
+		return SealConfig{}, fmt.Errorf("%w (its seal type is %.40q, not shamir)", ErrAutoUnseal, doc.Type)
 	}
 	if doc.Shares < 1 || doc.Shares > 255 || doc.Threshold < 1 || doc.Threshold > doc.Shares {
 		return SealConfig{}, fmt.Errorf("%s: %d of %d shares cannot be", SealConfigName, doc.Threshold, doc.Shares)

@@ -39,7 +39,7 @@ func newRoot(p *base.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "secretstore",
 		Short: "A store for secrets: passwords, keys, tokens and files",
-		Long: "secretstore stores secrets encrypted and gives them to those who are permitted to read them.\n" +
+		Long: "secretstore encrypts secrets, stores them, and gives them to those who may read them.\n" +
 			"\"secretstore server\" runs the service; the other commands are its client.",
 		Example: "  secretstore server --dev\n" +
 			"  secretstore put team/db-password\n" +

@@ -28,7 +28,7 @@ func doctorCommand(p *base.Process) *cobra.Command {
 		Use:   "doctor [--config FILE]",
 		Short: "Find what is weak in the set-up of a server",
 		Long: "doctor takes the configuration of a server (--config, the server's flags and its environment), looks at the\n" +
-			"files that it names, at ZooKeeper and at running servers, and says what is weak and how to mend it. It\n" +
+			"files that it names, at ZooKeeper and at running servers, and says what is weak and how to fix it. It\n" +
 			"changes nothing. Run it on the server's machine as the server's user, beside the server or without one.\n\n" +
 			"Running servers tell a superuser whether their memory can be read, dumped or swapped out, how their clocks\n" +
 			"differ, and when holders' keys expire: name all servers with --server, and give a token with --token-file.\n" +
@@ -102,7 +102,7 @@ func gatherZooKeeper(ctx context.Context, f *doctor.Facts) {
 	zkConfig, err := server.ZooKeeperConfig(f.Config, zap.NewNop())
 	if err != nil {
 		f.Gaps = append(f.Gaps, doctor.Gap{Check: doctor.CheckZKAccess, Subject: f.Config.Storage.Root, Why: err.Error(),
-			Fix: "mend that, or run this as the server's user, on its machine"})
+			Fix: "fix that, or run this as the server's user, on its machine"})
 		return
 	}
 	doctor.GatherZooKeeper(ctx, f, zkConfig)
@@ -184,7 +184,7 @@ func notMade(n int) string {
 	return fmt.Sprintf("%d checks", n)
 }
 
-// printFindings prints two lines for each finding: what is weak, and how to mend it.
+// printFindings prints two lines for each finding: what is weak, and how to fix it.
 func printFindings(w io.Writer, r doctorReport) error {
 	var b strings.Builder
 	for _, f := range r.Findings {

@@ -33,7 +33,7 @@ func tokenCommand(p *base.Process) *cobra.Command {
 			var expires time.Time
 			if cmd.Flags().Changed("exp") {
 				if exp <= 0 {
-					return base.Usagef("--exp must be in the future; write for example 24h")
+					return base.Usagef("--exp must be in the future, for example 24h")
 				}
 				expires = time.Now().Add(exp)
 			}
@@ -95,8 +95,8 @@ func completionCommand(p *base.Process) *cobra.Command {
 		Use:   "completion " + strings.Join(shells, "|"),
 		Short: "Print a script that completes commands in a shell",
 		Long: "completion prints a script that completes commands, flags, paths of secrets and versions. Paths and versions\n" +
-			"come from the server, as far as your token may list them. If it does not answer within a second, nothing is\n" +
-			"offered, without a message.",
+			"come from the server, as far as your token may list them. If the server does not answer within a second,\n" +
+			"completion offers nothing and prints no message.",
 		Example: "  source <(secretstore completion bash)\n" +
 			"  source <(secretstore completion zsh)\n" +
 			"  secretstore completion fish > ~/.config/fish/completions/secretstore.fish",

@@ -25,7 +25,7 @@ func hashPasswordCommand(p *base.Process) *cobra.Command {
 			"  secretstore hash-password < password",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 { // which it does not repeat
-				return base.Usagef("a password among the arguments is seen by every user of this machine; give it on standard input")
+				return base.Usagef("every user of this machine can see a password among the arguments; give it on standard input")
 			}
 			return nil
 		},
@@ -87,12 +87,12 @@ const resetSteps = `To sign in again when no superuser can, on one host, as the 
    (umask 077 && secretstore hash-password --uid rescue >> /etc/secretstore/superusers)
 
 2. If the server has no such file yet, add this to its options, and restart it.
-   It notices a change of a file that it has within seconds:
+   It notices changes to a file that it already has within seconds:
 
    --superuser-password-file /etc/secretstore/superusers
 
-3. Sign in to this server as rescue. It is a superuser: give the account of a
-   person a new password, or put another one into the group superusers.
+3. Sign in to this server as rescue, which is a superuser. Give a person's
+   account a new password, or put another account into the group superusers.
 
 4. Remove the line. That ends the tokens of rescue.
 

@@ -44,14 +44,15 @@ func backupCommand(p *base.Process) *cobra.Command {
 		Long: "backup has the server write everything that it keeps, as it is at one moment: secrets with their versions,\n" +
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
-			"-o FILE exists only once it is complete and was checked. In a folder, -o DIR makes a file with the time in\n" +
-			"its name, and removes what a backup killed over a day ago has left; --keep N then removes all but the newest N\n" +
-			"of the same store. -o - writes to standard output; the exit status is 0 only if all of it was written and its\n" +
-			"hash is right. The server makes one backup at a time, and ends one that is read at less than 32 KiB/s on average.\n\n" +
+			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time\n" +
+			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then removes all but\n" +
+			"the newest N of the same store. -o - writes to standard output; the exit status is 0 only if all of it was\n" +
+			"written and its hash is right. The server makes one backup at a time, and ends one whose client reads less than\n" +
+			"32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
-			"for at most 500 ms, once: they are delayed, and none fails for it. Servers of earlier releases do not, so their\n" +
-			"writes may still be too many. On bbolt this is not needed, and --pause does nothing.\n\n" +
+			"once, for at most 500 ms: this delays writes, but makes none fail. Servers of earlier releases do not hold back\n" +
+			"writes, so theirs may still be too many. On bbolt this is not needed, and --pause does nothing.\n\n" +
 			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
 			"writes the private key with which a server unseals itself: anyone who has such a backup can read all secrets.\n" +
 			"Only superusers can ask for it.\n\n" +
@@ -146,7 +147,7 @@ func (o *backupFlags) toFile(ctx context.Context, c *client.Client, name string)
 	}
 	b, err := seal.OpenBackup(f.Content(), size.n)
 	if err != nil {
-		return seal.BackupManifest{}, fmt.Errorf("what the server has sent is %w", err)
+		return seal.BackupManifest{}, fmt.Errorf("the server sent %w", err)
 	}
 	return b.Manifest, f.Commit(0o600)
 }

@@ -102,7 +102,7 @@ func drillCommand(p *base.Process) *cobra.Command {
 		Short: "Restore a backup into memory and read every secret",
 		Long: "drill shows that a backup can be restored, without a server and without changing anything. It checks who\n" +
 			"made it, unseals it, reads every secret, and prints how many there are and how long that took. The exit\n" +
-			"status is 1 if any secret or record is damaged. It needs some five times as much memory as the backup is long.\n\n" + storage.BackupFolderHelp + "\n\n" + keyHelp,
+			"status is 1 if any secret or record is damaged. It needs about five times as much memory as the size of the backup.\n\n" + storage.BackupFolderHelp + "\n\n" + keyHelp,
 		Example: "  secretstore backup drill store.backup --gpg",
 		Args:    base.ExactArgs(1, "name the file with the backup, or the folder"),
 	}

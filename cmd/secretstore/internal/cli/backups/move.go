@@ -22,12 +22,12 @@ func moveCommand(p *base.Process) *cobra.Command {
 		Short: "Move a store between a bbolt file and ZooKeeper",
 		Long: "move copies a whole store into empty storage: from a bbolt file to ZooKeeper, back, or to another ROOT. Stop\n" +
 			"all servers first; it refuses a storage that a server uses. It needs no key of the store: secrets, versions,\n" +
-			"deleted secrets, users and grants are copied as ciphertext, and so are the holders and the tokens that count.\n" +
-			"The bootstrap key goes along, if there is one. A rekey that is not finished does not.\n\n" +
+			"deleted secrets, users and grants are copied as ciphertext, and the holders and all valid tokens stay as they\n" +
+			"are. The bootstrap key, if there is one, is copied too; an unfinished rekey is not.\n\n" +
 			"The source is left as it is. The store in the target is sealed: set --storage of all servers to it, start\n" +
 			"them, and unseal. Never start a server on the source again, or there are two stores that drift apart; keep\n" +
-			"it until you are satisfied, then remove it. A move that was interrupted is not continued: with --start-over,\n" +
-			"the same command removes what it has left in the target, and moves everything again.\n\n" +
+			"it until you are satisfied, then remove it. An interrupted move cannot be continued: with --start-over, the\n" +
+			"same command removes what it left in the target, and moves everything again.\n\n" +
 			"The flags of ZooKeeper apply to both sides.",
 		Example: "  secretstore move --from bolt:/var/lib/secretstore/secrets.db --to zk://zk1:2181,zk2:2181/dcos/secrets --zk-auth-file zk-auth\n" +
 			"  secretstore move --from zk://zk1:2181/dcos/secrets --to bolt:/var/lib/secretstore/secrets.db",
@@ -95,7 +95,7 @@ func moveCommand(p *base.Process) *cobra.Command {
 }
 
 // again says how to begin anew after a move that has failed.
-const again = "A move is not continued.\nRun the same command again with --start-over: it removes what is there of an unfinished move or restore, and moves everything"
+const again = "A move cannot be continued.\nRun the same command again with --start-over: it removes what an unfinished move or restore left there, and moves everything"
 
 func stopServers(err error) error {
 	if errors.Is(err, seal.ErrInUse) {

@@ -120,9 +120,9 @@ func (o *partFlags) checkStore(ctx context.Context, c *client.Client, b *seal.Ba
 	case running.UUID == "":
 		return client.ErrUninitialized
 	case running.UUID == b.Store && o.other:
-		return fmt.Errorf("the server serves the store %s, which the backup is of; use --path without --into-other-store", b.Store)
+		return fmt.Errorf("the backup is of the store %s, which the server serves; use --path without --into-other-store", b.Store)
 	case running.UUID != b.Store && !o.other:
-		return fmt.Errorf("the backup is of the store %s, and the server serves the store %s; if you mean that one, add --into-other-store", b.Store, running.UUID)
+		return fmt.Errorf("the backup is of the store %s, but the server serves the store %s; if you mean that one, add --into-other-store", b.Store, running.UUID)
 	}
 	return nil
 }
@@ -223,7 +223,7 @@ func moved(name string, from, to acl.Path) (string, error) {
 	rest := strings.TrimPrefix(strings.TrimPrefix(name, from.String()), "/")
 	path, err := base.SecretPath(strings.Trim(to.String()+"/"+rest, "/"))
 	if err != nil {
-		return "", base.Usagef("%s cannot be restored to %s: that is not a secret path, or too long", name, display(to))
+		return "", base.Usagef("%s cannot be restored to %s: that is not a valid secret path, or is too long", name, display(to))
 	}
 	return path, nil
 }
@@ -278,5 +278,5 @@ const partHelp = "--path brings secrets, and nothing else, from a backup back in
 	"exit status is 1 if one was refused.\n\n" +
 	"--into-other-store is for the server of another store, which has other keys. It brings all secrets, or those of\n" +
 	"--path, with their versions, version numbers, times and authors, and deleted ones as deleted secrets. It replaces\n" +
-	"nothing: a secret that exists with another value is refused. Only superusers can do it. Users, groups and grants\n" +
-	"stay away, ETags are new, and as many earlier versions are kept as the servers there keep (--keep-versions)."
+	"nothing: a secret that exists with another value is refused. Only superusers can do it. It leaves out users,\n" +
+	"groups and grants, makes new ETags, and keeps as many earlier versions as the servers there do (--keep-versions)."

@@ -16,11 +16,11 @@ func restoreCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE|DIR (--storage URL [--without-iam] [--start-over] | --path PATH [--as PATH] [--version N] | --into-other-store) [--dry-run]",
 		Short: "Restore a backup into empty storage, or secrets of it into the running store",
-		Long: "restore writes a backup into storage of either kind that is empty, with no server running. So it also moves a\n" +
-			"store from a bbolt file to ZooKeeper, or back. The store then is sealed, and opens with the shares that were\n" +
-			"in force when the backup was made. A restore that was interrupted is continued by the same command.\n" +
-			"To restore another backup instead, or with other flags, add --start-over. It removes what an unfinished restore\n" +
-			"or move has left, and never a store.\n\n" +
+		Long: "restore writes a backup into empty storage of either kind, while no server runs. So it can also move a store\n" +
+			"from a bbolt file to ZooKeeper, or back. The store is then sealed, and opens with the shares that were in force\n" +
+			"when the backup was made. To continue an interrupted restore, run the same command again. To restore another\n" +
+			"backup instead, or with other flags, add --start-over: it removes what an unfinished restore or move left\n" +
+			"behind, but never a store.\n\n" +
 			storage.BackupFolderHelp + "\n\n" +
 			wholeHelp + "\n\n" +
 			partHelp + "\n\n" + keyHelp,

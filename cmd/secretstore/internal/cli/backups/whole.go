@@ -73,7 +73,7 @@ func (o *wholeFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Comman
 }
 
 // removeFirst says how to get rid of what is unfinished.
-const removeFirst = "With --start-over the same command first removes what is there of an unfinished restore or move."
+const removeFirst = "With --start-over the same command first removes what an unfinished restore or move left there."
 
 // waiting says, once, that the storage does not answer.
 func waiting(p *base.Process, line *base.Progress) func(error) {
@@ -104,7 +104,7 @@ func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupMani
 	case o.withoutIAM:
 		say("Users, groups, passwords and grants were left out: a server with --iam builtin needs --superuser-password-file for its first start.")
 	case m.Contents.Identities > 0:
-		say("The accounts, passwords and grants of %s are in force again: what was revoked or changed since is not.", made)
+		say("The accounts, passwords and grants of %s are in force again: what was revoked or changed since then is undone.", made)
 	}
 	say("The holders of %s unseal it. All tokens of accounts, sessions and task tokens from before are refused from then on.", made)
 	switch place := s.BootstrapFile(); {
@@ -113,9 +113,9 @@ func (o *wholeFlags) report(out io.Writer, s *storage.Storage, m seal.BackupMani
 	case m.BootstrapKey:
 		say("The bootstrap key is in the storage.")
 	case place != "":
-		say("The backup has no bootstrap key. If the store unsealed itself with one, copy that file to %s (mode 0600).", place)
+		say("The backup has no bootstrap key. If the store unsealed itself with one, copy its file to %s (mode 0600).", place)
 	default:
-		say("The backup has no bootstrap key. If the store unsealed itself with one, it is needed again in the record keys/bootstrap_user.key.")
+		say("The backup has no bootstrap key. If the store unsealed itself with one, put it into the record keys/bootstrap_user.key again.")
 	}
 	_, err := fmt.Fprintln(out, "The store is sealed. Next: start a server, and run: secretstore unseal (or, with a bootstrap key, secretstore auto-unseal)")
 	return err

@@ -25,7 +25,7 @@ func (c *Confirm) Ask(ctx context.Context, p *Process, question string) error {
 		return nil
 	}
 	if _, ok := Terminal(p.Stdin); !ok {
-		return Usagef("this needs a confirmation, and standard input is not a terminal; add --yes")
+		return Usagef("this needs confirmation, but standard input is not a terminal; add --yes")
 	}
 	fmt.Fprintf(p.Stderr, "%s [y/N] ", question)
 	typed := make(chan string, 1)

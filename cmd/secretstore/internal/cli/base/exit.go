@@ -48,7 +48,7 @@ var outcomes = []struct {
 	{client.ErrUninitialized, ExitFailure, "the secret store is not initialized", "Initialize it with: secretstore init --pgp-key FILE"},
 	{client.ErrChanged, ExitFailure, "", "Nothing was written. Somebody else changed the secret first; see: secretstore history PATH"},
 	{client.ErrExists, ExitFailure, "", "Replace its value with: secretstore update PATH (or put)"},
-	{client.ErrUnknown, ExitFailure, "", "The request may have had its effect there, or may still have it: check before you repeat it."},
+	{client.ErrUnknown, ExitFailure, "", "The request may have taken effect, or may still do so: check before you repeat it."},
 	{context.DeadlineExceeded, ExitFailure, "", "The server did not answer in time; wait longer with --timeout, or see its log."},
 }
 

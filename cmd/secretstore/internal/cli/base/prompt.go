@@ -15,7 +15,7 @@ import (
 var ErrCanceled = errors.New("canceled; nothing was stored or sent")
 
 // ErrNothingTyped is returned by Prompt and PromptTwice for an empty line.
-var ErrNothingTyped = Usagef("nothing was typed; say -v '' for an empty value")
+var ErrNothingTyped = Usagef("nothing was typed; use -v '' for an empty value")
 
 // maxLine is the longest line that a prompt accepts, in bytes. The terminal
 // library drops what is beyond it.

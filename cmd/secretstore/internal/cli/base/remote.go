@@ -42,7 +42,7 @@ type Remote struct {
 func (r *Remote) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.Servers, "server", nil, "`URL` of a server; name all of them (SECRETSTORE_SERVER; default "+defaultServer+")")
-	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (else SECRETSTORE_TOKEN_FILE, or the token itself in SECRETSTORE_TOKEN; not both; else that of login)")
+	f.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (SECRETSTORE_TOKEN_FILE, or the token itself in SECRETSTORE_TOKEN; default: that of the last login)")
 	f.StringVarP(&r.Store, "store-id", "s", "default", "`NAME` of the store")
 	f.StringVar(&r.ca, "ca-cert", "", "`FILE` with the CA certificates to trust for https (PEM; SECRETSTORE_CA_CERT)")
 	f.StringArrayVar(&r.fingerprints, "server-fingerprint", nil, "`SHA256` fingerprint of a server's certificate, in place of --ca-cert; repeatable (SECRETSTORE_SERVER_FINGERPRINT)")
@@ -146,7 +146,7 @@ func (r *Remote) ClientConfig(p *Process) (client.Config, error) {
 		return client.Config{}, err
 	}
 	if len(fingerprints) > 0 && tlsConfig.RootCAs != nil {
-		return client.Config{}, Usagef("say either by which CA to know the servers (--ca-cert, SECRETSTORE_CA_CERT) or by which fingerprint (--server-fingerprint, SECRETSTORE_SERVER_FINGERPRINT)")
+		return client.Config{}, Usagef("the servers are known by a CA (--ca-cert, SECRETSTORE_CA_CERT) or by a fingerprint (--server-fingerprint, SECRETSTORE_SERVER_FINGERPRINT); give only one of them")
 	}
 	return client.Config{
 		Store: r.Store, MaxAnswer: 6 * maxValue,

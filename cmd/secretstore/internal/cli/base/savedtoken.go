@@ -87,7 +87,7 @@ func looksLikeToken(s string) bool {
 // store, and returns the files.
 func SaveToken(p *Process, servers []string, token string) (files []string, err error) {
 	if !looksLikeToken(token) {
-		return nil, errors.New("what the server gave is not a token")
+		return nil, errors.New("the server returned something that is not a token")
 	}
 	for _, s := range servers {
 		file, err := savedTokenPath(p, s)

@@ -38,7 +38,7 @@ func importCommand(p *base.Process) *cobra.Command {
 		Long: "import creates the secrets in a folder, a file or another store. It does not touch a secret that has the same\n" +
 			"value already, so to finish an interrupted import, run it again. A secret that has another value is an error,\n" +
 			"unless --overwrite (or --update) replaces it or --skip-existing keeps it. The exit status is 1 if anything\n" +
-			"failed. What import has written is on standard error, with its version.\n\n" +
+			"failed. Standard error says what import has written, and as which version.\n\n" +
 			"--from-dir    Each file is a secret, byte for byte; its path is the secret's path. \"@secret\" at the end of a\n" +
 			"              name is dropped: team@secret is the secret team. With the index that export and recover write, and\n" +
 			"              reinit --wipe did in earlier releases (index.json or @index.json), kind, description and labels\n" +
@@ -50,7 +50,7 @@ func importCommand(p *base.Process) *cobra.Command {
 			"              What a Vault has stored in ZooKeeper, or a dump of it: no Vault is needed. --unseal-key-file has\n" +
 			"              its unseal key or shares, plain or encrypted for the keys of your gpg. A dump has one JSON object\n" +
 			"              a line: {\"path\": \"/dcos/vault/default/core/_keyring\", \"data\": \"base64\" or null}.\n" +
-			"--from-vault  A Vault or OpenBao that runs.\n" +
+			"--from-vault  A running Vault or OpenBao.\n" +
 			"--from-dcos   A server with the Secrets API of DC/OS, or another store of this kind.\n" +
 			"--from-dcos-backup, --from-dcos-migrate\n" +
 			"              Files of these tools. They are not authenticated.\n\n" +

@@ -37,7 +37,7 @@ func (f *flags) register(cmd *cobra.Command) {
 
 // LongHelp ends the help of each command that talks to all servers.
 const LongHelp = "\n\nThe command talks to every server that you name: with --server (repeatable), in SECRETSTORE_SERVER (separated\n" +
-	"by commas), or in $XDG_CONFIG_HOME/secretstore/config.yaml (servers: [URL, URL]). It ends with their status."
+	"by commas), or in $XDG_CONFIG_HOME/secretstore/config.yaml (servers: [URL, URL]). In the end it prints their status."
 
 // Opener connects to the named servers and reads the status of each. It may be
 // called once.

@@ -84,7 +84,7 @@ func PrintStrangers(out io.Writer, all []Stranger) error {
 	if err := w.Flush(); err != nil || len(earlier) == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "These have the name and the address of a server above. If that was restarted, they are earlier runs of it,\n"+
-		"whose entries disappear within its session time-out: %s\n", strings.Join(earlier, ", "))
+	_, err := fmt.Fprintf(out, "These have the name and the address of a server above. If it was restarted, they are earlier runs of it,\n"+
+		"and disappear within its session timeout: %s\n", strings.Join(earlier, ", "))
 	return err
 }

@@ -24,7 +24,7 @@ func TestEarlierRunOfANamedServerIsExplained(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := PrintStrangers(&out, all); err != nil || !strings.HasSuffix(out.String(), "session time-out: vm 127.0.0.1:1337\n") ||
+	if err := PrintStrangers(&out, all); err != nil || !strings.HasSuffix(out.String(), "session timeout: vm 127.0.0.1:1337\n") ||
 		!strings.Contains(out.String(), "unverified") {
 		t.Errorf("%v, %s", err, out.String())
 	}

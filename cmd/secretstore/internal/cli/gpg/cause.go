@@ -12,7 +12,7 @@ var (
 	errNoPinentry = errors.New("gpg has no program that asks for the passphrase: install pinentry-curses, " +
 		"or name another one in gpg-agent.conf (pinentry-program PATH) and run: gpgconf --kill gpg-agent")
 	errNoTerminal = errors.New("gpg could not ask for the passphrase, because it has no terminal: " +
-		"run this command on a terminal, or run before it: export GPG_TTY=$(tty)")
+		"run this command on a terminal, or run this first: export GPG_TTY=$(tty)")
 	errPassphrase  = errors.New("the passphrase was wrong: run the command again")
 	errPIN         = errors.New("the PIN of the smart card was wrong: run the command again")
 	errNoCard      = errors.New("the smart card with the private key is missing: insert it, check it with gpg --card-status, and run the command again")

@@ -71,7 +71,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 		}
 		if !shareForm(share) {
 			return opened, errors.New("gpg decrypted something that is not a share of an unseal key; it was not sent. " +
-				"Somebody may have replaced the encrypted key by another message")
+				"Somebody may have replaced the encrypted key with another message")
 		}
 		opened++
 		if done, err := use(i, share); done || err != nil {

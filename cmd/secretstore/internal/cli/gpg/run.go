@@ -117,4 +117,4 @@ func environment(env []string) []string {
 var errNotMine = errors.New("gpg has no private key for it")
 
 // errCanceled: the user canceled the question for the passphrase.
-var errCanceled = errors.New("the question for the passphrase was canceled")
+var errCanceled = errors.New("the passphrase prompt was canceled")

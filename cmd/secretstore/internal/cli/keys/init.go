@@ -61,9 +61,9 @@ func initCommand(p *base.Process) *cobra.Command {
 			"the shares, each encrypted to its holder. In this form, anybody may see them. FILE is the output of gpg\n" +
 			"--export: binary, armored or in base64. Any --threshold holders can unseal the store together, by\n" +
 			"default more than half of them.\n\n" +
-			"init then has the gpg on this machine decrypt the shares that it can, and unseals the store, because a\n" +
-			"store that nobody can unseal should be noticed while it is empty. If other holders are needed, the first\n" +
-			"line of the output begins with \"PENDING:\", the next ones say who must run secretstore unseal, and the exit\n" +
+			"init then has the gpg on this machine decrypt the shares that it can, and unseals the store, so that you\n" +
+			"learn while it is empty if nobody can unseal it. If other holders are needed, the first line of the output\n" +
+			"begins with \"PENDING:\", the next ones say who must run secretstore unseal, and the exit\n" +
 			"status is 0. --wait waits for them. --json has \"pending\" instead.\n\n" +
 			"If the store cannot be unsealed, init offers to start over with other keys, as --replace does. Only the\n" +
 			"user who ran init can do that, on the same server, within 15 minutes, and before anybody has unsealed\n" +

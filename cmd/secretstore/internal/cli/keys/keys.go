@@ -43,9 +43,9 @@ func doctorCommand(p *base.Process) *cobra.Command {
 		Short: "Check whether the keys and their holders are in order",
 		Long: "doctor shows the holders of the unseal key with their PGP keys, whether the storage keeps a private key that\n" +
 			"unseals it, how much of the data is encrypted with the newest data key, and which records of the storage\n" +
-			"are damaged, as far as a list of all secrets and rotations have met them. The exit status is 1 if\n" +
-			"something needs attention. Warnings about a key that expires begin 60 days before. A user id is what the\n" +
-			"key claims; nobody has verified it." + fleet.LongHelp,
+			"are damaged, as far as rotations and a list of all secrets have found them. The exit status is 1 if\n" +
+			"something needs attention. Warnings begin 60 days before a key expires. A user id is what the key claims;\n" +
+			"nobody has verified it." + fleet.LongHelp,
 		Example: "  secretstore keys doctor\n" +
 			"  secretstore keys doctor --json | jq -r '.attention[]'",
 		Args: base.NoArgs,

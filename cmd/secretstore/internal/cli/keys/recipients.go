@@ -25,7 +25,7 @@ func (k *rekeying) showRecipients(ctx context.Context, leaveOut bool) error {
 	}
 	fmt.Fprint(k.f.P.Stderr, recipientsText(found))
 	if len(found.LeftOut) > 0 && !leaveOut {
-		return errors.New("some live servers would be left out, so nothing was changed; stop them, update them, or say --leave-out")
+		return errors.New("some live servers would be left out, so nothing was changed; stop them, update them, or use --leave-out")
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func rekeyRecipients(ctx context.Context, cmd *cobra.Command, open fleet.Opener)
 	}
 	sentence := strings.TrimSuffix(recipientsText(found), "\n")
 	if sentence == "" {
-		sentence = "No other server can have this storage, so a new root key is handed over to nobody."
+		sentence = "No other server can use this storage, so a new root key is not handed over."
 	}
 	return k.f.Finish(ctx, cmd, sentence, func(s fleet.ServersPart) any { return recipientsDocument{found, s} })
 }
@@ -65,7 +65,7 @@ func recipientsText(found wire.Recipients) string {
 			fmt.Fprintln(&b, "  "+peerText(p))
 		}
 	}
-	list("A new root key is for these servers. Each of them must be yours:", found.Recipients)
+	list("A new root key goes to these servers. Each of them must be yours:", found.Recipients)
 	list("These live servers do not get it, and will seal:", found.LeftOut)
 	list("These servers are sealed. They will need the new unseal key, and a restart if they were unsealed before:", found.Sealed)
 	return b.String()

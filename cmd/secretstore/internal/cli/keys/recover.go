@@ -24,12 +24,12 @@ func recoverCommand(p *base.Process) *cobra.Command {
 		Use: "recover (--storage URL | --from-backup FILE|DIR) [--key-file FILE...] [--gpg] (-o DIR [--path PATH] | --to-backup FILE) |\n" +
 			"  recover (--storage URL | --from-backup FILE|DIR) --print-shares",
 		Short: "Read the secrets in a storage or a backup without a server",
-		Long: "recover is for when no server can run. It reads a storage, sealed or not, or a backup, with the shares of the\n" +
-			"unseal key: decrypted ones in --key-file, with --gpg those that the gpg on this machine decrypts, or both\n" +
-			"together. Without both it uses the bootstrap key that is kept there. It changes nothing. A bbolt file must not\n" +
-			"be in use.\n\n" +
+		Long: "recover is for when no server can run. It reads a storage, sealed or not, or a backup, with shares of the\n" +
+			"unseal key: decrypted ones from --key-file, those that the gpg on this machine decrypts with --gpg, or both\n" +
+			"together. With neither, it uses the bootstrap key that is kept there. It changes nothing. A bbolt file must\n" +
+			"not be in use.\n\n" +
 			"If several holders are needed and there is no server, --print-shares prints the encrypted shares. Each of\n" +
-			"the other holders has theirs decrypted by unseal --share-from FILE --print-share, for --key-file.\n\n" +
+			"the other holders decrypts theirs with unseal --share-from FILE --print-share, for --key-file.\n\n" +
 			"With --to-backup, recover writes a backup of the storage, as the command backup does: it has all versions,\n" +
 			"deleted secrets and the IAM, opens with the same shares, and nothing in it is decrypted.\n\n" +
 			"With -o, it writes each secret to a file with its path below DIR, which must be new or empty. Files have mode\n" +

@@ -39,7 +39,7 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"rekey then has the gpg on this machine verify the new shares that it can decrypt. Other new holders run\n" +
 			"rekey --verify. If it waits for others, the first line of the output begins with \"PENDING:\", the next ones\n" +
 			"say who must do what, and the exit status is 0: the old key is still in force, so keep it. --json has\n" +
-			"\"pending\". With --wait, also beside --approve and --verify, the command ends when the rekey is decided: with\n" +
+			"\"pending\". With --wait, also with --approve and --verify, the command ends when the rekey is decided: with\n" +
 			"exit status 0 if the new key is in effect, and 1 if the rekey was canceled. Once others have approved, it\n" +
 			"verifies the new shares that gpg can decrypt. Ctrl-C and SIGTERM (timeout 1h secretstore rekey …) end the\n" +
 			"waiting, not the rekey.\n\n" +
@@ -47,9 +47,9 @@ func rekeyCommand(p *base.Process) *cobra.Command {
 			"key was stolen. The new root key is handed over to the other unsealed servers, encrypted to a key that each\n" +
 			"of them announces; --recipients lists them. Look at the list first: somebody who has the old key, and can\n" +
 			"write to the storage, can announce a server. If a live server would be left out, and so would seal, nothing\n" +
-			"is changed unless you say --leave-out. The old key still opens earlier copies of the storage; with both,\n" +
+			"is changed unless you add --leave-out. The old key still opens earlier copies of the storage; with both,\n" +
 			"the names of secrets can be read in a new copy.\n\n" +
-			"No key is changed while a server of an earlier release is live, unless you say --leave-out." + fleet.LongHelp,
+			"No key is changed while a server of an earlier release is live, unless you add --leave-out." + fleet.LongHelp,
 		Example: "  secretstore rekey --pgp-key alice.pub --pgp-key bob.pub --pgp-key carol.pub --threshold 2\n" +
 			"  secretstore rekey --recipients       # before rekey --rotate\n" +
 			"  secretstore rekey --approve --wait   # as another current holder\n" +

@@ -23,13 +23,13 @@ func statusCommand(p *base.Process) *cobra.Command {
 		Long: "status shows whether each server is initialized and unsealed, whether its storage answers, and what is wrong\n" +
 			"with it: a full disk, an audit log that cannot be written, a rotation that is stuck, a certificate or a\n" +
 			"holder's key that expires. Only superusers see all of it. For a sealed store it names the holders. Who sealed\n" +
-			"it, and when, is as the storage has it: nobody has verified that.\n\n" +
+			"it, and when, comes from the storage: nobody has verified it.\n\n" +
 			"Superusers also see servers that you did not name but that have announced themselves in a shared storage.\n" +
 			"Those are not verified and not contacted: anybody who can write to the storage can announce one.\n\n" +
 			"The exit status is 0 if all is well, 5 if a server is sealed or uninitialized, and 6 for a problem: a server or\n" +
 			"its storage that does not answer, takes no writes or has a full disk, an audit log that cannot be written, a\n" +
 			"stuck rotation, a restored backup that no server has made, a certificate or a holder's key within 7 days of its\n" +
-			"end. 6 beats 5. Warnings change nothing." + fleet.LongHelp,
+			"end. 6 takes precedence over 5. Warnings do not change the exit status." + fleet.LongHelp,
 		Example: "  secretstore status\n" +
 			"  secretstore status --json | jq -r '.findings[].text'\n" +
 			"  secretstore status --server https://secrets1:8443 --server https://secrets2:8443",

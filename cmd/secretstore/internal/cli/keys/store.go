@@ -134,7 +134,7 @@ func sealSentence(f *fleet.Fleet) string {
 	sentence := "The store is unsealed."
 	if about := sealSummary(f).Server; about != nil && !about.Restored.IsZero() {
 		sentence += fmt.Sprintf(" It was restored from a backup of %s: secrets, and accounts, passwords and grants unless they were left out, "+
-			"are as of then, but for later changes.", about.Restored.Format(time.RFC3339))
+			"are as of then, except for later changes.", about.Restored.Format(time.RFC3339))
 	}
 	return sentence
 }

@@ -121,7 +121,7 @@ type entry struct {
 func (e entry) sentence(st wire.SealStatus) string {
 	switch {
 	case !e.accepted:
-		return fmt.Sprintf("this command entered no share. %d of %d shares were entered before.", st.Progress, st.Threshold)
+		return fmt.Sprintf("This command entered no share. %d of %d shares were entered before.", st.Progress, st.Threshold)
 	case !e.counted:
 		return enteredSentence(st) + " Yours was entered already. Another holder runs: secretstore unseal"
 	}
@@ -135,15 +135,15 @@ func inUnsealWords(err error, f *fleet.Fleet, current bool) error {
 	wrong := ok && strings.HasPrefix(refused.Description, "wrong unseal key")
 	switch {
 	case wrong && current:
-		return errors.New("wrong unseal key: one of the shares entered does not belong to the present key. " +
-			"The store stays sealed. Every holder runs again: secretstore unseal")
+		return errors.New("wrong unseal key: one of the shares entered does not belong to the current key. " +
+			"The store stays sealed. Every holder must run again: secretstore unseal")
 	case wrong:
 		share := "this share"
 		if f.Members[0].Seal.Threshold > 1 {
 			share = "this share, or one entered before,"
 		}
-		return fmt.Errorf("wrong unseal key: %s does not belong to the present key. The store stays sealed. "+
-			"Enter your share of the present key with: secretstore unseal (without --key-file and --share-from)", share)
+		return fmt.Errorf("wrong unseal key: %s does not belong to the current key. The store stays sealed. "+
+			"Enter your share of the current key with: secretstore unseal (without --key-file and --share-from)", share)
 	case errors.Is(err, gpg.ErrNoKey) && keepsBootstrapKey(f):
 		return fmt.Errorf("%w. The server keeps a bootstrap key, which unseals without gpg: secretstore auto-unseal", err)
 	}

@@ -65,7 +65,7 @@ func (d *dcos) list(ctx context.Context) (*inventory, error) {
 			case seen[name]:
 				continue
 			case !reachable(name):
-				inv.problems = append(inv.problems, vault.Problem{Name: name, Err: errors.New("is a name that leads elsewhere")})
+				inv.problems = append(inv.problems, vault.Problem{Name: name, Err: errors.New("has an empty part, \".\" or \"..\", so its address leads elsewhere")})
 				continue
 			}
 			seen[name] = true

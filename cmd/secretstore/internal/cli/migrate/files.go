@@ -43,7 +43,7 @@ func (f *Flags) openTar(p *base.Process) (origin, error) {
 	case err != nil:
 		return nil, base.Usagef("%s: %v", f.tar, err)
 	}
-	fmt.Fprintf(p.Stderr, "secretstore: warning: %s is not authenticated: who could write to it could change the secrets in it%s\n", f.tar, weak)
+	fmt.Fprintf(p.Stderr, "secretstore: warning: %s is not authenticated: anyone who could write to it could change the secrets in it%s\n", f.tar, weak)
 	return newHeld("dcos-secrets-backup", c), nil
 }
 

@@ -29,7 +29,7 @@ func TestLocalGPGOpensWrappedShares(t *testing.T) {
 	set := vaulttest.Load(t, "dcos-vault-0.5.3")
 	wrapped := file(t, fmt.Sprintf(`{"keys":["%s"],"initialized":true}`, strings.Join(set.Wrapped, `","`)))
 	p, _ := process()
-	if _, err := fromDump(t, set, func(f *Flags) { f.keyFiles = []string{wrapped} }).Open(t.Context(), p, time.Minute); err == nil || !strings.Contains(err.Error(), "private key of none") {
+	if _, err := fromDump(t, set, func(f *Flags) { f.keyFiles = []string{wrapped} }).Open(t.Context(), p, time.Minute); err == nil || !strings.Contains(err.Error(), "no private key for any") {
 		t.Errorf("without the private key: %v", err)
 	}
 	key := file(t, string(vaulttest.PrivateKey(t)))

@@ -38,7 +38,7 @@ func (f *Flags) newRemote(p *base.Process, what, address string, timeout time.Du
 		return nil, base.Usagef("--%s must be a URL such as https://HOST:PORT", what)
 	}
 	if u.Scheme == "http" && !config.IsLoopback(u.Hostname()) {
-		fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secrets of %s come unencrypted, and anybody on the way can change them\n", u.Host)
+		fmt.Fprintf(p.Stderr, "secretstore: warning: the token and the secrets of %s travel unencrypted, and anybody on the way can change them\n", u.Host)
 	}
 	roots, err := base.LoadRoots(f.ca)
 	if err != nil {

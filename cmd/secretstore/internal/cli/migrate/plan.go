@@ -268,7 +268,7 @@ func (s *survey) source(r record, member, path string) forms.Source {
 			}
 		}
 		if !found {
-			return forms.Item{}, errors.New("has changed while the source was read; run the import again")
+			return forms.Item{}, errors.New("changed while the source was read; run the import again")
 		}
 		item.Path = path
 		return item, nil
@@ -347,7 +347,7 @@ func (p *Plan) Changes(ctx context.Context, process *base.Process) (changed []Fa
 	}
 	for name := range p.imported {
 		if !seen[name] {
-			changed = append(changed, Failure{quoted(name), "is not in the source any longer, and was imported"})
+			changed = append(changed, Failure{quoted(name), "is no longer in the source, but was imported"})
 		}
 	}
 	return changed, nil

@@ -101,7 +101,7 @@ func (f *Flags) openZooKeeper(ctx context.Context, p *base.Process) (origin, err
 func (f *Flags) unseal(ctx context.Context, p *base.Process, s vault.Storage) (*vault.Vault, error) {
 	cfg, err := vault.SealConfig(ctx, s)
 	if errors.Is(err, barrier.ErrAutoUnseal) {
-		return nil, fmt.Errorf("%w, so its unseal key is elsewhere; import over HTTP, with --from-vault", err)
+		return nil, fmt.Errorf("%w, so its unseal key is not here; import over HTTP, with --from-vault", err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (f *Flags) shares(ctx context.Context, p *base.Process, threshold int) (par
 		return len(parts) >= threshold, err
 	})
 	if errors.Is(err, gpg.ErrNoKey) {
-		err = errors.New("gpg has the private key of none of the shares; run this where it is, or put the decrypted shares into --unseal-key-file")
+		err = errors.New("gpg has no private key for any of the shares; run this where one is, or put the decrypted shares into --unseal-key-file")
 	}
 	return parts, err
 }

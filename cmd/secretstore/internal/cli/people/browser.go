@@ -84,7 +84,7 @@ func listen() (*receiver, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		if l, err = net.Listen("tcp", "[::1]:0"); err != nil {
-			return nil, fmt.Errorf("no browser can come back here: %w", err)
+			return nil, fmt.Errorf("cannot listen for the answer of a browser: %w", err)
 		}
 	}
 	path := "/" + oauth2.GenerateVerifier()
@@ -121,7 +121,7 @@ func (r *receiver) wait(ctx context.Context) (string, error) {
 	case code := <-r.codes:
 		return code, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("no browser has brought a sign-in here: %w", ctx.Err())
+		return "", fmt.Errorf("no sign-in came back from a browser: %w", ctx.Err())
 	}
 }
 
@@ -187,7 +187,7 @@ func flowAddress(server, start string, more url.Values) (string, error) {
 	}
 	at, err := url.Parse(start)
 	if err != nil || at.Scheme != "" || at.Host != "" || !strings.HasPrefix(at.Path, "/") {
-		return "", errors.New("the server names no place of its own where the login starts")
+		return "", errors.New("the address where the login starts is not one of the server; is it a Secret Store?")
 	}
 	if more != nil {
 		query := at.Query()

@@ -30,9 +30,9 @@ func createService(p *base.Process) *cobra.Command {
 	s := &newService{p: p}
 	cmd := &cobra.Command{Use: "create UID", Short: "Create the account of a service with its public key",
 		Long: "create makes the account of a service. Its public key is in --public-key, or is that of the private key in\n" +
-			"--key-file (PEM, or the JSON of its secret), which stays here. With --generate the private key is new: it is\n" +
-			"stored in the secret --secret, as create-sa-secret does, or written to --key-file, which only you can read.\n" +
-			"Neither of them may exist.",
+			"--key-file (PEM, or the JSON of its secret), which is not sent. With --generate, create makes a new private key,\n" +
+			"and stores it in the secret --secret, as create-sa-secret does, or writes it to --key-file, which only you can\n" +
+			"read. That secret or file must not exist.",
 		Example: "  secretstore sa create app --generate --secret app/sa\n" +
 			"  secretstore sa create app --generate --key-file app.pem\n" +
 			"  secretstore sa create app --key-file app.pem\n" +
@@ -41,7 +41,7 @@ func createService(p *base.Process) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&s.description, "description", "", "`TEXT` that is shown with the account")
 	f.StringVar(&s.publicFile, "public-key", "", "`FILE` with the public key (RSA, PEM); - is standard input")
-	f.StringVar(&s.keyFile, "key-file", "", "`FILE` with the private key, or for it; - is standard input")
+	f.StringVar(&s.keyFile, "key-file", "", "`FILE` with the private key, or for a new one; - is standard input")
 	f.StringVar(&s.secret, "secret", "", "`PATH` of the secret for the new private key")
 	f.BoolVar(&s.generate, "generate", false, "make a new key")
 	cmd.MarkFlagsMutuallyExclusive("public-key", "key-file", "secret")
@@ -142,7 +142,7 @@ func (s *newService) intoSecret(ctx context.Context, c *client.Client, uid strin
 		return err
 	}
 	if _, err := c.Create(ctx, path, client.Value{Data: value}); err != nil {
-		return &base.Hinted{Err: err, Hint: fmt.Sprintf("The account exists, but its private key is stored nowhere: run secretstore sa delete %s, and then this again.", uid)}
+		return &base.Hinted{Err: err, Hint: fmt.Sprintf("The account exists, but its private key was not stored: run secretstore sa delete %s, and then this again.", uid)}
 	}
 	return nil
 }

@@ -235,10 +235,10 @@ func (d *compared) serious() (n int) {
 }
 
 func checkGrants(p *base.Process) *cobra.Command {
-	cmd := &cobra.Command{Use: "check FILE", Short: "Say whether the grants of the store are those of a file",
-		Long: "check compares the grants of the store with FILE, which is as for grants apply. It prints what only the file\n" +
-			"has, with a +, and what only the store has, with a -. It also finds users and groups that do not exist,\n" +
-			"resources that nothing decides by, grants that have ended, are there twice, or are covered by a wider one.\n" +
+	cmd := &cobra.Command{Use: "check FILE", Short: "Compare the grants of the store with a file",
+		Long: "check compares the grants of the store with FILE, in a form that grants apply reads. It prints what only the\n" +
+			"file has, with a +, and what only the store has, with a -. It also finds users and groups that do not exist,\n" +
+			"resources that no decision uses, and grants that have ended, are there twice, or are covered by a wider one.\n" +
 			"The exit status is 1 if there is a difference, or a finding other than the last two.",
 		Example: "  secretstore grants check grants.json\n  secretstore grants check policy.yaml --json",
 		Args:    base.ExactArgs(1, "name the file")}
@@ -283,13 +283,13 @@ type failedStep struct {
 func applyGrants(p *base.Process) *cobra.Command {
 	var confirm base.Confirm
 	var dryRun bool
-	cmd := &cobra.Command{Use: "apply FILE", Short: "Make the grants of the store those of a file",
+	cmd := &cobra.Command{Use: "apply FILE", Short: "Make the grants of the store equal to those of a file",
 		Long: "apply adds the grants that only FILE has, and removes those that only the store has. FILE is what grants list\n" +
-			"--json prints, or a policy file; - is standard input. The groups of a policy file are made, and have the members\n" +
-			"that it names; accounts have to exist. Resources that are missing are made. A grant with another end is made\n" +
-			"again. The grant of the group superusers stays.\n\n" +
-			"apply prints the changes. Before it removes something it asks; --yes does not. With --dry-run nothing is\n" +
-			"written. If the server refuses some of the changes, the others are made, and the exit status is 1.\n\n" +
+			"--json prints, or a policy file; - is standard input. apply creates missing resources, and the groups of a\n" +
+			"policy file with the members that it names; accounts must exist. A grant that ends at another time is replaced.\n" +
+			"The grant of the group superusers stays.\n\n" +
+			"apply prints the changes. It asks before it removes something, unless you add --yes. With --dry-run it writes\n" +
+			"nothing. If the server refuses some of the changes, the others are made, and the exit status is 1.\n\n" +
 			"The changes are made one after the other. If apply is interrupted, or the server does not answer, those made\n" +
 			"so far stay, and the same command makes the rest; grants check shows what is left.",
 		Example: "  secretstore grants apply grants.json --dry-run\n  secretstore grants apply policy.yaml --yes",
@@ -341,7 +341,7 @@ func applySteps(ctx context.Context, c *client.Client, steps []grantfile.Step) (
 		default:
 			err = fmt.Errorf("stopped after %d of %d changes, at %s; run it again to make the rest: %w", n, len(steps), step.Item, err)
 			if errors.Is(err, client.ErrUnknown) {
-				err = &base.Hinted{Err: err, Hint: "This change may have been made, or not. apply looks before it changes anything, so it is safe to repeat."}
+				err = &base.Hinted{Err: err, Hint: "This change may or may not have been made. apply looks before it changes anything, so it is safe to repeat."}
 			}
 			return done, err
 		}

@@ -52,8 +52,8 @@ func importUsers(p *base.Process) *cobra.Command {
 	var dryRun bool
 	provider := dcosProvider
 	cmd := &cobra.Command{Use: "import --dcos-users SOURCE", Short: "Create accounts for the users of open DC/OS",
-		Long: "import creates an account for each user of open DC/OS. These are the znodes below /dcos/users, of which the\n" +
-			"names are e-mail addresses: SOURCE is zk://HOST:PORT,HOST:PORT, or a file with a dump of the znodes, a line\n" +
+		Long: "import creates an account for each user of open DC/OS. The users are the znodes below /dcos/users, whose names\n" +
+			"are e-mail addresses. SOURCE is zk://HOST:PORT,HOST:PORT, or a file with a dump of the znodes: a line\n" +
 			"{\"path\":\"/dcos/users/NAME\"} for each. The accounts have no password and no grants. --provider is the OpenID\n" +
 			"Connect provider that signs them in, which the server must have.\n\n" +
 			"Accounts that exist stay as they are. Names that cannot be accounts are listed, and the exit status is 1.\n" +

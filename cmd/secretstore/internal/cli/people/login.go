@@ -77,7 +77,7 @@ func (l *login) run(ctx context.Context, c *client.Client, cmd *cobra.Command, a
 		return err
 	}
 	if now.Token != token {
-		fmt.Fprintf(l.p.Stderr, "secretstore: warning: the token of %s is used, not this one; leave it out\n", cmp.Or(now.From, "the client certificate"))
+		fmt.Fprintf(l.p.Stderr, "secretstore: warning: commands use the token of %s, not this one, unless you remove it\n", cmp.Or(now.From, "the client certificate"))
 	}
 	mine := base.Described(token)
 	return done(l.p, cmd, signedIn{mine.UID, servers, mine.Expires(), files}, "signed in as %s at %s%s",
@@ -162,7 +162,7 @@ func logoutCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logout",
 		Short: "Delete the token of the last login",
-		Long: "logout deletes the token that login has kept for the server. The token itself stays good until it expires:\n" +
+		Long: "logout deletes the token that login has kept for the server. The token itself stays valid until it expires:\n" +
 			"to end all tokens of an account, a superuser runs users revoke-tokens UID, or the user changes the password.",
 		Example: "  secretstore logout\n  secretstore logout --server https://secrets.example.com",
 		Args:    base.NoArgs,

@@ -218,7 +218,7 @@ func grant(p *base.Process, kind string) *cobra.Command {
 	var until string
 	cmd := &cobra.Command{Use: "grant " + kind + " RID ACTION", Short: "Grant an action on a resource",
 		Long: "grant allows ACTION (create, read, update, delete or full) on the resource RID. A resource that the server\n" +
-			"does not know yet is created. A grant that exists stays as it is, with its end.",
+			"does not know yet is created. An existing grant stays as it is, with its end.",
 		Example: "  secretstore users grant alice 'dcos:secrets:default:/team/*' read --until 2030-01-31T18:00:00Z",
 		Args:    base.ExactArgs(3, "name the "+kind+", the resource and the action")}
 	cmd.Flags().StringVar(&until, "until", "", "`TIME` when the grant ends, as in 2030-01-31T18:00:00Z")
@@ -238,7 +238,7 @@ func grant(p *base.Process, kind string) *cobra.Command {
 }
 
 func revoke(p *base.Process, kind string) *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke " + kind + " RID ACTION", Short: "Take a granted action away",
+	cmd := &cobra.Command{Use: "revoke " + kind + " RID ACTION", Short: "Revoke a granted action",
 		Example: "  secretstore users revoke alice 'dcos:secrets:default:/team/*' read",
 		Args:    base.ExactArgs(3, "name the "+kind+", the resource and the action")}
 	return change(p, cmd, "revoked from", func(ctx context.Context, c *client.Client, args []string) error {

@@ -48,8 +48,8 @@ func publicPEM(key *rsa.PublicKey) ([]byte, error) {
 
 func keypairCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{Use: "keypair PRIVATE.pem PUBLIC.pem", Short: "Make the two keys of a service",
-		Long: "keypair writes a new RSA key to PRIVATE.pem, which only you can read, and its public key to PUBLIC.pem. An\n" +
-			"existing PRIVATE.pem stays, and is refused.",
+		Long: "keypair writes a new RSA key to PRIVATE.pem, which only you can read, and its public key to PUBLIC.pem. It\n" +
+			"does not replace an existing PRIVATE.pem.",
 		Example: "  secretstore sa keypair app.pem app.pub.pem\n  secretstore sa create app --public-key app.pub.pem",
 		Args:    base.ExactArgs(2, "name the files for the private and the public key")}
 	cmd.RunE = base.Run(func(_ *cobra.Command, args []string) error {
@@ -83,11 +83,11 @@ const overlap = 24 * time.Hour
 func rotateServiceKey(p *base.Process) *cobra.Command {
 	var secret string
 	after := overlap
-	cmd := &cobra.Command{Use: "rotate-key UID --secret PATH", Short: "Give a service a new key, without a gap",
+	cmd := &cobra.Command{Use: "rotate-key UID --secret PATH", Short: "Give a service a new key without interruption",
 		Long: "rotate-key makes a new key for the service, adds its public key to the account, and stores the private key as\n" +
-			"a new version of the secret that the service reads: the JSON of create-sa-secret, or the key alone. The keys\n" +
-			"that the account has had end after --retire-after, by when the service must have read its secret again.\n" +
-			"If the secret cannot be written, run it again before that.",
+			"a new version of the secret that the service reads: the JSON of create-sa-secret, or the key alone. The old\n" +
+			"keys of the account end after --retire-after; the service must read its secret again before that. If the\n" +
+			"secret cannot be written, run the command again before that.",
 		Example: "  secretstore sa rotate-key app --secret app/sa\n  secretstore sa rotate-key app --secret app/sa --retire-after 1h",
 		Args:    base.ExactArgs(1, "name the UID")}
 	cmd.Flags().StringVar(&secret, "secret", "", "`PATH` of the secret with the private key")
@@ -168,7 +168,7 @@ func iamCommand(p *base.Process) *cobra.Command {
 
 func rotateTokenKey(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{Use: "rotate-key", Short: "Sign new tokens with a new key",
-		Long:    "rotate-key makes the key with which servers sign tokens. Tokens of the old key stay good until they end.",
+		Long:    "rotate-key makes the key with which servers sign tokens. Tokens signed with the old key stay valid until they end.",
 		Example: "  secretstore iam rotate-key", Args: base.NoArgs}
 	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		if err := c.Identities().RotateKey(ctx); err != nil {

@@ -22,9 +22,10 @@ func staleUsers(p *base.Process, services bool) *cobra.Command {
 	if services {
 		family = "sa"
 	}
-	cmd := &cobra.Command{Use: "stale", Short: "List the accounts that have not been used for long",
+	cmd := &cobra.Command{Use: "stale", Short: "List the accounts that have not been used for a long time",
 		Long: "stale lists the accounts that have neither signed in nor sent their token for --days, the longest unused\n" +
-			"first. One that was never used counts from when it was made. Servers write the times down once an hour.",
+			"first. For an account that was never used, the time counts from its creation. Servers record the times once an\n" +
+			"hour.",
 		Example: fmt.Sprintf("  secretstore %s stale\n  secretstore %[1]s stale --days 30 --json", family), Args: base.NoArgs}
 	cmd.Flags().IntVar(&days, "days", days, "unused for this `NUMBER` of days")
 	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {

@@ -30,8 +30,8 @@ func explainCommand(p *base.Process) *cobra.Command {
 		Short: "Say why a user may do something, or why not",
 		Long: "explain says whether a user may do ACTION with the secret PATH, and by which grants, or which permission\n" +
 			"is missing. ACTION is create, read, update or delete; list or watch, with a folder as PATH; resolve, with\n" +
-			"--service; or administer. Without --uid it is about you. It does not matter whether the secret exists.\n" +
-			"The exit status is 0 also if the user may not.",
+			"--service; or administer. Without --uid, the user is you. It does not matter whether the secret exists. The\n" +
+			"exit status is 0 even if the user may not.",
 		Example: "  secretstore explain read team/db-password\n" +
 			"  secretstore explain read team/db-password --uid alice\n" +
 			"  secretstore explain read team/db-password --uid dcos_marathon --service /team/app\n" +
@@ -39,7 +39,7 @@ func explainCommand(p *base.Process) *cobra.Command {
 		Args: arguments,
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.UID, "uid", "", "the `USER` to explain; others than you need a superuser")
+	f.StringVar(&q.UID, "uid", "", "the `USER` to explain; only superusers may name others than themselves")
 	f.StringVar(&service, "service", "", "read for the service `ID`")
 	f.StringVar(&bound, "bound", "", "with a token that is bound to the service `ID`")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {

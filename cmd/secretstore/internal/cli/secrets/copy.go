@@ -16,8 +16,8 @@ func copyCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cp SOURCE TARGET [--force]",
 		Short: "Copy a secret",
-		Long: "cp copies the current value of a secret, as text or binary as it is, with description and labels. It does\n" +
-			"not copy earlier versions. A TARGET that exists is refused unless --force replaces its value.",
+		Long: "cp copies the current value of a secret, text or binary, with its description and labels. It does not copy\n" +
+			"earlier versions. It refuses a TARGET that exists, unless you add --force, which replaces its value.",
 		Example: "  secretstore cp team/db-password other/db-password\n" +
 			"  secretstore cp team/tls-key team/tls-key-old --force",
 		Args: base.ExactArgs(2, "name the SOURCE and the TARGET"),

@@ -30,7 +30,7 @@ func deleteCommand(p *base.Process) *cobra.Command {
 			"restore it. With --purge the secret and all its versions are removed for good, even if it is already\n" +
 			"deleted.\n\n" +
 			"With -r, delete lists the secret PATH and all secrets below it, and deletes them. It stops at the first\n" +
-			"secret that it cannot delete, and says how far it came. -r --purge removes the listed secrets for good; it\n" +
+			"secret that it cannot delete, and says how far it got. -r --purge removes the listed secrets for good; it\n" +
 			"does not find secrets that are already deleted.\n\n" +
 			"-r and --purge ask for confirmation on a terminal. Elsewhere they need --yes.",
 		Example: "  secretstore delete team/db-password\n" +

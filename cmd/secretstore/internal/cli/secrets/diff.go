@@ -24,8 +24,8 @@ func diffCommand(p *base.Process) *cobra.Command {
 		Short: "Compare two versions of a secret, or two secrets",
 		Long: "diff compares two values line by line. PATH is the current value, and PATH@N version N. Alone, PATH is\n" +
 			"compared with the version before it, and PATH@N with the current one. The lines are masked unless --show\n" +
-			"is given. Of binary values diff prints size and SHA-256. Values that are the same print nothing; the exit\n" +
-			"status is 0 in both cases.",
+			"is given. For binary values, diff prints size and SHA-256. If the values are the same, it prints nothing;\n" +
+			"the exit status is 0 in both cases.",
 		Example: "  secretstore diff team/db-password\n" +
 			"  secretstore diff team/config@3 team/config@5 --show\n" +
 			"  secretstore diff team/config other/config",
@@ -114,7 +114,7 @@ func parseSide(arg string) (s side, err error) {
 		return s, err
 	}
 	if s.Version, err = strconv.ParseUint(version, 10, 63); err != nil || s.Version == 0 {
-		return s, base.Usagef("after @ comes a version, a number from 1; see: secretstore history %s", s.Path)
+		return s, base.Usagef("the version after @ is a number from 1; see: secretstore history %s", s.Path)
 	}
 	return s, nil
 }

@@ -27,7 +27,7 @@ func getCommand(p *base.Process) *cobra.Command {
 			"On a terminal, get ends the line after the value, and refuses a value with bytes that could disturb the\n" +
 			"terminal; -o - prints exactly the stored bytes there too.\n\n" +
 			"The path of the file must not lead through a symbolic link, a folder of another user, or one that everybody\n" +
-			"can write to. A pipe or device is written to if it belongs to root or to you.",
+			"can write to. A pipe or device must belong to root or to you.",
 		Example: "  secretstore get team/db-password\n" +
 			"  secretstore get team/keytab -o service.keytab\n" +
 			"  secretstore get team/db-password --json | jq -r .value",
@@ -113,7 +113,7 @@ func explainMissing(ctx context.Context, c *client.Client, path string, missing 
 		return &base.Hinted{Err: missing, Hint: fmt.Sprintf("The secret is deleted. Until %s you can restore it with: secretstore undelete %s",
 			versions.Deleted.Add(seal.UndeleteFor).Format(time.RFC3339), path)}
 	case err == nil:
-		return &base.Hinted{Err: missing, Hint: "The versions that are kept: secretstore history " + path}
+		return &base.Hinted{Err: missing, Hint: "See the versions that are kept with: secretstore history " + path}
 	}
 	page, err := c.ListPage(ctx, path, "", 1)
 	if err == nil && len(page.Array) > 0 {

@@ -28,8 +28,8 @@ func listCommand(p *base.Process) *cobra.Command {
 		Short: "List the secrets below a path",
 		Long: "list prints the names of all secrets below PATH, at any depth, relative to PATH. Without PATH it lists\nall secrets. " +
 			"If damaged records of the storage are skipped, list says so on standard error.\n\n" +
-			"With -l it also prints version, time of the last write, kind and size, for which it asks the server about\n" +
-			"each secret. Those that you may not read have dashes.\n\n" +
+			"With -l it also asks the server about each secret, and prints version, time of the last write, kind and\n" +
+			"size. Secrets that you may not read show dashes.\n\n" +
 			"With --deleted it lists the deleted secrets that undelete can restore, and with -l also when they were\n" +
 			"deleted and until when they can be restored.",
 		Example: "  secretstore list\n" +
@@ -186,7 +186,7 @@ func treeCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tree [PATH]",
 		Short: "Show the secrets below a path as a tree",
-		Long: "tree shows what list lists, as a tree of folders. A folder ends with /. A secret may have the name of a\n" +
+		Long: "tree shows the secrets that list lists, as a tree of folders. A folder ends with /. A secret may have the name of a\n" +
 			"folder; then both are shown. --json prints the same as list --json.",
 		Example: "  secretstore tree\n" +
 			"  secretstore tree team",

@@ -32,8 +32,8 @@ func searchCommand(p *base.Process) *cobra.Command {
 		Use:   "search TEXT [PATH] [-n LIMIT]",
 		Short: "Find secrets by a part of their path",
 		Long: "search prints the paths of the secrets below PATH, or of all, whose name relative to PATH contains TEXT.\n" +
-			"Upper and lower case do not differ. It searches what list would show you, even if you may list only some\n" +
-			"folders. Standard error says how many match if not all of them are printed.",
+			"Case does not matter. It searches what list would show you, even if you may list only some\n" +
+			"folders. If it does not print all matches, it says on standard error how many there are.",
 		Example: "  secretstore search password\n" +
 			"  secretstore search DB team -n 10\n" +
 			"  secretstore search tls/ --json",
@@ -44,7 +44,7 @@ func searchCommand(p *base.Process) *cobra.Command {
 			return base.MaxArgs(2)(cmd, args)
 		},
 	}
-	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "print at most so many paths")
+	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "print at most `LIMIT` paths")
 	return base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 		if limit < 1 {
 			return base.Usagef("--limit must be at least 1")

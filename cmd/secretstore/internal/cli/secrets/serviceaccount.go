@@ -18,8 +18,8 @@ func serviceAccountCommand(p *base.Process) *cobra.Command {
 		Short: "Create the secret of a DC/OS service account",
 		Long: "create-sa-secret does what dcos security secrets create-sa-secret does: it stores the private key of the\n" +
 			"service account UID as JSON with login_endpoint, private_key, scheme and uid. A service names PATH as its\n" +
-			"service_account_secret. KEY.pem is the private key, - is standard input.\n\n" +
-			"--strict is accepted, as scripts give it. It changes nothing: the login endpoint is always https.",
+			"service_account_secret. KEY.pem holds the private key; - is standard input.\n\n" +
+			"--strict is accepted because scripts use it. It changes nothing: the login endpoint is always https.",
 		Example: "  openssl genrsa -out app.pem 2048\n" +
 			"  secretstore create-sa-secret --strict app.pem app-principal app/sa",
 		Args: base.ExactArgs(3, "name KEY.pem, the UID of the service account, and the PATH of the secret"),

@@ -60,7 +60,7 @@ func (v *valueFlags) read(ctx context.Context, cmd *cobra.Command, p *base.Proce
 	}
 	if len(data) == 0 {
 		// A broken pipe must not empty a secret.
-		return client.Value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or say -v '' for an empty one")
+		return client.Value{}, base.Usagef("standard input is empty; give the value with -t FILE or -f FILE, or use -v '' for an empty one")
 	}
 	if _, ok := base.Terminal(p.Stderr); ok && bytes.HasSuffix(data, []byte("\n")) {
 		fmt.Fprintln(p.Stderr, "secretstore: note: the value ends with a newline, which is stored too (echo adds one, printf does not)")

@@ -148,7 +148,7 @@ func undeleteCommand(p *base.Process) *cobra.Command {
 		Use:   "undelete PATH",
 		Short: "Restore a deleted secret",
 		Long: "undelete restores the secret PATH with all its versions, up to 30 days after it was deleted. It fails if\n" +
-			"another secret has the same name by now, and after delete --purge.",
+			"another secret has that name by now, or after delete --purge.",
 		Example: "  secretstore undelete team/db-password",
 		Args:    base.ExactArgs(1, "name the PATH of the secret"),
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // BackupFolderHelp explains WithBackup to users.
-const BackupFolderHelp = "If a folder that backup -o DIR fills is named, its newest complete backup is read; standard error says which."
+const BackupFolderHelp = "For a folder that backup -o DIR fills, the newest complete backup in it is read; standard error says which."
 
 // WithBackup calls do with the backup in the file called name, or with the newest
 // complete one in the folder of that name.

@@ -20,7 +20,7 @@ func renderCommand(p *base.Process) *cobra.Command {
 			"  secret \"PATH\"      the value\n" +
 			"  secretJSON \"PATH\"  a value in JSON, as in {{(secretJSON \"team/app/db\").user}}\n" +
 			"  base64            its argument in base64, as in {{secret \"team/app/key\" | base64}}\n" +
-			"A missing secret or field is an error. The output has at most 16 MiB.",
+			"A missing secret or field is an error. The output can have at most 16 MiB.",
 		Example: "  secretstore render --file /run/app/tls.key=team/app/tls-key --service /team/app\n" +
 			"  secretstore render --file /run/app/password=team/app/db --file-owner 1000:1000 --service /team/app\n" +
 			"  secretstore render --template /run/app/app.conf=app.conf.tmpl --service /team/app",
