@@ -290,7 +290,7 @@ func TestOnlyFailuresAndSlowRequestsAreLoggedAboveDebug(t *testing.T) {
 		}
 		e.backend.down.Store(true)
 		e.want(req{method: "GET", path: base + "/a", uid: "alice"}, 503)
-		if tail := e.log.String()[mark:]; !strings.Contains(tail, "storage unreachable") || !strings.Contains(tail, `"level":"error"`) {
+		if tail := e.log.String()[mark:]; !strings.Contains(tail, "storage unavailable") || !strings.Contains(tail, `"level":"error"`) {
 			t.Errorf("logged: %s", tail)
 		}
 		e.backend.down.Store(false)

@@ -103,7 +103,7 @@ var (
 	ErrUnusable = errors.New("record cannot be used")
 	// ErrUnavailable: the storage did not answer in time or is out of reach.
 	// A write that failed with it had no effect and never will have one.
-	ErrUnavailable = errors.New("storage unreachable")
+	ErrUnavailable = errors.New("storage unavailable")
 	// ErrNoWrites: the storage answers, but does not take the write, which had no
 	// effect. It also matches ErrUnavailable.
 	ErrNoWrites = fmt.Errorf("the storage takes no writes: %w", ErrUnavailable)

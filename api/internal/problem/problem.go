@@ -133,7 +133,10 @@ const (
 		"each up to 255 bytes, none of them '.' or '..', 1024 bytes in all"
 	textInternal    = "internal error: the server's log has the reason under the id of the X-Request-Id header"
 	textUnavailable = "the storage of the secret store is unreachable: try again later"
-	textOtherRoot   = "the storage holds the store under another root key than this server has known: " +
+	// textTooSlow is for a request that ran out of time, which says nothing about the
+	// storage: a first list of a large store takes long, too.
+	textTooSlow   = "the storage did not answer in time: it is slow or unreachable, or there was too much to read at once: try again later"
+	textOtherRoot = "the storage holds the store under another root key than this server has known: " +
 		"if it was replaced (rekey --rotate, reinit) while this server was away, restart this server and unseal it; " +
 		"if not, somebody has put another store in its place"
 	textNotReplaceable = "this init cannot be replaced: only the principal that made it can, on the same server, within 15 minutes, " +
@@ -236,7 +239,8 @@ func leftOutText(e *seal.LeftOutError) string {
 }
 
 // answers is searched from the top: ErrPiecesLeft is also ErrOutcomeUnknown,
-// and that, ErrFull, ErrNoWrites and ErrTaskTermAhead are also ErrUnavailable.
+// and that, ErrFull, ErrNoWrites and ErrTaskTermAhead are also ErrUnavailable, and
+// so is the end of a request's time in a call of the storage.
 var answers = []struct {
 	is error
 	Problem
@@ -290,8 +294,8 @@ var answers = []struct {
 	{store.ErrOutcomeUnknown, unreachable("outcome unknown: the storage did not confirm the write; read before you repeat it")},
 	{store.ErrFull, unreachable(StorageFull + ": nothing was changed; an administrator has to make room")},
 	{store.ErrNoWrites, unreachable(StorageNoWrites + ": nothing was changed; the server's log has the reason")},
+	{context.DeadlineExceeded, unreachable(textTooSlow)},
 	{store.ErrUnavailable, unreachable(textUnavailable)},
-	{context.DeadlineExceeded, unreachable(textUnavailable)},
 	{context.Canceled, *Busy(textUnavailable)},
 	// Values are cut into pieces: only the record of the holders can be too
 	// large.

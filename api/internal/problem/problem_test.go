@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,6 +39,7 @@ func TestEachErrorHasItsStatusAndWords(t *testing.T) {
 		{store.ErrTooLarge, 413, "export-minimal", false},
 		{seal.ErrSealNotRecorded, 503, "sealed here, not yet recorded", true},
 		{store.ErrUnavailable, 503, "unreachable", true},
+		{fmt.Errorf("%w: %w", store.ErrUnavailable, context.DeadlineExceeded), 503, "did not answer in time", true},
 		{store.ErrOutcomeUnknown, 503, "outcome unknown", true},
 		{seal.ErrPiecesLeft, 503, "outcome unknown: the secret is gone", true},
 		{store.ErrFull, 503, "the disk of the storage is full: nothing was changed", true},
