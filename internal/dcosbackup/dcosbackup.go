@@ -145,4 +145,4 @@ func ParseScriptFile(data []byte) (*Content, error) {
 }
 
 // errTwice: two entries have one name.
-func errTwice(name string) error { return fmt.Errorf("%.200q is there twice", name) }
+func errTwice(name string) error { return fmt.Errorf("%.200q appears twice", name) }

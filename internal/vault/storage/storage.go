@@ -66,7 +66,7 @@ const maxDepth = 256
 
 var (
 	errLine   = errors.New(`it is not {"path": "/…", "data": "base64" or null}`)
-	errTwice  = errors.New("the path is there twice")
+	errTwice  = errors.New("the path appears twice")
 	errNoRoot = errors.New("the dump has no Vault: no znode …/core/_keyring")
 	errRoots  = errors.New("the dump has more than one Vault: more than one znode …/core/_keyring")
 )

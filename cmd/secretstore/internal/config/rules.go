@@ -28,7 +28,7 @@ func contradictions(c Config) []Problem {
 		devRules(c, say)
 	}
 	say(c.PprofListen != "" && !strings.HasSuffix(c.PprofListen, ":0") && (c.PprofListen == c.Listen || c.PprofListen == c.TLSListen),
-		"--pprof-listen", "is an address that the API has; profiles need their own port")
+		"--pprof-listen", "is an address of the API; profiles need their own port")
 	say(c.Given("auth-secret-file") && c.Given("auth-secret-znode"), "--auth-secret-znode",
 		"there is one HS256 key, and --auth-secret-file names it already; remove one of the two")
 	say(c.AuthSecretZnodeInsecure && !c.Given("auth-secret-znode"), "--auth-secret-znode-insecure",
@@ -56,7 +56,7 @@ func listenRules(c Config, say sayFunc) {
 	say(tls && c.TLSSelfSigned && (c.Given("tls-cert-file") || c.Given("tls-key-file")), "--tls-self-signed",
 		"makes a certificate, and there is one already; remove it, or --tls-cert-file and --tls-key-file")
 	say(c.Given("tls-client-ca") && !c.Given("tls-client-uid"), "--tls-client-ca",
-		"needs to know which name in a certificate is the user; say --tls-client-uid uri:PREFIX or dns:SUFFIX")
+		"needs to know which name in a certificate is the user; add --tls-client-uid uri:PREFIX or dns:SUFFIX")
 	say(c.Given("tls-client-uid") && !c.Given("tls-client-ca"), "--tls-client-uid", "has no effect without --tls-client-ca; name the CAs or remove it")
 	say(tls && c.SecurityMode == seal.ModeDisabled, "--tls-listen",
 		"is refused with --security-mode disabled, which has no HTTPS; remove it, or set --security-mode permissive")

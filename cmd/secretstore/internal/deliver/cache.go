@@ -96,7 +96,7 @@ func (c Cache) Load() (answer []byte, age time.Duration, err error) {
 	}
 	switch age = now - doc.Written; {
 	case doc.Boot != boot || doc.Question != c.digest():
-		return nil, 0, fmt.Errorf("%w: it is from before the boot", ErrNoCache)
+		return nil, 0, fmt.Errorf("%w: it is from before the last boot", ErrNoCache)
 	case age < 0 || age > c.MaxAge:
 		t.dir.Remove(t.name) // it is useless
 		return nil, 0, fmt.Errorf("%w: it is older than %s", ErrNoCache, c.MaxAge)

@@ -32,7 +32,7 @@ func checkDisk(f *Facts) (all []Finding) {
 		case d.Free < almostFull:
 			all = append(all, Finding{CheckDisk, Serious, d.Folder, fmt.Sprintf("the disk is almost full: %d MiB are free. Without room for its audit log, the server answers nothing", d.Free>>20), fix + "df -h"})
 		case d.Free < d.Copy+almostFull:
-			all = append(all, Finding{CheckDisk, Warning, d.Folder, fmt.Sprintf("%d MiB are free, which is too little for a copy of the storage (%d MiB): a rotation cannot end with one", d.Free>>20, d.Copy>>20), fix + "df -h"})
+			all = append(all, Finding{CheckDisk, Warning, d.Folder, fmt.Sprintf("%d MiB are free, which is too little for the copy of the storage (%d MiB) with which a rotation ends", d.Free>>20, d.Copy>>20), fix + "df -h"})
 		case d.Free < littleRoom:
 			all = append(all, Finding{CheckDisk, Warning, d.Folder, fmt.Sprintf("%d MiB of the disk are free", d.Free>>20), fix + "df -h"})
 		}

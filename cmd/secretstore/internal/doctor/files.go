@@ -118,7 +118,7 @@ func GatherFiles(f *Facts, self int, own OwnFiles) {
 		}
 	}
 	if self == AnyUser {
-		f.Gaps = append(f.Gaps, Gap{CheckFiles, "", "whether all files belong to the server's user, or root: no running server says who that is",
+		f.Gaps = append(f.Gaps, Gap{CheckFiles, "", "whether all files belong to root or the server's user: no running server says who its user is",
 			"run this as the server's user: sudo -u USER"})
 	}
 	look(DecidingFile, "config", c.File, false)

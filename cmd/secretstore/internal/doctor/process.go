@@ -59,7 +59,7 @@ func checkDumpable(f *Facts) (all []Finding) {
 	for _, p := range f.Processes {
 		if p.Dumpable {
 			all = append(all, Finding{CheckDumpable, Serious, p.Server, "other processes of the server's user can read the keys in its memory",
-				"let the server call prctl: its log says why it could not (\"other processes of this user may read the memory\"), mostly a seccomp filter such as SystemCallFilter= in its unit; then restart it"})
+				"let the server call prctl: its log says why it could not (\"other processes of this user may read the memory\"), usually a seccomp filter such as SystemCallFilter= in its unit; then restart it"})
 		}
 	}
 	return all

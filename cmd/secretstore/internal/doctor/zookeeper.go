@@ -86,7 +86,7 @@ func checkZooKeeperSuperuser(f *Facts) (all []Finding) {
 		switch {
 		case m.Verdict == zk.SuperuserAccepted:
 			all = append(all, Finding{CheckZKSuperuser, Serious, m.Server,
-				"ZooKeeper takes super:secret, the default of DC/OS, for its superuser, who is above all ACLs: everybody who reaches it can read and change everything",
+				"ZooKeeper accepts super:secret, the default of DC/OS, as its superuser, whom no ACL restricts: everybody who reaches it can read and change everything",
 				"remove -Dzookeeper.DigestAuthenticationProvider.superDigest from the options of each ZooKeeper server, or set the digest of a secret password, and restart them one after another"})
 		case m.Verdict != zk.SuperuserRefused:
 			why := m.Error

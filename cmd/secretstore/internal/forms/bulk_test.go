@@ -279,7 +279,7 @@ func TestBadTreeIsRefusedWithAllProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := ReadTree(root)
-	for _, want := range []string{"with space", "a is there twice", "link", "lost"} {
+	for _, want := range []string{"with space", "a appears twice", "link", "lost"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %q", err, want)
 		}

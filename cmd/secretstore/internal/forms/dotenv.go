@@ -32,7 +32,7 @@ func ParseDotenv(data []byte) ([]Source, error) {
 			continue
 		}
 		if seen[name] {
-			return nil, &lineError{line, "this name is there twice"}
+			return nil, &lineError{line, "this name appears twice"}
 		}
 		seen[name] = true
 		all = append(all, have(Item{Path: name, Value: value}))
@@ -152,7 +152,7 @@ func (p *dotenv) double() ([]byte, error) {
 	for i, c := range p.rest[1:] {
 		switch plain, known := escapes[c]; {
 		case escaped && !known:
-			return nil, p.badAt(p.rest[:i+1], "a backslash between double quotes means itself only as \\\\")
+			return nil, p.badAt(p.rest[:i+1], "write a backslash between double quotes as \\\\")
 		case escaped:
 			value = append(value, plain)
 			escaped = false

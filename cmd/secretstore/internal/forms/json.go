@@ -34,7 +34,7 @@ func ParseJSON(data []byte) ([]Source, error) {
 			return nil, fmt.Errorf("%q: %w", name, err)
 		}
 		if seen[path] {
-			return nil, fmt.Errorf("%s is there twice", path)
+			return nil, fmt.Errorf("%s appears twice", path)
 		}
 		seen[path] = true
 		item := Item{Path: path, Description: j.Description, Labels: j.Labels}
@@ -55,7 +55,7 @@ func ParseJSON(data []byte) ([]Source, error) {
 // jsonError says in which line and secret the decoder stopped, and not what it
 // says: it may quote the document.
 func jsonError(data []byte, err error) error {
-	const what = `not the JSON that is read here: {"path/of/secret":{"value":"…"}} or "value_base64", with "description" and "labels" if wanted, in UTF-8, each name once`
+	const what = `not JSON of the form {"path/of/secret":{"value":"…"}} or "value_base64", with "description" and "labels" if wanted, in UTF-8, each name once`
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return &lineError{lineAt(data, e.ByteOffset), secretAt(e.JSONPointer) + what}
 	}

@@ -52,7 +52,7 @@ func ReadTree(root *os.Root) (all []Source, missing []string, err error) {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("%q: %w", name, err))
 		case seen[secret]:
-			problems = append(problems, fmt.Errorf("%q: %s is there twice", name, secret))
+			problems = append(problems, fmt.Errorf("%q: %s appears twice", name, secret))
 		default:
 			entry, ok := known[name]
 			all = append(all, treeSource(root, name, secret, entry, ok))
@@ -65,7 +65,7 @@ func ReadTree(root *os.Root) (all []Source, missing []string, err error) {
 		return nil, nil, err
 	}
 	for file := range known {
-		problems = append(problems, fmt.Errorf("%q is in %s, but not there", file, indexName))
+		problems = append(problems, fmt.Errorf("%q is in %s, but there is no such file", file, indexName))
 	}
 	slices.SortFunc(all, func(a, b Source) int { return strings.Compare(a.Path, b.Path) })
 	return all, missing, errors.Join(problems...)

@@ -105,7 +105,7 @@ func (f *finder) grant(g Item, now time.Time) {
 	}
 	for _, prefix := range ours {
 		if strings.HasPrefix(g.Resource, prefix) {
-			f.add(Undecided, "%s: nothing decides by this resource", g)
+			f.add(Undecided, "%s: no decision uses this resource", g)
 			return
 		}
 	}
@@ -122,7 +122,7 @@ func (f *finder) redundant(holder string, grants []Item) {
 	for i, g := range grants {
 		keys[i] = g.key()
 		if seen[keys[i]] {
-			f.add(Duplicate, "%s: it is there more than once", g)
+			f.add(Duplicate, "%s: it appears more than once", g)
 		}
 		seen[keys[i]] = true
 	}
@@ -130,7 +130,7 @@ func (f *finder) redundant(holder string, grants []Item) {
 		for j, wide := range grants {
 			// Of two that cover each other, the first counts.
 			if keys[i] != keys[j] && wide.lasts(g) && keys[j].covers(keys[i]) && (j < i || !keys[i].covers(keys[j])) {
-				f.add(Covered, "%s: so does %s on %s", g, wide.Action, wide.Resource)
+				f.add(Covered, "%s: already allowed by %s on %s", g, wide.Action, wide.Resource)
 				break
 			}
 		}

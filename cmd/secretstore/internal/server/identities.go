@@ -151,7 +151,7 @@ func (p *policy) Policy() *acl.Policy {
 }
 
 // noSuperuser is how to make the first one.
-const noSuperuser = `nobody could sign in: the IAM has no account, and no file names a superuser. Type, and add the option to your own:
+const noSuperuser = `nobody could sign in: the IAM has no account, and no file names a superuser. Run these commands, and add the option to your own:
   (umask 077 && secretstore hash-password --uid admin > superusers)
   secretstore server --iam builtin --superuser-password-file superusers`
 
@@ -199,6 +199,6 @@ func (m *metrics) addIAM(a *authority.Authority) {
 	entry("user", func() int { users, _, _, _ := a.Entries(); return users })
 	entry("group", func() int { _, groups, _, _ := a.Entries(); return groups })
 	entry("acl", func() int { _, _, acls, _ := a.Entries(); return acls })
-	m.gauge("secretstore_iam_damaged_records", "Records of the IAM that are damaged, and give no right.", nil,
+	m.gauge("secretstore_iam_damaged_records", "Damaged records of the IAM, which grant nothing.", nil,
 		func() float64 { _, _, _, damaged := a.Entries(); return float64(damaged) })
 }

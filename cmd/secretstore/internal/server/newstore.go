@@ -26,7 +26,7 @@ func checkRoot(ctx context.Context, s config.Storage, zkConfig zk.Config, log *z
 	found, err := zk.HasRecord(ctx, zkConfig, keyConfig)
 	switch {
 	case err != nil:
-		return fmt.Errorf("--storage: the ROOT %q looks like a mistake, and whether a store is there is not known: %s: %w", s.Root, s.Doubt, err)
+		return fmt.Errorf("--storage: the ROOT %q looks like a mistake, and the server cannot tell whether a store is there: %s: %w", s.Root, s.Doubt, err)
 	case !found:
 		return config.Error{{Where: "--storage", What: fmt.Sprintf("%q is not a ROOT, and no store is there; %s", s.Root, s.Doubt)}}
 	}
@@ -44,7 +44,7 @@ func warnOfLostFile(s config.Storage, log *zap.Logger) {
 	}
 	const advice = "; if there was a store, stop the server and restore the file from a backup"
 	if err == nil {
-		log.Warn("the file of the storage is empty, and a new store is made in it"+advice, zap.String("file", s.Path))
+		log.Warn("the file of the storage is empty: making a new store in it"+advice, zap.String("file", s.Path))
 	}
 	if _, err := os.Stat(BootstrapKeyFile(s)); err == nil {
 		log.Warn("a new store is made beside the bootstrap key of another"+advice, zap.String("key", BootstrapKeyFile(s)))

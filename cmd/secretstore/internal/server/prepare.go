@@ -88,7 +88,7 @@ func prepare(ctx context.Context, cfg config.Config, log *zap.Logger, n *notices
 		p.audit, reserveErr, err = audit.Open(cfg.AuditLog)
 		check("audit-log", err)
 		if reserveErr != nil {
-			log.Warn("no disk is reserved for audit lines about requests with a token", zap.Error(reserveErr))
+			log.Warn("cannot reserve disk space for audit lines about requests with a token", zap.Error(reserveErr))
 		}
 	}
 	if cfg.TLSSelfSigned && p.cert != nil && len(problems) == 0 {

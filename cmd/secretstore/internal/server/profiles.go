@@ -94,7 +94,7 @@ func profileHandler() http.Handler {
 			return
 		}
 		if debug := r.FormValue("debug"); debug != "" && debug != "0" && debug != "1" {
-			http.Error(w, "debug can be 0 or 1: stacks with arguments are not shown", http.StatusForbidden)
+			http.Error(w, "debug must be 0 or 1: stacks with arguments are not shown", http.StatusForbidden)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), longestProfile)

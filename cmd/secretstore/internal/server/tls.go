@@ -44,7 +44,7 @@ func (c *certificate) load() (in inUse, errs []error) {
 // about.
 func (c *certificate) worse(next *x509.Certificate, now time.Time) error {
 	if before := c.leaf(); before != nil && next != nil && now.After(next.NotAfter) && !now.After(before.NotAfter) {
-		return fmt.Errorf("certificate %s has expired at %s", c.certFile, next.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("certificate %s expired at %s", c.certFile, next.NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }

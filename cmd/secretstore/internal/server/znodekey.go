@@ -100,7 +100,7 @@ func (s *Server) newZnodeKey() *znodeKey {
 		report: s.watchKeys(znodeOption).Report,
 		warn: func(err error) {
 			s.notices.report(znodeOption, err)
-			s.log.Warn("the key of tokens is exposed in ZooKeeper; use --auth-jwks", zap.String("option", znodeOption), zap.Error(err))
+			s.log.Warn("the key of tokens in ZooKeeper is exposed; use --auth-jwks", zap.String("option", znodeOption), zap.Error(err))
 		},
 	}
 }

@@ -64,7 +64,7 @@ type Notifier struct {
 func NewNotifier(log *zap.Logger) *Notifier {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog of systemd is not served", zap.Error(err))
+		log.Warn("the watchdog of systemd is not notified", zap.Error(err))
 	}
 	return &Notifier{log: log, every: every}
 }
@@ -80,7 +80,7 @@ func (n *Notifier) Stopping() { n.say(daemon.SdNotifyStopping) }
 
 func (n *Notifier) say(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		n.log.Warn("systemd cannot be told how the server is doing", zap.String("state", state), zap.Error(err))
+		n.log.Warn("cannot notify systemd of the state of the server", zap.String("state", state), zap.Error(err))
 	}
 }
 
@@ -102,7 +102,7 @@ func (n *Notifier) Watchdog(ctx context.Context, check func(context.Context) err
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			n.log.Error("the server does not answer itself; the watchdog of systemd is not served", zap.Error(err))
+			n.log.Error("the server does not answer its own check; the watchdog of systemd is not notified", zap.Error(err))
 		default:
 			n.say(daemon.SdNotifyWatchdog)
 		}
