@@ -130,7 +130,7 @@ func TestEmergencyTokenIsOnlyGoodToUnseal(t *testing.T) {
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/seal/default", header: h}, 200)
 	for _, path := range []string{"/store", "/rekey/default", "/rotate/default", "/secret/default/top", "/secret/default/?list=true"} {
-		e.want(req{method: "GET", path: "/secrets/v1" + path, header: h}, 403, "only good to unseal")
+		e.want(req{method: "GET", path: "/secrets/v1" + path, header: h}, 403, "can only unseal it")
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", header: h, body: `{"key":"` + e.unseal + `"}`}, 200)
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: h}, 401)

@@ -19,7 +19,7 @@ import (
 const (
 	textMinterGone   = "the task token is void: the permission to have it made was withdrawn"
 	textForeignCert  = "the client certificate is not accepted: its user has or had an account here, and must sign in (see --foreign-tokens-for-accounts of the server)"
-	textEmergency    = "the token of a sign-in while the store is sealed is only good to unseal it: sign in again afterwards"
+	textEmergency    = "a token from a sign-in while the store was sealed can only unseal it: sign in again afterwards"
 	textBadCert      = "the client certificate is not accepted: it is not valid now, or not from an authority that this server trusts (--tls-client-ca)"
 	textNamelessCert = "the client certificate is not accepted: it needs exactly one name that matches --tls-client-uid of this server"
 )

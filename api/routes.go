@@ -87,7 +87,7 @@ func endpoints(h *handlers) []*endpoint {
 			effect: "a rekey was started: GET /secrets/v1/rekey/default returns its keys and nonce", body: document(keysBody),
 			malformed: admin.BadRekey, run: administer(h.change, h.keys.StartRekey)},
 		{name: "rekey.cancel", method: http.MethodDelete, path: "/rekey/{store}", op: acl.Administer, unsealed: true,
-			effect: "the rekey was cancelled", body: document(smallBody), optional: true,
+			effect: "the rekey was canceled", body: document(smallBody), optional: true,
 			malformed: admin.BadCancel, run: administer(h.change, h.keys.CancelRekey)},
 		{name: "rekey.approve", method: http.MethodPut, path: "/rekey/{store}/current", op: acl.Administer, shares: true, unsealed: true,
 			effect: "the share was accepted: GET /secrets/v1/rekey/default says whether the rekey is approved", body: document(smallBody),

@@ -38,7 +38,7 @@ func TestLeftoverBootstrapKeyIsReported(t *testing.T) {
 		return s, logs
 	}
 	warned := func(logs *observer.ObservedLogs) bool {
-		return logs.Filter(func(e observer.LoggedEntry) bool { return strings.Contains(e.Message, "opens nothing of this store") }).Len() > 0
+		return logs.Filter(func(e observer.LoggedEntry) bool { return strings.Contains(e.Message, "does not open this store") }).Len() > 0
 	}
 	warnsNow := func(s *Store) bool {
 		core, logs := observer.New(zapcore.WarnLevel)

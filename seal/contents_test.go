@@ -121,7 +121,7 @@ func (u unlisted) Children(ctx context.Context, key store.Key, c store.Consisten
 func TestAnUnsealDoesNotWaitForALongCount(t *testing.T) {
 	s, share := withEverything(t)
 	b := backupOf(t, s, BackupOptions{})
-	for name, want := range map[string]string{"whole": "", "without a deleted secret": "the store had 3 secrets, deleted ones included, and the backup has 4"} {
+	for name, want := range map[string]string{"whole": "", "without a deleted secret": "the store had 3 secrets, deleted ones included, but the backup has 4"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			to := restoredTo(t, b, RestoreOptions{})

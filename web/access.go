@@ -99,7 +99,7 @@ func changeAccess(v *visit) error {
 }
 
 // errNoSuchForm refuses a form that no page of ours has.
-var errNoSuchForm = &refusal{http.StatusBadRequest, "The form asks for nothing that this page does."}
+var errNoSuchForm = &refusal{http.StatusBadRequest, "The form does not say what to do."}
 
 // unixLines makes the line breaks of a form those of a file.
 func unixLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }

@@ -205,7 +205,7 @@ func signOut(v *visit) error {
 	}
 	if v.session != nil {
 		if err := v.s.sessions.end(v.ctx(), v.session); err != nil {
-			v.s.log.Warn("the end of a session could not be recorded", zap.String("uid", v.session.who.UID), zap.Error(err))
+			v.s.log.Warn("could not record the end of a session", zap.String("uid", v.session.who.UID), zap.Error(err))
 			return errNotRecorded
 		}
 	}
@@ -213,8 +213,8 @@ func signOut(v *visit) error {
 }
 
 // errNotRecorded is the answer to a sign-out that the storage did not take.
-var errNotRecorded = &refusal{http.StatusServiceUnavailable, "You have signed out in this browser. But the storage did not take it, so that the servers do not know: " +
-	"a copy of the cookie of this session is good for up to 15 minutes."}
+var errNotRecorded = &refusal{http.StatusServiceUnavailable, "You have signed out in this browser, but the storage did not record it: " +
+	"a copy of the cookie of this session still works for up to 15 minutes."}
 
 // clusterSignedOut names the notice that the cookie of the cluster is gone, too.
 const clusterSignedOut = "cluster-signed-out"

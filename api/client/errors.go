@@ -27,7 +27,7 @@ var (
 	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
 	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
 	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
-	ErrCreatingKey   = errors.New("the store gets its key")   // 503; also ErrUninitialized
+	ErrCreatingKey   = errors.New("the key of the store is being created")   // 503; also ErrUninitialized
 	ErrUnknown       = errors.New("outcome of write unknown") // 503; also a change whose answer was lost
 )
 

@@ -13,7 +13,7 @@ import (
 
 // errNotPinned is what is wrong with a certificate whose fingerprint is not
 // expected.
-var errNotPinned = errors.New("it does not have the fingerprint that was given: if the certificate was replaced, ask the operator of the server for its present fingerprint")
+var errNotPinned = errors.New("it does not have the fingerprint that was given: if the certificate was replaced, ask the operator of the server for its current fingerprint")
 
 // pin returns a configuration that accepts certificates with one of the
 // fingerprints, and no others.

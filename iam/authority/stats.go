@@ -71,7 +71,7 @@ func (a *Authority) Entries() (users, groups, acls, damaged int) {
 // Warnings returns what operators should know.
 func (a *Authority) Warnings() []string {
 	if n := a.state.Load().damage(); n > 0 {
-		return []string{fmt.Sprintf("iam: %d records of the identities are damaged: they give no right; restore them, or make the entries again", n)}
+		return []string{fmt.Sprintf("iam: %d records of the identities are damaged: they grant nothing; restore them, or make the entries again", n)}
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (k *upkeep) setUp(ctx context.Context, done uint64) (loads uint64, ok bool)
 		return 0, false
 	}
 	if s.damage() > 0 {
-		a.log.Warn("records of the identities are damaged; they give no right", zap.Int("records", s.damage()))
+		a.log.Warn("records of the identities are damaged; they grant nothing", zap.Int("records", s.damage()))
 		return s.loads, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
@@ -107,7 +107,7 @@ func (k *upkeep) setUp(ctx context.Context, done uint64) (loads uint64, ok bool)
 		return d.Setup(iam.Origin{At: a.now().UTC().Truncate(time.Second)}), nil
 	})
 	if err != nil {
-		a.log.Warn("the group of superusers could not be made; trying again", zap.Error(err))
+		a.log.Warn("could not make the group of superusers; trying again", zap.Error(err))
 	}
 	return s.loads, err == nil
 }

@@ -84,7 +84,7 @@ func (c *Change) Create(id string, by iam.Origin) (*Provider, error) {
 		}
 	}
 	if string(c.ClientSecret) == Hidden {
-		return nil, invalid("client_secret is what answers show in its place")
+		return nil, invalid("client_secret is the placeholder that answers show; send the secret itself")
 	}
 	return c.Apply(&Provider{ID: id, Made: by})
 }

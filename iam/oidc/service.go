@@ -32,7 +32,7 @@ const (
 	textRefused = "OpenID Connect login failed: the provider refused the sign-in"
 	textState   = "OpenID Connect login failed: this browser did not begin the sign-in within the last ten minutes: begin again"
 	textCode    = "the code of the sign-in is invalid, was used, or is older than a minute: begin again"
-	textIssuer  = "OpenID Connect login failed: the answer is not of the provider that was asked"
+	textIssuer  = "OpenID Connect login failed: the answer is not from the provider that was asked"
 )
 
 // Accounts are the directory, the records of the providers, and the limits of
@@ -145,7 +145,7 @@ func (s *Service) remote(id string) (*remote, error) {
 	}
 	p, err := decode(id, record)
 	if err != nil {
-		s.log.Warn("an OpenID Connect provider is damaged: it signs no one in until it is deleted and made again", zap.String("provider", shown(id)))
+		s.log.Warn("the record of an OpenID Connect provider is damaged: nobody can sign in with it until it is deleted and made again", zap.String("provider", shown(id)))
 		return nil, invalid("the stored provider `%s` is damaged: delete it and make it again", shown(id))
 	}
 	r, err := newRemote(p, record, s.now)

@@ -24,7 +24,7 @@ var ErrTooManyKeys = errors.New("too many keys still have tokens: wait until som
 // the store has its first key.
 //
 // While the store is sealed, it makes a token of this process for a superuser of
-// the file: it is only good to unseal the store, for ten minutes at most.
+// the file: it is can only unseal the store, for ten minutes at most.
 func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (raw string, expires time.Time, err error) {
 	for {
 		d, err := t.authority.Directory()
@@ -181,7 +181,7 @@ func (t *Tokens) Run(ctx context.Context) {
 		var retry <-chan time.Time
 		if _, err := t.authority.Directory(); err == nil && !hasNext(r.keys) {
 			if err := t.makeFirst(ctx); err != nil && ctx.Err() == nil {
-				t.log.Error("a key to sign tokens with could not be stored, so nobody can sign in", zap.Error(err))
+				t.log.Error("could not store a key that signs tokens, so nobody can sign in", zap.Error(err))
 				wanted, retry = nil, time.After(retryPause)
 			}
 		}

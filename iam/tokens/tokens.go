@@ -195,7 +195,7 @@ func (t *Tokens) read(old *ring) *ring {
 	}
 	next := newRing(records, incarnation, t.now, changed)
 	if next.bad > 0 {
-		t.log.Error("signing keys of tokens could not be read: their tokens are refused", zap.Int("keys", next.bad))
+		t.log.Error("could not read signing keys of tokens; their tokens are refused", zap.Int("keys", next.bad))
 	}
 	return next
 }

@@ -34,7 +34,7 @@ var (
 	errLarge     = fmt.Errorf("it has more than %d bytes", maxMember)
 	errMany      = fmt.Errorf("it has more than %d members", maxMembers)
 	errShort     = errors.New("it is too short to be encrypted")
-	errRelease   = errors.New("it is of the first release of dcos-secrets-backup, whose form is not read")
+	errRelease   = errors.New("it is from the first release of dcos-secrets-backup, whose format is not supported")
 )
 
 // ParseTar reads a file of dcos-secrets-backup: each member is a secret, encrypted

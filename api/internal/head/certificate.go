@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	textCertificateOrigin = "a client certificate permits a browser GET and HEAD, and other methods from pages of this server: send an Authorization header"
-	textCertificateProxy  = "a client certificate does not count through a proxy, whose it would be: send an Authorization header"
+	textCertificateOrigin = "a client certificate permits a browser only GET and HEAD, and other methods only from pages of this server: send an Authorization header"
+	textCertificateProxy  = "a client certificate does not count through a proxy, because it would be the proxy's: send an Authorization header"
 )
 
 // HasCertificate reports whether the client has shown a certificate in TLS.

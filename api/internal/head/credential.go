@@ -38,7 +38,7 @@ func Token(r *http.Request) (string, error) {
 	// Any page can make a browser send the cookie. So it only counts for a
 	// request that changes nothing, or comes from a page of this server.
 	if changes(r) && !sameOrigin(r) {
-		return "", problem.Unauthorized("a cookie alone permits GET and HEAD, and other methods from pages of this server: send an Authorization header")
+		return "", problem.Unauthorized("a cookie alone permits only GET and HEAD, and other methods only from pages of this server: send an Authorization header")
 	}
 	return raw, nil
 }

@@ -176,7 +176,7 @@ func (q *Query) page() (limit int, after string, err error) {
 		}
 	}
 	if len(q.after.Value) > acl.MaxPathBytes {
-		return 0, "", problem.BadRequest("after is longer than any name: send the `next` of the page before")
+		return 0, "", problem.BadRequest("after is longer than any name: send the `next` of the previous page")
 	}
 	return limit, q.after.Value, nil
 }

@@ -68,7 +68,7 @@ func ParseSealConfig(data []byte) (SealConfig, error) {
 		return SealConfig{}, fmt.Errorf("%w (its seal type is %.40q, not shamir)", ErrAutoUnseal, doc.Type)
 	}
 	if doc.Shares < 1 || doc.Shares > 255 || doc.Threshold < 1 || doc.Threshold > doc.Shares {
-		return SealConfig{}, fmt.Errorf("%s: %d of %d shares cannot be", SealConfigName, doc.Threshold, doc.Shares)
+		return SealConfig{}, fmt.Errorf("%s: %d of %d shares is impossible", SealConfigName, doc.Threshold, doc.Shares)
 	}
 	return SealConfig{doc.Shares, doc.Threshold}, nil
 }
@@ -160,7 +160,7 @@ func OpenKeyring(rootKey, record []byte) (*Keyring, error) {
 		gcm, err := newGCM(k.Value)
 		if _, twice := ring.terms[k.Term]; err != nil || twice || k.Term == 0 {
 			ring.Clear()
-			return nil, fmt.Errorf("%s has a key for term %d that cannot be", KeyringName, k.Term)
+			return nil, fmt.Errorf("%s has an impossible key for term %d", KeyringName, k.Term)
 		}
 		ring.terms[k.Term] = term{gcm, k.Value}
 	}

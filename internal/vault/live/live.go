@@ -48,8 +48,8 @@ type Getter interface {
 var (
 	ErrDenied  = errors.New("the token may not read it")
 	ErrAnswer  = errors.New("the answer is not one of Vault")
-	ErrName    = errors.New("the server lists a name that cannot be")
-	ErrDeep    = fmt.Errorf("there are more than %d folders in each other", maxDepth)
+	ErrName    = errors.New("the server lists an impossible name")
+	ErrDeep    = fmt.Errorf("folders are nested more than %d deep", maxDepth)
 	errFolders = fmt.Errorf("there are more than %d folders", maxFolders)
 )
 

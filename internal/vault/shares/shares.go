@@ -59,7 +59,7 @@ func Decode(text []byte) ([]byte, error) {
 // single holder (shares is 1), the share is the key. The caller should clear it.
 func Combine(all [][]byte, number, threshold int) ([]byte, error) {
 	if number < 1 || number > 255 || threshold < 1 || threshold > number {
-		return nil, fmt.Errorf("the store says that %d of %d shares open it, which cannot be", threshold, number)
+		return nil, fmt.Errorf("the store says that %d of %d shares open it, which is impossible", threshold, number)
 	}
 	if number == 1 {
 		if len(all) == 0 {

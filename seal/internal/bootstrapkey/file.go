@@ -85,7 +85,7 @@ func (k *file) Retire(context.Context) ([]store.Op, error) { return nil, nil }
 // harm and is only logged.
 func (k *file) Retired(log *zap.Logger) {
 	if err := os.Remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Warn("could not remove the bootstrap key, which opens nothing any more", zap.Error(err))
+		log.Warn("could not remove the bootstrap key, which no longer opens anything", zap.Error(err))
 	}
 }
 
@@ -101,7 +101,7 @@ func (k *file) Warn(ctx context.Context, log *zap.Logger, fingerprints []string)
 	if !slices.Contains(fingerprints, held) {
 		// Either a rekey was cut off before Retired, or the key is for another
 		// database and must not be lost: let people decide.
-		log.Warn("a bootstrap key is kept that opens nothing of this store; if a rekey left it, remove it: older copies of the storage open with it",
+		log.Warn("a bootstrap key is kept that does not open this store; if a rekey left it, remove it: it opens older copies of the storage",
 			zap.String("file", k.path))
 	}
 	if info.Mode().Perm()&0o077 != 0 {

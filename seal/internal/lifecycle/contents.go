@@ -40,7 +40,7 @@ func (u *Unsealer) lacks(ctx context.Context, r *restore, ring *barrier.Keyring)
 	defer cancel()
 	have, err := contentsOf(ctx, u.backend)
 	if err != nil {
-		return "the store was restored from a backup, and it is still being checked that it has all of it", true
+		return "the store was restored from a backup; whether it has all of that backup is still being checked", true
 	}
 	return difference(have, want), false
 }
@@ -80,10 +80,10 @@ func CountLate(ctx context.Context, l *Lifecycle) {
 			have, err := contentsOf(ctx, l.machine.backend)
 			text := ""
 			if err != nil {
-				text = fmt.Sprintf("the store was restored from a backup, and it was not checked that it still has all of it (%v): "+
-					"make a backup, and compare what it has with that one", err)
+				text = fmt.Sprintf("the store was restored from a backup, but whether it still has all of that backup could not be checked (%v): "+
+					"make a new backup, and compare the two", err)
 			} else if n, all := have.Secrets+have.Deleted, want.Secrets+want.Deleted; n < all {
-				text = fmt.Sprintf("soon after the first unseal since the restore, the store had %d secrets, deleted ones included, and the backup has %d; "+
+				text = fmt.Sprintf("soon after the first unseal since the restore, the store had %d secrets, deleted ones included, but the backup has %d; "+
 					"unless that many were purged meanwhile, somebody has changed the storage since the restore: restore it again", n, all)
 			}
 			l.machine.warnOfRestore(text)

@@ -138,7 +138,7 @@ func infoOf(h holders.Holding) InitInfo {
 var (
 	ErrOtherRoot      = fmt.Errorf("%w: the root key is not the one that this server knows", barrier.ErrDamaged)
 	ErrInitialized    = errors.New("the secret store is already initialized")
-	ErrNotReplaceable = errors.New("this init cannot be done over")
+	ErrNotReplaceable = errors.New("this init cannot be replaced")
 	ErrBadKey         = holders.ErrBadKey
 	ErrWrongKey       = holders.ErrWrongKey
 	ErrNoRekey        = errors.New("no such rekey is under way")

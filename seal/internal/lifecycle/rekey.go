@@ -332,7 +332,7 @@ func (m *Rekeys) VerifyRekey(ctx context.Context, nonce string, share []byte) (R
 }
 
 // errOldRekey: the record of another rekey than the one under way.
-var errOldRekey = errors.New("it replaces other holders than the present ones")
+var errOldRekey = errors.New("it is for holders other than the present ones")
 
 // putInForce wraps the root key with the new unseal key, names the new holders
 // and ends the rekey, all in one transaction. s is from takeDecision.
@@ -374,7 +374,7 @@ func (m *Rekeys) putInForce(ctx context.Context, s *snapshot, r *holders.Rekey, 
 	if bootstrapped {
 		m.bootstrapKeyStore.Retired(m.log)
 	}
-	m.log.Info("the rekey is done; the old unseal key opens nothing any more", zap.Strings("pgp_fingerprints", r.Fingerprints))
+	m.log.Info("the rekey is done; the old unseal key no longer opens anything", zap.Strings("pgp_fingerprints", r.Fingerprints))
 	m.readAfterWrite(ctx)
 	return nil
 }

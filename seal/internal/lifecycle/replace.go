@@ -69,7 +69,7 @@ func (i *Initializer) replaceInTurn(ctx context.Context, p InitParams, keys []*p
 	}
 	i.unsealing.Reset()
 	i.rememberInit(p, records, versions)
-	i.log.Warn("initialized again: the unused keys of the last init open nothing any more",
+	i.log.Warn("initialized again: the unused keys of the last init no longer open anything",
 		zap.String("store", records.config.UUID), zap.Strings("pgp_fingerprints", records.config.Fingerprints))
 	i.readAfterWrite(ctx)
 	return infoOf(records.config.Holding), nil

@@ -109,7 +109,7 @@ func (c *trustCheck) check(s *snapshot) {
 	}
 	before := configTrust(c.last.Swap(int32(trust)))
 	if warning := trust.warning(); trust != before && warning != "" && trust != configAwaitsMAC {
-		c.log.Error("the record of the holders is not to be trusted", zap.String("detail", warning))
+		c.log.Error("the record of the holders cannot be trusted", zap.String("detail", warning))
 	}
 }
 

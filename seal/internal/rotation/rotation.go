@@ -312,4 +312,4 @@ func (r *Rotation) writeProgress(ctx context.Context, record progressRecord, see
 	return versions[0], nil
 }
 
-var errNotOurTurn = errors.New("another server works on the rotation")
+var errNotOurTurn = errors.New("another server is working on the rotation")
