@@ -14,21 +14,21 @@ import (
 
 // The errors that callers branch on, with errors.Is.
 var (
-	ErrNotFound      = errors.New("not found")                // 404
-	ErrExists        = errors.New("already exists")           // 409
-	ErrDenied        = errors.New("permission denied")        // 403
-	ErrUnauthorized  = errors.New("no valid token")           // 401
-	ErrBadRequest    = errors.New("bad request")              // 400
-	ErrTooLarge      = errors.New("too large")                // 413
-	ErrChanged       = errors.New("changed meanwhile")        // 412
-	ErrNotModified   = errors.New("not modified")             // 304
-	ErrUnresolvable  = errors.New("secrets not accessible")   // 422
-	ErrBusy          = errors.New("too many at once")         // 429
-	ErrUnavailable   = errors.New("unavailable")              // 503, whatever the reason
-	ErrSealed        = errors.New("the store is sealed")      // 503; also ErrUnavailable
-	ErrUninitialized = errors.New("the store has no keys")    // 503; also ErrUnavailable
-	ErrCreatingKey   = errors.New("the key of the store is being created")   // 503; also ErrUninitialized
-	ErrUnknown       = errors.New("outcome of write unknown") // 503; also a change whose answer was lost
+	ErrNotFound      = errors.New("not found")                             // 404
+	ErrExists        = errors.New("already exists")                        // 409
+	ErrDenied        = errors.New("permission denied")                     // 403
+	ErrUnauthorized  = errors.New("no valid token")                        // 401
+	ErrBadRequest    = errors.New("bad request")                           // 400
+	ErrTooLarge      = errors.New("too large")                             // 413
+	ErrChanged       = errors.New("changed meanwhile")                     // 412
+	ErrNotModified   = errors.New("not modified")                          // 304
+	ErrUnresolvable  = errors.New("secrets not accessible")                // 422
+	ErrBusy          = errors.New("too many at once")                      // 429
+	ErrUnavailable   = errors.New("unavailable")                           // 503, whatever the reason
+	ErrSealed        = errors.New("the store is sealed")                   // 503; also ErrUnavailable
+	ErrUninitialized = errors.New("the store has no keys")                 // 503; also ErrUnavailable
+	ErrCreatingKey   = errors.New("the key of the store is being created") // 503; also ErrUninitialized
+	ErrUnknown       = errors.New("outcome of write unknown")              // 503; also a change whose answer was lost
 )
 
 // ErrIncomplete comes with the result of a List from which damaged records of
