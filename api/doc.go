@@ -28,6 +28,7 @@
 // documents are in package wire, and package client has a method for each
 // endpoint.
 //
-// What needs no server is in packages below api/internal. The rest, about 2,500
-// lines, is what handles an exchange: its parts would only pass it around.
+// What needs no server is in packages below api/internal. The rest is one package,
+// although it is large, because all of it handles an exchange: its parts would only
+// pass that around.
 package api

@@ -4,8 +4,8 @@
 //
 // A [Directory] is what one server knows of them, in memory. Its methods that
 // change something only return a [Change], the entries to write; the directory
-// itself changes when Apply is told that they were written, by this server or
-// by another. So every rule is a pure function of a directory and a request.
+// itself changes when Apply learns that they were written, by this server or by
+// another. So every rule is a pure function of a directory and a request.
 //
 // The package knows neither HTTP nor secrets nor the storage, and keeps no
 // token. Password hashes pass through it, but it never verifies one.

@@ -18,26 +18,20 @@
 // the types of the packages that do the work. Each of those has one subject,
 // and imports only packages above it in this list:
 //
+//	internal/handover       a new root key, encrypted to the other unsealed servers
 //	internal/barrier        the keyring, record keys, where a path is stored, commits
 //	internal/bootstrapkey   where the bootstrap private key is kept
 //	internal/holders        who holds the unseal key, and the shares they enter
+//	internal/mode           the security modes, and the record of one
+//	internal/restored       which backup a store was restored from
 //	internal/lifecycle      init, unseal, seal intent, rekey, handover
 //	internal/records        secrets, versions, deleted secrets, pieces, expiry
 //	internal/names          folders, their decrypted names, lists
 //	internal/feed           watches and streams
+//	internal/identities     records of users, groups and permissions
 //	internal/rotation       encrypting all records again under a new data key
 //	internal/uses           how often a task token was used
+//	internal/backup         the format of backups, making and restoring them
 //
-// # Where another kind of data goes
-//
-// A second kind of data behind the barrier is another package beside
-// internal/records, over internal/barrier: it gets a root key of its own in
-// barrier/layout.go, a kind in package envelope and a place that binds each
-// record to its key, reads within Barrier.Settle and writes with
-// Barrier.Commit. Then it has to be added to what walks over all records:
-// rotation.sweep, and the lists of what a storage without config must not
-// contain (lifecycle.snapshotWithoutConfig) and a replaced init must not have
-// (lifecycle.nothingStored). Store embeds it. If its records are deleted and
-// created again under the same key, their writes need a delete generation too
-// (records/generation.go).
+// docs/architecture.md says where another kind of data goes.
 package seal

@@ -5,8 +5,8 @@
 // TLS has proved that the client holds the private key, and nothing else: a
 // certificate is verified here at each request, because it may expire, and its
 // authority be removed, while its connection is open or its TLS session can be
-// resumed. Nothing is known here of revocation lists: use certificates that
-// live for hours or days, or replace the authority.
+// resumed. It knows no revocation lists: use certificates that live for hours or
+// days, or replace the authority.
 package clientcert
 
 import (

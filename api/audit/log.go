@@ -3,9 +3,9 @@
 // what, and how it ended; it never holds a value, a token or a key.
 //
 // Each call makes its own write(2), and waits for it. No queue could lose lines in
-// a crash of the process. The exception are requests without a valid token:
-// anybody can make thousands of them a second, so beyond a rate they are only
-// counted, and the counts written every second.
+// a crash of the process. The exception is a request without a valid token:
+// anybody can send thousands of them a second, so beyond a rate they are only
+// counted, and the counts are written every second.
 //
 // Lines with a principal have a reserve of disk: a file beside the log, whose
 // room is given back when the disk is full. From then on until the reserve can

@@ -1,11 +1,11 @@
 // Package client calls the HTTP API of the Secret Store. The command line uses
 // it, and the server is tested with it.
 //
-// Client makes single calls: it has one method for each endpoint, and therefore
-// many. Store keeps a few secrets in memory, follows their changes, and keeps
-// serving the last known values while the server is away: it is for services
-// that run for long. Retry repeats calls. Errors match the sentinels of this
-// package with errors.Is, whichever call they come from.
+// Client makes single calls: it has one method for each call of the API, which is
+// why the package is large. Store keeps a few secrets in memory, follows their
+// changes, and keeps serving the last known values while the server is away: it is
+// for long-running services. Retry repeats calls. Errors match the sentinels of
+// this package with errors.Is, whichever call they come from.
 //
 // The client holds a token only for the length of a request, and puts neither
 // tokens nor values into its errors.
@@ -83,11 +83,14 @@ type Config struct {
 	MaxAnswer int64
 }
 
-// Client calls one store, at one or several servers. Its methods may be called
-// from many goroutines. They return *Error if the server refuses a request, and
-// repeat nothing at the same server unless Config.Retries says so. After a
-// change that failed with ErrUnknown, the caller has to find out whether it had
-// an effect.
+// Client calls one store, at one or several servers. It has many methods because
+// it has one for each call of the API, and little else: what combines calls is in
+// Store and Retry.
+//
+// Its methods may be called from many goroutines. They return *Error if the server
+// refuses a request, and repeat nothing at the same server unless Config.Retries
+// says so. After a change that failed with ErrUnknown, the caller has to find out
+// whether it had an effect.
 type Client struct {
 	servers   []*url.URL   // without /secrets/v1
 	current   atomic.Int32 // index of the server that answered last

@@ -7,6 +7,8 @@
 // exceeds. It allows backends one deviation: a name that was only ever a part of
 // longer keys may still be listed, and count as a child, after the last record
 // below it was deleted.
+//
+// It is large because the contract is: each file is about one part of it.
 package storetest
 
 import (

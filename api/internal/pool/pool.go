@@ -1,10 +1,9 @@
-// Package pool divides what a server has little of (memory for bodies and
-// answers, places to wait) among principals, so that none of them can take all
-// of it.
+// Package pool divides what is scarce on a server (memory for bodies and answers,
+// places to wait) among principals, so that none of them can take all of it.
 //
-// A pool is two: one for users, and one for tokens that are bound to a service.
-// These are with many programs, some of which somebody else may have taken over.
-// No principal has more than a share of its pool, an eighth as a rule.
+// A pool has two parts: one for users, and one for tokens that are bound to a
+// service. Many programs have such tokens, and an attacker may have taken over
+// some. No principal has more than a share of its pool, an eighth as a rule.
 package pool
 
 import (

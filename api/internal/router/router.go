@@ -1,5 +1,5 @@
-// Package router finds the pattern that the path of a request matches. Methods
-// are not its business: the server asks for a token before it answers 405.
+// Package router finds the pattern that the path of a request matches. It
+// ignores methods: the server asks for a token before it answers 405.
 //
 // It never redirects for the form of a path: a 301 turns a client's PUT into a
 // GET. Instead, runs of slashes count as one, slashes at the end are dropped,

@@ -5,8 +5,8 @@
 // Sealing drops the keys. Whatever uses them runs inside Barrier.Use, and Drop
 // waits for it: once Drop has returned, nothing is decrypted any more.
 //
-// All kinds of data behind the barrier share this package; see package seal for
-// where a new kind goes. It knows no life cycle: who may unseal, and when a
+// All kinds of data behind the barrier share this package; docs/architecture.md says
+// where a new kind goes. The package knows no life cycle: who may unseal, and when a
 // server has to seal, is decided in package lifecycle, which installs the keys
 // here.
 package barrier

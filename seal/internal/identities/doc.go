@@ -13,7 +13,7 @@
 // head changes.
 //
 // A change is one transaction: the records, the indexes of their buckets, and the
-// head, each at the version that was read. All changes of all servers so have one
+// head, each at the version that was read. So all changes of all servers have one
 // order, which the head counts. The head and an index are never removed, so that
 // their versions never start again; those of records do, and decide nothing alone.
 //

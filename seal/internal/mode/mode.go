@@ -1,4 +1,4 @@
-// Package mode has the security modes, and the record in which a store remembers
+// Package mode defines the security modes, and the record in which a store remembers
 // the highest one that operators have chosen for it.
 //
 // It is pure: package lifecycle reads and writes the record, and decides what

@@ -5,6 +5,9 @@
 // from its path. Every write is one transaction that is conditional on the
 // record that was read, on the keys and on the seal intent; writes over
 // existing records also check the delete generation (generation.go).
+//
+// It has more than 2,000 lines because values, versions, pieces and deleted secrets
+// are all parts of that one record, and of the transactions that replace it.
 package records
 
 import (

@@ -3,8 +3,8 @@
 // configuration names, ZooKeeper, running servers. Checks decide about them; they are
 // pure, and there is one file of them for each subject.
 //
-// It changes nothing, and knows no secret: of files with keys it looks at owner and
-// mode only. What servers and ZooKeeper say may have been written by an attacker, so
+// It changes nothing, and knows no secret: of files with keys it reads only owner and
+// mode. What servers and ZooKeeper say may have been written by an attacker, so
 // all text of a finding is made printable in the end, and no command contains any of
 // it.
 package doctor

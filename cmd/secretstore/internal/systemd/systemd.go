@@ -1,6 +1,6 @@
-// Package systemd is what a server and systemd say to each other: the sockets
-// that systemd has opened for it, how it is doing, and that it is alive. It acts
-// on the environment variables of systemd only; without them it does nothing.
+// Package systemd connects a server with systemd: it takes the sockets that systemd
+// has opened, and reports the state of the server and that it is alive. It follows
+// the environment variables of systemd; without them it does nothing.
 package systemd
 
 import (

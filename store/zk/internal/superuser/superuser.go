@@ -1,5 +1,5 @@
-// Package superuser finds out whether a ZooKeeper server takes a password for
-// that of its superuser, who is above all ACLs.
+// Package superuser finds out whether a ZooKeeper server accepts a password as
+// that of its superuser, whom no ACL restricts.
 //
 // Digest authentication succeeds with any password: it only adds an identity to
 // the connection. So the server is asked who it takes the client for (whoAmI,

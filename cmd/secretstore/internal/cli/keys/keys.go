@@ -4,7 +4,7 @@
 //
 // It has more than 2,000 lines because these commands share how holders are shown,
 // shares collected and pending steps reported: init, rekey and reinit are the same
-// procedure with another beginning.
+// procedure with different beginnings.
 package keys
 
 import (

@@ -3,8 +3,8 @@
 // decides what each becomes here, and says so before anything is written. It writes
 // nothing itself, and nothing to a disk.
 //
-// A source may lie. It can keep secrets back, and what it serves without
-// authentication (HTTP, files) is what it likes. It cannot choose a path that its names
+// A source may lie. It can withhold secrets, and without authentication (HTTP, files)
+// it can serve whatever it likes. It cannot choose a path that its names
 // do not have, replace a secret without --overwrite, or make the command allocate
 // without bounds.
 package migrate
