@@ -274,7 +274,7 @@ func (s *Server) DemandsHTTPS(r *http.Request) bool { return s.https.only && r.T
 
 // ReadBody reads the body of a request that is not one of the API, of at most limit
 // bytes, in the memory and the time that the server has for bodies: as that of a
-// request of who. The caller calls release when it does not need it any more. An error
+// request of who. The caller calls release when it no longer needs the body. An error
 // has the status of the answer and its text.
 func (s *Server) ReadBody(w http.ResponseWriter, r *http.Request, who acl.Principal, limit int64) (content []byte, release func(), status int, err error) {
 	from := body.Of(w, r)

@@ -206,9 +206,8 @@ func (d *Directory) UpdateGroup(gid GID, description string) (Change, error) {
 	return Change{Put: []Entry{&g}}, nil
 }
 
-// DeleteGroup deletes a group with its grants: its members are in it no more,
-// also not in a new one of that id. UnknownGroupID, IsSuperuserGroup,
-// NoMoreSuperusers.
+// DeleteGroup deletes a group with its grants. Its members do not belong to a new
+// group of that id either. UnknownGroupID, IsSuperuserGroup, NoMoreSuperusers.
 func (d *Directory) DeleteGroup(gid GID) (Change, error) {
 	g, err := d.Group(gid)
 	if err != nil {

@@ -17,7 +17,7 @@ const Superusers GID = "superusers"
 // goroutines may use one value, and a change makes another. The zero value is
 // empty, and allows nothing.
 //
-// Its methods are many because each question and each change of the IAM of DC/OS is
+// It has many methods because each question and each change of the IAM of DC/OS is
 // one of them. All are pure functions of the directory, in files by subject.
 type Directory struct {
 	users  map[UID]*account

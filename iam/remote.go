@@ -27,11 +27,11 @@ func (d *Directory) HasPeople() bool {
 	return false
 }
 
-// SignInRemote writes down a sign-in with the provider of an account: who the
-// account is there, if that is not known yet, and that of the memberships that
-// follow from claims it has exactly those in groups. Groups that do not exist, and
-// those that make superusers, do not count. The change is empty if nothing is new.
-// UnknownUserID, InvalidData, NoMoreSuperusers.
+// SignInRemote records a sign-in with the provider of an account: who the account
+// is there, if that is not known yet, and groups, which replace the memberships that
+// follow from claims. Groups that do not exist, and those that make superusers, do
+// not count. The change is empty if nothing is new. UnknownUserID, InvalidData,
+// NoMoreSuperusers.
 func (d *Directory) SignInRemote(uid UID, issuer, subject string, groups []GID, by Origin) (Change, error) {
 	now, err := d.editable(uid)
 	if err != nil {

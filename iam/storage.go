@@ -37,8 +37,8 @@ type Record struct {
 // Storage keeps the records of the identities, encrypted and authenticated. All of
 // them are in the memory of each server while it is unsealed.
 type Storage interface {
-	// Follow has l called for what is in the storage, now and from now on: one call
-	// at a time, in the order of the changes. It is called once, before the store
+	// Follow calls l for what is in the storage, now and from now on: one call at a
+	// time, in the order of the changes. It is called once, before the store
 	// is unsealed.
 	Follow(l Listener)
 	// Check returns nil while what l was told may be used: the store is unsealed,

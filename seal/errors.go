@@ -75,7 +75,7 @@ var (
 	ErrPiecesLeft = records.ErrPiecesLeft
 	// ErrBadMetadata: a description or label beyond the limits.
 	ErrBadMetadata = records.ErrBadMetadata
-	// ErrBadHistory: versions that do not fall, or times in the future.
+	// ErrBadHistory: versions that are not in descending order, or times in the future.
 	ErrBadHistory = records.ErrBadHistory
 	// ErrCorrupt: a record that does not authenticate: damaged, moved, or not
 	// written by this store. The error's text names the record; see DamagedRecord.

@@ -233,8 +233,8 @@ func (s *Store) start(ctx context.Context) {
 // until somebody follows them.
 func (s *Store) Identities() iam.Storage { return s.identities }
 
-// Incarnation returns a text that is another one after each restore of a backup, and
-// "" in a store that was never restored. ErrSealed and the like.
+// Incarnation returns a text that changes with each restore of a backup; it is "" in a
+// store that was never restored. ErrSealed and the like.
 func (s *Store) Incarnation() (text string, err error) {
 	err = s.barrier.Use(func(k *barrier.Keys) error { text = k.Ring.Incarnation.String(); return nil })
 	return text, err

@@ -91,10 +91,10 @@ type (
 // CheckUnused returns ErrInUse if servers use a storage that several can have open.
 func CheckUnused(ctx context.Context, b store.Backend) error { return backup.Unused(ctx, b) }
 
-// AbandonRestore reports whether a storage has nothing but what a restore or a move has
-// written that has not come to its end. If so, no one can continue it, and the caller
-// removes what it has written, but not KeyRestoring: while that is there, no server takes
-// the storage for empty. The next restore replaces it.
+// AbandonRestore reports whether a storage has only what an unfinished restore or move
+// has written. If so, no one can continue it, and the caller removes what it has
+// written, but not KeyRestoring: while that is there, no server takes the storage for
+// empty. The next restore replaces it.
 func AbandonRestore(ctx context.Context, b store.Backend) (bool, error) {
 	return backup.Abandon(ctx, b)
 }

@@ -15,7 +15,7 @@ const (
 // Calls are all kinds of call.
 func Calls() []Call { return []Call{CallRead, CallList, CallWrite} }
 
-// Meter is told how long a call to the storage itself took, the wait for a
-// connection included, and how it ended. It is not called for what a backend
-// answers from memory. It must not block.
+// Meter is called after a call to the storage itself, with how long it took, the
+// wait for a connection included, and how it ended. It is not called for what a
+// backend answers from memory. It must not block.
 type Meter func(call Call, took time.Duration, err error)

@@ -35,12 +35,11 @@ type ExposureReporter interface {
 // the others what they have to know about it while it lives.
 type Announcer interface {
 	// Announce keeps the last of content as the announcement of the server id,
-	// until ctx or the backend ends. It is in none of the records, and ends with
-	// its server: soon after the backend has lost the storage, nobody sees it. A
-	// backend that comes back announces it again. Of what is written before ctx
-	// ends the storage may keep a copy forever. id is 32 lower-case hex digits that
-	// no other process has, content at most MaxAnnouncement bytes. The error is for
-	// an invalid id.
+	// until ctx or the backend ends. It is not among the records, and ends with its
+	// server: soon after the backend has lost the storage, nobody sees it. A backend
+	// that comes back announces it again. The storage may keep a copy of what was
+	// announced forever. id is 32 lower-case hex digits that no other process has,
+	// content at most MaxAnnouncement bytes. The error is for an invalid id.
 	Announce(ctx context.Context, id string, content <-chan []byte) error
 
 	// Announcements returns the announcements, ordered by id: all that were made

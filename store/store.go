@@ -168,8 +168,8 @@ func Set(key Key, data []byte, v Version) Op {
 	return Op{Kind: OpSet, Key: key, Data: data, Version: v}
 }
 
-// Bump makes a record, or replaces it whatever its version: afterwards the version
-// is another one. It is for records whose version says that something has happened.
+// Bump makes a record, or replaces it whatever its version: afterwards it has
+// another version. It is for records whose version says that something has happened.
 // If several transactions do it at the same time, each sees the version changed, but
 // it may have changed only once.
 func Bump(key Key, data []byte) Op { return Op{Kind: OpBump, Key: key, Data: data} }

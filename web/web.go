@@ -75,7 +75,7 @@ type API interface {
 	http.Handler
 	// ReadBody reads the body of a request of somebody, of at most limit bytes, in the
 	// memory and the time that the server has for bodies. The caller calls release when
-	// it does not need it any more. An error has the status of the answer and its text.
+	// it no longer needs the body. An error has the status of the answer and its text.
 	ReadBody(w http.ResponseWriter, r *http.Request, who acl.Principal, limit int64) (content []byte, release func(), status int, err error)
 }
 

@@ -115,8 +115,8 @@ type Keys struct {
 	Threshold int         `json:"threshold"`
 	// BootstrapKeyHeld: the storage holds a private key that unseals.
 	BootstrapKeyHeld bool `json:"bootstrap_key_held"`
-	// ConfigWarning is why the members above are not to be trusted, and no rekey
-	// is possible; absent if they are, or while that cannot be checked.
+	// ConfigWarning is why the members above cannot be trusted, and no rekey
+	// is possible; absent if they can, or while that cannot be checked.
 	ConfigWarning string `json:"config_warning,omitempty"`
 	// Sealed: the members below are unknown, and false or 0.
 	Sealed        bool  `json:"sealed"`
@@ -157,8 +157,8 @@ type KeyHolder struct {
 	// UserID is in the key itself, and is not verified. "" if there is none.
 	UserID    string `json:"user_id"`
 	Algorithm string `json:"algorithm"` // of the key that encrypts, such as "RSA 4096"
-	// Expires is from when nothing can be encrypted to the key; null is never.
-	// It still opens older messages.
+	// Expires is when the key stops taking new messages; null is never. It still
+	// opens older ones.
 	Expires *time.Time `json:"expires"`
 	// Warning is about a key that expires soon or has expired; "" if there is
 	// none.

@@ -3,7 +3,7 @@ package wire
 import "time"
 
 // WholeSecret is the body of PUT /history: a secret of another store, with its
-// earlier versions. It leaves out the empty ones of its members.
+// earlier versions. Empty members are left out.
 type WholeSecret struct {
 	Versions    []WholeVersion `json:"versions"` // newest first; never empty
 	Description string         `json:"description,omitempty"`

@@ -322,7 +322,7 @@ const (
 	FaultAudit    = "audit"    // the audit log cannot be written
 	FaultRotation = "rotation" // it is stuck
 	FaultMode     = "mode"     // the security mode is lower than the store remembers
-	FaultRestore  = "restore"  // the store was restored from what is not to be trusted
+	FaultRestore  = "restore"  // what the store was restored from cannot be trusted
 )
 
 // BootstrapConfig is the answer to GET /dcos-metadata/bootstrap-config.json.

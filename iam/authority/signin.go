@@ -110,8 +110,8 @@ func (a *Authority) verify(ctx context.Context, client iam.Client, c credentials
 	return nil
 }
 
-// Attempt runs try, with which somebody at from signs in in another way, within the
-// limits of attempts. uid is what failures are counted for, and need not be an
+// Attempt runs try, another way for somebody at from to sign in, within the limits of
+// attempts. uid is what failures are counted for, and need not be an
 // account. A failure is an error that refusal accepts: others say nothing about the
 // client. *TooMany, and the error of try.
 func (a *Authority) Attempt(uid string, from netip.Addr, try func() error, refusal func(error) bool) error {

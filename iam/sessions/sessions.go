@@ -60,8 +60,8 @@ type known struct {
 // ErrLost means that records are damaged which may have said that a session was ended.
 var ErrLost = errors.New("damaged records of the storage may have said that the session was ended")
 
-// New returns what remembers ended sessions in the records of an authority. now is the
-// clock.
+// New returns the sessions that were ended, as the records of an authority say. now is
+// the clock.
 func New(a Authority, now func() time.Time) *Ended { return &Ended{authority: a, now: now} }
 
 func userPrefix(uid string) string {

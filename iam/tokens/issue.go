@@ -24,7 +24,7 @@ var ErrTooManyKeys = errors.New("too many keys still have tokens: wait until som
 // the store has its first key.
 //
 // While the store is sealed, it makes a token of this process for a superuser of
-// the file: it is can only unseal the store, for ten minutes at most.
+// the file: it can only unseal the store, for ten minutes at most.
 func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (raw string, expires time.Time, err error) {
 	for {
 		d, err := t.authority.Directory()

@@ -43,8 +43,8 @@ type Authority interface {
 	Directory() (*iam.Directory, error)
 	// Known returns what is known in any case: the superusers of the file.
 	Known() *iam.Directory
-	// Era is another number after each unseal, once the directory is loaded, and after
-	// each change of what is known in any case.
+	// Era returns a number that changes with each unseal, once the directory is loaded,
+	// and with each change of what is known in any case.
 	Era() uint64
 	// Changed returns a channel that is closed when the directory or a record
 	// changes, and when the store is sealed.
@@ -70,8 +70,8 @@ type Config struct {
 	// Sealed reports whether the store has no keys: it is sealed, or not initialized
 	// yet. Superusers of the file may then sign in to unseal it.
 	Sealed func() bool
-	// Incarnation returns a text that is another one after each restore of a backup of
-	// the store: tokens of another one are refused. Nil returns "".
+	// Incarnation returns a text that changes with each restore of a backup of the
+	// store: tokens of another incarnation are refused. Nil returns "".
 	Incarnation func() (string, error)
 	// Foreign verifies the tokens of other issuers.
 	Foreign ForeignVerifier

@@ -77,8 +77,8 @@ type Status struct {
 	// SealWarning is why this server has sealed itself, or stays sealed, if people
 	// have to know.
 	SealWarning string
-	// RestoreProblem is why the store stays sealed, if it was restored from what is
-	// not to be trusted: an unseal of it is refused.
+	// RestoreProblem is why the store stays sealed, if it was restored from what
+	// cannot be trusted: an unseal of it is refused.
 	RestoreProblem string
 	// ConfigWarning is why the holders cannot be changed, if the record of who
 	// they are is not genuine; "" if it is, or while it cannot be checked.

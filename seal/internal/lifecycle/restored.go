@@ -20,7 +20,7 @@ import (
 // several servers one makes the incarnation, and the others read it.
 
 // RestoreError means that the store is to stay sealed, because what it was restored
-// from is not to be trusted.
+// from cannot be trusted.
 type RestoreError struct{ problem string }
 
 func (e *RestoreError) Error() string { return e.problem }
