@@ -23,7 +23,7 @@ import (
 	"secretstore/api/wire"
 )
 
-// visit is one request for a page being answered. Its methods are many because each
+// visit is one request for a page being answered. It has many methods because each
 // page and form has some of them, which share only the request and the session; they
 // are in files by subject.
 type visit struct {

@@ -16,8 +16,8 @@ import (
 
 // BackupOptions says what a backup is like.
 type BackupOptions struct {
-	// BootstrapKey has it contain the private key that unseals the store, if the
-	// storage keeps one.
+	// BootstrapKey adds the private key that unseals the store, if the storage keeps
+	// one.
 	BootstrapKey bool
 	// Pause lets all servers hold back writes for at most half a second, if too much
 	// is written to read one state otherwise.

@@ -100,7 +100,7 @@ func (s *Storage) Unseal() {
 	}
 }
 
-// Fail has Check and Apply return err from now on, such as store.ErrUnavailable. Nil
+// Fail makes Check and Apply return err from now on, such as store.ErrUnavailable. Nil
 // ends that. What the listener knows stays; it hears of no change meanwhile.
 func (s *Storage) Fail(err error) {
 	s.cluster.mu.Lock()
@@ -112,8 +112,8 @@ func (s *Storage) Fail(err error) {
 	}
 }
 
-// BeforeApply has f called at the start of each Apply: its error is that of Apply.
-// It may change the same cluster through another server.
+// BeforeApply sets f, which is called at the start of each Apply: its error is that of
+// Apply. It may change the same cluster through another server.
 func (s *Storage) BeforeApply(f func() error) {
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()

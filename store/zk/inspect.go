@@ -215,9 +215,8 @@ const (
 	SuperuserRefused  = superuser.Refused
 )
 
-// TrySuperuser finds out whether one member of ZooKeeper takes a name and a password
-// for those of its superuser. It logs in, on its own connection, and changes
-// nothing.
+// TrySuperuser finds out whether one member of ZooKeeper accepts a name and a password
+// as those of its superuser. It logs in, on its own connection, and changes nothing.
 func TrySuperuser(ctx context.Context, cfg Config, server, user, password string) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, trySuper)
 	defer cancel()

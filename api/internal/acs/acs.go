@@ -52,8 +52,8 @@ type Tokens interface {
 	RotateKey(ctx context.Context) error
 }
 
-// Handlers answer the requests. The methods are many because each endpoint of DC/OS
-// has one; they share no state, and are in files by subject.
+// Handlers answer the requests. They have many methods because each endpoint of DC/OS
+// has one; these share no state, and are in files by subject.
 type Handlers struct {
 	Accounts Accounts
 	Tokens   Tokens // if nil, no one can sign in

@@ -45,7 +45,7 @@ type Options struct {
 	// Pause permits writes to be held back for a moment, on all servers: see
 	// store.Snapshot.
 	Pause bool
-	// BootstrapKey has the private key written, if the store has one. Whoever reads
+	// BootstrapKey adds the private key, if the store has one. Whoever reads
 	// such a backup can open it.
 	BootstrapKey bool
 	// Instead are records that are written instead of those of the storage.

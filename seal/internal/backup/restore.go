@@ -116,10 +116,10 @@ func (b *Backup) begun(o RestoreOptions) []byte {
 // abandoned is the marker of a restore or a move that no one continues.
 const abandoned = "abandoned"
 
-// Abandon reports whether a storage has nothing but what a restore or a move has
-// written that has not come to its end. No one can then continue it: if it still runs,
-// its next write fails. Its marker stays, and keeps servers from taking the storage for
-// empty while the caller removes the rest; the next restore replaces it.
+// Abandon reports whether a storage has only what an unfinished restore or move has
+// written. No one can then continue it: if it still runs, its next write fails. Its
+// marker stays, and keeps servers from taking the storage for empty while the caller
+// removes the rest; the next restore replaces it.
 func Abandon(ctx context.Context, b store.Backend) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, restoreTime)
 	defer cancel()

@@ -53,14 +53,14 @@ func (b *Barrier) Damage() *Damage { return b.damage }
 // SetHooks is to be called before the first use.
 func (b *Barrier) SetHooks(h Hooks) { b.hooks = h }
 
-// OnDrop has clear called whenever keys are dropped: it forgets what was
+// OnDrop registers clear, to be called whenever keys are dropped: it forgets what was
 // decrypted with them, and wakes those who have to learn of the seal. It must
 // not block, nor call the barrier: it runs before Drop returns, while nothing
 // is inside Use. OnDrop is to be called before the first use.
 func (b *Barrier) OnDrop(clear func()) { b.onDrop = append(b.onDrop, clear) }
 
-// OnOpen has notify called whenever keys were put in place. It must not block, nor
-// call the barrier. OnOpen is to be called before the first use.
+// OnOpen registers notify, to be called whenever keys were put in place. It must not
+// block, nor call the barrier. OnOpen is to be called before the first use.
 func (b *Barrier) OnOpen(notify func()) { b.onOpen = append(b.onOpen, notify) }
 
 // Exclusive reports that no other server can have the storage open.

@@ -9,9 +9,9 @@ import (
 )
 
 // Incarnation distinguishes a restored store from the one that the backup was made
-// of: each restore has another one. What clients have of another incarnation, such
-// as tokens and entity tags, counts no more. It is random, and zero in a store that
-// was never restored.
+// of: each restore makes a new one. What clients have from another incarnation, such
+// as tokens and entity tags, is void. It is random, and zero in a store that was never
+// restored.
 //
 // It is kept in the keyring, which every write checks. So no server writes under
 // another one, and nobody can remove it from the storage without taking the keys away
@@ -24,8 +24,7 @@ func NewIncarnation() (i Incarnation) {
 	return i
 }
 
-// Label returns a label for envelope.Key.Derive that is another one in each
-// incarnation.
+// Label returns a label for envelope.Key.Derive that differs in each incarnation.
 func (i Incarnation) Label(label string) string {
 	if i == (Incarnation{}) {
 		return label
@@ -33,8 +32,8 @@ func (i Incarnation) Label(label string) string {
 	return label + "\x00" + string(i[:])
 }
 
-// ValueID returns how clients know a value, given its id in the storage. In each
-// incarnation it is another text.
+// ValueID returns how clients know a value, given its id in the storage. It differs
+// in each incarnation.
 func (i Incarnation) ValueID(id envelope.ID) string {
 	if i == (Incarnation{}) {
 		return hex.EncodeToString(id[:])

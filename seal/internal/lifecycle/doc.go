@@ -71,8 +71,8 @@ type Status struct {
 	// Restored is when the backup was made that the store was restored from; zero if
 	// it never was, or while it is sealed.
 	Restored time.Time
-	// RestoreWarning says that a restored store had not all of the backup when this
-	// server unsealed it first, or that this was not checked.
+	// RestoreWarning says that a restored store did not have all of the backup when
+	// this server first unsealed it, or that this was not checked.
 	RestoreWarning string
 	// SealWarning is why this server has sealed itself, or stays sealed, if people
 	// have to know.

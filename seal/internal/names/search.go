@@ -29,8 +29,8 @@ func (p Page) short() Page {
 // Search selects names below a folder by what they contain.
 type Search struct {
 	Page
-	// Text is a part of the name relative to the folder. Upper and lower case of
-	// ASCII letters do not differ: names have no others. Every name contains "".
+	// Text is a part of the name relative to the folder. The case of ASCII letters
+	// does not matter; names have no others. Every name contains "".
 	Text string
 	// Shown reports whether the names of the secrets in a folder may be returned.
 	// They are not counted either if they may not. Nil: none may.

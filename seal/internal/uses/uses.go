@@ -115,8 +115,8 @@ func (u *Uses) keyringVersion() (store.Version, error) {
 	return answer.(store.Version), nil
 }
 
-// TaskSpent returns ErrTaskSpent if a token that may be used so many times was
-// used as often. It may miss another server's use for some milliseconds;
+// TaskSpent returns ErrTaskSpent if a token that may be used so many times has been
+// used up. It may miss another server's use for some milliseconds;
 // SpendTask decides.
 func (u *Uses) TaskSpent(ctx context.Context, id string, expires time.Time, uses int) error {
 	used, _, err := u.count(ctx, countKey(id, expires), store.Cached)

@@ -61,7 +61,7 @@ type Outside struct {
 // jsonFactor is the largest number of bytes of JSON for one byte of a value.
 const jsonFactor = 6
 
-// Server is a configured server. Its methods are many because each part that it
+// Server is a configured server. It has many methods because each part that it
 // starts or replaces while it runs has one, and shares the log and the end of the
 // others.
 type Server struct {

@@ -33,7 +33,7 @@ type Remote struct {
 	fingerprints         []string
 	cert, key            string // of this client
 	Timeout              time.Duration
-	// Reread has the token file read for each request: the command may outlive a
+	// Reread reads the token file anew for each request: the command may outlive a
 	// token.
 	Reread bool
 }
@@ -207,8 +207,9 @@ func ParseServer(s string) (*url.URL, error) {
 }
 
 // Token returns the token, or "". Some requests need none; for others the server
-// says what is missing. The flag beats the environment, and that the token of the last
-// login. Two variables are refused: the user may mean either.
+// says what is missing. The flag takes precedence over the environment, and the
+// environment over the token of the last login. Two variables are refused: the user may
+// mean either.
 func (r *Remote) Token(p *Process) (string, error) {
 	token, _, _, err := r.findToken(p)
 	return token, err
