@@ -77,7 +77,7 @@ func (l *login) run(ctx context.Context, c *client.Client, cmd *cobra.Command, a
 		return err
 	}
 	if now.Token != token {
-		fmt.Fprintf(l.p.Stderr, "secretstore: warning: commands use the token of %s, not this one, unless you remove it\n", cmp.Or(now.From, "the client certificate"))
+		fmt.Fprintf(l.p.Stderr, "secretstore: warning: the token of %s takes precedence over this one; leave that out to use this one\n", cmp.Or(now.From, "the client certificate"))
 	}
 	mine := base.Described(token)
 	return done(l.p, cmd, signedIn{mine.UID, servers, mine.Expires(), files}, "signed in as %s at %s%s",

@@ -172,7 +172,7 @@ func (e *execFlags) readIgnored() error {
 	for _, name := range e.ignore {
 		name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
 		if !slices.Contains(ignorable, name) {
-			return base.Usagef("--ignore-signal %s: the signal must be %s", name, strings.Join(ignorable, ", "))
+			return base.Usagef("--ignore-signal %s: the signal must be one of %s", name, strings.Join(ignorable, ", "))
 		}
 		e.ignored = append(e.ignored, unix.SignalNum("SIG"+name))
 	}
