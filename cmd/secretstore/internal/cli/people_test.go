@@ -129,7 +129,7 @@ func TestLoginKeepsATokenThatOtherCommandsUse(t *testing.T) {
 	if got := call(env, "", "get", "a"); got.status != 4 || s.sent["/secrets/v1/secret/default/a"] != "token="+other.token {
 		t.Errorf("the environment did not precede: %+v", got)
 	}
-	if got := call(env, "right horse", "login", "alice"); got.status != 0 || !strings.Contains(got.stderr, "SECRETSTORE_TOKEN is used") {
+	if got := call(env, "right horse", "login", "alice"); got.status != 0 || !strings.Contains(got.stderr, "SECRETSTORE_TOKEN takes precedence") {
 		t.Errorf("login beside a token in the environment: %+v", got)
 	}
 	delete(env, "SECRETSTORE_TOKEN")

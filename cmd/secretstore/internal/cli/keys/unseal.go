@@ -121,7 +121,7 @@ type entry struct {
 func (e entry) sentence(st wire.SealStatus) string {
 	switch {
 	case !e.accepted:
-		return fmt.Sprintf("This command entered no share. %d of %d shares were entered before.", st.Progress, st.Threshold)
+		return fmt.Sprintf("this command entered no share. %d of %d shares were entered before.", st.Progress, st.Threshold)
 	case !e.counted:
 		return enteredSentence(st) + " Yours was entered already. Another holder runs: secretstore unseal"
 	}
