@@ -188,6 +188,9 @@ func TestSessionsOfAServer(t *testing.T) {
 				!strings.HasPrefix(csp, "default-src 'none';") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
 				t.Errorf("%s: %v", path, res.Header)
 			}
+			if got, want := res.Header.Get("Cross-Origin-Opener-Policy"), path == "/ui/" || path == "/ui/keys"; (got == "same-origin") != want && path != "/ui/bar" {
+				t.Errorf("%s: a window of another site keeps its hold on the page: Cross-Origin-Opener-Policy %q", path, got)
+			}
 		}
 	})
 	t.Run("the cookie of the cluster is a sign-in", func(t *testing.T) {
