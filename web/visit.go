@@ -104,6 +104,9 @@ func (v *visit) openSession() (err error) {
 	token := ""
 	if v.session != nil {
 		token = v.session.Token
+		// No window of another site keeps a hold on a page of a user. A browser starts a
+		// process for a page that says so, which would delay the first one, the sign-in.
+		v.w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
 		if v.page.name != barPage {
 			err = v.s.setCookie(v.w, v.r, v.session)
 		}

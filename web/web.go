@@ -137,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-// setPolicy sets the header that all answers have. Browsers that come by plain HTTP
+// setPolicy sets the headers that all answers have. Browsers that come by plain HTTP
 // do not say which site a request is from: they name the origin, and only if the
 // page may have a referrer. It is then the same site that sees it.
 func setPolicy(h http.Header, trustworthy bool) {
@@ -148,7 +148,6 @@ func setPolicy(h http.Header, trustworthy bool) {
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }

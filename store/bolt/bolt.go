@@ -56,6 +56,8 @@ type Backend struct {
 	listings *listings
 	health   writes.Health
 
+	snapshots snapshots
+
 	// current is the file in use. Only the writer replaces it, in
 	// Compact, with the edges of the old one and takeover held.
 	current atomic.Pointer[handle]

@@ -204,6 +204,7 @@ func (w writer) attempt(batch []*request) (culprit int, err error) {
 		if changes == 0 {
 			return errNothing
 		}
+		w.b.snapshots.note(batch)
 		return nil
 	})
 	switch {

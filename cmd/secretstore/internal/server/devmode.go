@@ -152,12 +152,12 @@ func (s *Server) greet(ctx context.Context, st *seal.Store, endpoints []*endpoin
 	if s.outside.FlushLog != nil {
 		s.outside.FlushLog()
 	}
-	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url(), s.iam != nil))
+	fmt.Fprint(s.outside.Stdout, devGreeting(s.outside.Command, endpoints[i].url(), s.iam != nil, s.cfg.Web != config.WebOff))
 }
 
 // devGreeting tells the user what to type next, in a form that works in any folder of
 // another terminal.
-func devGreeting(command, url string, signIn bool) string {
+func devGreeting(command, url string, signIn, pages bool) string {
 	if path, err := exec.LookPath(command); err == nil {
 		if abs, err := filepath.Abs(path); err == nil && strings.Contains(command, string(filepath.Separator)) {
 			command = abs
@@ -175,6 +175,9 @@ func devGreeting(command, url string, signIn bool) string {
 	if signIn {
 		text += fmt.Sprintf("Or sign in as the user %s, whose password is in a file. Then no command needs --token-file:\n\n"+
 			"  %s login%s %[1]s --password-file %[4]s\n\n", devAdmin, command, server, shell.Quote(inDevFolder(devPassword)))
+	}
+	if signIn && pages {
+		text += fmt.Sprintf("Or open %s/ui/ in a browser, and sign in as the same user.\n\n", url)
 	}
 	return text
 }

@@ -188,6 +188,9 @@ func TestSessionsOfAServer(t *testing.T) {
 				!strings.HasPrefix(csp, "default-src 'none';") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
 				t.Errorf("%s: %v", path, res.Header)
 			}
+			if got := res.Header.Get("Cross-Origin-Opener-Policy"); got != "same-origin" && path != "/ui" {
+				t.Errorf("%s: a window of another site keeps its hold on the page", path)
+			}
 		}
 	})
 	t.Run("the cookie of the cluster is a sign-in", func(t *testing.T) {

@@ -4,6 +4,9 @@ package webtest
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -35,20 +38,28 @@ func (b *Tab) cost() (c transfer, total int) {
 }
 
 // TestFirstPageIsSmall: with nothing in the cache, a browser transfers at most
-// 60 KiB for it.
+// 60 KiB for it. The test prints when pages are painted, beside a bare page that
+// costs a server nothing: the rest is the time of the browser.
 func TestFirstPageIsSmall(t *testing.T) {
 	site := Start(t)
 	root := site.As(t, "root")
 	for i := range 60 {
 		put(t, root, fmt.Sprintf("team/app-%02d", i), canary)
 	}
-	cold := site.Open(t, Look{})
-	cold.Go("/ui/")
-	c, total := cold.cost()
-	t.Logf("the sign-in, with an empty cache: %d bytes, painted after %.0f ms: %v", total, c.Paint, c.Bytes)
-	if total > maxFirstPage || len(c.Bytes) < 3 {
-		t.Errorf("%d bytes for the first page: %v", total, c.Bytes)
+	bare := &Site{URL: bareServer(t)}
+	for range 9 {
+		hello := bare.Open(t, Look{})
+		hello.Go("/")
+		h, _ := hello.cost()
+		cold := site.Open(t, Look{})
+		cold.Go("/ui/")
+		c, total := cold.cost()
+		t.Logf("with an empty cache: a bare page is painted after %.0f ms, the sign-in after %.0f ms: %d bytes, %v", h.Paint, c.Paint, total, c.Bytes)
+		if total > maxFirstPage || len(c.Bytes) < 3 {
+			t.Errorf("%d bytes for the first page: %v", total, c.Bytes)
+		}
 	}
+	cold := site.Open(t, Look{})
 	cold.SignIn("root")
 	for _, page := range []string{"/ui/", "/ui/secrets?folder=team", pathTo("secret", "team/app-00")} {
 		cold.Go(page)
@@ -58,4 +69,15 @@ func TestFirstPageIsSmall(t *testing.T) {
 			t.Errorf("%d bytes for %s: %v", total, page, c.Bytes)
 		}
 	}
+}
+
+// bareServer returns the address of a server that has one page, without a style or a
+// script.
+func bareServer(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, `<!DOCTYPE html><html lang="en"><link rel="icon" href="data:,"><title>Hello</title><p>Hello</p></html>`)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
