@@ -172,7 +172,7 @@ func TestBrokenTLSFilesChangeNothing(t *testing.T) {
 	unchanged()
 
 	pairFiles(t, s.certFile, s.keyFile, serverPair(t, s.ca, time.Now().Add(-time.Hour)))
-	s.log.until(t, "TLS certificate are not usable", "has expired")
+	s.log.until(t, "TLS certificate are not usable", " expired at ")
 	unchanged()
 	put(t, s.certFile, certtest.PEM(s.pair.Leaf)) // without its key
 	s.log.until(t, "TLS certificate are not usable", "does not match")
