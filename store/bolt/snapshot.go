@@ -206,9 +206,9 @@ func (r readTx) copies(keys []store.Key, limit int) (part []record, err error) {
 
 // snapshots are those that are being read. The zero value has none.
 type snapshots struct {
-	mu   sync.Mutex
-	all  []*snapshot
-	last [][]store.Key // what the last batch changes; its commit may be on its way
+	mu      sync.Mutex
+	all     []*snapshot
+	pending [][]store.Key // what a batch changes whose commit is on its way
 }
 
 // begin has the records noted that change from now on.
@@ -217,7 +217,7 @@ func (s *snapshots) begin(sn *snapshot) {
 	defer s.mu.Unlock()
 	sn.changed = make(map[store.Key]struct{})
 	s.all = append(s.all, sn)
-	for _, keys := range s.last {
+	for _, keys := range s.pending {
 		sn.note(keys)
 	}
 }
@@ -232,13 +232,19 @@ func (s *snapshots) end(sn *snapshot) {
 func (s *snapshots) note(batch []*request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = s.last[:0]
 	for _, r := range batch {
-		s.last = append(s.last, r.changed)
+		s.pending = append(s.pending, r.changed)
 		for _, sn := range s.all {
 			sn.note(r.changed)
 		}
 	}
+}
+
+// settled is called after the commit of a batch that was noted, or its failure.
+func (s *snapshots) settled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = nil
 }
 
 func (sn *snapshot) note(keys []store.Key) {

@@ -207,6 +207,7 @@ func (w writer) attempt(batch []*request) (culprit int, err error) {
 		w.b.snapshots.note(batch)
 		return nil
 	})
+	w.b.snapshots.settled()
 	switch {
 	case errors.Is(err, errNothing):
 		return -1, nil

@@ -164,7 +164,10 @@ func mark(ctx context.Context, to store.Backend, sum []byte) (store.Version, err
 	if !ok {
 		return 0, errUnsuitable
 	}
-	err = reader.Snapshot(ctx, store.Snapshot{Below: []store.Key{"stores", "keys"}, Except: except}, func(key store.Key, _ []byte) error {
+	err = reader.Snapshot(ctx, store.Snapshot{Below: []store.Key{"stores", "keys"}, Except: except}, func(key store.Key, data []byte) error {
+		if len(data) == 0 { // it is gone
+			return nil
+		}
 		return fmt.Errorf("%w: it has the record %s", ErrNotEmpty, key)
 	})
 	if err != nil {

@@ -174,7 +174,7 @@ func TestBrokenTLSFilesChangeNothing(t *testing.T) {
 	pairFiles(t, s.certFile, s.keyFile, serverPair(t, s.ca, time.Now().Add(-time.Hour)))
 	s.log.until(t, "TLS certificate are not usable", " expired at ")
 	unchanged()
-	put(t, s.certFile, certtest.PEM(s.pair.Leaf)) // without its key
+	put(t, s.certFile, certtest.PEM(serverPair(t, s.ca, time.Now().Add(time.Hour)).Leaf)) // without its key
 	s.log.until(t, "TLS certificate are not usable", "does not match")
 	if text := s.warnings(t); !strings.Contains(text, "tls-cert-file: ") {
 		t.Errorf("status does not show it: %s", text)
