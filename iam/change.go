@@ -23,9 +23,10 @@ func newGeneration() Generation {
 }
 
 // check refuses a change after which there would be no superuser, if there is one
-// now.
+// now. Superusers whose right ends count only if there are no others now.
 func (d *Directory) check(c Change) (Change, error) {
-	if d.hasSuperuser() && !d.With(c.Put, c.Remove...).hasSuperuser() {
+	after := d.With(c.Put, c.Remove...)
+	if d.hasLastingSuperuser() && !after.hasLastingSuperuser() || d.hasSuperuser() && !after.hasSuperuser() {
 		return Change{}, refuse(NoMoreSuperusers, "Last member from `superusers` group cannot be removed")
 	}
 	return c, nil

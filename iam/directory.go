@@ -46,6 +46,7 @@ type group struct {
 // decisions. They are shared and never change.
 type rights struct {
 	superuser bool
+	lasting   bool        // superuser by a grant without an end
 	secrets   *acl.Grants // on resources of the secret store; nil if there are none
 	exact     map[RID]actions
 	wild      []wildGrant // in the order of their prefixes
@@ -200,6 +201,7 @@ func (d *Directory) rightsOf(of acl.Holder, grants []Grant) rights {
 			d.nextEnd = g.Until
 		}
 		byRID[g.RID] |= 1 << g.Action
+		r.lasting = r.lasting || g.RID == Superuser && g.Until.IsZero()
 		if p, ok := g.RID.Pattern(); ok {
 			secrets = append(secrets, acl.Grant{ID: g.RID.canonical, Pattern: p, Action: g.Action, Origin: g.Origin.secret(), Until: g.Until})
 		}
@@ -371,10 +373,27 @@ func (u *User) isIn(g *Group) bool {
 
 // hasSuperuser reports whether any account or uid of the file is a superuser.
 func (d *Directory) hasSuperuser() bool {
+	return d.anySuperuser(func(r *rights) bool { return r.superuser })
+}
+
+// hasLastingSuperuser reports whether any account is a superuser by a grant without
+// an end, or the file names one.
+func (d *Directory) hasLastingSuperuser() bool {
+	return d.anySuperuser(func(r *rights) bool { return r.lasting })
+}
+
+// anySuperuser reports whether the rights of any account satisfy is, or the file
+// names a superuser.
+func (d *Directory) anySuperuser(is func(*rights) bool) bool {
+	if len(d.bootstrap) > 0 {
+		return true
+	}
 	for uid := range d.users {
-		if d.IsSuperuser(uid) {
+		found := false
+		d.each(uid, func(r *rights) bool { found = is(r); return !found })
+		if found {
 			return true
 		}
 	}
-	return len(d.bootstrap) > 0
+	return false
 }

@@ -335,6 +335,46 @@ func TestTheLastSuperuserStays(t *testing.T) {
 	}
 }
 
+// The last superuser whose right has no end stays: the others are none one day.
+func TestASuperuserWhoseRightEndsIsNotTheLast(t *testing.T) {
+	w := newWorld(t)
+	w.user("alice")
+	w.user("bob")
+	w.user("carol")
+	end := epoch.Add(time.Hour)
+	w.do(w.AddMember(iam.Superusers, "alice", admin))
+	w.do(w.Grant(iam.Superuser, iam.OfUser("bob"), acl.Full, end, admin))
+	w.group("ops")
+	w.do(w.Grant(iam.Superuser, iam.OfGroup("ops"), acl.Full, end, admin))
+	w.do(w.AddMember("ops", "carol", admin))
+	c, err := w.DeleteUser("alice")
+	w.refused(iam.NoMoreSuperusers, c, err)
+	c, err = w.RemoveMember(iam.Superusers, "alice")
+	w.refused(iam.NoMoreSuperusers, c, err)
+
+	// The file has no end, nor has another grant to the same user.
+	w.Directory = w.WithBootstrap(iam.FileIdentity("root", "$6$a$b"))
+	if _, err := w.DeleteUser("alice"); err != nil {
+		t.Errorf("the file names one: %v", err)
+	}
+	w.Directory = w.WithBootstrap()
+	w.do(w.Grant(iam.Superuser, iam.OfUser("bob"), acl.Read, time.Time{}, admin))
+	w.do(w.DeleteUser("alice"))
+	c, err = w.Revoke(iam.Superuser, iam.OfUser("bob"), acl.Read)
+	w.refused(iam.NoMoreSuperusers, c, err)
+	w.do(w.Revoke(iam.Superuser, iam.OfUser("bob"), acl.Full))
+
+	// If the file named the only one without an end, one of the others stays.
+	w.Directory = w.WithBootstrap(iam.FileIdentity("root", "$6$a$b"))
+	w.do(w.DeleteUser("bob"))
+	w.user("dave")
+	w.do(w.Grant(iam.Superuser, iam.OfUser("dave"), acl.Full, end, admin))
+	w.Directory = w.WithBootstrap()
+	w.do(w.DeleteUser("carol"))
+	c, err = w.DeleteUser("dave")
+	w.refused(iam.NoMoreSuperusers, c, err)
+}
+
 // A token is for an identity, so each of these ends it.
 func TestWhatMakesAnotherIdentity(t *testing.T) {
 	w := newWorld(t)
