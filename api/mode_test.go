@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -202,6 +203,25 @@ func TestSecurityModeIsShownAsInDCOS(t *testing.T) {
 		}
 		if outcomes["ui"] != "allowed" || outcomes["alice"] != "denied" {
 			t.Errorf("%v: audited as %v", mode, outcomes)
+		}
+	}
+}
+
+// pagesForAll are pages that everybody may see.
+type pagesForAll struct{}
+
+func (pagesForAll) Serves(*http.Request) bool { return true }
+
+func (pagesForAll) StartSession(*http.Request, string, string) (cookie, page string, err error) {
+	return "", "", errors.New("no sessions")
+}
+
+func TestRootLeadsABrowserToThePages(t *testing.T) {
+	e := newEdge(t, edgeOptions{pages: pagesForAll{}, uninitialized: true})
+	for accept, want := range map[string]int{"text/html,*/*;q=0.8": 303, "*/*": 404} {
+		got := e.do(req{method: "GET", path: "/", header: http.Header{"Accept": {accept}}})
+		if to := got.header.Get("Location"); got.status != want || (to == "ui/") != (want == 303) {
+			t.Errorf("%s: %d to %q", accept, got.status, to)
 		}
 	}
 }
