@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,10 +45,16 @@ func backupCommand(p *base.Process) *cobra.Command {
 		Long: "backup has the server write everything that it keeps, as it is at one moment: secrets with their versions,\n" +
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
-			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time\n" +
-			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then removes all but\n" +
-			"the newest N of the same store. -o - writes to standard output; the exit status is 0 only if all of it was\n" +
-			"written and its hash is right. The server makes one backup at a time, and ends one whose client reads less than\n" +
+			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time
+" +
+			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then keeps the new
+" +
+			"backup and the newest N-1 others of the same store, by name, and removes the rest. -o - writes to standard
+" +
+			"output; the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at
+" +
+			"a time, and ends one whose client reads less than
+" +
 			"32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
@@ -66,7 +73,7 @@ func backupCommand(p *base.Process) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&flags.out, "output", "o", "", "write to a file, to a new one in a folder, or (-) to standard output")
-	f.IntVar(&flags.keep, "keep", 0, "in a folder, remove all but the newest `N` backups of the same store (0: none)")
+	f.IntVar(&flags.keep, "keep", 0, "in a folder, keep the new backup and the newest others of the same store, `N` in all (0: all)")
 	f.BoolVar(&flags.pause, "pause", false, "if too much is written, hold back writes on all servers for at most 500 ms")
 	f.BoolVar(&flags.bootstrapKey, "with-bootstrap-key", false, "include the private key that unseals the store")
 	cmd = base.RemoteCommand(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
@@ -108,7 +115,7 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 		return err
 	}
 	if o.keep > 0 {
-		left = errors.Join(left, storage.RemoveOldBackups(o.out, m.Store, o.keep))
+		left = errors.Join(left, storage.RemoveOldBackups(o.out, filepath.Base(file), m.Store, o.keep))
 	}
 	if left != nil {
 		return fmt.Errorf("the backup is in %s, but older or interrupted ones could not be removed: %w", file, left)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,47 @@ func TestTheNextBackupRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	}
 	if _, err := os.Stat(recent); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTheNewBackupStays, though another is newer by its name, as one that was made
+// when the clock was wrong.
+func TestTheNewBackupStays(t *testing.T) {
+	content, err := os.ReadFile(backupOfMany(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(content) }))
+	defer srv.Close()
+	for keep, wantOthers := range map[string][]int{"1": nil, "2": {2990}, "3": {2001, 2990}} {
+		dir := t.TempDir()
+		others := make(map[string]int) // the year
+		for _, year := range []int{2000, 2001, 2990} {
+			name := storage.BackupName(time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC))
+			others[name] = year
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out, err := runCommand(backupCommand, "-o", dir, "--server", srv.URL, "--keep", keep); err != nil {
+			t.Fatalf("%s, %v", out, err)
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := 0
+		var left []int
+		for _, f := range files {
+			if year, other := others[f.Name()]; other {
+				left = append(left, year)
+			} else {
+				made++
+			}
+		}
+		if made != 1 || !slices.Equal(left, wantOthers) {
+			t.Errorf("--keep %s: the new one is there: %v; of the others, those of %v", keep, made == 1, left)
+		}
 	}
 }
 

@@ -44,9 +44,12 @@ func RemoveInterrupted(dir string) error {
 	return folder.RemoveLeftovers(time.Now().Add(-24 * time.Hour))
 }
 
-// RemoveOldBackups removes all but the newest backups of a store from a folder.
-// Others, and files that are not complete backups, stay.
-func RemoveOldBackups(dir, store string, keep int) error {
+// RemoveOldBackups removes backups of a store from a folder: made, a name in it, and
+// the newest others, keep in all, stay. So do those of other stores, and files that
+// are not complete backups.
+//
+// The names are by the clocks of clients, so made may not be the newest.
+func RemoveOldBackups(dir, made, store string, keep int) error {
 	folder, err := atomicfile.Rules{}.OpenFolder(dir)
 	if err != nil {
 		return err
@@ -57,9 +60,10 @@ func RemoveOldBackups(dir, store string, keep int) error {
 		return err
 	}
 	slices.Sort(names)
+	keep-- // made
 	var failed []error
 	for _, name := range slices.Backward(names) {
-		if !isBackupName(name) {
+		if name == made || !isBackupName(name) {
 			continue
 		}
 		switch of, err := storeOf(folder, name); {
