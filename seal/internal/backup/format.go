@@ -41,7 +41,7 @@ func damaged(format string, args ...any) error {
 // Manifest says what a backup contains. It holds no names of secrets or users.
 type Manifest struct {
 	Format  int       `json:"format"`
-	Store   string    `json:"store"`   // uuid
+	Store   string    `json:"store"`   // its UUID
 	Made    time.Time `json:"made"`    // by the clock of the server
 	Release string    `json:"release"` // of the server
 	Storage string    `json:"storage"` // what the records were read from: bolt, zookeeper, memory

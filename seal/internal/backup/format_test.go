@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 )
 
 var root = envelope.NewKey()
+
+const storeID = "5f0c0a5e-0000-4000-8000-000000000001"
 
 func authenticate(sum []byte) ([]byte, error) { return restored.MAC(sum, root), nil }
 
@@ -52,7 +55,7 @@ func example(t testing.TB) ([]byte, map[store.Key]string) {
 	put("stores/default/secrets/00/F/N3", "")
 	put("stores/default/secrets/00/F/N3", "again")
 	put("stores/default/secrets/00/F/N99", "") // was never there
-	m, err := w.Close(Manifest{Store: "uuid", Made: time.Unix(1, 0).UTC()}, authenticate)
+	m, err := w.Close(Manifest{Store: storeID, Made: time.Unix(1, 0).UTC()}, authenticate)
 	if want := (Counts{Secrets: 19, Deleted: 1, Pieces: 1, Identities: 1, Others: 3}); err != nil || m.Contents != want {
 		t.Fatalf("%+v, %v", m, err)
 	}
@@ -71,7 +74,7 @@ func TestABackupIsReadAsItWasWritten(t *testing.T) {
 	if err := b.Each(func(key store.Key, data []byte) error { got[key] = string(data); return nil }); err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if b.Store != "uuid" || !b.Authentic(root) || b.Authentic(envelope.NewKey()) {
+	if b.Store != storeID || !b.Authentic(root) || b.Authentic(envelope.NewKey()) {
 		t.Errorf("%+v", b.Manifest)
 	}
 	enough := errors.New("enough")
@@ -122,13 +125,14 @@ func TestAWellHashedBackupIsNotTrusted(t *testing.T) {
 		return string([]byte{frameManifest, 0, 0, byte(len(text) >> 8), byte(len(text))}) + text
 	}
 	good := frame(frameRecord, "stores/default/config", "x")
-	const says = `{"format":1,"contents":{"others":1}}`
+	const named = `"store":"` + storeID + `"`
+	const says = `{"format":1,` + named + `,"contents":{"others":1}}`
 	for content, ok := range map[string]bool{
 		magic + good + manifest(says):                                                true,
 		magic + good + good + manifest(says):                                         true,
-		magic + good + manifest(`{"format":1}`):                                      false,
-		magic + good + manifest(`{"format":2,"contents":{"others":1}}`):              false,
-		magic + good + manifest(`{"contents":{"others":1}}`):                         false,
+		magic + good + manifest(`{"format":1,`+named+`}`):                            false,
+		magic + good + manifest(`{"format":2,`+named+`,"contents":{"others":1}}`):    false,
+		magic + good + manifest(`{`+named+`,"contents":{"others":1}}`):               false,
 		magic + good + manifest(`no`):                                                false,
 		magic + good + manifest(says) + good:                                         false,
 		magic + good:                                                                 false,
@@ -151,6 +155,24 @@ func TestAWellHashedBackupIsNotTrusted(t *testing.T) {
 		}
 		if b != nil && b.Authentic(root) {
 			t.Errorf("%.80q: authentic", content)
+		}
+	}
+}
+
+// TestTheStoreOfABackupIsAUUID: commands show it, and a terminal must not do what it
+// says.
+func TestTheStoreOfABackupIsAUUID(t *testing.T) {
+	for _, id := range []string{"", "x", storeID + "\x1b[2J", "{" + storeID + "}", strings.ToUpper(storeID), "urn:uuid:" + storeID} {
+		var out bytes.Buffer
+		w, err := NewWriter(&out)
+		if err == nil {
+			_, err = w.Close(Manifest{Store: id}, authenticate)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open(out.Bytes()); !errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("%q: %v", id, err)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io"
 
+	"github.com/google/uuid"
+
 	"secretstore/seal/envelope"
 	"secretstore/seal/internal/restored"
 	"secretstore/store"
@@ -55,6 +57,9 @@ func Open(file io.ReaderAt, size int64) (*Backup, error) {
 	}
 	if b.Format > manifestFormat {
 		return nil, damaged("a newer release has made it (format %d)", b.Format)
+	}
+	if id, err := uuid.Parse(b.Store); err != nil || id.String() != b.Store {
+		return nil, damaged("its manifest names no store")
 	}
 	var contents Counts
 	if err := b.Each(func(key store.Key, _ []byte) error { contents.add(key, 1); return nil }); err != nil {

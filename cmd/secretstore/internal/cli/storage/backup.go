@@ -82,7 +82,7 @@ func ReportBackup(cmd *cobra.Command, p *base.Process, file string, m seal.Backu
 // BackupSummary says what is in a backup.
 func BackupSummary(m seal.BackupManifest) string {
 	text := fmt.Sprintf("%d secret(s), %d deleted, %d record(s) of large values, %d of identities, as of %s, of the store %s",
-		m.Contents.Secrets, m.Contents.Deleted, m.Contents.Pieces, m.Contents.Identities, m.Made.Format(time.RFC3339), base.OneLine(m.Store))
+		m.Contents.Secrets, m.Contents.Deleted, m.Contents.Pieces, m.Contents.Identities, m.Made.Format(time.RFC3339), m.Store)
 	if m.BootstrapKey {
 		text += "; with the private key that opens it"
 	}
