@@ -161,6 +161,27 @@ func TestTruncatedBackupIsRefused(t *testing.T) {
 	}
 }
 
+// TestTarIsNotLargerThanItsFile: a sparse member of a few bytes can say that it has
+// any number of them.
+func TestTarIsNotLargerThanItsFile(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	// The Writer makes no sparse members: these records get their names afterwards.
+	sparse := map[string]string{"ABC.sparse.major": "0", "ABC.sparse.minor": "1", "ABC.sparse.numblocks": "1", "ABC.sparse.map": "0,20", "ABC.sparse.size": "1048576"}
+	if err := w.WriteHeader(&tar.Header{Name: "a" + binaryName, Size: 20, Mode: 0o600, Typeflag: tar.TypeReg, PAXRecords: sparse}); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(make([]byte, 20))
+	w.Close()
+	file := bytes.ReplaceAll(b.Bytes(), []byte("ABC.sparse"), []byte("GNU.sparse"))
+	if h, err := tar.NewReader(bytes.NewReader(file)).Next(); err != nil || h.Size != 1<<20 {
+		t.Fatalf("%+v, %v: it is not sparse", h, err)
+	}
+	if _, err := ParseTar(file, []byte(ownKey)); !errors.Is(err, errSparse) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestDamagedEntriesAreNamed(t *testing.T) {
 	c, err := ParseScriptFile([]byte(`[{"key":"a","type":"text"},{"key":"b","type":"x","value":""},{"key":"/","type":"text","value":""},{"path":"/p/","key":"/c","type":"text","value":"eA==","description":"d","labels":["l"]}]`))
 	if err != nil || len(c.Problems) != 3 {

@@ -19,8 +19,7 @@ const (
 	sanityName = ".sanity"
 	sanityText = "sanity check string"
 	binaryName = ".binary" // the end of the name of a binary secret, since 0.4
-	// maxMember bounds a member, in bytes, and maxMembers their number.
-	maxMember  = 64 << 20
+	// maxMembers bounds the number of members.
 	maxMembers = 1_000_000
 	// trailer is how many zero bytes end a tar file.
 	trailer = 1024
@@ -31,7 +30,7 @@ var (
 	ErrCipherKey = errors.New("the cipher key is wrong, or the file is damaged")
 	ErrKeySize   = errors.New("the cipher key must have 32 bytes")
 	errTar       = errors.New("it is not a tar file, or it is truncated")
-	errLarge     = fmt.Errorf("it has more than %d bytes", maxMember)
+	errSparse    = errors.New("its members are larger than the file, which dcos-secrets-backup does not do")
 	errMany      = fmt.Errorf("it has more than %d members", maxMembers)
 	errShort     = errors.New("it is too short to be encrypted")
 	errRelease   = errors.New("it is from the first release of dcos-secrets-backup, whose format is not supported")
@@ -53,7 +52,7 @@ func ParseTar(data, key []byte) (*Content, error) {
 	}
 	c := &Content{}
 	p := &tarParser{block: block, content: c, seen: map[string]bool{}}
-	if err := p.members(tar.NewReader(bytes.NewReader(data))); err != nil {
+	if err := p.members(tar.NewReader(bytes.NewReader(data)), int64(len(data))); err != nil {
 		c.Clear()
 		return nil, err
 	}
@@ -74,7 +73,9 @@ type tarParser struct {
 	texts, failed int  // members that are text secrets, and that should be
 }
 
-func (p *tarParser) members(in *tar.Reader) error {
+// members reads all members, which have left bytes together at most: a sparse one could
+// be of any size.
+func (p *tarParser) members(in *tar.Reader, left int64) error {
 	for n := 0; ; n++ {
 		h, err := in.Next()
 		switch {
@@ -94,12 +95,13 @@ func (p *tarParser) members(in *tar.Reader) error {
 		case h.Typeflag != tar.TypeReg:
 			p.content.note(name, errors.New("it is not a file"))
 			continue
-		case h.Size > maxMember:
-			return fmt.Errorf("%.200q: %w", name, errLarge)
+		case h.Size > left:
+			return errSparse
 		case p.seen[name]:
 			return errTwice(name)
 		}
 		p.seen[name] = true
+		left -= h.Size
 		data, err := io.ReadAll(in)
 		if err != nil {
 			return errTar
