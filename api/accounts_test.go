@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 	"secretstore/iam/authority"
 	"secretstore/iam/tokens"
 	"secretstore/seal"
+	"secretstore/store"
+	"secretstore/store/memory"
 )
 
 // accounts is the IAM of an edge.
@@ -37,7 +40,7 @@ func (a *accounts) open(t testing.TB, st *seal.Store, foreign *token.Verifier) {
 	a.authority, err = authority.New(authority.Config{Storage: st.Identities(), Superusers: superusers, Log: zap.NewNop(), Rounds: 2000})
 	must(t, err)
 	a.tokens = tokens.New(tokens.Config{
-		Authority: a.authority, Foreign: foreign, Incarnation: st.Incarnation, Sealed: func() bool { return st.Status().Sealed() },
+		Authority: a.authority, Foreign: foreign, Incarnation: st.Incarnation, Sealed: func() (bool, uint64) { now := st.Status(); return now.Sealed(), now.Unseals },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -134,6 +137,35 @@ func TestEmergencyTokenIsOnlyGoodToUnseal(t *testing.T) {
 	}
 	e.want(req{method: "PUT", path: "/secrets/v1/unseal/default", header: h, body: `{"key":"` + e.unseal + `"}`}, 200)
 	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: h}, 401)
+}
+
+// unreadableIAM is a storage whose records of the IAM can become unreadable.
+type unreadableIAM struct {
+	*memory.Backend
+	on atomic.Bool
+}
+
+func (b *unreadableIAM) Get(ctx context.Context, key store.Key, c store.Consistency) (store.Node, error) {
+	if b.on.Load() && strings.HasPrefix(key, "stores/default/iam") {
+		return store.Node{}, store.ErrUnavailable
+	}
+	return b.Backend.Get(ctx, key, c)
+}
+
+// TestEmergencyTokenEndsWithTheUnseal, even if the store is sealed again before the
+// identities were loaded.
+func TestEmergencyTokenEndsWithTheUnseal(t *testing.T) {
+	a, storage := &accounts{}, &unreadableIAM{Backend: memory.New()}
+	e := newEdge(t, edgeOptions{accounts: a, storage: storage})
+	storage.on.Store(true)
+	e.sealStore()
+	h := with(a.signIn("root"))
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: h}, 200, `"sealed":true`)
+	_, err := e.store.Unseal(t.Context(), []byte(e.unseal))
+	must(t, err)
+	e.sealStore()
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: h}, 401)
+	e.want(req{method: "GET", path: "/secrets/v1/seal-status/default", header: with(a.signIn("root"))}, 200)
 }
 
 func TestTaskTokenIsVoidWithoutTheAccountOfItsMinter(t *testing.T) {

@@ -118,8 +118,7 @@ func (a *Authority) usable() (*state, error) {
 // other entry.
 func (a *Authority) Known() *iam.Directory { return a.state.Load().sealed }
 
-// Era returns a number that changes with each load of the entries, which follows an
-// unseal, and with each change of the superusers of the file.
+// Era returns a number that changes with each change of the superusers of the file.
 func (a *Authority) Era() uint64 { return a.state.Load().era }
 
 // Changed returns a channel that is closed when the directory or a record changes.

@@ -24,7 +24,7 @@ type state struct {
 	cost      int // the most rounds of any hash of an account so far, in the storage
 	loaded    bool
 	loads     uint64              // how often the storage has loaded
-	era       uint64              // how often it has loaded, or the file has changed
+	era       uint64              // how often the file has changed
 	at        uint64              // the number of the last change
 	records   map[string][]byte   // that are not entries, by name
 	bad       map[string]struct{} // names of records that cannot be decoded
@@ -134,7 +134,7 @@ type listener Authority
 func (l *listener) Load(at uint64, all []iam.Record, damaged int) {
 	a := (*Authority)(l)
 	a.update(func(s *state) bool {
-		*s = state{directory: s.sealed, sealed: s.sealed, file: s.file, loads: s.loads + 1, era: s.era + 1, loaded: true, at: at, damaged: damaged}
+		*s = state{directory: s.sealed, sealed: s.sealed, file: s.file, loads: s.loads + 1, era: s.era, loaded: true, at: at, damaged: damaged}
 		s.directory = s.directory.At(a.now())
 		if of, ok := a.storage.(loser); ok {
 			s.directory = s.directory.WithLost(func(uid iam.UID) bool { return of.Lost(userPrefix + string(uid)) })

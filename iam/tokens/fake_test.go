@@ -96,6 +96,7 @@ type server struct {
 	c       *cluster
 	changed chan struct{}
 	era     uint64
+	unseals uint64
 	away    error          // what Directory returns
 	behind  *iam.Directory // nil, or what it has not yet got beyond
 	sealed  bool
@@ -119,10 +120,10 @@ func (c *cluster) server(sealed bool, configure ...func(*tokens.Config)) *server
 	if sealed {
 		s.sealed, s.away = true, errSealed
 	}
-	cfg := tokens.Config{Authority: s, Foreign: foreign{}, Now: c.time, Sealed: func() bool {
+	cfg := tokens.Config{Authority: s, Foreign: foreign{}, Now: c.time, Sealed: func() (bool, uint64) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return s.sealed
+		return s.sealed, s.unseals
 	}}
 	for _, f := range configure {
 		f(&cfg)
@@ -148,8 +149,10 @@ func (s *server) set(f func(*server)) {
 }
 
 func (s *server) seal() { s.set(func(s *server) { s.sealed, s.away = true, errSealed }) }
-func (s *server) unseal() {
-	s.set(func(s *server) { s.sealed, s.away = false, nil; s.era++ })
+
+// unseal also loads the identities, unless they are away.
+func (s *server) unseal(away ...error) {
+	s.set(func(s *server) { s.sealed, s.away = false, errors.Join(away...); s.unseals++ })
 }
 
 // name has the file name these superusers.

@@ -29,8 +29,8 @@ func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (
 	for {
 		d, err := t.authority.Directory()
 		if err != nil {
-			if t.sealed() {
-				return t.issueEmergency(who, until)
+			if sealed, unseals := t.sealed(); sealed {
+				return t.issueEmergency(who, until, unseals)
 			}
 			return "", time.Time{}, err
 		}
@@ -65,11 +65,11 @@ func (t *Tokens) sign(k *key, who iam.Identity, until time.Time, lifetime time.D
 	return raw, expires, err
 }
 
-func (t *Tokens) issueEmergency(who iam.Identity, until time.Time) (string, time.Time, error) {
+func (t *Tokens) issueEmergency(who iam.Identity, until time.Time, unseals uint64) (string, time.Time, error) {
 	if now, ok := t.authority.Known().Identity(who.UID); !ok || now != who {
 		return "", time.Time{}, ErrStale
 	}
-	e, err := t.emergencyKey()
+	e, err := t.emergencyKey(unseals)
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -77,20 +77,20 @@ func (t *Tokens) issueEmergency(who iam.Identity, until time.Time) (string, time
 }
 
 // emergencyKey returns the key of this process, which it makes when it is needed
-// for the first time. It ends when the store was unsealed or the file of superusers
-// has changed; not when the identities go, shortly after the seal.
-func (t *Tokens) emergencyKey() (*emergencyKey, error) {
+// for the first time. It ends when the store is unsealed, even if it is sealed again at
+// once, or the file of superusers changes.
+func (t *Tokens) emergencyKey(unseals uint64) (*emergencyKey, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.emergency.Load(); e != nil && e.era == t.authority.Era() {
+	now := era{unseals, t.authority.Era()}
+	if e := t.emergency.Load(); e != nil && e.era == now {
 		return e, nil
 	}
-	era := t.authority.Era()
 	k, err := newKey(t.now())
 	if err != nil {
 		return nil, err
 	}
-	e := &emergencyKey{k, newVerifier([]*key{k}, t.now), era}
+	e := &emergencyKey{k, newVerifier([]*key{k}, t.now), now}
 	t.emergency.Store(e)
 	return e, nil
 }

@@ -43,8 +43,7 @@ type Authority interface {
 	Directory() (*iam.Directory, error)
 	// Known returns what is known in any case: the superusers of the file.
 	Known() *iam.Directory
-	// Era returns a number that changes with each unseal, once the directory is loaded,
-	// and with each change of what is known in any case.
+	// Era returns a number that changes with each change of what is known in any case.
 	Era() uint64
 	// Changed returns a channel that is closed when the directory or a record
 	// changes, and when the store is sealed.
@@ -68,8 +67,9 @@ type ForeignVerifier interface {
 type Config struct {
 	Authority Authority
 	// Sealed reports whether the store has no keys: it is sealed, or not initialized
-	// yet. Superusers of the file may then sign in to unseal it.
-	Sealed func() bool
+	// yet. Superusers of the file may then sign in to unseal it. unseals is how often this
+	// server was unsealed until then.
+	Sealed func() (sealed bool, unseals uint64)
 	// Incarnation returns a text that changes with each restore of a backup of the
 	// store: tokens of another incarnation are refused. Nil returns "".
 	Incarnation func() (string, error)
@@ -88,7 +88,7 @@ type Config struct {
 // Tokens makes and verifies tokens. All methods may be called concurrently.
 type Tokens struct {
 	authority          Authority
-	sealed             func() bool
+	sealed             func() (sealed bool, unseals uint64)
 	wanted             chan struct{} // Issue waits for a key; Run may not know that one is needed
 	incarnation        func() (string, error)
 	foreign            ForeignVerifier
@@ -108,8 +108,11 @@ type Tokens struct {
 type emergencyKey struct {
 	*key
 	verifier *token.Verifier
-	era      uint64 // its tokens end with it
+	era      era // its tokens end with it
 }
+
+// era lasts until the store is unsealed or the file of superusers changes.
+type era struct{ unseals, file uint64 }
 
 // New returns the tokens of one server. Run makes the first key.
 func New(c Config) *Tokens {
@@ -299,7 +302,8 @@ func (t *Tokens) verifyEmergency(raw string, e *emergencyKey) (acl.Principal, er
 	}
 	// This process made it, so its clock needs no leeway.
 	who.Expires = who.Expires.Add(-token.Leeway)
-	if e.era != t.authority.Era() || !t.sealed() || !t.now().Before(who.Expires) || !isNow(t.authority.Known(), who.UID, generation) {
+	sealed, unseals := t.sealed()
+	if !sealed || e.era != (era{unseals, t.authority.Era()}) || !t.now().Before(who.Expires) || !isNow(t.authority.Known(), who.UID, generation) {
 		return acl.Principal{}, invalid(errEnded)
 	}
 	who.Emergency = true
@@ -318,7 +322,7 @@ func (t *Tokens) CheckForeign(uid string) error {
 	}
 	d, err := t.authority.Directory()
 	if err != nil {
-		if !t.sealed() {
+		if sealed, _ := t.sealed(); !sealed {
 			return unchecked(err)
 		}
 		d = t.authority.Known()

@@ -456,6 +456,11 @@ func TestSuperuserOfTheFileSignsInWhileSealed(t *testing.T) {
 	s.refused("unsealed", raw)
 	s.seal()
 	s.refused("sealed again", raw)
+	raw = s.issue(admin)
+	emergency("another one", raw)
+	s.unseal(iam.ErrNotLoaded)
+	s.seal()
+	s.refused("unsealed and sealed again before the identities were loaded", raw)
 	if kids := c.keys(); kids > 1 {
 		t.Errorf("%d keys are stored: that of the process is among them", kids)
 	}
@@ -616,7 +621,7 @@ func TestBadRecordsOfKeysAreLeftOut(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	c := newCluster(&testing.T{})
 	s := &server{c: c, changed: make(chan struct{}), file: &iam.Directory{}}
-	s.Tokens = tokens.New(tokens.Config{Authority: s, Foreign: foreign{}, Sealed: func() bool { return false }, Now: c.time})
+	s.Tokens = tokens.New(tokens.Config{Authority: s, Foreign: foreign{}, Sealed: func() (bool, uint64) { return false, 1 }, Now: c.time})
 	c.servers = append(c.servers, s)
 	who := iam.Identity{UID: "alice"}
 	c.dir = c.dir.WithBootstrap(who)

@@ -24,6 +24,7 @@ type Barrier struct {
 	mu     sync.RWMutex
 	keys   *Keys    // nil is sealed; guarded by mu
 	drops  uint64   // how often keys were dropped; guarded by mu
+	opened uint64   // how often keys were put in place; guarded by mu
 	onDrop []func() // set before the first use
 	onOpen []func() // set before the first use
 }
@@ -108,6 +109,13 @@ func (b *Barrier) DropCount() uint64 {
 	return b.drops
 }
 
+// OpenCount returns how often keys were put in place.
+func (b *Barrier) OpenCount() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.opened
+}
+
 // Install puts the keys in place, unless Drop was called since DropCount was
 // read: a seal that arrives during an unseal wins.
 func (b *Barrier) Install(k *Keys, drops uint64) bool {
@@ -119,6 +127,7 @@ func (b *Barrier) Install(k *Keys, drops uint64) bool {
 	}
 	b.clearLocked()
 	b.keys = k
+	b.opened++
 	for _, notify := range b.onOpen {
 		notify()
 	}

@@ -57,6 +57,7 @@ func (s State) String() string {
 // Status is the seal status of this server.
 type Status struct {
 	State     State
+	Unseals   uint64 // how often this server was unsealed so far
 	UUID      string // of the store, made by Init; "" if there is none or it is not known
 	Shares    int    // how many shares the unseal key was split into; 0 before Init
 	Threshold int    // how many of them unseal; 0 before Init

@@ -153,7 +153,8 @@ type machine struct {
 // Status returns the seal status of this server, without I/O.
 func (m *machine) Status() Status {
 	s := m.snapshot.Load()
-	st := Status{State: m.stateOf(s), Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
+	unseals := m.barrier.OpenCount() // before the state, so that none counts that State does not know
+	st := Status{State: m.stateOf(s), Unseals: unseals, Detail: s.detail, HoldsBootstrapKey: s.holdsBootstrapKey}
 	if s.state == storagePresent {
 		st.UUID, st.Shares, st.Threshold, st.Progress = s.config.UUID, s.config.Shares, s.config.Threshold, m.unsealing.Progress(s.config.KeyCheck)
 	}

@@ -86,7 +86,7 @@ func (s *Server) openRecords(st *seal.Store) error {
 // issuers verified.
 func (s *Server) newTokens(st *seal.Store) *tokens.Tokens {
 	return tokens.New(tokens.Config{
-		Authority: s.iam, Sealed: func() bool { return st.Status().Sealed() },
+		Authority: s.iam, Sealed: func() (bool, uint64) { now := st.Status(); return now.Sealed(), now.Unseals },
 		Incarnation: st.Incarnation, Foreign: s.parts.verifier, ForeignForAccounts: s.cfg.ForeignTokens,
 		Lifetime: s.cfg.TokenLifetime, Log: s.log.Named("tokens"),
 	})
