@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +20,8 @@ import (
 
 	"secretstore/acl"
 	"secretstore/seal/internal/barrier"
+	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/sealtest"
 	"secretstore/store"
 	"secretstore/store/memory"
 	"secretstore/store/storetest"
@@ -194,6 +198,60 @@ func TestTheBootstrapKeyIsOnlyInABackupIfAskedFor(t *testing.T) {
 	r := open(t, to, true)
 	if _, err := r.AutoUnseal(t.Context(), ""); err != nil || r.Status().State != StateUnsealed {
 		t.Errorf("%+v, %v", r.Status(), err)
+	}
+}
+
+// afterSnapshot is a storage in which something happens after each snapshot.
+type afterSnapshot struct {
+	*keyReads
+	then func()
+}
+
+func (b *afterSnapshot) Snapshot(ctx context.Context, s store.Snapshot, emit func(store.Key, []byte) error) error {
+	err := b.Backend.Snapshot(ctx, s, emit)
+	b.then()
+	return err
+}
+
+// TestTheBootstrapKeyInABackupOpensIt: the key is read after the rest, and may be
+// another one by then, or none.
+func TestTheBootstrapKeyInABackupOpensIt(t *testing.T) {
+	other, err := bootstrapkey.Encode(sealtest.Key(sealtest.Other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		rekey, other bool // after the snapshot: the holders change; another key is there
+		want         error
+	}{
+		"a rekey has removed it":  {true, false, ErrKeysChanged},
+		"a rekey has replaced it": {true, true, ErrKeysChanged},
+		"it opens another store":  {false, true, nil},
+	} {
+		var replaced atomic.Bool
+		b := &afterSnapshot{keyReads: &keyReads{Backend: memory.New(), read: func(get func() (store.Node, error)) (store.Node, error) {
+			if replaced.Load() {
+				return store.Node{Data: other}, nil
+			}
+			return get()
+		}}}
+		s := bootstrapped(t, b)
+		b.then = func() {
+			if c.rekey {
+				info, err := s.StartRekey(t.Context(), RekeyParams{InitParams: sameHolder(t, 1, 1)})
+				if err == nil {
+					_, err = s.VerifyRekey(t.Context(), info.Nonce, []byte(sharesOf(t, info.Keys)[0]))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			replaced.Store(c.other)
+		}
+		m, err := s.Backup(t.Context(), io.Discard, BackupOptions{BootstrapKey: true})
+		if !errors.Is(err, c.want) || m.BootstrapKey {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
 	}
 }
 

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"secretstore/iam"
 	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/bootstrapkey"
+	"secretstore/seal/internal/holders"
 	"secretstore/seal/internal/identities"
 	"secretstore/seal/internal/restored"
 	"secretstore/store"
@@ -45,8 +47,8 @@ type Options struct {
 	// Pause permits writes to be held back for a moment, on all servers: see
 	// store.Snapshot.
 	Pause bool
-	// BootstrapKey adds the private key, if the store has one. Whoever reads
-	// such a backup can open it.
+	// BootstrapKey adds the private key, if the store has one that opens it. Whoever
+	// reads such a backup can open it.
 	BootstrapKey bool
 	// Instead are records that are written instead of those of the storage.
 	Instead map[store.Key][]byte
@@ -85,10 +87,13 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 		return Manifest{}, err
 	}
 	m := Manifest{Made: time.Now().UTC().Truncate(time.Second), Release: o.Release, Storage: o.Storage}
-	var keyring []byte
+	var keyring, config []byte
 	handover := false
 	identities := identities.NewCopy(b.barrier, isLastUse, out.Put)
 	err = source.Snapshot(ctx, store.Snapshot{Below: []store.Key{prefix}, Except: leftOut, Rate: o.Rate, Pause: o.Pause}, func(key store.Key, data []byte) error {
+		if key == barrier.KeyConfig {
+			config = bytes.Clone(data)
+		}
 		switch {
 		case key == barrier.KeyHandover:
 			handover = len(data) > 0
@@ -113,7 +118,7 @@ func (b *Backups) Backup(ctx context.Context, w io.Writer, o Options) (Manifest,
 		return Manifest{}, ErrKeysChanged
 	}
 	if o.BootstrapKey {
-		if m.BootstrapKey, err = b.addBootstrapKey(ctx, out); err != nil {
+		if m.BootstrapKey, err = b.addBootstrapKey(ctx, out, config); err != nil {
 			return Manifest{}, err
 		}
 	}
@@ -147,20 +152,30 @@ func (b *Backups) Made(of *Backup) bool {
 	return made
 }
 
-// addBootstrapKey writes the private key in the form that it has in the storage,
-// and reports whether there is one.
-func (b *Backups) addBootstrapKey(ctx context.Context, out *Writer) (bool, error) {
+// addBootstrapKey writes the private key in the form that it has in the storage, if it
+// opens the backup, which has this record of the holders. It reports whether it does.
+// ErrKeysChanged.
+func (b *Backups) addBootstrapKey(ctx context.Context, out *Writer, config []byte) (bool, error) {
+	of, err := holders.ParseConfig(config)
+	if err != nil {
+		return false, barrier.Corrupt(barrier.KeyConfig, err)
+	}
 	private, err := b.private.Load(ctx)
-	if errors.Is(err, bootstrapkey.ErrNone) {
-		return false, nil
-	}
-	if err != nil {
+	switch {
+	case err != nil && !errors.Is(err, bootstrapkey.ErrNone):
 		return false, err
+	case err == nil && slices.Contains(of.Fingerprints, private.Fingerprint()):
+		data, err := bootstrapkey.Encode(private)
+		if err != nil {
+			return false, err
+		}
+		defer clear(data)
+		return true, out.Put(barrier.KeyBootstrap, data)
 	}
-	data, err := bootstrapkey.Encode(private)
-	if err != nil {
-		return false, err
+	// There is no such key, unless a rekey has replaced it since the snapshot.
+	now, err := b.backend.Get(ctx, barrier.KeyConfig, store.Latest)
+	if err == nil && !bytes.Equal(now.Data, config) {
+		err = ErrKeysChanged
 	}
-	defer clear(data)
-	return true, out.Put(barrier.KeyBootstrap, data)
+	return false, err
 }

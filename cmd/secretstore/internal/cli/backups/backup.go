@@ -45,17 +45,11 @@ func backupCommand(p *base.Process) *cobra.Command {
 		Long: "backup has the server write everything that it keeps, as it is at one moment: secrets with their versions,\n" +
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
-			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time
-" +
-			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then keeps the new
-" +
-			"backup and the newest N-1 others of the same store, by name, and removes the rest. -o - writes to standard
-" +
-			"output; the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at
-" +
-			"a time, and ends one whose client reads less than
-" +
-			"32 KiB/s on average.\n\n" +
+			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time\n" +
+			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then keeps the new\n" +
+			"backup and the newest N-1 others of the same store, by name, and removes the rest. -o - writes to standard\n" +
+			"output; the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at\n" +
+			"a time, and ends one whose client reads less than 32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
 			"once, for at most 500 ms: this delays writes, but makes none fail. Servers of earlier releases do not hold back\n" +
