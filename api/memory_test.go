@@ -96,3 +96,29 @@ func TestFormsTakePartOfTheBudget(t *testing.T) {
 	e.want(large, 201)
 	read("alice", 1<<20, 0)()
 }
+
+// TestPagesTakePartOfTheBudget: what the pages send to people counts as answers of the
+// API to them.
+func TestPagesTakePartOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, edgeOptions{pipes: true})
+		hold := func(uid string, size int64, want int) func() {
+			t.Helper()
+			release, status, err := e.server.HoldAnswer(acl.Principal{UID: uid}, size)
+			if status != want || (err == nil) != (want == 0) {
+				t.Fatalf("%s, %d bytes: %d, %v; want %d", uid, size, status, err, want)
+			}
+			return release
+		}
+		e.want(req{method: "PUT", path: base + "/large", uid: "alice", header: http.Header{"Content-Type": {wire.TypeBinary}}, body: strings.Repeat("b", 1<<20)}, 201)
+		large := req{method: "GET", path: base + "/large", uid: "alice"}
+		release := hold("alice", body.BudgetBytes/8, 0)
+		e.want(large, 503, "too many large requests of this user")
+		hold("alice", 1<<20, 503)
+		hold("alice", 1<<10, 0)()
+		hold("bob", 1<<20, 0)()
+		release()
+		e.want(large, 200)
+		hold("alice", 1<<20, 0)()
+	})
+}

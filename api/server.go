@@ -289,6 +289,21 @@ func (s *Server) ReadBody(w http.ResponseWriter, r *http.Request, who acl.Princi
 
 const textFormTooLarge = "this is too large"
 
+// HoldAnswer claims memory for an answer that is not one of the API, of so many bytes,
+// in the share of who. It does not wait: the caller has the bytes already, and calls
+// release when they are sent. An error has the status of the answer and its text.
+func (s *Server) HoldAnswer(who acl.Principal, size int64) (release func(), status int, err error) {
+	if size <= body.Small {
+		return func() {}, 0, nil
+	}
+	part, err := s.budget.TryReserve(pool.Of(who), size)
+	if err != nil {
+		p := problem.Of(err)
+		return nil, p.Status, errors.New(p.Text)
+	}
+	return part.Release, 0, nil
+}
+
 // EndWatches answers all requests that wait for a change, and later ones at
 // once. Register it with http.Server.RegisterOnShutdown: Shutdown waits for
 // requests, and these could last for minutes.

@@ -105,7 +105,7 @@ func editSecret(v *visit) error {
 }
 
 func (v *visit) loadEditor() error {
-	s, err := v.api.GetWhole(v.ctx(), v.pathOfSecret())
+	s, err := v.holding(v.api.GetWhole(v.ctx(), v.pathOfSecret()))
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (v *visit) editAgain(e *editor, written []byte, template, title string) err
 		e.Problem += " Choose the file again."
 		written = nil
 	}
-	e.About, e.Marker = about(written), v.slot(bytes.Clone(written))
+	e.About, e.Marker = about(written), v.slot(written)
 	return v.showAs(status, title, template, e)
 }
 
@@ -229,8 +229,10 @@ func (v *visit) explainConflict(e *editor) error {
 		return nil // the page says that there is a conflict
 	}
 	defer both.clear()
-	if !both.isBinary() {
-		text := both.difference()
+	if both.isBinary() || both.isLong() {
+		return nil
+	}
+	if text, err := v.difference(both); err == nil {
 		defer clear(text)
 		e.Conflict = &conflict{From: before, To: current.Version, Masked: string(linediff.Mask(text))}
 	}

@@ -60,7 +60,7 @@ func FuzzTextOfPeopleInPages(f *testing.F) {
 	}
 	show := func(t *testing.T, name string, data any, uid string) string {
 		w := httptest.NewRecorder()
-		if err := (&visit{w: w}).execute(200, templates()[name], "frame", &view{Name: name, UID: uid, Page: data}); err != nil {
+		if err := visitTo(w).execute(200, templates()[name], "frame", &view{Name: name, UID: uid, Page: data}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		return w.Body.String()

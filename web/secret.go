@@ -150,7 +150,7 @@ func (v *visit) hideAgain(to string) { v.w.Header().Set("Refresh", "30; url="+to
 
 // showValue answers with the page of the secret, and the value on it.
 func (v *visit) showValue(p string, version uint64) error {
-	s, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: version})
+	s, err := v.holding(v.api.Get(v.ctx(), p, client.GetOptions{Version: version}))
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (v *visit) restore(p string, version uint64) error {
 	if err != nil {
 		return err
 	}
-	old, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: version})
+	old, err := v.holding(v.api.Get(v.ctx(), p, client.GetOptions{Version: version}))
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func sendValue(v *visit) error {
 	if err != nil {
 		return err
 	}
-	s, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: version})
+	s, err := v.holding(v.api.Get(v.ctx(), p, client.GetOptions{Version: version}))
 	if err != nil {
 		return err
 	}
@@ -242,6 +242,7 @@ type comparison struct {
 	Versions []wire.Version
 	Sides    []shownValue // of binary values
 	Same     bool
+	TooLong  bool   // to be compared
 	Masked   string // the difference without the lines of the values
 	Marker   string // where the difference is, see visit.slot
 }
@@ -280,7 +281,13 @@ func (v *visit) compare(from, to string, show bool) (err error) {
 		}
 		return v.showAs(http.StatusOK, "Compare versions", "secret-compare", c)
 	}
-	text := both.difference()
+	if c.TooLong = !c.Same && both.isLong(); c.TooLong {
+		return v.showAs(http.StatusOK, "Compare versions", "secret-compare", c)
+	}
+	text, err := v.difference(both)
+	if err != nil {
+		return err
+	}
 	if show {
 		c.Marker = v.slot(text)
 		v.hideAgain(address("secret-compare", "path", c.Path, "from", from, "to", to))
@@ -299,11 +306,11 @@ type pair struct {
 
 // readPair reads two versions of a secret. The caller clears them.
 func (v *visit) readPair(p string, from, to uint64) (*pair, error) {
-	old, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: from})
+	old, err := v.holding(v.api.Get(v.ctx(), p, client.GetOptions{Version: from}))
 	if err != nil {
 		return nil, err
 	}
-	latest, err := v.api.Get(v.ctx(), p, client.GetOptions{Version: to})
+	latest, err := v.holding(v.api.Get(v.ctx(), p, client.GetOptions{Version: to}))
 	if err != nil {
 		clear(old.Value)
 		return nil, err
@@ -318,9 +325,28 @@ func (p *pair) clear() {
 
 func (p *pair) isBinary() bool { return p.old.Binary || p.latest.Binary }
 
-// difference returns the difference of two texts. The caller clears it.
-func (p *pair) difference() []byte {
-	return linediff.Compare(fmt.Sprintf("version %d", p.from), p.old.Value, fmt.Sprintf("version %d", p.to), p.latest.Value)
+const (
+	// maxLines is the number of lines up to which a page compares texts, and says so:
+	// a line takes more memory than its bytes.
+	maxLines = 5000
+	// perCompared is how many bytes a difference takes while it is made, for each byte
+	// of the texts.
+	perCompared = 4
+)
+
+// isLong reports whether the texts have too many lines to be compared.
+func (p *pair) isLong() bool {
+	newline := []byte("\n")
+	return max(bytes.Count(p.old.Value, newline), bytes.Count(p.latest.Value, newline)) > maxLines
+}
+
+// difference returns the difference of two texts that are not too long. The caller
+// clears it.
+func (v *visit) difference(p *pair) ([]byte, error) {
+	if err := v.hold(perCompared * (len(p.old.Value) + len(p.latest.Value))); err != nil {
+		return nil, err
+	}
+	return linediff.Compare(fmt.Sprintf("version %d", p.from), p.old.Value, fmt.Sprintf("version %d", p.to), p.latest.Value), nil
 }
 
 // readers is the data of the page that says who can do what with a secret.

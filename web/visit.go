@@ -38,6 +38,7 @@ type visit struct {
 	unchecked bool
 	form      *form // of a POST
 	slots     []slot
+	held      []func() // give back the memory that the answer has claimed
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -52,6 +53,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string) {
 		p = &page{title: "Not found", open: true, get: showNotFound}
 	}
 	v := &visit{s: s, w: w, r: r, page: p}
+	defer v.release()
 	if err := v.answer(); err != nil {
 		v.fail(err)
 	}
@@ -131,11 +133,7 @@ func (v *visit) readForm() (release func(), err error) {
 	if v.page.upload {
 		limit += 3 * v.s.cfg.MaxValue // each byte may be escaped
 	}
-	var who acl.Principal
-	if v.session != nil {
-		who = v.session.who
-	}
-	body, release, status, err := v.s.api.ReadBody(v.w, v.r, who, limit)
+	body, release, status, err := v.s.api.ReadBody(v.w, v.r, v.who(), limit)
 	if err != nil {
 		return nil, &refusal{status, sentence(err.Error())}
 	}
@@ -152,6 +150,43 @@ func (v *visit) readForm() (release func(), err error) {
 		return nil, err
 	}
 	return release, nil
+}
+
+// who returns the user of the session; nobody without one.
+func (v *visit) who() (nobody acl.Principal) {
+	if v.session == nil {
+		return nobody
+	}
+	return v.session.who
+}
+
+// hold claims memory for so many bytes more, until the answer has been sent. The API
+// has given back what it claimed for them, and the client may read slowly.
+func (v *visit) hold(size int) error {
+	release, status, err := v.s.api.HoldAnswer(v.who(), int64(size))
+	if err != nil {
+		return &refusal{status, sentence(err.Error())}
+	}
+	v.held = append(v.held, release)
+	return nil
+}
+
+func (v *visit) release() {
+	for _, release := range v.held {
+		release()
+	}
+}
+
+// holding is hold for what the API has returned as the answer to a read.
+func (v *visit) holding(s client.Secret, err error) (client.Secret, error) {
+	if err != nil {
+		return client.Secret{}, err
+	}
+	if err := v.hold(cap(s.Value)); err != nil {
+		clear(s.Value)
+		return client.Secret{}, err
+	}
+	return s, nil
 }
 
 // refusal is an answer of the pages themselves.
@@ -290,6 +325,9 @@ func (v *visit) execute(status int, t *template.Template, block string, data any
 	if err := t.ExecuteTemplate(&text, block, data); err != nil {
 		return fmt.Errorf("make the page: %w", err)
 	}
+	if err := v.hold(text.Cap()); err != nil {
+		return err
+	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(status)
 	rest := text.Bytes()
@@ -381,10 +419,10 @@ func (v *visit) fail(err error) {
 	var api *client.Error
 	switch {
 	case errors.Is(err, errFromElsewhere):
-		err = v.showAs(http.StatusOK, "One moment", "continue", v.here())
-		if err == nil {
-			return
+		if err := v.showAs(http.StatusOK, "One moment", "continue", v.here()); err != nil {
+			v.fail(err)
 		}
+		return
 	case errors.Is(err, errNoSession), errors.Is(err, client.ErrUnauthorized) && v.session != nil:
 		v.toSignIn()
 		return

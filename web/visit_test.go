@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"secretstore/acl"
 	"secretstore/api/wire"
 )
 
@@ -24,7 +25,7 @@ func FuzzValueInAPage(f *testing.F) {
 	page := template.Must(template.New("").Parse(`<pre>{{index . 0}}</pre><textarea>{{index . 1}}</textarea>`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		w := httptest.NewRecorder()
-		v, kept := &visit{w: w}, bytes.Clone(value)
+		v, kept := visitTo(w), bytes.Clone(value)
 		markers := []string{v.slot(kept), v.slot([]byte("second"))}
 		if err := v.execute(200, page, "", markers); err != nil {
 			t.Fatal(err)
@@ -63,7 +64,7 @@ func TestSignInLeadsToPagesOfThisServerOnly(t *testing.T) {
 // reserve.
 func TestOverviewBeginsWithTheWarnings(t *testing.T) {
 	w := httptest.NewRecorder()
-	v := &visit{w: w}
+	v := visitTo(w)
 	status := wire.SealStatus{Warnings: []string{"the disk of the audit log is <full>"}, Server: &wire.ServerReport{Storage: wire.StorageUp}}
 	if err := v.execute(200, templates()["overview"], "frame", &view{Page: overview{Status: status, Name: "host-1"}}); err != nil {
 		t.Fatal(err)
@@ -79,6 +80,13 @@ func TestOverviewBeginsWithTheWarnings(t *testing.T) {
 type ready struct{ API }
 
 func (ready) ServeHTTP(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ready") }
+
+func (ready) HoldAnswer(acl.Principal, int64) (release func(), status int, err error) {
+	return func() {}, 0, nil
+}
+
+// visitTo returns a visit that is answered to w.
+func visitTo(w http.ResponseWriter) *visit { return &visit{s: &Server{api: ready{}}, w: w} }
 
 // TestLinksOfOtherSitesContinueToTheSamePage, whatever the query holds: a colon does
 // not make a scheme of what comes before it.
@@ -112,7 +120,7 @@ func TestServersOfOneMachineAreToldApart(t *testing.T) {
 		Own:   &wire.ServerReport{Storage: wire.StorageUnreachable}, Store: wire.Backend{Driver: "zookeeper"},
 	}
 	w := httptest.NewRecorder()
-	if err := (&visit{w: w}).execute(200, templates()["servers"], "frame", &view{Page: p}); err != nil {
+	if err := visitTo(w).execute(200, templates()["servers"], "frame", &view{Page: p}); err != nil {
 		t.Fatal(err)
 	}
 	page := w.Body.String()

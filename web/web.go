@@ -77,6 +77,10 @@ type API interface {
 	// memory and the time that the server has for bodies. The caller calls release when
 	// it no longer needs the body. An error has the status of the answer and its text.
 	ReadBody(w http.ResponseWriter, r *http.Request, who acl.Principal, limit int64) (content []byte, release func(), status int, err error)
+	// HoldAnswer claims memory for an answer to somebody, of so many bytes, of what the
+	// server has for answers. The caller calls release when they are sent. An error has
+	// the status of the answer and its text.
+	HoldAnswer(who acl.Principal, size int64) (release func(), status int, err error)
 }
 
 // Attach says which API answers the requests that the pages make. Call it before the
