@@ -61,6 +61,9 @@ var (
 	// errNoSession: there is no session, or it has ended.
 	errNoSession    = errors.New("not signed in")
 	errTokenTooLong = errors.New("the token is too long for a cookie of a browser")
+	// errNoKey is errNoSession for a cookie whose key this server does not have now: it
+	// may be a session of another server, or again after an unseal.
+	errNoKey = fmt.Errorf("%w: the cookie cannot be opened here", errNoSession)
 	// errNotKnown: it cannot be known now whether a session is still good.
 	errNotKnown = errors.New("the session cannot be checked now")
 )
@@ -92,7 +95,7 @@ func (s *sessions) start(token string) (*session, error) {
 	return &session{ID: rand.Text(), Token: token, Form: rand.Text(), who: who}, nil
 }
 
-// of returns the session of a request: errNoSession, errNotKnown.
+// of returns the session of a request: errNoSession, errNoKey, errNotKnown.
 func (s *sessions) of(r *http.Request) (*session, error) {
 	cookies := r.CookiesNamed(Cookie)
 	if len(cookies) != 1 {
@@ -182,7 +185,7 @@ func (s *sessions) seal(x *session) (string, error) {
 	return encoding.EncodeToString(aead.Seal(head, nil, plain, additional(head))), nil
 }
 
-// open reads the value of a cookie. errNoSession.
+// open reads the value of a cookie. errNoSession, errNoKey.
 func (s *sessions) open(value string) (*session, error) {
 	raw, err := encoding.DecodeString(value)
 	if err != nil || len(raw) < headSize {
@@ -191,7 +194,7 @@ func (s *sessions) open(value string) (*session, error) {
 	key, term := s.own, binary.BigEndian.Uint32(raw)
 	if term != 0 {
 		if key, _, err = s.keys.SessionKey(term); err != nil {
-			return nil, errNoSession
+			return nil, errNoKey
 		}
 	}
 	defer clear(key[:])
@@ -200,7 +203,10 @@ func (s *sessions) open(value string) (*session, error) {
 		return nil, err
 	}
 	plain, err := aead.Open(nil, nil, raw[headSize:], additional(raw[:headSize]))
-	if err != nil {
+	switch {
+	case err != nil && term == 0:
+		return nil, errNoKey // it may be the key of another process
+	case err != nil:
 		return nil, errNoSession
 	}
 	defer clear(plain)

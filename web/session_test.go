@@ -105,6 +105,38 @@ func TestSessionsEnd(t *testing.T) {
 	want("after that, once it is unsealed", s, value, false)
 }
 
+// TestASessionOfAKeyThatIsNotHereMayBeGoodElsewhere: a cookie of the store while that is
+// sealed, of a term that this server does not know, and of another process. One that was
+// changed is none.
+func TestASessionOfAKeyThatIsNotHereMayBeGoodElsewhere(t *testing.T) {
+	b := &barrier{}
+	verify := func(token string) (acl.Principal, error) { return acl.Principal{UID: token}, nil }
+	s, other := newSessions(b, make(list), verify, time.Now), newSessions(b, make(list), verify, time.Now)
+	cookie := func(of *sessions) string {
+		x, err := of.start("alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := of.seal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	want := func(what, value string, elsewhere bool) {
+		t.Helper()
+		if _, err := s.of(carrying(value)); !errors.Is(err, errNoSession) || errors.Is(err, errNoKey) != elsewhere {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	ofStore := cookie(s)
+	want("a cookie that was changed", ofStore[:len(ofStore)-4], false)
+	want("an unknown term", encoding.EncodeToString([]byte{0, 0, 0, 2, 1}), true)
+	b.sealed = true
+	want("the store is sealed", ofStore, true)
+	want("another process", cookie(other), true)
+}
+
 func TestPagesAreServedWhereTheyAreSafe(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	auto, on := New(Config{TrustedProxies: proxies}), New(Config{Everywhere: true})

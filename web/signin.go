@@ -212,9 +212,10 @@ func signOut(v *visit) error {
 	return v.redirect(done, "sign-out")
 }
 
-// errNotRecorded is the answer to a sign-out that the storage did not take.
-var errNotRecorded = &refusal{http.StatusServiceUnavailable, "You have signed out in this browser, but the storage did not record it: " +
-	"a copy of the cookie of this session still works for up to 15 minutes."}
+// errNotRecorded is the answer to a sign-out that the storage did not take, or of a
+// session that this server cannot open, as while it is sealed.
+var errNotRecorded = &refusal{http.StatusServiceUnavailable, "You have signed out in this browser, but the server could not record it: " +
+	"a copy of the cookie of this session may work until 15 minutes after its last use."}
 
 // clusterSignedOut names the notice that the cookie of the cluster is gone, too.
 const clusterSignedOut = "cluster-signed-out"

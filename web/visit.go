@@ -34,7 +34,7 @@ type visit struct {
 	// api calls the API as the user of the session, or without a token.
 	api     *client.Client
 	session *session // nil on open pages without one
-	// unchecked: there may be a session, but that cannot be known now.
+	// unchecked: there may be a session, but that cannot be known here and now.
 	unchecked bool
 	form      *form // of a POST
 	slots     []slot
@@ -99,7 +99,7 @@ func (v *visit) openSession() (err error) {
 		}
 		v.session, err = v.adopt()
 	}
-	v.unchecked = errors.Is(err, errNotKnown)
+	v.unchecked = errors.Is(err, errNotKnown) || errors.Is(err, errNoKey)
 	if v.page.open && (errors.Is(err, errNoSession) || errors.Is(err, errNotKnown)) {
 		err = nil
 	}

@@ -261,6 +261,27 @@ func TestSessionsOfAServer(t *testing.T) {
 	}
 }
 
+// TestSignOutWhileSealedSaysThatItIsNotRecorded: after an unseal, a copy of the cookie is
+// good again. All other pages lead to the sign-in, and so does a sign-out without a cookie.
+func TestSignOutWhileSealedSaysThatItIsNotRecorded(t *testing.T) {
+	site := Start(t)
+	b := browse{t, site.URL}
+	cookie, form := b.signIn(site.Token(t, "root"))
+	if _, err := site.As(t, "root").Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !b.isOut(cookie) {
+		t.Error("a session of the store is good while that is sealed")
+	}
+	res, page := b.do("POST", "/ui/sign-out", cookie, url.Values{"form-token": {form}})
+	if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(page, "could not record") || !strings.Contains(res.Header.Get("Set-Cookie"), "secretstore-session=; Path=/; Max-Age=0") {
+		t.Errorf("%s, %v: %s", res.Status, res.Header, page)
+	}
+	if res, _ := b.do("POST", "/ui/sign-out", "", url.Values{"form-token": {form}}); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "sign-out" {
+		t.Errorf("without a cookie: %s, %v", res.Status, res.Header)
+	}
+}
+
 func TestStoreIsUnsealedOnAPage(t *testing.T) {
 	site := Start(t)
 	root := site.As(t, "root")
