@@ -77,11 +77,18 @@ type sessions struct {
 	own    [32]byte // the key of this process, for a store that is sealed
 
 	mu    sync.Mutex
-	local map[string]time.Time // ids of sessions under own that were ended; guarded by mu
+	local map[string]bool // ids of the sessions that were ended here; guarded by mu
+	order []endedHere     // the same, the first one first; guarded by mu
+}
+
+// endedHere is a session that this process remembers as ended until a time.
+type endedHere struct {
+	id    string
+	until time.Time
 }
 
 func newSessions(k Keys, e Ended, verify func(string) (acl.Principal, error), now func() time.Time) *sessions {
-	s := &sessions{keys: k, ended: e, verify: verify, now: now, local: make(map[string]time.Time)}
+	s := &sessions{keys: k, ended: e, verify: verify, now: now, local: make(map[string]bool)}
 	rand.Read(s.own[:]) // never fails
 	return s
 }
@@ -124,7 +131,7 @@ func (s *sessions) of(r *http.Request) (*session, error) {
 
 func (s *sessions) isEnded(x *session) (bool, error) {
 	s.mu.Lock()
-	_, local := s.local[x.ID]
+	local := s.local[x.ID]
 	s.mu.Unlock()
 	if local {
 		return true, nil
@@ -137,22 +144,31 @@ func (s *sessions) isEnded(x *session) (bool, error) {
 
 // end ends a session.
 func (s *sessions) end(ctx context.Context, x *session) error {
-	until := x.who.Expires
+	s.endHere(x.ID)
+	until := x.who.Expires // a server that learns of the end late may renew the cookie
 	if until.IsZero() {
-		until = s.now().Add(2 * maxIdle) // no copy of the cookie lasts longer
+		until = s.now().Add(2 * maxIdle)
 	}
-	s.mu.Lock()
-	for id, end := range s.local {
-		if s.now().After(end) {
-			delete(s.local, id)
-		}
-	}
-	s.local[x.ID] = until
-	s.mu.Unlock()
 	if _, _, err := s.keys.SessionKey(0); err != nil {
 		return nil
 	}
 	return s.ended.End(ctx, x.who.UID, x.ID, until)
+}
+
+// endHere remembers a session for longer than a copy of its cookie is good: this process
+// renews none of a session that was ended.
+func (s *sessions) endHere(id string) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.order) > 0 && now.After(s.order[0].until) {
+		delete(s.local, s.order[0].id)
+		s.order = s.order[1:]
+	}
+	if !s.local[id] {
+		s.local[id] = true
+		s.order = append(s.order, endedHere{id, now.Add(2 * maxIdle)})
+	}
 }
 
 // cookieContext separates the cookies from whatever else the keys may encrypt.

@@ -105,6 +105,48 @@ func TestSessionsEnd(t *testing.T) {
 	want("after that, once it is unsealed", s, value, false)
 }
 
+// TestEndedSessionsAreForgottenWhenNoCookieIsLeft, even if their tokens never expire.
+func TestEndedSessionsAreForgottenWhenNoCookieIsLeft(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	verify := func(token string) (acl.Principal, error) {
+		return acl.Principal{UID: token, Expires: now.AddDate(1000, 0, 0)}, nil
+	}
+	s := newSessions(&barrier{sealed: true}, make(list), verify, func() time.Time { return now })
+	end := func() (value string) {
+		t.Helper()
+		x, err := s.start("alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value, err = s.seal(x); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // a second time changes nothing
+			if err := s.end(t.Context(), x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return value
+	}
+	first := end()
+	end()
+	for range 4 {
+		if _, err := s.of(carrying(first)); !errors.Is(err, errNoSession) {
+			t.Errorf("at %v, the cookie is good: %v", now, err)
+		}
+		now = now.Add(maxIdle/2 + time.Second)
+	}
+	last := end()
+	if len(s.local) != 1 || len(s.order) != 1 {
+		t.Errorf("%d and %d are remembered, want the last one", len(s.local), len(s.order))
+	}
+	for _, cookie := range []string{first, last} {
+		if _, err := s.of(carrying(cookie)); !errors.Is(err, errNoSession) {
+			t.Errorf("an ended session is good again: %v", err)
+		}
+	}
+}
+
 // TestASessionOfAKeyThatIsNotHereMayBeGoodElsewhere: a cookie of the store while that is
 // sealed, of a term that this server does not know, and of another process. One that was
 // changed is none.
