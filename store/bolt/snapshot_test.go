@@ -81,9 +81,14 @@ func TestSnapshotOfManyChanges(t *testing.T) {
 	// snapshot makes one while all records change in so many turns.
 	snapshot := func(t *testing.T, turns int) (got map[store.Key]string, rounds int, err error) {
 		b := openAt(t, filepath.Join(t.TempDir(), "secrets.db"))
-		apply := func(of func(i int) store.Op) (versions []store.Version) {
-			for i := range records {
-				v, err := b.Apply(t.Context(), of(i))
+		// apply does so many operations in each transaction.
+		apply := func(atOnce int, of func(i int) store.Op) (versions []store.Version) {
+			for from := 0; from < records; from += atOnce {
+				var ops []store.Op
+				for i := range atOnce {
+					ops = append(ops, of(from+i))
+				}
+				v, err := b.Apply(t.Context(), ops...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -92,16 +97,16 @@ func TestSnapshotOfManyChanges(t *testing.T) {
 			return versions
 		}
 		turn := 0
-		k := apply(func(i int) store.Op { return store.Create(kept(i), value(0)) })
-		m := apply(func(i int) store.Op { return store.Create(made(0, i), []byte("x")) })
+		k := apply(1, func(i int) store.Op { return store.Create(kept(i), value(0)) })
+		m := apply(records, func(i int) store.Op { return store.Create(made(0, i), []byte("x")) })
 		got = make(map[store.Key]string)
 		s := store.Snapshot{Below: []store.Key{"p"}, Again: func(round int) { rounds = round }}
 		err = b.Snapshot(t.Context(), s, func(name store.Key, data []byte) error {
 			if name == kept(0) && turn < turns {
 				turn++
-				k = apply(func(i int) store.Op { return store.Set(kept(i), value(turn), k[i]) })
-				apply(func(i int) store.Op { return store.Delete(made(turn-1, i), m[i]) })
-				m = apply(func(i int) store.Op { return store.Create(made(turn, i), []byte("x")) })
+				k = apply(1, func(i int) store.Op { return store.Set(kept(i), value(turn), k[i]) })
+				apply(records, func(i int) store.Op { return store.Delete(made(turn-1, i), m[i]) })
+				m = apply(records, func(i int) store.Op { return store.Create(made(turn, i), []byte("x")) })
 			}
 			if delete(got, name); len(data) > 0 {
 				got[name] = string(data)
