@@ -330,9 +330,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rep.Clear()
 		rep = answer.Of(s.audit.failed(x, err))
 	}
-	if x.who.principal.UID == "" {
-		connections.MayClose(r.Context())
-	}
 	if rep.Problem != nil {
 		x.body.Drain()
 	}
@@ -414,6 +411,9 @@ func (s *Server) admit(x *exchange, t target) error {
 	err := x.req.readHead()
 	if err == nil {
 		err = s.limits.stranger(x, s.gate.authenticate(x))
+	}
+	if x.who.principal.UID != "" {
+		connections.Keep(x.req.Context())
 	}
 	// The route is found for a refused request too: the audit line says what
 	// was asked. The answer does not.

@@ -21,6 +21,7 @@ import (
 	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/api/wire"
+	"secretstore/internal/connections"
 )
 
 // visit is one request for a page being answered. It has many methods because each
@@ -105,6 +106,7 @@ func (v *visit) openSession() (err error) {
 	}
 	token := ""
 	if v.session != nil {
+		connections.Keep(v.ctx())
 		token = v.session.Token
 		// No window of another site keeps a hold on a page of a user. A browser starts a
 		// process for a page that says so, which would delay the first one, the sign-in.

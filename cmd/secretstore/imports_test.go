@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},
-	"web":                   {"acl", "api", "internal/clientnet", "internal/framing", "internal/linediff"},
+	"web":                   {"acl", "api", "internal/clientnet", "internal/connections", "internal/framing", "internal/linediff"},
 	"internal":              {},
 	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "web", "internal"},
 	// The commands import each other downwards only.

@@ -2,8 +2,9 @@
 // them one client.
 //
 // Where there are too many, the one that has been idle longest is closed for a
-// new one. A connection is idle while it has no request, which includes one that
-// is slow to send its head, or whose request was refused.
+// new one. A connection is idle while it has no request of a client that has shown
+// who it is, see [Keep]. So a stranger who is slow to send a request, or to read the
+// answer, keeps nobody out.
 package connections
 
 import (
@@ -108,7 +109,7 @@ type conn struct {
 	client  netip.Prefix
 
 	closed bool // guarded by Limiter.mu
-	busy   int  // requests in progress, but for those of MayClose; guarded by Limiter.mu
+	busy   int  // requests in progress that Keep was called for; guarded by Limiter.mu
 	// inAll and inOwn are the places in the lists of idle connections; nil while
 	// it is busy. Guarded by Limiter.mu.
 	inAll, inOwn *list.Element
@@ -208,6 +209,15 @@ func (l *Limiter) markIdle(c *conn) {
 	}
 }
 
+// touch makes c the last to be closed of the idle ones, if it is one. The caller
+// holds mu.
+func (l *Limiter) touch(c *conn) {
+	if c.inAll != nil {
+		l.idle.MoveToBack(c.inAll)
+		l.by[c.client].idle.MoveToBack(c.inOwn)
+	}
+}
+
 // unmarkIdle takes c out of the idle ones. The caller holds mu.
 func (l *Limiter) unmarkIdle(c *conn) {
 	if c.inAll != nil {
@@ -235,7 +245,7 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 	}
 }
 
-// Handler returns a handler during which the connection is not idle.
+// Handler returns a handler in whose requests Keep can be called.
 func Handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(contextKey{}).(*conn); ok {
@@ -247,39 +257,45 @@ func Handler(h http.Handler) http.Handler {
 	})
 }
 
-// MayClose says that a request no longer keeps its connection from being idle,
-// though it has not ended: that of a client without a token, which may take its
-// time. Other requests of the connection (HTTP/2) may have one.
-func MayClose(ctx context.Context) {
+// Keep says that the client of a request has shown who it is: the connection is not
+// idle until the request has ended. Further calls do nothing.
+func Keep(ctx context.Context) {
 	if q, ok := ctx.Value(contextKey{}).(*request); ok {
-		q.end()
+		q.keep()
 	}
 }
 
 // request is one in progress.
 type request struct {
-	conn  *conn
-	ended bool // guarded by Limiter.mu
+	conn *conn
+	kept bool // guarded by Limiter.mu
 }
 
 func (c *conn) begin() *request {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
-	c.busy++
-	c.limiter.unmarkIdle(c)
+	c.limiter.touch(c)
 	return &request{conn: c}
 }
 
-// end is called once or twice.
+func (q *request) keep() {
+	c := q.conn
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	if !q.kept {
+		q.kept = true
+		c.busy++
+		c.limiter.unmarkIdle(c)
+	}
+}
+
 func (q *request) end() {
 	c := q.conn
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
-	if q.ended {
-		return
-	}
-	q.ended = true
-	if c.busy--; c.busy == 0 {
+	if !q.kept {
+		c.limiter.touch(c)
+	} else if c.busy--; c.busy == 0 {
 		c.limiter.markIdle(c)
 	}
 }

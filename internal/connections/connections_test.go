@@ -2,6 +2,7 @@ package connections
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net"
 	"net/netip"
@@ -37,8 +38,14 @@ func (b *bench) connect(from string) (*fake, *conn) {
 	return f, c
 }
 
-// mayClose calls MayClose in a request.
-func mayClose(q *request) { MayClose(context.WithValue(context.Background(), contextKey{}, q)) }
+// ask begins a request of a client that has shown who it is.
+func ask(c *conn) *request {
+	q := c.begin()
+	for range 2 {
+		Keep(context.WithValue(context.Background(), contextKey{}, q))
+	}
+	return q
+}
 
 func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 	b := newBench(t, 8)
@@ -48,8 +55,9 @@ func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 		f, c := b.connect(from)
 		all, conns = append(all, f), append(conns, c)
 	}
-	conns[0].begin()       // has a request
-	conns[1].begin().end() // had one
+	ask(conns[0])          // has a request
+	ask(conns[1]).end()    // had one
+	conns[4].begin().end() // had one of a stranger
 	wantClosed := func(at int) {
 		t.Helper()
 		if _, c := b.connect("192.0.2.99:1"); c == nil {
@@ -57,11 +65,11 @@ func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 		} else {
 			c.Close()
 			// Make the place count again, so that the next one needs another.
-			f, c := b.connect("192.0.2.98:1")
+			f, c := b.connect(fmt.Sprintf("198.51.100.%d:1", at))
 			if c == nil || f.closed {
 				t.Fatal("refused")
 			}
-			c.begin()
+			ask(c)
 		}
 		for i, f := range all {
 			if f.closed != (i == at) {
@@ -70,30 +78,33 @@ func TestTheConnectionIdleLongestIsClosedFirst(t *testing.T) {
 		}
 		all[at].closed = false
 	}
-	wantClosed(2)
-	wantClosed(3)
-	if b.full != 2 {
-		t.Errorf("full %d times, want 2", b.full)
+	for _, at := range []int{2, 3, 5, 6, 7, 1, 4} {
+		wantClosed(at)
+	}
+	if b.full != 7 {
+		t.Errorf("full %d times, want 7", b.full)
 	}
 }
 
-// TestWithoutAnIdleConnectionNewOnesAreRefused, except if a request that is in
-// progress is one of a client without a token.
+// TestWithoutAnIdleConnectionNewOnesAreRefused. One with a request of a stranger is
+// idle.
 func TestWithoutAnIdleConnectionNewOnesAreRefused(t *testing.T) {
 	b := newBench(t, 4)
 	stranger, c := b.connect("192.0.2.1:1")
 	q := c.begin()
 	for _, from := range []string{"192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"} {
 		_, c := b.connect(from)
-		c.begin()
+		ask(c)
 	}
-	if _, c := b.connect("192.0.2.5:1"); c != nil {
+	_, last := b.connect("192.0.2.5:1")
+	if last == nil || !stranger.closed {
+		t.Fatal("a stranger that takes its time keeps others out")
+	}
+	of := ask(last)
+	if _, c := b.connect("192.0.2.6:1"); c != nil {
 		t.Error("a fifth of four connections")
 	}
-	mayClose(q)
-	if _, c := b.connect("192.0.2.5:1"); c == nil || !stranger.closed {
-		t.Error("a stranger that takes its time keeps others out")
-	}
+	of.end()
 	q.end()
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -110,10 +121,10 @@ func TestRequestsOfStrangersDoNotAddUp(t *testing.T) {
 		b := newBench(t, 1)
 		f, c := b.connect("192.0.2.1:1")
 		for i := range 3 {
-			q := c.begin()
-			defer q.end()
-			if i != 1 || !withToken {
-				mayClose(q)
+			if i == 1 && withToken {
+				defer ask(c).end()
+			} else {
+				defer c.begin().end()
 			}
 		}
 		if _, other := b.connect("192.0.2.2:1"); (other == nil) != withToken || f.closed == withToken {
@@ -167,10 +178,11 @@ func TestClosedConnectionsDoNotCount(t *testing.T) {
 	b := newBench(t, 4)
 	for range 100 {
 		_, c := b.connect("192.0.2.1:1")
-		q := c.begin()
+		q, stranger := ask(c), c.begin()
 		c.Close()
 		c.Close()
 		q.end()
+		stranger.end()
 	}
 	if b.l.total != 0 || len(b.l.by) != 0 || b.l.idle.Len() != 0 || b.full != 0 {
 		t.Errorf("%d connections, %d clients, %d idle, full %d times", b.l.total, len(b.l.by), b.l.idle.Len(), b.full)

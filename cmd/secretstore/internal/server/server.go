@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -56,6 +57,8 @@ type Outside struct {
 	TestOnlyGenerateKey func() (*pgp.PrivateKey, error)
 	// TestOnlyPasswordRounds are those of password hashes; 0 but in tests.
 	TestOnlyPasswordRounds int
+	// TestOnlyConnections is how many connections there can be; 0 but in tests.
+	TestOnlyConnections int
 }
 
 // jsonFactor is the largest number of bytes of JSON for one byte of a value.
@@ -161,7 +164,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.tokens = s.newTokens(st)
 	}
 	s.policy = &policy{file: s.parts.policy, iam: s.iam}
-	limiter := limit(endpoints, connections.Max(), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
+	limiter := limit(endpoints, cmp.Or(s.outside.TestOnlyConnections, connections.Max()), s.cfg.TrustedProxies, s.metrics.dropped.Inc, s.log)
 	if err := s.metrics.add(s, limiter); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
