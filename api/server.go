@@ -313,15 +313,12 @@ func (s *Server) EndWatches() { s.watches.End() }
 // the decision, and sends the answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, body: body.Of(w, r), req: request{
-		Request: r, start: time.Now(), twoLengths: framing.Begin(r),
+		Request: r, start: time.Now(), twoLengths: framing.Begin(w, r),
 		id:     s.idPrefix + strconv.FormatUint(s.requests.Add(1), 36),
 		trace:  head.Traceparent(r.Header),
 		remote: head.RemoteAddress(r, s.trusted),
 	}}
 	defer x.out.end()
-	if framingInDoubt(r) {
-		w.Header().Set("Connection", "close")
-	}
 	if x.req.trace != "" {
 		w.Header().Set(wire.TraceparentHeader, x.req.trace)
 	}
@@ -343,14 +340,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rep.Broken {
 		panic(http.ErrAbortHandler) // how net/http is told to end the connection
 	}
-}
-
-// framingInDoubt says whether a proxy in front may take another place for the end
-// of the request: one with Transfer-Encoding, which HTTP/1.0 does not have. What
-// follows it on the connection may be a request that the proxy has not seen as one,
-// so the connection ends with the answer (RFC 9112, section 6.1).
-func framingInDoubt(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
 
 // answerSafely turns a panic into a 500, and returns its stack for the log.

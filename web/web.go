@@ -120,12 +120,11 @@ func loadAssets() map[string]asset {
 // ServeHTTP serves one request. Its path begins with Path, or is Path without the
 // slash at the end.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	both := framing.Begin(r)
+	both := framing.Begin(w, r)
 	setPolicy(w.Header(), s.isTrustworthy(r))
 	name, ok := strings.CutPrefix(r.URL.Path, Path)
 	switch {
 	case both:
-		w.Header().Set("Connection", "close")
 		plainError(w, http.StatusBadRequest, "The request has two lengths.")
 	case !s.Serves(r):
 		plainError(w, http.StatusNotFound, "The pages are only served by HTTPS, on a loopback address, or behind a trusted proxy: see --web.")

@@ -13,7 +13,6 @@ package framing
 import (
 	"bytes"
 	"context"
-	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -30,6 +29,9 @@ type conn struct {
 	mu   sync.Mutex
 	body int64 // bytes of a body that are still to be handed out; guarded by mu
 	head head  // guarded by mu
+	// chunked: a body has begun whose end only net/http knows. No head behind it can be
+	// looked at. Guarded by mu.
+	chunked bool
 }
 
 // head is what has been seen of the head of a request.
@@ -74,6 +76,9 @@ func (c *conn) Read(p []byte) (n int, err error) {
 func (c *conn) handOut(data []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.chunked {
+		return len(data)
+	}
 	n := int(min(c.body, int64(len(data))))
 	c.body -= int64(n)
 	for n < len(data) {
@@ -145,25 +150,29 @@ func Without(ctx context.Context) context.Context {
 // Begin says whether a request has both Transfer-Encoding and Content-Length. Call
 // it once for each request, before its body is read. It returns false for requests
 // whose connections are not of this package, such as those of HTTP/2.
-func Begin(r *http.Request) (both bool) {
-	c, ok := r.Context().Value(contextKey{}).(*conn)
-	if !ok {
-		return false
+//
+// If a proxy in front may take another place for the end of the request, Begin makes
+// the answer the last one of the connection: what follows may be a request that the
+// proxy has not seen as one (RFC 9112, section 6.1). That is so for all requests with
+// Transfer-Encoding, and for those of HTTP/1.0, which does not have it.
+func Begin(w http.ResponseWriter, r *http.Request) (both bool) {
+	if c, ok := r.Context().Value(contextKey{}).(*conn); ok {
+		both = c.begin(r.ContentLength)
 	}
-	size := r.ContentLength
-	if size < 0 {
-		size = math.MaxInt64 // chunked: the connection ends with the answer
+	if both || r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
+		w.Header().Set("Connection", "close")
 	}
-	return c.begin(size)
+	return both
 }
 
 // begin returns whether the head has both names, and forgets them: the next size
-// bytes are a body, and then another head follows.
+// bytes are a body, and then another head follows. A negative size is that of a body
+// in chunks. What follows that is refused as if it had both names.
 func (c *conn) begin(size int64) (both bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	both = c.head.encoding && c.head.length
+	both = c.head.encoding && c.head.length || c.chunked
 	c.head.encoding, c.head.length = false, false
-	c.body = size
+	c.body, c.chunked = max(size, 0), c.chunked || size < 0
 	return both
 }

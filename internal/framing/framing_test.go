@@ -107,11 +107,7 @@ func serve(from io.Reader) (both []bool, bodies []byte) {
 		if err != nil {
 			return both, bodies
 		}
-		size := req.ContentLength
-		if size < 0 {
-			size = 1 << 60
-		}
-		both = append(both, c.begin(size))
+		both = append(both, c.begin(req.ContentLength))
 		body, err := io.ReadAll(req.Body)
 		bodies = append(bodies, body...)
 		if err != nil || len(req.TransferEncoding) > 0 {

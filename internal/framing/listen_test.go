@@ -31,7 +31,7 @@ func newSecure(t *testing.T, failed func(net.Conn, error)) (address string, stop
 		TLSConfig:   &tls.Config{Certificates: donor.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}},
 		ConnContext: Context,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			both := Begin(r)
+			both := Begin(w, r)
 			body, err := io.ReadAll(r.Body)
 			fmt.Fprintf(w, "%s %t %t %s %v", r.Proto, r.TLS != nil, both, body, err)
 		}),
@@ -77,6 +77,50 @@ func TestBothNamesAreSeenInTLS(t *testing.T) {
 			}
 		}
 		_ = conn.Close()
+	}
+}
+
+// TestNothingBehindChunksIsServed, even if a handler keeps the connection: its end is
+// where net/http says, and so nobody has looked at the head of what follows.
+func TestNothingBehindChunksIsServed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ConnContext: Context, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if Begin(w, r) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.Header().Del("Connection")
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(Listen(l)) }()
+	defer func() {
+		_ = server.Close()
+		<-ended
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, post+chunked+chunks+post+five+hello+post+five+hello)
+	r := bufio.NewReader(conn)
+	for _, want := range []int{http.StatusOK, http.StatusBadRequest} {
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != want || answer.Close != (want != http.StatusOK) {
+			t.Errorf("%s, the last one: %v, %v; want %d", answer.Status, answer.Close, err, want)
+		}
+	}
+	if rest, _ := io.ReadAll(r); len(rest) != 0 {
+		t.Errorf("%q", rest)
 	}
 }
 
