@@ -42,8 +42,8 @@ type Limit struct {
 }
 
 // Read returns the whole body. Before, it claims the announced size, or the
-// largest one, in the share of the principal. The caller calls release when it
-// needs neither the body nor what it made of it.
+// largest one, in the share of the principal, or in the memory for strangers. The
+// caller calls release when it needs neither the body nor what it made of it.
 func (b *Budget) Read(body *Body, who pool.Principal, limit Limit) (content []byte, release func(), err error) {
 	size := body.r.ContentLength
 	switch {
@@ -54,15 +54,18 @@ func (b *Budget) Read(body *Body, who pool.Principal, limit Limit) (content []by
 	case size < 0:
 		size = limit.Bytes // chunked: it may become as large
 	}
+	if who.IsStranger() {
+		return b.strangers.read(body, size, limit)
+	}
 	if size <= Small {
-		content, err = body.read(size, limit)
+		content, err = body.read(size, limit, nil)
 		return content, func() {}, err
 	}
 	part, err := take(body.r.Context(), b.bodies, who, size)
 	if err != nil {
 		return nil, nil, err
 	}
-	content, err = body.read(size, limit)
+	content, err = body.read(size, limit, nil)
 	if err != nil {
 		part.Release()
 		return nil, nil, err
@@ -71,11 +74,12 @@ func (b *Budget) Read(body *Body, who pool.Principal, limit Limit) (content []by
 }
 
 // read reads at a minimum rate, so that a client that trickles its body does not
-// hold its part of the budget.
-func (b *Body) read(size int64, limit Limit) ([]byte, error) {
+// hold its part of the budget. check, if not nil, is called before each part is read,
+// and ends the reading with its error.
+func (b *Body) read(size int64, limit Limit, check func() error) ([]byte, error) {
 	var from io.Reader = http.MaxBytesReader(b.w, b.r.Body, limit.Bytes)
-	pace := &pacedReader{from: from, deadlines: http.NewResponseController(b.w), began: time.Now()}
-	if size > Small || b.r.ContentLength < 0 {
+	pace := &pacedReader{from: from, deadlines: http.NewResponseController(b.w), began: time.Now(), check: check}
+	if size > Small || b.r.ContentLength < 0 || check != nil {
 		from = pace
 	}
 	var err error
@@ -109,6 +113,7 @@ type pacedReader struct {
 	from      io.Reader
 	deadlines *http.ResponseController
 	began     time.Time
+	check     func() error // may be nil
 	got       int64
 	limited   bool
 }
@@ -117,6 +122,11 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 	allowed := grace + time.Duration(r.got)*time.Second/minRate
 	if r.deadlines.SetReadDeadline(r.began.Add(allowed)) == nil {
 		r.limited = true
+	}
+	if r.check != nil {
+		if err := r.check(); err != nil {
+			return 0, err
+		}
 	}
 	n, err := r.from.Read(p)
 	r.got += int64(n)

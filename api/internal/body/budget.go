@@ -2,7 +2,8 @@
 //
 // All large bodies of a server share one pool of bytes. The large answers, those
 // of small requests among them, have another: a client that reads its answer
-// slowly must not keep others from writing.
+// slowly must not keep others from writing. The bodies of strangers have a third,
+// however small they are.
 package body
 
 import (
@@ -20,9 +21,8 @@ const (
 	BudgetBytes = 256 << 20
 	// budgetWait is how long a request waits for its part of a pool.
 	budgetWait = 4 * time.Second
-	// Small is the size up to which bodies and answers are free, in bytes. It
-	// is less than their connection costs, and an unseal does not wait for
-	// large values.
+	// Small is the size up to which bodies and answers of users are free, in
+	// bytes: an unseal does not wait for large values.
 	Small = 64 << 10
 )
 
@@ -34,12 +34,13 @@ const (
 // Budget bounds the memory of bodies and answers. Make it with NewBudget.
 type Budget struct {
 	bodies, answers *pool.Pool
+	strangers       *strangers
 }
 
 // NewBudget returns a budget. A body or an answer of the given size fits into
 // the share of one principal.
 func NewBudget(largest int64) *Budget {
-	return &Budget{pool.New(BudgetBytes, largest), pool.New(BudgetBytes, largest)}
+	return &Budget{pool.New(BudgetBytes, largest), pool.New(BudgetBytes, largest), &strangers{free: StrangersBytes}}
 }
 
 // Reserve takes a part of the budget for an answer and what it is made of. It

@@ -37,6 +37,10 @@ type Principal struct {
 // Of returns the principal of a token.
 func Of(who acl.Principal) Principal { return Principal{who.UID, who.Service} }
 
+// IsStranger reports whether it is nobody: a caller without a token, certificate or
+// session.
+func (p Principal) IsStranger() bool { return p.uid == "" }
+
 func (p Principal) bound() bool {
 	_, bound := p.service.Get()
 	return bound

@@ -28,6 +28,10 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHead is the largest head of a request in bytes; tokens are most of it.
 	maxHead = 64 << 10
+	// maxStreams is how many requests a connection of HTTP/2 may have at once: what a
+	// connection costs is a multiple of what a request costs. Clients open more
+	// connections if need be, and RFC 9113 asks for no fewer.
+	maxStreams = 100
 	// smallTransfer is the time to read a small request. Package api sets other
 	// deadlines for large bodies and answers.
 	smallTransfer = time.Minute
@@ -81,6 +85,7 @@ func (e *endpoint) prepare(h http.Handler, maxBody int64, log *zap.Logger) {
 	e.server.WriteTimeout = 2*smallTransfer + time.Duration(maxBody/slowestClient)*time.Second
 	e.server.IdleTimeout = idleTimeout
 	e.server.MaxHeaderBytes = maxHead
+	e.server.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	if std, err := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel); err == nil {
 		e.server.ErrorLog = stdlog.New(shortLines{std.Writer()}, "", 0)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ import (
 const patience = time.Minute
 
 // startFor runs a server with accounts and pages, by HTTP and HTTPS, that takes so
-// many connections.
+// many connections; 0 is as many as usual.
 func startFor(t *testing.T, connections int) *running {
 	t.Helper()
 	dir := t.TempDir()
@@ -79,36 +80,44 @@ func (r *running) ask(t *testing.T, method, path string, body io.Reader, header 
 
 // stall leaves a request in the middle of its body, once the server reads it.
 func stall(path string) func(*testing.T, *running) {
-	return func(t *testing.T, r *running) {
-		t.Helper()
-		_, in := r.connect(t, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\nExpect: 100-continue\r\n\r\n")
-		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") {
+	return func(t *testing.T, r *running) { r.stall(t, path) }
+}
+
+// stall returns what reads the answer.
+func (r *running) stall(t *testing.T, path string) *bufio.Reader {
+	t.Helper()
+	_, in := r.connect(t, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\nExpect: 100-continue\r\n\r\n")
+	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} {
+		if line, err := in.ReadString('\n'); err != nil || line != want {
 			t.Fatalf("%q, %v", line, err)
 		}
 	}
+	return in
 }
 
 // stall2 is stall over HTTP/2.
 func stall2(path string) func(*testing.T, *running) {
-	return func(t *testing.T, r *running) {
-		t.Helper()
-		body, feed := io.Pipe()
-		c, req := http2(t, 0), r.ask(t, "POST", path, body, "Expect", "100-continue", "Content-Type", "application/json")
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if res, err := c.RoundTrip(req); err == nil {
-				res.Body.Close()
-			}
-			body.Close()
-		}()
-		t.Cleanup(func() {
-			feed.CloseWithError(io.ErrUnexpectedEOF)
-			<-ended
-		})
-		if _, err := io.WriteString(feed, "a"); err != nil {
-			t.Fatal(err)
+	return func(t *testing.T, r *running) { r.stall2(t, http2(t, 0), path) }
+}
+
+func (r *running) stall2(t *testing.T, c *http.Transport, path string) {
+	t.Helper()
+	body, feed := io.Pipe()
+	req := r.ask(t, "POST", path, body, "Expect", "100-continue", "Content-Type", "application/json")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if res, err := c.RoundTrip(req); err == nil {
+			res.Body.Close()
 		}
+		body.Close()
+	}()
+	t.Cleanup(func() {
+		feed.CloseWithError(io.ErrUnexpectedEOF)
+		<-ended
+	})
+	if _, err := io.WriteString(feed, "a"); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -208,4 +217,61 @@ func TestStrangersTakeNoConnectionOfAUser(t *testing.T) {
 	if err != nil || res.StatusCode != http.StatusOK || !strings.HasSuffix(strings.TrimSpace(string(page)), "</html>") || len(page) < 5<<10 {
 		t.Errorf("the page: %s, %d bytes, %v", res.Status, len(page), err)
 	}
+}
+
+// TestBodiesOfStrangersAreBounded, however many there are: the oldest ones are given
+// up. Others sign in, and users write large values.
+func TestBodiesOfStrangersAreBounded(t *testing.T) {
+	r := startFor(t, 0)
+	oldest := r.stall(t, "/acs/api/v1/auth/login")
+	c := http2(t, 0)
+	for range 64 { // of a connection; each may become a form of 256 KiB
+		r.stall2(t, c, "/ui/sign-in")
+	}
+	answer, err := http.ReadResponse(oldest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" || !strings.Contains(string(text), "without a token") {
+		t.Errorf("%s, %v, %s, %v", answer.Status, answer.Header, text, err)
+	}
+	r.signIn(t, "admin", "correct horse")
+	if status, text := r.request(t, "root", "PUT", "/secrets/v1/secret/default/large", `{"value":"`+strings.Repeat("v", 1<<20)+`"}`); status != http.StatusCreated {
+		t.Errorf("a write: %d %s", status, text)
+	}
+}
+
+// TestStreamsOfAConnectionAreBounded: the server tells clients of HTTP/2 how many
+// requests it takes at once.
+func TestStreamsOfAConnectionAreBounded(t *testing.T) {
+	r := startFor(t, 0)
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.urls[1], "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	// The preface of a client, and SETTINGS without any (RFC 9113, 3.4, 4.1 and 6.5).
+	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	var head [9]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil || head[3] != 4 {
+		t.Fatalf("%x, %v; want SETTINGS", head, err)
+	}
+	settings := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+	if _, err := io.ReadFull(conn, settings); err != nil {
+		t.Fatal(err)
+	}
+	const maxConcurrentStreams = 3
+	for s := settings; len(s) >= 6; s = s[6:] {
+		if binary.BigEndian.Uint16(s) == maxConcurrentStreams {
+			if n := binary.BigEndian.Uint32(s[2:]); n != 100 {
+				t.Errorf("%d streams", n)
+			}
+			return
+		}
+	}
+	t.Errorf("no such setting: %x", settings)
 }
