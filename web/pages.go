@@ -14,6 +14,8 @@ type page struct {
 	get, post func(*visit) error
 	// upload: its forms hold a value of a secret, and may be as large.
 	upload bool
+	// shares: its forms hold shares of the unseal key; see lastAnswer.
+	shares bool
 }
 
 // table has all pages, in the order of the navigation.
@@ -37,7 +39,7 @@ func table() []*page {
 		{name: "keys", title: "Keys", nav: "Keys", admin: true, get: showKeys, post: changeKeys},
 		{name: "servers", title: "Servers", nav: "Servers", admin: true, get: showServers},
 		{name: "audit", title: "Audit log", nav: "Audit", admin: true, get: showAudit},
-		{name: "unseal", title: "Unseal", admin: true, get: showUnseal, post: unseal},
+		{name: "unseal", title: "Unseal", admin: true, get: showUnseal, post: unseal, shares: true},
 		{name: signInPage, title: "Sign in", open: true, get: showSignIn, post: signIn},
 		{name: "sign-out", title: "Signed out", open: true, get: showSignedOut, post: signOut},
 		{name: barPage, open: true, get: showBar},

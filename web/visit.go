@@ -53,6 +53,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string) {
 	if p == nil {
 		p = &page{title: "Not found", open: true, get: showNotFound}
 	}
+	if p.shares && r.Method == http.MethodPost {
+		last := newLastAnswer(w)
+		defer last.send(r)
+		w = last
+	}
 	v := &visit{s: s, w: w, r: r, page: p}
 	defer v.release()
 	if err := v.answer(); err != nil {

@@ -47,12 +47,12 @@ var mayImport = map[string][]string{
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/identities", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
 	parts + "/backup":       {"iam", "internal/atomicfile", "seal/pgp", parts + "/barrier", parts + "/bootstrapkey", parts + "/identities", parts + "/restored", "seal/envelope", "store"},
-	"api":                   {"acl", "iam", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport"}, // of store its errors and Consistency, which pass through seal
+	"api":                   {"acl", "iam", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport", "internal/lastanswer"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire", "internal/fingerprint"},
 	"api/definition":        {"acl"},
 	"api/wire":              {},
-	"web":                   {"acl", "api", "internal/clientnet", "internal/connections", "internal/framing", "internal/linediff"},
+	"web":                   {"acl", "api", "internal/clientnet", "internal/connections", "internal/framing", "internal/lastanswer", "internal/linediff"},
 	"internal":              {},
 	"cmd/secretstore":       {"acl", "api", "iam", "seal", "store", "web", "internal"},
 	// The commands import each other downwards only.

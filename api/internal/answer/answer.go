@@ -18,6 +18,7 @@ import (
 	"secretstore/api/internal/head"
 	"secretstore/api/internal/problem"
 	"secretstore/api/wire"
+	"secretstore/internal/lastanswer"
 	"secretstore/seal"
 )
 
@@ -128,6 +129,13 @@ func Send(w http.ResponseWriter, r *http.Request, id string, noDeadline bool, re
 	if len(rep.Body) > 0 && r.Method != http.MethodHead {
 		w.Write(rep.Body) // an error means that the client has left
 	}
+}
+
+// SendLast sends the answer to a request whose body holds shares of the unseal key, and
+// ends the connection.
+func SendLast(w http.ResponseWriter, r *http.Request, id string, rep *Reply) {
+	setHeader(w.Header(), id, rep)
+	lastanswer.Send(w, r, rep.Status, rep.Body)
 }
 
 func setHeader(h http.Header, id string, rep *Reply) {
