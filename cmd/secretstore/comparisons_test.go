@@ -17,6 +17,7 @@ var plainComparisons = map[string]string{
 	"seal/pgp/file.go":                   "digests of what this process has just written",
 	"seal/shares/shares.go":              "the encoding of one share with itself",
 	"seal/internal/holders/authentic.go": "records as they are stored, which are not secret",
+	"seal/internal/backup/make.go":       "the record of the holders, which is public",
 	"seal/internal/lifecycle/peers.go":   "announcements, which are public",
 	"seal/internal/lifecycle/apply.go":   "digests, both computed by this process",
 }

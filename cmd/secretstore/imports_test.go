@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	parts + "/identities":   {"iam", parts + "/barrier", "seal/envelope", "store"},
 	parts + "/rotation":     {"acl", parts + "/barrier", parts + "/identities", parts + "/names", parts + "/records", "seal/envelope", "store"},
 	parts + "/uses":         {parts + "/barrier", "store"},
-	parts + "/backup":       {"iam", "internal/atomicfile", "seal/pgp", parts + "/barrier", parts + "/bootstrapkey", parts + "/identities", parts + "/restored", "seal/envelope", "store"},
+	parts + "/backup":       {"iam", "internal/atomicfile", "seal/pgp", parts + "/barrier", parts + "/bootstrapkey", parts + "/holders", parts + "/identities", parts + "/restored", "seal/envelope", "store"},
 	"api":                   {"acl", "iam", "seal", "store", "internal/clientnet", "internal/connections", "internal/framing", "internal/hostport", "internal/lastanswer"}, // of store its errors and Consistency, which pass through seal
 	"api/audit":             {"api/internal/rates", "internal/atomicfile", "internal/clientnet"},
 	"api/client":            {"api/wire", "internal/fingerprint"},
