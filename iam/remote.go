@@ -30,8 +30,8 @@ func (d *Directory) HasPeople() bool {
 // SignInRemote records a sign-in with the provider of an account: who the account
 // is there, if that is not known yet, and groups, which replace the memberships that
 // follow from claims. Groups that do not exist, and those that make superusers, do
-// not count. The change is empty if nothing is new. UnknownUserID, InvalidData,
-// NoMoreSuperusers.
+// not count. The last superuser keeps its groups. The change is empty if nothing is new.
+// UnknownUserID, InvalidData.
 func (d *Directory) SignInRemote(uid UID, issuer, subject string, groups []GID, by Origin) (Change, error) {
 	now, err := d.editable(uid)
 	if err != nil {
@@ -41,10 +41,13 @@ func (d *Directory) SignInRemote(uid UID, issuer, subject string, groups []GID, 
 	if err := d.signedInRemote(&u, issuer, subject, groups, by); err != nil {
 		return Change{}, err
 	}
+	if _, err := d.check(Change{Put: []Entry{&u}}); err != nil {
+		u.Groups = now.Groups
+	}
 	if u.Provider == now.Provider && slices.Equal(u.Groups, now.Groups) {
 		return Change{}, nil
 	}
-	return d.check(Change{Put: []Entry{&u}})
+	return Change{Put: []Entry{&u}}, nil
 }
 
 // CreateRemoteUser makes an account that signs in for the first time; see

@@ -3,6 +3,7 @@ package iam_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"secretstore/acl"
 	"secretstore/iam"
@@ -87,6 +88,29 @@ func TestGroupMadeAgainDoesNotKeepMappedMembers(t *testing.T) {
 	w.do(w.SignInRemote("ann@example.com", issuer, "1", []iam.GID{"dev"}, admin))
 	if len(w.Members("dev")) != 1 || len(w.in("ann@example.com")) != 1 {
 		t.Errorf("members %v, groups %v", w.Members("dev"), w.in("ann@example.com"))
+	}
+}
+
+// TestTheLastSuperuserSignsIn: its membership of a group stays, which makes superusers
+// now and so is no group for claims any more.
+func TestTheLastSuperuserSignsIn(t *testing.T) {
+	w := newWorld(t)
+	w.remote("ann@example.com")
+	w.user("bob")
+	w.group("ops")
+	w.do(w.SignInRemote("ann@example.com", issuer, "1", []iam.GID{"ops"}, admin))
+	w.do(w.Grant(iam.Superuser, iam.OfGroup("ops"), acl.Full, time.Time{}, admin))
+	w.do(w.Grant(iam.Superuser, iam.OfUser("bob"), acl.Full, epoch.Add(time.Hour), admin))
+	for _, groups := range [][]iam.GID{{"ops"}, nil} {
+		w.do(w.SignInRemote("ann@example.com", issuer, "1", groups, admin))
+		if !w.IsSuperuser("ann@example.com") {
+			t.Errorf("groups %v: the last superuser whose right has no end is none any more", groups)
+		}
+	}
+	w.do(w.AddMember(iam.Superusers, "bob", admin))
+	w.do(w.SignInRemote("ann@example.com", issuer, "1", nil, admin))
+	if w.IsSuperuser("ann@example.com") {
+		t.Error("a membership that a claim made stays though there is another superuser")
 	}
 }
 

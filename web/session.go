@@ -54,7 +54,8 @@ type session struct {
 	Form  string    `json:"form"` // what forms must show
 	Used  time.Time `json:"used"`
 
-	who acl.Principal
+	who  acl.Principal
+	term uint32 // of the key of its cookie; 0 is the key of this process
 }
 
 var (
@@ -150,6 +151,9 @@ func (s *sessions) end(ctx context.Context, x *session) error {
 		until = s.now().Add(2 * maxIdle)
 	}
 	if _, _, err := s.keys.SessionKey(0); err != nil {
+		if x.term != 0 { // the store was sealed just now
+			return errNoKey
+		}
 		return nil
 	}
 	return s.ended.End(ctx, x.who.UID, x.ID, until)
@@ -230,6 +234,7 @@ func (s *sessions) open(value string) (*session, error) {
 	if err := json.Unmarshal(plain, x); err != nil || x.ID == "" || x.Token == "" || x.Form == "" {
 		return nil, errNoSession
 	}
+	x.term = term
 	return x, nil
 }
 

@@ -36,10 +36,11 @@ type visit struct {
 	api     *client.Client
 	session *session // nil on open pages without one
 	// unchecked: there may be a session, but that cannot be known here and now.
-	unchecked bool
-	form      *form // of a POST
-	slots     []slot
-	held      []func() // give back the memory that the answer has claimed
+	unchecked   bool
+	form        *form  // of a POST
+	releaseForm func() // nil without a form
+	slots       []slot
+	held        []func() // give back the memory that the answer has claimed
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -85,12 +86,10 @@ func (v *visit) answer() error {
 		return err
 	}
 	if v.r.Method == http.MethodPost {
-		release, err := v.readForm()
-		if err != nil {
+		if err := v.readForm(); err != nil {
 			return err
 		}
-		defer release()
-		defer v.form.clear()
+		defer v.endForm()
 	}
 	defer v.clearSlots()
 	return do(v)
@@ -133,16 +132,15 @@ const formField = "form-token"
 // maxSmallForm is the size of a form without a value of a secret, in bytes.
 const maxSmallForm = 256 << 10
 
-// readForm reads the body of a request that changes something. When the form is not
-// needed any more, release gives its memory back.
-func (v *visit) readForm() (release func(), err error) {
+// readForm reads the body of a request that changes something. Call endForm after it.
+func (v *visit) readForm() error {
 	limit := int64(maxSmallForm)
 	if v.page.upload {
 		limit += 3 * v.s.cfg.MaxValue // each byte may be escaped
 	}
 	body, release, status, err := v.s.api.ReadBody(v.w, v.r, v.who(), limit)
 	if err != nil {
-		return nil, &refusal{status, sentence(err.Error())}
+		return &refusal{status, sentence(err.Error())}
 	}
 	v.form, err = parseForm(v.r.Header.Get("Content-Type"), body)
 	switch {
@@ -154,9 +152,19 @@ func (v *visit) readForm() (release func(), err error) {
 	if err != nil {
 		clear(body)
 		release()
-		return nil, err
+		return err
 	}
-	return release, nil
+	v.releaseForm = release
+	return nil
+}
+
+// endForm clears the form, and gives its memory back. Further calls do nothing.
+func (v *visit) endForm() {
+	if v.releaseForm != nil {
+		v.form.clear()
+		v.releaseForm()
+		v.releaseForm = nil
+	}
 }
 
 // who returns the user of the session; nobody without one.
@@ -334,6 +342,9 @@ func (v *visit) execute(status int, t *template.Template, block string, data any
 	}
 	if err := v.hold(text.Cap()); err != nil {
 		return err
+	}
+	if len(v.slots) == 0 { // nothing of the form is left to write, and the client may read slowly
+		v.endForm()
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(status)

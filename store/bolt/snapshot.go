@@ -211,7 +211,7 @@ type snapshots struct {
 	pending [][]store.Key // what a batch changes whose commit is on its way
 }
 
-// begin has the records noted that change from now on.
+// begin notes for sn which records change from now on.
 func (s *snapshots) begin(sn *snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,5 +261,8 @@ func (s *snapshots) takeChanged(sn *snapshot) []store.Key {
 	defer s.mu.Unlock()
 	keys := slices.Collect(maps.Keys(sn.changed))
 	clear(sn.changed)
+	for _, keys := range s.pending { // a transaction that has begun does not see them
+		sn.note(keys)
+	}
 	return keys
 }

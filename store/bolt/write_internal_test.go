@@ -407,3 +407,32 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// TestAChangeOnItsWayStaysNoted: the transaction that has begun before its commit does
+// not see it.
+func TestAChangeOnItsWayStaysNoted(t *testing.T) {
+	s, sn := &snapshots{}, &snapshot{ask: store.Snapshot{Below: []store.Key{"p"}}}
+	batch := []*request{{changed: []store.Key{"p/a", "q"}}}
+	late := &snapshot{ask: sn.ask}
+	s.begin(sn)
+	s.note(batch)
+	s.begin(late)
+	for _, step := range []struct {
+		when string
+		want int
+	}{{"first", 1}, {"on its way", 1}, {"done", 1}, {"done and taken", 0}} {
+		if step.when == "done" {
+			s.settled()
+		}
+		for name, sn := range map[string]*snapshot{"begun before": sn, "begun after": late} {
+			if got := s.takeChanged(sn); len(got) != step.want || len(got) == 1 && got[0] != "p/a" {
+				t.Errorf("%s, %s: %q", name, step.when, got)
+			}
+		}
+	}
+	s.end(sn)
+	s.end(late)
+	if s.note(batch); len(s.all) != 0 || len(sn.changed) != 0 {
+		t.Error("a snapshot that has ended still notes changes")
+	}
+}

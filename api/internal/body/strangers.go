@@ -16,9 +16,9 @@ const StrangersBytes = 16 << 20
 
 const textStrangers = "too many requests without a token at once: try again later"
 
-// strangers is the memory for bodies of strangers. Where it is used up, the one that
-// has been on its way longest is given up for a new one. So strangers who take their
-// time keep nobody out.
+// strangers is the memory for bodies of strangers. When it is used up, the body that has
+// been arriving longest is given up for a new one. So strangers who take their time keep
+// nobody out.
 type strangers struct {
 	mu       sync.Mutex
 	free     int64     // bytes; guarded by mu
@@ -30,19 +30,22 @@ type arrival struct {
 	from *strangers
 	ctl  *http.ResponseController
 	size int64         // what it takes; guarded by strangers.mu
-	at   *list.Element // in strangers.arriving; nil: it does not arrive. Guarded by strangers.mu
+	at   *list.Element // in strangers.arriving; nil once it has arrived; guarded by strangers.mu
 }
 
 // enter takes size bytes for a body.
 func (s *strangers) enter(b *Body, size int64) (*arrival, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	enough := s.free
+	for e := s.arriving.Front(); e != nil && enough < size; e = e.Next() {
+		enough += e.Value.(*arrival).size
+	}
+	if enough < size {
+		return nil, problem.Busy(textStrangers)
+	}
 	for s.free < size {
-		oldest := s.arriving.Front()
-		if oldest == nil {
-			return nil, problem.Busy(textStrangers)
-		}
-		s.giveUp(oldest.Value.(*arrival))
+		s.giveUp(s.arriving.Front().Value.(*arrival))
 	}
 	s.free -= size
 	a := &arrival{from: s, ctl: http.NewResponseController(b.w), size: size}

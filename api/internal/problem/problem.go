@@ -135,7 +135,7 @@ const (
 	textUnavailable = "the storage of the secret store is unreachable: try again later"
 	// textTooSlow is for a request that ran out of time, which says nothing about the
 	// storage: a first list of a large store takes long, too.
-	textTooSlow   = "the storage did not answer in time: it is slow or unreachable, or there was too much to read at once: try again later"
+	textTooSlow   = "the storage did not answer in time: it is slow or unreachable, or there was too much to read at once; try again later"
 	textOtherRoot = "the storage holds the store under another root key than this server has known: " +
 		"if it was replaced (rekey --rotate, reinit) while this server was away, restart this server and unseal it; " +
 		"if not, somebody has put another store in its place"
@@ -278,7 +278,7 @@ var answers = []struct {
 		"remove those that others have put there")},
 	{seal.ErrKeysChanged, conflict("the keys changed while the backup was made: try again")},
 	{store.ErrTooManyWrites, Problem{Status: http.StatusServiceUnavailable, Retry: true, Failed: true,
-		Text: "too many writes: the records kept changing while they were read; try again when less is written, or hold writes back for a moment with pause=true (backup --pause)"}},
+		Text: "too many writes: the records kept changing while they were read; try again when less is written; on ZooKeeper, pause=true (backup --pause) holds back writes for a moment"}},
 	{seal.ErrTooManyTerms, conflict("too many rotations are under way: wait until the state of GET /secrets/v1/rotate/default is idle")},
 	{seal.ErrTaskSpent, *Unauthorized("the task token is used up: have the scheduler ask for another one")},
 	{seal.ErrTaskTerm, *Unauthorized(NoToken)},

@@ -242,6 +242,26 @@ func TestBodiesOfStrangersAreBounded(t *testing.T) {
 	}
 }
 
+// TestAFormIsGoneBeforeItsPageIsRead: pages that strangers do not read keep nobody from
+// signing in.
+func TestAFormIsGoneBeforeItsPageIsRead(t *testing.T) {
+	r := startFor(t, 0)
+	c := http2(t, 1)
+	form := "token=x&next=./secrets?folder%3D" + strings.Repeat("q", 6000) + "&pad=" // the page repeats it
+	form += strings.Repeat("p", 250<<10-len(form))
+	for range 16<<20/len(form) + 1 { // more than strangers share
+		res, err := c.RoundTrip(r.ask(t, "POST", "/ui/sign-in", strings.NewReader(form), "Content-Type", "application/x-www-form-urlencoded"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		if res.StatusCode != http.StatusUnauthorized {
+			t.Fatal(res.Status)
+		}
+	}
+	r.signIn(t, "admin", "correct horse")
+}
+
 // TestStreamsOfAConnectionAreBounded: the server tells clients of HTTP/2 how many
 // requests it takes at once.
 func TestStreamsOfAConnectionAreBounded(t *testing.T) {

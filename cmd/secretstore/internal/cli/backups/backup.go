@@ -46,14 +46,15 @@ func backupCommand(p *base.Process) *cobra.Command {
 			"deleted secrets, and the records of the keys. All of it is ciphertext: a backup is as safe as a copy of the\n" +
 			"storage, and opens with the shares of the unseal key that are in force when it is made.\n\n" +
 			"The file of -o FILE exists only once it is complete and checked. In a folder, -o DIR makes a file with the time\n" +
-			"in its name, and removes what backups that were killed over a day ago left behind; --keep N then keeps the new\n" +
+			"in its name, and removes the remains of backups that were killed more than a day ago; --keep N then keeps the new\n" +
 			"backup and the newest N-1 others of the same store, by name, and removes the rest. -o - writes to standard\n" +
 			"output; the exit status is 0 only if all of it was written and its hash is right. The server makes one backup at\n" +
 			"a time, and ends one whose client reads less than 32 KiB/s on average.\n\n" +
 			"On ZooKeeper the server reads again what has changed meanwhile, up to eight times; if that does not end, because\n" +
 			"too much is written, the backup fails with \"too many writes\". With --pause all servers then hold back writes\n" +
 			"once, for at most 500 ms: this delays writes, but makes none fail. Servers of earlier releases do not hold back\n" +
-			"writes, so theirs may still be too many. On bbolt this is not needed, and --pause does nothing.\n\n" +
+			"writes, so theirs may still be too many. On bbolt, --pause does nothing: there a backup fails in this way only\n" +
+			"if its client reads much more slowly than others write.\n\n" +
 			"It needs read on dcos:secrets:backup:default, a name that no wildcard covers. --with-bootstrap-key also\n" +
 			"writes the private key with which a server unseals itself: anyone who has such a backup can read all secrets.\n" +
 			"Only superusers can ask for it.\n\n" +
@@ -107,6 +108,9 @@ func (o *backupFlags) run(ctx context.Context, p *base.Process, c *client.Client
 	m, err := o.toFile(ctx, c, file)
 	if err != nil {
 		return err
+	}
+	if o.bootstrapKey && !m.BootstrapKey {
+		fmt.Fprintln(p.Stderr, "secretstore: warning: the backup has no bootstrap key: the server has none that opens the store")
 	}
 	if o.keep > 0 {
 		left = errors.Join(left, storage.RemoveOldBackups(o.out, filepath.Base(file), m.Store, o.keep))
