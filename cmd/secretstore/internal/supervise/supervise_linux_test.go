@@ -155,7 +155,11 @@ func follow(t *testing.T, cmd *exec.Cmd, in io.Writer, out io.ReadCloser) *talk 
 		close(k.ended)
 	}()
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		if cmd.Args[1] == "run" {
+			cmd.Process.Signal(unix.SIGTERM) // it ends what it has started, or that would outlive the test
+		} else {
+			cmd.Process.Kill()
+		}
 		<-k.ended
 		out.Close()
 	})
