@@ -23,7 +23,7 @@ func newGeneration() Generation {
 }
 
 // check refuses a change after which there would be no superuser, if there is one
-// now. Superusers whose right ends count only if there are no others now.
+// now. Superusers whose right ends count only if all rights end now.
 func (d *Directory) check(c Change) (Change, error) {
 	after := d.With(c.Put, c.Remove...)
 	if d.hasLastingSuperuser() && !after.hasLastingSuperuser() || d.hasSuperuser() && !after.hasSuperuser() {

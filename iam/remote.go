@@ -42,7 +42,7 @@ func (d *Directory) SignInRemote(uid UID, issuer, subject string, groups []GID, 
 		return Change{}, err
 	}
 	if _, err := d.check(Change{Put: []Entry{&u}}); err != nil {
-		u.Groups = now.Groups
+		u.Groups = now.Groups // or the last superuser could not sign in
 	}
 	if u.Provider == now.Provider && slices.Equal(u.Groups, now.Groups) {
 		return Change{}, nil

@@ -91,8 +91,8 @@ func TestGroupMadeAgainDoesNotKeepMappedMembers(t *testing.T) {
 	}
 }
 
-// TestTheLastSuperuserSignsIn: its membership of a group stays, which makes superusers
-// now and so is no group for claims any more.
+// TestTheLastSuperuserSignsIn: a claim put it into a group that has become one of
+// superusers, so that claims no longer count for it. It stays a member.
 func TestTheLastSuperuserSignsIn(t *testing.T) {
 	w := newWorld(t)
 	w.remote("ann@example.com")
@@ -104,7 +104,7 @@ func TestTheLastSuperuserSignsIn(t *testing.T) {
 	for _, groups := range [][]iam.GID{{"ops"}, nil} {
 		w.do(w.SignInRemote("ann@example.com", issuer, "1", groups, admin))
 		if !w.IsSuperuser("ann@example.com") {
-			t.Errorf("groups %v: the last superuser whose right has no end is none any more", groups)
+			t.Errorf("groups %v: the last superuser whose right has no end lost it", groups)
 		}
 	}
 	w.do(w.AddMember(iam.Superusers, "bob", admin))

@@ -172,7 +172,7 @@ func (b *Backups) addBootstrapKey(ctx context.Context, out *Writer, config []byt
 		defer clear(data)
 		return true, out.Put(barrier.KeyBootstrap, data)
 	}
-	// There is no such key, unless a rekey has replaced it since the snapshot.
+	// The key is missing, unless a rekey has replaced it since the snapshot.
 	now, err := b.backend.Get(ctx, barrier.KeyConfig, store.Latest)
 	if err == nil && !bytes.Equal(now.Data, config) {
 		err = ErrKeysChanged

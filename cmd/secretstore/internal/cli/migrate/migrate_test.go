@@ -398,7 +398,7 @@ func TestChangesMeanwhileAreReported(t *testing.T) {
 	for _, f := range changed {
 		got[f.Name], _, _ = strings.Cut(f.Why, ";")
 	}
-	want := map[string]string{"other": "has changed in the source", "new": "is new in the source", "gone": "is no longer in the source, but was imported"}
+	want := map[string]string{"other": "has changed in the source", "new": "is new in the source", "gone": "was imported, but has since gone from the source"}
 	if !cmp.Equal(got, want) {
 		t.Errorf("%v", got)
 	}

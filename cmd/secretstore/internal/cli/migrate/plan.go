@@ -347,7 +347,7 @@ func (p *Plan) Changes(ctx context.Context, process *base.Process) (changed []Fa
 	}
 	for name := range p.imported {
 		if !seen[name] {
-			changed = append(changed, Failure{quoted(name), "is no longer in the source, but was imported"})
+			changed = append(changed, Failure{quoted(name), "was imported, but has since gone from the source"})
 		}
 	}
 	return changed, nil
