@@ -11,7 +11,9 @@ import (
 	"secretstore/store"
 )
 
-// Barrier holds the keys while the store is unsealed.
+// Barrier holds the keys while the store is unsealed. It has many methods because
+// everything that uses, changes or asks about the keys goes through it, and only it has
+// them.
 type Barrier struct {
 	backend store.Backend
 	// exclusive: no other server can have the storage open.

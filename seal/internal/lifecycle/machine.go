@@ -91,7 +91,8 @@ func New(c Config) *Lifecycle {
 }
 
 // machine is the state of the life cycle, and what moves it. What belongs to an
-// unseal, a rekey or the first start alone is in Unsealer, Rekeys and Initializer.
+// unseal, a rekey or the first start alone is in Unsealer, Rekeys and Initializer; it has
+// as many methods as those three need in common.
 type machine struct {
 	backend           store.Backend
 	barrier           *barrier.Barrier
