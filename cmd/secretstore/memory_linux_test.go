@@ -95,6 +95,7 @@ func holdersSeal(t *testing.T, program string, secure bool) {
 	if _, err := bystander.Status(ctx); err != nil {
 		t.Fatal(err)
 	}
+	others := s.sockets(t)
 	api := s.connect(t)
 	if _, err := api.Unseal(ctx, old[0]); err != nil {
 		t.Fatal(err)
@@ -121,6 +122,7 @@ func holdersSeal(t *testing.T, program string, secure bool) {
 	})
 	s.addCopy(t, "new", next)
 	s.wantFound(t, "new root key", "new data key 0", "new name key")
+	eventually(t, "the connections that had shares are closed", func() bool { return s.sockets(t) <= others+1 })
 	if _, err := api.Seal(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -432,6 +434,21 @@ func (n needles) keysOf(t *testing.T, name string, b store.Backend, texts []stri
 }
 
 var scannedValue = regexp.MustCompile(valueText + `\d+ `)
+
+// sockets returns how many sockets the server has open.
+func (s *scanned) sockets(t *testing.T) (n int) {
+	t.Helper()
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if to, err := os.Readlink(name); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
 
 // scan returns how often the memory of the server has what is looked for, and
 // the values that it has.
