@@ -153,19 +153,33 @@ func (b *Tab) keepScreenshot() {
 // Do runs actions of chromedp.
 func (b *Tab) Do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
-		b.t.Fatal(err)
+	for _, a := range actions {
+		Get(b, a)
 	}
 }
 
 // Get runs an action of chromedp that returns something.
 func Get[T any](b *Tab, action chromedp.Action[T]) T {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, action)
-	if err != nil {
-		b.t.Fatal(err)
+	for {
+		v, err := chromedp.Run(b.ctx, action)
+		if err == nil {
+			return v
+		}
+		if !foundInOldDocument(err) {
+			b.t.Fatal(err)
+		}
 	}
-	return v
+}
+
+// foundInOldDocument reports whether an action did nothing because the browser
+// replaced the document after the action had found its element. Elements have numbers
+// that end with their document, and a page may have loaded before chromedp has heard
+// that the document is another.
+func foundInOldDocument(err error) bool {
+	e := new(cdproto.Error)
+	// "No node with given id found", "Could not find node with given id"
+	return errors.As(err, &e) && strings.Contains(e.Message, "node with given id")
 }
 
 // Go opens a page of the site, such as /ui/, and returns its status.
@@ -178,6 +192,9 @@ func (b *Tab) Go(path string) int {
 func (b *Tab) Load(actions ...chromedp.Action[chromedp.Void]) int {
 	b.t.Helper()
 	res, err := chromedp.RunResponse(b.ctx, actions...)
+	for foundInOldDocument(err) {
+		res, err = chromedp.RunResponse(b.ctx, actions...)
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
