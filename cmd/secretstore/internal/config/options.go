@@ -151,7 +151,7 @@ func otherOptions() []Option {
 			Usage: "serve profiles on a loopback address, to every user of this machine without a token; only while you look for a fault",
 			set:   one(func(c *Config) *string { return &c.PprofListen }, parseLoopback)},
 		{Name: "dev", Default: "false", Switch: true,
-			Usage: "run for development, with storage, keys and a superuser token in ./.secretstore-dev",
+			Usage: "run for development, with storage, keys, a superuser token and an audit log in ./.secretstore-dev",
 			set:   one(func(c *Config) *bool { return &c.Dev }, parseBool)},
 	}
 }

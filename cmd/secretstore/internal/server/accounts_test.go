@@ -334,6 +334,9 @@ func TestDevelopmentServerKeepsItsPassword(t *testing.T) {
 			r.eventually(t, 200, "", "GET", "/acs/api/v1/auth/jwks", "")
 			admin := r.signIn(t, "admin", password)
 			r.must(t, 200, admin, "GET", "/acs/api/v1/users", "")
+			if got := r.must(t, 200, admin, "GET", "/secrets/v1/audit", ""); !strings.Contains(got, `"uid":"admin"`) || !strings.Contains(got, filepath.Join(dir, ".secretstore-dev", "audit.log")) {
+				t.Errorf("the audit log: %s", got)
+			}
 			r.stop()
 			<-r.log.done
 			for _, line := range r.log.all {

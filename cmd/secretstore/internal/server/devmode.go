@@ -30,6 +30,7 @@ const (
 	devFolder     = ".secretstore-dev"
 	devDatabase   = "secretstore.db"
 	devAuthSecret = "auth-secret"
+	devAuditLog   = "audit.log"
 	devToken      = "token"
 	devUser       = "dev"
 	devSuperusers = "superusers"
@@ -61,6 +62,9 @@ func devSetup(cfg config.Config, dir string) (config.Config, error) {
 	cfg.Superusers = append(cfg.Superusers, devUser)
 	if !cfg.Given("iam") {
 		cfg.IAM = config.IAMBuiltin
+	}
+	if !cfg.Given("audit-log") {
+		cfg.AuditLog = filepath.Join(folder, devAuditLog)
 	}
 	if cfg.IAM == config.IAMBuiltin {
 		cfg.SuperuserPasswordFile, err = devSignIn(folder)
