@@ -111,6 +111,29 @@ func TestSpellingsOfOneSecretAreOneResource(t *testing.T) {
 	}
 }
 
+// TestTheCanonicalSpellingIsNotTooLong: a record with one that is could not be read.
+func TestTheCanonicalSpellingIsNotTooLong(t *testing.T) {
+	const prefix = "dcos:secrets:default:"
+	path := strings.Repeat(strings.Repeat("p", 250)+"/", 4)
+	for n, ok := range map[int]bool{iam.MaxRIDBytes - 1: true, iam.MaxRIDBytes: false} {
+		r, err := iam.ParseRID((prefix + path)[:n])
+		if (err == nil) != ok {
+			t.Errorf("%d characters: %v", n, err)
+		}
+		if err != nil {
+			continue
+		}
+		a := &iam.ACL{RID: r, Name: r.String()}
+		record, err := iam.Encode(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := iam.Decode(a.ID(), record); err != nil {
+			t.Errorf("the record of a resource with %d characters: %v", len(r.String()), err)
+		}
+	}
+}
+
 func TestBroadPatternsAreNotEachOther(t *testing.T) {
 	if ridOf(t, "dcos:*") == ridOf(t, "dcos:secrets:*") {
 		t.Error("dcos:* is dcos:secrets:*")

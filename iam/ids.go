@@ -79,12 +79,12 @@ var slashes = strings.NewReplacer("%252F", "/", "%252f", "/", "%2F", "/", "%2f",
 const allSecrets = "dcos:secrets:*"
 
 // ParseRID returns the resource s: 1 to [MaxRIDBytes] printable ASCII characters
-// without space, ?, # and \. For a resource of the secret store all spellings
-// that package acl knows are the same; other names are only compared. The error
-// has the code [InvalidResourceID].
+// without space, ?, # and \, also in the canonical spelling. For a resource of the
+// secret store all spellings that package acl knows are the same; other names are
+// only compared. The error has the code [InvalidResourceID].
 func ParseRID(s string) (RID, error) {
 	if s == "" || len(s) > MaxRIDBytes {
-		return RID{}, refuse(InvalidResourceID, "Invalid resource ID: it must have 1 to %d characters", MaxRIDBytes)
+		return RID{}, ridLength()
 	}
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' || strings.IndexByte(`?#\`, c) >= 0 {
@@ -92,10 +92,18 @@ func ParseRID(s string) (RID, error) {
 		}
 	}
 	p, err := acl.ParsePattern(s)
-	if err == nil && p.String() != allSecrets {
-		return RID{canonical: p.String(), secret: true}, nil
+	r := RID{canonical: slashes.Replace(s), secret: err == nil}
+	if r.secret && p.String() != allSecrets {
+		r.canonical = p.String()
 	}
-	return RID{canonical: slashes.Replace(s), secret: err == nil}, nil
+	if len(r.canonical) > MaxRIDBytes { // it has the slash that s lacks, and would not be read again
+		return RID{}, ridLength()
+	}
+	return r, nil
+}
+
+func ridLength() *Error {
+	return refuse(InvalidResourceID, "Invalid resource ID: it must have 1 to %d characters", MaxRIDBytes)
 }
 
 // SpellRID returns the rid s with each slash as such, for people: clients send it
