@@ -57,8 +57,9 @@ func (t *Tokens) Issue(ctx context.Context, who iam.Identity, until time.Time) (
 func (t *Tokens) sign(k *key, who iam.Identity, until time.Time, lifetime time.Duration) (string, time.Time, error) {
 	now := t.now()
 	expires := now.Add(lifetime)
-	if !until.IsZero() && until.Before(expires) {
-		expires = time.Unix(max(0, until.Unix()), 0)
+	// Seconds: a time that a client chose may be too late to be compared as one.
+	if end := until.Unix(); !until.IsZero() && end < expires.Unix() {
+		expires = time.Unix(max(0, end), 0)
 	}
 	expires = expires.UTC().Truncate(time.Second)
 	raw, err := token.SignAccount(token.Account{UID: string(who.UID), Generation: textOf(who.Generation), Issued: now, Expires: expires}, k.id, k.private)
