@@ -45,9 +45,8 @@ type Limits struct {
 // pair is what is known of a Client.
 type pair struct {
 	failures
-	pause    time.Duration // the last one; 0 before the first
-	until    time.Time     // the end of it
-	signedIn time.Time     // last
+	delay
+	signedIn time.Time // last
 }
 
 // failures are the times of the last failures, oldest first.
@@ -99,6 +98,14 @@ type Attempt struct {
 	limits *Limits
 	client iam.Client
 	at     time.Time
+	before delay // of its client, which it has replaced by after
+	after  delay
+}
+
+// delay is how long a client has to wait.
+type delay struct {
+	pause time.Duration // the last one; 0 before the first
+	until time.Time     // the end of it
 }
 
 // Begin admits an attempt, or returns how long to wait before the next. The
@@ -116,6 +123,7 @@ func (l *Limits) Begin(c iam.Client, now time.Time) (a Attempt, wait time.Durati
 			return Attempt{}, wait
 		}
 	}
+	before := p.delay
 	p.add(now, maxPairFailures)
 	n.add(now, maxNetworkFailures)
 	switch {
@@ -128,7 +136,7 @@ func (l *Limits) Begin(c iam.Client, now time.Time) (a Attempt, wait time.Durati
 	default:
 		p.pause = 0
 	}
-	return Attempt{l, c, now}, 0
+	return Attempt{l, c, now, before, p.delay}, 0
 }
 
 // entries returns those of a client, new ones if it has none.
@@ -153,13 +161,17 @@ func (a Attempt) Succeeded(now time.Time) {
 	*p = pair{signedIn: now}
 }
 
-// Withdraw takes the attempt back: nothing was learned from it.
+// Withdraw takes the attempt back: nothing was learned from it. The client waits as
+// before, unless there was another attempt meanwhile.
 func (a Attempt) Withdraw() {
 	p, n := a.limits.entries(a.client)
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
 	p.remove(a.at)
 	n.remove(a.at)
+	if p.delay == a.after {
+		p.delay = a.before
+	}
 }
 
 // Close ends the upkeep of the tables.

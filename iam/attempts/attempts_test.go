@@ -140,3 +140,27 @@ func TestAnAttemptThatIsWithdrawnDoesNotCount(t *testing.T) {
 		a.Withdraw()
 	}
 }
+
+// TestAWithdrawnAttemptDoesNotProlongTheWait: a server that has no time for people makes
+// them wait no longer for that.
+func TestAWithdrawnAttemptDoesNotProlongTheWait(t *testing.T) {
+	l, now := newLimits(t), epoch
+	for range maxPairFailures - 1 {
+		if _, wait := l.Begin(client("alice", 1), now); wait > 0 {
+			t.Fatalf("wait %s", wait)
+		}
+	}
+	for range 5 {
+		a, wait := l.Begin(client("alice", 1), now)
+		if wait > 0 {
+			t.Fatalf("after attempts that were withdrawn: wait %s", wait)
+		}
+		a.Withdraw()
+	}
+	if _, wait := l.Begin(client("alice", 1), now); wait > 0 {
+		t.Fatalf("the last one that is free: wait %s", wait)
+	}
+	if _, wait := l.Begin(client("alice", 1), now); wait != firstPause {
+		t.Errorf("wait %s", wait)
+	}
+}
