@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"secretstore/seal/envelope"
+	"secretstore/seal/internal/barrier"
 	"secretstore/seal/internal/restored"
 	"secretstore/store"
+	"secretstore/store/memory"
 )
 
 var root = envelope.NewKey()
@@ -80,6 +82,50 @@ func TestABackupIsReadAsItWasWritten(t *testing.T) {
 	enough := errors.New("enough")
 	if err := b.Each(func(store.Key, []byte) error { return enough }); !errors.Is(err, enough) {
 		t.Error(err)
+	}
+}
+
+// swapped is a file that somebody replaces after it was read so many times.
+type swapped struct {
+	*bytes.Reader
+	later *bytes.Reader
+	reads int // of its beginning
+}
+
+func (s *swapped) ReadAt(p []byte, at int64) (int, error) {
+	if at == 0 {
+		s.reads--
+	}
+	if s.reads < 0 {
+		return s.later.ReadAt(p, at)
+	}
+	return s.Reader.ReadAt(p, at)
+}
+
+// TestABackupThatChangesWhileItIsReadIsRefused: what the MAC is of is the hash of the
+// first reading.
+func TestABackupThatChangesWhileItIsReadIsRefused(t *testing.T) {
+	data, _ := example(t)
+	other := bytes.Replace(data, []byte("secret 5"), []byte("secret x"), 1) // as well-formed
+	const readings = 2                                                      // of Open
+	file := &swapped{bytes.NewReader(data), bytes.NewReader(other), readings}
+	b, err := Open(file, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	err = b.Each(func(_ store.Key, data []byte) error { found = found || string(data) == "secret x"; return nil })
+	if !errors.Is(err, ErrDamaged) || !found {
+		t.Errorf("a changed record was seen: %t; %v", found, err)
+	}
+	to := memory.New()
+	defer to.Close()
+	file.reads = 0
+	if err := b.Restore(t.Context(), to, RestoreOptions{}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("restored: %v", err)
+	}
+	if _, err := to.Get(t.Context(), barrier.KeyConfig, store.Latest); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the storage has become a store: %v", err)
 	}
 }
 

@@ -87,14 +87,19 @@ func (b *Backup) restored() restored.Record {
 }
 
 // Each calls visit with each record, in the order of the backup. visit must not
-// keep data. Its error ends Each.
+// keep data. Its error ends Each. If the file has changed since Open, Each ends with
+// ErrDamaged; until then, nothing that visit got is to be relied on.
 func (b *Backup) Each(visit func(key store.Key, data []byte) error) error {
-	_, err := b.frames(b.content(), func(n int, key store.Key, data []byte) error {
+	hash := sha256.New()
+	_, err := b.frames(io.TeeReader(b.content(), hash), func(n int, key store.Key, data []byte) error {
 		if len(data) == 0 || b.last[store.RecordDigest(key)] != n {
 			return nil
 		}
 		return visit(key, data)
 	})
+	if err == nil && !hmac.Equal(hash.Sum(nil), b.sum) {
+		err = damaged("it was changed while it was read")
+	}
 	return err
 }
 
