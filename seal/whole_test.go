@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"math"
 	"testing"
 	"time"
 
@@ -110,6 +111,7 @@ func TestImpossibleHistoriesAreRefused(t *testing.T) {
 	for name, w := range map[string]Whole{
 		"nothing":         {Created: past},
 		"no time":         {Versions: []Value{one(1)}},
+		"no next version": {Versions: []Value{one(math.MaxUint64)}, Created: past},
 		"version 0":       {Versions: []Value{one(0)}, Created: past},
 		"rising":          {Versions: []Value{one(1), one(2)}, Created: past},
 		"twice":           {Versions: []Value{one(2), one(2)}, Created: past},

@@ -64,6 +64,10 @@ func (s *Secrets) Whole(ctx context.Context, p acl.Path) (Whole, error) {
 	return w, nil
 }
 
+// maxVersion is the largest number of a version that is taken from another store: that
+// of the next one has to be larger, and is a number that all clients can read.
+const maxVersion = 1 << 52
+
 // check refuses what no store has kept. ErrTooLarge, ErrBadMetadata.
 func (w *Whole) check(maxSize int64, now time.Time) error {
 	if err := checkMetadata(Change{Description: &w.Description, Labels: &w.Labels, Author: w.Author}); err != nil {
@@ -75,7 +79,7 @@ func (w *Whole) check(maxSize int64, now time.Time) error {
 	times := []time.Time{w.Created, w.Deleted}
 	for i, v := range w.Versions {
 		falls := i == 0 || v.Version < w.Versions[i-1].Version
-		if v.Version == 0 || !falls || v.Kind != Text && v.Kind != Binary {
+		if v.Version == 0 || v.Version > maxVersion || !falls || v.Kind != Text && v.Kind != Binary {
 			return ErrBadHistory
 		}
 		if int64(len(v.Value)) > maxSize || i > 0 && earlierOverhead+len(v.Value) > maxHistory {
