@@ -650,6 +650,26 @@ func TestNamesOfUndecidedObjectsAreProposed(t *testing.T) {
 	}
 }
 
+// TestManyNamesWithOneProposalDoNotTakeForever: each gets a number, without a look at
+// all numbers before.
+func TestManyNamesWithOneProposalDoNotTakeForever(t *testing.T) {
+	const names = 100_000
+	p := newPlaces(nil, acl.Path{})
+	for n := range names {
+		p.place(target{fmt.Sprint(n), "ä", ""})
+	}
+	seen := map[string]bool{}
+	for _, to := range p.proposals() {
+		if !valid(*to) || seen[*to] {
+			t.Fatalf("%q", *to)
+		}
+		seen[*to] = true
+	}
+	if len(seen) != names {
+		t.Errorf("%d proposals", len(seen))
+	}
+}
+
 // FuzzNames: a proposal is valid, and no path is one that its secret did not have.
 func FuzzNames(f *testing.F) {
 	f.Add("a/b c", "a/b-c")

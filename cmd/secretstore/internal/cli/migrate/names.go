@@ -154,12 +154,14 @@ func (p *places) refuse(t target, path, why string) {
 // proposals returns a valid, free path for each refused name.
 func (p *places) proposals() renames {
 	all := renames{}
+	next := map[string]int{} // the first number that may be free; a source may have a million names for one proposal
 	for _, name := range slices.Sorted(maps.Keys(p.refused)) {
 		base := sanitize(p.refused[name])
-		to := base
-		for n := 2; p.taken[p.below(to)] != ""; n++ {
+		to, n := base, max(2, next[base])
+		for ; p.taken[p.below(to)] != ""; n++ {
 			to = fmt.Sprintf("%s-%d", base, n)
 		}
+		next[base] = n
 		p.taken[p.below(to)] = name
 		all[name] = &to
 	}
