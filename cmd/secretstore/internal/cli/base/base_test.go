@@ -1,15 +1,18 @@
 package base
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -228,6 +231,25 @@ func FuzzUserConfig(f *testing.F) {
 			t.Errorf("%v with %v", cfg, err)
 		}
 	})
+}
+
+// TestAnErrorDoesNotDriveTheTerminal: it may have the words of a hostile server, such
+// as the names in its certificate.
+func TestAnErrorDoesNotDriveTheTerminal(t *testing.T) {
+	const hostile = "evil\x1b[2J\u009b2J\x07"
+	for _, err := range []error{
+		Failed(errors.New(hostile)),
+		Failed(&Hinted{Err: fmt.Errorf("%w: %s", client.ErrUninitialized, hostile), Hint: hostile}),
+		Failed(&WithStatus{Status: 3, Err: errors.New(hostile)}),
+		Failed(&url.Error{Op: "Get", URL: "https://127.0.0.1/", Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{hostile}}, Host: "a"}}),
+		Usagef("%s", hostile),
+	} {
+		var out strings.Builder
+		Report(&out, &cobra.Command{}, err)
+		if text := out.String(); !strings.Contains(text, "evil") || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }) {
+			t.Errorf("%T: %q", err, text)
+		}
+	}
 }
 
 // TestAStoreThatGetsItsKeyIsNotToBeInitialized by the user of the server.

@@ -139,8 +139,10 @@ func (h *Hinted) Error() string { return h.Err.Error() }
 // Unwrap returns the error without the hint.
 func (h *Hinted) Unwrap() error { return h.Err }
 
-// Report prints an error with a hint what to do next, and returns the exit status.
+// Report prints an error with a hint what to do next, and returns the exit status. An
+// error may repeat what a server or a file says.
 func Report(w io.Writer, cmd *cobra.Command, err error) int {
+	say := func(format string, args ...any) { fmt.Fprintln(w, Lines(fmt.Sprintf(format, args...))) }
 	if e, ok := errors.AsType[*Ended](err); ok {
 		return e.Status
 	}
@@ -150,24 +152,24 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 	}
 	var problems config.Error
 	if errors.As(err, &problems) {
-		fmt.Fprintf(w, "secretstore: %d problem(s) in the configuration:\n", len(problems))
+		say("secretstore: %d problem(s) in the configuration:", len(problems))
 		for _, p := range problems {
-			fmt.Fprintf(w, "  %s\n", p)
+			say("  %s", p)
 		}
 		return exitUsage
 	}
 	var failed *failure
 	if !errors.As(err, &failed) {
-		fmt.Fprintf(w, "secretstore: %s\nSee: %s --help\n", mistake(cmd, err), cmd.CommandPath())
+		say("secretstore: %s\nSee: %s --help", mistake(cmd, err), cmd.CommandPath())
 		return exitUsage
 	}
 	if c, ok := errors.AsType[*CannotRun](err); ok {
-		fmt.Fprintf(w, "secretstore: %v\n", err)
+		say("secretstore: %v", err)
 		return c.Status
 	}
 	for _, row := range outcomes {
 		if errors.Is(err, row.is) {
-			fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, row.text))
+			say("secretstore: %s", inCommands(err, row.text))
 			hint := row.hint
 			if row.is == client.ErrExists && !strings.Contains(err.Error(), secretExists) {
 				hint = "" // another conflict
@@ -176,14 +178,14 @@ func Report(w io.Writer, cmd *cobra.Command, err error) int {
 				hint = own.Hint
 			}
 			if hint != "" {
-				fmt.Fprintln(w, hint)
+				say("%s", hint)
 			}
 			return row.status
 		}
 	}
-	fmt.Fprintf(w, "secretstore: %s\n", inCommands(err, ""))
+	say("secretstore: %s", inCommands(err, ""))
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		fmt.Fprintln(w, "Is the server running there? Name another with --server URL or SECRETSTORE_SERVER.")
+		say("Is the server running there? Name another with --server URL or SECRETSTORE_SERVER.")
 	}
 	return ExitFailure
 }

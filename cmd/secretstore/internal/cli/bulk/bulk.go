@@ -76,7 +76,7 @@ func printFailed(p *base.Process, all []failed, verb string) error {
 	}
 	w := tabwriter.NewWriter(p.Stderr, 0, 0, 2, ' ', 0)
 	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%s\n", f.Path, f.Error)
+		fmt.Fprintf(w, "%s\t%s\n", base.OneLine(f.Path), base.OneLine(f.Error))
 	}
 	if err := w.Flush(); err != nil {
 		return err
