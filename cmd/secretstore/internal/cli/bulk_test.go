@@ -49,6 +49,25 @@ func script(t *testing.T, answers ...string) (url string, asked func() string) {
 	}
 }
 
+// TestExportOfOneSecretThatCannotBeReadFails: it is not in the list of its folder.
+func TestExportOfOneSecretThatCannotBeReadFails(t *testing.T) {
+	for _, tt := range []struct {
+		answers []string
+		status  int
+		stderr  string
+	}{
+		{[]string{`200 {"array":[]}`, "500 a record is damaged", "500 a record is damaged"}, 1, "could not be exported"},
+		{[]string{`200 {"array":[]}`, "403 permission denied"}, 4, "permission denied"},
+		{[]string{`200 {"array":[]}`, "404 the secret does not exist"}, 3, "does not exist"},
+	} {
+		url, asked := script(t, tt.answers...)
+		got := call(map[string]string{"SECRETSTORE_SERVER": url}, "", "export", "team", "--json", "--plaintext")
+		if got.status != tt.status || !strings.Contains(got.stderr, tt.stderr) {
+			t.Errorf("%v: status %d, %q, %q; asked %s", tt.answers, got.status, got.stdout, got.stderr, asked())
+		}
+	}
+}
+
 // TestImportGoesOnAfterAnOutage looks again before it writes again: what was
 // written although the answer was lost counts as created, not as in the way.
 func TestImportGoesOnAfterAnOutage(t *testing.T) {

@@ -193,13 +193,17 @@ func (ex *exporting) list(ctx context.Context, p *base.Process, scope acl.Path) 
 		paths = append(paths, path.Join(scope.String(), name))
 	}
 	if !scope.IsRoot() {
-		switch _, err := ex.get(ctx, scope.String()); {
-		case err == nil:
-			paths = append(paths, scope.String())
+		// The list does not say whether there is a secret with the name of the folder.
+		switch s, err := ex.get(ctx, scope.String()); {
 		case hopeless(err):
 			return nil, err
 		case errors.Is(err, client.ErrNotFound) && len(names) == 0:
 			return nil, fmt.Errorf("no secret at or below %s: %w", scope, err)
+		case errors.Is(err, client.ErrDenied) && len(names) == 0:
+			return nil, err
+		case !errors.Is(err, client.ErrNotFound) && !errors.Is(err, client.ErrDenied):
+			clear(s.Value)
+			paths = append(paths, scope.String()) // if it is damaged, that is reported with the others
 		}
 	}
 	slices.Sort(paths)
