@@ -26,8 +26,10 @@ type editor struct {
 	Conflict    *conflict
 	Marker      string // where the value is, see visit.slot
 	About       string
-	HasCR       bool
-	JSON        bool // the value must be JSON
+	// Hidden: the value is not in the editor, so that an empty text is an oversight.
+	Hidden bool
+	HasCR  bool
+	JSON   bool // the value must be JSON
 }
 
 // conflict is what somebody else has changed since the editor was opened.
@@ -68,7 +70,7 @@ func createSecret(v *visit) error {
 // showEditor shows an editor without the value, for those who may not read it or do
 // not need it.
 func showEditor(v *visit) error {
-	return v.show("secret-edit", &editor{Path: v.pathOfSecret(), About: about(nil)})
+	return v.show("secret-edit", &editor{Path: v.pathOfSecret(), Hidden: true, About: about(nil)})
 }
 
 // editSecret shows the editor with the value, or saves what was written.
@@ -111,6 +113,7 @@ func (v *visit) loadEditor() error {
 	}
 	e := &editor{Path: v.pathOfSecret(), ETag: s.ETag, Known: true, Description: s.Description, Labels: strings.Join(s.Labels, "\n")}
 	if s.Binary {
+		e.Hidden = true
 		e.About = plural(len(s.Value), "byte") + ", not text: upload a file, or write a text in its place"
 		clear(s.Value)
 		return v.show("secret-edit", e)
@@ -122,7 +125,7 @@ func (v *visit) loadEditor() error {
 // readEditor reads what was written.
 func (v *visit) readEditor() (*editor, client.Value, error) {
 	f := v.form
-	e := &editor{Path: v.pathOfSecret(), ETag: f.text("etag"), Known: f.has("known"), JSON: f.has("json"),
+	e := &editor{Path: v.pathOfSecret(), ETag: f.text("etag"), Known: f.has("known"), Hidden: f.has("hidden"), JSON: f.has("json"),
 		Description: plainLines(f.text("description")), Labels: plainLines(f.text("labels"))}
 	value := client.Value{Data: withoutCR(f.secret("value"))}
 	if file := f.secret("file"); len(file) > 0 {
@@ -143,6 +146,8 @@ func (v *visit) readEditor() (*editor, client.Value, error) {
 	switch {
 	case e.Path == "":
 		e.Problem = "Name the path of the secret."
+	case e.Hidden && len(value.Data) == 0:
+		e.Problem = "Nothing was saved: write a value, or choose a file that is not empty."
 	case !value.Binary && !utf8.Valid(value.Data):
 		e.Problem = "The value is not text (UTF-8), so it can only be stored as bytes."
 	case e.JSON && !value.Binary:
@@ -191,7 +196,7 @@ func (v *visit) editAgain(e *editor, written []byte, template, title string) err
 	status := http.StatusUnprocessableEntity
 	if v.form.has("file") && len(v.form.secret("file")) > 0 {
 		e.Problem += " Choose the file again."
-		written = nil
+		e.Hidden, written = true, nil
 	}
 	e.About, e.Marker = about(written), v.slot(written)
 	return v.showAs(status, title, template, e)

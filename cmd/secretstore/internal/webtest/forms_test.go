@@ -1,9 +1,11 @@
 package webtest
 
 import (
+	"html"
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -61,6 +63,34 @@ func TestPagesOfSuperusers(t *testing.T) {
 		res, text := b.do("GET", "/ui/explain?uid=%01&action=read&path=a%2Fb", cookie, nil)
 		if res.StatusCode != http.StatusBadRequest || !strings.Contains(text, `value="a/b"`) || !strings.Contains(text, `role="alert"`) {
 			t.Errorf("a question that is refused: %s\n%s", res.Status, text)
+		}
+	})
+	t.Run("an editor without the value does not empty it", func(t *testing.T) {
+		const value = "\x00\xffkeytab"
+		if _, err := root.Create(t.Context(), "a/keytab", client.Value{Data: []byte(value), Binary: true}); err != nil {
+			t.Fatal(err)
+		}
+		const hidden = `name="hidden" value="yes"`
+		if text := get(t, "secret-edit?path=a/keytab"); !strings.Contains(text, hidden) {
+			t.Errorf("the editor does not say that it has no value:\n%s", text)
+		}
+		res, text := b.do("POST", "/ui/secret-edit", cookie, url.Values{"form-token": {token}, "path": {"a/keytab"}, "do": {"load"}})
+		etag := regexp.MustCompile(`name="etag" value="([^"]+)"`).FindStringSubmatch(text)
+		if res.StatusCode != http.StatusOK || !strings.Contains(text, hidden) || etag == nil {
+			t.Fatalf("%s\n%s", res.Status, text)
+		}
+		form := url.Values{"form-token": {token}, "path": {"a/keytab"}, "etag": {html.UnescapeString(etag[1])}, "known": {"yes"}, "hidden": {"yes"},
+			"description": {"mine"}, "labels": {""}, "value": {""}, "file": {""}}
+		res, text = b.do("POST", "/ui/secret-edit", cookie, form)
+		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, "Nothing was saved") || !strings.Contains(text, hidden) || !strings.Contains(text, "mine</textarea>") {
+			t.Errorf("without a value: %s\n%s", res.Status, text)
+		}
+		if s, err := root.Get(t.Context(), "a/keytab", client.GetOptions{}); err != nil || string(s.Value) != value {
+			t.Errorf("%q, %v", s.Value, err)
+		}
+		form.Set("value", "text")
+		if res, text := b.do("POST", "/ui/secret-edit", cookie, form); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("with one: %s\n%s", res.Status, text)
 		}
 	})
 	t.Run("the audit log without reads", func(t *testing.T) {
