@@ -384,6 +384,15 @@ func TestWipeTakesDeletedSecretsAlong(t *testing.T) {
 	if n, err := Count(ctx, b); err != nil || n != 1 {
 		t.Errorf("%d secrets, %v", n, err)
 	}
+	if deleted, identities, err := CountOthers(ctx, b); err != nil || deleted != 1 || identities != 0 {
+		t.Errorf("%d deleted, %d identities, %v", deleted, identities, err)
+	}
+	if _, err := apply(ctx, b, store.Create(keyIAM+"/00/00aa", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if deleted, identities, err := CountOthers(ctx, b); err != nil || deleted != 1 || identities != 1 {
+		t.Errorf("%d deleted, %d identities, %v", deleted, identities, err)
+	}
 	st.Close()
 	if err := Wipe(ctx, b, func(int) {}); err != nil {
 		t.Fatal(err)

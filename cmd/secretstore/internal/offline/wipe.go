@@ -12,24 +12,30 @@ import (
 )
 
 // Count returns the number of secrets, without deleted ones. It needs no key.
-func Count(ctx context.Context, b store.Backend) (int, error) {
-	buckets, err := children(ctx, b, keySecrets)
-	if err != nil {
-		return 0, err
+func Count(ctx context.Context, b store.Backend) (int, error) { return count(ctx, b, keySecrets, 3) }
+
+// CountOthers returns the number of deleted secrets, and of records of users, groups and
+// grants. It needs no key.
+func CountOthers(ctx context.Context, b store.Backend) (deleted, identities int, err error) {
+	if deleted, err = count(ctx, b, keyDeleted, 3); err != nil {
+		return 0, 0, err
 	}
-	n := 0
-	for _, bucket := range buckets {
-		folders, err := children(ctx, b, path.Join(keySecrets, bucket))
+	identities, err = count(ctx, b, keyIAM, 2)
+	return deleted, identities, err
+}
+
+// count returns the number of records so many levels below a key.
+func count(ctx context.Context, b store.Backend, key store.Key, depth int) (n int, err error) {
+	names, err := children(ctx, b, key)
+	if err != nil || depth == 1 {
+		return len(names), err
+	}
+	for _, name := range names {
+		below, err := count(ctx, b, path.Join(key, name), depth-1)
 		if err != nil {
 			return 0, err
 		}
-		for _, folder := range folders {
-			secrets, err := children(ctx, b, path.Join(keySecrets, bucket, folder))
-			if err != nil {
-				return 0, err
-			}
-			n += len(secrets)
-		}
+		n += below
 	}
 	return n, nil
 }

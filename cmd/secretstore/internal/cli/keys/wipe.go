@@ -35,6 +35,9 @@ type wiping struct {
 	keys    []string // of the new holders
 	result  wipeDocument
 	current []string // decrypted shares of the old key
+	// deleted and identities are how many deleted secrets there are, and records of users,
+	// groups and grants.
+	deleted, identities int
 }
 
 // wipeDocument is the JSON output of reinit --wipe.
@@ -84,6 +87,9 @@ func (w *wiping) do(ctx context.Context) error {
 		return err
 	}
 	w.result.Removed = n
+	if w.deleted, w.identities, err = offline.CountOthers(ctx, w.s); err != nil {
+		return err
+	}
 	if err := w.confirm(n); err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (w *wiping) do(ctx context.Context) error {
 			return err
 		}
 	}
-	if n > 0 && !w.flags.noBackup {
+	if !w.isEmpty() && !w.flags.noBackup {
 		if err := w.backup(ctx); err != nil {
 			return fmt.Errorf("%w\nNothing was removed%s", err, w.frozen())
 		}
@@ -102,6 +108,9 @@ func (w *wiping) do(ctx context.Context) error {
 	}
 	return w.initialize(ctx)
 }
+
+// isEmpty reports whether nothing of the old store would be missed.
+func (w *wiping) isEmpty() bool { return w.result.Removed+w.deleted+w.identities == 0 }
 
 // frozen says what was done to a store on ZooKeeper.
 func (w *wiping) frozen() string {
@@ -117,7 +126,10 @@ const storeName = "default"
 // confirm shows what will be lost and asks for the name of the store.
 func (w *wiping) confirm(n int) error {
 	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.Name(), storeName, base.First(w.s.Info.UUID, "no keys"), n)
-	if w.flags.noBackup && n > 0 {
+	if w.deleted+w.identities > 0 {
+		fmt.Fprintf(w.p.Stderr, "          and %d deleted one(s), and %d record(s) of users, groups and grants\n", w.deleted, w.identities)
+	}
+	if w.flags.noBackup && !w.isEmpty() {
 		fmt.Fprintln(w.p.Stderr, "Backup:   none; they are lost for good")
 	}
 	if w.flags.yes {
@@ -280,7 +292,12 @@ func (w *wiping) finish(cmd *cobra.Command) error {
 		fmt.Fprintf(w.p.Stdout, "Unseal key for %s:\n%s\n", w.result.Fingerprints[i], key)
 	}
 	fmt.Fprintf(w.p.Stdout, "The store is new and sealed: it takes %d of %d holders to unseal.\n", w.result.Threshold, w.result.Shares)
-	if w.result.Backup != "" {
+	switch {
+	case w.result.Backup == "":
+	case w.result.Removed+w.deleted == 0:
+		fmt.Fprintf(w.p.Stdout, "The old store, with its users, groups and grants, is in %s. The new holders restore it as a whole with:\n"+
+			"  secretstore restore %s --storage URL\n", w.result.Backup, shellWord(w.result.Backup))
+	default:
 		fmt.Fprintf(w.p.Stdout, "The %d secrets of the old store are in %s. The new holders bring them into the unsealed store with:\n"+
 			"  secretstore restore %s --into-other-store --gpg\n",
 			w.result.Removed, w.result.Backup, shellWord(w.result.Backup))
