@@ -12,6 +12,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,15 @@ type Ended struct {
 	authority Authority
 	now       func() time.Time
 	known     atomic.Pointer[known]
+
+	mu    sync.Mutex
+	turns map[string]*turn // of the users whose sessions are being ended; guarded by mu
+}
+
+// turn is held by the one session of a user that is being ended.
+type turn struct {
+	held  chan struct{} // holds a value
+	users int           // who hold it, or wait for it; guarded by Ended.mu
 }
 
 // known are the records at one moment.
@@ -62,7 +72,37 @@ var ErrLost = errors.New("damaged records of the storage may have said that the 
 
 // New returns the sessions that were ended, as the records of an authority say. now is
 // the clock.
-func New(a Authority, now func() time.Time) *Ended { return &Ended{authority: a, now: now} }
+func New(a Authority, now func() time.Time) *Ended {
+	return &Ended{authority: a, now: now, turns: make(map[string]*turn)}
+}
+
+// takeTurn waits until no other session of the user is being ended. All changes of the
+// identities compete, and the loser begins again: one user with many sessions would keep
+// superusers from revoking anything.
+func (e *Ended) takeTurn(ctx context.Context, uid string) (give func(), err error) {
+	e.mu.Lock()
+	t := e.turns[uid]
+	if t == nil {
+		t = &turn{held: make(chan struct{}, 1)}
+		e.turns[uid] = t
+	}
+	t.users++
+	e.mu.Unlock()
+	leave := func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(e.turns, uid)
+		}
+	}
+	select {
+	case t.held <- struct{}{}:
+		return func() { <-t.held; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
 
 func userPrefix(uid string) string {
 	sum := sha256.Sum256([]byte(uid))
@@ -103,6 +143,11 @@ func (e *Ended) current() *known {
 
 // End remembers until a time that a session of a user was ended.
 func (e *Ended) End(ctx context.Context, uid, id string, until time.Time) error {
+	give, err := e.takeTurn(ctx, uid)
+	if err != nil {
+		return err
+	}
+	defer give()
 	now := e.now()
 	prefix := userPrefix(uid)
 	record := iam.Record{Name: prefix + id, Data: encode(now, until)}

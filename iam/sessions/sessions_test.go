@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"secretstore/iam"
@@ -100,4 +102,68 @@ func TestEndedSessionsAreKnownToAllServers(t *testing.T) {
 	if _, err := here.Has("bob", "2"); err == nil {
 		t.Error("a store that is sealed knows which sessions were ended")
 	}
+}
+
+// slow are records of which each change waits.
+type slow struct {
+	*records
+	mu      sync.Mutex
+	waiting int // guarded by mu
+	proceed chan struct{}
+}
+
+func (s *slow) UpdateRecords(ctx context.Context, prefix string, f func(map[string][]byte) ([]iam.Record, []string, error)) error {
+	s.mu.Lock()
+	s.waiting++
+	s.mu.Unlock()
+	<-s.proceed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+	return s.records.UpdateRecords(ctx, prefix, f)
+}
+
+// TestAUserEndsOneSessionAtATime: others are not kept waiting by it.
+func TestAUserEndsOneSessionAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slow{records: newRecords(), proceed: make(chan struct{})}
+		e := sessions.New(r, time.Now)
+		ctx, cancel := context.WithCancel(t.Context())
+		until := time.Now().Add(time.Hour)
+		errs := make(chan error, 10)
+		end := func(ctx context.Context, uid, id string) { go func() { errs <- e.End(ctx, uid, id, until) }() }
+		waiting := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.waiting != want {
+				t.Errorf("%d changes at once, not %d", r.waiting, want)
+			}
+		}
+		end(t.Context(), "mallory", "0")
+		waiting(1)
+		for n := range 3 {
+			end(t.Context(), "mallory", fmt.Sprint(n+1))
+		}
+		end(ctx, "mallory", "given up")
+		waiting(1)
+		end(t.Context(), "alice", "0")
+		waiting(2)
+		cancel()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+		for range 5 {
+			r.proceed <- struct{}{}
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		for _, id := range []string{"0", "1", "2", "3"} {
+			if ended, err := e.Has("mallory", id); err != nil || !ended {
+				t.Errorf("%s: %t, %v", id, ended, err)
+			}
+		}
+	})
 }
