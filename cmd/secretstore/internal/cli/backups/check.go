@@ -134,15 +134,22 @@ func report(p *base.Process, cmd *cobra.Command, b *seal.Backup, index offline.I
 	} else {
 		_, err = fmt.Fprintf(p.Stdout, "%d secret(s) were read in %v, from a backup of %s.\n", read, took.Round(time.Millisecond), b.Made.Format(time.RFC3339))
 	}
+	if err == nil {
+		err = lacking(index)
+	}
+	if err == nil && read != b.Contents.Secrets {
+		err = fmt.Errorf("the backup has %d secret(s), of which %d can be found", b.Contents.Secrets, read)
+	}
+	return err
+}
+
+// lacking returns an error if an index does not have all secrets of a backup.
+func lacking(index offline.Index) error {
 	switch {
-	case err != nil:
-		return err
 	case index.Failed > 0:
 		return fmt.Errorf("%d secret(s) are damaged and could not be read", index.Failed)
 	case index.Incomplete:
 		return errors.New("secrets may be missing: damaged records were skipped")
-	case read != b.Contents.Secrets:
-		return fmt.Errorf("the backup has %d secret(s), of which %d can be found", b.Contents.Secrets, read)
 	}
 	return nil
 }
@@ -152,7 +159,8 @@ func showCommand(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show FILE|DIR [--key-file FILE...] [--gpg]",
 		Short: "List the secrets in a backup",
-		Long: "show prints the paths of the secrets in a backup, with their versions and when they were created.\n\n" +
+		Long: "show prints the paths of the secrets in a backup, with their versions and when they were created. The exit\n" +
+			"status is 1 if any secret or record is damaged.\n\n" +
 			storage.BackupFolderHelp + "\n\n" + keyHelp,
 		Example: "  secretstore backup show store.backup --gpg\n" +
 			"  secretstore backup show store.backup --gpg --json | jq -r '.secrets[].path'",
@@ -163,14 +171,14 @@ func showCommand(p *base.Process) *cobra.Command {
 	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 		return keys.read(ctx, p, cmd, args[0], func(_ *seal.Backup, index offline.Index) error {
 			if base.WantJSON(cmd) {
-				return base.PrintJSON(p.Stdout, index)
+				return errors.Join(base.PrintJSON(p.Stdout, index), lacking(index))
 			}
 			for _, e := range index.Secrets {
 				if _, err := fmt.Fprintf(p.Stdout, "%s\tversion %d\t%s\n", e.Path, e.Version, base.First(e.Error, e.Created)); err != nil {
 					return err
 				}
 			}
-			return nil
+			return lacking(index)
 		})
 	})
 	return cmd

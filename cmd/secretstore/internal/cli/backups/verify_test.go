@@ -75,6 +75,10 @@ func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 		if said := string(out) + errorText(err); !strings.Contains(said, tt.want) || (err != nil) != (tt.below != "") {
 			t.Errorf("%q: %v\n%s", tt.below, err, said)
 		}
+		live := tt.below != "" && tt.below != "stores/default/deleted"
+		if out, err := run("show", file); (err != nil) != live {
+			t.Errorf("%q: show: %v\n%s", tt.below, err, out)
+		}
 	}
 }
 
