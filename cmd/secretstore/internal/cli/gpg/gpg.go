@@ -3,7 +3,6 @@
 package gpg
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -14,9 +13,32 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
 
+// maxPlain is longer than any share that gpg prints, in bytes.
+const maxPlain = 4 << 10
+
+// errNotShare: what gpg has decrypted is not a share.
+var errNotShare = errors.New("gpg decrypted something that is not a share of an unseal key; it was not sent. " +
+	"Somebody may have replaced the encrypted key with another message")
+
+// plaintext is what gpg prints. A message of some KiB can be compressed so that gpg
+// prints without end, so more than a share is an error, which ends gpg.
+type plaintext struct {
+	text   []byte
+	isLong bool
+}
+
+func (t *plaintext) Write(p []byte) (int, error) {
+	if len(t.text)+len(p) > maxPlain {
+		t.isLong = true
+		return 0, errNotShare
+	}
+	t.text = append(t.text, p...)
+	return len(p), nil
+}
+
 // gpgDecrypt decrypts one OpenPGP message, given in hex, with the user's gpg and its
 // keys, agents and smart cards. Message and key pass through pipes and are never in
-// an argument or a file. The error is that of decrypt.
+// an argument or a file. The error is that of decrypt, or errNotShare.
 func gpgDecrypt(ctx context.Context, p *base.Process, program, messageHex string) (string, error) {
 	message, err := hex.DecodeString(messageHex)
 	if err != nil {
@@ -32,11 +54,15 @@ func gpgDecrypt(ctx context.Context, p *base.Process, program, messageHex string
 		write.Write(message) // fails if gpg has ended, which then says why
 		write.Close()
 	}()
-	var plain bytes.Buffer
+	var plain plaintext
 	err = decrypt(ctx, p, program, read, &plain)
 	read.Close() // so that the writing ends
 	<-written
-	return strings.TrimSpace(plain.String()), err
+	if plain.isLong { // gpg itself only says that nobody reads any more
+		clear(plain.text)
+		return "", errNotShare
+	}
+	return strings.TrimSpace(string(plain.text)), err
 }
 
 // Holder is the user, with the private keys in their gpg.
@@ -60,7 +86,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 		if ctx.Err() != nil {
 			return opened, context.Cause(ctx)
 		}
-		if errors.Is(err, errCanceled) {
+		if errors.Is(err, errCanceled) || errors.Is(err, errNotShare) {
 			return opened, err
 		}
 		if err != nil {
@@ -70,8 +96,7 @@ func (h Holder) Each(ctx context.Context, keys []string, use func(i int, share s
 			continue
 		}
 		if !shareForm(share) {
-			return opened, errors.New("gpg decrypted something that is not a share of an unseal key; it was not sent. " +
-				"Somebody may have replaced the encrypted key with another message")
+			return opened, errNotShare
 		}
 		opened++
 		if done, err := use(i, share); done || err != nil {

@@ -2,6 +2,8 @@ package gpg
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +26,23 @@ func TestGPGOutputNeverReachesTheTerminal(t *testing.T) {
 	}
 	if _, err := gpgDecrypt(context.Background(), &base.Process{}, script, "not hex"); err == nil {
 		t.Error("a key that is not hex is accepted")
+	}
+}
+
+// TestAMessageWithoutEndIsNotTakenForAShare: a few KiB of one that is compressed can be
+// more than any memory.
+func TestAMessageWithoutEndIsNotTakenForAShare(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "gpg")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec yes\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h := Holder{P: &base.Process{Stderr: io.Discard}, Program: script}
+	_, err := h.Each(t.Context(), []string{"63616e617279", "63616e617279"}, func(int, string) (bool, error) {
+		t.Error("something was used")
+		return false, nil
+	})
+	if !errors.Is(err, errNotShare) {
+		t.Error(err)
 	}
 }
 
