@@ -165,13 +165,13 @@ func (h *Handlers) Grant(_ context.Context, c *Call) (answer.Reply, error) {
 	if err != nil {
 		return answer.Reply{}, err
 	}
+	until, err := inUTC("until", doc.Until)
+	if err != nil {
+		return answer.Reply{}, err
+	}
 	by := c.origin()
-	var until time.Time
-	if doc.Until != nil {
-		until = doc.Until.UTC()
-		if !until.After(by.At) {
-			return answer.Reply{}, &iam.Error{Code: iam.InvalidData, Text: "`until` must be in the future."}
-		}
+	if doc.Until != nil && !until.After(by.At) {
+		return answer.Reply{}, &iam.Error{Code: iam.InvalidData, Text: "`until` must be in the future."}
 	}
 	action, err := iam.ParseAction(c.Action)
 	if err != nil {
@@ -180,6 +180,19 @@ func (h *Handlers) Grant(_ context.Context, c *Call) (answer.Reply, error) {
 	return h.changeEntry(c, func(d *iam.Directory, rid iam.RID, of iam.Holder) (iam.Change, error) {
 		return d.Grant(rid, of, action, until, by)
 	})
+}
+
+// inUTC returns the time that a member of a document gives, or zero. In UTC it may be in
+// another year, which JSON cannot express.
+func inUTC(member string, t *time.Time) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	utc := t.UTC()
+	if year := utc.Year(); year < 1 || year > 9999 {
+		return time.Time{}, &iam.Error{Code: iam.InvalidData, Text: "`" + member + "` must be in the years 1 to 9999 of UTC."}
+	}
+	return utc, nil
 }
 
 // Revoke takes one action on a resource from a user or a group.

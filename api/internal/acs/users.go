@@ -230,9 +230,9 @@ func (h *Handlers) AddKey(_ context.Context, c *Call) (answer.Reply, error) {
 		return answer.Reply{}, err
 	}
 	key.Origin = c.origin()
-	var retire time.Time
-	if doc.RetireAfter != nil {
-		retire = doc.RetireAfter.UTC()
+	retire, err := inUTC("retire_after", doc.RetireAfter)
+	if err != nil {
+		return answer.Reply{}, err
 	}
 	return h.changeUser(c, func(d *iam.Directory, uid iam.UID) (iam.Change, error) { return d.AddKey(uid, key, retire) })
 }
