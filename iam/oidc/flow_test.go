@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/oauth2-proxy/mockoidc"
@@ -250,6 +251,32 @@ func TestProvidersAreKeptAndTheirSecretsStay(t *testing.T) {
 	}
 	if all, err := a.Providers(); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestProvidersAreReadOnceForAllWhoAsk(t *testing.T) {
+	m := runMock(t)
+	var cluster iamtest.Cluster
+	a, b := newServer(t, &cluster, anyone, nil), newServer(t, &cluster, anyone, nil)
+	a.add(t, "corp", m)
+	a.add(t, "partner", m)
+	list := func() []*oidc.Provider {
+		t.Helper()
+		all, err := a.Providers()
+		if err != nil || len(all) != 2 {
+			t.Fatalf("%v, %v", all, err)
+		}
+		return all
+	}
+	first := list()
+	if again := list(); !slices.Equal(again, first) {
+		t.Error("they were read again, which takes a while with many CA certificates")
+	}
+	if err := b.Update(t.Context(), "corp", &oidc.Change{Description: ptr("new")}); err != nil {
+		t.Fatal(err)
+	}
+	if now := list(); now[0].Description != "new" || first[0].Description != "corp" || now[1] != first[1] {
+		t.Errorf("after a change: %+v", now)
 	}
 }
 

@@ -68,6 +68,14 @@ type Service struct {
 
 	mu      sync.Mutex
 	remotes map[string]*remote // by id, guarded by mu
+	known   map[string]known   // by the name of the record, guarded by mu
+}
+
+// known is a provider that was read from its record. Strangers may ask for the
+// providers as often as they like, and to check the CA certificates takes a while.
+type known struct {
+	record []byte
+	p      *Provider
 }
 
 // New returns the service.
@@ -95,12 +103,22 @@ func (s *Service) Providers() ([]*Provider, error) {
 		return nil, err
 	}
 	records := s.accounts.Records(recordPrefix)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []*Provider
+	now := make(map[string]known, len(records))
 	for _, name := range slices.Sorted(maps.Keys(records)) {
-		if p, err := decode(strings.TrimPrefix(name, recordPrefix), records[name]); err == nil {
-			all = append(all, p)
+		k, ok := s.known[name]
+		if !ok || !bytes.Equal(k.record, records[name]) {
+			p, _ := decode(strings.TrimPrefix(name, recordPrefix), records[name]) // nil if it is damaged
+			k = known{records[name], p}
+		}
+		now[name] = k
+		if k.p != nil {
+			all = append(all, k.p)
 		}
 	}
+	s.known = now
 	return all, nil
 }
 
