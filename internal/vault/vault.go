@@ -27,6 +27,10 @@ import (
 const (
 	// MaxSecrets bounds how many secrets one Listing has.
 	MaxSecrets = 1_000_000
+	// maxTexts bounds the names and labels of a source, in bytes, and perText is what each
+	// costs besides.
+	maxTexts = 512 << 20
+	perText  = 64
 	// maxProblems bounds how many problems are named; all are counted.
 	maxProblems = 10_000
 	// atOnce is how many records are read at a time.
@@ -35,6 +39,24 @@ const (
 
 // ErrTooMany: the source has more secrets than anybody's.
 var ErrTooMany = fmt.Errorf("there are more than %d secrets", MaxSecrets)
+
+// ErrTooLarge: the source has longer names than anybody's.
+var ErrTooLarge = fmt.Errorf("its names and labels have more than %d MiB", maxTexts>>20)
+
+// Room is the memory for the names and labels of a source, which may be hostile. The zero
+// value is empty.
+type Room struct{ taken int }
+
+// Take takes room for texts. ErrTooLarge.
+func (r *Room) Take(texts ...string) error {
+	for _, t := range texts {
+		r.taken += len(t) + perText
+	}
+	if r.taken > maxTexts {
+		return ErrTooLarge
+	}
+	return nil
+}
 
 // Storage is where the records are.
 type Storage interface {

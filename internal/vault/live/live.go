@@ -62,7 +62,7 @@ func List(ctx context.Context, get Getter, o vault.Options) (*vault.Listing, err
 	if err != nil {
 		return nil, err
 	}
-	l := &vault.Listing{}
+	l, room := &vault.Listing{}, &vault.Room{}
 	if err := others(ctx, get, l); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func List(ctx context.Context, get Getter, o vault.Options) (*vault.Listing, err
 		if len(o.Mounts) > 0 && !slices.Contains(o.Mounts, m.path) {
 			continue
 		}
-		w := &walk{get: get, o: o, engine: m, l: l, mount: &vault.Mount{Namespace: o.Namespace, Path: m.path, Kind: m.kind()}}
+		w := &walk{get: get, o: o, engine: m, l: l, room: room, mount: &vault.Mount{Namespace: o.Namespace, Path: m.path, Kind: m.kind()}}
 		l.Mounts = append(l.Mounts, w.mount)
 		if err := w.run(ctx); err != nil {
 			return nil, err
@@ -196,8 +196,9 @@ type walk struct {
 	mount   *vault.Mount
 	folders int
 
-	mu sync.Mutex
-	l  *vault.Listing // guarded by mu
+	mu   sync.Mutex
+	l    *vault.Listing // guarded by mu
+	room *vault.Room    // guarded by mu
 }
 
 func (w *walk) run(ctx context.Context) error {
@@ -216,7 +217,11 @@ func (w *walk) run(ctx context.Context) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for _, name := range names {
-				if full := folder + name; strings.HasSuffix(name, "/") {
+				full := folder + name
+				if err := w.room.Take(full); err != nil {
+					return err
+				}
+				if strings.HasSuffix(name, "/") {
 					next = append(next, full)
 				} else {
 					secrets = append(secrets, full)
@@ -330,6 +335,11 @@ func (w *walk) secret(ctx context.Context, path string) error {
 		if len(numbers) == 0 {
 			w.mount.Count(meta)
 			return nil
+		}
+		for name, value := range meta.Custom {
+			if err := w.room.Take(name, value); err != nil {
+				return err
+			}
 		}
 		s.Labels = meta.Custom
 		s.Read = func(ctx context.Context) ([]kv.Object, error) { return w.read(ctx, path, numbers) }

@@ -125,19 +125,26 @@ func TestErrorsOfTheServerEndTheList(t *testing.T) {
 }
 
 // endless lists a folder in each folder.
-type endless struct{}
+type endless struct{ name string }
 
-func (endless) Get(_ context.Context, rest string) (Answer, error) {
+func (e endless) Get(_ context.Context, rest string) (Answer, error) {
 	if strings.HasSuffix(rest, "mounts") {
 		return Answer{200, []byte(`{"a/":{"type":"generic"}}`)}, nil
 	}
-	return Answer{200, []byte(`{"data":{"keys":["a/"]}}`)}, nil
+	return Answer{200, []byte(`{"data":{"keys":["` + e.name + `/"]}}`)}, nil
 }
 
 func TestFoldersWithoutEndAreNamed(t *testing.T) {
-	l, err := List(t.Context(), endless{}, vault.Options{Versions: 1})
+	l, err := List(t.Context(), endless{"a"}, vault.Options{Versions: 1})
 	if err != nil || len(l.Problems) != 1 || !errors.Is(l.Problems[0].Err, ErrDeep) {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+func TestNamesWithoutEndAreGivenUpOn(t *testing.T) {
+	l, err := List(t.Context(), endless{strings.Repeat("a", 1<<20)}, vault.Options{Versions: 1})
+	if !errors.Is(err, vault.ErrTooLarge) {
+		t.Errorf("%v, %v", l, err)
 	}
 }
 

@@ -42,6 +42,7 @@ func (f *Flags) openDCOS(p *base.Process, timeout time.Duration) (origin, error)
 func (d *dcos) list(ctx context.Context) (*inventory, error) {
 	inv := &inventory{mounts: []*vault.Mount{d.mount}}
 	seen := map[string]bool{}
+	var room vault.Room
 	for after := ""; ; {
 		query := url.Values{"list": {"true"}}
 		if after != "" {
@@ -56,6 +57,9 @@ func (d *dcos) list(ctx context.Context) (*inventory, error) {
 		}
 		names, next, err := dcosbackup.ParseList(a.Body)
 		if err != nil {
+			return nil, failedSource(err)
+		}
+		if err := room.Take(append(names, next)...); err != nil {
 			return nil, failedSource(err)
 		}
 		for _, name := range names {

@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -22,6 +24,7 @@ import (
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/forms"
 	"secretstore/internal/vault"
+	"secretstore/internal/vault/kv"
 	"secretstore/internal/vault/vaulttest"
 )
 
@@ -425,6 +428,9 @@ func TestHostileSourcesAreGivenUpOn(t *testing.T) {
 		"html":    {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }, "not a list"},
 		"refused": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }, "--from-token-file"},
 		"error":   {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "500"},
+		"names": {func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"array":["a"%s],"next":%q}`, strings.Repeat(`,"a"`, 100_000), r.FormValue("after")+"x")
+		}, vault.ErrTooLarge.Error()},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(tt.answer))
 		p, _ := process()
@@ -443,6 +449,42 @@ func TestHostileSourcesAreGivenUpOn(t *testing.T) {
 		srv.CloseClientConnections()
 		srv.Close()
 		o.Close()
+	}
+}
+
+// manyMembers is a source of one object.
+type manyMembers struct{ object kv.Object }
+
+func (m manyMembers) list(context.Context) (*inventory, error) {
+	mount := &vault.Mount{Path: "/"}
+	return &inventory{mounts: []*vault.Mount{mount}, records: []record{{mount, strings.Repeat("a", 1<<20), "a", func(context.Context) (content, error) {
+		return content{objects: []kv.Object{m.object}}, nil
+	}}}}, nil
+}
+
+func (manyMembers) changes() bool { return false }
+
+func (manyMembers) close() {}
+
+// TestMembersWithoutEndAreGivenUpOn: a proposal repeats the name of the object for each
+// of its members.
+func TestMembersWithoutEndAreGivenUpOn(t *testing.T) {
+	members := map[string]int{}
+	for n := range 1000 {
+		members[fmt.Sprint(n)] = n
+	}
+	data, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := kv.ParseObject(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := process()
+	o := &Origin{origin: manyMembers{object}, mapping: mapping{valueKey: defaultValueKey}}
+	if _, err := o.NewPlan(t.Context(), p, acl.Path{}); err == nil || !strings.Contains(err.Error(), vault.ErrTooLarge.Error()) || !Hopeless(err) {
+		t.Error(err)
 	}
 }
 

@@ -48,7 +48,8 @@ type survey struct {
 	plan    *Plan
 
 	mu    sync.Mutex
-	found []finding // what each record becomes; guarded by mu
+	found []finding  // what each record becomes; guarded by mu
+	room  vault.Room // of their members; guarded by mu
 }
 
 // finding is what a record becomes: secrets with the names of members, "" for the
@@ -111,6 +112,11 @@ func (s *survey) readAll(ctx context.Context, inv *inventory, progress func(done
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.note(n, r, c, err)
+			for _, member := range s.found[n].members {
+				if err := s.room.Take(withMember(r.name, member)); err != nil {
+					return failedSource(err)
+				}
+			}
 			done++
 			progress(done, len(inv.records))
 			return nil
