@@ -37,7 +37,7 @@ func newServer(t *testing.T, c *iamtest.Cluster, rules oidc.Rules, clock *clock)
 		config.Now = clock.now
 	}
 	service := oidc.New(config)
-	t.Cleanup(service.Close)
+	t.Cleanup(service.Forget)
 	return &server{service, a, s}
 }
 
@@ -277,6 +277,10 @@ func TestProvidersAreReadOnceForAllWhoAsk(t *testing.T) {
 	}
 	if now := list(); now[0].Description != "new" || first[0].Description != "corp" || now[1] != first[1] {
 		t.Errorf("after a change: %+v", now)
+	}
+	a.Forget()
+	if again := list(); again[1] == first[1] {
+		t.Error("the client secret is still in memory")
 	}
 }
 

@@ -55,7 +55,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Service signs people in with the providers. Make it with [New], and close it.
+// Service signs people in with the providers. Make it with [New], and call Forget in the
+// end.
 type Service struct {
 	accounts Accounts
 	rules    Rules
@@ -87,14 +88,16 @@ func New(c Config) *Service {
 	return s
 }
 
-// Close ends the connections to the providers.
-func (s *Service) Close() {
+// Forget drops what is known of the providers, client secrets too, and ends idle
+// connections to them. The service can still be used: it reads the records again.
+func (s *Service) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.remotes {
 		r.close()
 	}
 	clear(s.remotes)
+	s.known = nil
 }
 
 // Providers returns the providers, ordered by id. Its errors are those of Directory.

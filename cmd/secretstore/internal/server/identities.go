@@ -150,6 +150,23 @@ func (p *policy) Policy() *acl.Policy {
 	return now.policy
 }
 
+// forgetIdentities drops what was made of the records of the IAM when they may no longer
+// be used: password hashes and client secrets are not kept while the store is sealed.
+func (s *Server) forgetIdentities(ctx context.Context) {
+	for {
+		changed := s.iam.Changed()
+		if _, err := s.iam.Directory(); err != nil {
+			s.oidc.Forget()
+			s.policy.last.Store(nil)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
 // noSuperuser is how to make the first one.
 const noSuperuser = `nobody could sign in: the IAM has no account, and no file names a superuser. Run these commands, and add the option to your own:
   (umask 077 && secretstore hash-password --uid admin > superusers)

@@ -160,7 +160,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer s.records.Close()
 	if s.iam != nil {
 		s.oidc = s.openOIDC()
-		defer s.oidc.Close()
+		defer s.oidc.Forget()
 		s.tokens = s.newTokens(st)
 	}
 	s.policy = &policy{file: s.parts.policy, iam: s.iam}
@@ -364,6 +364,7 @@ func (s *Server) runAll(ctx context.Context, st *seal.Store, endpoints []*endpoi
 	if s.iam != nil {
 		g.Go(func() error { return s.checkFirstStart(ctx) })
 		g.Go(func() error { s.tokens.Run(ctx); return nil })
+		g.Go(func() error { s.forgetIdentities(ctx); return nil })
 	}
 	if s.nodes != nil {
 		g.Go(func() error { return s.nodes.announce(ctx, st.Status) })
