@@ -78,7 +78,6 @@ type (
 type (
 	BackupOptions  = backup.Options
 	BackupManifest = backup.Manifest
-	BackupCounts   = backup.Counts
 	RestoreOptions = backup.RestoreOptions
 	// Backup is a backup that is whole; see OpenBackup.
 	Backup = backup.Backup

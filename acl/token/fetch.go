@@ -141,11 +141,7 @@ func (s *JWKSSource) read(ctx context.Context) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d, and redirects are not followed", resp.StatusCode)
 	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxJWKSBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	return raw, nil // parseJWKS refuses a set that is too large
+	return io.ReadAll(io.LimitReader(resp.Body, MaxJWKSBytes+1)) // parseJWKS refuses a set that is too large
 }
 
 // close closes idle connections.
@@ -153,15 +149,4 @@ func (s *JWKSSource) close() {
 	if s.client != nil {
 		s.client.CloseIdleConnections()
 	}
-}
-
-// FetchJWKS fetches a key set once, to check a configuration at the start. It
-// is [NewJWKSSource] and [JWKSSource.Fetch] in one.
-func FetchJWKS(ctx context.Context, urlOrFile string, roots *x509.CertPool) ([]byte, error) {
-	s, err := NewJWKSSource(urlOrFile, roots)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	return s.Fetch(ctx)
 }

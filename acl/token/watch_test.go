@@ -232,7 +232,16 @@ func TestJWKSSourcesThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestFetchJWKS(t *testing.T) {
+// fetch fetches a key set once.
+func fetch(ctx context.Context, source string, roots *x509.CertPool) ([]byte, error) {
+	s, err := token.NewJWKSSource(source, roots)
+	if err != nil {
+		return nil, err
+	}
+	return s.Fetch(ctx)
+}
+
+func TestFetch(t *testing.T) {
 	good := jwks(t, rsaJWK(rsaKeys()[0].N, rsaKeys()[0].E, nil))
 	var sent atomic.Int64
 	mux := http.NewServeMux()
@@ -255,17 +264,17 @@ func TestFetchJWKS(t *testing.T) {
 	roots.AddCert(secure.Certificate())
 	ctx := context.Background()
 
-	if raw, err := token.FetchJWKS(ctx, plain.URL+"/good", nil); err != nil || string(raw) != string(good) {
+	if raw, err := fetch(ctx, plain.URL+"/good", nil); err != nil || string(raw) != string(good) {
 		t.Errorf("http on loopback: %v", err)
 	}
-	if raw, err := token.FetchJWKS(ctx, secure.URL+"/good", roots); err != nil || string(raw) != string(good) {
+	if raw, err := fetch(ctx, secure.URL+"/good", roots); err != nil || string(raw) != string(good) {
 		t.Errorf("https: %v", err)
 	}
-	if _, err := token.FetchJWKS(ctx, secure.URL+"/good", x509.NewCertPool()); err == nil {
+	if _, err := fetch(ctx, secure.URL+"/good", x509.NewCertPool()); err == nil {
 		t.Error("https with an unknown certificate is accepted")
 	}
 	for _, path := range []string{"/redirect", "/created", "/missing", "/endless"} {
-		if raw, err := token.FetchJWKS(ctx, plain.URL+path+"?key=canary", nil); err == nil || raw != nil || strings.Contains(err.Error(), "canary") {
+		if raw, err := fetch(ctx, plain.URL+path+"?key=canary", nil); err == nil || raw != nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -274,7 +283,7 @@ func TestFetchJWKS(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if _, err := token.FetchJWKS(short, plain.URL+"/hangs?key=canary", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "canary") {
+	if _, err := fetch(short, plain.URL+"/hangs?key=canary", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("a server that hangs: %v", err)
 	}
 }
@@ -294,7 +303,7 @@ func TestProxiesAreNotUsed(t *testing.T) {
 	closed := l.Addr().String()
 	l.Close()
 	for _, scheme := range []string{"http://", "https://"} {
-		if _, err := token.FetchJWKS(context.Background(), scheme+closed+"/jwks", nil); err == nil {
+		if _, err := fetch(context.Background(), scheme+closed+"/jwks", nil); err == nil {
 			t.Error("fetched from a closed port")
 		}
 	}

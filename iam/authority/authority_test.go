@@ -278,23 +278,25 @@ func TestGrantsEndByTheClock(t *testing.T) {
 }
 
 func TestRecordsOfOtherKinds(t *testing.T) {
+	change := func(a *authority.Authority, put []iam.Record, remove []string) error {
+		return a.UpdateRecords(t.Context(), "", func(map[string][]byte) ([]iam.Record, []string, error) { return put, remove, nil })
+	}
 	c := newCluster()
 	a, b := unsealed(t, c.server(), ""), unsealed(t, c.server(), "")
-	ctx := t.Context()
-	if err := a.PutRecords(ctx, []iam.Record{{Name: "key/1", Data: []byte("k")}, {Name: "oidc/x", Data: []byte("o")}}, nil); err != nil {
+	if err := change(a, []iam.Record{{Name: "key/1", Data: []byte("k")}, {Name: "oidc/x", Data: []byte("o")}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.Records("key/"); len(got) != 1 || string(got["key/1"]) != "k" {
 		t.Errorf("%q", got)
 	}
-	if err := b.PutRecords(ctx, nil, []string{"key/1"}); err != nil || len(a.Records("key/")) != 0 {
+	if err := change(b, nil, []string{"key/1"}); err != nil || len(a.Records("key/")) != 0 {
 		t.Errorf("%v, %q", err, a.Records("key/"))
 	}
 	for _, name := range []string{"user/alice", "group/x", "acl/x"} {
-		if err := a.PutRecords(ctx, []iam.Record{{Name: name}}, nil); !errors.Is(err, authority.ErrNotPlain) {
+		if err := change(a, []iam.Record{{Name: name}}, nil); !errors.Is(err, authority.ErrNotPlain) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := a.PutRecords(ctx, nil, []string{name}); !errors.Is(err, authority.ErrNotPlain) {
+		if err := change(a, nil, []string{name}); !errors.Is(err, authority.ErrNotPlain) {
 			t.Errorf("remove %s: %v", name, err)
 		}
 	}

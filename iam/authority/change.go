@@ -83,15 +83,10 @@ func (s *state) plain(prefix string) map[string][]byte {
 // ErrNotPlain means that a record is an entry, which only Change writes.
 var ErrNotPlain = errors.New("the record is an entry of the directory")
 
-// PutRecords writes and removes records that are not entries, all or nothing,
-// whatever they were before. Its errors are those of [Authority.UpdateRecords].
-func (a *Authority) PutRecords(ctx context.Context, put []iam.Record, remove []string) error {
-	return a.UpdateRecords(ctx, "", func(map[string][]byte) ([]iam.Record, []string, error) { return put, remove, nil })
-}
-
-// UpdateRecords writes what f makes of the records whose names begin with prefix,
-// as [Authority.Records] returns them. It calls f again if another change came
-// first. Its errors are those of [Authority.Change], and ErrNotPlain.
+// UpdateRecords writes what f makes of the records that are not entries and whose
+// names begin with prefix, as [Authority.Records] returns them: all of it or
+// nothing. It calls f again if another change came first. Its errors are those of
+// [Authority.Change], and ErrNotPlain.
 func (a *Authority) UpdateRecords(ctx context.Context, prefix string, f func(map[string][]byte) (put []iam.Record, remove []string, err error)) error {
 	return a.write(ctx, func(s *state) ([]iam.Record, []string, error) {
 		put, remove, err := f(s.plain(prefix))

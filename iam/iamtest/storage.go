@@ -28,7 +28,6 @@ type Storage struct {
 	// guarded by cluster.mu
 	listener iam.Listener
 	err      error // what Check and Apply return
-	applying func() error
 }
 
 // New returns a storage that no other server shares.
@@ -112,24 +111,8 @@ func (s *Storage) Fail(err error) {
 	}
 }
 
-// BeforeApply sets f, which is called at the start of each Apply: its error is that of
-// Apply. It may change the same cluster through another server.
-func (s *Storage) BeforeApply(f func() error) {
-	s.cluster.mu.Lock()
-	defer s.cluster.mu.Unlock()
-	s.applying = f
-}
-
 // Apply implements [iam.Storage].
 func (s *Storage) Apply(ctx context.Context, base uint64, put []iam.Record, remove []string) error {
-	s.cluster.mu.Lock()
-	before := s.applying
-	s.cluster.mu.Unlock()
-	if before != nil {
-		if err := before(); err != nil {
-			return err
-		}
-	}
 	if ctx.Err() != nil {
 		return store.ErrUnavailable
 	}

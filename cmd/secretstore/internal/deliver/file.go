@@ -10,19 +10,10 @@ import (
 	"secretstore/internal/atomicfile"
 )
 
-// Errors of Check and Place.
+// Errors of Check and Place, besides those of package atomicfile.
 var (
 	// ErrDisk: the file would be on a disk.
 	ErrDisk = errors.New("this folder is on a disk, where deleted data can be recovered; use one on a tmpfs (/dev/shm, /run), or --allow-disk")
-	// ErrLink: the owner of the link would choose where the secret goes. No link
-	// is followed, not even one's own.
-	ErrLink = atomicfile.ErrLink
-	// ErrForeign: a folder or the file belongs to another user.
-	ErrForeign = atomicfile.ErrForeign
-	// ErrOpen: everybody can write to the folder, and it is not sticky.
-	ErrOpen = atomicfile.ErrOpen
-	// ErrOccupied: something that is not a regular file has the name.
-	ErrOccupied = atomicfile.ErrNotRegular
 	// ErrTwice: two secrets have the same destination.
 	ErrTwice = errors.New("two secrets cannot be in one file")
 )
@@ -96,8 +87,7 @@ func (f Files) Place() (undo func(), err error) {
 			return nil, fmt.Errorf("write %s: %w", t.file.Dest, err)
 		}
 	}
-	made := append([]*target(nil), all...)
-	return func() { f.remove(made) }, nil
+	return func() { f.remove(all) }, nil
 }
 
 // remove removes the placed files that did not exist before. It opens their folders

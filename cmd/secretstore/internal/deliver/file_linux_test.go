@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"secretstore/internal/atomicfile"
 )
 
 // memory returns a new folder on a tmpfs.
@@ -128,8 +130,8 @@ func TestLinksAndOtherThingsAreRefusedAndStay(t *testing.T) {
 		dest string
 		want error
 	}{
-		{"link", ErrLink}, {"dangling", ErrLink}, {"to-folder", ErrLink}, {"to-folder/a", ErrLink}, {"dangling/a", ErrLink},
-		{"folder", ErrOccupied}, {"pipe", ErrOccupied}, {"target/a", syscall.ENOTDIR},
+		{"link", atomicfile.ErrLink}, {"dangling", atomicfile.ErrLink}, {"to-folder", atomicfile.ErrLink}, {"to-folder/a", atomicfile.ErrLink}, {"dangling/a", atomicfile.ErrLink},
+		{"folder", atomicfile.ErrNotRegular}, {"pipe", atomicfile.ErrNotRegular}, {"target/a", syscall.ENOTDIR},
 	} {
 		if _, err := (Files{List: []File{file(at(tt.dest), "x")}}).Place(); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.dest, err, tt.want)
@@ -217,7 +219,7 @@ func TestFolderOrFileOfAnotherUserIsRefused(t *testing.T) {
 		t.Chdir(filepath.Dir(path))
 		for _, dest := range []string{path, "f"} {
 			f := file(dest, "x")
-			if _, err := (Files{List: []File{f}}).Place(); !errors.Is(err, ErrForeign) {
+			if _, err := (Files{List: []File{f}}).Place(); !errors.Is(err, atomicfile.ErrForeign) {
 				t.Errorf("%s of another user: %s: %v, want ErrForeign", theirs, dest, err)
 			}
 			if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
@@ -237,7 +239,7 @@ func TestFolderOrFileOfAnotherUserIsRefused(t *testing.T) {
 // TestFolderInWhichAnybodyCanReplaceFilesIsRefused even if it is one's own, and also
 // if it is the working directory. A sticky one, such as /dev/shm, is fine.
 func TestFolderInWhichAnybodyCanReplaceFilesIsRefused(t *testing.T) {
-	for mode, want := range map[os.FileMode]error{0o777: ErrOpen, 0o707: ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
+	for mode, want := range map[os.FileMode]error{0o777: atomicfile.ErrOpen, 0o707: atomicfile.ErrOpen, 0o777 | os.ModeSticky: nil, 0o755: nil} {
 		dir := filepath.Join(t.TempDir(), "d")
 		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode)); err != nil {
 			t.Fatal(err)
