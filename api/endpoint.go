@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -142,12 +143,7 @@ func newRoutes(table []*endpoint, isACL func(string) bool) *routes {
 		}
 	}
 	for _, res := range rt.resources {
-		methods := make([]string, 0, len(res.methods))
-		for m := range res.methods {
-			methods = append(methods, m)
-		}
-		slices.Sort(methods)
-		res.allow = strings.Join(methods, ", ")
+		res.allow = strings.Join(slices.Sorted(maps.Keys(res.methods)), ", ")
 	}
 	return rt
 }

@@ -84,7 +84,7 @@ func changeAccess(v *visit) error {
 	case "user":
 		err = ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, Password: v.form.secret("password")})
 	case "service":
-		key := unixLines(v.form.text("key"))
+		key := plainLines(v.form.text("key"))
 		err = ids.CreateUser(v.ctx(), id, wire.UserCreate{Description: description, PublicKey: &key})
 	case "group":
 		page, field = "group", "gid"
@@ -100,9 +100,6 @@ func changeAccess(v *visit) error {
 
 // errNoSuchForm refuses a form that no page of ours has.
 var errNoSuchForm = &refusal{http.StatusBadRequest, "The form does not say what to do."}
-
-// unixLines makes the line breaks of a form those of a file.
-func unixLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
 // actions are what can be granted, in the order in which people choose.
 var actions = []string{"read", "create", "update", "delete", "full"}

@@ -48,12 +48,9 @@ func showNewSecret(v *visit) error {
 }
 
 func createSecret(v *visit) error {
-	e, value, err := v.readEditor()
-	if err != nil {
-		return err
-	}
+	e, value := v.readEditor()
 	if e.Problem == "" {
-		_, err = v.api.Create(v.ctx(), e.Path, value)
+		_, err := v.api.Create(v.ctx(), e.Path, value)
 		var refused *client.Error
 		switch {
 		case err == nil:
@@ -78,13 +75,11 @@ func editSecret(v *visit) error {
 	if v.form.text("do") == "load" {
 		return v.loadEditor()
 	}
-	e, value, err := v.readEditor()
-	if err != nil {
-		return err
-	}
+	e, value := v.readEditor()
 	if e.Problem != "" {
 		return v.editAgain(e, value.Data, "secret-edit", v.page.title)
 	}
+	var err error
 	if e.ETag != "" {
 		_, err = v.api.IfMatch(e.ETag).Update(v.ctx(), e.Path, value)
 	} else {
@@ -123,7 +118,7 @@ func (v *visit) loadEditor() error {
 }
 
 // readEditor reads what was written.
-func (v *visit) readEditor() (*editor, client.Value, error) {
+func (v *visit) readEditor() (*editor, client.Value) {
 	f := v.form
 	e := &editor{Path: v.pathOfSecret(), ETag: f.text("etag"), Known: f.has("known"), Hidden: f.has("hidden"), JSON: f.has("json"),
 		Description: plainLines(f.text("description")), Labels: plainLines(f.text("labels"))}
@@ -153,10 +148,10 @@ func (v *visit) readEditor() (*editor, client.Value, error) {
 	case e.JSON && !value.Binary:
 		e.Problem = jsonProblem(value.Data)
 	}
-	return e, value, nil
+	return e, value
 }
 
-// withoutCR makes line feeds of the line breaks of a form, in place.
+// withoutCR is plainLines in place.
 func withoutCR(text []byte) []byte {
 	n := 0
 	for i, c := range text {
@@ -170,6 +165,7 @@ func withoutCR(text []byte) []byte {
 	return text[:n]
 }
 
+// plainLines makes line feeds of the line breaks of a form.
 func plainLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
 // jsonProblem says on which line a text is not JSON; "" if it is.

@@ -130,7 +130,7 @@ func changeSecret(v *visit) error {
 		}
 		return v.redirect("purged", "secrets", "folder", folderOf(p))
 	}
-	return &refusal{http.StatusBadRequest, "The form does not say what to do."}
+	return errNoSuchForm
 }
 
 // versionIn reads the number of a version; "" is 0, the current one.

@@ -252,8 +252,7 @@ func showDeleted(v *visit) error {
 		r := &b.Rows[i]
 		r.MayUndelete = v.may("create", r.Path)
 		if r.Deleted != nil {
-			until := r.Deleted.Add(undeleteFor)
-			r.Until = &until
+			r.Until = new(r.Deleted.Add(undeleteFor))
 		}
 	}
 	if list.Next != "" {

@@ -504,7 +504,7 @@ func showNotFound(v *visit) error { return &refusal{http.StatusNotFound, "There 
 
 // bar is what each page says about the store.
 type bar struct {
-	State string // ready, sealed, away, unknown
+	State string // ready, impaired, sealed, away, unknown
 	Text  string
 }
 

@@ -208,7 +208,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.fault.Store(&errClosed)
+	l.fault.Store(&ErrClosed)
 	if l.path == "" || l.file == nil {
 		return nil
 	}
@@ -216,8 +216,6 @@ func (l *Log) Close() error {
 	l.file = nil
 	return err
 }
-
-var errClosed = ErrClosed // an address for fault
 
 func (l *Log) write(buf []byte) error {
 	l.mu.Lock()

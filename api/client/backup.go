@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 
 	"secretstore/api/wire"
 )
@@ -75,13 +73,10 @@ func backupFailure(end []byte, header http.Header) error {
 	if !whole || json.Unmarshal(text, &doc) != nil {
 		return nil
 	}
-	code, _, _ := strings.Cut(doc.Title, " ")
-	status, err := strconv.Atoi(code)
-	if err != nil {
+	e := errorOf(doc)
+	if e == nil {
 		return nil
 	}
-	return &Error{
-		Status: status, Title: printable(doc.Title), Description: printable(doc.Description), Code: printable(doc.Code),
-		RequestID: header.Get(wire.RequestIDHeader), own: true,
-	}
+	e.RequestID = header.Get(wire.RequestIDHeader)
+	return e
 }

@@ -8,8 +8,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -123,12 +121,10 @@ func changeOf(e sse.Event) (c Change, known bool, err error) {
 		if json.Unmarshal([]byte(e.Data), &doc) != nil {
 			return Change{}, false, errNotJSON
 		}
-		code, _, _ := strings.Cut(doc.Title, " ")
-		status, err := strconv.Atoi(code)
-		if err != nil {
-			return Change{}, false, errNotJSON
+		if e := errorOf(doc); e != nil {
+			return Change{}, false, e
 		}
-		return Change{}, false, &Error{Status: status, Title: printable(doc.Title), Description: printable(doc.Description), own: true}
+		return Change{}, false, errNotJSON
 	}
 	return Change{}, false, nil
 }

@@ -26,7 +26,7 @@ func (i Conditional) Update(ctx context.Context, path string, v Value) (Written,
 
 // UpdateText is Client.UpdateText. ErrChanged, ErrNotFound.
 func (i Conditional) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	_, err := i.client.writeText(ctx, http.MethodPatch, path, s, i.header())
+	_, err := i.client.writeJSON(ctx, http.MethodPatch, path, s, i.header())
 	return err
 }
 

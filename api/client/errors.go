@@ -122,6 +122,17 @@ func readError(res *http.Response) *Error {
 	return e
 }
 
+// errorOf returns the error that a store has described where it could no longer send
+// a status: the title begins with that. It is nil if the title does not.
+func errorOf(doc wire.Error) *Error {
+	code, _, _ := strings.Cut(doc.Title, " ")
+	status, err := strconv.Atoi(code)
+	if err != nil {
+		return nil
+	}
+	return &Error{Status: status, Title: printable(doc.Title), Description: printable(doc.Description), Code: printable(doc.Code), own: true}
+}
+
 // printable drops control characters, which could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

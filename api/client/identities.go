@@ -56,27 +56,23 @@ func ofKind(services bool) url.Values {
 
 // SignIn returns a token. ErrUnauthorized, ErrBusy.
 func (i Identities) SignIn(ctx context.Context, login wire.Login) (string, error) {
-	body, err := json.Marshal(login)
-	if err != nil {
-		return "", ErrNotText
-	}
-	defer clear(body)
-	// A sign-in may be repeated at another server.
-	k := call{method: http.MethodPost, root: true, path: identityPath("auth", "login"), body: body,
-		header: http.Header{"Content-Type": {wire.TypeJSON}}, reads: true}
-	got, err := doJSON[wire.AuthToken](ctx, i.c, k, nil)
-	return got.Token, err
+	return i.token(ctx, login, "auth", "login")
 }
 
 // Exchange returns the token for the code of a sign-in in a browser. ErrUnauthorized.
 func (i Identities) Exchange(ctx context.Context, e wire.CodeExchange) (string, error) {
-	body, err := json.Marshal(e)
+	return i.token(ctx, e, "auth", "oidc", "exchange")
+}
+
+// token sends a credential, and returns the token for it. The request may be repeated
+// at another server: a code that was taken is refused then.
+func (i Identities) token(ctx context.Context, credential any, parts ...string) (string, error) {
+	body, err := json.Marshal(credential)
 	if err != nil {
 		return "", ErrNotText
 	}
 	defer clear(body)
-	// Any server can do it. One that has taken the code refuses it when it is repeated.
-	k := call{method: http.MethodPost, root: true, path: identityPath("auth", "oidc", "exchange"), body: body,
+	k := call{method: http.MethodPost, root: true, path: identityPath(parts...), body: body,
 		header: http.Header{"Content-Type": {wire.TypeJSON}}, reads: true}
 	got, err := doJSON[wire.AuthToken](ctx, i.c, k, nil)
 	return got.Token, err

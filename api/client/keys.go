@@ -13,8 +13,9 @@ import (
 // RekeyStatus and RotationStatus do.
 
 // StartRekey makes a new unseal key for new holders, or asks the present ones to
-// approve that. The present key stays in force until the new one is verified. ErrExists if a rekey is under way, or if a new
-// root key would not reach all live servers.
+// approve that. The present key stays in force until the new one is verified.
+// ErrExists if a rekey is under way, or if a new root key would not reach all live
+// servers.
 func (c *Client) StartRekey(ctx context.Context, r wire.RekeyRequest) (wire.Rekey, error) {
 	return doJSON[wire.Rekey](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/rekey")}, r)
 }

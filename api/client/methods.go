@@ -250,7 +250,7 @@ func (c *Client) Init(ctx context.Context, r wire.InitRequest) (wire.InitResult,
 // Unseal sends the unseal key or one share of it, as gpg prints it. The status
 // says whether more shares are needed. Superusers only.
 func (c *Client) Unseal(ctx context.Context, key string) (wire.SealStatus, error) {
-	return doJSON[wire.SealStatus](ctx, c, call{one: true, method: http.MethodPut, path: c.ofStore("/unseal")}, wire.UnsealRequest{Key: wire.Share(key)})
+	return c.UnsealWith(ctx, wire.Share(key))
 }
 
 // UnsealWith is Unseal with bytes, which the caller can clear.

@@ -38,8 +38,8 @@ type Retries struct {
 
 // Retry calls do, repeats it as r says, and returns the result of the last
 // call. The pauses grow, are partly random, and last at least as long as the
-// server asked with Retry-After, up to r.MaxPause. If the next pause would outlast the deadline
-// of ctx, Retry returns the error at once.
+// server asked with Retry-After, up to r.MaxPause. If the next pause would outlast
+// the deadline of ctx, Retry returns the error at once.
 func Retry[T any](ctx context.Context, r Retries, do func(context.Context) (T, error)) (T, error) {
 	p := pauses{ExponentialBackOff: newBackOff(r.MaxPause), ctx: ctx, again: r.Again, longest: r.MaxPause}
 	if p.again == nil {

@@ -42,13 +42,13 @@ func (c *Client) Update(ctx context.Context, path string, v Value) (Written, err
 
 // CreateText is Create of a text.
 func (c *Client) CreateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	_, err := c.writeText(ctx, http.MethodPut, path, s, http.Header{})
+	_, err := c.writeJSON(ctx, http.MethodPut, path, s, http.Header{})
 	return err
 }
 
 // UpdateText is Update with a text.
 func (c *Client) UpdateText(ctx context.Context, path string, s wire.SecretWrite) error {
-	_, err := c.writeText(ctx, http.MethodPatch, path, s, http.Header{})
+	_, err := c.writeJSON(ctx, http.MethodPatch, path, s, http.Header{})
 	return err
 }
 
@@ -105,10 +105,6 @@ func textBody(v Value) ([]byte, error) {
 		return append(append(body, ','), about[1:]...), nil
 	}
 	return append(body, '}'), nil
-}
-
-func (c *Client) writeText(ctx context.Context, method, path string, s wire.SecretWrite, h http.Header) (Written, error) {
-	return c.writeJSON(ctx, method, path, s, h)
 }
 
 func (c *Client) writeJSON(ctx context.Context, method, path string, doc any, h http.Header) (Written, error) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 	"unicode/utf16"
 
@@ -173,9 +172,7 @@ func appendASCII(b []byte, text string) []byte {
 			continue
 		}
 		for _, unit := range utf16.Encode([]rune{r}) {
-			b = append(b, '\\', 'u')
-			hex := strconv.FormatUint(uint64(unit)|0x10000, 16)
-			b = append(b, hex[1:]...)
+			b = fmt.Appendf(b, `\u%04x`, unit)
 		}
 	}
 	return b

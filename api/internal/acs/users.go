@@ -14,12 +14,12 @@ import (
 	"secretstore/iam/authority"
 )
 
-// isService is the value of the query parameter type that asks for service accounts.
-const isService = "service"
+// typeService is the value of the query parameter type that asks for service accounts.
+const typeService = "service"
 
 // wanted are the people, or with ?type=service the service accounts.
 func wanted(c *Call, users []*iam.User) (some []*iam.User) {
-	services := c.Query.Get("type") == isService
+	services := c.Query.Get("type") == typeService
 	for _, u := range users {
 		if u.IsService() == services {
 			some = append(some, u)

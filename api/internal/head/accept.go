@@ -25,12 +25,7 @@ func Negotiate(kind seal.Kind, h http.Header) (contentType string, err error) {
 	if len(accept) == 0 || len(accept) == 1 && (accept[0] == "*/*" || accept[0] == stored || accept[0] == "") {
 		return stored, nil
 	}
-	var w preferences
-	for _, header := range accept {
-		for item := range strings.SplitSeq(header, ",") {
-			w.add(item)
-		}
-	}
+	w := preferencesOf(accept)
 	asJSON, jsonKnown := w.json.quality()
 	asRaw, rawKnown := w.raw.quality()
 	switch {
@@ -60,6 +55,15 @@ func (w *preference) note(specificity int, q float64) {
 }
 
 func (w preference) quality() (q float64, known bool) { return w.q, w.specificity > 0 }
+
+func preferencesOf(accept []string) (w preferences) {
+	for _, header := range accept {
+		for item := range strings.SplitSeq(header, ",") {
+			w.add(item)
+		}
+	}
+	return w
+}
 
 func (w *preferences) add(item string) {
 	name, params, _ := strings.Cut(item, ";")
@@ -101,12 +105,7 @@ func AcceptsJSON(h http.Header) bool {
 	if len(accept) == 0 || len(accept) == 1 && accept[0] == "" {
 		return true
 	}
-	var w preferences
-	for _, header := range accept {
-		for item := range strings.SplitSeq(header, ",") {
-			w.add(item)
-		}
-	}
+	w := preferencesOf(accept)
 	q, known := w.json.quality()
 	return known && q > 0
 }
