@@ -7,10 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,9 +46,8 @@ func doctorCommand(p *base.Process) *cobra.Command {
 	remote.Register(cmd)
 	flags := config.Register(f)
 	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := base.UntilSignal()
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		ctx, cancel := context.WithTimeout(ctx, remote.Timeout)
 		defer cancel()
 		cfg, problems := config.Load(flags, p.Getenv)
@@ -176,14 +173,6 @@ func showFindings(p *base.Process, all []doctor.Finding, asJSON bool) error {
 	return err
 }
 
-// notMade counts checks.
-func notMade(n int) string {
-	if n == 1 {
-		return "1 check"
-	}
-	return fmt.Sprintf("%d checks", n)
-}
-
 // printFindings prints two lines for each finding: what is weak, and how to fix it.
 func printFindings(w io.Writer, r doctorReport) error {
 	var b strings.Builder
@@ -193,7 +182,11 @@ func printFindings(w io.Writer, r doctorReport) error {
 	}
 	fmt.Fprintf(&b, "%d serious, %d warnings, %d unknown\n", r.Serious, r.Warnings, r.Unknown)
 	if r.Unknown > 0 {
-		b.WriteString(notMade(r.Unknown) + " could not be made, so this does not say that the set-up is sound.\n")
+		checks := "checks"
+		if r.Unknown == 1 {
+			checks = "check"
+		}
+		fmt.Fprintf(&b, "%d %s could not be made, so this does not say that the set-up is sound.\n", r.Unknown, checks)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"slices"
@@ -75,9 +74,8 @@ func serve(p *base.Process, cmd *cobra.Command, flags *config.Flags, problems []
 
 func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, stdout, stderr *logqueue.Queue) error {
 	unprotected := server.Protect() // before any key is read
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := base.UntilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

@@ -1,6 +1,7 @@
 package backups
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func showCommand(p *base.Process) *cobra.Command {
 				return errors.Join(base.PrintJSON(p.Stdout, index), lacking(index))
 			}
 			for _, e := range index.Secrets {
-				if _, err := fmt.Fprintf(p.Stdout, "%s\tversion %d\t%s\n", e.Path, e.Version, base.First(e.Error, e.Created)); err != nil {
+				if _, err := fmt.Fprintf(p.Stdout, "%s\tversion %d\t%s\n", e.Path, e.Version, cmp.Or(e.Error, e.Created)); err != nil {
 					return err
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"path"
 	"strings"
 
@@ -60,24 +59,15 @@ func (o *partFlags) unused(cmd *cobra.Command) error {
 	return nil
 }
 
-// folder reads a path of a secret or folder, as the user typed it.
-func folder(flag, arg string) (acl.Path, error) {
-	p, err := acl.ParseFolder(url.PathEscape(arg))
-	if err != nil {
-		return acl.Path{}, base.Usagef("%s: %s", flag, base.BadPath)
-	}
-	return p, nil
-}
-
 // run writes secrets of a backup into the running store, over the API.
 func (o *partFlags) run(ctx context.Context, p *base.Process, cmd *cobra.Command, file string) error {
-	from, err := folder("--path", o.path)
+	from, err := base.Folder("--path", o.path)
 	if err != nil {
 		return err
 	}
 	to := from
 	if cmd.Flags().Changed("as") {
-		if to, err = folder("--as", o.as); err != nil {
+		if to, err = base.Folder("--as", o.as); err != nil {
 			return err
 		}
 	}

@@ -6,12 +6,16 @@
 package base
 
 import (
+	"context"
 	"errors"
 	"io"
-
-	"secretstore/seal/pgp"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"secretstore/seal/pgp"
 )
 
 // Process is the program's view of its environment.
@@ -27,6 +31,14 @@ type Process struct {
 	// TestOnlyPasswordRounds are those of a server's password hashes. It is 0
 	// except in tests, which sign in often: a sign-in takes half a second.
 	TestOnlyPasswordRounds int
+}
+
+// UntilSignal returns a context that SIGINT or SIGTERM ends. A second signal ends the
+// process at once.
+func UntilSignal() (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // Run adapts the body of a command. See Failed about its errors.

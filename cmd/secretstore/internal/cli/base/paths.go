@@ -82,6 +82,19 @@ func WarnIncomplete(p *Process, incomplete bool) {
 // BadPath is the error text for a path that the server would refuse.
 const BadPath = "invalid secret path: write components of letters, digits, '.', '_' and '-', separated by '/', as in team/db-password"
 
+// Folder checks the path of a folder as the user typed it, not percent-encoded. A flag
+// that it is from, such as "--path", is named in the error; "" if it is an argument.
+func Folder(flag, arg string) (acl.Path, error) {
+	p, err := acl.ParseFolder(url.PathEscape(arg))
+	switch {
+	case err != nil && flag != "":
+		return acl.Path{}, Usagef("%s: %s", flag, BadPath)
+	case err != nil:
+		return acl.Path{}, Usagef("%s", BadPath)
+	}
+	return p, nil
+}
+
 // SecretPath checks a path as the user typed it, not percent-encoded.
 func SecretPath(arg string) (string, error) {
 	p, err := acl.ParsePath(url.PathEscape(arg))

@@ -2,10 +2,7 @@ package base
 
 import (
 	"fmt"
-	"os"
 	"strings"
-
-	"golang.org/x/term"
 )
 
 // Progress is a line on the terminal that is overwritten. If standard error is not
@@ -17,8 +14,8 @@ type Progress struct {
 
 // NewProgress returns a line on the standard error of p.
 func NewProgress(p *Process) *Progress {
-	f, ok := p.Stderr.(*os.File)
-	return &Progress{p: p, on: ok && term.IsTerminal(int(f.Fd()))}
+	_, on := Terminal(p.Stderr)
+	return &Progress{p: p, on: on}
 }
 
 // Show replaces the line.

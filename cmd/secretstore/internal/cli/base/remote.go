@@ -1,6 +1,7 @@
 package base
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,9 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,9 +63,8 @@ func (r *Remote) Command(p *Process, cmd *cobra.Command, body func(ctx context.C
 	r.Register(cmd)
 	r.CompleteArguments(p, cmd)
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := UntilSignal()
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
 		c, err := r.Connect(p)
@@ -175,12 +173,12 @@ func (r *Remote) namedFingerprints(p *Process) ([]string, error) {
 // tls returns the configuration of TLS: whom to trust, and the certificate of this
 // client.
 func (r *Remote) tls(p *Process) (*tls.Config, error) {
-	roots, err := LoadRoots(First(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
+	roots, err := LoadRoots(cmp.Or(r.ca, p.Getenv("SECRETSTORE_CA_CERT")))
 	if err != nil {
 		return nil, err
 	}
 	out := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	cert, key := First(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")), First(r.key, p.Getenv("SECRETSTORE_CLIENT_KEY"))
+	cert, key := cmp.Or(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")), cmp.Or(r.key, p.Getenv("SECRETSTORE_CLIENT_KEY"))
 	if cert == "" && key == "" {
 		return out, nil
 	}
@@ -198,6 +196,7 @@ func (r *Remote) tls(p *Process) (*tls.Config, error) {
 	return out, nil
 }
 
+// ParseServer reads the URL of a server.
 func ParseServer(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
@@ -241,7 +240,7 @@ func (r *Remote) findToken(p *Process) (token, from string, saved bool, err erro
 	if strings.ContainsFunc(token, notInTokens) {
 		return "", "", false, Usagef("SECRETSTORE_TOKEN does not contain a token, %s", formOfTokens)
 	}
-	if token != "" || First(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")) != "" {
+	if token != "" || cmp.Or(r.cert, p.Getenv("SECRETSTORE_CLIENT_CERT")) != "" {
 		return token, "SECRETSTORE_TOKEN", false, nil
 	}
 	servers, err := NamedServers(p, r.Servers)
@@ -261,16 +260,6 @@ const formOfTokens = `which has only letters, digits, ".", "-" and "_"; leave ou
 func notInTokens(c rune) bool {
 	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 	return !letter && !strings.ContainsRune(".-_", c)
-}
-
-// First returns the first value that is not "".
-func First(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // LoadRoots reads CA certificates. Without a file it returns nil, which means those

@@ -1,6 +1,7 @@
 package base
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -152,7 +153,7 @@ func Described(raw string) TokenInUse {
 		UID string `json:"uid"`
 	}
 	if _, _, err := jwt.NewParser().ParseUnverified(raw, &claims); err == nil {
-		t.UID = First(claims.UID, claims.Subject)
+		t.UID = cmp.Or(claims.UID, claims.Subject)
 		if claims.ExpiresAt != nil {
 			t.Until = claims.ExpiresAt.Time
 		}

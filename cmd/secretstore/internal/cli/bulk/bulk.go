@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -36,9 +33,8 @@ func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx c
 	b.remote.CompleteArguments(p, cmd)
 	cmd.Flags().Lookup("timeout").Usage = "give up if one secret takes longer than `DURATION`"
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := base.UntilSignal()
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		b.remote.Reread = true
 		c, err := b.remote.Connect(p)
 		if err != nil {

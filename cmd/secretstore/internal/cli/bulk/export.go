@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -74,9 +73,9 @@ func exportCommand(p *base.Process) *cobra.Command {
 }
 
 func (e *exportFlags) run(ctx context.Context, p *base.Process, c *client.Client, asJSON bool, arg string) (err error) {
-	scope, err := acl.ParseFolder(url.PathEscape(arg))
+	scope, err := base.Folder("", arg)
 	if err != nil {
-		return base.Usagef("%s", base.BadPath)
+		return err
 	}
 	tree := !asJSON && !e.dotenv
 	if tree && e.plaintext && e.out == "" {

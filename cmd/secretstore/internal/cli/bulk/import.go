@@ -2,10 +2,10 @@ package bulk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/cli/migrate"
@@ -127,9 +126,9 @@ func (im *importing) finish(p *base.Process, asJSON bool, err error) error {
 // migrate imports from another store: it decides about all secrets before it writes
 // the first one.
 func (i *importFlags) migrate(ctx context.Context, p *base.Process, c *client.Client, asJSON bool) error {
-	under, err := acl.ParseFolder(url.PathEscape(i.under))
+	under, err := base.Folder("--under", i.under)
 	if err != nil {
-		return base.Usagef("--under: %s", base.BadPath)
+		return err
 	}
 	origin, err := i.other.Open(ctx, p, i.remote.Timeout)
 	if err != nil {
@@ -196,7 +195,7 @@ func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []st
 	if i.dotenv != "" {
 		parse = forms.ParseDotenv
 	}
-	name := base.First(i.json, i.dotenv)
+	name := cmp.Or(i.json, i.dotenv)
 	data, err := base.ReadText(p, name)
 	if err != nil {
 		return nil, nil, done, err
@@ -210,9 +209,9 @@ func (i *importFlags) sources(p *base.Process) (all []forms.Source, missing []st
 
 // below puts the path of --under before every path.
 func (i *importFlags) below(all []forms.Source) ([]forms.Source, error) {
-	folder, err := acl.ParseFolder(url.PathEscape(i.under))
+	folder, err := base.Folder("--under", i.under)
 	if err != nil {
-		return nil, base.Usagef("--under: %s", base.BadPath)
+		return nil, err
 	}
 	for n := range all {
 		all[n].Path = path.Join(folder.String(), all[n].Path)

@@ -4,14 +4,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,9 +48,8 @@ func Command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context,
 	var flags flags
 	flags.register(cmd)
 	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := base.UntilSignal()
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		var f *Fleet
 		defer func() { f.close() }()
 		return aboutKeys(body(ctx, cmd, func(ctx context.Context) (*Fleet, error) {
@@ -101,7 +98,7 @@ type Member struct {
 }
 
 // UUID returns the id of the member's store, or "" if it has none yet.
-func (m *Member) UUID() string { return base.First(m.Seal.UUID, m.Backend.UUID) }
+func (m *Member) UUID() string { return cmp.Or(m.Seal.UUID, m.Backend.UUID) }
 
 // State returns unsealed, sealed, uninitialized, CreatingKey, damaged, unavailable
 // (the server answers, but cannot say), refuses or unreachable.

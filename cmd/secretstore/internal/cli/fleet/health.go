@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,7 +171,7 @@ func (m *Member) Storage() string {
 	if m.Err == nil && m.Seal.Server != nil {
 		return m.Seal.Server.Storage
 	}
-	return base.First(m.storage, "-")
+	return cmp.Or(m.storage, "-")
 }
 
 // Since returns since when the member is in its state, and who sealed it; "-" if that
@@ -184,7 +185,7 @@ func (m *Member) Since() (at, by string) {
 	if about.State == "sealed" && !about.SealedAt.IsZero() {
 		since = about.SealedAt
 	}
-	return whenOr(since), base.First(base.OneLine(about.SealedBy), "-")
+	return whenOr(since), cmp.Or(base.OneLine(about.SealedBy), "-")
 }
 
 func whenOr(t time.Time) string {
@@ -199,7 +200,7 @@ func (m *Member) version() string {
 	if m.Err != nil || m.Seal.Server == nil {
 		return "-"
 	}
-	return base.First(base.OneLine(m.Seal.Server.Version), "-")
+	return cmp.Or(base.OneLine(m.Seal.Server.Version), "-")
 }
 
 // StorageText returns the state of the storage for people.

@@ -2,7 +2,7 @@ package gpg
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +16,7 @@ type ShareFlags struct {
 	KeyFiles []string
 }
 
+// Register adds the flags; name is that of the files, which hold what.
 func (s *ShareFlags) Register(cmd *cobra.Command, name, what string) {
 	cmd.Flags().StringArrayVar(&s.KeyFiles, name, nil, "`FILE` with "+what+" in hex, one per line (- is standard input; repeatable)")
 	cmd.Flags().StringVar(&s.Program, "gpg", "gpg", "the GnuPG `PROGRAM`")
@@ -70,7 +71,7 @@ func parseWrapped(data []byte) ([]string, error) {
 		Keys []string `json:"keys"`
 	}
 	if json.Unmarshal(data, &doc) != nil || len(doc.Keys) == 0 {
-		return nil, fmt.Errorf(`it contains no encrypted keys; it should be the output of "secretstore init --json" or GET /secrets/v1/init/default`)
+		return nil, errors.New(`it contains no encrypted keys; it should be the output of "secretstore init --json" or GET /secrets/v1/init/default`)
 	}
 	return doc.Keys, nil
 }

@@ -8,10 +8,12 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,11 +135,11 @@ func printKeys(p *base.Process, k wire.Keys, needs []string) error {
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FINGERPRINT\tUSER ID\tALGORITHM\tEXPIRES\tPROBLEM")
 	for _, h := range k.Holders {
-		expires, problem := "never", base.First(h.Warning, h.Problem, "-")
+		expires, problem := "never", cmp.Or(h.Warning, h.Problem, "-")
 		if h.Expires != nil {
-			expires = h.Expires.Format("2006-01-02")
+			expires = h.Expires.Format(time.DateOnly)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", base.OneLine(h.Fingerprint), base.First(base.OneLine(h.UserID), "-"), base.First(base.OneLine(h.Algorithm), "-"), expires, base.OneLine(problem))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", base.OneLine(h.Fingerprint), cmp.Or(base.OneLine(h.UserID), "-"), cmp.Or(base.OneLine(h.Algorithm), "-"), expires, base.OneLine(problem))
 	}
 	if err := w.Flush(); err != nil {
 		return err

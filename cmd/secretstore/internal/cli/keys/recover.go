@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -83,9 +82,9 @@ type recoverFlags struct {
 }
 
 func (o *recoverFlags) run(ctx context.Context, cmd *cobra.Command, p *base.Process, open func() (*storage.Storage, error)) (err error) {
-	scope, err := acl.ParseFolder(url.PathEscape(o.path))
+	scope, err := base.Folder("", o.path)
 	if err != nil {
-		return base.Usagef("%s", base.BadPath)
+		return err
 	}
 	given, err := (&gpg.ShareFlags{KeyFiles: o.keyFiles}).Read(p, "unseal key")
 	if err != nil {

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,7 +126,7 @@ const storeName = "default"
 
 // confirm shows what will be lost and asks for the name of the store.
 func (w *wiping) confirm(n int) error {
-	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.Name(), storeName, base.First(w.s.Info.UUID, "no keys"), n)
+	fmt.Fprintf(w.p.Stderr, "Storage:  %s\nStore:    %s (%s)\nSecrets:  %d, which will all be removed\n", w.s.Name(), storeName, cmp.Or(w.s.Info.UUID, "no keys"), n)
 	if w.deleted+w.identities > 0 {
 		fmt.Fprintf(w.p.Stderr, "          and %d deleted one(s), and %d record(s) of users, groups and grants\n", w.deleted, w.identities)
 	}
@@ -154,7 +155,7 @@ func (w *wiping) backup(ctx context.Context) error {
 		return fmt.Errorf("cannot open the old store for a backup: %w; if its key is lost, use --no-backup", err)
 	}
 	defer st.Close() // only read
-	name := base.First(w.flags.backup, "secretstore-"+time.Now().UTC().Format("20060102T150405Z")+".backup")
+	name := cmp.Or(w.flags.backup, "secretstore-"+time.Now().UTC().Format("20060102T150405Z")+".backup")
 	var held seal.InitInfo
 	_, err = offline.NewBackup(name, func(out io.Writer) (err error) {
 		_, held, err = st.BackupFor(ctx, out, backupOptions(w.s), w.holders())

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -81,7 +82,7 @@ func (f *Flags) Register(cmd *cobra.Command) {
 
 // Given reports whether a source is named.
 func (f *Flags) Given() bool {
-	return base.First(f.zk, f.znodes, f.vault, f.dcos, f.tar, f.migrate) != ""
+	return cmp.Or(f.zk, f.znodes, f.vault, f.dcos, f.tar, f.migrate) != ""
 }
 
 // Check refuses flags that are for another source.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"path"
 
 	"github.com/spf13/cobra"
 
-	"secretstore/acl"
 	"secretstore/api/client"
 	"secretstore/cmd/secretstore/internal/cli/base"
 )
@@ -113,9 +111,9 @@ func (d *deleteFlags) all(ctx context.Context, p *base.Process, c *client.Client
 
 // find returns the paths of a secret, if it exists, and of all secrets below it.
 func (d *deleteFlags) find(ctx context.Context, p *base.Process, c *client.Client, folder string) (paths []string, err error) {
-	scope, err := acl.ParseFolder(url.PathEscape(folder))
+	scope, err := base.Folder("", folder)
 	if err != nil {
-		return nil, base.Usagef("%s", base.BadPath)
+		return nil, err
 	}
 	names, incomplete, err := base.ListNames(ctx, c, scope)
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"path"
 	"strings"
 	"text/tabwriter"
@@ -78,8 +77,8 @@ type reader func(ctx context.Context, c *client.Client, folder acl.Path) (names 
 // secrets may be missing.
 func listed(ctx context.Context, p *base.Process, c *client.Client, args []string, read reader) (folder acl.Path, names []string, err error) {
 	if len(args) > 0 {
-		if folder, err = acl.ParseFolder(url.PathEscape(args[0])); err != nil {
-			return folder, nil, base.Usagef("%s", base.BadPath)
+		if folder, err = base.Folder("", args[0]); err != nil {
+			return folder, nil, err
 		}
 	}
 	names, incomplete, err := read(ctx, c, folder)
@@ -129,8 +128,7 @@ func describe(ctx context.Context, c *client.Client, folder acl.Path, names []st
 				v := versions.Versions[0]
 				found[i] = &description{Name: name, Version: v.Version, Written: v.Written, Kind: base.OneLine(v.Kind), Bytes: &v.Bytes}
 				if deleted {
-					until := versions.Deleted.Add(seal.UndeleteFor)
-					found[i].Deleted, found[i].Until = versions.Deleted, &until
+					found[i].Deleted, found[i].Until = versions.Deleted, new(versions.Deleted.Add(seal.UndeleteFor))
 				}
 			}
 			return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"path"
 	"strings"
 
@@ -52,8 +51,8 @@ func searchCommand(p *base.Process) *cobra.Command {
 		var folder acl.Path
 		if len(args) > 1 {
 			var err error
-			if folder, err = acl.ParseFolder(url.PathEscape(args[1])); err != nil {
-				return base.Usagef("%s", base.BadPath)
+			if folder, err = base.Folder("", args[1]); err != nil {
+				return err
 			}
 		}
 		doc, incomplete, err := search(ctx, c, folder, args[0], limit)

@@ -6,10 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -190,9 +187,8 @@ func (s *Storage) howToGiveShares() string {
 // Signaled gives a command without a server a context that ends on Ctrl-C.
 func Signaled(body func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return base.Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := base.UntilSignal()
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		return body(ctx, cmd, args)
 	})
 }

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,7 +144,7 @@ func printFindings(p *base.Process, cmd *cobra.Command, found []fileFinding, fil
 		if files > 1 {
 			fmt.Fprintf(w, "%s\t", base.OneLine(f.File))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", base.OneLine(f.Severity), base.First(base.OneLine(f.Service), "-"), base.First(base.OneLine(f.Source), base.OneLine(f.Secret), "-"),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", base.OneLine(f.Severity), cmp.Or(base.OneLine(f.Service), "-"), cmp.Or(base.OneLine(f.Source), base.OneLine(f.Secret), "-"),
 			base.OneLine(f.Where), base.OneLine(f.Problem), base.OneLine(f.Mend))
 	}
 	return w.Flush()

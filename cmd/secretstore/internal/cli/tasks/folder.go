@@ -17,9 +17,9 @@ import (
 // before it is used: it can never list.
 func (d *deliveryFlags) readAll(p *base.Process, out *delivery) error {
 	for _, arg := range d.all {
-		folder, err := acl.ParseFolder(url.PathEscape(arg))
+		folder, err := base.Folder("--all "+arg, arg)
 		if err != nil {
-			return base.Usagef("--all %s: %s", arg, base.BadPath)
+			return err
 		}
 		out.folders = append(out.folders, folder)
 	}
