@@ -304,6 +304,9 @@ func (s *Server) HoldAnswer(who acl.Principal, size int64) (release func(), stat
 	return part.Release, 0, nil
 }
 
+// MaxBody returns the size of the largest body that the server reads, in bytes.
+func (s *Server) MaxBody() int64 { return max(largestBody(s.store), keysBody) }
+
 // EndWatches answers all requests that wait for a change, and later ones at
 // once. Register it with http.Server.RegisterOnShutdown: Shutdown waits for
 // requests, and these could last for minutes.

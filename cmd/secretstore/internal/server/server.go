@@ -61,9 +61,6 @@ type Outside struct {
 	TestOnlyConnections int
 }
 
-// jsonFactor is the largest number of bytes of JSON for one byte of a value.
-const jsonFactor = 6
-
 // Server is a configured server. It has many methods because each part that it
 // starts or replaces while it runs has one, and shares the log and the end of the
 // others.
@@ -74,7 +71,7 @@ type Server struct {
 	notices *notices
 	parts   *parts
 	zk      *zk.Backend // the storage, if it is ZooKeeper
-	nodes   *nodes      // likewise
+	nodes   *nodes      // nil without ZooKeeper
 	metrics *metrics
 	systemd *systemd.Notifier
 	records *authority.Authority // of the identities
@@ -173,7 +170,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	for _, e := range endpoints {
-		e.prepare(s.withPages(handler), jsonFactor*st.MaxSecretSize(), s.log)
+		e.prepare(s.withPages(handler), handler.MaxBody(), s.log)
 		e.server.RegisterOnShutdown(handler.EndWatches)
 	}
 	s.warn()
