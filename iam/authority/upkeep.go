@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func (k *upkeep) rehash(c credentials, pass []byte) {
 	if c.text == "" || c.hash.Rounds() >= a.rounds || a.workers.Waiting() > 0 {
 		return
 	}
-	own := append([]byte(nil), pass...)
+	own := slices.Clone(pass)
 	a.running.Go(func() {
 		defer clear(own)
 		h, err := a.workers.Hash(a.life, iam.Client{UID: c.who.UID}, own)

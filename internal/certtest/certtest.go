@@ -37,16 +37,11 @@ type Authority struct {
 // New returns a CA that has signed itself, and is valid for two years around at.
 func New(t testing.TB, name string, at time.Time) *Authority {
 	t.Helper()
-	return (&Authority{}).below(t, name, at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0))
+	return (&Authority{}).Below(t, name, at.AddDate(-1, 0, 0), at.AddDate(1, 0, 0))
 }
 
 // Below returns a CA that is signed by a.
 func (a *Authority) Below(t testing.TB, name string, from, until time.Time) *Authority {
-	t.Helper()
-	return a.below(t, name, from, until)
-}
-
-func (a *Authority) below(t testing.TB, name string, from, until time.Time) *Authority {
 	t.Helper()
 	pair := a.Sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: until,

@@ -23,6 +23,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,7 @@ func (b *Backend) Exclusive() bool { return true }
 
 // Warnings returns what Open has repaired and an operator should know, for example
 // that others could read or write the file.
-func (b *Backend) Warnings() []string { return append([]string(nil), b.warnings...) }
+func (b *Backend) Warnings() []string { return slices.Clone(b.warnings) }
 
 // Get implements store.Backend. The answer is never stale.
 func (b *Backend) Get(ctx context.Context, key store.Key, _ store.Consistency) (node store.Node, err error) {

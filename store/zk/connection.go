@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -107,7 +108,7 @@ type connections struct {
 
 	mu      sync.Mutex
 	current *connection   // nil while there is none; guarded by mu
-	changed chan struct{} // closed and made anew when current changes; guarded by mu
+	changed chan struct{} // closed and made again when current changes; guarded by mu
 
 	// stopped says that no member listens (see stoppedAfter): calls do not wait
 	// then. publish(nil) wakes those that have begun to.
@@ -220,7 +221,7 @@ func pauses(first, last time.Duration) *backoff.ExponentialBackOff {
 
 // loop keeps a connection until the backend is closed.
 func (cs *connections) loop() {
-	servers := append([]string(nil), cs.cfg.Servers...)
+	servers := slices.Clone(cs.cfg.Servers)
 	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
 	pause, admission := pauses(minPause, maxPause), firstAdmission
 	log := cs.log.Warn // once an outage
@@ -306,7 +307,7 @@ func (cs *connections) serve(server string, admission time.Duration) (lasted tim
 	return time.Since(began), c.Err()
 }
 
-// resolve looks up the host anew: in a cluster that moves its members, an old
+// resolve looks up the host again: in a cluster that moves its members, an old
 // address may be that of another service.
 func resolve(ctx context.Context, server string, limit time.Duration) (string, error) {
 	host, port, err := net.SplitHostPort(server)

@@ -13,7 +13,7 @@
 //
 // # Parts
 //
-//	connections  one session that writes and follows changes, made anew when it
+//	connections  one session that writes and follows changes, made again when it
 //	             ends, and a few more for linearizable reads and listings
 //	recordCache  what is in memory, and whether it may be served, at what age
 //	reads        Get and Children
@@ -77,6 +77,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err := local.Expired(ctx); err != nil {
 		return nil, err
 	}
-	cfg.Servers = append([]string(nil), cfg.Servers...)
+	cfg.Servers = slices.Clone(cfg.Servers)
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package local
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -36,7 +37,7 @@ func NewHub() *Hub {
 // runs are answered by one more call. No change after Watch has returned is
 // missed. On a closed hub it does nothing.
 func (h *Hub) Watch(ctx context.Context, keys []string, notify func()) {
-	w := &watcher{keys: append([]string(nil), keys...), changed: make(chan struct{}, 1)}
+	w := &watcher{keys: slices.Clone(keys), changed: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || ctx.Err() != nil {

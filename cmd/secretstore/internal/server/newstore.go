@@ -73,30 +73,25 @@ func (s *Server) checkFirstFile() error {
 // checkFirstSuperuser keeps a new store from being made if no one could sign in to it.
 // Of a store that exists, checkFirstStart knows more when it is unsealed.
 func (s *Server) checkFirstSuperuser(ctx context.Context, b store.Backend) error {
-	if !s.namesNoSuperuser() {
-		return nil
-	}
-	err := whenReached(ctx, func(ctx context.Context) error {
-		_, err := b.Get(ctx, keyConfig, store.Latest)
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
+	if s.namesNoSuperuser() && hasNoStore(ctx, b) {
 		return config.Error{{Where: "--iam", What: noSuperuser}}
 	}
 	return nil
 }
 
-// warnOfNeighbor warns if the storage has no store, but there is one under another ROOT
-// beside it: the ROOT may be a mistake.
-func (s *Server) warnOfNeighbor(ctx context.Context, b store.Backend) {
-	if s.zk == nil {
-		return
-	}
+// hasNoStore reports whether the storage has answered that it has no store.
+func hasNoStore(ctx context.Context, b store.Backend) bool {
 	err := whenReached(ctx, func(ctx context.Context) error {
 		_, err := b.Get(ctx, keyConfig, store.Latest)
 		return err
 	})
-	if !errors.Is(err, store.ErrNotFound) {
+	return errors.Is(err, store.ErrNotFound)
+}
+
+// warnOfNeighbor warns if the storage has no store, but there is one under another ROOT
+// beside it: the ROOT may be a mistake.
+func (s *Server) warnOfNeighbor(ctx context.Context, b store.Backend) {
+	if s.zk == nil || !hasNoStore(ctx, b) {
 		return
 	}
 	others, err := s.zk.Neighbors(ctx, keyConfig)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"slices"
 	"sync"
 )
@@ -30,10 +31,5 @@ func (n *notices) report(source string, err error) {
 func (n *notices) list() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := make([]string, 0, len(n.text))
-	for _, t := range n.text {
-		out = append(out, t)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Values(n.text))
 }
