@@ -34,8 +34,8 @@ type gate struct {
 	store        *seal.Store
 }
 
-// authenticate sets the principal of the caller. A certificate counts only where
-// there is no token, be it a bad one: a request has one principal.
+// authenticate sets the principal of the caller. A certificate counts only without
+// a token, even a bad one: a request has one principal.
 func (g *gate) authenticate(x *exchange) error {
 	if g.certificates != nil && head.HasCertificate(x.req.Request) && !head.HasToken(x.req.Request) {
 		return g.authenticateCertificate(x)

@@ -154,7 +154,7 @@ func runIdentity(changes *changer, do answerer) func(*exchange) (answer.Reply, e
 	}
 }
 
-// stateCookie returns the cookie of a flow; "" if there is none, or are several.
+// stateCookie returns the cookie of a flow; "" unless there is exactly one.
 func stateCookie(r *http.Request) string {
 	if all := r.CookiesNamed(acs.StateCookie); len(all) == 1 {
 		return all[0].Value

@@ -171,7 +171,7 @@ func cloneMap[K comparable, V any](m map[K]V) map[K]V {
 	return maps.Clone(m)
 }
 
-// renew makes the rights of all whose grants are affected anew.
+// renew recomputes the rights of all whose grants are affected.
 func (d *Directory) renew(affected func([]Grant) bool) {
 	for uid, u := range d.users {
 		if affected(u.Grants) {

@@ -15,7 +15,7 @@ const (
 // is not available; they are passed on as they are.
 var (
 	// ErrConflict means that another change came first: look at the directory
-	// again, and decide anew.
+	// again, and decide again.
 	ErrConflict = errors.New("the identities have changed meanwhile")
 	// ErrNotLoaded means that the store has been unsealed, and the records are
 	// still being read.

@@ -24,7 +24,7 @@ type Key = string
 
 // Version is the state of one record, as seen by a read or left by a write. It
 // changes with every write of the record. Versions before and after a deletion
-// cannot be compared: ZooKeeper starts again at 0 when a znode is made anew.
+// cannot be compared: ZooKeeper starts again at 0 when a znode is made again.
 type Version int64
 
 // MaxData is the largest record in bytes. A ZooKeeper server at its default

@@ -157,7 +157,7 @@ func partName(head []byte) (found string, ok bool) {
 	return found, found != ""
 }
 
-// secret returns the bytes of a field; nil if there is none, or are several. They
+// secret returns the bytes of a field; nil unless there is exactly one. They
 // are overwritten at the end of the request.
 func (f *form) secret(name string) []byte {
 	var found []byte
@@ -172,7 +172,7 @@ func (f *form) secret(name string) []byte {
 	return found
 }
 
-// text returns a field that is not secret; "" if there is none, or are several.
+// text returns a field that is not secret; "" unless there is exactly one.
 func (f *form) text(name string) string { return string(f.secret(name)) }
 
 // has reports whether there is a field.

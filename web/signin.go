@@ -74,7 +74,7 @@ func (s *Server) withNext(start, wanted string) string {
 }
 
 // clusterToken returns the token of the cookie that a sign-in to the cluster leaves;
-// "" if there is none, or are several.
+// "" unless there is exactly one.
 func (v *visit) clusterToken() string {
 	all := v.r.CookiesNamed(wire.TokenCookie)
 	if len(all) != 1 || len(all[0].Value) > maxToken {

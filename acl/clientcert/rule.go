@@ -99,7 +99,7 @@ func (r Rule) accepts(name string) bool {
 }
 
 // isHost reports whether s consists of parts of a DNS name in lower case. A
-// wildcard is none: it is a name of many.
+// wildcard does not: it names many hosts.
 func isHost(s string) bool {
 	for part := range strings.SplitSeq(s, ".") {
 		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {

@@ -65,7 +65,7 @@ func (a *Authority) Records(prefix string) map[string][]byte {
 // Lost reports whether there may have been a record of that name that could not be
 // read.
 func (a *Authority) Lost(name string) bool {
-	of, ok := a.storage.(loser)
+	of, ok := a.storage.(lossReporter)
 	return ok && of.Lost(name)
 }
 

@@ -123,9 +123,9 @@ func cloned[V any](m map[string]V) map[string]V {
 	return maps.Clone(m)
 }
 
-// loser is a storage that knows whether a record that it cannot read may have had
-// a name.
-type loser interface{ Lost(name string) bool }
+// lossReporter is a storage that knows which names the records that it cannot read may
+// have had.
+type lossReporter interface{ Lost(name string) bool }
 
 // listener keeps the state up to date with the storage.
 type listener Authority
@@ -136,7 +136,7 @@ func (l *listener) Load(at uint64, all []iam.Record, damaged int) {
 	a.update(func(s *state) bool {
 		*s = state{directory: s.sealed, sealed: s.sealed, file: s.file, loads: s.loads + 1, era: s.era, loaded: true, at: at, damaged: damaged}
 		s.directory = s.directory.At(a.now())
-		if of, ok := a.storage.(loser); ok {
+		if of, ok := a.storage.(lossReporter); ok {
 			s.directory = s.directory.WithLost(func(uid iam.UID) bool { return of.Lost(userPrefix + string(uid)) })
 		}
 		s.apply(all, nil)

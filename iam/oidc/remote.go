@@ -160,7 +160,7 @@ func (g *guarded) check(u *url.URL) error {
 // unavailable is the error for a cause.
 func (r *remote) unavailable(cause error) error { return &Unavailable{r.p.ID, cause} }
 
-// get returns what c holds, fetched anew if it is older than its life, or was
+// get returns what c holds, fetched again if it is older than its life, or was
 // fetched before since.
 func get[T any](ctx context.Context, r *remote, c *cached[T], since time.Time, fetch func(context.Context) (T, error)) (T, error) {
 	known := func() (cached[T], bool) {

@@ -412,7 +412,7 @@ func (f *filler) write(ctx context.Context) error {
 
 func noiseText(n int, seed byte) string { return hex.EncodeToString([]byte(noise(n/2, seed))) }
 
-// remove deletes secrets, and makes one of them anew.
+// remove deletes secrets, and makes one of them again.
 func (f *filler) remove(ctx context.Context) error {
 	gone := []string{"gone/small", "gone/and/made/anew"}
 	if f.large {

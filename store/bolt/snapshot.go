@@ -28,10 +28,10 @@ const (
 //
 // One transaction for everything would last as long as the caller needs, and until it
 // ended bbolt could not use the pages again that writes replace. It keeps a list of
-// them, which each commit writes anew, to pages that are not used again either: 2,000
-// commits made a file of 0.3 GB one of 1.1 GB, and 2,000 more would have made it one of
-// 4 GB. A write for which the file has to be mapped again would also wait for that
-// transaction, and all reads would wait for the write.
+// them, and each commit writes all of it, to new pages: 2,000 commits made a file of
+// 0.3 GB one of 1.1 GB, and 2,000 more would have made it one of 4 GB. A write for
+// which the file has to be mapped again would also wait for that transaction, and all
+// reads would wait for the write.
 func (b *Backend) Snapshot(ctx context.Context, s store.Snapshot, emit func(store.Key, []byte) error) error {
 	if err := b.ready(ctx); err != nil {
 		return err

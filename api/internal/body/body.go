@@ -135,7 +135,7 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 
 // Skip reads and drops a body that the endpoint does not need, while there
 // still is a deadline for it: net/http reads the rest of a body before it sends
-// an answer, and would wait for ever once LiftDeadlines was called.
+// an answer, and without a deadline it would wait forever.
 func (b *Body) Skip() error {
 	switch n, err := io.CopyN(io.Discard, b.r.Body, skipped+1); {
 	case n > skipped:

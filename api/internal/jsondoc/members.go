@@ -14,8 +14,8 @@ var (
 )
 
 // Members calls visit with each member of the object that a body is. A value is as
-// it was sent, and a part of the body: who keeps it makes a copy. Errors of visit
-// are returned once the rest of the body is known to be good.
+// it was sent, and a part of the body: copy it to keep it. Errors of visit are
+// returned once the rest of the body is known to be good.
 func Members(body []byte, visit func(name string, value jsontext.Value) error) error {
 	whole := newDecoder(body)
 	if whole.skip() != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // maxKeys bounds how many clients a Limit remembers; one takes some 200 bytes.
-// A client that is forgotten starts anew, so a flood from more networks than
+// A client that is forgotten starts again, so a flood from more networks than
 // this gets through.
 const maxKeys = 16 << 10
 

@@ -34,7 +34,7 @@ var (
 	ErrNoStore = errors.New("no store is in the storage")
 )
 
-// notMoved are the records that servers make anew: the store is sealed afterwards, and
+// notMoved are the records that servers make again: the store is sealed afterwards, and
 // a rekey that was under way has to be started again.
 var notMoved = []store.Key{
 	barrier.KeyProposal, barrier.KeyRekey, barrier.KeyRotation, barrier.KeyHandover, barrier.KeyIntent,

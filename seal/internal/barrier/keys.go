@@ -108,7 +108,7 @@ func (k *Keys) SealSpace(at envelope.Place, h envelope.Header, space []byte) []b
 	return envelope.SealSpace(k.Ring.Terms[h.Term], at, h, space)
 }
 
-// Reseal encrypts a record anew under the active term. It returns nil data if
+// Reseal encrypts a record again under the active term. It returns nil data if
 // the record is under that term already. The value id and the version stay: a
 // rotation must not look like a change.
 func (k *Keys) Reseal(key store.Key, at envelope.Place, data []byte) ([]byte, error) {

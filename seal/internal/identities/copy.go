@@ -12,7 +12,7 @@ import (
 
 // Copy takes the records of the identities out of a snapshot of the storage, for
 // another storage, and leaves some of them out. The indexes and the head are written
-// anew, so that they agree with what is left.
+// again, so that they agree with what is left.
 type Copy struct {
 	barrier *barrier.Barrier
 	leave   func(name string) bool

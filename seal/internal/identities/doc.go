@@ -9,7 +9,7 @@
 // Each record has a random id, which its envelope authenticates. The index has the
 // ids of all records of its bucket, and the head a digest of each index. So one
 // genuine head says of every record whether it is the one that was written last.
-// The sweep of a rotation encrypts a record anew without a new id: neither index nor
+// The sweep of a rotation encrypts a record again without a new id: neither index nor
 // head changes.
 //
 // A change is one transaction: the records, the indexes of their buckets, and the

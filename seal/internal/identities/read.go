@@ -225,7 +225,7 @@ func (r *bucketReader) read(ctx context.Context) error {
 	return nil
 }
 
-// decided reports whether the damage of a record was found out anew.
+// decided reports whether this read has found out if a record is damaged.
 func (r *bucketReader) decided(key store.Key, x index) bool {
 	if key == indexKey(r.number) {
 		return true

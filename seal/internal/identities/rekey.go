@@ -9,7 +9,7 @@ import (
 	"secretstore/store"
 )
 
-// Renew returns what writes the head anew under the next root key. It belongs into
+// Renew returns what writes the head again under the next root key. It belongs in
 // the transaction that replaces the root key. There is nothing to write without a
 // head, or if the one in the storage is not genuine; if this server has loaded the
 // records, the head is the one that it knows.

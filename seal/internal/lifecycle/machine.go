@@ -27,7 +27,7 @@ type Config struct {
 	// must not block.
 	KeyringChanged func()
 	// RenewRecords returns what writes the MACs under the root key of other packages
-	// anew, in the transaction that replaces it by next. Nil if there are none.
+	// again, in the transaction that replaces it by next. Nil if there are none.
 	RenewRecords func(context.Context) (func(k *barrier.Keys, next *envelope.Key) []store.Op, error)
 	// Self is this server, as it announces itself to the others.
 	Self Server

@@ -198,7 +198,7 @@ func (c *securityMode) record(ctx context.Context, backend store.Backend, s *sna
 	return true
 }
 
-// modeOps returns the operation that writes the record of s anew, for the store with
+// modeOps returns the operation that writes the record of s again, for the store with
 // this uuid under its next root key; none if there is no genuine record under root.
 func (s *snapshot) modeOps(uuid string, root, next *envelope.Key) []store.Op {
 	genuine := s.mode.Genuine(uuid, root)

@@ -14,7 +14,7 @@ import (
 type Disk struct {
 	Folder string
 	Free   uint64 // bytes
-	// Copy is the size of the largest file that the server may write anew.
+	// Copy is the size of the largest file that the server may write again.
 	Copy uint64
 }
 

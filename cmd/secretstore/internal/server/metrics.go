@@ -18,8 +18,8 @@ import (
 )
 
 // metrics are those that package api does not know: of the process, the storage,
-// the caches, the certificates and the connections. Anybody may read them, so that
-// they have no names.
+// the caches, the certificates and the connections. Anybody may read them, so they
+// name no secret and no user.
 type metrics struct {
 	registry  *prometheus.Registry
 	durations map[store.Call]prometheus.Observer
@@ -128,8 +128,8 @@ func (m *metrics) cache(labels prometheus.Labels, stats func() (hits, misses uin
 	m.gauge("secretstore_cache_entries", "Entries in memory.", labels, func() float64 { _, _, entries := stats(); return float64(entries) })
 }
 
-// certificateMetrics shows when certificates expire. One that there is not has no
-// time series, so that no made-up number silences an alarm.
+// certificateMetrics shows when certificates expire. Without a certificate there is
+// no time series, so that no made-up number silences an alarm.
 type certificateMetrics struct {
 	parts  *parts
 	expiry *prometheus.Desc

@@ -25,7 +25,7 @@ import (
 
 const (
 	// selfSignedLife is how long a certificate of --tls-self-signed is valid. One
-	// that has less than selfSignedLeft is made anew at the start.
+	// that has less than selfSignedLeft is made again at the start.
 	selfSignedLife = 365 * 24 * time.Hour
 	selfSignedLeft = 30 * 24 * time.Hour
 )

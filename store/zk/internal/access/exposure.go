@@ -74,7 +74,7 @@ func replaceable(above []Level) string {
 }
 
 // creatable says how others can make a znode that is missing: in the znode above
-// it, or by making that one anew.
+// it, or by making that one again.
 func creatable(above []Level) string {
 	for i, l := range above {
 		perms := byOthers(l.ACL)

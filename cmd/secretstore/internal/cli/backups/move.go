@@ -94,7 +94,7 @@ func moveCommand(p *base.Process) *cobra.Command {
 	return cmd
 }
 
-// again says how to begin anew after a move that has failed.
+// again says how to start over after a move that has failed.
 const again = "A move cannot be continued.\nRun the same command again with --start-over: it removes what an unfinished move or restore left there, and moves everything"
 
 func stopServers(err error) error {

@@ -32,7 +32,7 @@ type Remote struct {
 	fingerprints         []string
 	cert, key            string // of this client
 	Timeout              time.Duration
-	// Reread reads the token file anew for each request: the command may outlive a
+	// Reread reads the token file again for each request: the command may outlive a
 	// token.
 	Reread bool
 }

@@ -57,7 +57,7 @@ func importCommand(p *base.Process) *cobra.Command {
 			"that text; with --base64-key, one member may be the bytes. If there are others, --as says what they become:\n" +
 			"value (that member alone), json (the object) or split (PATH/MEMBER for each member). The mount is the first\n" +
 			"part of the path, except for secret/ and for the only --mount. Metadata become labels. Deleted and destroyed\n" +
-			"secrets stay away. Names that cannot be used here stop the import until --rename has others for them.",
+			"secrets are left out. Names that cannot be used here stop the import until --rename has others for them.",
 		Example: "  secretstore import --from-dir secrets --under team --dry-run\n" +
 			"  gpg --decrypt backup.tar.pgp | tar -x -C restored && secretstore import --from-dir restored\n" +
 			"  gpg --decrypt secrets.json.pgp | secretstore import --from-json - --skip-existing\n" +

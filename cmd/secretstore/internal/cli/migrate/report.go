@@ -42,8 +42,8 @@ type Report struct {
 type MountReport struct {
 	Mount string `json:"mount"`
 	Kind  string `json:"kind"`
-	// Secrets have a value. Deleted, Destroyed and Empty ones have none, and stay
-	// away. Damaged ones could not be read.
+	// Secrets have a value. Deleted, Destroyed and Empty ones have none, and are
+	// left out. Damaged ones could not be read.
 	Secrets   int `json:"secrets"`
 	Deleted   int `json:"deleted"`
 	Destroyed int `json:"destroyed"`
