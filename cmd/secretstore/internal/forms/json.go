@@ -19,7 +19,7 @@ type jsonItem struct {
 	Labels      *[]string `json:"labels,omitzero"`
 }
 
-// ParseJSON reads the document that WriteJSON writes. Names that occur twice,
+// ParseJSON reads the document that a JSONWriter writes. Names that occur twice,
 // unknown members and invalid UTF-8 are refused. The sources are sorted by path.
 func ParseJSON(data []byte) ([]Source, error) {
 	var doc map[string]jsonItem

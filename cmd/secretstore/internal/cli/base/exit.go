@@ -92,7 +92,7 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
-// Usagef returns an error that ends the program with ExitUsage.
+// Usagef returns an error that ends the program with exitUsage.
 func Usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
 // failure is an error of a valid command. All other errors come from parsing flags
