@@ -46,7 +46,7 @@ func doctorCommand(p *base.Process) *cobra.Command {
 	remote.Register(cmd)
 	flags := config.Register(f)
 	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := base.UntilSignal()
+		ctx, stop := base.SignalContext()
 		defer stop()
 		ctx, cancel := context.WithTimeout(ctx, remote.Timeout)
 		defer cancel()

@@ -74,7 +74,7 @@ func serve(p *base.Process, cmd *cobra.Command, flags *config.Flags, problems []
 
 func runServer(p *base.Process, flags *config.Flags, problems []config.Problem, stdout, stderr *logqueue.Queue) error {
 	unprotected := server.Protect() // before any key is read
-	ctx, stop := base.UntilSignal()
+	ctx, stop := base.SignalContext()
 	defer stop()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

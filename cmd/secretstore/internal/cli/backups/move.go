@@ -45,53 +45,59 @@ func moveCommand(p *base.Process) *cobra.Command {
 			f.AddFlag(flag)
 		}
 	})
-	cmd.RunE = storage.Signaled(func(ctx context.Context, cmd *cobra.Command, _ []string) (err error) {
-		source, err := side(ctx, p, f, "--from", from, storage.Open)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, source.Close()) }()
-		if err := seal.CheckUnused(ctx, source.Backend); err != nil {
-			return stopServers(err)
-		}
-		if source.Info.UUID == "" {
-			return fmt.Errorf("%s: %w", source.Name(), seal.ErrNoStore)
-		}
-		target, err := side(ctx, p, f, "--to", to, storage.Make)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, target.Close()) }()
-		line := base.NewProgress(p)
-		defer line.End()
-		if startOver {
-			if err := target.StartOver(ctx, line); err != nil {
-				return stopServers(err)
-			}
-		}
-		m := seal.Move{
-			From: source.Backend, To: target.Backend, FromKeyFile: source.BootstrapFile(), ToKeyFile: target.BootstrapFile(),
-			Progress: func(records int) { line.Show("%d records", records) }, Waiting: waiting(p, line),
-		}
-		err = m.Run(ctx)
-		line.End()
-		switch {
-		case errors.Is(err, seal.ErrInUse):
-			return fmt.Errorf("%w\n%s", stopServers(err), again)
-		case errors.Is(err, seal.ErrNoStore):
-			return fmt.Errorf("%s: %w", source.Name(), err)
-		case errors.Is(err, seal.ErrUnfinished):
-			return fmt.Errorf("%s: %w. %s", target.Name(), err, again)
-		case errors.Is(err, seal.ErrNotEmpty):
-			return fmt.Errorf("%s: %w; move into empty storage", target.Name(), err)
-		case err != nil:
-			return fmt.Errorf("%w\n%s has a part of the store, which no server serves; %s still has all of it. %s", err, target.Name(), source.Name(), again)
-		}
-		_, err = fmt.Fprintf(p.Stdout, "The store is in %s, and sealed. Set --storage of all servers to it, start them, and unseal.\n"+
-			"%s still has all of it: never start a server there again, and remove it when you are satisfied.\n", target.Name(), source.Name())
-		return err
+	cmd.RunE = storage.Signaled(func(ctx context.Context, _ *cobra.Command, _ []string) error {
+		return moveStore(ctx, p, f, from, to, startOver)
 	})
 	return cmd
+}
+
+// moveStore copies the store of one storage into another. given are the flags of the
+// command, of which those of ZooKeeper count.
+func moveStore(ctx context.Context, p *base.Process, given *pflag.FlagSet, from, to string, startOver bool) (err error) {
+	source, err := side(ctx, p, given, "--from", from, storage.Open)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	if err := seal.CheckUnused(ctx, source.Backend); err != nil {
+		return stopServers(err)
+	}
+	if source.Info.UUID == "" {
+		return fmt.Errorf("%s: %w", source.Name(), seal.ErrNoStore)
+	}
+	target, err := side(ctx, p, given, "--to", to, storage.Make)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	line := base.NewProgress(p)
+	defer line.End()
+	if startOver {
+		if err := target.StartOver(ctx, line); err != nil {
+			return stopServers(err)
+		}
+	}
+	m := seal.Move{
+		From: source.Backend, To: target.Backend, FromKeyFile: source.BootstrapFile(), ToKeyFile: target.BootstrapFile(),
+		Progress: func(records int) { line.Show("%d records", records) }, Waiting: waiting(p, line),
+	}
+	err = m.Run(ctx)
+	line.End()
+	switch {
+	case errors.Is(err, seal.ErrInUse):
+		return fmt.Errorf("%w\n%s", stopServers(err), again)
+	case errors.Is(err, seal.ErrNoStore):
+		return fmt.Errorf("%s: %w", source.Name(), err)
+	case errors.Is(err, seal.ErrUnfinished):
+		return fmt.Errorf("%s: %w. %s", target.Name(), err, again)
+	case errors.Is(err, seal.ErrNotEmpty):
+		return fmt.Errorf("%s: %w; move into empty storage", target.Name(), err)
+	case err != nil:
+		return fmt.Errorf("%w\n%s has a part of the store, which no server serves; %s still has all of it. %s", err, target.Name(), source.Name(), again)
+	}
+	_, err = fmt.Fprintf(p.Stdout, "The store is in %s, and sealed. Set --storage of all servers to it, start them, and unseal.\n"+
+		"%s still has all of it: never start a server there again, and remove it when you are satisfied.\n", target.Name(), source.Name())
+	return err
 }
 
 // again says how to start over after a move that has failed.

@@ -33,9 +33,9 @@ type Process struct {
 	TestOnlyPasswordRounds int
 }
 
-// UntilSignal returns a context that SIGINT or SIGTERM ends. A second signal ends the
+// SignalContext returns a context that SIGINT or SIGTERM ends. A second signal ends the
 // process at once.
-func UntilSignal() (ctx context.Context, stop context.CancelFunc) {
+func SignalContext() (ctx context.Context, stop context.CancelFunc) {
 	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop

@@ -63,7 +63,7 @@ func (r *Remote) Command(p *Process, cmd *cobra.Command, body func(ctx context.C
 	r.Register(cmd)
 	r.CompleteArguments(p, cmd)
 	cmd.RunE = Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := UntilSignal()
+		ctx, stop := SignalContext()
 		defer stop()
 		ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 		defer cancel()

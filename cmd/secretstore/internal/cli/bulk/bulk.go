@@ -33,7 +33,7 @@ func (b *bulkFlags) command(p *base.Process, cmd *cobra.Command, body func(ctx c
 	b.remote.CompleteArguments(p, cmd)
 	cmd.Flags().Lookup("timeout").Usage = "give up if one secret takes longer than `DURATION`"
 	cmd.RunE = base.Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := base.UntilSignal()
+		ctx, stop := base.SignalContext()
 		defer stop()
 		b.remote.Reread = true
 		c, err := b.remote.Connect(p)

@@ -48,7 +48,7 @@ func Command(p *base.Process, cmd *cobra.Command, body func(ctx context.Context,
 	var flags flags
 	flags.register(cmd)
 	cmd.RunE = base.Run(func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := base.UntilSignal()
+		ctx, stop := base.SignalContext()
 		defer stop()
 		var f *Fleet
 		defer func() { f.close() }()

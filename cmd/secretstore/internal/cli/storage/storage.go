@@ -187,7 +187,7 @@ func (s *Storage) howToGiveShares() string {
 // Signaled gives a command without a server a context that ends on Ctrl-C.
 func Signaled(body func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return base.Run(func(cmd *cobra.Command, args []string) error {
-		ctx, stop := base.UntilSignal()
+		ctx, stop := base.SignalContext()
 		defer stop()
 		return body(ctx, cmd, args)
 	})
