@@ -2,12 +2,17 @@ package api
 
 import (
 	"maps"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"secretstore/api/internal/admin"
 	"secretstore/api/wire"
+	"secretstore/seal"
+	"secretstore/store/memory"
 )
 
 func TestEveryEndpointAsksThePolicyOrIsOpen(t *testing.T) {
@@ -63,4 +68,26 @@ func hasShare(request reflect.Type) bool {
 		}
 	}
 	return false
+}
+
+// TestNoEndpointTakesMoreThanMaxBody, whatever the largest value is: the server gives
+// clients the time for a body of that size.
+func TestNoEndpointTakesMoreThanMaxBody(t *testing.T) {
+	for _, size := range []int64{1, 1 << 20, 64 << 20} {
+		st, err := seal.Open(t.Context(), seal.Options{Backend: memory.New(), MaxSecretSize: size, Log: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		limit := (&Server{store: st}).MaxBody()
+		for _, ep := range endpoints(&handlers{secrets: &secrets{store: st}}) {
+			if ep.body == nil {
+				continue
+			}
+			body, _ := ep.body(&request{Request: httptest.NewRequest(ep.method, "/", nil)}) // an error is about the head
+			if body.Bytes > limit {
+				t.Errorf("values of %d bytes: %s takes %d bytes, more than %d", size, ep.name, body.Bytes, limit)
+			}
+		}
+	}
 }
