@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 	"secretstore/acl/token"
 	"secretstore/cmd/secretstore/internal/cli"
 	"secretstore/cmd/secretstore/internal/fixture"
+	"secretstore/internal/porttest"
 	"secretstore/seal/sealtest"
 )
 
@@ -342,10 +342,5 @@ func eventually(t *testing.T, what string, done func() bool) {
 // freeAddress returns an address where nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprint("127.0.0.1:", porttest.Free(t))
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"secretstore/internal/porttest"
 )
 
 // shared is the server that the tests of one process share.
@@ -29,7 +31,7 @@ func Shared(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := serverIn(t, dir, here, freePort(t))
+		s := serverIn(t, dir, here, porttest.Free(t))
 		defer func() {
 			if shared.server == nil { // it did not start
 				s.endShared(dir)

@@ -11,7 +11,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"secretstore/internal/porttest"
 )
 
 // startup is how long a server may take until it serves; much longer than it
@@ -71,7 +72,7 @@ func Java(options ...string) Option {
 // file pem. With a ca, clients must show a certificate of it.
 func TLS(pem, ca string) Option {
 	return func(s *Server) {
-		s.tlsPort = freePort(s.t)
+		s.tlsPort = porttest.Free(s.t)
 		s.args = append(s.args, "--tls-port", strconv.Itoa(s.tlsPort), "--tls-pem", pem)
 		if ca != "" {
 			s.args = append(s.args, "--tls-ca", ca)
@@ -82,7 +83,7 @@ func TLS(pem, ca string) Option {
 // Start starts one server that stands alone, and stops it when the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	s := newServer(t, here, freePort(t))
+	s := newServer(t, here, porttest.Free(t))
 	for _, option := range options {
 		option(s)
 	}
@@ -103,11 +104,11 @@ func StartEnsembleOn(t testing.TB, hosts ...Host) []*Server {
 	t.Helper()
 	var peers []string
 	for _, host := range hosts {
-		peers = append(peers, fmt.Sprintf("%s:%d:%d", host.Address, freePort(t), freePort(t)))
+		peers = append(peers, fmt.Sprintf("%s:%d:%d", host.Address, porttest.Free(t), porttest.Free(t)))
 	}
 	var all []*Server
 	for i, host := range hosts {
-		s := newServer(t, host, freePort(t))
+		s := newServer(t, host, porttest.Free(t))
 		s.args = append(s.args, "--id", strconv.Itoa(i+1), "--peers", strings.Join(peers, ","))
 		s.launch()
 		all = append(all, s)
@@ -197,28 +198,6 @@ func newServer(t testing.TB, host Host, port int) *Server {
 
 func serverIn(t testing.TB, dir string, host Host, port int) *Server {
 	return &Server{t: t, host: host, dir: dir, port: port, args: []string{"--port", strconv.Itoa(port), "--address", host.Address}}
-}
-
-// Ports are taken below those that systems give to outgoing connections, so
-// that none of these sits on the port of a server that is being restarted.
-const (
-	firstPort = 12000
-	lastPort  = 31999
-)
-
-// freePort returns a port that nothing listens on just now.
-func freePort(t testing.TB) int {
-	t.Helper()
-	for range 100 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err := net.Listen("tcp", here.addr(port))
-		if err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("zktest: no free port")
-	return 0
 }
 
 func (s *Server) launch() {

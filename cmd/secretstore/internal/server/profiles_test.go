@@ -3,22 +3,19 @@ package server
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"testing"
+
+	"secretstore/internal/porttest"
 )
 
 // TestProfilesShowNoValuesAndNoArguments takes every profile of a server that has
 // just handled a value, and looks for that and for the token.
 func TestProfilesShowNoValuesAndNoArguments(t *testing.T) {
 	const canary = "canary-value-8c1f"
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := fmt.Sprint("127.0.0.1:", porttest.Free(t))
 	r := start(t, nil, "--pprof-listen", addr)
 	if status, body := r.request(t, "root", "PUT", "/secrets/v1/secret/default/name-of-a-secret", `{"value":"`+canary+`"}`); status != 201 {
 		t.Fatalf("%d %s", status, body)
