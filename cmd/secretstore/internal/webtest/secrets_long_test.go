@@ -74,7 +74,7 @@ func TestSecretIsCreatedFoundChangedAndRestored(t *testing.T) {
 			}
 
 			tab.Go("/ui/secrets")
-			tab.Type("input[type=search]", fmt.Sprintf("TEAM%d/db/p", n))
+			tab.Paste("input[type=search]", fmt.Sprintf("TEAM%d/db/p", n))
 			if look.NoScript {
 				tab.Follow("form[role=search] button")
 			}
@@ -385,7 +385,7 @@ func TestFilesAreUploadedAndDownloaded(t *testing.T) {
 	for _, c := range content {
 		want = append(want, fmt.Sprint(c))
 	}
-	Get(tab, chromedp.Poll[bool](fmt.Sprintf("document.title === %q", strings.Join(want, ",")), chromedp.WithPollingTimeout(patience)))
+	tab.await(fmt.Sprintf("document.title === %q", strings.Join(want, ",")))
 }
 
 // TestEditorSaysWhereJSONIsWrong, while somebody types and when it is saved.

@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -37,7 +38,7 @@ const patience = 20 * time.Minute
 
 // browser is the one Chromium of the process. It ends with the process.
 var browser = sync.OnceValues(func() (context.Context, error) {
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.Flag("disable-dev-shm-usage", true))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(patience))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -223,6 +224,14 @@ func (b *Tab) Type(selector, text string) {
 	b.Do(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
+// Paste puts a text into a field at once: a page that searches while somebody types
+// then searches for all of it only, and does not change any more after that.
+func (b *Tab) Paste(selector, text string) {
+	b.t.Helper()
+	b.Do(chromedp.Focus(chromedp.CSS(selector)))
+	call(b, input.InsertText, input.InsertTextParams{Text: text})
+}
+
 // Text returns the text of the first element that matches, as a person sees it.
 func (b *Tab) Text(selector string) string {
 	b.t.Helper()
@@ -239,23 +248,29 @@ func (b *Tab) HTML() string {
 // to which it leads by itself.
 func (b *Tab) Await(selector, text string) {
 	b.t.Helper()
-	found := fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q)", selector, text)
-	for {
-		_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](found, chromedp.WithPollingTimeout(patience)))
-		if err == nil {
-			return
-		}
-		// The page has gone, with what was running in it.
-		if gone := new(cdproto.Error); !errors.As(err, &gone) || b.ctx.Err() != nil {
-			b.t.Fatal(err)
-		}
-	}
+	b.await(fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q) === true", selector, text))
 }
 
 // AwaitGone waits until no element matches.
 func (b *Tab) AwaitGone(selector string) {
 	b.t.Helper()
-	Get(b, chromedp.Poll[bool](fmt.Sprintf("document.querySelector(%q) === null", selector), chromedp.WithPollingTimeout(patience)))
+	b.await(fmt.Sprintf("document.querySelector(%q) === null", selector))
+}
+
+// await waits until an expression of JavaScript is true. It asks again and again: what
+// would wait in the page ends with that, and does not run without script.
+func (b *Tab) await(expression string) {
+	b.t.Helper()
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		yes, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
+		if yes {
+			return
+		}
+		// The browser has no page to ask while it goes to another.
+		if gone := new(cdproto.Error); err != nil && (!errors.As(err, &gone) || b.ctx.Err() != nil) {
+			b.t.Fatalf("%s: %v", expression, err)
+		}
+	}
 }
 
 // Eval returns the value of an expression of JavaScript in the page.
