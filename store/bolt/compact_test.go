@@ -265,7 +265,8 @@ func TestOpenThatWaitedForTheLockGetsTheNewFile(t *testing.T) {
 		other, err := bolt.Open(t.Context(), path)
 		result <- opened{other, err}
 	}()
-	for descriptors(t, path) < 2 { // until the other Open has the file and waits for its lock
+	// Until the other Open has the file and waits for its lock, or has given up.
+	for descriptors(t, path) < 2 && len(result) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := b.Compact(t.Context()); err != nil {
@@ -417,6 +418,7 @@ func TestKillDuringCompactLosesNothing(t *testing.T) {
 		}
 		time.Sleep(time.Duration(round) * 700 * time.Microsecond) // to hit different steps
 		_ = child.Process.Signal(syscall.SIGKILL)
+		_ = child.Wait() // it has the lock until it has ended
 		b := openAt(t, path)
 		for i := range count + round {
 			wantData(t, b, fmt.Sprintf("k%d", i), "x")

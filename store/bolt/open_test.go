@@ -183,6 +183,7 @@ func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 		readLine(t, lines, fmt.Sprint(i))
 	}
 	_ = child.Process.Kill()
+	_ = child.Wait() // it has the lock until it has ended
 	b := openAt(t, path)
 	for i := range count {
 		if _, err := b.Get(t.Context(), fmt.Sprintf("k%d", i), store.Latest); err != nil {

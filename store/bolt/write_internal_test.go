@@ -66,13 +66,20 @@ func TestWritesOnAHungDiskReportTheirOutcomeAtTheDeadline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err = b.Apply(ctx, store.Create("started", []byte("x")))
-	if !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+	ctx, pass := context.WithCancelCause(t.Context())
+	started := make(chan error, 1)
+	go func() {
+		_, err := b.Apply(ctx, store.Create("started", []byte("x")))
+		started <- err
+	}()
+	for !slices.ContainsFunc(stacks(), func(stack string) bool { return strings.Contains(stack, "bbolt.(*DB).beginRWTx(") }) {
+		time.Sleep(time.Millisecond)
+	}
+	pass(context.DeadlineExceeded)
+	if err := <-started; !errors.Is(err, store.ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("started: %v, want ErrOutcomeUnknown", err)
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err = b.Apply(ctx, store.Create("queued", []byte("x")))
 	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) {
@@ -182,15 +189,19 @@ func TestWithdrawnCompactReplacesNothing(t *testing.T) {
 // blocked reports whether a goroutine with function on its stack is blocked in a
 // select or a channel operation.
 func blocked(function string) bool {
-	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	for _, stack := range strings.Split(string(stacks), "\n\n") {
+	for _, stack := range stacks() {
 		head, rest, _ := strings.Cut(stack, "\n")
 		if strings.Contains(rest, function) && (strings.Contains(head, "[select") || strings.Contains(head, "[chan")) {
 			return true
 		}
 	}
 	return false
+}
+
+// stacks returns those of all goroutines.
+func stacks() []string {
+	all := make([]byte, 1<<20)
+	return strings.Split(string(all[:runtime.Stack(all, true)]), "\n\n")
 }
 
 // Close must end calls that wait for the writer.

@@ -205,7 +205,7 @@ func TestAWriteUnderWayDoesNotWaitForAStoppedServer(t *testing.T) {
 // written creates key unless it is there, as soon as ZooKeeper is.
 func written(t *testing.T, b *Backend, key store.Key) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		_, err := b.Apply(t.Context(), store.Create(key, []byte("x")))
 		if err == nil || errors.Is(err, store.ErrExists) {
 			return

@@ -34,18 +34,25 @@ func eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
-func create(t testing.TB, b store.Backend, key store.Key, data string) store.Version {
+func create(t testing.TB, b store.Backend, key store.Key, data string) (version store.Version) {
 	t.Helper()
-	var versions []store.Version
-	var err error
+	unknown := false // whether an attempt before has taken effect
 	eventually(t, "created "+key, func() bool {
-		versions, err = b.Apply(t.Context(), store.Create(key, []byte(data)))
-		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+		versions, err := b.Apply(t.Context(), store.Create(key, []byte(data)))
+		switch {
+		case err == nil:
+			version = versions[0]
+		case unknown && errors.Is(err, store.ErrExists):
+			var n store.Node
+			n, err = b.Get(t.Context(), key, store.Latest)
+			version = n.Version
+		case !errors.Is(err, store.ErrUnavailable):
 			t.Fatalf("create %s: %v", key, err)
 		}
+		unknown = unknown || errors.Is(err, store.ErrOutcomeUnknown)
 		return err == nil
 	})
-	return versions[0]
+	return version
 }
 
 func get(b store.Backend, key store.Key, c store.Consistency) string {
@@ -291,7 +298,7 @@ func acrossMembers(t *testing.T, servers []*zktest.Server) {
 			followers = append(followers, s.Addr())
 		}
 	}
-	cfg := prompt(t, followers[0])
+	cfg := config(t, followers[0])
 	a := open(t, cfg)
 	cfg.Servers = followers[1:]
 	b := open(t, cfg)
@@ -361,9 +368,7 @@ func losesMember(t *testing.T, servers []*zktest.Server) {
 				restore := sync.OnceFunc(func() { loss[1](order[0]) })
 				defer restore() // also for the tests that follow
 				create(t, b, "during", "x")
-				if got := get(b, "k", store.Latest); got != "x" {
-					t.Errorf("k: %s", got)
-				}
+				eventually(t, "read", func() bool { return get(b, "k", store.Latest) == "x" })
 				restore()
 				create(t, b, "after", "x")
 			})

@@ -23,7 +23,7 @@ import (
 // raw is the client of another program.
 func raw(t *testing.T, addr string) *zkc.Conn {
 	t.Helper()
-	c, events, err := zkc.Connect([]string{addr}, 10*time.Second, zkc.WithLogInfo(false))
+	c, events, err := zkc.Connect([]string{addr}, 30*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}

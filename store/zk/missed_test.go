@@ -23,7 +23,7 @@ func TestChangesOfAnOutageAreReportedOrMissed(t *testing.T) {
 	cfg := prompt(t, p.Addr())
 	b := openReady(t, cfg)
 	cfg.Servers = []string{server}
-	a := openReady(t, cfg)
+	a := openReady(t, zk.Patient(cfg))
 	create(t, b, "warm", "x")
 	create(t, a, "warm/too", "x")
 

@@ -132,7 +132,7 @@ func TestAHostileZnodeHoldsFewWritesBack(t *testing.T) {
 	t.Parallel()
 	server := zk.SharedServer(t)
 	logs, lines := observer.New(zap.InfoLevel)
-	cfg := prompt(t, server)
+	cfg := zk.Pausing(config(t, server), time.Second/2)
 	cfg.Log = zap.New(logs)
 	b := openReady(t, cfg)
 	c := raw(t, server)

@@ -55,7 +55,7 @@ func admitted(t *testing.T, addr string, change func(*Config)) *Session {
 func TestCallsOnAServerThatHangsEnd(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	s := admitted(t, server.Addr(), func(c *Config) { c.Unanswered = time.Second })
+	s := admitted(t, server.Addr(), func(c *Config) { c.Unanswered = 5 * time.Second })
 	server.Pause()
 	defer server.Resume()
 	if _, err := s.Get(context.Background(), "/"); !errors.Is(err, ErrLost) {
@@ -73,7 +73,7 @@ func TestCallsOnAServerThatHangsEnd(t *testing.T) {
 func TestASilentServerIsAskedWhetherItLives(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t)
-	s := admitted(t, server.Addr(), func(c *Config) { c.Unanswered = time.Second })
+	s := admitted(t, server.Addr(), func(c *Config) { c.Unanswered = 5 * time.Second })
 	server.Pause()
 	defer server.Resume()
 	<-s.Ended() // without a call of ours
