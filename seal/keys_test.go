@@ -223,7 +223,7 @@ func TestRekeyFromBootstrapRemovesTheBootstrapKey(t *testing.T) {
 // settleRotation waits for the rotation to end: until the store has one data key.
 func settleRotation(t *testing.T, s *Store) RotationInfo {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		info, err := s.RotationStatus(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -469,7 +469,7 @@ func wantAllReadable(t *testing.T, s *Store, paths []string) {
 // waitUntilIdleOrDead waits until the rotation has ended, or the failAt-th
 // transaction was seen.
 func waitUntilIdleOrDead(s *Store, n *atomic.Int64, failAt int) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if n.Load() >= int64(failAt) {
 			return
 		}

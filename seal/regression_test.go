@@ -151,7 +151,7 @@ func restore(t *testing.T, b store.Backend, folder store.Key, data []byte, _ ...
 
 func waitForRotation(t *testing.T, s *Store, until func(RotationInfo) bool) RotationInfo {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		info, err := s.RotationStatus(t.Context())
 		if err != nil {
 			t.Fatal(err)

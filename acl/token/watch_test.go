@@ -21,7 +21,7 @@ import (
 // that it comes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
@@ -59,9 +59,13 @@ func accepted(v *token.Verifier, raw string) bool {
 	return err == nil
 }
 
+// writeFile writes a file in one step: who follows it never finds it empty.
 func writeFile(t *testing.T, path string, content []byte) {
 	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,7 +79,7 @@ func TestWatchHMACFile(t *testing.T) {
 	run(t, func(ctx context.Context) {
 		v.WatchHMACFile(ctx, path, token.Watch{Every: 5 * time.Millisecond, Report: r.add})
 	})
-	eventually(t, "the first key", func() bool { return accepted(v, old) })
+	eventually(t, "the first key", func() bool { return accepted(v, old) && len(r.all()) > 0 })
 
 	// A broken file keeps the old key and says so, without repeating what is in
 	// it.
@@ -184,7 +188,7 @@ func TestWatchJWKS(t *testing.T) {
 			}
 			eventually(t, "a report that there is none", func() bool { return last() != nil })
 			put(first)
-			eventually(t, "the first set", func() bool { return accepted(v, old) })
+			eventually(t, "the first set", func() bool { return accepted(v, old) && last() == nil })
 			for _, broken := range [][]byte{nil, []byte("<html>"), []byte(`{}`), make([]byte, 2<<20)} {
 				put(broken)
 				eventually(t, "a report of the broken set", func() bool { return last() != nil })
@@ -201,7 +205,7 @@ func TestWatchJWKS(t *testing.T) {
 					t.Error("a token of a key that is in the set no more is still accepted")
 				}
 				put(first)
-				eventually(t, "the first set again", func() bool { return accepted(v, old) })
+				eventually(t, "the first set again", func() bool { return accepted(v, old) && last() == nil })
 			}
 			put(second)
 			eventually(t, "the second set", func() bool { return accepted(v, changed) })
