@@ -77,21 +77,26 @@ func (d *dialog) answer(question, answer string) {
 // types waits for the question and types keys.
 func (d *dialog) types(question, keys string) {
 	d.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		text := escapes.ReplaceAllString(d.screen.text(), "")
-		if i := strings.Index(text[min(d.from, len(text)):], question); i >= 0 {
-			d.from += i + len(question)
-			break
-		}
-		if time.Now().After(deadline) {
-			d.cmd.Process.Kill()
-			d.t.Fatalf("no %q on the screen:\n%q", question, text)
-		}
-		time.Sleep(20 * time.Millisecond)
+	if !d.shows(question, patience) {
+		d.cmd.Process.Kill()
+		d.t.Fatalf("no %q on the screen:\n%q", question, d.screen.text())
 	}
 	if _, err := d.terminal.WriteString(keys); err != nil {
 		d.t.Fatal(err)
+	}
+}
+
+// shows reports whether the question comes in time.
+func (d *dialog) shows(question string, in time.Duration) bool {
+	for deadline := time.Now().Add(in); ; time.Sleep(20 * time.Millisecond) {
+		text := escapes.ReplaceAllString(d.screen.text(), "")
+		if i := strings.Index(text[min(d.from, len(text)):], question); i >= 0 {
+			d.from += i + len(question)
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
 	}
 }
 
@@ -109,7 +114,7 @@ func (d *dialog) ends(status int, text string) {
 	// may keep the terminal open.
 	select {
 	case <-d.read:
-	case <-time.After(patience):
+	case <-time.After(time.Minute):
 	}
 	d.terminal.Close()
 	<-d.read

@@ -40,7 +40,7 @@ func TestDoctorFindsEachWeaknessAndNoneInTheDocumentedSetUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, events, err := zkc.Connect([]string{weak.Addr()}, 10*time.Second, zkc.WithLogInfo(false))
+	conn, events, err := zkc.Connect([]string{weak.Addr()}, 30*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,8 @@ import (
 	"secretstore/seal/sealtest"
 )
 
-// patience bounds every wait of the scripts.
-const patience = time.Minute
+// patience bounds every wait of the scripts. It only bounds tests that fail.
+const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	// Most tests wait for other processes. -parallel on the command line prevails.

@@ -50,7 +50,7 @@ func TestWithZooKeeper(t *testing.T) {
 //	zkfind PATH              prints the znodes below a path that hold data
 //	zkgrep TEXT PATH         looks for a text in all names and data; ! wants none
 func zookeeperScripts(t *testing.T, addr string) {
-	conn, events, err := zkc.Connect([]string{addr}, 10*time.Second, zkc.WithLogInfo(false))
+	conn, events, err := zkc.Connect([]string{addr}, 30*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ type attacker struct {
 
 func newAttacker(t *testing.T, l *lab) *attacker {
 	t.Helper()
-	conn, events, err := zkc.Connect([]string{l.members[0].Addr()}, 10*time.Second, zkc.WithLogInfo(false), zkc.WithMaxConnBufferSize(2<<20))
+	conn, events, err := zkc.Connect([]string{l.members[0].Addr()}, 30*time.Second, zkc.WithLogInfo(false), zkc.WithMaxConnBufferSize(2<<20))
 	must(t, err)
 	t.Cleanup(func() {
 		conn.Close()

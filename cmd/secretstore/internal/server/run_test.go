@@ -49,7 +49,7 @@ type lines struct {
 // until returns the first line from now on that holds all words.
 func (l *lines) until(t *testing.T, words ...string) string {
 	t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(3 * time.Minute)
 next:
 	for {
 		select {
@@ -64,7 +64,7 @@ next:
 			}
 			return line
 		case <-timeout:
-			t.Fatalf("no log line with %q in a minute", words)
+			t.Fatalf("no log line with %q", words)
 		}
 	}
 }
@@ -238,7 +238,7 @@ func TestRequestInFlightIsFinishedOnShutdown(t *testing.T) {
 func refused(t *testing.T, url string) {
 	t.Helper()
 	addr := strings.TrimPrefix(url, "http://")
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			return

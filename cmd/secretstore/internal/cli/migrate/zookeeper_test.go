@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { os.Exit(zktest.Main{M: m}.Run()) }
 // load writes a dump below root, with an ACL that admits one user, as DC/OS does.
 func load(t *testing.T, server, root string, dump []byte) (conn *zkc.Conn) {
 	t.Helper()
-	conn, _, err := zkc.Connect([]string{server}, 10*time.Second, zkc.WithLogInfo(false))
+	conn, _, err := zkc.Connect([]string{server}, 30*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}

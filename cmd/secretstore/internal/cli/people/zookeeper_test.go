@@ -20,7 +20,7 @@ import (
 // only one user may.
 func TestUsersOfOpenDCOSAreReadFromZooKeeper(t *testing.T) {
 	server := zktest.Start(t).Addr()
-	conn, _, err := zkc.Connect([]string{server}, 10*time.Second, zkc.WithLogInfo(false))
+	conn, _, err := zkc.Connect([]string{server}, 30*time.Second, zkc.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)
 	}
