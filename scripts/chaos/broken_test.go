@@ -118,7 +118,7 @@ func TestClientsAndChecksFindABrokenServer(t *testing.T) {
 			defer fake.Close()
 			r := newRun([]*server{{url: fake.URL}}, "f")
 			end := r.begin(1)
-			for deadline := time.Now().Add(time.Minute); r.size() < enough && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(5 * time.Minute); r.size() < enough && time.Now().Before(deadline); {
 				time.Sleep(10 * time.Millisecond)
 			}
 			end()

@@ -190,9 +190,7 @@ func TestTLS(t *testing.T) {
 	cfg.TLS = always(&tls.Config{RootCAs: keys.pool, Certificates: []tls.Certificate{keys.client}})
 	b := open(t, cfg)
 	create(t, b, "k", "x")
-	if got := get(b, "k", store.Latest); got != "x" {
-		t.Error(got)
-	}
+	eventually(t, "read", func() bool { return get(b, "k", store.Latest) == "x" })
 	for name, c := range map[string]*tls.Config{
 		"a CA that is not the server's": {RootCAs: strangers.pool, Certificates: []tls.Certificate{keys.client}},
 		"no client certificate":         {RootCAs: keys.pool},

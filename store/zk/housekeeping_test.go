@@ -17,7 +17,7 @@ func TestOnlyAbandonedChangeRecordsOfOthersAreRemoved(t *testing.T) {
 	server := SharedServer(t)
 	root := NewRoot()
 	open := func() *Backend {
-		b, err := Open(context.Background(), Config{Servers: []string{server}, Root: root})
+		b, err := Open(context.Background(), Patient(Config{Servers: []string{server}, Root: root}))
 		if err != nil {
 			t.Fatal(err)
 		}
