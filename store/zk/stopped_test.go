@@ -61,20 +61,22 @@ func TestTheReadsOfAWriteEndWithIt(t *testing.T) {
 // TestNoWriteWaitsBehindAnUnknownOutcome: while ZooKeeper is away that
 // takes as long as the outage.
 func TestNoWriteWaitsBehindAnUnknownOutcome(t *testing.T) {
-	b := idle(t)
-	r := newRequest(t, b)
-	b.write.queue.Push(r)
-	sought := make(chan *connection)
-	go func() { sought <- b.write.awaitLong(nil) }()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
-	defer cancel()
-	if _, err := r.Wait(ctx, maxCall, errTooSlow); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
-		t.Errorf("a write: %v, want %v", err, errAway)
-	}
-	close(b.life.closing)
-	if l := <-sought; l != nil {
-		t.Error("a connection out of nowhere")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := idle(t)
+		r := newRequest(t, b)
+		b.write.queue.Push(r)
+		sought := make(chan *connection)
+		go func() { sought <- b.write.awaitLong(nil) }()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*maxAwait)
+		defer cancel()
+		if _, err := r.Wait(ctx, maxCall, errTooSlow); !errors.Is(err, errAway) || errors.Is(err, store.ErrOutcomeUnknown) {
+			t.Errorf("a write: %v, want %v", err, errAway)
+		}
+		close(b.life.closing)
+		if l := <-sought; l != nil {
+			t.Error("a connection out of nowhere")
+		}
+	})
 }
 
 // TestNoCallWaitsOnceNothingListens: neither a connection nor the outcome
