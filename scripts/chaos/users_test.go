@@ -14,7 +14,7 @@ import (
 )
 
 // users work on their own secrets, each through one server. A request that was
-// answered with 503 is repeated once, after the Retry-After.
+// answered with 503 is repeated, after the Retry-After.
 type users struct {
 	stop    chan struct{}
 	working sync.WaitGroup
@@ -23,21 +23,25 @@ type users struct {
 	tries []try // guarded by mu
 }
 
-// try is one request and its repetition.
+// repetitions is how often a request is repeated at most. Once is enough on a machine
+// that has time for it.
+const repetitions = 4
+
+// try is one request and its repetitions.
 type try struct {
 	server      *server
 	what        string
 	began       time.Time
 	took        time.Duration // until the last answer
 	first, last answer
-	again       bool
+	again       int  // how often it was repeated
 	fine        bool // it succeeded
 }
 
 func (t try) String() string {
 	text := fmt.Sprintf("%s %s: %v", t.server.node.name, t.what, t.first)
-	if t.again {
-		text += fmt.Sprintf(", then %v", t.last)
+	if t.again > 0 {
+		text += fmt.Sprintf(", after %d repetitions %v", t.again, t.last)
 	}
 	return text
 }
@@ -81,13 +85,16 @@ func (u *users) work(s *server, folder string) {
 			t := try{server: s, what: step.what, began: time.Now()}
 			send := func() answer { return s.request(step.method, secrets+path, step.body, step.header...) }
 			t.first = send()
-			t.last = t.first
-			if after, err := strconv.Atoi(t.first.header.Get("Retry-After")); t.first.status == 503 && err == nil {
+			for t.last = t.first; t.last.status == 503 && t.again < repetitions; t.again++ {
+				after, err := strconv.Atoi(t.last.header.Get("Retry-After"))
+				if err != nil {
+					break
+				}
 				time.Sleep(time.Duration(after) * time.Second)
-				t.last, t.again = send(), true
+				t.last = send()
 			}
 			t.took = time.Since(t.began)
-			t.fine = step.done(t.last) || t.again && step.cured != nil && step.cured(t.last)
+			t.fine = step.done(t.last) || t.again > 0 && step.cured != nil && step.cured(t.last)
 			u.mu.Lock()
 			u.tries = append(u.tries, t)
 			u.mu.Unlock()
