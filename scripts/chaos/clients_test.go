@@ -271,13 +271,16 @@ func (r *run) send(o *op, method, path, body string) answer {
 func (r *run) readAll() error {
 	for set := range int(r.now()/epoch) + 1 {
 		for server := range r.stores {
-			before := len(r.history)
-			r.list(op{kind: read, server: server}, set)
-			for i := range perEpoch {
-				r.read(op{kind: read, server: server, key: r.key(set, i)})
-			}
-			if got := len(r.history) - before; got != 2*perEpoch {
-				return errors.New("a server does not answer although all faults have ended")
+			for deadline, done := time.Now().Add(patience), false; !done; {
+				before := len(r.history)
+				r.list(op{kind: read, server: server}, set)
+				for i := range perEpoch {
+					r.read(op{kind: read, server: server, key: r.key(set, i)})
+				}
+				done = len(r.history)-before == 2*perEpoch
+				if !done && time.Now().After(deadline) {
+					return errors.New("a server does not answer although all faults have ended")
+				}
 			}
 		}
 	}
