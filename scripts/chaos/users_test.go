@@ -14,7 +14,7 @@ import (
 )
 
 // users work on their own secrets, each through one server. A request that was
-// answered with 503 is repeated, after the Retry-After.
+// answered with 503 is repeated once, after the Retry-After.
 type users struct {
 	stop    chan struct{}
 	working sync.WaitGroup
@@ -23,25 +23,21 @@ type users struct {
 	tries []try // guarded by mu
 }
 
-// repetitions is how often a request is repeated at most. Once is enough on a machine
-// that has time for it.
-const repetitions = 4
-
-// try is one request and its repetitions.
+// try is one request and its repetition.
 type try struct {
 	server      *server
 	what        string
 	began       time.Time
 	took        time.Duration // until the last answer
 	first, last answer
-	again       int  // how often it was repeated
+	again       bool
 	fine        bool // it succeeded
 }
 
 func (t try) String() string {
 	text := fmt.Sprintf("%s %s: %v", t.server.node.name, t.what, t.first)
-	if t.again > 0 {
-		text += fmt.Sprintf(", after %d repetitions %v", t.again, t.last)
+	if t.again {
+		text += fmt.Sprintf(", then %v", t.last)
 	}
 	return text
 }
@@ -85,16 +81,13 @@ func (u *users) work(s *server, folder string) {
 			t := try{server: s, what: step.what, began: time.Now()}
 			send := func() answer { return s.request(step.method, secrets+path, step.body, step.header...) }
 			t.first = send()
-			for t.last = t.first; t.last.status == 503 && t.again < repetitions; t.again++ {
-				after, err := strconv.Atoi(t.last.header.Get("Retry-After"))
-				if err != nil {
-					break
-				}
+			t.last = t.first
+			if after, err := strconv.Atoi(t.first.header.Get("Retry-After")); t.first.status == 503 && err == nil {
 				time.Sleep(time.Duration(after) * time.Second)
-				t.last = send()
+				t.last, t.again = send(), true
 			}
 			t.took = time.Since(t.began)
-			t.fine = step.done(t.last) || t.again > 0 && step.cured != nil && step.cured(t.last)
+			t.fine = step.done(t.last) || t.again && step.cured != nil && step.cured(t.last)
 			u.mu.Lock()
 			u.tries = append(u.tries, t)
 			u.mu.Unlock()
