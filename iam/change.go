@@ -147,7 +147,8 @@ func (d *Directory) editUser(uid UID, edit func(*User) error) (Change, error) {
 const maxKeys = 16
 
 // AddKey gives a service account one more public key, and lets the others end at
-// retire, unless that is zero. UnknownUserID, InvalidData.
+// retire, unless that is zero. Those that have ended by the time of k are gone, so that
+// keys can be rotated for ever. UnknownUserID, InvalidData.
 func (d *Directory) AddKey(uid UID, k Key, retire time.Time) (Change, error) {
 	return d.editUser(uid, func(u *User) error {
 		if !u.IsService() {
@@ -157,6 +158,9 @@ func (d *Directory) AddKey(uid UID, k Key, retire time.Time) (Change, error) {
 		for _, old := range u.Keys {
 			if old.ID == k.ID {
 				return refuse(InvalidData, "The account has this public key already.")
+			}
+			if old.Ended(k.At) {
+				continue
 			}
 			if !retire.IsZero() && (old.RetireAfter.IsZero() || retire.Before(old.RetireAfter)) {
 				old.RetireAfter = retire

@@ -120,6 +120,9 @@ type Key struct {
 	RetireAfter time.Time // zero if it has no end
 }
 
+// Ended reports whether the key does not count any more.
+func (k *Key) Ended(now time.Time) bool { return !k.RetireAfter.IsZero() && !now.Before(k.RetireAfter) }
+
 // Group is a group of users.
 type Group struct {
 	GID         GID

@@ -3,6 +3,7 @@ package iam_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -479,6 +480,33 @@ func TestRefusalsHaveTheCodesOfDCOS(t *testing.T) {
 	w.grant("x", iam.OfUser("alice"), acl.Read)
 	c, err = w.Grant(rid, iam.OfUser("alice"), acl.Read, time.Time{}, admin)
 	w.refused(iam.PermissionExists, c, err)
+}
+
+// TestKeysOfAServiceCanBeRotatedForEver: keys that have ended take no room.
+func TestKeysOfAServiceCanBeRotatedForEver(t *testing.T) {
+	w := newWorld(t)
+	w.do(w.CreateUser(iam.User{UID: "app", Provider: iam.Provider{Type: iam.Internal}, Keys: []iam.Key{{ID: "first", Origin: admin}}}, admin))
+	add := func(id string, at, retire time.Time) (iam.Change, error) {
+		return w.AddKey("app", iam.Key{ID: id, Origin: iam.Origin{At: at}}, retire)
+	}
+	for n := range 100 {
+		at := epoch.Add(time.Duration(n) * time.Hour)
+		w.do(add(fmt.Sprint("key", n), at, at.Add(90*time.Minute)))
+		u, _ := w.User("app")
+		var ids []string
+		for _, k := range u.Keys {
+			ids = append(ids, k.ID)
+		}
+		want := []string{fmt.Sprint("key", n), fmt.Sprint("key", n-1), fmt.Sprint("key", n-2)}
+		if n > 1 && !slices.Equal(ids, want) {
+			t.Fatalf("keys %q, want %q", ids, want)
+		}
+	}
+	for n := range 13 { // with the three from above they are all that is possible
+		w.do(add(fmt.Sprint("more", n), epoch, time.Time{}))
+	}
+	c, err := add("one more", epoch, time.Time{})
+	w.refused(iam.InvalidData, c, err)
 }
 
 func TestANewPasswordOrARevocationEndsTokens(t *testing.T) {

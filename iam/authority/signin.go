@@ -194,7 +194,7 @@ func (a *Authority) signInService(ctx context.Context, uid, raw string, from net
 func publicKeys(u *iam.User, now time.Time) []*rsa.PublicKey {
 	var all []*rsa.PublicKey
 	for _, k := range u.Keys {
-		if !k.RetireAfter.IsZero() && !now.Before(k.RetireAfter) {
+		if k.Ended(now) {
 			continue
 		}
 		block, _ := pem.Decode([]byte(k.PEM))
