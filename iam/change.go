@@ -239,7 +239,7 @@ func (d *Directory) AddMember(gid GID, uid UID, by Origin) (Change, error) {
 		if u.isIn(g) {
 			return refuse(UserAlreadyInGroup, "User `%s` is already member of group `%s`", uid, gid)
 		}
-		groups := slices.DeleteFunc(slices.Clone(u.Groups), func(m Membership) bool { return d.groups[m.GID] == nil || m.GID == gid })
+		groups := d.MembershipsOf(u)
 		if len(groups) >= MaxMemberships {
 			return refuse(InvalidData, "User `%s` is in %d groups, the most that is possible", uid, MaxMemberships)
 		}

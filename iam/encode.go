@@ -86,7 +86,8 @@ func (g *Generation) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Encode returns the record of an entry.
+// Encode returns the record of an entry. The error has the code [InvalidData] if the
+// entry is too large for one.
 func Encode(e Entry) ([]byte, error) {
 	var stored any
 	switch e := e.(type) {
@@ -100,6 +101,9 @@ func Encode(e Entry) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %T is not an entry", ErrBadRecord, e)
 	}
 	text, err := json.Marshal(stored)
+	if len(text) >= MaxRecordBytes {
+		return nil, refuse(InvalidData, "`%s` would need more than %d KiB: grant to a group, or use a trailing *", e.ID().Name, MaxRecordBytes>>10)
+	}
 	return append([]byte{recordFormat}, text...), err
 }
 

@@ -482,6 +482,51 @@ func TestRefusalsHaveTheCodesOfDCOS(t *testing.T) {
 	w.refused(iam.PermissionExists, c, err)
 }
 
+// TestOneRecordIsBounded: a user or a group has so many grants and groups, and a record
+// has room for them unless their names are very long.
+func TestOneRecordIsBounded(t *testing.T) {
+	w := newWorld(t)
+	alice := &iam.User{UID: "alice", Provider: iam.Provider{Type: iam.Internal}, Generation: iam.Generation{1}}
+	crew := &iam.Group{GID: "crew", Provider: iam.Internal, Generation: iam.Generation{2}}
+	entries := []iam.Entry{alice, crew}
+	for i := range iam.MaxGrants {
+		rid := ridOf(t, fmt.Sprintf("dcos:mesos:task:/app%d%s", i, strings.Repeat("x", 150)))
+		entries = append(entries, &iam.ACL{RID: rid, Name: rid.String(), Generation: iam.Generation{3}})
+		alice.Grants = append(alice.Grants, iam.Grant{RID: rid, ACL: iam.Generation{3}, Action: acl.Full, Origin: admin})
+	}
+	crew.Grants = alice.Grants
+	for i := range iam.MaxMemberships {
+		g := &iam.Group{GID: iam.GID(fmt.Sprint("group", i)), Provider: iam.Internal, Generation: iam.Generation{4}}
+		entries = append(entries, g)
+		alice.Groups = append(alice.Groups, iam.Membership{GID: g.GID, Group: g.Generation, Origin: admin})
+	}
+	w.apply(iam.Change{Put: entries})
+	if record, err := iam.Encode(alice); err != nil || len(record) > iam.MaxRecordBytes {
+		t.Errorf("a record of %d bytes: %v", len(record), err)
+	}
+	for name, h := range map[string]iam.Holder{"user": iam.OfUser("alice"), "group": iam.OfGroup("crew")} {
+		t.Run(name, func(t *testing.T) {
+			c, err := w.Grant(alice.Grants[0].RID, h, acl.Read, time.Time{}, admin)
+			w.refused(iam.InvalidData, c, err)
+		})
+	}
+	w.do(w.RevokeAll(alice.Grants[1].RID, iam.OfUser("alice")))
+	w.do(w.Grant(alice.Grants[0].RID, iam.OfUser("alice"), acl.Read, time.Time{}, admin))
+	c, err := w.AddMember("crew", "alice", admin)
+	w.refused(iam.InvalidData, c, err)
+	w.do(w.DeleteGroup("group7")) // also if it is made again
+	w.group("group7")
+	w.do(w.AddMember("crew", "alice", admin))
+
+	for i := range crew.Grants {
+		crew.Grants[i].RID = ridOf(t, fmt.Sprintf("dcos:mesos:task:/app%d%s", i, strings.Repeat("x", 1000)))
+	}
+	var refusal *iam.Error
+	if _, err := iam.Encode(crew); !errors.As(err, &refusal) || refusal.Code != iam.InvalidData {
+		t.Errorf("a record that is too large: %v", err)
+	}
+}
+
 // TestKeysOfAServiceCanBeRotatedForEver: keys that have ended take no room.
 func TestKeysOfAServiceCanBeRotatedForEver(t *testing.T) {
 	w := newWorld(t)
