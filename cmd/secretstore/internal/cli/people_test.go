@@ -45,6 +45,7 @@ func newSignInServer(t *testing.T, until time.Time) *signInServer {
 }
 
 func (s *signInServer) answer(w http.ResponseWriter, r *http.Request) {
+	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/store")
 	s.sent[r.URL.Path] = r.Header.Get("Authorization")
 	mine := r.Header.Get("Authorization") == "token="+s.token
 	switch {
@@ -272,6 +273,12 @@ func TestLoginWithABrowserTakesThePastedToken(t *testing.T) {
 	if got.status != 0 || !strings.Contains(got.stderr, s.URL+s.flow) {
 		t.Errorf("%+v", got)
 	}
+	// A proxy has the server below a prefix.
+	env["SECRETSTORE_SERVER"] = s.URL + "/store/"
+	if got := call(env, s.token+"\n", "login", "--oidc"); got.status != 0 || !strings.Contains(got.stderr, s.URL+"/store"+s.flow) {
+		t.Errorf("below a prefix: %+v", got)
+	}
+	env["SECRETSTORE_SERVER"] = s.URL
 	if got := call(env, "a.b.c\n", "login", "--oidc"); got.status != 4 {
 		t.Errorf("a token that the server does not know: %+v", got)
 	}

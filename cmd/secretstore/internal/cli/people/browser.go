@@ -189,6 +189,8 @@ func flowAddress(server, start string, more url.Values) (string, error) {
 	if err != nil || at.Scheme != "" || at.Host != "" || !strings.HasPrefix(at.Path, "/") {
 		return "", errors.New("the address where the login starts is not one of the server; is it a Secret Store?")
 	}
+	// As for all requests, the path of a server is that below which a proxy has it.
+	at.Path, at.RawPath = strings.TrimSuffix(strings.TrimRight(home.Path, "/"), wire.BasePath)+at.Path, ""
 	if more != nil {
 		query := at.Query()
 		maps.Copy(query, more)
