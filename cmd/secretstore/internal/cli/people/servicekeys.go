@@ -168,12 +168,13 @@ func iamCommand(p *base.Process) *cobra.Command {
 
 func rotateTokenKey(p *base.Process) *cobra.Command {
 	cmd := &cobra.Command{Use: "rotate-key", Short: "Sign new tokens with a new key",
-		Long:    "rotate-key makes the key with which servers sign tokens. Tokens signed with the old key stay valid until they end.",
+		Long: "rotate-key makes a new key with which all servers sign tokens, from a minute later on. Tokens signed with the\n" +
+			"old key stay valid until they end.",
 		Example: "  secretstore iam rotate-key", Args: base.NoArgs}
 	return remote(p, cmd, func(ctx context.Context, c *client.Client, cmd *cobra.Command, _ []string) error {
 		if err := c.Identities().RotateKey(ctx); err != nil {
 			return err
 		}
-		return done(p, cmd, changed{"rotated", "iam"}, "new tokens are signed with a new key")
+		return done(p, cmd, changed{"rotated", "iam"}, "made a new key; it signs tokens in a minute")
 	})
 }
