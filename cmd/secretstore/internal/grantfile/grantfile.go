@@ -164,6 +164,9 @@ type Store struct {
 	Users, Groups map[string]bool // those that exist
 	Grants        []Item
 	Members       []Item // of the groups that the file names
+	// Fixed are the members that the file of superusers of a server names. No request
+	// removes them.
+	Fixed []Item
 }
 
 // ofDCOS is the grant that every IAM has, and that cannot be revoked.
@@ -177,14 +180,15 @@ func (s *Store) Compare(c Content) (onlyFile, onlyStore []Item) {
 			onlyFile = append(onlyFile, Item{Group: gid})
 		}
 	}
-	have, want := keyed(s.Grants, s.Members), keyed(c.Grants, c.Members)
+	have, want, fixed := keyed(s.Grants, s.Members, s.Fixed), keyed(c.Grants, c.Members), keyed(s.Fixed)
 	for k, i := range want {
 		if now, ok := have[k]; !ok || !now.Until.Equal(i.Until) {
 			onlyFile = append(onlyFile, i)
 		}
 	}
 	for k, i := range have {
-		if then, ok := want[k]; k != ofDCOS && (!ok || !then.Until.Equal(i.Until)) {
+		_, stays := fixed[k]
+		if then, ok := want[k]; k != ofDCOS && !stays && (!ok || !then.Until.Equal(i.Until)) {
 			onlyStore = append(onlyStore, i)
 		}
 	}

@@ -118,6 +118,18 @@ func TestStoreIsComparedWithTheFile(t *testing.T) {
 	}
 }
 
+// TestSuperusersOfAServerStay, whether or not the file names them.
+func TestSuperusersOfAServerStay(t *testing.T) {
+	s := &Store{
+		Groups:  map[string]bool{"superusers": true},
+		Members: []Item{{Group: "superusers", User: "mallory"}},
+		Fixed:   []Item{{Group: "superusers", User: "admin"}, {Group: "superusers", User: "rescue"}},
+	}
+	onlyFile, onlyStore := s.Compare(parse(t, "groups: {superusers: {members: [admin, carol]}}"))
+	wantLines(t, "only in the file", onlyFile, "group superusers: member carol")
+	wantLines(t, "only in the store", onlyStore, "group superusers: member mallory")
+}
+
 // apply makes one change of the store.
 func (s *Store) apply(step Step) {
 	switch i := step.Item; {

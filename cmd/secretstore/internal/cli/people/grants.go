@@ -15,6 +15,7 @@ import (
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/cmd/secretstore/internal/grantfile"
+	"secretstore/iam"
 )
 
 func listResources(p *base.Process) *cobra.Command {
@@ -157,11 +158,16 @@ func readMembers(ctx context.Context, c *client.Client, s *grantfile.Store, grou
 			continue
 		}
 		g.Go(func() error {
-			uids, err := membersOf(running, c, gid)
+			members, err := membersOf(running, c, gid)
 			mu.Lock()
 			defer mu.Unlock()
-			for _, uid := range uids {
-				s.Members = append(s.Members, grantfile.Item{Group: gid, User: uid})
+			for _, m := range members {
+				i := grantfile.Item{Group: gid, User: m.User.UID}
+				if gid == string(iam.Superusers) && m.At.IsZero() { // nobody has added it
+					s.Fixed = append(s.Fixed, i)
+				} else {
+					s.Members = append(s.Members, i)
+				}
 			}
 			return err
 		})
@@ -170,18 +176,15 @@ func readMembers(ctx context.Context, c *client.Client, s *grantfile.Store, grou
 }
 
 // membersOf returns the people in a group, and then its services.
-func membersOf(ctx context.Context, c *client.Client, gid string) ([]string, error) {
-	uids := []string{}
+func membersOf(ctx context.Context, c *client.Client, gid string) (all []wire.MemberOfGroup, err error) {
 	for _, services := range []bool{false, true} {
 		members, err := c.Identities().Members(ctx, gid, services)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range members {
-			uids = append(uids, m.User.UID)
-		}
+		all = append(all, members...)
 	}
-	return uids, nil
+	return all, nil
 }
 
 // compared is a file beside the store.

@@ -282,9 +282,13 @@ func showGroup(p *base.Process) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := team{Group: g}
-		if t.Users, err = membersOf(ctx, c, args[0]); err != nil {
+		t := team{Group: g, Users: []string{}}
+		members, err := membersOf(ctx, c, args[0])
+		if err != nil {
 			return err
+		}
+		for _, m := range members {
+			t.Users = append(t.Users, m.User.UID)
 		}
 		if t.Permissions, err = c.Grants().OfGroup(ctx, args[0]); err != nil {
 			return err
