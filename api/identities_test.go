@@ -545,7 +545,10 @@ func TestGroupsAsInDCOS(t *testing.T) {
 	d.wantDocument("/groups/ops", group)
 	d.wantDocument("/groups", `{"array":[{"gid":"ext","url":"/acs/api/v1/groups/ext","description":"","provider_type":"ldap"},`+group+
 		`,{"gid":"superusers","url":"/acs/api/v1/groups/superusers","description":"Superuser group","provider_type":"internal"}]}`)
+	d.call("PATCH", "/groups/ops", `{"description":"People"}`, 204)
+	d.wantDocument("/groups/ops", strings.Replace(group, "Operators", "People", 1))
 	d.call("PATCH", "/groups/ops", `{"description":"Operators"}`, 204)
+	d.call("PATCH", "/groups/none", `{"description":"x"}`, 400, "ERR_UNKNOWN_GROUP_ID")
 	d.call("PUT", "/groups/ops/users/alice", "", 204)
 	d.call("PUT", "/groups/ops/users/alice", "", 409, "ERR_USER_ALREADY_IN_GROUP")
 	d.call("PUT", "/groups/ops/users/svc", "", 204)
@@ -605,7 +608,11 @@ func TestGrantsAsInDCOS(t *testing.T) {
 	d.call("GET", "/acls/"+rid+"/groups/ops", "", 400, "ERR_GROUP_NOT_IN_ACL")
 	d.call("DELETE", "/acls/dcos:superuser", "", 400, "ERR_IS_SUPERUSER_ACL")
 	d.call("DELETE", "/acls/dcos:superuser/groups/superusers/full", "", 400, "ERR_IS_SUPERUSER_GROUP", "must have `full` permission on the `dcos:superuser` resource.")
+	d.call("PATCH", "/acls/"+rid, `{"description":"Team"}`, 204)
+	d.call("PATCH", "/acls/none", `{"description":"x"}`, 400, "ERR_UNKNOWN_RESOURCE_ID")
+	d.wantDocument("/acls/"+rid, `{"rid":"dcos:secrets:default:/team/key","url":"`+acl+`","description":"Team"}`)
 	d.call("DELETE", "/acls/"+rid, "", 204)
+	d.call("GET", "/acls/"+rid, "", 400, "ERR_UNKNOWN_RESOURCE_ID")
 	d.call("PUT", "/acls/a%20b", `{"description":""}`, 400, "ERR_INVALID_RESOURCE_ID")
 }
 
@@ -745,9 +752,10 @@ func TestCollectionsInPages(t *testing.T) {
 		uid := fmt.Sprint("user", i)
 		d.person(uid)
 		d.call("PUT", fmt.Sprintf("/acls/x:%%252F%d", i), `{"description":""}`, 201)
+		d.call("PUT", fmt.Sprint("/groups/group", i), `{"description":""}`, 201)
 		d.call("PUT", "/groups/superusers/users/"+uid, "", 204)
 	}
-	for _, path := range []string{"/users", "/groups/superusers/users", "/acls"} {
+	for _, path := range []string{"/users", "/groups", "/groups/superusers/users", "/acls"} {
 		whole := d.call("GET", path, "", 200).body
 		var all, some []any
 		var one struct {

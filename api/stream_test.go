@@ -182,6 +182,16 @@ func TestPermissionIsCheckedAgainBeforeEachEvent(t *testing.T) {
 		e.ended(events, "403 Forbidden", "permission denied")
 		e.policy.Store(policy)
 
+		// Without an event.
+		events = e.listen("", e.as("alice"))
+		began := time.Now()
+		e.policy.Store((*acl.Policy)(nil).WithSuperusers("root"))
+		e.ended(events, "403 Forbidden", "permission denied")
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the stream went on for %v", took)
+		}
+		e.policy.Store(policy)
+
 		raw, err := token.Sign("alice", time.Now().Add(-token.Leeway+2*time.Second), "", []byte(hmacKey))
 		must(t, err)
 		e.ended(e.listen("", http.Header{"Authorization": {"token=" + raw}}), "401 Unauthorized", "log in again")

@@ -200,9 +200,13 @@ func TestPermissionIsCheckedAgainWhileAWatchWaits(t *testing.T) {
 		etag = e.etag("a")
 		w = e.begin(watching("a", etag))
 		e.awaitWaiting(1)
+		began := time.Now()
 		e.policy.Store((*acl.Policy)(nil).WithSuperusers("root"))
 		if got := e.answered(w, 403); strings.Contains(got.body, "CANARY") {
 			t.Error(got.body)
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the watch went on for %v", took)
 		}
 		e.policy.Store(policy)
 
