@@ -290,6 +290,24 @@ func TestLoginWithABrowserTakesThePastedToken(t *testing.T) {
 	}
 }
 
+// TestLoginSaysHowLongToWait: nobody sees the headers of an answer.
+func TestLoginSaysHowLongToWait(t *testing.T) {
+	for text, status := range map[string]int{
+		"too many failed sign-ins of this account or from this address: wait as long as Retry-After says": 429,
+		"too many sign-ins at once: try again as Retry-After says":                                        503,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "90")
+			refuse(w, status, text, "")
+		}))
+		defer s.Close()
+		got := call(map[string]string{"HOME": t.TempDir(), "SECRETSTORE_SERVER": s.URL}, "right horse\n", "login", "alice")
+		if got.status != 1 || !strings.HasSuffix(strings.TrimSpace(got.stderr), ": try again in 1m30s") {
+			t.Errorf("%d: %+v", status, got)
+		}
+	}
+}
+
 func TestServerWithoutAccountsIsNamedAtLogin(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "no such endpoint", "") }))
 	defer s.Close()

@@ -64,6 +64,9 @@ var restWords = regexp.MustCompile(`(the secret, or this version of it, does not
 // allFindings is how users of the API see all that is wrong with a definition.
 var allFindings = regexp.MustCompile("; POST the same to [^ ]*, or run `secretstore check`, for all findings")
 
+// whenAgain is how users of the API see when to try again.
+var whenAgain = regexp.MustCompile("(wait as long|try again) as Retry-After says")
+
 // inCommands returns the text of err without what only users of the API need: the
 // status of an answer, and what to send instead.
 func inCommands(err error, text string) string {
@@ -76,6 +79,7 @@ func inCommands(err error, text string) string {
 			text = cmp.Or(e.Description, e.Title)
 			text = restWords.ReplaceAllString(text, "$1")
 			text = allFindings.ReplaceAllString(text, "; see all findings with: secretstore check FILE")
+			text = whenAgain.ReplaceAllString(text, "try again in "+e.RetryAfter.String())
 		}
 		return strings.ReplaceAll(whole, e.Error(), text) // of several servers that say the same
 	}
