@@ -174,13 +174,18 @@ func (f *Flags) options() vault.Options {
 
 func folder(name string) string { return strings.Trim(name, "/") + "/" }
 
-// drop reports whether the name of a mount is left out of paths: of the only one that
-// was asked for, and of secret/, which Vault makes by default.
-func (f *Flags) drop(m *vault.Mount) bool {
-	if len(f.mounts) == 1 {
-		return true
+// folderOf returns where the secrets of a mount go: below its namespace and its name. It
+// leaves out the only namespace and the only mount that were asked for, and secret/, which
+// Vault makes by default.
+func (f *Flags) folderOf(m *vault.Mount) string {
+	namespace, mount := m.Namespace, m.Path
+	if f.namespace != "" {
+		namespace = ""
 	}
-	return m.Path == "secret/" && (m.Namespace == "" || f.namespace != "")
+	if len(f.mounts) == 1 || namespace == "" && mount == "secret/" {
+		mount = ""
+	}
+	return namespace + mount
 }
 
 // inventory makes the inventory of a Vault. Mounts that do not exist are mistakes.
@@ -194,11 +199,5 @@ func (f *Flags) inventory(l *vault.Listing) (*inventory, error) {
 			return nil, fmt.Errorf("the source has no KV mount %q", m)
 		}
 	}
-	inv := ofVault(l, f.drop)
-	if f.namespace != "" {
-		for i, r := range inv.records {
-			inv.records[i].path = strings.TrimPrefix(r.path, folder(f.namespace))
-		}
-	}
-	return inv, nil
+	return ofVault(l, f.folderOf), nil
 }

@@ -331,6 +331,36 @@ func TestMountsAndNamespacesInPaths(t *testing.T) {
 	}
 }
 
+// TestPathsOfMounts: a namespace or mount is left out only where it is the only one, and a
+// secret whose path begins as its namespace keeps it.
+func TestPathsOfMounts(t *testing.T) {
+	for _, tt := range []struct {
+		namespace, mount string // of the flags
+		of               vault.Mount
+		path             string
+	}{
+		{"", "", vault.Mount{Path: "secret/"}, "team1/db"},
+		{"", "", vault.Mount{Path: "kv/"}, "kv/team1/db"},
+		{"", "", vault.Mount{Namespace: "team1/", Path: "secret/"}, "team1/secret/team1/db"},
+		{"", "kv", vault.Mount{Path: "kv/"}, "team1/db"},
+		{"", "kv", vault.Mount{Namespace: "team1/", Path: "kv/"}, "team1/team1/db"},
+		{"team1", "", vault.Mount{Namespace: "team1/", Path: "secret/"}, "team1/db"},
+		{"team1", "", vault.Mount{Namespace: "team1/", Path: "kv/"}, "kv/team1/db"},
+		{"team1", "kv", vault.Mount{Namespace: "team1/", Path: "kv/"}, "team1/db"},
+	} {
+		f := flags(func(f *Flags) {
+			f.namespace = tt.namespace
+			if tt.mount != "" {
+				f.mounts = []string{tt.mount}
+			}
+		})
+		inv, err := f.inventory(&vault.Listing{Mounts: []*vault.Mount{&tt.of}, Secrets: []vault.Secret{{Mount: &tt.of, Path: "team1/db"}}})
+		if err != nil || inv.records[0].path != tt.path {
+			t.Errorf("--from-namespace %q --mount %q, %+v: %q, %v", tt.namespace, tt.mount, tt.of, inv.records[0].path, err)
+		}
+	}
+}
+
 func TestMetadataBecomesLabels(t *testing.T) {
 	set := vaulttest.Load(t, "vault-1.14")
 	rename, _ := renamesFor(t, map[string][]any{"kv/unicode/größe/鍵": {1}, "kv/with space/_x": {1}})

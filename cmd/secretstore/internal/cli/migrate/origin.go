@@ -91,14 +91,11 @@ func Hopeless(err error) bool {
 
 func failedSource(err error) error { return &sourceError{fmt.Sprintf("the source: %v", err)} }
 
-// ofVault makes an inventory of a listing. drop is the mount whose name is left out.
-func ofVault(l *vault.Listing, drop func(*vault.Mount) bool) *inventory {
+// ofVault makes an inventory of a listing. folderOf says where the secrets of a mount go.
+func ofVault(l *vault.Listing, folderOf func(*vault.Mount) string) *inventory {
 	inv := &inventory{mounts: l.Mounts, problems: l.Problems, more: l.More, warnings: l.Warnings}
 	for _, s := range l.Secrets {
-		r := record{mount: s.Mount, name: s.Mount.Namespace + s.Mount.Path + s.Path, path: s.Mount.Namespace + s.Mount.Path + s.Path}
-		if drop(s.Mount) {
-			r.path = s.Path
-		}
+		r := record{mount: s.Mount, name: s.Mount.Namespace + s.Mount.Path + s.Path, path: folderOf(s.Mount) + s.Path}
 		labels := labelsOf(s.Labels)
 		r.read = func(ctx context.Context) (content, error) {
 			objects, err := s.Read(ctx)
