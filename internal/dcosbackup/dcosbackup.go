@@ -70,17 +70,22 @@ func ParseAnswer(path string, body []byte) (Secret, error) {
 	return Secret{Path: path, Value: value, Description: doc.Description, Labels: doc.Labels}, nil
 }
 
-// ParseList reads the answer to a GET with list=true: names, and after which name the
-// list continues, if it does.
-func ParseList(body []byte) (names []string, next string, err error) {
-	var doc struct {
-		Array *[]string `json:"array"`
-		Next  string    `json:"next"`
+// List is a list of secrets, or a piece of one.
+type List struct {
+	Names []string `json:"array"`
+	// Next is the name after which the list continues; "" if it does not.
+	Next string `json:"next"`
+	// Incomplete: the server has skipped damaged records, so names may be missing.
+	Incomplete bool `json:"incomplete"`
+}
+
+// ParseList reads the answer to a GET with list=true.
+func ParseList(body []byte) (List, error) {
+	var l List
+	if json.Unmarshal(body, &l) != nil || l.Names == nil {
+		return List{}, errors.New("it is not a list of secrets")
 	}
-	if json.Unmarshal(body, &doc) != nil || doc.Array == nil {
-		return nil, "", errors.New("it is not a list of secrets")
-	}
-	return *doc.Array, doc.Next, nil
+	return l, nil
 }
 
 // entry is a secret in the files of dcos-migrate. Its value is base64, also of a text.

@@ -199,7 +199,7 @@ func TestDamagedEntriesAreNamed(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(read(f, "dcos-migrate-script.json"))
 	f.Add(read(f, "dcos-migrate/plain.Backup.json"))
-	f.Add([]byte(`{"array":["a","b"],"next":"b"}`))
+	f.Add([]byte(`{"array":["a","b"],"next":"b","incomplete":true}`))
 	f.Add([]byte(`{"value":"x\u0000","labels":["a"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if c, err := ParseScriptFile(data); (c == nil) != (err != nil) {
@@ -212,8 +212,8 @@ func FuzzParse(f *testing.F) {
 		if s, err := ParseAnswer("x", data); (s.Value == nil) != (err != nil) {
 			t.Errorf("%+v, %v", s, err)
 		}
-		if names, _, err := ParseList(data); err != nil && names != nil {
-			t.Errorf("%q, %v", names, err)
+		if l, err := ParseList(data); (l.Names == nil) != (err != nil) {
+			t.Errorf("%+v, %v", l, err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,6 +44,7 @@ func (d *dcos) list(ctx context.Context) (*inventory, error) {
 	inv := &inventory{mounts: []*vault.Mount{d.mount}}
 	seen := map[string]bool{}
 	var room vault.Room
+	incomplete := false
 	for after := ""; ; {
 		query := url.Values{"list": {"true"}}
 		if after != "" {
@@ -55,14 +57,15 @@ func (d *dcos) list(ctx context.Context) (*inventory, error) {
 		if err := problemOf(a); err != nil {
 			return nil, failedSource(fmt.Errorf("its list of secrets: %w", err))
 		}
-		names, next, err := dcosbackup.ParseList(a.Body)
+		l, err := dcosbackup.ParseList(a.Body)
+		if err == nil {
+			err = room.Take(append(l.Names, l.Next)...)
+		}
 		if err != nil {
 			return nil, failedSource(err)
 		}
-		if err := room.Take(append(names, next)...); err != nil {
-			return nil, failedSource(err)
-		}
-		for _, name := range names {
+		incomplete = incomplete || l.Incomplete
+		for _, name := range l.Names {
 			switch {
 			case len(inv.records) == vault.MaxSecrets:
 				return nil, failedSource(vault.ErrTooMany)
@@ -75,10 +78,16 @@ func (d *dcos) list(ctx context.Context) (*inventory, error) {
 			seen[name] = true
 			inv.records = append(inv.records, record{d.mount, name, name, func(ctx context.Context) (content, error) { return d.read(ctx, name) }})
 		}
-		if next == "" || next <= after {
+		switch {
+		case l.Next == "":
+			if incomplete {
+				inv.problems = append(inv.problems, vault.Problem{Name: "(list)", Err: errors.New("the source skips damaged records, so secrets may be missing")})
+			}
 			return inv, nil
+		case l.Next <= after:
+			return nil, failedSource(fmt.Errorf("its list of secrets goes back to %.200q", l.Next))
 		}
-		after = next
+		after = l.Next
 	}
 }
 
@@ -112,7 +121,8 @@ func (d *dcos) read(ctx context.Context, name string) (content, error) {
 	for i, part := range parts {
 		parts[i] = url.PathEscape(part)
 	}
-	a, err := d.get(ctx, strings.Join(parts, "/"))
+	at := strings.Join(parts, "/")
+	a, err := d.get(ctx, at)
 	if err != nil {
 		return content{}, err
 	}
@@ -123,7 +133,8 @@ func (d *dcos) read(ctx context.Context, name string) (content, error) {
 		return content{}, &vault.Damage{Err: err}
 	}
 	if kind, _, _ := strings.Cut(a.kind, ";"); kind == wire.TypeBinary {
-		return content{item: &forms.Item{Value: a.Body, Binary: true}}, nil
+		item := &forms.Item{Value: a.Body, Binary: true}
+		return content{item: item}, d.describe(ctx, at, a.etag, item)
 	}
 	defer clear(a.Body)
 	s, err := dcosbackup.ParseAnswer(name, a.Body)
@@ -131,4 +142,29 @@ func (d *dcos) read(ctx context.Context, name string) (content, error) {
 		return content{}, &vault.Damage{Err: err}
 	}
 	return content{item: itemOf(s)}, nil
+}
+
+// describe adds the description and the labels of a binary secret. A store of this kind
+// shows them only beside the list of versions; that of DC/OS has no ETags, and shows none.
+func (d *dcos) describe(ctx context.Context, at, etag string, item *forms.Item) error {
+	if etag == "" {
+		return nil
+	}
+	a, err := d.get(ctx, at+"?versions=true")
+	if err != nil {
+		clear(item.Value)
+		return err
+	}
+	defer clear(a.Body) // of another server, it may be the value
+	var all wire.Versions
+	if json.Unmarshal(a.Body, &all) != nil || len(all.Versions) == 0 || all.Versions[0].ETag != etag {
+		return nil
+	}
+	if all.Description != "" {
+		item.Description = &all.Description
+	}
+	if len(all.Labels) > 0 {
+		item.Labels = &all.Labels
+	}
+	return nil
 }

@@ -57,10 +57,11 @@ func (f *Flags) newRemote(p *base.Process, what, address string, timeout time.Du
 	}, nil
 }
 
-// answer is an answer with its type.
+// answer is an answer with parts of its header.
 type answer struct {
 	live.Answer
 	kind string // Content-Type
+	etag string
 }
 
 // get sends a GET, and repeats it while the source is busy or away.
@@ -99,7 +100,7 @@ func (r *remote) once(ctx context.Context, rest string) (answer, error) {
 	if len(body) > maxAnswer {
 		return answer{}, fmt.Errorf("an answer is larger than %d MiB", maxAnswer>>20)
 	}
-	return answer{live.Answer{Status: res.StatusCode, Body: body}, res.Header.Get("Content-Type")}, nil
+	return answer{live.Answer{Status: res.StatusCode, Body: body}, res.Header.Get("Content-Type"), res.Header.Get("ETag")}, nil
 }
 
 // running is a Vault that runs.

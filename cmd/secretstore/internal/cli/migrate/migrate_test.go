@@ -437,6 +437,46 @@ func TestChangesMeanwhileAreReported(t *testing.T) {
 	}
 }
 
+// TestAnotherStoreIsReadWhole: the description and labels of bytes are elsewhere than those
+// of texts, and a list may say that it lacks names.
+func TestAnotherStoreIsReadWhole(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/secrets/v1/secret/default/")
+		w.Header().Set("Content-Type", "application/octet-stream")
+		switch {
+		case name == "" && r.FormValue("after") == "":
+			fmt.Fprint(w, `{"array":["changed","ours"],"next":"ours","incomplete":true}`)
+		case name == "":
+			fmt.Fprint(w, `{"array":["theirs"]}`)
+		case r.FormValue("versions") == "" || name == "theirs":
+			if name != "theirs" {
+				w.Header().Set("ETag", `"1"`)
+			}
+			fmt.Fprint(w, "\x00")
+		case name == "changed":
+			fmt.Fprint(w, `{"versions":[{"version":2,"etag":"\"2\""}],"description":"of another value","deleted":null}`)
+		default:
+			fmt.Fprint(w, `{"versions":[{"version":1,"etag":"\"1\""}],"description":"d","labels":["l"],"deleted":null}`)
+		}
+	}))
+	defer srv.Close()
+	plan, _ := planOf(t, flags(func(f *Flags) { f.dcos = srv.URL }))
+	got := map[string]string{}
+	for path, items := range read(t, plan) {
+		item := items[0]
+		got[path] = fmt.Sprintf("%q, %v", item.Value, item.Binary)
+		if item.Description != nil && item.Labels != nil {
+			got[path] += ", " + *item.Description + ", " + strings.Join(*item.Labels, " ")
+		}
+	}
+	if want := map[string]string{"ours": `"\x00", true, d, l`, "theirs": `"\x00", true`, "changed": `"\x00", true`}; !cmp.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if len(plan.Failed) != 1 || !strings.Contains(plan.Failed[0].Why, "may be missing") {
+		t.Errorf("%v", plan.Failed)
+	}
+}
+
 // TestHostileSourcesAreGivenUpOn: no answer makes the command follow, wait or allocate
 // without an end.
 func TestHostileSourcesAreGivenUpOn(t *testing.T) {
@@ -455,9 +495,10 @@ func TestHostileSourcesAreGivenUpOn(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		}, "deadline"},
-		"html":    {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }, "not a list"},
-		"refused": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }, "--from-token-file"},
-		"error":   {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "500"},
+		"html":                {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }, "not a list"},
+		"refused":             {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }, "--from-token-file"},
+		"error":               {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "500"},
+		"list that goes back": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"array":[],"next":"a"}`) }, "goes back"},
 		"names": {func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"array":["a"%s],"next":%q}`, strings.Repeat(`,"a"`, 100_000), r.FormValue("after")+"x")
 		}, vault.ErrTooLarge.Error()},
