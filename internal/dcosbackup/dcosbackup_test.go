@@ -3,6 +3,8 @@ package dcosbackup
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/json"
 	"errors"
 	"os"
@@ -137,6 +139,44 @@ func TestWrongCipherKeyIsNoticed(t *testing.T) {
 	check(t, c, expected(t))
 	if _, err := ParseTar(data, []byte("short")); !errors.Is(err, ErrKeySize) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestFirstReleaseIsRefused, and not a secret below temp/ in the files of later ones.
+func TestFirstReleaseIsRefused(t *testing.T) {
+	block, err := aes.NewCipher([]byte(ownKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(names ...string) []byte {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, name := range names {
+			text := []byte(`{"value":"x"}`)
+			if name == sanityName {
+				text = []byte(sanityText)
+			}
+			data := make([]byte, aes.BlockSize+len(text))
+			//lint:ignore SA1019 the format is what it is
+			cipher.NewCFBEncrypter(block, data[:aes.BlockSize]).XORKeyStream(data[aes.BlockSize:], text)
+			if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o600, Typeflag: tar.TypeReg}); err != nil {
+				t.Fatal(err)
+			}
+			w.Write(data)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	if _, err := ParseTar(file("temp/a", listName), []byte(ownKey)); !errors.Is(err, errRelease) {
+		t.Errorf("%v", err)
+	}
+	for _, names := range [][]string{{"temp/a", "b"}, {sanityName, "temp/a", listName}} {
+		c, err := ParseTar(file(names...), []byte(ownKey))
+		if err != nil || len(c.Secrets) != 2 || len(c.Problems) > 0 {
+			t.Errorf("%q: %+v, %v", names, c, err)
+		}
 	}
 }
 

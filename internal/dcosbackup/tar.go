@@ -18,6 +18,8 @@ const DefaultCipherKey = "ThisIsAMagicKeyString12345667890"
 const (
 	sanityName = ".sanity"
 	sanityText = "sanity check string"
+	// listName is in the files of the first release, and secrets are beside it.
+	listName   = "temp/secrets.list"
 	binaryName = ".binary" // the end of the name of a binary secret, since 0.4
 	// maxMembers bounds the number of members.
 	maxMembers = 1_000_000
@@ -88,7 +90,7 @@ func (p *tarParser) members(in *tar.Reader, left int64) error {
 		}
 		name := strings.TrimPrefix(h.Name, "./")
 		switch {
-		case strings.HasPrefix(name, "temp/"):
+		case name == listName && !p.sane: // later releases have their sanity check first
 			return errRelease
 		case h.Typeflag == tar.TypeDir:
 			continue
