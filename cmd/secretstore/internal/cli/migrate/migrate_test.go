@@ -400,7 +400,8 @@ func TestKeysAreRefusedWithAReason(t *testing.T) {
 
 // TestChangesMeanwhileAreReported: somebody writes while the import runs.
 func TestChangesMeanwhileAreReported(t *testing.T) {
-	secrets := map[string]string{"same": "1", "other": "1", "gone": "1"}
+	secrets := map[string]string{"same": "1", "other": "1", "gone": "1", "closed": "1", "labels": "1"}
+	closed, labels := false, "a"
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Path, "/secrets/v1/secret/default/")
 		switch value, ok := secrets[name]; {
@@ -412,9 +413,11 @@ func TestChangesMeanwhileAreReported(t *testing.T) {
 			fmt.Fprintf(w, `{"array":[%s]}`, strings.Join(names, ","))
 		case !ok:
 			http.NotFound(w, r)
+		case name == "closed" && closed:
+			w.WriteHeader(http.StatusForbidden)
 		default:
 			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprintf(w, `{"value":%q}`, value)
+			fmt.Fprintf(w, `{"value":%q,"labels":[%q]}`, value, labels)
 		}
 	}))
 	defer srv.Close()
@@ -422,6 +425,7 @@ func TestChangesMeanwhileAreReported(t *testing.T) {
 	read(t, plan)
 	delete(secrets, "gone")
 	secrets["other"], secrets["new"] = "2", "1"
+	closed = true
 	p, _ := process()
 	changed, err := plan.Changes(t.Context(), p)
 	if err != nil {
@@ -431,11 +435,66 @@ func TestChangesMeanwhileAreReported(t *testing.T) {
 	for _, f := range changed {
 		got[f.Name], _, _ = strings.Cut(f.Why, ";")
 	}
-	want := map[string]string{"other": "has changed in the source", "new": "is new in the source", "gone": "was imported, but has since gone from the source"}
+	want := map[string]string{
+		"other": "has changed in the source", "new": "is new in the source", "gone": "was imported, but has since gone from the source",
+		"closed": "was imported, but cannot be read again: the token may not read it",
+	}
 	if !cmp.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
+	labels = "b"
+	if changed, err = plan.Changes(t.Context(), p); err != nil || len(changed) != 6 {
+		t.Errorf("other labels: %v, %v", changed, err)
+	}
 }
+
+// TestMembersThatChangeMeanwhileAreReported: each member of an object is imported by itself.
+func TestMembersThatChangeMeanwhileAreReported(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first, second string // what the two members are imported from
+		want          int
+	}{
+		"nothing":      {`{"a":"1","b":"1"}`, `{"a":"1","b":"1"}`, 0},
+		"both members": {`{"a":"2","b":"2"}`, `{"a":"2","b":"2"}`, 0}, // as it is in the end
+		"in between":   {`{"a":"1","b":"1"}`, `{"a":"2","b":"2"}`, 1},
+		"a new member": {`{"a":"1","b":"1","c":"1"}`, `{"a":"1","b":"1","c":"1"}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := `{"a":"1","b":"1"}`
+			mount := &vault.Mount{Path: "kv/"}
+			r := record{mount, "kv/s", "s", func(context.Context) (content, error) {
+				o, err := kv.ParseObject([]byte(now))
+				return content{objects: []kv.Object{o}}, err
+			}}
+			o := &Origin{origin: oneRecord{r}, mapping: mapping{as: asSplit, valueKey: "value"}}
+			p, _ := process()
+			plan, err := o.NewPlan(t.Context(), p, acl.Path{})
+			if err != nil || len(plan.Sources) != 2 {
+				t.Fatalf("%v, %v", plan, err)
+			}
+			for n, s := range plan.Sources {
+				now = []string{tt.first, tt.second}[n]
+				if _, err := s.Read(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if changed, err := plan.Changes(t.Context(), p); err != nil || len(changed) != tt.want {
+				t.Errorf("%v, %v", changed, err)
+			}
+		})
+	}
+}
+
+// oneRecord is a source that others write to.
+type oneRecord struct{ r record }
+
+func (o oneRecord) list(context.Context) (*inventory, error) {
+	return &inventory{mounts: []*vault.Mount{o.r.mount}, records: []record{o.r}}, nil
+}
+
+func (oneRecord) changes() bool { return true }
+
+func (oneRecord) close() {}
 
 // TestAnotherStoreIsReadWhole: the description and labels of bytes are elsewhere than those
 // of texts, and a list may say that it lacks names.

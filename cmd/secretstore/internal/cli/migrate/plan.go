@@ -230,7 +230,7 @@ func (s *survey) choose(inv *inventory) {
 		}
 		for _, member := range s.found[n].members {
 			if path, ok := s.places.place(target{r.name, r.path, member}); ok {
-				s.plan.Sources = append(s.plan.Sources, s.source(r, member, path))
+				s.plan.Sources = append(s.plan.Sources, s.source(r, s.found[n].members, member, path))
 			}
 		}
 	}
@@ -251,19 +251,21 @@ func (s *survey) choose(inv *inventory) {
 	}
 }
 
-// source reads a record again when it is its turn.
-func (s *survey) source(r record, member, path string) forms.Source {
+// source reads a record again when it is its turn. It is to become these members, of which
+// this is one.
+func (s *survey) source(r record, members []string, member, path string) forms.Source {
 	return forms.Source{Path: path, Read: func(ctx context.Context) (forms.Item, error) {
 		c, err := r.read(ctx)
 		if err != nil {
 			return forms.Item{}, err
 		}
 		defer c.clear()
-		s.plan.remember(r.name, c)
 		all, err := s.mapping.items(c)
 		if err != nil {
 			return forms.Item{}, err
 		}
+		same := slices.EqualFunc(all, members, func(p part, member string) bool { return p.member == member })
+		s.plan.remember(r.name, c, same)
 		var item forms.Item
 		found := false
 		for _, p := range all {
@@ -281,10 +283,16 @@ func (s *survey) source(r record, member, path string) forms.Source {
 	}}
 }
 
-func (p *Plan) remember(name string, c content) {
+// remember takes down what is imported of a record. same: it becomes the same members as
+// before. If not, or if another of its members was imported from other content, no content
+// is what was imported.
+func (p *Plan) remember(name string, c content, same bool) {
 	sum := checksumOf(c)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if earlier, ok := p.imported[name]; !same || ok && earlier != sum {
+		sum = checksum{}
+	}
 	p.imported[name] = sum
 }
 
@@ -298,8 +306,18 @@ func checksumOf(c content) (sum checksum) {
 	for _, o := range c.objects {
 		add(o.JSON())
 	}
+	labels := c.labels
 	if c.item != nil {
 		add(c.item.Value)
+		if c.item.Description != nil {
+			add([]byte(*c.item.Description))
+		}
+		if c.item.Labels != nil {
+			labels = *c.item.Labels
+		}
+	}
+	for _, l := range labels {
+		add([]byte(l))
 	}
 	h.Sum(sum[:0])
 	return sum
@@ -339,7 +357,10 @@ func (p *Plan) Changes(ctx context.Context, process *base.Process) (changed []Fa
 			seen[r.name] = true
 			sum, ok := p.imported[r.name]
 			switch {
-			case err != nil || known[quoted(r.name)]:
+			case known[quoted(r.name)]:
+			case err != nil && ok:
+				changed = append(changed, Failure{quoted(r.name), base.OneLine(fmt.Sprintf("was imported, but cannot be read again: %v", err))})
+			case err != nil:
 			case !ok && !p.Report.seen[r.name]:
 				changed = append(changed, Failure{quoted(r.name), "is new in the source" + again})
 			case ok && sum != checksumOf(c):
