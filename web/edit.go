@@ -22,13 +22,17 @@ type editor struct {
 	Known       bool // description and labels are those of the secret
 	Description string
 	Labels      string // one on each line
-	Problem     string
-	Conflict    *conflict
-	Marker      string // where the value is, see visit.slot
-	About       string
+	// DescriptionWas and LabelsWas are what the editor showed first, if Known: what nobody
+	// has changed is not written, since a form does not keep every character.
+	DescriptionWas, LabelsWas string
+	Problem                   string
+	Conflict                  *conflict
+	Marker                    string // where the value is, see visit.slot
+	About                     string
 	// Hidden: the value is not in the editor, so that an empty text is an oversight.
 	Hidden bool
 	HasCR  bool
+	HasNUL bool
 	JSON   bool // the value must be JSON
 }
 
@@ -107,13 +111,15 @@ func (v *visit) loadEditor() error {
 		return err
 	}
 	e := &editor{Path: v.pathOfSecret(), ETag: s.ETag, Known: true, Description: s.Description, Labels: strings.Join(s.Labels, "\n")}
+	e.DescriptionWas, e.LabelsWas = e.Description, e.Labels
 	if s.Binary {
 		e.Hidden = true
 		e.About = plural(len(s.Value), "byte") + ", not text: upload a file, or write a text in its place"
 		clear(s.Value)
 		return v.show("secret-edit", e)
 	}
-	e.About, e.HasCR, e.Marker = about(s.Value), bytes.ContainsRune(s.Value, '\r'), v.slot(s.Value)
+	e.HasCR, e.HasNUL = bytes.ContainsRune(s.Value, '\r'), bytes.ContainsRune(s.Value, 0)
+	e.About, e.Marker = about(s.Value), v.slot(s.Value)
 	return v.show("secret-edit", e)
 }
 
@@ -121,7 +127,8 @@ func (v *visit) loadEditor() error {
 func (v *visit) readEditor() (*editor, client.Value) {
 	f := v.form
 	e := &editor{Path: v.pathOfSecret(), ETag: f.text("etag"), Known: f.has("known"), Hidden: f.has("hidden"), JSON: f.has("json"),
-		Description: plainLines(f.text("description")), Labels: plainLines(f.text("labels"))}
+		Description: plainLines(f.text("description")), Labels: plainLines(f.text("labels")),
+		DescriptionWas: plainLines(f.text("description-was")), LabelsWas: plainLines(f.text("labels-was"))}
 	value := client.Value{Data: withoutCR(f.secret("value"))}
 	if file := f.secret("file"); len(file) > 0 {
 		value = client.Value{Data: file, Binary: !f.has("file-is-text")}
@@ -132,10 +139,10 @@ func (v *visit) readEditor() (*editor, client.Value) {
 			labels = append(labels, line)
 		}
 	}
-	if e.Known || e.Description != "" {
+	if e.Description != e.DescriptionWas {
 		value.Description = &e.Description
 	}
-	if e.Known || labels != nil {
+	if e.Labels != e.LabelsWas && (e.Known || labels != nil) {
 		value.Labels = &labels
 	}
 	switch {

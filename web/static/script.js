@@ -124,7 +124,8 @@ for (const form of document.querySelectorAll("form[data-copy]")) {
     try {
       const answer = await post(form);
       if (!answer.ok || answer.redirected) { form.submit(); return; }
-      await navigator.clipboard.writeText(await answer.text());
+      const value = await answer.arrayBuffer(); // text() would drop a byte order mark
+      await navigator.clipboard.writeText(new TextDecoder("utf-8", {ignoreBOM: true}).decode(value));
       say("Copied. The clipboard is cleared after 30 seconds while this page is open.");
       setTimeout(async function clear() {
         try {

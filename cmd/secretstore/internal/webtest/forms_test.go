@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,4 +148,49 @@ func TestPagesOfSuperusers(t *testing.T) {
 			t.Errorf("the servers:\n%s", text)
 		}
 	})
+}
+
+// TestEditingKeepsWhatNobodyChanges: a form does not keep all characters of descriptions and
+// labels, so those that nobody changes are not written. It says so of the value.
+func TestEditingKeepsWhatNobodyChanges(t *testing.T) {
+	site := Start(t)
+	root := site.As(t, "root")
+	b := browse{t, site.URL}
+	cookie, token := b.signIn(site.Token(t, "root"))
+	description, labels := "one\rtwo\r\n<\">", []string{" x ", "a\nb", "", "a\r\nb"}
+	if _, err := root.Create(t.Context(), "a/b", client.Value{Data: []byte("1\x00"), Description: &description, Labels: &labels}); err != nil {
+		t.Fatal(err)
+	}
+	// open loads the editor, and returns what a browser sends if somebody changes the value.
+	field := regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">|<textarea name="(description|labels)" [^>]*>\n([^<]*)</textarea>`)
+	open := func() url.Values {
+		_, page := b.do("POST", "/ui/secret-edit", cookie, url.Values{"form-token": {token}, "path": {"a/b"}, "do": {"load"}})
+		if !strings.Contains(page, "NUL characters") {
+			t.Errorf("nothing is said of the value: %s", page)
+		}
+		typed := url.Values{"value": {"2\x00"}}
+		for _, m := range field.FindAllStringSubmatch(page[strings.Index(page, `action="secret-edit"`):], -1) {
+			text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(html.UnescapeString(m[2] + m[4]))
+			typed.Set(m[1]+m[3], strings.ReplaceAll(text, "\n", "\r\n"))
+		}
+		return typed
+	}
+	save := func(typed url.Values, wantDescription string, wantLabels []string) {
+		t.Helper()
+		if res, page := b.do("POST", "/ui/secret-edit", cookie, typed); res.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%v: %s\n%s", typed, res.Status, page)
+		}
+		s, err := root.GetWhole(t.Context(), "a/b")
+		if err != nil || string(s.Value) != "2\x00" || s.Description != wantDescription || !slices.Equal(s.Labels, wantLabels) {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	save(open(), description, labels)
+	typed := open()
+	typed.Set("labels", "new\r\n\r\n other ")
+	save(typed, description, []string{"new", "other"})
+	typed = open()
+	typed.Set("labels", "")
+	typed.Set("description", "")
+	save(typed, "", nil)
 }

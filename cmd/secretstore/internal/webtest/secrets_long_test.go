@@ -173,7 +173,7 @@ func TestValueIsHiddenUntilShown(t *testing.T) {
 
 func TestValueIsCopiedWithoutBeingShown(t *testing.T) {
 	site := Start(t)
-	put(t, site.As(t, "root"), "a/key", "canary")
+	put(t, site.As(t, "root"), "a/key", "\ufeffcanary\n")
 	tab := site.Open(t, Look{})
 	tab.SignIn("root")
 	tab.Go(pathTo("secret", "a/key"))
@@ -187,7 +187,7 @@ func TestValueIsCopiedWithoutBeingShown(t *testing.T) {
 	}
 	Eval[bool](tab, "due.forEach(f => f()), true")
 	tab.Await("#copied", "was cleared")
-	if got := Eval[string](tab, "JSON.stringify(copied)"); got != `["canary",""]` {
+	if got := Eval[string](tab, "JSON.stringify(copied)"); got != "[\"\ufeffcanary\\n\",\"\"]" {
 		t.Errorf("the clipboard had %s", got)
 	}
 }
