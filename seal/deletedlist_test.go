@@ -181,3 +181,28 @@ func TestDamagedDeletedSecretHidesNoOther(t *testing.T) {
 		t.Errorf("after the repair: %+v, %v", got, err)
 	}
 }
+
+// TestEveryDeletedSecretCanBeRead, for those who check a backup: also one that has expired,
+// and one in whose place another was created.
+func TestEveryDeletedSecretCanBeRead(t *testing.T) {
+	ctx := t.Context()
+	s, _, _ := unsealed(t)
+	for name, ago := range map[string]time.Duration{"a/expired": UndeleteFor, "a/gone": 0, "a/again": 0} {
+		create(t, s, path(t, name), "old")
+		if err := records.DeleteAt(ctx, s.Secrets, path(t, name), nil, time.Now().Add(-ago)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(t, s, path(t, "a/again"), "new")
+	all, err := s.ListAllDeleted(ctx)
+	if err != nil || !slices.Equal(all.Names, []string{"a/again", "a/expired", "a/gone"}) {
+		t.Fatalf("%q, %v", all.Names, err)
+	}
+	for _, name := range all.Names {
+		if w, err := s.WholeDeleted(ctx, path(t, name)); err != nil || string(w.Versions[0].Value) != "old" || w.Deleted.IsZero() {
+			t.Errorf("%s: %+v, %v", name, w, err)
+		}
+	}
+	_, err = s.WholeDeleted(ctx, path(t, "a/other"))
+	wantErr(t, "never deleted", err, ErrNotFound)
+}

@@ -281,6 +281,12 @@ func (s *Store) ListDeleted(ctx context.Context, folder acl.Path, pg Page, c sto
 	return list, err
 }
 
+// ListAllDeleted is ListDeleted of everything: also of deleted secrets that have expired,
+// and of those in whose place others were created.
+func (s *Store) ListAllDeleted(ctx context.Context) (Names, error) {
+	return names.NewLists(s.deleted, names.DefaultSizes).List(ctx, acl.Path{}, Page{}, store.Latest)
+}
+
 // Ping asks the storage whether it answers. store.ErrUnavailable.
 func (s *Store) Ping(ctx context.Context) error { return s.backend.Ping(ctx) }
 

@@ -50,8 +50,31 @@ func (s *Secrets) Whole(ctx context.Context, p acl.Path) (Whole, error) {
 	if err != nil {
 		return Whole{}, err
 	}
+	return s.whole(ctx, rec)
+}
+
+// WholeDeleted reads the deleted secret of a path, also one that Undelete would not bring
+// back. The errors are those of Get.
+func (s *Secrets) WholeDeleted(ctx context.Context, p acl.Path) (Whole, error) {
+	at, err := s.barrier.Locate(p)
+	if err != nil {
+		return Whole{}, err
+	}
+	rec, err := s.reader.readIfPresent(ctx, at, true)
+	if err == nil && rec == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Whole{}, err
+	}
+	return s.whole(ctx, rec)
+}
+
+// whole reads the pieces of a record.
+func (s *Secrets) whole(ctx context.Context, rec *secretRecord) (Whole, error) {
 	value := rec.value
 	if rec.inPieces() {
+		var err error
 		if value, err = s.reader.pieces.read(ctx, rec, store.Latest); err != nil {
 			return Whole{}, err
 		}

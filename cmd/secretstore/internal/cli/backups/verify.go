@@ -91,20 +91,23 @@ func (k *keyFlags) openAll(ctx context.Context, p *base.Process, cmd *cobra.Comm
 	r = &records{}
 	var damaged []error
 	for _, list := range []struct {
-		names func(context.Context, acl.Path, seal.Page, store.Consistency) (seal.Names, error)
+		names func(context.Context) (seal.Names, error)
+		read  func(context.Context, acl.Path) (seal.Whole, error)
 		n     *int
 		want  int
 		what  string
 	}{
-		{st.List, &r.Secrets, b.Contents.Secrets, "secret(s)"},
-		{st.ListDeleted, &r.Deleted, b.Contents.Deleted, "deleted secret(s)"},
+		{func(ctx context.Context) (seal.Names, error) {
+			return st.List(ctx, acl.Path{}, seal.Page{}, store.Latest)
+		}, st.Whole, &r.Secrets, b.Contents.Secrets, "secret(s)"},
+		{st.ListAllDeleted, st.WholeDeleted, &r.Deleted, b.Contents.Deleted, "deleted secret(s)"},
 	} {
-		names, err := list.names(ctx, acl.Path{}, seal.Page{}, store.Latest)
+		names, err := list.names(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("list the secrets: %w", err)
 		}
 		for _, name := range names.Names {
-			switch n, err := versionsOf(ctx, st, name); {
+			switch n, err := versionsOf(ctx, list.read, name); {
 			case errors.Is(err, seal.ErrCorrupt):
 				damaged = append(damaged, fmt.Errorf("%s: %w", base.OneLine(name), err))
 			case err != nil:
@@ -128,13 +131,13 @@ func (k *keyFlags) openAll(ctx context.Context, p *base.Process, cmd *cobra.Comm
 	return r, errors.Join(damaged...)
 }
 
-// versionsOf reads a secret, deleted or not, and returns how many versions it has.
-func versionsOf(ctx context.Context, st *seal.Store, name string) (int, error) {
+// versionsOf reads a secret and returns how many versions it has.
+func versionsOf(ctx context.Context, read func(context.Context, acl.Path) (seal.Whole, error), name string) (int, error) {
 	p, err := acl.ParsePath(name)
 	if err != nil {
 		return 0, fmt.Errorf("internal error: the store lists %q: %w", name, err)
 	}
-	whole, err := st.Whole(ctx, p)
+	whole, err := read(ctx, p)
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,9 @@
 package backups
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +82,47 @@ func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 		if out, err := run("show", file); (err != nil) != live {
 			t.Errorf("%q: show: %v\n%s", tt.below, err, out)
 		}
+	}
+}
+
+// TestVerifyOpensEveryDeletedSecret: more than a list has, and those in whose place others
+// were created.
+func TestVerifyOpensEveryDeletedSecret(t *testing.T) {
+	b := memory.New()
+	defer b.Close()
+	s, err := seal.Open(t.Context(), seal.Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	again := secretPath(t, "team/again")
+	create := func(p acl.Path) error {
+		_, err := s.Create(t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("x")})
+		return err
+	}
+	for n := range seal.MaxDeletedPage + 1 {
+		p := again
+		if n > 0 {
+			p = secretPath(t, fmt.Sprintf("team/%d", n))
+		}
+		if err := errors.Join(create(p), s.Delete(t.Context(), p, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create(again); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "store.backup")
+	var content bytes.Buffer
+	if _, err := s.Backup(t.Context(), &content, seal.BackupOptions{BootstrapKey: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, content.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const want = "Every record opens: 1 secret(s) and 1001 deleted one(s) with 1002 version(s)"
+	if out, err := run("verify", file); err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
