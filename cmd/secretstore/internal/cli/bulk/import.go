@@ -348,21 +348,24 @@ func (im *importing) further(ctx context.Context, versions []forms.Item, w clien
 // is an earlier version that an interrupted import has left.
 func (im *importing) over(ctx context.Context, item forms.Item, old client.Secret) (result, error) {
 	versions := versionsOf(item)
-	n := slices.IndexFunc(versions, func(v forms.Item) bool { return same(old, v) })
-	if n < 0 {
+	if !slices.ContainsFunc(versions, func(v forms.Item) bool { return same(old, v) }) {
 		return im.replace(ctx, item, im.ifStill(old), errDiffers)
 	}
 	have, err := im.c.Versions(ctx, item.Path)
 	if err != nil {
 		return result{}, err
 	}
-	if now := have.Versions; len(now) == 0 || now[0].ETag != old.ETag || now[0].Version != uint64(n+1) {
+	n := uint64(0) // how many were written; a value may be there twice
+	if now := have.Versions; len(now) > 0 && now[0].ETag == old.ETag {
+		n = now[0].Version
+	}
+	if n == 0 || n > uint64(len(versions)) || !same(old, versions[n-1]) {
 		return im.replace(ctx, item, im.ifStill(old), errDiffers)
 	}
 	if im.flags.dryRun {
 		return result{outcome: updated}, nil
 	}
-	return im.further(ctx, versions[n+1:], client.Written{ETag: old.ETag}, updated)
+	return im.further(ctx, versions[n:], client.Written{ETag: old.ETag}, updated)
 }
 
 // updater is a client, perhaps one that changes only a certain version.
