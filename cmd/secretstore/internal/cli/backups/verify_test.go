@@ -25,12 +25,15 @@ import (
 func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 	for _, tt := range []struct {
 		below store.Key // the record that is damaged; "" is none
+		level int       // the slashes in its key, at least
 		want  string
 	}{
-		{"", "Every record opens: 1 secret(s) and 1 deleted one(s) with 3 version(s), and 1 record(s) of users, groups and grants.\n"},
-		{"stores/default/secrets", "the backup has 1 secret(s), of which 0 open"},
-		{"stores/default/deleted", "the backup has 1 deleted secret(s), of which 0 open"},
-		{"stores/default/blobs", "the backup has 1 secret(s), of which 0 open"},
+		{"", 0, "Every record opens: 1 secret(s) and 1 deleted one(s) with 3 version(s), and 1 record(s) of users, groups and grants.\n"},
+		{"stores/default/secrets", 4, "the backup has 1 secret(s), of which 0 open"},
+		{"stores/default/secrets", 5, "the backup has 1 secret(s), of which 0 open"},
+		{"stores/default/deleted", 4, "the backup has 1 deleted secret(s), of which 0 open"},
+		{"stores/default/deleted", 5, "the backup has 1 deleted secret(s), of which 0 open"},
+		{"stores/default/blobs", 4, "the backup has 1 secret(s), of which 0 open"},
 	} {
 		b := memory.New()
 		defer b.Close()
@@ -63,7 +66,7 @@ func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		if tt.below != "" {
-			damage(t, b, tt.below)
+			damage(t, b, tt.below, tt.level)
 		}
 		file := filepath.Join(t.TempDir(), "store.backup")
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -76,11 +79,11 @@ func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 		f.Close()
 		out, err := run("verify", file)
 		if said := string(out) + errorText(err); !strings.Contains(said, tt.want) || (err != nil) != (tt.below != "") {
-			t.Errorf("%q: %v\n%s", tt.below, err, said)
+			t.Errorf("%q, level %d: %v\n%s", tt.below, tt.level, err, said)
 		}
 		live := tt.below != "" && tt.below != "stores/default/deleted"
 		if out, err := run("show", file); (err != nil) != live {
-			t.Errorf("%q: show: %v\n%s", tt.below, err, out)
+			t.Errorf("%q, level %d: show: %v\n%s", tt.below, tt.level, err, out)
 		}
 	}
 }
@@ -149,12 +152,12 @@ func secretPath(t *testing.T, text string) acl.Path {
 	return p
 }
 
-// damage changes the last byte of a record below key.
-func damage(t *testing.T, b store.Backend, key store.Key) {
+// damage changes the last byte of a record below key, at a level or deeper.
+func damage(t *testing.T, b store.Backend, key store.Key, level int) {
 	t.Helper()
 	for {
 		node, err := b.Get(t.Context(), key, store.Latest)
-		if err == nil && strings.Count(key, "/") >= 4 {
+		if err == nil && strings.Count(key, "/") >= level {
 			data := append([]byte(nil), node.Data...)
 			data[len(data)-1] ^= 1
 			if _, err := b.Apply(t.Context(), store.Op{Kind: store.OpSet, Key: key, Version: node.Version, Data: data}); err != nil {
