@@ -81,7 +81,7 @@ func readMigrateFolder(name string) (*dcosbackup.Content, error) {
 	}
 	defer root.Close() // only read
 	c := &dcosbackup.Content{}
-	files, others := 0, 0
+	files := 0
 	err = fs.WalkDir(root.FS(), ".", func(file string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -89,7 +89,6 @@ func readMigrateFolder(name string) (*dcosbackup.Content, error) {
 		case !d.Type().IsRegular() || !strings.HasSuffix(file, ".Backup.json"):
 			return nil
 		case strings.Contains(file, "/") && !strings.HasPrefix(file, "secret/") && !strings.Contains(file, "/secret/"):
-			others++
 			return nil
 		}
 		info, err := d.Info()
