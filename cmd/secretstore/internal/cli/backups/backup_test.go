@@ -12,14 +12,11 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"secretstore/api/client"
 	"secretstore/api/wire"
 	"secretstore/cmd/secretstore/internal/cli/base"
 	"secretstore/seal"
-	"secretstore/seal/sealtest"
-	"secretstore/store/memory"
 )
 
 // run runs backup with args, and returns what it prints.
@@ -73,13 +70,7 @@ func TestABackupThatFailsMidwayLeavesNoFile(t *testing.T) {
 }
 
 func TestAStreamThatEndsTooEarlyIsAnError(t *testing.T) {
-	b := memory.New()
-	defer b.Close()
-	s, err := seal.Open(t.Context(), seal.Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := newStore(t)
 	var whole bytes.Buffer
 	if _, err := s.Backup(t.Context(), &whole, seal.BackupOptions{}); err != nil {
 		t.Fatal(err)

@@ -91,13 +91,7 @@ func TestVerifyWithAKeyOpensEveryRecord(t *testing.T) {
 // TestVerifyOpensEveryDeletedSecret: more than a list has, and those in whose place others
 // were created.
 func TestVerifyOpensEveryDeletedSecret(t *testing.T) {
-	b := memory.New()
-	defer b.Close()
-	s, err := seal.Open(t.Context(), seal.Options{Backend: b, Bootstrap: true, GenerateKey: sealtest.GenerateKey, Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := newStore(t)
 	again := secretPath(t, "team/again")
 	create := func(p acl.Path) error {
 		_, err := s.Create(t.Context(), p, seal.Change{Kind: seal.Text, Value: []byte("x")})
